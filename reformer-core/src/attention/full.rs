@@ -1,0 +1,74 @@
+//! Exact attention.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{Attended, Heads, HeadsConfig, purpose};
+use crate::error::ConfigError;
+use crate::kernels::{Masking, ReformerBackend};
+use crate::pass::Pass;
+
+/// Configuration of [`FullAttention`].
+#[derive(Config, Debug, PartialEq)]
+pub struct FullAttentionConfig {
+    /// Heads and projections.
+    pub heads: HeadsConfig,
+    /// Whether the key of a position is its normalised query, as in LSH attention. A position
+    /// then sees itself only if it sees nothing else.
+    #[config(default = true)]
+    pub share_qk: bool,
+}
+
+impl FullAttentionConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.heads.validate()
+    }
+
+    /// Initialises the layer.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, device: &B::Device) -> FullAttention<B> {
+        FullAttention {
+            heads: self.heads.init(self.share_qk, device),
+            causal: self.heads.causal,
+            dropout: self.heads.dropout,
+        }
+    }
+}
+
+/// Attention of every position to every other: time quadratic in the length, memory linear.
+#[derive(Module, Debug)]
+pub struct FullAttention<B: Backend> {
+    /// Projections.
+    pub heads: Heads<B>,
+    causal: bool,
+    dropout: f64,
+}
+
+impl<B: ReformerBackend> FullAttention<B> {
+    /// Attends.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
+        let queries = self.heads.queries(x.clone());
+        let [q, k, v] = self.heads.queries_keys_values(queries, x);
+        let masking = Masking {
+            causal: self.causal,
+            exclude_self: self.heads.share_qk(),
+            dropout: pass.dropout(self.dropout, purpose::WEIGHTS),
+            mask_pad: pass.mask_pad().cloned(),
+        };
+        Attended {
+            output: self.heads.join(B::full_attention(q, k, v, &masking).output),
+            buckets: None,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Projections into heads and back, and what queries and keys are made of.
+
+use burn::config::Config;
+use burn::module::{Initializer, Module};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::error::ConfigError;
+use crate::kernels::ReformerBackend;
+use crate::position::rotate_by_position;
+
+/// Guards the division by the length of a key, relative to its mean square.
+const KEY_EPSILON: f64 = 1e-6;
+
+/// What all kinds of attention have in common.
+#[derive(Config, Debug, PartialEq)]
+pub struct HeadsConfig {
+    /// Width of the input and the output.
+    pub d_model: usize,
+    /// Number of heads.
+    pub n_heads: usize,
+    /// Width of a head. Default: `d_model / n_heads`, which must then divide.
+    pub d_head: Option<usize>,
+    /// No position sees a later one.
+    #[config(default = true)]
+    pub causal: bool,
+    /// Share of attention weights dropped in training.
+    #[config(default = 0.0)]
+    pub dropout: f64,
+    /// What logits are multiplied with. Default: 1 where the key is the normalised query (as in
+    /// the paper's code and Hugging Face; reformer_pytorch takes `1 / sqrt(d_head)`),
+    /// `1 / sqrt(d_head)` where it is a projection of its own.
+    pub logit_scale: Option<f64>,
+    /// Base of rotary position embeddings, usually 10,000. Queries and keys are rotated after
+    /// hashing. Default: none.
+    pub rotary_base: Option<f64>,
+    /// Distribution that weights start from.
+    #[config(default = "Initializer::XavierUniform{gain: 1.0}")]
+    pub initializer: Initializer,
+}
+
+impl HeadsConfig {
+    /// Width of a head.
+    pub fn head_width(&self) -> usize {
+        self.d_head.unwrap_or(self.d_model / self.n_heads.max(1))
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_least_one("d_model", self.d_model)?;
+        ConfigError::at_least_one("n_heads", self.n_heads)?;
+        ConfigError::share("attention dropout", self.dropout)?;
+        match self.d_head {
+            Some(d_head) => ConfigError::at_least_one("d_head", d_head)?,
+            None if !self.d_model.is_multiple_of(self.n_heads) => {
+                return Err(ConfigError::new(
+                    "n_heads",
+                    self.n_heads,
+                    format!("it must divide `d_model` ({})", self.d_model),
+                    "change one of them or set `d_head`",
+                ));
+            }
+            None => {}
+        }
+        if self.rotary_base.is_some() && !self.head_width().is_multiple_of(2) {
+            return Err(ConfigError::new(
+                "d_head",
+                self.head_width(),
+                "rotary positions turn pairs of features",
+                "make it even",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Initialises the projections. `share_qk` makes the key of a position its normalised query.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, share_qk: bool, device: &B::Device) -> Heads<B> {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        let width = self.n_heads * self.head_width();
+        let linear = |d_input, d_output| {
+            LinearConfig::new(d_input, d_output)
+                .with_bias(false)
+                .with_initializer(self.initializer.clone())
+                .init(device)
+        };
+        let scale = match self.logit_scale {
+            Some(scale) => scale,
+            None if share_qk => 1.0,
+            None => 1.0 / (self.head_width() as f64).sqrt(),
+        };
+        Heads {
+            query: linear(self.d_model, width),
+            key: (!share_qk).then(|| linear(self.d_model, width)),
+            value: linear(self.d_model, width),
+            output: linear(width, self.d_model),
+            n_heads: self.n_heads,
+            logit_scale: scale,
+            rotary_base: self.rotary_base,
+        }
+    }
+}
+
+/// Projections from a sequence to queries, keys and values of heads, and back.
+#[derive(Module, Debug)]
+pub struct Heads<B: Backend> {
+    /// To queries (to queries and keys at once where there is no `key`), without bias.
+    pub query: Linear<B>,
+    /// To keys, where they are not the normalised queries; without bias.
+    pub key: Option<Linear<B>>,
+    /// To values, without bias.
+    pub value: Linear<B>,
+    /// From the heads back to `d_model`, without bias.
+    pub output: Linear<B>,
+    /// Number of heads.
+    pub n_heads: usize,
+    /// What logits are multiplied with.
+    pub logit_scale: f64,
+    /// Base of rotary position embeddings, if any.
+    pub rotary_base: Option<f64>,
+}
+
+impl<B: ReformerBackend> Heads<B> {
+    /// Whether the key of a position is its normalised query.
+    pub fn share_qk(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Queries as they are hashed: before any rotation by position.
+    ///
+    /// # Shapes
+    /// - x: `[batch_size, seq_length, d_model]`
+    /// - output: `[batch_size, n_heads, seq_length, d_head]`
+    pub fn queries(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        self.split(self.query.forward(x))
+    }
+
+    /// Queries, keys and values as kernels take them, from [`queries`](Self::queries) and the
+    /// input: rotated by position, keys scaled. With shared query and key `k = q / |q|`.
+    ///
+    /// # Shapes
+    /// - queries, output: `[batch_size, n_heads, seq_length, d_head]`
+    /// - x: `[batch_size, seq_length, d_model]`
+    pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
+        let q = self.rotate(queries);
+        let k = match &self.key {
+            Some(key) => self.rotate(self.split(key.forward(x.clone()))) * self.logit_scale,
+            None => unit_length(q.clone(), self.logit_scale),
+        };
+        [q, k, self.split(self.value.forward(x))]
+    }
+
+    /// Joins the heads and projects back.
+    ///
+    /// # Shapes
+    /// - heads: `[batch_size, n_heads, seq_length, d_head]`
+    /// - output: `[batch_size, seq_length, d_model]`
+    pub fn join(&self, heads: Tensor<B, 4>) -> Tensor<B, 3> {
+        let [batch_size, n_heads, seq_length, d_head] = heads.dims();
+        let joined = heads
+            .swap_dims(1, 2)
+            .reshape([batch_size, seq_length, n_heads * d_head]);
+        self.output.forward(joined)
+    }
+
+    fn split(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        let [batch_size, seq_length, width] = x.dims();
+        x.reshape([batch_size, seq_length, self.n_heads, width / self.n_heads])
+            .swap_dims(1, 2)
+    }
+
+    fn rotate(&self, heads: Tensor<B, 4>) -> Tensor<B, 4> {
+        match self.rotary_base {
+            Some(base) => rotate_by_position(heads, base),
+            None => heads,
+        }
+    }
+}
+
+/// Vectors scaled to length `scale`; zero stays zero.
+fn unit_length<B: Backend>(vectors: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
+    let d_head = vectors.dims()[3] as f64;
+    let mean_square = vectors.clone().square().mean_dim(3);
+    let factor = (mean_square + KEY_EPSILON).sqrt().recip() * (scale / d_head.sqrt());
+    vectors * factor
+}

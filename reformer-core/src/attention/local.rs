@@ -1,0 +1,138 @@
+//! Attention among neighbouring chunks of the sequence in its natural order.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{Attended, Heads, HeadsConfig, purpose};
+use crate::error::ConfigError;
+use crate::kernels::{Duplicates, KeyRule, ReformerBackend, Slots, TileShape, TiledAttention};
+use crate::pass::Pass;
+
+/// Which chunks a position looks at.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct LocalConfig {
+    /// Positions in a chunk.
+    #[config(default = 64)]
+    pub chunk_length: usize,
+    /// Chunks before its own one that a position sees.
+    #[config(default = 1)]
+    pub before: usize,
+    /// Chunks after its own one that a position sees. Only for bidirectional attention.
+    #[config(default = 0)]
+    pub after: usize,
+    /// Whether the key of a position is its normalised query.
+    #[config(default = false)]
+    pub share_qk: bool,
+    /// Whether the first chunk also looks at the last one, as in Hugging Face. Causal attention
+    /// does not notice.
+    #[config(default = false)]
+    pub wrap: bool,
+}
+
+impl LocalConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_least_one("local.chunk_length", self.chunk_length)
+    }
+}
+
+/// Configuration of [`LocalAttention`].
+#[derive(Config, Debug, PartialEq)]
+pub struct LocalAttentionConfig {
+    /// Heads and projections.
+    pub heads: HeadsConfig,
+    /// Chunks.
+    pub local: LocalConfig,
+}
+
+impl LocalAttentionConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.heads.validate()?;
+        self.local.validate()
+    }
+
+    /// Initialises the layer.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, device: &B::Device) -> LocalAttention<B> {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        LocalAttention {
+            heads: self.heads.init(self.local.share_qk, device),
+            causal: self.heads.causal,
+            dropout: self.heads.dropout,
+            local: self.local.clone(),
+        }
+    }
+}
+
+/// Attention of a position to its own chunk and to neighbouring ones: linear in the length.
+#[derive(Module, Debug)]
+pub struct LocalAttention<B: Backend> {
+    /// Projections.
+    pub heads: Heads<B>,
+    causal: bool,
+    dropout: f64,
+    #[module(skip)]
+    local: LocalConfig,
+}
+
+impl<B: ReformerBackend> LocalAttention<B> {
+    /// Attends.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
+        let queries = self.heads.queries(x.clone());
+        let [q, k, v] = self.heads.queries_keys_values(queries, x);
+        let [batch_size, n_heads, seq_length, _] = q.dims();
+        let tile = self.tile(seq_length);
+        let rules = TiledAttention {
+            tile,
+            keys: KeyRule::Across,
+            duplicates: Duplicates::Keep,
+            causal: self.causal,
+            exclude_self: self.heads.share_qk(),
+            dropout: pass.dropout(self.dropout, purpose::WEIGHTS),
+        };
+        let shape = [batch_size, n_heads, seq_length];
+        let slots =
+            Slots::natural(shape, tile.length, &q.device()).with_padding(pass.mask_pad().cloned());
+        Attended {
+            output: self
+                .heads
+                .join(B::tiled_attention(q, k, v, &slots, &rules).output),
+            buckets: None,
+        }
+    }
+
+    fn tile(&self, seq_length: usize) -> TileShape {
+        let length = self.local.chunk_length.min(seq_length);
+        let others = seq_length.div_ceil(length) - 1;
+        if self.local.wrap && others > 0 {
+            return TileShape {
+                length,
+                before: self.local.before,
+                after: self.local.after,
+                wrap: true,
+            };
+        }
+        TileShape {
+            length,
+            before: self.local.before.min(others),
+            after: self.local.after.min(others),
+            wrap: false,
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Attention among the positions that locality-sensitive hashing brings together.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Element, Int, Tensor};
+
+use super::hashing::{Buckets, hash, rotations};
+use super::{Attended, Heads, HeadsConfig, purpose};
+use crate::error::ConfigError;
+use crate::kernels::{
+    Duplicates, KeyRule, Masking, ReformerBackend, SlotLayout, TileShape, TiledAttention,
+};
+use crate::pass::Pass;
+use crate::random::Key;
+
+/// The set of positions that a query sees in one round.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Positions sorted by bucket are cut into chunks of `chunk_length`; a query sees its own
+    /// chunk and neighbouring ones (paper, figure 2).
+    ///
+    /// Not strictly causal, like every implementation that cuts this way: a later token moves
+    /// the borders of chunks, and with them what an earlier query sees.
+    Chunk {
+        /// Chunks before its own one that a query sees.
+        before: usize,
+        /// Chunks after its own one that a query sees.
+        after: usize,
+        /// Whether it sees only those in its own bucket (the paper's text) or all of them (the
+        /// code of Hugging Face, trax and reformer_pytorch).
+        within_bucket: bool,
+    },
+    /// The last `len` earlier positions in the same bucket; without causality, as many on the
+    /// other side too. What comes later changes nothing for what was before, down to the last
+    /// bit, so that generating equals training.
+    Bucket {
+        /// Positions seen on a side.
+        len: usize,
+    },
+}
+
+/// Up to which length attention is computed exactly instead of by hashing.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum ExactUpTo {
+    /// The width of the window: until then, hashing computes more and sees less.
+    Window,
+    /// This length.
+    Length(usize),
+    /// Never.
+    Never,
+}
+
+/// Hashing, rounds and window of LSH attention.
+#[derive(Config, Debug, PartialEq)]
+pub struct LshConfig {
+    /// Number of hash rounds.
+    #[config(default = 2)]
+    pub n_rounds: usize,
+    /// Number of buckets.
+    #[config(default = "Buckets::Auto")]
+    pub n_buckets: Buckets,
+    /// Sorted positions in a chunk, and the measure of automatic bucket numbers.
+    #[config(default = 64)]
+    pub chunk_length: usize,
+    /// What a query sees.
+    #[config(default = "Window::Bucket { len: 64 }")]
+    pub window: Window,
+    /// How a key seen in several rounds is counted.
+    #[config(default = "Duplicates::Exact")]
+    pub duplicates: Duplicates,
+    /// Whether the first chunk of a round looks back into the last one of the round before, as in
+    /// the peers. Only with chunks across buckets and [`Duplicates::Keep`].
+    #[config(default = false)]
+    pub wrap_rounds: bool,
+    /// Up to which length attention is exact instead.
+    #[config(default = "ExactUpTo::Window")]
+    pub exact_up_to: ExactUpTo,
+}
+
+impl LshConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_least_one("lsh.n_rounds", self.n_rounds)?;
+        ConfigError::at_least_one("lsh.chunk_length", self.chunk_length)?;
+        self.n_buckets.validate()?;
+        if let Window::Bucket { len } = self.window {
+            ConfigError::at_least_one("lsh.window.len", len)?;
+        }
+        let across = matches!(
+            self.window,
+            Window::Chunk {
+                within_bucket: false,
+                ..
+            }
+        );
+        if self.wrap_rounds && !(across && self.duplicates == Duplicates::Keep) {
+            return Err(ConfigError::new(
+                "lsh.wrap_rounds",
+                true,
+                "rounds that look into each other count keys in ways that are not corrected",
+                "use `Duplicates::Keep` and chunks across buckets, or leave it off",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Positions that a query can reach in a round.
+    fn window_width(&self) -> usize {
+        match self.window {
+            Window::Chunk { before, after, .. } => self.chunk_length * (before + 1 + after),
+            Window::Bucket { len } => 2 * len,
+        }
+    }
+
+    fn is_exact(&self, seq_length: usize) -> bool {
+        match self.exact_up_to {
+            ExactUpTo::Window => seq_length <= self.window_width(),
+            ExactUpTo::Length(length) => seq_length <= length,
+            ExactUpTo::Never => false,
+        }
+    }
+
+    /// Tiles, rule and layout of slots that make the window.
+    fn tiling(&self, seq_length: usize, causal: bool) -> (TileShape, KeyRule, SlotLayout) {
+        match self.window {
+            Window::Chunk {
+                before,
+                after,
+                within_bucket,
+            } => {
+                let length = self.chunk_length.min(seq_length);
+                let others = seq_length.div_ceil(length) - 1;
+                let limit = if self.wrap_rounds { usize::MAX } else { others };
+                let tile = TileShape {
+                    length,
+                    before: before.min(limit),
+                    after: after.min(limit),
+                    wrap: self.wrap_rounds,
+                };
+                let rule = if within_bucket {
+                    KeyRule::SameBucket
+                } else {
+                    KeyRule::Across
+                };
+                (tile, rule, SlotLayout::Dense(length))
+            }
+            Window::Bucket { len } => {
+                // Buckets begin with a tile, so shorter tiles leave fewer slots empty; half the
+                // window is what an average bucket fills.
+                let length = len.min(seq_length).div_ceil(2);
+                let before = len.min(seq_length).div_ceil(length);
+                let tile = TileShape {
+                    length,
+                    before,
+                    after: if causal { 0 } else { before },
+                    wrap: false,
+                };
+                (tile, KeyRule::Band(len), SlotLayout::BucketAligned(length))
+            }
+        }
+    }
+}
+
+/// Configuration of [`LshAttention`].
+#[derive(Config, Debug, PartialEq)]
+pub struct LshAttentionConfig {
+    /// Heads and projections.
+    pub heads: HeadsConfig,
+    /// Hashing, rounds and window.
+    pub lsh: LshConfig,
+    /// Seed of the rotations used outside of training.
+    #[config(default = 0)]
+    pub hash_seed: u64,
+}
+
+impl LshAttentionConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.heads.validate()?;
+        self.lsh.validate()
+    }
+
+    /// Initialises the layer.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, device: &B::Device) -> LshAttention<B> {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        LshAttention {
+            heads: self.heads.init(true, device),
+            rotations: None,
+            config: self.clone(),
+        }
+    }
+}
+
+/// Attention with a shared query and key, each query to the keys hashed near it.
+///
+/// ```
+/// use burn::tensor::{Distribution, Tensor};
+/// use burn_flex::Flex;
+/// use reformer_core::Pass;
+/// use reformer_core::attention::{HeadsConfig, LshAttentionConfig, LshConfig};
+///
+/// let device = Default::default();
+/// let lsh = LshConfig::new().with_n_rounds(4);
+/// let attention = LshAttentionConfig::new(HeadsConfig::new(32, 2), lsh).init::<Flex>(&device);
+///
+/// let x = Tensor::random([1, 300, 32], Distribution::Default, &device);
+/// let attended = attention.forward(x, &Pass::eval());
+/// assert_eq!(attended.output.dims(), [1, 300, 32]);
+/// assert_eq!(attended.buckets.unwrap().dims(), [1, 2, 4, 300]);
+/// ```
+#[derive(Module, Debug)]
+pub struct LshAttention<B: Backend> {
+    /// Projections; the key of a position is its normalised query.
+    pub heads: Heads<B>,
+    /// Rotations that replace the drawn ones, in training and outside of it:
+    /// `[n_heads, d_head, n_rounds, sum(factors) / 2]`. See
+    /// [`with_rotations`](Self::with_rotations).
+    pub rotations: Option<Param<Tensor<B, 4>>>,
+    #[module(skip)]
+    config: LshAttentionConfig,
+}
+
+impl<B: ReformerBackend> LshAttention<B> {
+    /// Fixes the hash rotations, for a checkpoint that was trained with them or to compare with
+    /// another implementation. They are part of the module's record from then on, and are not
+    /// trained. The number of buckets must not be automatic, or fit every length in use.
+    ///
+    /// # Shapes
+    /// - rotations: `[n_heads, d_head, n_rounds, sum(factors) / 2]`
+    ///
+    /// # Errors
+    /// Rotations for another number of heads, width, rounds or buckets.
+    pub fn with_rotations(mut self, rotations: Tensor<B, 4>) -> Result<Self, ConfigError> {
+        let [n_heads, d_head, n_rounds, n_projections] = rotations.dims();
+        let heads = &self.config.heads;
+        let lsh = &self.config.lsh;
+        let expected = [heads.n_heads, heads.head_width(), lsh.n_rounds];
+        let projections = match &lsh.n_buckets {
+            Buckets::Auto | Buckets::AutoFactored(_) => n_projections,
+            fixed => fixed.factors(0, 1).iter().sum::<usize>() / 2,
+        };
+        if [n_heads, d_head, n_rounds] != expected || n_projections != projections {
+            let [n_heads, d_head, n_rounds] = expected;
+            return Err(ConfigError::new(
+                "rotations",
+                format!("of shape {:?}", rotations.dims()),
+                format!("the layer hashes with [{n_heads}, {d_head}, {n_rounds}, {projections}]"),
+                "give n_heads, d_head, n_rounds and half the sum of the bucket factors",
+            ));
+        }
+        self.rotations = Some(Param::from_tensor(rotations).set_require_grad(false));
+        Ok(self)
+    }
+
+    /// Attends. Without [buckets to use again](Pass::with_buckets) the queries are hashed: with
+    /// fresh rotations in training, with those of the module otherwise.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
+        let queries = self.heads.queries(x.clone());
+        let [_, _, seq_length, _] = queries.dims();
+        let lsh = &self.config.lsh;
+        let causal = self.config.heads.causal;
+        let dropout = pass.dropout(self.config.heads.dropout, purpose::WEIGHTS);
+        if lsh.is_exact(seq_length) {
+            let [q, k, v] = self.heads.queries_keys_values(queries, x);
+            let masking = Masking {
+                causal,
+                exclude_self: true,
+                dropout,
+                mask_pad: pass.mask_pad().cloned(),
+            };
+            let attended = B::full_attention(q, k, v, &masking);
+            return Attended {
+                output: self.heads.join(attended.output),
+                buckets: None,
+            };
+        }
+
+        let factors = lsh.n_buckets.factors(seq_length, lsh.chunk_length);
+        // One bucket more than hashing makes, for padding.
+        let n_buckets = factors.iter().product::<usize>() + 1;
+        let buckets = match pass.buckets() {
+            Some(buckets) => buckets.clone().cast(B::IntElem::dtype()),
+            None => self.buckets(queries.clone(), &factors, pass),
+        };
+        let (tile, keys, layout) = lsh.tiling(seq_length, causal);
+        let slots = B::bucket_sort(buckets.clone(), n_buckets, layout)
+            .with_padding(pass.mask_pad().cloned());
+        let rules = TiledAttention {
+            tile,
+            keys,
+            duplicates: lsh.duplicates,
+            causal,
+            exclude_self: true,
+            dropout,
+        };
+        let [q, k, v] = self.heads.queries_keys_values(queries, x);
+        let attended = B::tiled_attention(q, k, v, &slots, &rules);
+        Attended {
+            output: self.heads.join(attended.output),
+            buckets: Some(compact(buckets, n_buckets)),
+        }
+    }
+
+    /// Hashes queries; padding goes to a last bucket of its own, where it takes no token's place.
+    fn buckets(
+        &self,
+        queries: Tensor<B, 4>,
+        factors: &[usize],
+        pass: &Pass<B>,
+    ) -> Tensor<B, 4, Int> {
+        let [batch_size, n_heads, seq_length, d_head] = queries.dims();
+        let n_rounds = self.config.lsh.n_rounds;
+        let device = queries.device();
+        let rotations = match &self.rotations {
+            Some(rotations) => rotations.val(),
+            None => {
+                let key = match pass.key() {
+                    Some(key) => key.fold(purpose::ROTATIONS),
+                    None => Key::new(self.config.hash_seed),
+                };
+                rotations(key, n_heads, d_head, n_rounds, factors, &device)
+            }
+        };
+        let buckets = hash(queries, rotations, factors);
+        match pass.mask_pad() {
+            Some(mask_pad) => {
+                let mask_pad = mask_pad
+                    .clone()
+                    .reshape([batch_size, 1, 1, seq_length])
+                    .expand([batch_size, n_heads, n_rounds, seq_length]);
+                buckets.mask_fill(mask_pad, factors.iter().product::<usize>() as i64)
+            }
+            None => buckets,
+        }
+    }
+}
+
+/// Buckets in two bytes each, where they fit and the backend can: reversible training keeps them
+/// for every layer.
+fn compact<B: Backend>(buckets: Tensor<B, 4, Int>, n_buckets: usize) -> Tensor<B, 4, Int> {
+    let fit = n_buckets <= usize::from(u16::MAX) + 1;
+    if fit && B::supports_dtype(&buckets.device(), DType::U16) {
+        return buckets.cast(DType::U16);
+    }
+    buckets
+}

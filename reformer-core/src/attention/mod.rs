@@ -1,0 +1,79 @@
+//! Self-attention: by locality-sensitive hashing, local, and full.
+//!
+//! [`LshAttention`] is the Reformer's; [`LocalAttention`] looks at neighbouring chunks;
+//! [`FullAttention`] is exact, and the judge of the other two. All three take
+//! `[batch_size, seq_length, d_model]` of any length and share [`Heads`], the projections around
+//! them.
+
+mod full;
+mod hashing;
+mod heads;
+mod local;
+mod lsh;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+pub use full::{FullAttention, FullAttentionConfig};
+pub use hashing::{Buckets, hash, rotations};
+pub use heads::{Heads, HeadsConfig};
+pub use local::{LocalAttention, LocalAttentionConfig, LocalConfig};
+pub use lsh::{ExactUpTo, LshAttention, LshAttentionConfig, LshConfig, Window};
+
+use crate::kernels::ReformerBackend;
+use crate::pass::Pass;
+
+/// Purposes of the randomness in an attention layer.
+mod purpose {
+    pub(super) const WEIGHTS: u64 = 0;
+    pub(super) const ROTATIONS: u64 = 1;
+}
+
+/// Names a kind of attention in a model's layer pattern.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum AttentionKind {
+    /// [`LshAttention`].
+    Lsh,
+    /// [`LocalAttention`].
+    Local,
+    /// [`FullAttention`].
+    Full,
+}
+
+/// Any of the three kinds.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // A model has a handful of them, and boxes are no modules.
+pub enum Attention<B: Backend> {
+    /// By locality-sensitive hashing.
+    Lsh(LshAttention<B>),
+    /// Among neighbouring chunks.
+    Local(LocalAttention<B>),
+    /// Exact.
+    Full(FullAttention<B>),
+}
+
+/// What attention returns.
+#[derive(Debug, Clone)]
+pub struct Attended<B: Backend> {
+    /// `[batch_size, seq_length, d_model]`.
+    pub output: Tensor<B, 3>,
+    /// Buckets that were attended with, where there are any:
+    /// `[batch_size, n_heads, n_rounds, seq_length]`. See [`Pass::with_buckets`].
+    pub buckets: Option<Tensor<B, 4, Int>>,
+}
+
+impl<B: ReformerBackend> Attention<B> {
+    /// Attends with whichever kind this is.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
+        match self {
+            Self::Lsh(attention) => attention.forward(x, pass),
+            Self::Local(attention) => attention.forward(x, pass),
+            Self::Full(attention) => attention.forward(x, pass),
+        }
+    }
+}

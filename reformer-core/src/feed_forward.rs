@@ -1,0 +1,139 @@
+//! The position-wise feed-forward layer, a chunk of the sequence at a time.
+
+use burn::config::Config;
+use burn::module::{Initializer, Module};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::Tensor;
+use burn::tensor::activation::{gelu, gelu_approximate, relu, sigmoid, silu, tanh};
+use burn::tensor::backend::Backend;
+
+use crate::error::ConfigError;
+use crate::kernels::ReformerBackend;
+use crate::pass::{Pass, dropout};
+
+/// Purposes of the randomness in a feed-forward layer.
+mod purpose {
+    pub(super) const HIDDEN: u64 = 0;
+    pub(super) const OUTPUT: u64 = 1;
+}
+
+/// The function between the two projections.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(0, x)`.
+    Relu,
+    /// `x Φ(x)`.
+    Gelu,
+    /// `x Φ(x)` by its tanh approximation (Hugging Face's `gelu_new`).
+    GeluTanh,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `tanh(x)`.
+    Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+}
+
+impl Activation {
+    fn apply<B: Backend>(self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        match self {
+            Self::Relu => relu(x),
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => gelu_approximate(x),
+            Self::Silu => silu(x),
+            Self::Tanh => tanh(x),
+            Self::Sigmoid => sigmoid(x),
+        }
+    }
+}
+
+/// Configuration of [`FeedForward`].
+#[derive(Config, Debug, PartialEq)]
+pub struct FeedForwardConfig {
+    /// Width of the input and the output.
+    pub d_model: usize,
+    /// Width in between.
+    pub d_ff: usize,
+    /// The function in between.
+    #[config(default = "Activation::Gelu")]
+    pub activation: Activation,
+    /// Whether the activation of one projection multiplies another one (Shazeer, 2020).
+    #[config(default = false)]
+    pub gated: bool,
+    /// Share dropped in training, before the activation and at the output.
+    #[config(default = 0.0)]
+    pub dropout: f64,
+    /// Distribution that weights start from.
+    #[config(default = "Initializer::XavierUniform{gain: 1.0}")]
+    pub initializer: Initializer,
+}
+
+impl FeedForwardConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_least_one("d_model", self.d_model)?;
+        ConfigError::at_least_one("d_ff", self.d_ff)?;
+        ConfigError::share("dropout", self.dropout)
+    }
+
+    /// Initialises the layer; biases start from zero.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, device: &B::Device) -> FeedForward<B> {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        let linear = |d_input, d_output| Linear {
+            weight: LinearConfig::new(d_input, d_output)
+                .with_initializer(self.initializer.clone())
+                .init::<B>(device)
+                .weight,
+            bias: Some(Initializer::Zeros.init([d_output], device)),
+        };
+        FeedForward {
+            inner: linear(self.d_model, self.d_ff),
+            gate: self.gated.then(|| linear(self.d_model, self.d_ff)),
+            outer: linear(self.d_ff, self.d_model),
+            activation: self.activation,
+            dropout: self.dropout,
+        }
+    }
+}
+
+/// `outer(activation(inner(x)))`, or `outer(activation(gate(x)) * inner(x))` if gated.
+///
+/// Positions do not look at each other, so a long sequence can pass in
+/// [chunks](crate::in_chunks): `d_ff` wide activations then exist for one chunk only.
+#[derive(Module, Debug)]
+pub struct FeedForward<B: Backend> {
+    /// From `d_model` to `d_ff`.
+    pub inner: Linear<B>,
+    /// From `d_model` to `d_ff`, where the layer is gated.
+    pub gate: Option<Linear<B>>,
+    /// From `d_ff` to `d_model`.
+    pub outer: Linear<B>,
+    #[module(skip)]
+    activation: Activation,
+    dropout: f64,
+}
+
+impl<B: ReformerBackend> FeedForward<B> {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
+        let hidden = self.inner.forward(x.clone());
+        let hidden = dropout(hidden, pass.dropout(self.dropout, purpose::HIDDEN));
+        let hidden = match &self.gate {
+            Some(gate) => self.activation.apply(gate.forward(x)) * hidden,
+            None => self.activation.apply(hidden),
+        };
+        let output = self.outer.forward(hidden);
+        dropout(output, pass.dropout(self.dropout, purpose::OUTPUT))
+    }
+}

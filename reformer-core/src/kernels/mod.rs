@@ -1,0 +1,138 @@
+//! The operations that decide how fast and how large a Reformer is, each with a slow twin.
+//!
+//! Model code asks its backend for [`ReformerBackend`]. Every method has a default body made of
+//! Burn's tensor operations (module [`reference`]), so a backend we have never heard of needs one
+//! line:
+//!
+//! ```
+//! # use burn::tensor::backend::Backend;
+//! use reformer_core::kernels::ReformerBackend;
+//! # fn uses<B: ReformerBackend>() {}
+//! // impl ReformerBackend for MyBackend {}
+//! uses::<burn_flex::Flex>();
+//! ```
+//!
+//! [`Autodiff`](burn_autodiff::Autodiff) is not such a backend: its implementation (module
+//! `autodiff`) calls the forward of the backend inside, keeps the output and its log-sum-exp, and
+//! registers the explicit backward as one step. Nothing of the size of the attention matrix, of
+//! the rounds or of the window outlives a call, on any backend.
+
+mod autodiff;
+mod problem;
+pub mod reference;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+pub use problem::{
+    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Masking, SlotLayout, Slots,
+    TileShape, TiledAttention,
+};
+
+use crate::random::Key;
+
+/// A backend on which a Reformer runs: Burn's operations and the fused ones below.
+///
+/// Shapes use `n_rounds` for hash rounds and `d_head` for the size of a head. `key` of a dropout
+/// is a counter-based [`Key`]: backward draws the same mask again instead of storing it.
+pub trait ReformerBackend: Backend {
+    /// Sorts positions by (bucket, position), for each round by itself, and lays them out in
+    /// slots. Stable, linear in the length, and free of composite keys that could overflow.
+    ///
+    /// # Shapes
+    /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`, values in `0..n_buckets`
+    fn bucket_sort(
+        buckets: Tensor<Self, 4, Int>,
+        n_buckets: usize,
+        layout: SlotLayout,
+    ) -> Slots<Self> {
+        reference::bucket_sort(buckets, n_buckets, layout)
+    }
+
+    /// Attention inside tiles of a (sorted) sequence: LSH attention, and local attention with the
+    /// natural order. See [`TiledAttention`] for the rules.
+    ///
+    /// # Shapes
+    /// - q, k: `[batch_size, n_heads, seq_length, d_head]`, v: `[batch_size, n_heads, seq_length, d_v]`;
+    ///   keys are final (normalised, scaled)
+    fn tiled_attention(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        slots: &Slots<Self>,
+        rules: &TiledAttention,
+    ) -> AttentionOutput<Self> {
+        reference::tiled_attention(q, k, v, slots, rules)
+    }
+
+    /// Gradients of [`tiled_attention`](Self::tiled_attention) for the gradient `grad` of its
+    /// output, from the inputs and the output alone.
+    fn tiled_attention_backward(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        slots: &Slots<Self>,
+        rules: &TiledAttention,
+        output: AttentionOutput<Self>,
+        grad: Tensor<Self, 4>,
+    ) -> AttentionGradients<Self> {
+        reference::tiled_attention_backward(q, k, v, slots, rules, output, grad)
+    }
+
+    /// Exact attention over all positions, one slice of queries after another, so that memory
+    /// stays linear in the length (the paper's memory-efficient baseline).
+    ///
+    /// # Shapes
+    /// As for [`tiled_attention`](Self::tiled_attention).
+    fn full_attention(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        masking: &Masking<Self>,
+    ) -> AttentionOutput<Self> {
+        reference::full_attention(q, k, v, masking)
+    }
+
+    /// Gradients of [`full_attention`](Self::full_attention).
+    fn full_attention_backward(
+        q: Tensor<Self, 4>,
+        k: Tensor<Self, 4>,
+        v: Tensor<Self, 4>,
+        masking: &Masking<Self>,
+        output: AttentionOutput<Self>,
+        grad: Tensor<Self, 4>,
+    ) -> AttentionGradients<Self> {
+        reference::full_attention_backward(q, k, v, masking, output, grad)
+    }
+
+    /// What dropout multiplies a tensor with: 0 at the given rate, otherwise `1 / (1 - rate)`;
+    /// element `i` in row-major order depends on the key and on `i` alone.
+    fn dropout_factors<const D: usize>(
+        shape: [usize; D],
+        rate: f64,
+        key: Key,
+        device: &Self::Device,
+    ) -> Tensor<Self, D> {
+        reference::dropout_factors(shape, rate, key, device)
+    }
+}
+
+#[cfg(feature = "flex")]
+impl ReformerBackend for burn_flex::Flex {}
+
+#[cfg(feature = "ndarray")]
+mod ndarray {
+    use super::ReformerBackend;
+    use burn_ndarray::NdArray;
+
+    impl ReformerBackend for NdArray<f32, i64> {}
+    impl ReformerBackend for NdArray<f32, i32> {}
+    impl ReformerBackend for NdArray<f64, i64> {}
+    impl ReformerBackend for NdArray<f64, i32> {}
+}
+
+#[cfg(feature = "cuda")]
+impl<F, I> ReformerBackend for burn_cuda::Cuda<F, I> where Self: Backend {}
+
+#[cfg(feature = "wgpu")]
+impl<F, I, T> ReformerBackend for burn_wgpu::Wgpu<F, I, T> where Self: Backend {}

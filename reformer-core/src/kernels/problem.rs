@@ -1,0 +1,172 @@
+//! What an attention kernel is asked to do: sizes and rules here, data beside them.
+
+use burn::config::Config;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Int, Tensor};
+
+use crate::random::Key;
+
+/// How a key that a query sees in several hash rounds is counted.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// Once: `log N_ij` is taken off each of its logits (paper, appendix A, equation 16), where
+    /// `N_ij` is the number of rounds in which query `i` sees key `j`. With enough rounds the
+    /// result is full attention.
+    Exact,
+    /// As often as it is seen. What Hugging Face, trax (from 2020 on) and reformer_pytorch do.
+    Keep,
+}
+
+/// Which of the keys in reach of its tile a query may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRule {
+    /// All of them.
+    Across,
+    /// Those in the query's own bucket.
+    SameBucket,
+    /// Those in the query's own bucket at most this many slots away.
+    Band(usize),
+}
+
+/// How the slots of a round are cut into tiles, and which tiles a query reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileShape {
+    /// Slots in a tile.
+    pub length: usize,
+    /// Tiles before the query's own one whose keys are in reach.
+    pub before: usize,
+    /// Tiles after it.
+    pub after: usize,
+    /// Whether the first tile of a round reaches into the last one of the round before (and the
+    /// first round into the last), as in the peers. Off: rounds are apart. Only together with
+    /// [`KeyRule::Across`] and [`Duplicates::Keep`].
+    pub wrap: bool,
+}
+
+impl TileShape {
+    /// Tiles whose keys a query can reach, its own one included.
+    pub fn reach(&self) -> usize {
+        self.before + 1 + self.after
+    }
+}
+
+/// How sorted positions are laid out in slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotLayout {
+    /// One after another; only the end of the last tile stays empty. The argument is the tile's
+    /// length. Where a bucket begins depends on how full the buckets before it are.
+    Dense(usize),
+    /// Every bucket begins with a tile of its own, so that the slots of a bucket depend on that
+    /// bucket alone, and what a query computes with, down to the order of additions, on earlier
+    /// positions alone.
+    BucketAligned(usize),
+}
+
+/// Rules of [`tiled_attention`](super::ReformerBackend::tiled_attention).
+///
+/// In round `r` the positions of the sequence stand in slots, by `order`. Slots are cut into tiles
+/// of `tile.length`; what does not fill the last tile stays empty. A query reaches the keys in its
+/// own tile and the neighbouring ones and sees those that `keys` and `causal` allow. It sees itself
+/// only if it sees nothing else (`exclude_self`). All rounds together are one softmax over the
+/// occurrences of keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TiledAttention {
+    /// The cut of a round.
+    pub tile: TileShape,
+    /// Which keys in reach are seen.
+    pub keys: KeyRule,
+    /// How keys seen more than once count.
+    pub duplicates: Duplicates,
+    /// No position sees a later one.
+    pub causal: bool,
+    /// A position sees itself only if it sees nothing else (shared query and key).
+    pub exclude_self: bool,
+    /// Rate and key of the dropout of attention weights.
+    pub dropout: Option<(f64, Key)>,
+}
+
+/// Where the positions of a sequence stand in each round.
+///
+/// `n_slots` is a multiple of the tile's length and at least `seq_length`.
+#[derive(Debug, Clone)]
+pub struct Slots<B: Backend> {
+    /// Position in each slot, -1 in empty ones: `[batch_size, n_heads, n_rounds, n_slots]`.
+    pub order: Tensor<B, 4, Int>,
+    /// Slot of each position: `[batch_size, n_heads, n_rounds, seq_length]`.
+    pub slot_of: Tensor<B, 4, Int>,
+    /// Bucket of each position (not slot): `[batch_size, n_heads, n_rounds, seq_length]`. Looked at
+    /// by rules about buckets only.
+    pub buckets: Tensor<B, 4, Int>,
+    /// True where a position is padding: `[batch_size, seq_length]`. Padding is never a key.
+    pub mask_pad: Option<Tensor<B, 2, Bool>>,
+}
+
+impl<B: Backend> Slots<B> {
+    /// A single round in natural order: what makes local attention of the tiled kernel.
+    ///
+    /// # Shapes
+    /// - `shape` is `[batch_size, n_heads, seq_length]`
+    pub fn natural(shape: [usize; 3], tile_length: usize, device: &B::Device) -> Self {
+        let [batch_size, n_heads, seq_length] = shape;
+        let n_slots = seq_length.next_multiple_of(tile_length);
+        let slots = Tensor::<B, 1, Int>::arange(0..n_slots as i64, device);
+        let empty = slots.clone().greater_equal_elem(seq_length as i64);
+        let round = |row: Tensor<B, 1, Int>| {
+            let [length] = row.dims();
+            row.reshape([1, 1, 1, length])
+                .expand([batch_size, n_heads, 1, length])
+        };
+        let slot_of = round(slots.clone().slice(0..seq_length));
+        Self {
+            order: round(slots.mask_fill(empty, -1)),
+            buckets: slot_of.zeros_like(),
+            slot_of,
+            mask_pad: None,
+        }
+    }
+
+    /// The same slots on a sequence with padding.
+    pub fn with_padding(mut self, mask_pad: Option<Tensor<B, 2, Bool>>) -> Self {
+        self.mask_pad = mask_pad;
+        self
+    }
+}
+
+/// Rules and mask of [`full_attention`](super::ReformerBackend::full_attention).
+#[derive(Debug, Clone)]
+pub struct Masking<B: Backend> {
+    /// No position sees a later one.
+    pub causal: bool,
+    /// A position sees itself only if it sees nothing else (shared query and key).
+    pub exclude_self: bool,
+    /// Rate and key of the dropout of attention weights.
+    pub dropout: Option<(f64, Key)>,
+    /// True where a position is padding: `[batch_size, seq_length]`. Padding is never a key.
+    pub mask_pad: Option<Tensor<B, 2, Bool>>,
+}
+
+/// What attention gives back, and all that its backward needs beside the inputs.
+///
+/// The log-sum-exp of a query's logits is kept as a sum of two numbers. For a query that sees only
+/// itself the maximum is -100,000, where `f32` has steps of 1/128: added up, the weights would come
+/// back from `exp(logit - lse)` wrong by up to 0.4 %, which is what the peers get.
+#[derive(Debug, Clone)]
+pub struct AttentionOutput<B: Backend> {
+    /// `[batch_size, n_heads, seq_length, d_v]`.
+    pub output: Tensor<B, 4>,
+    /// Largest log-sum-exp of a single round: `[batch_size, n_heads, seq_length, 1]`.
+    pub max: Tensor<B, 4>,
+    /// What the other rounds add to it: `[batch_size, n_heads, seq_length, 1]`.
+    pub log_sum: Tensor<B, 4>,
+}
+
+/// Gradients of an attention kernel, shaped like what they belong to.
+#[derive(Debug, Clone)]
+pub struct AttentionGradients<B: Backend> {
+    /// `[batch_size, n_heads, seq_length, d_head]`.
+    pub q: Tensor<B, 4>,
+    /// `[batch_size, n_heads, seq_length, d_head]`.
+    pub k: Tensor<B, 4>,
+    /// `[batch_size, n_heads, seq_length, d_v]`.
+    pub v: Tensor<B, 4>,
+}

@@ -1,0 +1,151 @@
+//! Exact attention over all positions, a slice of queries at a time.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Int, Tensor};
+
+use super::tile::Tile;
+use crate::kernels::{AttentionGradients, AttentionOutput, Masking, ReformerBackend};
+
+/// Logits that may exist at once for each batch row and head: the memory of a slice is this many
+/// floats however long the sequence is.
+const LOGITS_AT_ONCE: usize = 1 << 20;
+
+fn slice_length(seq_length: usize) -> usize {
+    (LOGITS_AT_ONCE / seq_length).clamp(1, seq_length)
+}
+
+/// `[start, end)` of each slice of queries, with its number.
+fn slices(seq_length: usize) -> impl Iterator<Item = (u64, core::ops::Range<usize>)> {
+    let length = slice_length(seq_length);
+    (0..seq_length)
+        .step_by(length)
+        .map(move |start| start..(start + length).min(seq_length))
+        .enumerate()
+        .map(|(number, range)| (number as u64, range))
+}
+
+fn rows<B: Backend>(tensor: &Tensor<B, 4>, range: &core::ops::Range<usize>) -> Tensor<B, 5> {
+    tensor.clone().slice_dim(2, range.clone()).unsqueeze_dim(2)
+}
+
+fn tile<B: ReformerBackend>(
+    q: &Tensor<B, 4>,
+    k: &Tensor<B, 4>,
+    v: &Tensor<B, 4>,
+    masking: &Masking<B>,
+    (number, range): (u64, core::ops::Range<usize>),
+) -> Tile<B> {
+    let [batch_size, n_heads, seq_length, _] = q.dims();
+    let device = q.device();
+    let n_queries = range.len();
+    let positions = |range: core::ops::Range<usize>| {
+        Tensor::<B, 1, Int>::arange(range.start as i64..range.end as i64, &device)
+    };
+    let queries = positions(range.clone()).reshape([1, 1, 1, n_queries, 1]);
+    // Slices are causal by their shape too: later keys are not even read.
+    let n_keys = if masking.causal {
+        range.end
+    } else {
+        seq_length
+    };
+    let keys = positions(0..n_keys).reshape([1, 1, 1, 1, n_keys]);
+    let mask_shape = [1, 1, 1, n_queries, n_keys];
+    let queries = queries.expand(mask_shape);
+    let keys = keys.expand(mask_shape);
+
+    let future: Option<Tensor<B, 5, Bool>> = masking
+        .causal
+        .then(|| keys.clone().greater(queries.clone()));
+    let padding = masking.mask_pad.clone().map(|mask| {
+        mask.slice_dim(1, 0..n_keys)
+            .reshape([batch_size, 1, 1, 1, n_keys])
+            .expand([batch_size, 1, 1, n_queries, n_keys])
+    });
+    let forbidden = match (future, padding) {
+        (Some(future), Some(padding)) => {
+            let shape = padding.dims();
+            Some(future.expand(shape).bool_or(padding))
+        }
+        (future, padding) => future.or(padding),
+    };
+    let all_keys = 0..n_keys;
+    Tile {
+        q: rows(q, &range),
+        k: rows(k, &all_keys),
+        v: rows(v, &all_keys),
+        forbidden,
+        itself: masking.exclude_self.then(|| keys.equal(queries)),
+        log_count: None,
+        dropout: masking.dropout.map(|(rate, key)| {
+            let shape = [batch_size, n_heads, 1, n_queries, n_keys];
+            B::dropout_factors(shape, rate, key.fold(number), &device)
+        }),
+    }
+}
+
+/// See [`ReformerBackend::full_attention`].
+pub fn full_attention<B: ReformerBackend>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    masking: &Masking<B>,
+) -> AttentionOutput<B> {
+    let (outputs, lses): (Vec<_>, Vec<_>) = slices(q.dims()[2])
+        .map(|slice| {
+            let (output, lse) = tile(&q, &k, &v, masking, slice).forward();
+            (output.squeeze_dim::<4>(2), lse.squeeze_dim::<4>(2))
+        })
+        .unzip();
+    let max = Tensor::cat(lses, 2);
+    AttentionOutput {
+        output: Tensor::cat(outputs, 2),
+        log_sum: max.zeros_like(),
+        max,
+    }
+}
+
+/// See [`ReformerBackend::full_attention_backward`].
+pub fn full_attention_backward<B: ReformerBackend>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    masking: &Masking<B>,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
+    let delta = (output.output * grad.clone()).sum_dim(3);
+    let mut grad_q = Vec::new();
+    let mut grad_k = k.zeros_like();
+    let mut grad_v = v.zeros_like();
+    for slice in slices(q.dims()[2]) {
+        let range = slice.1.clone();
+        let tile = tile(&q, &k, &v, masking, slice);
+        let n_keys = tile.k.dims()[3];
+        let grads = tile.backward(
+            rows(&grad, &range),
+            rows(&output.max, &range),
+            rows(&output.log_sum, &range),
+            rows(&delta, &range),
+        );
+        grad_q.push(grads.q.squeeze_dim::<4>(2));
+        grad_k = add_rows(grad_k, n_keys, grads.k);
+        grad_v = add_rows(grad_v, n_keys, grads.v);
+    }
+    AttentionGradients {
+        q: Tensor::cat(grad_q, 2),
+        k: grad_k,
+        v: grad_v,
+    }
+}
+
+/// Adds to the first `n_rows` rows.
+fn add_rows<B: Backend>(sum: Tensor<B, 4>, n_rows: usize, part: Tensor<B, 5>) -> Tensor<B, 4> {
+    let [batch_size, n_heads, seq_length, d] = sum.dims();
+    let part = part.squeeze_dim::<4>(2);
+    if n_rows == seq_length {
+        return sum + part;
+    }
+    let range = [0..batch_size, 0..n_heads, 0..n_rows, 0..d];
+    let head = sum.clone().slice(range.clone());
+    sum.slice_assign(range, head + part)
+}

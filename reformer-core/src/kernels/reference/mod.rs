@@ -1,0 +1,106 @@
+//! The kernels as Burn tensor operations: the body for backends without a fused one, and the judge
+//! of those that have it.
+//!
+//! One tile is one softmax ([`tile`]); [`tiled`](mod@tiled) walks over the rounds of a sorted
+//! sequence, [`full`] over slices of queries. Forward keeps running sums, backward computes each
+//! tile again, so memory is that of one round (one slice) whatever their number.
+
+mod full;
+mod sort;
+mod tile;
+mod tiled;
+
+pub use full::{full_attention, full_attention_backward};
+pub use sort::bucket_sort;
+pub use tiled::{tiled_attention, tiled_attention_backward};
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::AttentionOutput;
+use crate::random::{self, Key};
+
+/// Logit of a key that must not be seen. Its weight is an exact zero beside any other logit.
+const FORBIDDEN: f32 = -1e9;
+/// Logit of a query with itself under a shared query and key (paper, equation 15): far below every
+/// real logit and far above [`FORBIDDEN`], so it counts only where nothing else does.
+const SELF: f32 = -1e5;
+
+/// The finite logits in a float type that may be too small for the ones above.
+#[derive(Clone, Copy)]
+struct MaskLogits {
+    forbidden: f32,
+    itself: f32,
+}
+
+impl MaskLogits {
+    fn of<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Self {
+        if tensor.dtype() == DType::F16 {
+            // f16 ends at 65504: as in Hugging Face's half precision.
+            return Self {
+                forbidden: -1e4,
+                itself: -1e3,
+            };
+        }
+        Self {
+            forbidden: FORBIDDEN,
+            itself: SELF,
+        }
+    }
+}
+
+/// See [`ReformerBackend::dropout_factors`](super::ReformerBackend::dropout_factors).
+pub fn dropout_factors<B: Backend, const D: usize>(
+    shape: [usize; D],
+    rate: f64,
+    key: Key,
+    device: &B::Device,
+) -> Tensor<B, D> {
+    let factors = random::dropout_factors(key, rate, shape.iter().product());
+    Tensor::from_data(TensorData::new(factors, shape), device)
+}
+
+/// Softmax over several parts of a row, one part after another.
+///
+/// Holds the largest log-sum-exp so far, the sum of `exp(lse - max)`, and the outputs weighted
+/// alike.
+struct Accumulator<B: Backend> {
+    max: Tensor<B, 4>,
+    sum: Tensor<B, 4>,
+    output: Tensor<B, 4>,
+}
+
+impl<B: Backend> Accumulator<B> {
+    /// Takes the output of a part and the log-sum-exp of its logits.
+    fn add(state: Option<Self>, output: Tensor<B, 4>, lse: Tensor<B, 4>) -> Self {
+        let Some(Self {
+            max: old_max,
+            sum,
+            output: old_output,
+        }) = state
+        else {
+            return Self {
+                sum: lse.ones_like(),
+                max: lse,
+                output,
+            };
+        };
+        // The maximum only keeps exp in range; the result does not depend on it.
+        let max = old_max.clone().max_pair(lse.clone()).detach();
+        let old = (old_max - max.clone()).exp();
+        let new = (lse - max.clone()).exp();
+        Self {
+            sum: sum * old.clone() + new.clone(),
+            output: old_output * old + output * new,
+            max,
+        }
+    }
+
+    fn finish(self) -> AttentionOutput<B> {
+        AttentionOutput {
+            output: self.output / self.sum.clone(),
+            max: self.max,
+            log_sum: self.sum.log(),
+        }
+    }
+}

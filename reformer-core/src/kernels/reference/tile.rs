@@ -1,0 +1,109 @@
+//! Attention of a block of queries to a block of keys, forward and backward.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
+
+use super::MaskLogits;
+
+/// Blocks of queries with the keys in their reach, all of one size.
+///
+/// `n` counts blocks, `m` queries in a block, `w` keys in reach of a block. Masks and counts may
+/// have 1 in place of `batch_size`, `n_heads` or `n`.
+pub(super) struct Tile<B: Backend> {
+    /// `[batch_size, n_heads, n, m, d_head]`
+    pub(super) q: Tensor<B, 5>,
+    /// `[batch_size, n_heads, n, w, d_head]`
+    pub(super) k: Tensor<B, 5>,
+    /// `[batch_size, n_heads, n, w, d_v]`
+    pub(super) v: Tensor<B, 5>,
+    /// Keys that must not be seen: `[batch_size, n_heads, n, m, w]`.
+    pub(super) forbidden: Option<Tensor<B, 5, Bool>>,
+    /// The query's own position among the keys: the same shape.
+    pub(super) itself: Option<Tensor<B, 5, Bool>>,
+    /// `log N_ij`: the same shape.
+    pub(super) log_count: Option<Tensor<B, 5>>,
+    /// Factors of the dropout of weights: the same shape.
+    pub(super) dropout: Option<Tensor<B, 5>>,
+}
+
+/// Gradients for the tensors of a [`Tile`].
+pub(super) struct TileGradients<B: Backend> {
+    pub(super) q: Tensor<B, 5>,
+    pub(super) k: Tensor<B, 5>,
+    pub(super) v: Tensor<B, 5>,
+}
+
+impl<B: Backend> Tile<B> {
+    /// `q_i · k_j - log N_ij`, masked: `[batch_size, n_heads, n, m, w]`.
+    fn logits(&self) -> Tensor<B, 5> {
+        let mut logits = self.q.clone().matmul(self.k.clone().swap_dims(3, 4));
+        let mask = MaskLogits::of(&logits);
+        let shape = logits.dims();
+        if let Some(log_count) = &self.log_count {
+            logits = logits - log_count.clone();
+        }
+        if let Some(forbidden) = &self.forbidden {
+            logits = logits.mask_fill(forbidden.clone().expand(shape), mask.forbidden);
+        }
+        if let Some(itself) = &self.itself {
+            // After the other masks: a padded or lonely position still has itself.
+            logits = logits.mask_fill(itself.clone().expand(shape), mask.itself);
+        }
+        logits
+    }
+
+    fn drop(&self, weights: Tensor<B, 5>) -> Tensor<B, 5> {
+        match &self.dropout {
+            Some(factors) => weights * factors.clone(),
+            None => weights,
+        }
+    }
+
+    /// Softmax over the keys of this tile alone.
+    ///
+    /// # Shapes
+    /// - output: `[batch_size, n_heads, n, m, d_v]`
+    /// - log-sum-exp of the logits: `[batch_size, n_heads, n, m, 1]`
+    pub(super) fn forward(&self) -> (Tensor<B, 5>, Tensor<B, 5>) {
+        let logits = self.logits();
+        let max = logits.clone().max_dim(4).detach();
+        let weights = (logits - max.clone()).exp();
+        let sum = weights.clone().sum_dim(4);
+        let output = self.drop(weights).matmul(self.v.clone()) / sum.clone();
+        (output, max + sum.log())
+    }
+
+    /// Gradients, with weights normalised by `max + log_sum` over all tiles a query is in.
+    ///
+    /// With `p` the weights before and `P` after dropout: `dv = Pᵀ do`, `ds = p (do · v - D)`,
+    /// `dq = ds k`, `dk = dsᵀ q`, where `D = do · o`.
+    ///
+    /// # Shapes
+    /// - grad: `[batch_size, n_heads, n, m, d_v]`
+    /// - max, log_sum, delta (`D`): `[batch_size, n_heads, n, m, 1]`
+    pub(super) fn backward(
+        &self,
+        grad: Tensor<B, 5>,
+        max: Tensor<B, 5>,
+        log_sum: Tensor<B, 5>,
+        delta: Tensor<B, 5>,
+    ) -> TileGradients<B> {
+        let weights = ((self.logits() - max) - log_sum).exp();
+        let v = self
+            .drop(weights.clone())
+            .swap_dims(3, 4)
+            .matmul(grad.clone());
+        let grad_weights = self.drop(grad.matmul(self.v.clone().swap_dims(3, 4)));
+        let mut grad_logits = weights * (grad_weights - delta);
+        if let Some(itself) = &self.itself {
+            // That logit is a constant, so nothing flows through it.
+            let shape = grad_logits.dims();
+            grad_logits = grad_logits.mask_fill(itself.clone().expand(shape), 0.0);
+        }
+        TileGradients {
+            q: grad_logits.clone().matmul(self.k.clone()),
+            k: grad_logits.swap_dims(3, 4).matmul(self.q.clone()),
+            v,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! TODO
+#![deny(missing_docs)]
+
+pub mod attention;
+mod chunks;
+mod error;
+pub mod feed_forward;
+pub mod kernels;
+pub mod model;
+mod pass;
+pub mod position;
+mod random;
+pub mod reversible;
+
+pub use chunks::in_chunks;
+pub use error::ConfigError;
+pub use pass::Pass;
+pub use random::{Key, Stream, philox};

@@ -1,0 +1,265 @@
+//! The stack that every model is built on: embeddings, reversible blocks, a last normalisation.
+
+use burn::module::{AutodiffModule, Initializer, Module};
+use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
+
+use super::block::Block;
+use super::config::ReformerConfig;
+use crate::kernels::ReformerBackend;
+use crate::pass::{Pass, dropout};
+use crate::position::Position;
+use crate::reversible::{GradientSum, Mode, Tape, forward};
+
+/// Children of the key of a pass.
+mod purpose {
+    pub(super) const EMBEDDINGS: u64 = 0;
+    pub(super) const BLOCKS: u64 = 1;
+    pub(super) const OUTPUT: u64 = 2;
+}
+
+/// Tokens in, hidden states out.
+#[derive(Module, Debug)]
+pub struct Reformer<B: Backend> {
+    /// A vector for each token.
+    pub embedding: Embedding<B>,
+    /// Position information.
+    pub position: Position<B>,
+    /// Attention and feed-forward, in turn.
+    pub blocks: Vec<Block<B>>,
+    /// Normalises both streams, side by side, at the end.
+    pub norm: LayerNorm<B>,
+    /// Number of different tokens.
+    pub vocab_size: usize,
+    dropout: f64,
+    #[module(skip)]
+    mode: Mode,
+}
+
+impl<B: Backend> Reformer<B> {
+    pub(super) fn new(blocks: Vec<Block<B>>, config: &ReformerConfig, device: &B::Device) -> Self {
+        Self {
+            embedding: EmbeddingConfig::new(config.vocab_size, config.d_model)
+                .with_initializer(Initializer::Normal {
+                    mean: 0.0,
+                    std: config.embedding_std,
+                })
+                .init(device),
+            position: config.position.init(config.d_model, device),
+            blocks,
+            norm: LayerNormConfig::new(2 * config.d_model)
+                .with_epsilon(config.norm_epsilon)
+                .init(device),
+            vocab_size: config.vocab_size,
+            dropout: config.dropout,
+            mode: config.mode,
+        }
+    }
+
+    /// The same weights, trained in another mode.
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// What backward starts from.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+impl<B: ReformerBackend> Reformer<B> {
+    /// Hidden states of tokens. On an autodiff backend the graph keeps every activation, whatever
+    /// the mode; train with [`record`](Self::record).
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    /// - output: `[batch_size, seq_length, 2 * d_model]`
+    ///
+    /// # Panics
+    /// If the sequence is longer than the positions allow.
+    pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
+        self.normalize(self.streams(tokens, pass), &Self::output_pass(pass))
+    }
+
+    /// Both streams side by side, before the last normalisation:
+    /// `[batch_size, seq_length, 2 * d_model]`.
+    pub(super) fn streams(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
+        let x = self.embed(tokens, pass);
+        let blocks = pass.fold(purpose::BLOCKS);
+        let [y1, y2] = forward(&self.blocks, [x.clone(), x], &blocks, self.mode);
+        Tensor::cat(vec![y1, y2], 2)
+    }
+
+    /// Embeddings of tokens and positions, which both streams start from.
+    fn embed(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
+        let x = self.embedding.forward(tokens);
+        let x = match self.position.forward(x.dims()[1], &x.device()) {
+            Some(positions) => x + positions.unsqueeze(),
+            None => x,
+        };
+        dropout(x, pass.dropout(self.dropout, purpose::EMBEDDINGS))
+    }
+
+    /// The pass of what comes after the blocks.
+    pub(super) fn output_pass(pass: &Pass<B>) -> Pass<B> {
+        pass.fold(purpose::OUTPUT)
+    }
+
+    /// The last normalisation, for all positions or a chunk of them.
+    pub(super) fn normalize(&self, streams: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
+        let hidden = self.norm.forward(streams);
+        dropout(hidden, pass.dropout(self.dropout, 0))
+    }
+}
+
+/// A forward pass, ready for backward.
+///
+/// Made by [`Reformer::record`]. The caller computes a loss from [`hidden`](Self::hidden) as with
+/// any Burn module, calls `backward` on it, and hands the result to [`backward`](Self::backward).
+pub struct Recorded<A: AutodiffBackend> {
+    /// Hidden states: `[batch_size, seq_length, 2 * d_model]`.
+    pub hidden: Tensor<A, 3>,
+    leaf: Tensor<A, 3>,
+    streams: Streams<A>,
+}
+
+/// Both streams before the last normalisation, and the way back from them.
+pub(super) struct Streams<A: AutodiffBackend> {
+    tokens: Tensor<A, 2, Int>,
+    pass: Pass<A>,
+    memory: Memory<A>,
+}
+
+enum Memory<A: AutodiffBackend> {
+    Tape(Tape<A::InnerBackend>),
+    Graph(Tensor<A, 3>),
+}
+
+impl<A> Reformer<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// Runs forward for training, with the memory that the [mode](Self::mode) allows.
+    ///
+    /// ```
+    /// use burn::optim::GradientsParams;
+    /// use burn::tensor::{Int, Tensor};
+    /// use burn_autodiff::Autodiff;
+    /// use burn_flex::Flex;
+    /// use reformer_core::{Key, Pass, model::ReformerConfig};
+    ///
+    /// type B = Autodiff<Flex>;
+    /// let device = Default::default();
+    /// let model = ReformerConfig::new(256, 32, 2).init::<B>(&device);
+    /// let tokens = Tensor::<B, 2, Int>::zeros([1, 100], &device);
+    ///
+    /// let recorded = model.record(tokens, Pass::train(Key::new(1)));
+    /// let loss = recorded.hidden.clone().square().mean(); // any loss, from any head
+    /// let gradients: GradientsParams = recorded.backward(&model, &mut loss.backward());
+    /// assert!(gradients.len() > 0);
+    /// ```
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    pub fn record(&self, tokens: Tensor<A, 2, Int>, pass: Pass<A>) -> Recorded<A> {
+        let (streams, value) = self.record_streams(tokens, pass);
+        let leaf = Tensor::from_inner(value).require_grad();
+        let output = Self::output_pass(&streams.pass);
+        Recorded {
+            hidden: self.normalize(leaf.clone(), &output),
+            leaf,
+            streams,
+        }
+    }
+
+    pub(super) fn record_streams(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+    ) -> (Streams<A>, Tensor<A::InnerBackend, 3>) {
+        let (memory, value) = if self.mode == Mode::Plain {
+            let graph = self.streams(tokens.clone(), &pass);
+            let value = graph.clone().inner();
+            (Memory::Graph(graph), value)
+        } else {
+            let inside = self.valid();
+            let inner_pass = pass.inner();
+            let x = inside.embed(tokens.clone().inner(), &inner_pass);
+            let tape = Tape::record(
+                &inside.blocks,
+                [x.clone(), x],
+                inner_pass.fold(purpose::BLOCKS),
+                self.mode,
+            );
+            let value = Tensor::cat(tape.output().to_vec(), 2);
+            (Memory::Tape(tape), value)
+        };
+        let streams = Streams {
+            tokens,
+            pass,
+            memory,
+        };
+        (streams, value)
+    }
+}
+
+impl<A> Recorded<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// Gradients of the model's parameters, from those of a loss computed from
+    /// [`hidden`](Self::hidden). Gradients of other modules stay in `gradients`.
+    pub fn backward(self, model: &Reformer<A>, gradients: &mut A::Gradients) -> GradientsParams {
+        let mut sum = GradientSum::new();
+        if let Some(gradient) = self.leaf.grad_remove(gradients) {
+            sum.add(gradients, &model.norm);
+            self.streams.backward(model, gradient, &mut sum);
+        }
+        sum.into_params()
+    }
+}
+
+impl<A> Streams<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// From the gradient of both streams, side by side, to those of blocks and embeddings.
+    ///
+    /// Gives the drift: the largest difference between an embedding and what the blocks, undone,
+    /// lead back to; none in plain mode.
+    pub(super) fn backward(
+        self,
+        model: &Reformer<A>,
+        gradient: Tensor<A::InnerBackend, 3>,
+        sum: &mut GradientSum,
+    ) -> Option<Tensor<A::InnerBackend, 1>> {
+        let tape = match self.memory {
+            Memory::Graph(graph) => {
+                let mut gradients = (graph * Tensor::from_inner(gradient)).sum().backward();
+                sum.add(&mut gradients, model);
+                return None;
+            }
+            Memory::Tape(tape) => tape,
+        };
+        let d_model = gradient.dims()[2] / 2;
+        let halves =
+            [0..d_model, d_model..2 * d_model].map(|half| gradient.clone().slice_dim(2, half));
+        let input = tape.backward::<A, _>(&model.blocks, halves, sum);
+
+        let x = model.embed(self.tokens, &self.pass);
+        let drift = input
+            .streams
+            .map(|stream| (stream - model.mode.on_grid(x.clone().inner())).abs().max());
+        let [dx1, dx2] = input.gradients;
+        let mut gradients = (x * Tensor::from_inner(dx1 + dx2)).sum().backward();
+        sum.add(&mut gradients, model);
+        let [drift1, drift2] = drift;
+        Some(drift1.max_pair(drift2))
+    }
+}

@@ -1,0 +1,133 @@
+//! What a layer is told beside its input.
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Bool, Int, Tensor};
+
+use crate::kernels::ReformerBackend;
+use crate::random::Key;
+
+/// Everything a layer's output depends on beside its input and its weights: the key of its
+/// randomness, the padding, and buckets to be used again.
+///
+/// Layers hold no random state and remember nothing between calls. Given equal passes they compute
+/// the same thing, which is what lets a reversible stack run them a second time.
+///
+/// ```
+/// use burn_flex::Flex;
+/// use reformer_core::{Key, Pass};
+///
+/// let evaluation = Pass::<Flex>::eval(); // no dropout, fixed rotations
+/// let training = Pass::<Flex>::train(Key::new(42).fold(1000)); // step 1000 of the run with seed 42
+/// assert!(evaluation.key().is_none());
+/// assert!(training.key().is_some());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pass<B: Backend> {
+    key: Option<Key>,
+    mask_pad: Option<Tensor<B, 2, Bool>>,
+    buckets: Option<Tensor<B, 4, Int>>,
+}
+
+impl<B: Backend> Pass<B> {
+    /// Evaluation: no dropout, and the hash rotations that belong to the module.
+    pub fn eval() -> Self {
+        Self {
+            key: None,
+            mask_pad: None,
+            buckets: None,
+        }
+    }
+
+    /// Training with the randomness of `key`, usually that of a seed folded with a step.
+    pub fn train(key: Key) -> Self {
+        Self {
+            key: Some(key),
+            ..Self::eval()
+        }
+    }
+
+    /// Marks padding: true where a position is none of the sequence, `[batch_size, seq_length]`.
+    /// Padding is never attended to.
+    pub fn with_mask_pad(mut self, mask_pad: Option<Tensor<B, 2, Bool>>) -> Self {
+        self.mask_pad = mask_pad;
+        self
+    }
+
+    /// Buckets that LSH attention must use instead of hashing:
+    /// `[batch_size, n_heads, n_rounds, seq_length]`, as it returned them from the forward that is
+    /// being computed again.
+    pub fn with_buckets(mut self, buckets: Option<Tensor<B, 4, Int>>) -> Self {
+        self.buckets = buckets;
+        self
+    }
+
+    /// The pass of the `n`-th child: the same padding, another key.
+    pub fn fold(&self, n: u64) -> Self {
+        Self {
+            key: self.key.map(|key| key.fold(n)),
+            mask_pad: self.mask_pad.clone(),
+            buckets: None,
+        }
+    }
+
+    /// The same pass on an autodiff backend.
+    pub fn from_inner<I: Backend>(inner: &Pass<I>) -> Self
+    where
+        B: AutodiffBackend<InnerBackend = I>,
+    {
+        Self {
+            key: inner.key,
+            mask_pad: inner.mask_pad.clone().map(Tensor::from_inner),
+            buckets: inner.buckets.clone().map(Tensor::from_inner),
+        }
+    }
+
+    /// The same pass on the backend inside.
+    pub fn inner(&self) -> Pass<B::InnerBackend>
+    where
+        B: AutodiffBackend,
+    {
+        Pass {
+            key: self.key,
+            mask_pad: self.mask_pad.clone().map(Tensor::inner),
+            buckets: self.buckets.clone().map(Tensor::inner),
+        }
+    }
+
+    /// The key of the randomness, in training.
+    pub fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    /// True where a position is padding.
+    pub fn mask_pad(&self) -> Option<&Tensor<B, 2, Bool>> {
+        self.mask_pad.as_ref()
+    }
+
+    /// Buckets to be used again.
+    pub fn buckets(&self) -> Option<&Tensor<B, 4, Int>> {
+        self.buckets.as_ref()
+    }
+
+    /// Rate and key of a dropout, if this pass drops anything. `purpose` tells apart the dropouts
+    /// of one layer.
+    pub(crate) fn dropout(&self, rate: f64, purpose: u64) -> Option<(f64, Key)> {
+        self.key
+            .filter(|_| rate > 0.0)
+            .map(|key| (rate, key.fold(purpose)))
+    }
+}
+
+/// Dropout of a tensor by counter-based factors.
+pub(crate) fn dropout<B: ReformerBackend, const D: usize>(
+    tensor: Tensor<B, D>,
+    dropout: Option<(f64, Key)>,
+) -> Tensor<B, D> {
+    match dropout {
+        Some((rate, key)) => {
+            let factors = B::dropout_factors(tensor.dims(), rate, key, &tensor.device());
+            tensor * factors
+        }
+        None => tensor,
+    }
+}

@@ -1,0 +1,149 @@
+//! Reversible residual layers (Gomez et al., 2017; paper, section 3).
+//!
+//! A block adds to two streams in turn, `y1 = x1 + F(x2)` and `y2 = x2 + G(y1)`, and so can be
+//! undone: `x2 = y2 - G(y1)`, `x1 = y1 - F(x2)`. Forward keeps no activations; backward
+//! recomputes each block from its output. Memory does not grow with depth.
+//!
+//! Burn cannot run a backward pass inside a step of another one, so this is no autodiff step but a
+//! [`Tape`]: forward runs on the backend inside and gives the output and the tape; the caller's
+//! loss gives the output's gradient; the tape turns that into gradients of the parameters, block by
+//! block.
+
+mod gradients;
+mod tape;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+pub use gradients::GradientSum;
+pub(crate) use tape::pull_back;
+pub use tape::{Reconstruction, Tape};
+
+use crate::chunks::in_chunks;
+use crate::error::ConfigError;
+use crate::kernels::ReformerBackend;
+use crate::pass::Pass;
+
+/// What backward starts from.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Each block's input is computed back from its output. Rounding makes it differ in the last
+    /// bits; see [`Reconstruction`] for how much.
+    Reversible,
+    /// The same without any difference: what F and G add is rounded to multiples of
+    /// `2^-fraction_bits`, so that adding and taking away are exact as long as streams stay below
+    /// `2^(24 - fraction_bits)`.
+    Exact {
+        /// Binary digits after the point; 16 leaves room for streams up to 256.
+        fraction_bits: u32,
+    },
+    /// Burn's autodiff keeps everything. Memory grows with depth.
+    Plain,
+}
+
+impl Mode {
+    /// Checks the grid.
+    ///
+    /// # Errors
+    /// A grid that `f32` does not have.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Exact { fraction_bits } if *fraction_bits > 22 => Err(ConfigError::new(
+                "mode.fraction_bits",
+                fraction_bits,
+                "an f32 has 24 binary digits, and some are needed before the point",
+                "use 16",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a residual function adds, on the grid of this mode.
+    pub(crate) fn on_grid<B: Backend>(self, residual: Tensor<B, 3>) -> Tensor<B, 3> {
+        match self {
+            Self::Exact { fraction_bits } => {
+                let steps = f64::from(1u32 << fraction_bits);
+                residual.mul_scalar(steps).round().div_scalar(steps)
+            }
+            Self::Reversible | Self::Plain => residual,
+        }
+    }
+}
+
+/// A block `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`.
+///
+/// Any module can be one. F and G must be functions of their input, the weights and the pass
+/// alone: no state, no randomness but the [key](Pass::key)'s.
+pub trait ReversibleBlock<B: Backend>: Module<B> {
+    /// The first residual function, usually attention. May return buckets; when it is computed
+    /// again, [`Pass::buckets`] has them.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>);
+
+    /// The second residual function, usually feed-forward.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d_model]`
+    fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3>;
+
+    /// If G is position-wise, how many positions to give it at a time.
+    fn g_chunk_length(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Passes of the two functions of a block, from that of the stack.
+struct BlockPasses<B: Backend> {
+    f: Pass<B>,
+    g: Pass<B>,
+}
+
+impl<B: Backend> BlockPasses<B> {
+    fn new(stack: &Pass<B>, block: usize) -> Self {
+        Self {
+            f: stack.fold(2 * block as u64),
+            g: stack.fold(2 * block as u64 + 1),
+        }
+    }
+}
+
+/// Runs a stack of blocks forward. On an autodiff backend this is the plain mode: the graph keeps
+/// every activation.
+///
+/// # Shapes
+/// - streams, output: `[batch_size, seq_length, d_model]` each
+pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
+    blocks: &[M],
+    streams: [Tensor<B, 3>; 2],
+    pass: &Pass<B>,
+    mode: Mode,
+) -> [Tensor<B, 3>; 2] {
+    run(blocks, streams, pass, mode, |_| {})
+}
+
+/// Forward, handing the buckets of each block to `remember`.
+fn run<B: ReformerBackend, M: ReversibleBlock<B>>(
+    blocks: &[M],
+    streams: [Tensor<B, 3>; 2],
+    pass: &Pass<B>,
+    mode: Mode,
+    mut remember: impl FnMut(Option<Tensor<B, 4, Int>>),
+) -> [Tensor<B, 3>; 2] {
+    let [mut x1, mut x2] = streams.map(|stream| mode.on_grid(stream));
+    for (number, block) in blocks.iter().enumerate() {
+        let passes = BlockPasses::new(pass, number);
+        let (f, buckets) = block.f(x2.clone(), &passes.f);
+        remember(buckets);
+        let y1 = x1 + mode.on_grid(f);
+        let g = in_chunks(y1.clone(), block.g_chunk_length(), |chunk, y1| {
+            block.g(y1, &passes.g.fold(chunk))
+        });
+        x2 = x2 + mode.on_grid(g);
+        x1 = y1;
+    }
+    [x1, x2]
+}

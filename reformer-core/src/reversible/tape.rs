@@ -1,0 +1,169 @@
+//! Backward through reversible blocks, from the output alone.
+
+use burn::module::AutodiffModule;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
+
+use super::gradients::GradientSum;
+use super::{BlockPasses, Mode, ReversibleBlock, run};
+use crate::chunks::chunk_ranges;
+use crate::kernels::ReformerBackend;
+use crate::pass::Pass;
+
+/// What a forward pass leaves behind: the output of the last block, and the buckets of every LSH
+/// layer, in two bytes each where there are few enough.
+///
+/// Buckets are kept because activations that are computed again differ in their last bits, and a
+/// bucket that tips over would give the gradient of another function.
+#[derive(Debug)]
+pub struct Tape<B: Backend> {
+    streams: [Tensor<B, 3>; 2],
+    buckets: Vec<Option<Tensor<B, 4, Int>>>,
+    pass: Pass<B>,
+    mode: Mode,
+}
+
+/// What [`Tape::backward`] arrives at: the input of the stack, and its gradient.
+#[derive(Debug)]
+pub struct Reconstruction<B: Backend> {
+    /// The two streams at the input as computed back from the output. Their difference to the
+    /// true ones is the drift of the stack; [`Mode::Exact`] has none.
+    pub streams: [Tensor<B, 3>; 2],
+    /// Gradients of the two streams at the input.
+    pub gradients: [Tensor<B, 3>; 2],
+}
+
+impl<B: ReformerBackend> Tape<B> {
+    /// Runs a stack of blocks forward and keeps what backward needs.
+    ///
+    /// # Shapes
+    /// - streams: `[batch_size, seq_length, d_model]` each
+    pub fn record<M: ReversibleBlock<B>>(
+        blocks: &[M],
+        streams: [Tensor<B, 3>; 2],
+        pass: Pass<B>,
+        mode: Mode,
+    ) -> Self {
+        let mut buckets = Vec::with_capacity(blocks.len());
+        let streams = run(blocks, streams, &pass, mode, |of_block| {
+            buckets.push(of_block);
+        });
+        Self {
+            streams,
+            buckets,
+            pass,
+            mode,
+        }
+    }
+
+    /// The two streams at the output: `[batch_size, seq_length, d_model]` each.
+    pub fn output(&self) -> [Tensor<B, 3>; 2] {
+        self.streams.clone()
+    }
+
+    /// Undoes the blocks from the last to the first and adds up the gradients of their parameters.
+    ///
+    /// `blocks` are those that were recorded, on the autodiff backend.
+    ///
+    /// # Shapes
+    /// - gradients of the output's streams: `[batch_size, seq_length, d_model]` each
+    pub fn backward<A, M>(
+        self,
+        blocks: &[M],
+        gradients: [Tensor<B, 3>; 2],
+        sum: &mut GradientSum,
+    ) -> Reconstruction<B>
+    where
+        A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
+        M: ReversibleBlock<A> + AutodiffModule<A>,
+    {
+        let mut state = Reconstruction {
+            streams: self.streams,
+            gradients,
+        };
+        let pass = Pass::<A>::from_inner(&self.pass);
+        let buckets = self.buckets.into_iter().enumerate();
+        for (block, (number, buckets)) in blocks.iter().zip(buckets).rev() {
+            let passes = BlockPasses::new(&pass, number);
+            let f = passes.f.with_buckets(buckets.map(Tensor::from_inner));
+            state = undo_g::<B, A, M>(state, block, &passes.g, self.mode, sum);
+            state = undo_f(state, block, &f, self.mode, sum);
+        }
+        state
+    }
+}
+
+/// From `y2 = x2 + G(y1)` back to `x2`, a chunk at a time.
+fn undo_g<B, A, M>(
+    state: Reconstruction<B>,
+    block: &M,
+    pass: &Pass<A>,
+    mode: Mode,
+    sum: &mut GradientSum,
+) -> Reconstruction<B>
+where
+    B: ReformerBackend,
+    A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
+    M: ReversibleBlock<A> + AutodiffModule<A>,
+{
+    let [y1, y2] = state.streams;
+    let [dy1, dy2] = state.gradients;
+    let seq_length = y1.dims()[1];
+    let (mut values, mut input_gradients) = (Vec::new(), Vec::new());
+    for (chunk, range) in chunk_ranges(seq_length, block.g_chunk_length()) {
+        let part = |stream: &Tensor<B, 3>| stream.clone().slice_dim(1, range.clone());
+        let leaf = Tensor::<A, 3>::from_inner(part(&y1)).require_grad();
+        let g = block.g(leaf.clone(), &pass.fold(chunk));
+        values.push(g.clone().inner());
+        input_gradients.push(pull_back(g, leaf, part(&dy2), block, sum));
+    }
+    Reconstruction {
+        streams: [y1, y2 - mode.on_grid(Tensor::cat(values, 1))],
+        gradients: [dy1 + Tensor::cat(input_gradients, 1), dy2],
+    }
+}
+
+/// From `y1 = x1 + F(x2)` back to `x1`.
+fn undo_f<B, A, M>(
+    state: Reconstruction<B>,
+    block: &M,
+    pass: &Pass<A>,
+    mode: Mode,
+    sum: &mut GradientSum,
+) -> Reconstruction<B>
+where
+    B: ReformerBackend,
+    A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
+    M: ReversibleBlock<A> + AutodiffModule<A>,
+{
+    let [y1, x2] = state.streams;
+    let [dy1, dy2] = state.gradients;
+    let leaf = Tensor::<A, 3>::from_inner(x2.clone()).require_grad();
+    let (f, _) = block.f(leaf.clone(), pass);
+    let x1 = y1 - mode.on_grid(f.clone().inner());
+    let dx2 = dy2 + pull_back(f, leaf, dy1.clone(), block, sum);
+    Reconstruction {
+        streams: [x1, x2],
+        gradients: [dy1, dx2],
+    }
+}
+
+/// Gradient of `leaf` for the gradient of `value`, which was computed from it; those of the
+/// module's parameters go to the sum.
+pub(crate) fn pull_back<B, A, M>(
+    value: Tensor<A, 3>,
+    leaf: Tensor<A, 3>,
+    gradient: Tensor<B, 3>,
+    module: &M,
+    sum: &mut GradientSum,
+) -> Tensor<B, 3>
+where
+    B: Backend,
+    A: AutodiffBackend<InnerBackend = B>,
+    M: AutodiffModule<A>,
+{
+    let mut gradients = (value * Tensor::from_inner(gradient)).sum().backward();
+    sum.add(&mut gradients, module);
+    leaf.grad_remove(&mut gradients)
+        .unwrap_or_else(|| leaf.inner().zeros_like())
+}
