@@ -1,0 +1,273 @@
+//! All the bytes of one file.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::DatasetError;
+use crate::split::{Split, SplitName, Splits};
+
+/// The sample that ships with the crate; see `samples/README.md`.
+const SAMPLE: &[u8] = include_bytes!("../samples/tinyshakespeare.txt");
+
+/// The bytes of one file, at least one, and its name. A clone shares the bytes.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::ByteCorpus;
+///
+/// let corpus = ByteCorpus::sample();
+/// assert_eq!(corpus.name(), "tinyshakespeare");
+/// assert_eq!(&corpus.as_bytes()[..14], b"First Citizen:");
+/// ```
+#[derive(Clone)]
+pub struct ByteCorpus {
+    shared: Arc<Named>,
+}
+
+struct Named {
+    name: String,
+    bytes: Cow<'static, [u8]>,
+}
+
+impl fmt::Debug for ByteCorpus {
+    // A corpus can have 100 MB, so its bytes are left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteCorpus")
+            .field("name", &self.name())
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+impl ByteCorpus {
+    /// Reads a whole file, of any format, into memory. Its name is the path as given.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Directory`](DatasetError::Directory) or [`Empty`](DatasetError::Empty).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        // Asked first, because what reading a directory answers depends on the system.
+        if path.is_dir() {
+            return Err(DatasetError::Directory {
+                path: path.to_owned(),
+            });
+        }
+        let bytes = fs::read(path).map_err(|source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::NotFound => DatasetError::NotFound { path, source },
+                _ => DatasetError::Unreadable { path, source },
+            }
+        })?;
+        Self::from_bytes(path.display().to_string(), bytes)
+    }
+
+    /// A corpus of bytes that are in memory already, under a name for messages and records.
+    ///
+    /// # Errors
+    ///
+    /// [`Empty`](DatasetError::Empty) when there are no bytes.
+    pub fn from_bytes(
+        name: impl Into<String>,
+        bytes: impl Into<Vec<u8>>,
+    ) -> Result<Self, DatasetError> {
+        let (name, bytes) = (name.into(), bytes.into());
+        if bytes.is_empty() {
+            return Err(DatasetError::Empty { corpus: name });
+        }
+        Ok(Self::named(name, Cow::Owned(bytes)))
+    }
+
+    /// The sample that ships with the crate: the first 1,000,000 bytes of "tiny Shakespeare", of
+    /// Andrej Karpathy's char-rnn. Public domain.
+    pub fn sample() -> Self {
+        Self::named("tinyshakespeare".to_owned(), Cow::Borrowed(SAMPLE))
+    }
+
+    fn named(name: String, bytes: Cow<'static, [u8]>) -> Self {
+        Self {
+            shared: Arc::new(Named { name, bytes }),
+        }
+    }
+
+    /// The path it was read from, or the name it was given.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// All the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.shared.bytes
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.shared.bytes.len()
+    }
+
+    /// Always false: a corpus has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        self.shared.bytes.is_empty()
+    }
+
+    /// Divides the bytes, in order, into 90 % for training, 5 % for validation and 5 % for the test.
+    ///
+    /// The two borders are at 90 % and 95 % of the length, rounded down. For enwik8, the first
+    /// 100,000,000 bytes of a Wikipedia dump, that is the customary division into 90,000,000,
+    /// 5,000,000 and 5,000,000 bytes, so results on it compare with published ones.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use reformer_datasets::ByteCorpus;
+    ///
+    /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+    /// let splits = ByteCorpus::from_bytes("letters", *b"abcdefghijklmnopqrstu")?.split();
+    /// assert_eq!(splits.train.as_bytes(), b"abcdefghijklmnopqr");
+    /// assert_eq!(splits.valid.as_bytes(), b"s");
+    /// assert_eq!(splits.test.as_bytes(), b"tu");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn split(&self) -> Splits {
+        let [train_end, valid_end] = borders(self.len());
+        let part = |name, range| Split::new(self.clone(), name, range);
+        Splits {
+            train: part(SplitName::Train, 0..train_end),
+            valid: part(SplitName::Valid, train_end..valid_end),
+            test: part(SplitName::Test, valid_end..self.len()),
+        }
+    }
+
+    /// All the bytes as one split, for data that comes divided into files.
+    pub fn whole_as(&self, name: SplitName) -> Split {
+        Split::new(self.clone(), name, 0..self.len())
+    }
+}
+
+/// Where training and validation end in a corpus of `len` bytes.
+fn borders(len: usize) -> [usize; 2] {
+    // Whole hundreds, then the rest: a product with the whole length could overflow.
+    [90, 95].map(|percent| len / 100 * percent + len % 100 * percent / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn sample_is_the_documented_prefix() {
+        let corpus = ByteCorpus::sample();
+        assert_eq!(corpus.len(), 1_000_000);
+        assert!(corpus.as_bytes().starts_with(b"First Citizen:\nBefore we"));
+        assert!(corpus.as_bytes().ends_with(b"GREMIO:\nFor th"));
+    }
+
+    #[test]
+    fn open_reads_every_byte_and_keeps_the_path_as_name() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("all.bin");
+        let bytes: Vec<u8> = (0..=255).rev().collect();
+        fs::write(&path, &bytes)?;
+        let corpus = ByteCorpus::open(&path)?;
+        assert_eq!(corpus.as_bytes(), bytes);
+        assert_eq!(corpus.name(), path.display().to_string());
+        Ok(())
+    }
+
+    #[test]
+    fn missing_file_is_named_and_keeps_its_cause() {
+        let error = ByteCorpus::open("no/such.txt").expect_err("there is no such file");
+        assert!(matches!(error, DatasetError::NotFound { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "there is no file `no/such.txt`: check the path, or use the sample that ships with the crate"
+        );
+        let cause = error.source().and_then(|s| s.downcast_ref::<io::Error>());
+        assert_eq!(cause.expect("an io error").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn directory_is_named() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let error = ByteCorpus::open(folder.path()).expect_err("a directory is no corpus");
+        assert!(matches!(error, DatasetError::Directory { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`{}` is a directory, and a corpus is one file: name a file in it",
+                folder.path().display()
+            )
+        );
+        Ok(())
+    }
+
+    #[cfg(unix)] // Elsewhere the system answers that there is no such file.
+    #[test]
+    fn unreadable_path_is_named_and_keeps_its_cause() -> Result<(), Box<dyn Error>> {
+        // A file where the path needs a folder: unreadable for every user, unlike a permission.
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("file");
+        fs::write(&file, "x")?;
+        let path = file.join("inside");
+        let error = ByteCorpus::open(&path).expect_err("a file has no entries");
+        assert!(
+            matches!(error, DatasetError::Unreadable { .. }),
+            "{error:?}"
+        );
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`{}` could not be read: check its permissions and the disk",
+                path.display()
+            )
+        );
+        assert!(error.source().is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn empty_file_is_named() -> Result<(), Box<dyn Error>> {
+        let file = tempfile::NamedTempFile::new()?;
+        let error = ByteCorpus::open(file.path()).expect_err("an empty file is no corpus");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`{}` has 0 bytes, and a corpus needs at least 1: choose another file",
+                file.path().display()
+            )
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn borders_of_enwik8_are_the_customary_ones() {
+        assert_eq!(borders(100_000_000), [90_000_000, 95_000_000]);
+    }
+
+    #[test]
+    fn borders_round_down_and_never_overflow() {
+        assert_eq!(borders(1), [0, 0]);
+        assert_eq!(borders(19), [17, 18]);
+        assert_eq!(borders(1_115_394), [1_003_854, 1_059_624]);
+        let [train_end, valid_end] = borders(usize::MAX);
+        assert!(train_end < valid_end && valid_end < usize::MAX);
+    }
+
+    #[test]
+    fn debug_leaves_the_bytes_out() {
+        assert_eq!(
+            format!("{:?}", ByteCorpus::sample()),
+            "ByteCorpus { name: \"tinyshakespeare\", len: 1000000 }"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! Data for models of very long sequences: the bytes of any file, read as windows of any length.
+//!
+//! # The nouns, and how they meet
+//!
+//! - [`ByteCorpus`]: all the bytes of one file. A byte is a token, so the vocabulary has 256 entries
+//!   and there is nothing to train or to download before a model can start.
+//! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % to train, 5 % to validate,
+//!   5 % to test, in the order of the file.
+//! - [`ByteWindows`]: a split cut into [`ByteWindow`]s of `window_length` inputs, which follow each other
+//!   without a gap or an overlap. The targets of a window are its inputs one byte later.
+//! - [`LmBatch`]: some windows as tensors on a device, and the number of the step that they are for.
+//! - [`TrainLoader`] and [`EvalLoader`]: Burn data loaders of such batches. The first is an endless,
+//!   shuffled stream, which can be entered at any step; the second goes through a split once, in order.
+//!
+//! Corpora, splits and windows share one copy of the bytes, so cloning and cutting cost nothing.
+//!
+//! # The same seed, the same batches
+//!
+//! The training batch of a step is a function of the data, the window length, the batch size, the seed
+//! and the step, and of nothing else: not of the machine, of the steps before it or of the number of
+//! epochs that they were divided into. A run that stops can thus be resumed at its step
+//! ([`TrainLoader::starting_at`]) and sees what it would have seen.
+//!
+//! # Example
+//!
+//! ```
+//! use burn::data::dataloader::DataLoader;
+//! use burn_flex::Flex;
+//! use reformer_datasets::{ByteCorpus, EvalLoaderConfig, TrainLoaderConfig};
+//!
+//! # fn main() -> Result<(), reformer_datasets::DatasetError> {
+//! let splits = ByteCorpus::sample().split();
+//! assert_eq!((splits.train.len(), splits.valid.len(), splits.test.len()), (900_000, 50_000, 50_000));
+//!
+//! // Epochs of 3 batches, each of 4 windows of 1,024 bytes, entered at step 100.
+//! let device = Default::default();
+//! let train = TrainLoaderConfig::new(1_024, 4, 3)
+//!     .with_seed(7)
+//!     .init::<Flex>(&splits.train, &device)?
+//!     .starting_at(100);
+//! for batch in train.iter() {
+//!     println!("step {}: {:?} -> {:?}", batch.step, batch.tokens.dims(), batch.targets.dims());
+//!     assert_eq!(batch.tokens.dims(), [4, 1_024]);
+//!     assert_eq!(batch.targets.dims(), [4, 1_024]);
+//! }
+//! // An epoch ends where its number of steps divides the step: 100 and 101, and the next starts at 102.
+//! assert_eq!(train.next_step(), 102);
+//!
+//! // 5 windows in batches of 4: the last batch has one.
+//! let valid = EvalLoaderConfig::new(1_024, 4)
+//!     .with_max_windows(Some(5))
+//!     .init::<Flex>(&splits.valid, &device)?;
+//! let shapes: Vec<_> = valid.iter().map(|batch| batch.tokens.dims()).collect();
+//! assert_eq!(shapes, [[4, 1_024], [1, 1_024]]);
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs)]
+
+mod batch;
+mod corpus;
+mod cursor;
+mod error;
+mod eval_loader;
+mod rows;
+mod shuffle;
+mod split;
+mod train_loader;
+mod windows;
+
+pub use batch::LmBatch;
+pub use corpus::ByteCorpus;
+pub use error::DatasetError;
+pub use eval_loader::{EvalLoader, EvalLoaderConfig};
+pub use split::{Split, SplitName, Splits};
+pub use train_loader::{TrainLoader, TrainLoaderConfig};
+pub use windows::{ByteWindow, ByteWindows};

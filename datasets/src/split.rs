@@ -1,0 +1,120 @@
+//! The part of a corpus for one purpose.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::corpus::ByteCorpus;
+
+/// What a split is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SplitName {
+    /// To fit the weights.
+    Train,
+    /// To choose among models and to stop in time.
+    Valid,
+    /// To report the chosen model's quality, once.
+    Test,
+}
+
+impl fmt::Display for SplitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// The three parts of a corpus, which follow each other and together are the whole of it.
+#[derive(Clone, Debug)]
+pub struct Splits {
+    /// The first 90 %.
+    pub train: Split,
+    /// The next 5 %.
+    pub valid: Split,
+    /// The last 5 %.
+    pub test: Split,
+}
+
+/// A contiguous part of a corpus, which may be empty. A clone shares the bytes.
+#[derive(Clone, Debug)]
+pub struct Split {
+    corpus: ByteCorpus,
+    name: SplitName,
+    range: Range<usize>,
+}
+
+impl Split {
+    pub(crate) fn new(corpus: ByteCorpus, name: SplitName, range: Range<usize>) -> Self {
+        Self {
+            corpus,
+            name,
+            range,
+        }
+    }
+
+    /// What the split is for.
+    pub fn name(&self) -> SplitName {
+        self.name
+    }
+
+    /// The corpus it is a part of.
+    pub fn corpus(&self) -> &ByteCorpus {
+        &self.corpus
+    }
+
+    /// Its bytes' positions in the corpus.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.corpus.as_bytes()[self.range()]
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether it has no bytes, as the later splits of a corpus below 20 bytes may.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_print_in_lower_case() {
+        let names = [SplitName::Train, SplitName::Valid, SplitName::Test];
+        assert_eq!(names.map(|n| n.to_string()), ["train", "valid", "test"]);
+    }
+
+    proptest! {
+        #[test]
+        fn splits_in_order_are_the_corpus(bytes in prop::collection::vec(any::<u8>(), 1..2_000)) {
+            let corpus = ByteCorpus::from_bytes("any", bytes.clone())?;
+            let Splits { train, valid, test } = corpus.split();
+            let joined = [train.as_bytes(), valid.as_bytes(), test.as_bytes()].concat();
+            prop_assert_eq!(joined, bytes);
+            prop_assert_eq!(train.range().end, valid.range().start);
+            prop_assert_eq!(valid.range().end, test.range().start);
+        }
+
+        #[test]
+        fn splits_are_within_a_byte_of_their_shares(len in 1_usize..5_000) {
+            let Splits { train, valid, test } = ByteCorpus::from_bytes("any", vec![0; len])?.split();
+            // In hundredths of a byte, so that the comparison is exact.
+            for (split, percent) in [(train, 90), (valid, 5), (test, 5)] {
+                prop_assert!((split.len() * 100).abs_diff(len * percent) < 100, "{split:?}");
+            }
+        }
+    }
+}

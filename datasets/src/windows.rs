@@ -1,0 +1,244 @@
+//! A split, cut into windows.
+
+use burn::data::dataset::Dataset;
+
+use crate::error::DatasetError;
+use crate::split::Split;
+
+/// A split, cut into windows that follow each other: no two share an input.
+///
+/// Window `i` has the inputs `phase + i * window_length .. phase + (i + 1) * window_length` of the split
+/// and, as targets, the byte after each of them. A split of `n` bytes so has
+/// `(n - 1 - phase) / window_length` windows, rounded down; what remains at its end is in none.
+///
+/// As a Burn [`Dataset`] its items are [`ByteWindow`]s.
+///
+/// # Example
+///
+/// ```
+/// use burn::data::dataset::Dataset;
+/// use reformer_datasets::{ByteCorpus, ByteWindows, SplitName};
+///
+/// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+/// let split = ByteCorpus::from_bytes("letters", *b"abcdefghi")?.whole_as(SplitName::Train);
+/// let windows = ByteWindows::new(&split, 3)?;
+/// assert_eq!(windows.len(), 2);
+/// let window = windows.get(1).expect("there are two");
+/// assert_eq!(window.inputs(), b"def");
+/// assert_eq!(window.targets(), b"efg");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ByteWindows {
+    split: Split,
+    window_length: usize,
+    phase: usize,
+}
+
+impl ByteWindows {
+    /// Cuts the split from its first byte on.
+    ///
+    /// # Errors
+    ///
+    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), or
+    /// [`SplitTooShort`](DatasetError::SplitTooShort) when the split has fewer than `window_length + 1` bytes.
+    pub fn new(split: &Split, window_length: usize) -> Result<Self, DatasetError> {
+        if window_length == 0 {
+            return Err(DatasetError::ZeroWindowLength);
+        }
+        if split.len() <= window_length {
+            return Err(DatasetError::SplitTooShort {
+                corpus: split.corpus().name().to_owned(),
+                split: split.name(),
+                bytes: split.len(),
+                bytes_needed: window_length.saturating_add(1),
+                window_length,
+            });
+        }
+        Ok(Self {
+            split: split.clone(),
+            window_length,
+            phase: 0,
+        })
+    }
+
+    /// The same split, cut from its byte `phase` on.
+    ///
+    /// # Errors
+    ///
+    /// [`PhaseTooLarge`](DatasetError::PhaseTooLarge) when not one window would be left.
+    pub fn with_phase(self, phase: usize) -> Result<Self, DatasetError> {
+        let max_phase = self.split.len() - 1 - self.window_length;
+        if phase > max_phase {
+            return Err(DatasetError::PhaseTooLarge {
+                corpus: self.split.corpus().name().to_owned(),
+                split: self.split.name(),
+                phase,
+                max_phase,
+            });
+        }
+        Ok(Self { phase, ..self })
+    }
+
+    /// The split that is cut.
+    pub fn split(&self) -> &Split {
+        &self.split
+    }
+
+    /// Inputs of a window, and as many targets.
+    pub fn window_length(&self) -> usize {
+        self.window_length
+    }
+
+    /// Position in the split of the first window's first input.
+    pub fn phase(&self) -> usize {
+        self.phase
+    }
+
+    /// The window whose first input is the split's byte `start`, whatever the phase.
+    pub(crate) fn starting_at(&self, start: usize) -> ByteWindow {
+        ByteWindow {
+            split: self.split.clone(),
+            start,
+            window_length: self.window_length,
+        }
+    }
+}
+
+impl Dataset<ByteWindow> for ByteWindows {
+    fn get(&self, index: usize) -> Option<ByteWindow> {
+        (index < self.len()).then(|| self.starting_at(self.phase + index * self.window_length))
+    }
+
+    fn len(&self) -> usize {
+        (self.split.len() - 1 - self.phase) / self.window_length
+    }
+}
+
+/// `window_length + 1` bytes of a split that follow each other: inputs, and targets one byte later.
+#[derive(Clone, Debug)]
+pub struct ByteWindow {
+    split: Split,
+    start: usize,
+    window_length: usize,
+}
+
+impl ByteWindow {
+    /// Position in the split of the first input.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// The first `window_length` bytes.
+    pub fn inputs(&self) -> &[u8] {
+        &self.split.as_bytes()[self.start..][..self.window_length]
+    }
+
+    /// The last `window_length` bytes: for each input, the byte that follows it in the split.
+    pub fn targets(&self) -> &[u8] {
+        &self.split.as_bytes()[self.start + 1..][..self.window_length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::corpus::ByteCorpus;
+    use crate::split::SplitName;
+
+    #[test]
+    fn one_byte_more_than_the_window_is_enough_and_one_less_is_refused() -> Result<(), DatasetError>
+    {
+        let split = ByteCorpus::from_bytes("ten.txt", *b"0123456789")?.whole_as(SplitName::Test);
+        let windows = ByteWindows::new(&split, 9)?;
+        assert_eq!(windows.len(), 1);
+        let only = windows.get(0).expect("there is one");
+        assert_eq!(
+            (only.inputs(), only.targets()),
+            (&b"012345678"[..], &b"123456789"[..])
+        );
+
+        let error = ByteWindows::new(&split, 10).expect_err("11 bytes are needed");
+        assert_eq!(
+            error.to_string(),
+            "the test split of `ten.txt` has 10 bytes, but one window of length 10 needs 11 (its inputs and \
+             the byte after them): choose a shorter window or a larger file"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn empty_split_and_longest_window_are_refused() -> Result<(), DatasetError> {
+        let empty = ByteCorpus::from_bytes("one.txt", *b"0")?.split().train;
+        for window_length in [1, usize::MAX] {
+            let error = ByteWindows::new(&empty, window_length).expect_err("there are no bytes");
+            assert!(matches!(
+                error,
+                DatasetError::SplitTooShort { bytes: 0, .. }
+            ));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn window_of_no_bytes_is_refused() {
+        let error = ByteWindows::new(&ByteCorpus::sample().split().train, 0)
+            .expect_err("a window has at least one input");
+        assert_eq!(
+            error.to_string(),
+            "window_length is 0, and must be at least 1: choose the sequence length of the model"
+        );
+    }
+
+    #[test]
+    fn phase_beyond_the_last_window_is_refused() -> Result<(), DatasetError> {
+        let split = ByteCorpus::from_bytes("ten.txt", *b"0123456789")?.whole_as(SplitName::Train);
+        let windows = ByteWindows::new(&split, 4)?;
+        let last = windows.clone().with_phase(5)?;
+        assert_eq!(last.len(), 1);
+        assert_eq!(last.get(0).expect("there is one").targets(), b"6789");
+        assert_eq!(
+            windows
+                .with_phase(6)
+                .expect_err("10 bytes end too early")
+                .to_string(),
+            "a phase of 6 leaves no whole window in the train split of `ten.txt`: choose at most 5"
+        );
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn windows_are_neighbours_inside_their_split(
+            len in 40_usize..3_000,
+            window_length in 1_usize..40,
+            phase in 0_usize..40,
+        ) {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
+            let splits = ByteCorpus::from_bytes("any", bytes.clone())?.split();
+            for split in [splits.train, splits.valid, splits.test] {
+                let Some(max_phase) = split.len().checked_sub(window_length + 1) else {
+                    prop_assert!(ByteWindows::new(&split, window_length).is_err());
+                    continue;
+                };
+                let phase = phase.min(max_phase);
+                let windows = ByteWindows::new(&split, window_length)?.with_phase(phase)?;
+                let mut next = phase;
+                for window in windows.iter() {
+                    prop_assert_eq!(window.start(), next);
+                    // Positions in the file: the last target must lie inside the split too.
+                    let first = split.range().start + next;
+                    prop_assert!(first + window_length < split.range().end);
+                    prop_assert_eq!(window.inputs(), &bytes[first..first + window_length]);
+                    prop_assert_eq!(window.targets(), &bytes[first + 1..=first + window_length]);
+                    next += window_length;
+                }
+                prop_assert!(next + window_length >= split.len(), "one more window would fit");
+                prop_assert!(windows.get(windows.len()).is_none());
+            }
+        }
+    }
+}

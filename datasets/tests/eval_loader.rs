@@ -1,0 +1,140 @@
+//! What an evaluation may rely on: all windows of a split, in order, the same each time.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::data::dataloader::split::split_dataloader;
+use burn_flex::Flex;
+use proptest::prelude::*;
+use reformer_datasets::{ByteCorpus, EvalLoader, EvalLoaderConfig, LmBatch, Split, SplitName};
+
+/// Step, shape, tokens, targets.
+type Read = (u64, [usize; 2], Vec<i64>, Vec<i64>);
+
+fn read_all(loader: &dyn DataLoader<Flex, LmBatch<Flex>>) -> Vec<Read> {
+    let read = |batch: LmBatch<Flex>| {
+        (
+            batch.step,
+            batch.tokens.dims(),
+            batch.tokens.to_data().iter().collect(),
+            batch.targets.to_data().iter().collect(),
+        )
+    };
+    loader.iter().map(read).collect()
+}
+
+fn positions(len: u8) -> Split {
+    let bytes: Vec<u8> = (0..len).collect();
+    ByteCorpus::from_bytes("positions", bytes)
+        .expect("there are bytes")
+        .whole_as(SplitName::Valid)
+}
+
+fn loader(config: &EvalLoaderConfig, len: u8) -> EvalLoader<Flex> {
+    config
+        .init(&positions(len), &Default::default())
+        .expect("there are bytes enough")
+}
+
+#[test]
+fn batches_are_in_order_and_the_last_is_smaller() {
+    let loader = loader(&EvalLoaderConfig::new(3, 2), 11);
+    let expected = [
+        (0, [2, 3], vec![0, 1, 2, 3, 4, 5], vec![1, 2, 3, 4, 5, 6]),
+        (1, [1, 3], vec![6, 7, 8], vec![7, 8, 9]),
+    ];
+    assert_eq!(read_all(&loader), expected);
+    assert_eq!(read_all(&loader), expected, "a second time");
+    assert_eq!(loader.num_items(), 3);
+}
+
+#[test]
+fn at_most_max_windows_are_read() {
+    let n_windows = |max_windows| {
+        let config = EvalLoaderConfig::new(3, 2).with_max_windows(max_windows);
+        let loader = loader(&config, 20);
+        let read: usize = read_all(&loader).iter().map(|(_, [n, _], ..)| n).sum();
+        assert_eq!(read, loader.num_items());
+        read
+    };
+    assert_eq!(
+        [None, Some(1), Some(4), Some(99)].map(n_windows),
+        [6, 1, 4, 6]
+    );
+}
+
+#[test]
+fn progress_counts_windows() {
+    let loader = loader(&EvalLoaderConfig::new(3, 2), 11);
+    let mut iterator = loader.iter();
+    let mut processed = vec![iterator.progress().items_processed];
+    while iterator.next().is_some() {
+        assert_eq!(iterator.progress().items_total, 3);
+        processed.push(iterator.progress().items_processed);
+    }
+    assert_eq!(processed, [0, 2, 3]);
+}
+
+#[test]
+fn parts_for_devices_keep_order_and_numbers() {
+    // 6 windows in batches of 4: devices get 0..2, 2..4 and 4..6.
+    let config = EvalLoaderConfig::new(3, 4);
+    let parts = split_dataloader(Arc::new(loader(&config, 20)), &[Default::default(); 3]);
+    let read: Vec<Read> = parts
+        .iter()
+        .flat_map(|part| read_all(part.as_ref()))
+        .collect();
+    let steps: Vec<u64> = read.iter().map(|(step, ..)| *step).collect();
+    assert_eq!(steps, [0, 0, 1]);
+    let tokens: Vec<i64> = read
+        .into_iter()
+        .flat_map(|(_, _, tokens, _)| tokens)
+        .collect();
+    assert_eq!(tokens, (0..18).collect::<Vec<_>>());
+}
+
+#[test]
+fn loader_on_another_device_reads_the_same() {
+    let loader = loader(&EvalLoaderConfig::new(3, 2), 20);
+    let moved = loader.to_device(&Default::default());
+    assert_eq!(read_all(moved.as_ref()), read_all(&loader));
+}
+
+#[test]
+fn sizes_of_zero_are_refused() {
+    let error = |config: EvalLoaderConfig| {
+        config
+            .init::<Flex>(&positions(20), &Default::default())
+            .expect_err("a size is 0")
+            .to_string()
+    };
+    assert_eq!(
+        error(EvalLoaderConfig::new(0, 2)),
+        "window_length is 0, and must be at least 1: choose the sequence length of the model"
+    );
+    assert_eq!(
+        error(EvalLoaderConfig::new(3, 0)),
+        "batch_size is 0, and must be at least 1: choose the number of windows in a batch"
+    );
+    assert_eq!(
+        error(EvalLoaderConfig::new(3, 2).with_max_windows(Some(0))),
+        "max_windows is 0, and must be at least 1: choose more, or leave it out to read the whole split"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_byte_but_the_first_and_the_tail_is_a_target_once(
+        len in 2_u8..=255,
+        window_length in 1_usize..50,
+        batch_size in 1_usize..9,
+    ) {
+        prop_assume!(window_length < usize::from(len));
+        let loader = loader(&EvalLoaderConfig::new(window_length, batch_size), len);
+        let targets: Vec<i64> = read_all(&loader).into_iter().flat_map(|(.., targets)| targets).collect();
+        prop_assert_eq!(&targets, &(1..=targets.len() as i64).collect::<Vec<_>>());
+        prop_assert!(usize::from(len) - 1 - targets.len() < window_length);
+    }
+}

@@ -1,0 +1,332 @@
+//! What training may rely on: each batch is a function of its step, and a pass reads all its windows once.
+
+use std::sync::{Arc, Mutex};
+
+use burn::data::dataloader::DataLoader;
+use burn::data::dataloader::split::split_dataloader;
+use burn::tensor::{Int, Tensor};
+use burn_flex::Flex;
+use proptest::prelude::*;
+use reformer_datasets::{
+    ByteCorpus, DatasetError, LmBatch, Split, SplitName, TrainLoader, TrainLoaderConfig,
+};
+
+/// Step, tokens, targets: row by row.
+type Read = (u64, Vec<Vec<i64>>, Vec<Vec<i64>>);
+
+fn rows(tensor: &Tensor<Flex, 2, Int>) -> Vec<Vec<i64>> {
+    let elements: Vec<i64> = tensor.to_data().iter().collect();
+    elements
+        .chunks(tensor.dims()[1])
+        .map(<[_]>::to_vec)
+        .collect()
+}
+
+fn read(batch: &LmBatch<Flex>) -> Read {
+    (batch.step, rows(&batch.tokens), rows(&batch.targets))
+}
+
+fn epoch(loader: &dyn DataLoader<Flex, LmBatch<Flex>>) -> Vec<Read> {
+    loader.iter().map(|batch| read(&batch)).collect()
+}
+
+fn steps(loader: &dyn DataLoader<Flex, LmBatch<Flex>>) -> Vec<u64> {
+    loader.iter().map(|batch| batch.step).collect()
+}
+
+/// A split in which the byte at a position has the position's value.
+fn positions(len: u8) -> Split {
+    let bytes: Vec<u8> = (0..len).collect();
+    ByteCorpus::from_bytes("positions", bytes)
+        .expect("there are bytes")
+        .whole_as(SplitName::Train)
+}
+
+fn loader(config: &TrainLoaderConfig) -> TrainLoader<Flex> {
+    config
+        .init(&positions(200), &Default::default())
+        .expect("200 bytes are enough")
+}
+
+/// Windows of 7 in batches of 4: passes of 27 windows, so they end inside a batch.
+fn small() -> TrainLoaderConfig {
+    TrainLoaderConfig::new(7, 4, 5).with_seed(11)
+}
+
+#[test]
+fn first_batches_of_a_seed_are_these_for_ever() {
+    let first_tokens = |step| {
+        let tokens = rows(&loader(&small()).batch(step).tokens);
+        tokens.iter().map(|row| row[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(first_tokens(0), [108, 45, 94, 66]);
+    assert_eq!(first_tokens(1_000), [16, 9, 30, 184]);
+}
+
+#[test]
+fn sample_has_windows_of_64k_with_the_bytes_of_its_training_split() {
+    let split = ByteCorpus::sample().split().train;
+    let loader = TrainLoaderConfig::new(65_536, 2, 1)
+        .init::<Flex>(&split, &Default::default())
+        .expect("900,000 bytes are enough");
+    let text: Vec<i64> = split.as_bytes().iter().copied().map(i64::from).collect();
+    let (_, tokens, targets) = read(&loader.batch(3));
+    for (tokens, targets) in tokens.iter().zip(&targets) {
+        let place = text
+            .windows(65_537)
+            .find(|window| window.starts_with(tokens));
+        assert!(
+            place
+                .expect("the inputs are in the text")
+                .ends_with(targets)
+        );
+    }
+}
+
+#[test]
+fn iterators_go_on_where_the_last_one_ended() {
+    let loader = loader(&small());
+    assert_eq!(loader.num_items(), 20);
+    assert_eq!(steps(&loader), [0, 1, 2, 3, 4]);
+    assert_eq!(steps(&loader), [5, 6, 7, 8, 9]);
+    assert_eq!(loader.next_step(), 10);
+}
+
+#[test]
+fn iterator_dropped_half_way_leaves_the_rest_of_its_epoch() {
+    let loader = loader(&small());
+    assert_eq!(loader.iter().take(2).count(), 2);
+    assert_eq!(loader.next_step(), 2);
+    assert_eq!(steps(&loader), [2, 3, 4]);
+    assert_eq!(steps(&loader), [5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn progress_counts_the_windows_of_the_epoch() {
+    let loader = loader(&small()).starting_at(7);
+    let mut iterator = loader.iter();
+    let mut processed = vec![iterator.progress().items_processed];
+    while iterator.next().is_some() {
+        assert_eq!(iterator.progress().items_total, 20);
+        processed.push(iterator.progress().items_processed);
+    }
+    assert_eq!(processed, [8, 12, 16, 20]);
+}
+
+#[test]
+fn batches_do_not_depend_on_the_epochs_or_on_what_was_read_before() {
+    let one = loader(&small());
+    let other = loader(&TrainLoaderConfig::new(7, 4, 1_000).with_seed(11));
+    for step in [50, 3, 7, 6, 0, 49] {
+        assert_eq!(read(&one.batch(step)), read(&other.batch(step)));
+    }
+}
+
+#[test]
+fn threads_share_a_stream_without_reading_a_step_twice() {
+    let loader = loader(&TrainLoaderConfig::new(7, 4, 300));
+    let taken = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let read = epoch(&loader);
+                taken.lock().expect("no thread panicked").extend(read);
+            });
+        }
+    });
+    let mut taken = taken.into_inner().expect("no thread panicked");
+    taken.sort();
+    // A thread that starts after the others have ended the epoch reads the next.
+    assert!(
+        taken.len() >= 300 && taken.len().is_multiple_of(300),
+        "{}",
+        taken.len()
+    );
+    for (step, batch) in (0..).zip(taken) {
+        assert_eq!(batch, read(&loader.batch(step)));
+    }
+}
+
+#[test]
+fn loader_on_another_device_is_the_same_stream() {
+    let loader = loader(&small());
+    let moved = loader.to_device(&Default::default());
+    assert_eq!(steps(moved.as_ref()), [0, 1, 2, 3, 4]);
+    assert_eq!(loader.next_step(), 5);
+    assert_eq!(steps(&loader), [5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn devices_share_an_epoch_in_whole_batches_where_they_can() {
+    let config = TrainLoaderConfig::new(7, 4, 6).with_seed(11);
+    let parts = split_dataloader(Arc::new(loader(&config)), &[Default::default(); 3]);
+    let whole = loader(&config);
+    for first in [0, 6] {
+        let shared: Vec<Read> = parts.iter().flat_map(|part| epoch(part.as_ref())).collect();
+        assert_eq!(shared, epoch(&whole));
+        assert_eq!(shared[0].0, first);
+    }
+}
+
+#[test]
+fn devices_share_the_rows_of_a_batch_that_no_cut_spares() {
+    // 20 rows for 3 devices: 0..6, 6..12 and 12..20.
+    let parts = split_dataloader(Arc::new(loader(&small())), &[Default::default(); 3]);
+    let whole = loader(&small());
+    assert_eq!(steps(parts[0].as_ref()), [0, 1]);
+    assert_eq!(steps(parts[1].as_ref()), [1, 2]);
+    assert_eq!(steps(parts[2].as_ref()), [3, 4]);
+    let second: Vec<Read> = parts.iter().flat_map(|part| epoch(part.as_ref())).collect();
+    let rows_of = |reads: &[Read]| -> Vec<Vec<i64>> {
+        reads
+            .iter()
+            .flat_map(|(_, tokens, _)| tokens.clone())
+            .collect()
+    };
+    assert_eq!(steps(&whole), [0, 1, 2, 3, 4]);
+    assert_eq!(rows_of(&second), rows_of(&epoch(&whole)));
+    assert_eq!(second[1].1.len(), 2, "the first two rows of step 6");
+}
+
+#[test]
+fn slice_of_a_resumed_loader_leaves_out_what_is_done() {
+    let resumed = loader(&small()).starting_at(8);
+    let (done, rest) = (resumed.slice(0, 8), resumed.slice(8, 20));
+    assert!(steps(done.as_ref()).is_empty());
+    assert_eq!(steps(rest.as_ref()), [8, 9]);
+    assert_eq!(steps(done.as_ref()), [10, 11]);
+    assert_eq!(steps(rest.as_ref()), [12, 13, 14]);
+}
+
+#[test]
+#[should_panic(expected = "within the 20 items of its loader: 0..21")]
+fn slice_beyond_the_epoch_panics() {
+    loader(&small()).slice(0, 21);
+}
+
+#[test]
+fn sizes_of_zero_are_refused() {
+    let error = |config: TrainLoaderConfig| {
+        config
+            .init::<Flex>(&positions(200), &Default::default())
+            .expect_err("a size is 0")
+            .to_string()
+    };
+    assert_eq!(
+        error(TrainLoaderConfig::new(0, 4, 5)),
+        "window_length is 0, and must be at least 1: choose the sequence length of the model"
+    );
+    assert_eq!(
+        error(TrainLoaderConfig::new(7, 0, 5)),
+        "batch_size is 0, and must be at least 1: choose the number of windows in a batch"
+    );
+    assert_eq!(
+        error(TrainLoaderConfig::new(7, 4, 0)),
+        "steps_per_epoch is 0, and must be at least 1: choose the number of batches between validations"
+    );
+}
+
+#[test]
+fn epoch_of_uncountable_rows_is_refused() {
+    let error = TrainLoaderConfig::new(7, 2, usize::MAX)
+        .init::<Flex>(&positions(200), &Default::default())
+        .expect_err("the rows overflow");
+    assert!(matches!(error, DatasetError::EpochTooLong { .. }));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "an epoch of {0} batches of 2 windows has more than {0} windows: lower steps_per_epoch",
+            usize::MAX
+        )
+    );
+}
+
+#[test]
+fn file_too_short_for_a_window_is_named() -> Result<(), Box<dyn std::error::Error>> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), [b'x'; 100])?;
+    let split = ByteCorpus::open(file.path())?.split().train;
+    let error = TrainLoaderConfig::new(90, 1, 1)
+        .init::<Flex>(&split, &Default::default())
+        .expect_err("90 bytes have no 90 inputs and a target more");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the train split of `{}` has 90 bytes, but one window of length 90 needs 91 (its inputs and the \
+             byte after them): choose a shorter window or a larger file",
+            file.path().display()
+        )
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn passes_read_each_of_their_windows_once(
+        len in 60_u8..=255,
+        window_length in 1_usize..50,
+        batch_size in 1_usize..9,
+        seed: u64,
+    ) {
+        let config = TrainLoaderConfig::new(window_length, batch_size, 3).with_seed(seed);
+        let loader = config.init::<Flex>(&positions(len), &Default::default())?;
+        let per_pass = loader.windows_per_pass();
+        let n_steps = (3 * per_pass).div_ceil(batch_size);
+
+        let mut samples = Vec::new();
+        while samples.len() < 3 * per_pass {
+            for (step, tokens, targets) in epoch(&loader) {
+                prop_assert_eq!(tokens.len(), batch_size, "step {}", step);
+                for (tokens, targets) in tokens.into_iter().zip(targets) {
+                    // Values are positions: inputs follow each other, and a target is one further.
+                    prop_assert_eq!(tokens.len(), window_length);
+                    prop_assert!(tokens.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+                    prop_assert!(tokens.iter().zip(&targets).all(|(token, target)| token + 1 == *target));
+                    samples.push(tokens[0] as usize);
+                }
+            }
+        }
+        prop_assert!(loader.next_step() >= n_steps as u64);
+
+        for pass in samples.chunks_exact(per_pass) {
+            let mut starts = pass.to_vec();
+            starts.sort_unstable();
+            let phase = starts[0];
+            prop_assert!(phase + per_pass * window_length < usize::from(len));
+            let expected: Vec<usize> = (0..per_pass).map(|i| phase + i * window_length).collect();
+            prop_assert_eq!(starts, expected);
+        }
+    }
+
+    #[test]
+    fn resuming_at_a_step_equals_going_on(
+        config in (1_usize..30, 1_usize..9, 1_usize..7, any::<u64>()),
+        start in 0_u64..60,
+    ) {
+        let (window_length, batch_size, steps_per_epoch, seed) = config;
+        let config = TrainLoaderConfig::new(window_length, batch_size, steps_per_epoch).with_seed(seed);
+        let unbroken = loader(&config);
+        while unbroken.next_step() < start {
+            unbroken.iter().next();
+        }
+        let resumed = loader(&config).starting_at(start);
+        for _ in 0..3 {
+            prop_assert_eq!(epoch(&unbroken), epoch(&resumed));
+        }
+    }
+
+    #[test]
+    fn equal_seeds_agree_and_others_differ(seed: u64, other: u64) {
+        prop_assume!(seed != other);
+        // Three passes of 27 windows: that two seeds agree by chance has odds below 1 to 27!.
+        let passes = |seed| {
+            let config = TrainLoaderConfig::new(7, 27, 1).with_seed(seed);
+            let loader = loader(&config);
+            (0..3).map(|step| read(&loader.batch(step))).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(passes(seed), passes(seed));
+        prop_assert_ne!(passes(seed), passes(other));
+    }
+}
