@@ -5,6 +5,7 @@ pub mod attention;
 mod chunks;
 mod error;
 pub mod feed_forward;
+pub mod huggingface;
 pub mod kernels;
 pub mod model;
 mod pass;

@@ -1,1 +1,85 @@
-//! TODO
+//! Training language models of `reformer-core` with Burn's learner.
+//!
+//! # The nouns, and how they meet
+//!
+//! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
+//! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
+//!   [`Run::resume`] goes on with one that was stopped or killed.
+//! - [`LmTask`]: a model as Burn's learner wants it. A training step is a pass through the
+//!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
+//! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
+//!   [`Averages`] are means of all of them.
+//! - [`WarmupCosine`] and [`ClipByGlobalNorm`]: the schedule, and what an optimizer is wrapped in.
+//! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
+//!   that are complete.
+//!
+//! # A run's folder
+//!
+//! ```text
+//! config.json       the TrainConfig
+//! checkpoint/       model-E.mpk, optim-E.mpk and scheduler-E.mpk of the last two epochs
+//! metrics.csv       a row every few steps, and one for each validation
+//! model.mpk         the weights, once the run is finished
+//! ```
+//!
+//! # The same seed, the same weights
+//!
+//! Data and randomness of a step are functions of the seed and the step's number, so a run that
+//! was killed and resumed ends with the weights of one that was not, bit for bit on a
+//! deterministic backend.
+//!
+//! # Example
+//!
+//! ```
+//! use burn_autodiff::Autodiff;
+//! use burn_flex::Flex;
+//! use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+//! use reformer_train::{DataConfig, Run, Screen, TrainConfig};
+//!
+//! # fn main() -> Result<(), reformer_train::TrainError> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2)); // vocab_size, d_model, n_layers
+//! let config = TrainConfig::new(model, DataConfig::Sample)
+//!     .with_window_length(64)
+//!     .with_batch_size(2)
+//!     .with_steps(4)
+//!     .with_steps_per_epoch(2)
+//!     .with_eval_windows(Some(2));
+//! let run = Run::create(config, folder.path().join("first"))?;
+//! let device = Default::default();
+//! let outcome = run.train::<Autodiff<Flex>, _>(&device, 0, Screen::silent())?;
+//! assert!(outcome.stopped.is_none());
+//! // A few steps are not enough to know more than that there are 256 different bytes.
+//! assert!((outcome.valid[1].bits_per_byte - 8.0).abs() < 2.0);
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs)]
+
+mod averages;
+mod checkpoint;
+mod clip;
+mod config;
+mod error;
+mod loader;
+mod log;
+mod metric;
+mod record;
+mod run;
+mod schedule;
+mod screen;
+mod task;
+
+pub use averages::Averages;
+pub use checkpoint::{Checkpoints, ResumePoint};
+pub use clip::ClipByGlobalNorm;
+pub use config::{DataConfig, OptimizerConfig, TrainConfig};
+pub use error::TrainError;
+pub use log::{CsvLog, Row, read_rows};
+pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
+pub use record::{AtomicRecorder, write_atomically};
+pub use run::{Outcome, Run, load_model};
+pub use schedule::WarmupCosine;
+pub use screen::{Screen, Silent};
+pub use task::LmTask;

@@ -189,6 +189,7 @@ impl<B: ReformerBackend> Heads<B> {
 fn unit_length<B: Backend>(vectors: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
     let d_head = vectors.dims()[3] as f64;
     let mean_square = vectors.clone().square().mean_dim(3);
-    let factor = (mean_square + KEY_EPSILON).sqrt().recip() * (scale / d_head.sqrt());
-    vectors * factor
+    // A division, not a product with `recip`: that one is right to 14 bits only on ndarray.
+    let length = (mean_square + KEY_EPSILON).sqrt() * (d_head.sqrt() / scale);
+    vectors / length
 }

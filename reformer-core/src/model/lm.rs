@@ -32,6 +32,9 @@ pub struct ReformerLmConfig {
     /// Positions whose logits exist at a time in the loss.
     #[config(default = 2048)]
     pub loss_chunk_length: usize,
+    /// Whether logits have a bias.
+    #[config(default = true)]
+    pub output_bias: bool,
 }
 
 impl ReformerLmConfig {
@@ -65,7 +68,9 @@ impl ReformerLmConfig {
                     .with_initializer(initializer.clone())
                     .init::<B>(device)
                     .weight,
-                bias: Some(Initializer::Zeros.init([*vocab_size], device)),
+                bias: self
+                    .output_bias
+                    .then(|| Initializer::Zeros.init([*vocab_size], device)),
             },
             loss_chunk_length: self.loss_chunk_length,
         }
@@ -192,7 +197,7 @@ where
             let logits = self.chunk_logits(leaf.clone(), chunk, &pass);
             let part = chunk_loss(logits, Tensor::from_inner(targets));
             total.add(part.nll.clone().inner(), part.n_correct.inner());
-            let weight = n_targets.clone().recip().reshape([1, 1, 1]);
+            let weight = (n_targets.ones_like() / n_targets.clone()).reshape([1, 1, 1]);
             let nll = part.nll.reshape([1, 1, 1]);
             gradients.push(pull_back(nll, leaf, weight, self, &mut sum));
         });

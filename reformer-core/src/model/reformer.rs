@@ -8,6 +8,8 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::config::ReformerConfig;
+use crate::attention::Attention;
+use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
@@ -71,6 +73,38 @@ impl<B: Backend> Reformer<B> {
 }
 
 impl<B: ReformerBackend> Reformer<B> {
+    /// Fixes the hash rotations of all LSH layers, from the first one up; see
+    /// [`LshAttention::with_rotations`](crate::attention::LshAttention::with_rotations).
+    ///
+    /// # Shapes
+    /// - each: `[n_heads, d_head, n_rounds, sum(factors) / 2]`
+    ///
+    /// # Errors
+    /// Another number of rotations than of LSH layers, or rotations that do not fit.
+    pub fn with_rotations(mut self, rotations: Vec<Tensor<B, 4>>) -> Result<Self, ConfigError> {
+        let is_lsh = |block: &&Block<B>| matches!(block.attention, Attention::Lsh(_));
+        let n_layers = self.blocks.iter().filter(is_lsh).count();
+        if rotations.len() != n_layers {
+            return Err(ConfigError::new(
+                "rotations",
+                format!("{} tensors", rotations.len()),
+                format!("the model has {n_layers} LSH layers"),
+                "give one for each",
+            ));
+        }
+        let mut rotations = rotations.into_iter();
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        for mut block in self.blocks {
+            if let Attention::Lsh(attention) = block.attention {
+                let rotations = rotations.next().expect("counted above");
+                block.attention = Attention::Lsh(attention.with_rotations(rotations)?);
+            }
+            blocks.push(block);
+        }
+        self.blocks = blocks;
+        Ok(self)
+    }
+
     /// Hidden states of tokens. On an autodiff backend the graph keeps every activation, whatever
     /// the mode; train with [`record`](Self::record).
     ///
@@ -84,12 +118,29 @@ impl<B: ReformerBackend> Reformer<B> {
         self.normalize(self.streams(tokens, pass), &Self::output_pass(pass))
     }
 
+    /// The buckets that tokens fall into in each LSH layer, from the first one up: each
+    /// `[batch_size, n_heads, n_rounds, seq_length]`. Padding is in a last bucket of its own.
+    /// Layers that compute exactly at this length have none.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    pub fn buckets(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Vec<Tensor<B, 4, Int>> {
+        let x = self.embed(tokens, pass);
+        let blocks = pass.fold(purpose::BLOCKS);
+        let mut buckets = Vec::new();
+        forward(&self.blocks, [x.clone(), x], &blocks, self.mode, |layer| {
+            buckets.extend(layer);
+        });
+        buckets
+    }
+
     /// Both streams side by side, before the last normalisation:
     /// `[batch_size, seq_length, 2 * d_model]`.
     pub(super) fn streams(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
         let x = self.embed(tokens, pass);
         let blocks = pass.fold(purpose::BLOCKS);
-        let [y1, y2] = forward(&self.blocks, [x.clone(), x], &blocks, self.mode);
+        let streams = [x.clone(), x];
+        let [y1, y2] = forward(&self.blocks, streams, &blocks, self.mode, |_| {});
         Tensor::cat(vec![y1, y2], 2)
     }
 

@@ -111,22 +111,12 @@ impl<B: Backend> BlockPasses<B> {
     }
 }
 
-/// Runs a stack of blocks forward. On an autodiff backend this is the plain mode: the graph keeps
-/// every activation.
+/// Runs a stack of blocks forward, handing the buckets of each block to `remember`. On an autodiff
+/// backend this is the plain mode: the graph keeps every activation.
 ///
 /// # Shapes
 /// - streams, output: `[batch_size, seq_length, d_model]` each
 pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
-    blocks: &[M],
-    streams: [Tensor<B, 3>; 2],
-    pass: &Pass<B>,
-    mode: Mode,
-) -> [Tensor<B, 3>; 2] {
-    run(blocks, streams, pass, mode, |_| {})
-}
-
-/// Forward, handing the buckets of each block to `remember`.
-fn run<B: ReformerBackend, M: ReversibleBlock<B>>(
     blocks: &[M],
     streams: [Tensor<B, 3>; 2],
     pass: &Pass<B>,

@@ -5,7 +5,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
 use super::gradients::GradientSum;
-use super::{BlockPasses, Mode, ReversibleBlock, run};
+use super::{BlockPasses, Mode, ReversibleBlock, forward};
 use crate::chunks::chunk_ranges;
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
@@ -45,7 +45,7 @@ impl<B: ReformerBackend> Tape<B> {
         mode: Mode,
     ) -> Self {
         let mut buckets = Vec::with_capacity(blocks.len());
-        let streams = run(blocks, streams, &pass, mode, |of_block| {
+        let streams = forward(blocks, streams, &pass, mode, |of_block| {
             buckets.push(of_block);
         });
         Self {

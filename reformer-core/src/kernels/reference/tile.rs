@@ -69,8 +69,11 @@ impl<B: Backend> Tile<B> {
         let max = logits.clone().max_dim(4).detach();
         let weights = (logits - max.clone()).exp();
         let sum = weights.clone().sum_dim(4);
-        let output = self.drop(weights).matmul(self.v.clone()) / sum.clone();
-        (output, max + sum.log())
+        let lse = max.clone() + sum.log();
+        // By the rounded log-sum-exp, like the backward, which has nothing else. It only matters
+        // for a query that sees itself twice and nothing else, as the peers' wrapped rounds allow.
+        let output = self.drop(weights).matmul(self.v.clone()) * (max - lse.clone()).exp();
+        (output, lse)
     }
 
     /// Gradients, with weights normalised by `max + log_sum` over all tiles a query is in.

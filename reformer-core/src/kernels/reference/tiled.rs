@@ -29,7 +29,11 @@ pub fn tiled_attention<B: ReformerBackend>(
             round.to_positions(lse),
         ));
     }
-    state.expect("a round at least").finish()
+    let output = state.expect("a round at least").finish();
+    if rules.duplicates == Duplicates::Keep && n_rounds > 1 {
+        return output.rounded_like_the_peers();
+    }
+    output
 }
 
 /// See [`ReformerBackend::tiled_attention_backward`].

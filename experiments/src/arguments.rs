@@ -1,0 +1,145 @@
+//! Flags about models, which several programs share.
+
+use clap::{Args, ValueEnum};
+use reformer_core::attention::{AttentionKind, Buckets, Window};
+use reformer_core::model::ReformerConfig;
+use reformer_core::reversible::Mode;
+
+/// Digits after the point in `--mode exact`.
+const FRACTION_BITS: u32 = 16;
+
+/// A kind of attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KindName {
+    /// By hashing.
+    Lsh,
+    /// Among neighbouring chunks.
+    Local,
+    /// Exact.
+    Full,
+}
+
+impl KindName {
+    fn kind(self) -> AttentionKind {
+        match self {
+            Self::Lsh => AttentionKind::Lsh,
+            Self::Local => AttentionKind::Local,
+            Self::Full => AttentionKind::Full,
+        }
+    }
+}
+
+/// What backward starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeName {
+    /// Activations are computed back from the output: memory does not grow with depth.
+    Reversible,
+    /// The same without rounding errors.
+    Exact,
+    /// All activations are kept: memory grows with depth.
+    Plain,
+}
+
+impl ModeName {
+    /// The mode of that name.
+    pub fn mode(self) -> Mode {
+        match self {
+            Self::Reversible => Mode::Reversible,
+            Self::Exact => Mode::Exact {
+                fraction_bits: FRACTION_BITS,
+            },
+            Self::Plain => Mode::Plain,
+        }
+    }
+}
+
+/// Changes to a model.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArguments {
+    /// Number of blocks, each of attention and feed-forward
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+    /// Kinds of attention from the first block up, repeated until there are enough
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
+    pub attention: Option<Vec<KindName>>,
+    /// Width of each residual stream
+    #[arg(long, value_name = "N")]
+    pub d_model: Option<usize>,
+    /// Width inside the feed-forward layers (4 times the width of the model)
+    #[arg(long, value_name = "N")]
+    pub d_ff: Option<usize>,
+    /// Number of attention heads; must divide the width of the model
+    #[arg(long, value_name = "N")]
+    pub n_heads: Option<usize>,
+    /// Hash rounds of LSH attention
+    #[arg(long, value_name = "N")]
+    pub n_rounds: Option<usize>,
+    /// Hash buckets of LSH attention, an even number (as many as the length asks for)
+    #[arg(long, value_name = "N")]
+    pub n_buckets: Option<usize>,
+    /// Earlier positions of its own bucket that a position sees in a round
+    #[arg(long, value_name = "N")]
+    pub window: Option<usize>,
+    /// Positions in a chunk of LSH and local attention
+    #[arg(long, value_name = "N")]
+    pub chunk_length: Option<usize>,
+    /// Share of activations dropped in training
+    #[arg(long, value_name = "SHARE")]
+    pub dropout: Option<f64>,
+    /// What backward starts from
+    #[arg(long, value_enum)]
+    pub mode: Option<ModeName>,
+}
+
+impl ModelArguments {
+    /// Makes the changes.
+    pub fn apply(&self, model: &mut ReformerConfig) {
+        set(&mut model.n_layers, self.layers);
+        set(&mut model.d_model, self.d_model);
+        set(&mut model.n_heads, self.n_heads);
+        set(&mut model.lsh.n_rounds, self.n_rounds);
+        set(&mut model.lsh.chunk_length, self.chunk_length);
+        set(&mut model.local.chunk_length, self.chunk_length);
+        set(&mut model.lsh.n_buckets, self.n_buckets.map(Buckets::Count));
+        set(&mut model.dropout, self.dropout);
+        set(&mut model.mode, self.mode.map(ModeName::mode));
+        let window = self.window.map(|len| Window::Bucket { len });
+        set(&mut model.lsh.window, window);
+        model.d_ff = self.d_ff.or(model.d_ff);
+        if let Some(attention) = &self.attention {
+            model.layers = attention.iter().map(|name| name.kind()).collect();
+        }
+    }
+}
+
+/// Replaces a value if there is another one.
+pub fn set<T>(value: &mut T, other: Option<T>) {
+    if let Some(other) = other {
+        *value = other;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_given_changes() {
+        let before = ReformerConfig::new(256, 64, 2);
+        let mut model = before.clone();
+        ModelArguments::default().apply(&mut model);
+        assert_eq!(model, before);
+        let arguments = ModelArguments {
+            window: Some(16),
+            attention: Some(vec![KindName::Full, KindName::Lsh]),
+            mode: Some(ModeName::Plain),
+            ..ModelArguments::default()
+        };
+        arguments.apply(&mut model);
+        assert_eq!(model.lsh.window, Window::Bucket { len: 16 });
+        assert_eq!(model.layers, [AttentionKind::Full, AttentionKind::Lsh]);
+        assert_eq!(model.mode, Mode::Plain);
+        assert_eq!(model.d_ff, None);
+    }
+}

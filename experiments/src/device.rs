@@ -1,0 +1,71 @@
+//! From `--device` to a backend.
+
+use anyhow::{Result, bail};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use clap::ValueEnum;
+use reformer_core::kernels::ReformerBackend;
+
+use crate::cli::quietly;
+
+/// The backends that a program can be compiled with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// Burn's own CPU backend, the fastest on a CPU.
+    Flex,
+    /// The CPU backend on the crate `ndarray`.
+    Ndarray,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// Any GPU, through Vulkan.
+    Wgpu,
+}
+
+/// Work that any backend can do.
+pub trait Job {
+    /// Does it on a device.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done.
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend;
+}
+
+/// Runs a job on the default device of a backend.
+///
+/// # Errors
+/// A backend that is not compiled in, hardware that is not there, or the job's own errors.
+pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
+    match name {
+        #[cfg(feature = "flex")]
+        DeviceName::Flex => run_on::<burn_flex::Flex>(name, job),
+        #[cfg(feature = "ndarray")]
+        DeviceName::Ndarray => run_on::<burn_ndarray::NdArray>(name, job),
+        #[cfg(feature = "cuda")]
+        DeviceName::Cuda => run_on::<burn_cuda::Cuda>(name, job),
+        #[cfg(feature = "wgpu")]
+        DeviceName::Wgpu => run_on::<burn_wgpu::Wgpu>(name, job),
+        #[allow(unreachable_patterns)] // Unless some backend is left out.
+        name => bail!(
+            "this program was compiled without the backend `{name}`: build it with \
+             `cargo run --release -p experiments --features {name} ...`, or choose another --device",
+            name = flag(name)
+        ),
+    }
+}
+
+fn flag(name: DeviceName) -> String {
+    format!("{name:?}").to_lowercase()
+}
+
+fn run_on<B: ReformerBackend>(name: DeviceName, job: impl Job) -> Result<()> {
+    let device = B::Device::default();
+    // Backends panic when a driver is missing, at their first operation.
+    let first = quietly(|| Tensor::<B, 1>::ones([1], &device).into_data());
+    if let Err(panic) = first {
+        bail!("the device `{}` cannot be used: {panic}", flag(name));
+    }
+    job.run::<burn_autodiff::Autodiff<B>>(device)
+}

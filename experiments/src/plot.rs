@@ -1,0 +1,110 @@
+//! Curves of a run as a picture.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use plotters::prelude::*;
+use reformer_train::Row;
+
+const SIZE: (u32, u32) = (900, 500);
+/// Room around the curves, as a share of their range.
+const MARGIN: f64 = 0.05;
+
+/// Draws bits per byte over steps, in training and validation, as SVG.
+///
+/// # Errors
+/// No rows to draw, or a file that cannot be written.
+pub fn plot_loss(rows: &[Row], path: &Path) -> Result<()> {
+    let curve = |split: &str| -> Vec<(f64, f64)> {
+        let of_split = rows.iter().filter(|row| row.split == split);
+        of_split
+            .map(|row| (row.step as f64, row.bits_per_byte))
+            .filter(|(_, bits)| bits.is_finite())
+            .collect()
+    };
+    let (train, valid) = (curve("train"), curve("valid"));
+    let points = || train.iter().chain(&valid);
+    let last_step = points().map(|point| point.0).fold(f64::NAN, f64::max);
+    let lowest = points().map(|point| point.1).fold(f64::NAN, f64::min);
+    let highest = points().map(|point| point.1).fold(f64::NAN, f64::max);
+    if last_step.is_nan() {
+        return Err(anyhow!("there are no measurements to plot"));
+    }
+    let room = MARGIN * (highest - lowest).max(MARGIN);
+    draw(&train, &valid, last_step, [lowest - room, highest + room], path)
+        .map_err(|error| anyhow!(error.to_string()))
+        .with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+fn draw(
+    train: &[(f64, f64)],
+    valid: &[(f64, f64)],
+    last_step: f64,
+    [bottom, top]: [f64; 2],
+    path: &Path,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .margin(15)
+        .x_label_area_size(40)
+        .y_label_area_size(55)
+        .build_cartesian_2d(0.0..last_step, bottom..top)?;
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc("bits per byte")
+        .x_label_formatter(&|step| format!("{step:.0}"))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for (name, points, color) in [("training", train, BLUE), ("validation", valid, RED)] {
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(step: usize, split: &str, bits_per_byte: f64) -> Row {
+        Row {
+            step,
+            epoch: 1,
+            split: split.to_owned(),
+            loss: bits_per_byte,
+            bits_per_byte,
+            accuracy: 0.0,
+            tokens_per_second: 0.0,
+        }
+    }
+
+    #[test]
+    fn both_curves_are_in_the_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loss.svg");
+        let rows = [row(1, "train", 8.0), row(2, "train", 3.0), row(2, "valid", 3.5)];
+        plot_loss(&rows, &path).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        for text in ["training", "validation", "bits per byte"] {
+            assert!(svg.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_plot_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loss.svg");
+        assert!(plot_loss(&[], &path).is_err());
+        assert!(plot_loss(&[row(1, "train", f64::NAN)], &path).is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! Progress of a training as a bar, or as lines where there is no terminal.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use burn::train::metric::MetricDefinition;
+use burn::train::renderer::{
+    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, ProgressType, TrainingProgress,
+};
+use burn::train::LearnerSummary;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use reformer_train::{Averages, Quantity, Screen};
+
+/// Time between two lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressName {
+    /// Burn's dashboard on a terminal, else lines.
+    Auto,
+    /// Burn's dashboard, with plots.
+    Dashboard,
+    /// A bar on a terminal, else lines.
+    Plain,
+}
+
+impl ProgressName {
+    /// The screen for a run of `steps`, of which some are done.
+    pub fn screen(self, steps_done: usize, steps: usize) -> Screen<Lines> {
+        let is_terminal = io::stdout().is_terminal();
+        match self {
+            Self::Dashboard => Screen::Dashboard,
+            Self::Auto if is_terminal => Screen::Dashboard,
+            Self::Auto | Self::Plain => Screen::Renderer(Lines::new(steps_done, steps)),
+        }
+    }
+}
+
+/// A bar on a terminal; without one, a line every few seconds. A line for each validation.
+pub struct Lines {
+    bar: ProgressBar,
+    steps: usize,
+    step: usize,
+    first_step: usize,
+    started: Instant,
+    last_line: Instant,
+    train: Averages,
+    valid: Averages,
+}
+
+impl Lines {
+    /// Progress of a run of `steps`, of which some are done.
+    pub fn new(steps_done: usize, steps: usize) -> Self {
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
+        let bar = ProgressBar::new(steps as u64)
+            .with_position(steps_done as u64)
+            .with_style(style.expect("the template is a constant"));
+        Self {
+            bar,
+            steps,
+            step: steps_done,
+            first_step: steps_done,
+            started: Instant::now(),
+            last_line: Instant::now(),
+            train: Averages::new(),
+            valid: Averages::new(),
+        }
+    }
+
+    fn line(&self, line: &str) {
+        if self.bar.is_hidden() {
+            // A reader that went away is no reason to stop training.
+            writeln!(io::stdout(), "{line}").ok();
+        } else {
+            self.bar.println(line);
+        }
+    }
+
+    /// What the training steps since the last line amount to.
+    fn train_message(&self) -> String {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let per_step = seconds / (self.step - self.first_step).max(1) as f64;
+        let left = per_step * (self.steps - self.step) as f64;
+        format!("{}  {} left", message(&self.train), clock(left))
+    }
+}
+
+fn message(averages: &Averages) -> String {
+    let mean = |quantity| averages.mean(quantity).unwrap_or(f64::NAN);
+    format!(
+        "loss {:.4}  {:.4} bits/byte  {:.0} tokens/s",
+        mean(Quantity::Loss),
+        mean(Quantity::BitsPerByte),
+        mean(Quantity::TokensPerSecond)
+    )
+}
+
+/// Minutes and seconds, or hours and minutes.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match seconds / 3600 {
+        0 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        hours => format!("{hours}:{:02} h", seconds / 60 % 60),
+    }
+}
+
+fn add(averages: &mut Averages, state: &MetricState) {
+    if let MetricState::Numeric(entry, value) = state {
+        averages.add(&entry.metric_id, value);
+    }
+}
+
+impl MetricsRendererTraining for Lines {
+    fn update_train(&mut self, state: MetricState) {
+        add(&mut self.train, &state);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        add(&mut self.valid, &state);
+    }
+
+    fn render_train(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {
+        self.step += 1;
+        self.bar.set_position(self.step as u64);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(self.train_message());
+        }
+        if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            if self.bar.is_hidden() {
+                let message = self.train_message();
+                self.line(&format!("step {}/{}  {message}", self.step, self.steps));
+            }
+            self.train = Averages::new();
+        }
+    }
+
+    fn render_valid(&mut self, item: TrainingProgress, _indicators: Vec<ProgressType>) {
+        let is_end = item
+            .progress
+            .is_none_or(|progress| progress.items_processed >= progress.items_total);
+        if is_end {
+            let valid = std::mem::take(&mut self.valid);
+            let accuracy = valid.mean(Quantity::Accuracy).unwrap_or(f64::NAN);
+            self.line(&format!(
+                "step {}/{}  validation: {}  {accuracy:.1} % right",
+                self.step,
+                self.steps,
+                message(&valid)
+            ));
+        }
+    }
+
+    fn on_train_end(
+        &mut self,
+        _summary: Option<LearnerSummary>,
+    ) -> Result<(), Box<dyn core::error::Error>> {
+        self.bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+impl MetricsRendererEvaluation for Lines {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+    fn render_test(&mut self, _item: EvaluationProgress, _indicators: Vec<ProgressType>) {}
+}
+
+impl MetricsRenderer for Lines {
+    fn manual_close(&mut self) {}
+    fn register_metric(&mut self, _definition: MetricDefinition) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_shows_what_fits() {
+        assert_eq!(clock(0.4), "0:00 min");
+        assert_eq!(clock(125.0), "2:05 min");
+        assert_eq!(clock(7_500.0), "2:05 h");
+    }
+}

@@ -1,0 +1,211 @@
+//! Checkpoints of Hugging Face's Reformer, in and out.
+//!
+//! [`load`] reads a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`) into
+//! a [`ReformerLm`] that computes what Hugging Face computes; [`save`] writes such a folder.
+//!
+//! Hugging Face draws hash rotations anew in every forward pass, so a checkpoint has none. The
+//! loaded model uses rotations drawn once from `hash_seed`; fixed ones can be given with
+//! [`Reformer::with_rotations`](crate::model::Reformer::with_rotations).
+
+mod config;
+mod error;
+mod tensors;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::ParamId;
+use burn::tensor::backend::Backend;
+use burn_store::pytorch::PytorchReader;
+use burn_store::{ModuleSnapshot, ModuleStore, SafetensorsStore, TensorSnapshot};
+use safetensors::tensor::TensorView;
+
+pub use config::{HfBuckets, HfConfig};
+pub use error::HfError;
+
+use crate::model::{ReformerLm, ReformerLmConfig};
+use tensors::{Entry, entries};
+
+const CONFIG: &str = "config.json";
+const SAFETENSORS: &str = "model.safetensors";
+const PYTORCH: &str = "pytorch_model.bin";
+/// The bias of the output, where a checkpoint comes from a time when it was added to the logits.
+const OUTPUT_BIAS: &str = "lm_head.decoder.bias";
+/// Stored by every version and used by none (checked against 5.23).
+const UNUSED_BIAS: &str = "lm_head.bias";
+
+/// Reads a Hugging Face Reformer with a language-model head, causal or masked.
+///
+/// # Errors
+/// Files that are missing or damaged, settings without a counterpart, and tensors that are
+/// missing, unknown or of another shape: all of them at once.
+pub fn load<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(ReformerLm<B>, ReformerLmConfig), HfError> {
+    let config = read_config(folder)?.to_config()?;
+    let (path, mut found) = read_tensors(folder)?;
+    found.remove(UNUSED_BIAS);
+    let config = config.with_output_bias(found.contains_key(OUTPUT_BIAS));
+    let mut model = config.init::<B>(device);
+    let ours = our_tensors(&model);
+
+    let (mut missing, mut shapes, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in entries(&config) {
+        let shape = &ours[&entry.ours].shape;
+        let Some(snapshot) = found.remove(&entry.theirs) else {
+            missing.push(entry.theirs);
+            continue;
+        };
+        let expected = entry.layout.shape_of(shape);
+        if snapshot.shape.to_vec() != expected {
+            shapes.push((entry.theirs, expected, snapshot.shape.to_vec()));
+            continue;
+        }
+        snapshots.push((entry, shape.to_vec(), snapshot));
+    }
+    let unknown: Vec<String> = found.into_keys().collect();
+    if !(missing.is_empty() && unknown.is_empty() && shapes.is_empty()) {
+        return Err(HfError::Tensors {
+            path,
+            missing,
+            unknown,
+            shapes,
+        });
+    }
+
+    let snapshots = snapshots
+        .into_iter()
+        .map(|(entry, shape, snapshot)| to_ours(&path, entry, shape, &snapshot))
+        .collect::<Result<Vec<_>, _>>()?;
+    let result = model.apply(snapshots, None, None, true);
+    if let Some(error) = result.errors.first() {
+        return Err(damaged(&path, error));
+    }
+    Ok((model, config))
+}
+
+/// Writes a model as a Hugging Face folder: `config.json` and `model.safetensors`. Both appear
+/// whole or not at all.
+///
+/// # Errors
+/// Settings that Hugging Face does not have, files that exist, and what the system refuses.
+pub fn save<B: Backend>(
+    model: &ReformerLm<B>,
+    config: &ReformerLmConfig,
+    folder: &Path,
+) -> Result<(), HfError> {
+    let hf = HfConfig::from_config(config)?;
+    let (config_path, weights_path) = (folder.join(CONFIG), folder.join(SAFETENSORS));
+    for path in [&config_path, &weights_path] {
+        if path.exists() {
+            return Err(HfError::Exists { path: path.clone() });
+        }
+    }
+    fs::create_dir_all(folder).map_err(io(folder))?;
+
+    let ours = our_tensors(model);
+    let mut converted = Vec::new();
+    for Entry {
+        theirs,
+        ours: path,
+        layout,
+    } in entries(config)
+    {
+        let snapshot = &ours[&path];
+        let data = snapshot.to_data().map_err(|e| damaged(&weights_path, e))?;
+        let shape = layout.shape_of(&snapshot.shape);
+        converted.push((theirs, layout.convert(data, shape)));
+    }
+    let views = converted
+        .iter()
+        .map(|(name, data)| {
+            let view = TensorView::new(safetensors::Dtype::F32, data.shape.to_vec(), &data.bytes);
+            view.map(|view| (name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| damaged(&weights_path, e))?;
+    // Readers of the format ask who wrote it, in words that PyTorch's tools understand.
+    let metadata = [("format".to_string(), "pt".to_string())].into();
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(&weights_path, e))?;
+    let json = serde_json::to_vec_pretty(&hf).map_err(|source| HfError::Json {
+        path: config_path.clone(),
+        source,
+    })?;
+    write_whole(folder, &weights_path, &bytes)?;
+    write_whole(folder, &config_path, &json)
+}
+
+fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), HfError> {
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(io(folder))?;
+    fs::write(file.path(), bytes).map_err(io(path))?;
+    file.persist(path).map_err(|e| io(path)(e.error))?;
+    Ok(())
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> HfError {
+    let path = path.to_path_buf();
+    move |source| HfError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+fn damaged(path: &Path, reason: impl core::fmt::Display) -> HfError {
+    HfError::Damaged {
+        path: path.to_path_buf(),
+        reason: reason.to_string(),
+    }
+}
+
+fn read_config(folder: &Path) -> Result<HfConfig, HfError> {
+    let path = folder.join(CONFIG);
+    let text = fs::read_to_string(&path).map_err(io(&path))?;
+    serde_json::from_str(&text).map_err(|source| HfError::Json { path, source })
+}
+
+fn read_tensors(folder: &Path) -> Result<(PathBuf, BTreeMap<String, TensorSnapshot>), HfError> {
+    let path = folder.join(SAFETENSORS);
+    if path.exists() {
+        let mut store = SafetensorsStore::from_file(&path);
+        let tensors = store.get_all_snapshots().map_err(|e| damaged(&path, e))?;
+        let tensors = tensors.clone();
+        return Ok((path, tensors));
+    }
+    let path = folder.join(PYTORCH);
+    if path.exists() {
+        let reader = PytorchReader::new(&path).map_err(|e| damaged(&path, e))?;
+        return Ok((path, reader.into_tensors().into_iter().collect()));
+    }
+    Err(HfError::NoWeights {
+        folder: folder.to_path_buf(),
+    })
+}
+
+/// The tensors of a model by path.
+fn our_tensors<B: Backend>(model: &ReformerLm<B>) -> BTreeMap<String, TensorSnapshot> {
+    model
+        .collect(None, None, true)
+        .into_iter()
+        .map(|snapshot| (snapshot.full_path(), snapshot))
+        .collect()
+}
+
+fn to_ours(
+    path: &Path,
+    entry: Entry,
+    shape: Vec<usize>,
+    snapshot: &TensorSnapshot,
+) -> Result<TensorSnapshot, HfError> {
+    let data = snapshot.to_data().map_err(|e| damaged(path, e))?;
+    let data = entry.layout.convert(data, shape);
+    let stack = entry.ours.split('.').map(Into::into).collect();
+    Ok(TensorSnapshot::from_data(
+        data,
+        stack,
+        vec![],
+        ParamId::new(),
+    ))
+}

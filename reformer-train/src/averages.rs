@@ -1,0 +1,64 @@
+//! Means of what Burn reports step by step.
+
+use burn::train::metric::{MetricId, NumericEntry};
+
+use crate::metric::Quantity;
+
+/// Weighted means of all quantities over some steps.
+#[derive(Debug, Clone, Default)]
+pub struct Averages {
+    sums: [(f64, f64); Quantity::ALL.len()],
+}
+
+impl Averages {
+    /// No steps.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the entry of a step. Those of metrics that are no [`Quantity`] are left out.
+    pub fn add(&mut self, id: &MetricId, entry: &NumericEntry) {
+        let is_its_id =
+            |quantity: &Quantity| MetricId::new(quantity.name().to_owned().into()) == *id;
+        let Some(index) = Quantity::ALL.iter().position(is_its_id) else {
+            return;
+        };
+        let (value, weight) = match entry {
+            NumericEntry::Value(value) => (*value, 1.0),
+            NumericEntry::Aggregated {
+                aggregated_value,
+                count,
+            } => (*aggregated_value, *count as f64),
+        };
+        let (sum, weights) = &mut self.sums[index];
+        *sum += value * weight;
+        *weights += weight;
+    }
+
+    /// The mean of a quantity, if there was any.
+    pub fn mean(&self, quantity: Quantity) -> Option<f64> {
+        let index = Quantity::ALL.iter().position(|other| *other == quantity)?;
+        let (sum, weights) = self.sums[index];
+        (weights > 0.0).then(|| sum / weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_weighted_and_strangers_left_out() {
+        let id = |name: &str| MetricId::new(name.to_owned().into());
+        let entry = |value, count| NumericEntry::Aggregated {
+            aggregated_value: value,
+            count,
+        };
+        let mut averages = Averages::new();
+        averages.add(&id("Loss"), &entry(1.0, 3));
+        averages.add(&id("Loss"), &entry(5.0, 1));
+        averages.add(&id("CPU usage"), &entry(5.0, 1));
+        assert_eq!(averages.mean(Quantity::Loss), Some(2.0));
+        assert_eq!(averages.mean(Quantity::Accuracy), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! What is measured in a step, and how it is averaged.
+
+use std::f64::consts::LN_2;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn::train::metric::state::{FormatOptions, NumericMetricState};
+use burn::train::metric::{
+    Adaptor, ItemLazy, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric,
+    NumericAttributes, NumericEntry, SerializedEntry,
+};
+use reformer_core::model::LmLoss;
+
+/// What a step returns: numbers that may not have been computed yet.
+#[derive(Debug, Clone)]
+pub struct LmOutput<B: Backend> {
+    /// Loss and counts, on the device.
+    pub loss: LmLoss<B>,
+    /// When the step began.
+    pub started: Instant,
+}
+
+impl<B: Backend> ItemLazy for LmOutput<B> {
+    type ItemSync = LmStats;
+
+    /// Waits for the step and reads its numbers, all at once.
+    fn sync(self) -> LmStats {
+        let LmLoss {
+            loss,
+            n_correct,
+            n_targets,
+            drift,
+        } = self.loss;
+        let parts = [Some(loss), Some(n_correct), Some(n_targets), drift];
+        let numbers = Tensor::cat(parts.into_iter().flatten().collect(), 0).into_data();
+        let mut numbers = numbers.iter::<f64>();
+        let mut next = || numbers.next().unwrap_or(0.0);
+        LmStats {
+            loss: next(),
+            n_correct: next() as usize,
+            n_targets: next() as usize,
+            drift: next(),
+            started: self.started,
+            finished: Instant::now(),
+        }
+    }
+}
+
+/// The numbers of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LmStats {
+    /// Mean negative log-likelihood of the targets, in nats.
+    pub loss: f64,
+    /// Targets that got the largest logit.
+    pub n_correct: usize,
+    /// Targets.
+    pub n_targets: usize,
+    /// How far the input of the reversible stack was off when it was computed back; zero where it
+    /// was not.
+    pub drift: f64,
+    /// When the step began.
+    pub started: Instant,
+    /// When its numbers were there.
+    pub finished: Instant,
+}
+
+impl Adaptor<LmStats> for LmStats {
+    fn adapt(&self) -> LmStats {
+        *self
+    }
+}
+
+/// Something to measure in each step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Quantity {
+    /// Mean negative log-likelihood, in nats.
+    Loss,
+    /// The same in bits. A token is a byte.
+    BitsPerByte,
+    /// Share of targets that got the largest logit, in percent.
+    Accuracy,
+    /// Tokens in a second.
+    TokensPerSecond,
+    /// Largest error of the reversible stack's recomputed input.
+    Drift,
+}
+
+impl Quantity {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Loss,
+        Self::BitsPerByte,
+        Self::Accuracy,
+        Self::TokensPerSecond,
+        Self::Drift,
+    ];
+
+    /// The name under which Burn knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "Loss",
+            Self::BitsPerByte => "Bits per byte",
+            Self::Accuracy => "Accuracy",
+            Self::TokensPerSecond => "Tokens per second",
+            Self::Drift => "Drift",
+        }
+    }
+
+    fn unit(self) -> Option<&'static str> {
+        (self == Self::Accuracy).then_some("%")
+    }
+
+    fn precision(self) -> usize {
+        match self {
+            Self::Loss | Self::BitsPerByte => 4,
+            Self::Accuracy | Self::Drift => 2,
+            Self::TokensPerSecond => 0,
+        }
+    }
+
+    /// The value in a step and its weight in a mean over steps.
+    ///
+    /// A mean over targets weighs a step by its targets, a rate by its time (in microseconds).
+    fn of(self, stats: &LmStats, time: Duration) -> (f64, usize) {
+        let micros = time.as_micros().max(1) as usize;
+        match self {
+            Self::Loss => (stats.loss, stats.n_targets),
+            Self::BitsPerByte => (stats.loss / LN_2, stats.n_targets),
+            Self::Accuracy => {
+                let share = stats.n_correct as f64 / stats.n_targets.max(1) as f64;
+                (100.0 * share, stats.n_targets)
+            }
+            Self::TokensPerSecond => (stats.n_targets as f64 * 1e6 / micros as f64, micros),
+            Self::Drift => (stats.drift, 1),
+        }
+    }
+}
+
+/// A [`Quantity`] as a Burn metric.
+#[derive(Clone)]
+pub struct LmMetric {
+    quantity: Quantity,
+    state: NumericMetricState,
+    last_finished: Option<Instant>,
+}
+
+impl LmMetric {
+    /// Measures a quantity.
+    pub fn new(quantity: Quantity) -> Self {
+        Self {
+            quantity,
+            state: NumericMetricState::new(),
+            last_finished: None,
+        }
+    }
+}
+
+impl Metric for LmMetric {
+    type Input = LmStats;
+
+    fn name(&self) -> MetricName {
+        Arc::new(self.quantity.name().to_owned())
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        let quantity = self.quantity;
+        let higher_is_better = matches!(quantity, Quantity::Accuracy | Quantity::TokensPerSecond);
+        NumericAttributes {
+            unit: quantity.unit().map(str::to_owned),
+            higher_is_better,
+        }
+        .into()
+    }
+
+    fn update(&mut self, stats: &LmStats, _metadata: &MetricMetadata) -> SerializedEntry {
+        // A device can work on a step while the host has begun the next one.
+        let begin = match self.last_finished.replace(stats.finished) {
+            Some(last) => last.max(stats.started),
+            None => stats.started,
+        };
+        let time = stats.finished.saturating_duration_since(begin);
+        let (value, weight) = self.quantity.of(stats, time);
+        let format = FormatOptions::new(self.name()).precision(self.quantity.precision());
+        let format = match self.quantity.unit() {
+            Some(unit) => format.unit(unit),
+            None => format,
+        };
+        self.state.update(value, weight, format)
+    }
+
+    fn clear(&mut self) {
+        self.state.reset();
+    }
+}
+
+impl Numeric for LmMetric {
+    fn value(&self) -> NumericEntry {
+        self.state.current_value()
+    }
+
+    fn running_value(&self) -> NumericEntry {
+        self.state.running_value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::data::dataloader::Progress;
+    use burn_flex::Flex;
+
+    fn metadata() -> MetricMetadata {
+        let progress = Progress::new(1, 1);
+        MetricMetadata {
+            progress: progress.clone(),
+            global_progress: progress,
+            iteration: None,
+            lr: None,
+        }
+    }
+
+    /// A step of so many milliseconds, beginning at another.
+    fn stats(loss: f64, n_correct: usize, n_targets: usize, [begin, end]: [u64; 2]) -> LmStats {
+        // All from one origin, so that times can be compared.
+        static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        let origin = *ORIGIN.get_or_init(Instant::now);
+        LmStats {
+            loss,
+            n_correct,
+            n_targets,
+            drift: 0.0,
+            started: origin + Duration::from_millis(begin),
+            finished: origin + Duration::from_millis(end),
+        }
+    }
+
+    fn mean(quantity: Quantity, steps: &[LmStats]) -> f64 {
+        let mut metric = LmMetric::new(quantity);
+        for step in steps {
+            metric.update(step, &metadata());
+        }
+        metric.running_value().current()
+    }
+
+    #[test]
+    fn means_weigh_each_target_the_same() {
+        let steps = [stats(1.0, 3, 30, [0, 1]), stats(4.0, 9, 10, [1, 2])];
+        assert_eq!(mean(Quantity::Loss, &steps), 1.75);
+        assert!((mean(Quantity::BitsPerByte, &steps) - 1.75 / LN_2).abs() < 1e-12);
+        assert_eq!(mean(Quantity::Accuracy, &steps), 30.0);
+    }
+
+    #[test]
+    fn rate_is_all_tokens_by_all_time() {
+        let steps = [stats(0.0, 0, 600, [0, 200]), stats(0.0, 0, 600, [200, 600])];
+        assert_eq!(mean(Quantity::TokensPerSecond, &steps), 2000.0);
+    }
+
+    #[test]
+    fn rate_counts_no_time_twice_and_leaves_pauses_out() {
+        // The second step was queued early, the third came after a pause.
+        let steps = [
+            stats(0.0, 0, 100, [0, 100]),
+            stats(0.0, 0, 100, [10, 200]),
+            stats(0.0, 0, 100, [900, 1000]),
+        ];
+        assert_eq!(mean(Quantity::TokensPerSecond, &steps), 1000.0);
+    }
+
+    #[test]
+    fn output_is_read_with_and_without_drift() {
+        let one = |value: f32| Tensor::<Flex, 1>::from_data([value], &Default::default());
+        let output = LmOutput {
+            loss: LmLoss {
+                loss: one(2.5),
+                n_correct: one(3.0),
+                n_targets: one(7.0),
+                drift: None,
+            },
+            started: Instant::now(),
+        };
+        let mut with_drift = output.clone();
+        with_drift.loss.drift = Some(one(0.5));
+        let read = output.sync();
+        assert_eq!((read.loss, read.n_correct, read.n_targets), (2.5, 3, 7));
+        assert_eq!(read.drift, 0.0);
+        assert_eq!(with_drift.sync().drift, 0.5);
+    }
+}

@@ -1,0 +1,215 @@
+//! Files that are either whole or not there.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::record::{FileRecorder, FullPrecisionSettings, Recorder, RecorderError};
+use burn::tensor::backend::Backend;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::TrainError;
+
+/// Extension of the files of an [`AtomicRecorder`].
+const EXTENSION: &str = "mpk";
+
+/// Writes a file under another name and then renames it: whoever looks, and whenever the program
+/// is killed, the path names the old content or the new one, never a part.
+///
+/// # Errors
+/// Whatever the operating system or `write` answers; the old content then stays.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut name = OsString::from(path.file_name().unwrap_or_default());
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let mut writer = BufWriter::new(File::create(&partial)?);
+    let written = write(&mut writer)
+        .and_then(|()| writer.flush())
+        // Otherwise a power failure could keep the new name and lose the content.
+        .and_then(|()| writer.get_ref().sync_all())
+        .and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // It may be the disk that is full. Nothing more can be done about a second failure.
+        fs::remove_file(&partial).ok();
+    }
+    written
+}
+
+/// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
+/// [written atomically](write_atomically).
+///
+/// Clones share the first failure, because Burn's checkpointer keeps only its text.
+#[derive(Debug, Default, Clone)]
+pub struct AtomicRecorder {
+    failure: Failure,
+}
+
+/// The first failure of those who share it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Failure(Arc<Mutex<Option<TrainError>>>);
+
+impl Failure {
+    pub(crate) fn set(&self, error: TrainError) {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
+    }
+
+    pub(crate) fn take(&self) -> Option<TrainError> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl AtomicRecorder {
+    pub(crate) fn with_failure(failure: Failure) -> Self {
+        Self { failure }
+    }
+
+    /// The file that is meant by a path without extension.
+    pub fn file(path: impl Into<PathBuf>) -> PathBuf {
+        let mut path = path.into();
+        path.set_extension(EXTENSION);
+        path
+    }
+
+    /// Loads a record, naming the file if that fails.
+    ///
+    /// # Errors
+    /// [`TrainError::Damaged`].
+    pub fn load_named<B: Backend, R: burn::record::Record<B>>(
+        path: &Path,
+        device: &B::Device,
+    ) -> Result<R, TrainError> {
+        let load = |path| Recorder::<B>::load(&Self::default(), path, device);
+        load(path.to_owned()).map_err(|error| TrainError::Damaged {
+            path: Self::file(path),
+            reason: reason(error),
+        })
+    }
+}
+
+/// The text of an error, without Burn's nesting.
+fn reason(error: RecorderError) -> String {
+    match error {
+        RecorderError::FileNotFound(text) | RecorderError::Unknown(text) => text.replace('\n', " "),
+        other => other.to_string(),
+    }
+}
+
+impl<B: Backend> FileRecorder<B> for AtomicRecorder {
+    fn file_extension() -> &'static str {
+        EXTENSION
+    }
+}
+
+impl<B: Backend> Recorder<B> for AtomicRecorder {
+    type Settings = FullPrecisionSettings;
+    type RecordArgs = PathBuf;
+    type RecordOutput = ();
+    type LoadArgs = PathBuf;
+
+    fn save_item<I: Serialize>(&self, item: I, path: PathBuf) -> Result<(), RecorderError> {
+        let path = Self::file(path);
+        let written = write_atomically(&path, |writer| {
+            rmp_serde::encode::write_named(writer, &item).map_err(io::Error::other)
+        });
+        written.map_err(|source| {
+            let text = source.to_string();
+            self.failure.set(TrainError::Write { path, source });
+            RecorderError::Unknown(text)
+        })
+    }
+
+    fn load_item<I: DeserializeOwned>(&self, path: &mut PathBuf) -> Result<I, RecorderError> {
+        let file = File::open(Self::file(path.clone())).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
+            _ => RecorderError::Unknown(error.to_string()),
+        })?;
+        rmp_serde::decode::from_read(BufReader::new(file))
+            .map_err(|error| RecorderError::Unknown(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::Module;
+    use burn::nn::{Linear, LinearConfig, LinearRecord};
+    use burn_flex::Flex;
+
+    fn linear() -> Linear<Flex> {
+        LinearConfig::new(3, 2).init(&Default::default())
+    }
+
+    fn save(recorder: &AtomicRecorder, path: &Path) -> Result<(), RecorderError> {
+        Recorder::<Flex>::record(recorder, linear().into_record(), path.to_owned())
+    }
+
+    #[test]
+    fn record_comes_back_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model-1");
+        let linear = linear();
+        let record = linear.clone().into_record();
+        Recorder::<Flex>::record(&AtomicRecorder::default(), record, path.clone()).unwrap();
+        let loaded: LinearRecord<Flex> =
+            AtomicRecorder::load_named::<Flex, _>(&path, &Default::default()).unwrap();
+        let weight = loaded.weight.val().into_data();
+        weight.assert_eq(&linear.weight.val().into_data(), true);
+        let names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["model-1.mpk"]);
+    }
+
+    #[test]
+    fn failed_write_keeps_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        fs::write(&path, "old").unwrap();
+        let failed = write_atomically(&path, |writer| {
+            writer.write_all(b"ne")?;
+            Err(io::Error::other("the disk is full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    }
+
+    #[test]
+    fn truncated_and_missing_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model-1");
+        let load = || {
+            AtomicRecorder::load_named::<Flex, LinearRecord<Flex>>(&path, &Default::default())
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        let name = AtomicRecorder::file(&path).display().to_string();
+        assert!(load().starts_with(&format!("`{name}` is missing or damaged: ")));
+        save(&AtomicRecorder::default(), &path).unwrap();
+        let bytes = fs::read(AtomicRecorder::file(&path)).unwrap();
+        fs::write(AtomicRecorder::file(&path), &bytes[..bytes.len() / 2]).unwrap();
+        let message = load();
+        assert!(message.starts_with(&format!("`{name}` is missing or damaged: ")));
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+
+    #[test]
+    fn failure_to_write_is_kept_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = Failure::default();
+        let recorder = AtomicRecorder::with_failure(failure.clone());
+        save(&recorder, &folder.path().join("no/such/folder")).unwrap_err();
+        assert!(matches!(failure.take(), Some(TrainError::Write { .. })));
+    }
+}
