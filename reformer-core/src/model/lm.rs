@@ -159,8 +159,8 @@ where
     /// Mean loss of the targets, and the gradients of all parameters. Targets below zero are
     /// ignored.
     ///
-    /// Works with the memory that the mode of the [`Reformer`] allows; logits and their gradients
-    /// exist for one chunk at a time in any mode.
+    /// Works with the memory that the mode of the [`Reformer`] allows: on the tape, logits and
+    /// their gradients exist for one chunk at a time; in plain mode the graph keeps everything.
     ///
     /// ```
     /// use burn::tensor::{Int, Tensor};
@@ -187,24 +187,54 @@ where
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        if self.reformer.mode() == Mode::Plain {
+            self.gradients_by_graph(tokens, targets, pass)
+        } else {
+            self.gradients_by_tape(tokens, targets, pass)
+        }
+    }
+
+    fn gradients_by_graph(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        let loss = self.loss(tokens, targets, &pass);
+        let gradients = GradientsParams::from_grads(loss.loss.backward(), self);
+        let loss = LmLoss {
+            loss: loss.loss.inner(),
+            n_correct: loss.n_correct.inner(),
+            n_targets: loss.n_targets.inner(),
+            drift: None,
+        };
+        (loss, gradients)
+    }
+
+    fn gradients_by_tape(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
-        let (recorded, streams) = self.reformer.record_streams(tokens, pass.clone());
-        let n_targets = count_targets(targets.clone().inner());
+        let (tape, streams) = self.reformer.record_streams(tokens, pass.clone());
+        let targets = targets.inner();
+        let n_targets = count_targets(targets.clone());
+        let weight = (n_targets.ones_like() / n_targets.clone()).reshape([1, 1, 1]);
         let mut total = Total::new();
         let mut gradients = Vec::new();
-        self.for_each_chunk(streams, targets.inner(), |chunk, streams, targets| {
+        self.for_each_chunk(streams, targets, |chunk, streams, targets| {
             let leaf = Tensor::from_inner(streams).require_grad();
             let logits = self.chunk_logits(leaf.clone(), chunk, &pass);
             let part = chunk_loss(logits, Tensor::from_inner(targets));
             total.add(part.nll.clone().inner(), part.n_correct.inner());
-            let weight = (n_targets.ones_like() / n_targets.clone()).reshape([1, 1, 1]);
             let nll = part.nll.reshape([1, 1, 1]);
-            gradients.push(pull_back(nll, leaf, weight, self, &mut sum));
+            gradients.push(pull_back(nll, leaf, weight.clone(), self, &mut sum));
         });
-        let gradient = Tensor::cat(gradients, 1);
-        let drift = recorded.backward(&self.reformer, gradient, &mut sum);
+        let drift = tape.backward(&self.reformer, Tensor::cat(gradients, 1), &mut sum);
         let loss = LmLoss {
-            drift,
+            drift: Some(drift),
             ..total.finish(n_targets)
         };
         (loss, sum.into_params())

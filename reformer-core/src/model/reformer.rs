@@ -173,20 +173,16 @@ impl<B: ReformerBackend> Reformer<B> {
 pub struct Recorded<A: AutodiffBackend> {
     /// Hidden states: `[batch_size, seq_length, 2 * d_model]`.
     pub hidden: Tensor<A, 3>,
-    leaf: Tensor<A, 3>,
-    streams: Streams<A>,
+    /// The streams that `hidden` was computed from, and the way back from them. None in plain
+    /// mode, where the graph behind `hidden` is that of the whole model.
+    tape: Option<(Tensor<A, 3>, StreamsTape<A>)>,
 }
 
-/// Both streams before the last normalisation, and the way back from them.
-pub(super) struct Streams<A: AutodiffBackend> {
+/// The way back from both streams, as they are before the last normalisation.
+pub(super) struct StreamsTape<A: AutodiffBackend> {
     tokens: Tensor<A, 2, Int>,
     pass: Pass<A>,
-    memory: Memory<A>,
-}
-
-enum Memory<A: AutodiffBackend> {
-    Tape(Tape<A::InnerBackend>),
-    Graph(Tensor<A, 3>),
+    tape: Tape<A::InnerBackend>,
 }
 
 impl<A> Reformer<A>
@@ -217,44 +213,38 @@ where
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
     pub fn record(&self, tokens: Tensor<A, 2, Int>, pass: Pass<A>) -> Recorded<A> {
-        let (streams, value) = self.record_streams(tokens, pass);
-        let leaf = Tensor::from_inner(value).require_grad();
-        let output = Self::output_pass(&streams.pass);
+        if self.mode == Mode::Plain {
+            return Recorded {
+                hidden: self.forward(tokens, &pass),
+                tape: None,
+            };
+        }
+        let output = Self::output_pass(&pass);
+        let (tape, streams) = self.record_streams(tokens, pass);
+        let leaf = Tensor::from_inner(streams).require_grad();
         Recorded {
             hidden: self.normalize(leaf.clone(), &output),
-            leaf,
-            streams,
+            tape: Some((leaf, tape)),
         }
     }
 
+    /// Both streams side by side, before the last normalisation, and the way back from them.
     pub(super) fn record_streams(
         &self,
         tokens: Tensor<A, 2, Int>,
         pass: Pass<A>,
-    ) -> (Streams<A>, Tensor<A::InnerBackend, 3>) {
-        let (memory, value) = if self.mode == Mode::Plain {
-            let graph = self.streams(tokens.clone(), &pass);
-            let value = graph.clone().inner();
-            (Memory::Graph(graph), value)
-        } else {
-            let inside = self.valid();
-            let inner_pass = pass.inner();
-            let x = inside.embed(tokens.clone().inner(), &inner_pass);
-            let tape = Tape::record(
-                &inside.blocks,
-                [x.clone(), x],
-                inner_pass.fold(purpose::BLOCKS),
-                self.mode,
-            );
-            let value = Tensor::cat(tape.output().to_vec(), 2);
-            (Memory::Tape(tape), value)
-        };
-        let streams = Streams {
-            tokens,
-            pass,
-            memory,
-        };
-        (streams, value)
+    ) -> (StreamsTape<A>, Tensor<A::InnerBackend, 3>) {
+        let inside = self.valid();
+        let inner_pass = pass.inner();
+        let x = inside.embed(tokens.clone().inner(), &inner_pass);
+        let tape = Tape::record(
+            &inside.blocks,
+            [x.clone(), x],
+            inner_pass.fold(purpose::BLOCKS),
+            self.mode,
+        );
+        let streams = Tensor::cat(tape.output().to_vec(), 2);
+        (StreamsTape { tokens, pass, tape }, streams)
     }
 }
 
@@ -267,15 +257,17 @@ where
     /// [`hidden`](Self::hidden). Gradients of other modules stay in `gradients`.
     pub fn backward(self, model: &Reformer<A>, gradients: &mut A::Gradients) -> GradientsParams {
         let mut sum = GradientSum::new();
-        if let Some(gradient) = self.leaf.grad_remove(gradients) {
-            sum.add(gradients, &model.norm);
-            self.streams.backward(model, gradient, &mut sum);
+        sum.add(gradients, model);
+        if let Some((leaf, tape)) = self.tape
+            && let Some(gradient) = leaf.grad_remove(gradients)
+        {
+            tape.backward(model, gradient, &mut sum);
         }
         sum.into_params()
     }
 }
 
-impl<A> Streams<A>
+impl<A> StreamsTape<A>
 where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
@@ -283,34 +275,26 @@ where
     /// From the gradient of both streams, side by side, to those of blocks and embeddings.
     ///
     /// Gives the drift: the largest difference between an embedding and what the blocks, undone,
-    /// lead back to; none in plain mode.
+    /// lead back to.
     pub(super) fn backward(
         self,
         model: &Reformer<A>,
         gradient: Tensor<A::InnerBackend, 3>,
         sum: &mut GradientSum,
-    ) -> Option<Tensor<A::InnerBackend, 1>> {
-        let tape = match self.memory {
-            Memory::Graph(graph) => {
-                let mut gradients = (graph * Tensor::from_inner(gradient)).sum().backward();
-                sum.add(&mut gradients, model);
-                return None;
-            }
-            Memory::Tape(tape) => tape,
-        };
+    ) -> Tensor<A::InnerBackend, 1> {
         let d_model = gradient.dims()[2] / 2;
         let halves =
             [0..d_model, d_model..2 * d_model].map(|half| gradient.clone().slice_dim(2, half));
-        let input = tape.backward::<A, _>(&model.blocks, halves, sum);
+        let input = self.tape.backward::<A, _>(&model.blocks, halves, sum);
 
         let x = model.embed(self.tokens, &self.pass);
-        let drift = input
-            .streams
-            .map(|stream| (stream - model.mode.on_grid(x.clone().inner())).abs().max());
+        let [drift1, drift2] = input.streams.map(|stream| {
+            let original = model.mode.on_grid(x.clone().inner());
+            (stream - original).abs().max()
+        });
         let [dx1, dx2] = input.gradients;
         let mut gradients = (x * Tensor::from_inner(dx1 + dx2)).sum().backward();
         sum.add(&mut gradients, model);
-        let [drift1, drift2] = drift;
-        Some(drift1.max_pair(drift2))
+        drift1.max_pair(drift2)
     }
 }
