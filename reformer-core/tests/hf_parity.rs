@@ -234,13 +234,9 @@ where
                 .numbers
                 .iter()
                 .fold(0.0, |m: f64, x| m.max(x.abs()));
-            assert_close(
-                &what,
-                &found.numbers,
-                &expected.numbers,
-                1e-3 * largest,
-                0.0,
-            );
+            // A gradient that is zero by symmetry (a query with one key only, say) is rounding here.
+            let limit = (1e-3 * largest).max(1e-7);
+            assert_close(&what, &found.numbers, &expected.numbers, limit, 0.0);
             compared += 1;
         }
         assert_eq!(compared, found.len(), "{}: gradients compared", self.name);

@@ -25,8 +25,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 pub use problem::{
-    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Masking, SlotLayout, Slots,
-    TileShape, TiledAttention,
+    AttentionGradients, AttentionOutput, Duplicates, KeyRule, LayerNormGradients, Masking,
+    SlotLayout, Slots, TileShape, TiledAttention,
 };
 
 use crate::random::Key;
@@ -103,6 +103,31 @@ pub trait ReformerBackend: Backend {
         grad: Tensor<Self, 4>,
     ) -> AttentionGradients<Self> {
         reference::full_attention_backward(q, k, v, masking, output, grad)
+    }
+
+    /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
+    /// operations than the backend inside, whose last bits differ: a block that is computed again
+    /// would not give what it gave the first time.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d]`, gamma, beta: `[d]`
+    fn layer_normalization(
+        x: Tensor<Self, 3>,
+        gamma: Tensor<Self, 1>,
+        beta: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> Tensor<Self, 3> {
+        reference::layer_norm(x, gamma, beta, epsilon)
+    }
+
+    /// Gradients of [`layer_normalization`](Self::layer_normalization) for the gradient `grad` of its output.
+    fn layer_normalization_backward(
+        x: Tensor<Self, 3>,
+        gamma: Tensor<Self, 1>,
+        epsilon: f64,
+        grad: Tensor<Self, 3>,
+    ) -> LayerNormGradients<Self> {
+        reference::layer_norm_backward(x, gamma, epsilon, grad)
     }
 
     /// What dropout multiplies a tensor with: 0 at the given rate, otherwise `1 / (1 - rate)`;

@@ -165,7 +165,7 @@ impl<B: Backend> AttentionOutput<B> {
     /// in one number.
     ///
     /// It differs where a query sees nothing but itself in every round: there the weights sum to
-    /// 1 ± 0.004. Whoever asks for the peers' duplicates asks for their outputs.
+    /// 1 ± 0.004. Whoever asks for the peers' wrapped rounds asks for their outputs.
     pub(crate) fn rounded_like_the_peers(self) -> Self {
         let lse = self.max.clone() + self.log_sum.clone();
         let log_sum = lse - self.max.clone();
@@ -186,4 +186,15 @@ pub struct AttentionGradients<B: Backend> {
     pub k: Tensor<B, 4>,
     /// `[batch_size, n_heads, seq_length, d_v]`.
     pub v: Tensor<B, 4>,
+}
+
+/// Gradients of layer normalisation, shaped like what they belong to.
+#[derive(Debug, Clone)]
+pub struct LayerNormGradients<B: Backend> {
+    /// `[batch_size, seq_length, d]`.
+    pub x: Tensor<B, 3>,
+    /// `[d]`.
+    pub gamma: Tensor<B, 1>,
+    /// `[d]`.
+    pub beta: Tensor<B, 1>,
 }

@@ -1,7 +1,6 @@
 //! One layer of the model: attention and feed-forward as a reversible block.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
@@ -9,6 +8,7 @@ use super::config::ReformerConfig;
 use crate::attention::Attention;
 use crate::feed_forward::FeedForward;
 use crate::kernels::ReformerBackend;
+use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::reversible::ReversibleBlock;
 

@@ -1,7 +1,7 @@
 //! The stack that every model is built on: embeddings, reversible blocks, a last normalisation.
 
 use burn::module::{AutodiffModule, Initializer, Module};
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
@@ -11,6 +11,7 @@ use super::config::ReformerConfig;
 use crate::attention::Attention;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
+use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
 use crate::reversible::{GradientSum, Mode, Tape, forward};

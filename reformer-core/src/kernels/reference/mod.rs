@@ -6,11 +6,13 @@
 //! tile again, so memory is that of one round (one slice) whatever their number.
 
 mod full;
+mod layer_norm;
 mod sort;
 mod tile;
 mod tiled;
 
 pub use full::{full_attention, full_attention_backward};
+pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use sort::bucket_sort;
 pub use tiled::{tiled_attention, tiled_attention_backward};
 

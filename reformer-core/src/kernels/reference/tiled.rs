@@ -30,7 +30,7 @@ pub fn tiled_attention<B: ReformerBackend>(
         ));
     }
     let output = state.expect("a round at least").finish();
-    if rules.duplicates == Duplicates::Keep && n_rounds > 1 {
+    if rules.tile.wrap && n_rounds > 1 {
         return output.rounded_like_the_peers();
     }
     output

@@ -1,22 +1,20 @@
-//! The kernels on [`Autodiff`]: forward of the backend inside, explicit backward as one step.
+//! Attention as one step of autodiff.
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Bool, Int, Tensor, TensorPrimitive};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
-use super::{
-    AttentionGradients, AttentionOutput, Masking, ReformerBackend, SlotLayout, Slots,
-    TiledAttention,
+use crate::kernels::{
+    AttentionGradients, AttentionOutput, Masking, ReformerBackend, Slots, TiledAttention,
 };
-use crate::random::Key;
 
 /// Which attention a step belongs to, with its rules and integer data.
 #[derive(Debug, Clone)]
-enum Kind<B: Backend> {
+pub(super) enum Kind<B: Backend> {
     Tiled(Slots<B>, TiledAttention),
     Full(Masking<B>),
 }
@@ -74,7 +72,7 @@ impl<B: ReformerBackend> Backward<B, 3> for AttentionStep {
 }
 
 /// Runs an attention on the backend inside and registers its backward.
-fn attention<B: ReformerBackend, C: CheckpointStrategy>(
+pub(super) fn attention<B: ReformerBackend, C: CheckpointStrategy>(
     qkv: [Tensor<Autodiff<B, C>, 4>; 3],
     kind: Kind<B>,
 ) -> AttentionOutput<Autodiff<B, C>> {
@@ -99,66 +97,4 @@ fn attention<B: ReformerBackend, C: CheckpointStrategy>(
         max: Tensor::from_inner(inside.max),
         log_sum: Tensor::from_inner(inside.log_sum),
     }
-}
-
-impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, C> {
-    fn bucket_sort(
-        buckets: Tensor<Self, 4, Int>,
-        n_buckets: usize,
-        layout: SlotLayout,
-    ) -> Slots<Self> {
-        let slots = B::bucket_sort(buckets.inner(), n_buckets, layout);
-        Slots {
-            order: Tensor::from_inner(slots.order),
-            slot_of: Tensor::from_inner(slots.slot_of),
-            buckets: Tensor::from_inner(slots.buckets),
-            mask_pad: slots.mask_pad.map(Tensor::from_inner),
-        }
-    }
-
-    fn tiled_attention(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
-        slots: &Slots<Self>,
-        rules: &TiledAttention,
-    ) -> AttentionOutput<Self> {
-        let slots = Slots {
-            order: slots.order.clone().inner(),
-            slot_of: slots.slot_of.clone().inner(),
-            buckets: slots.buckets.clone().inner(),
-            mask_pad: inner_mask(&slots.mask_pad),
-        };
-        attention([q, k, v], Kind::Tiled(slots, *rules))
-    }
-
-    fn full_attention(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
-        masking: &Masking<Self>,
-    ) -> AttentionOutput<Self> {
-        let masking = Masking {
-            causal: masking.causal,
-            exclude_self: masking.exclude_self,
-            dropout: masking.dropout,
-            mask_pad: inner_mask(&masking.mask_pad),
-        };
-        attention([q, k, v], Kind::Full(masking))
-    }
-
-    fn dropout_factors<const D: usize>(
-        shape: [usize; D],
-        rate: f64,
-        key: Key,
-        device: &Self::Device,
-    ) -> Tensor<Self, D> {
-        Tensor::from_inner(B::dropout_factors(shape, rate, key, device))
-    }
-}
-
-fn inner_mask<B: AutodiffBackend>(
-    mask: &Option<Tensor<B, 2, Bool>>,
-) -> Option<Tensor<B::InnerBackend, 2, Bool>> {
-    mask.as_ref().map(|mask| mask.clone().inner())
 }
