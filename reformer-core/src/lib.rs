@@ -1,4 +1,55 @@
-//! TODO
+//! The Reformer (Kitaev, Kaiser, Levskaya: "Reformer: The Efficient Transformer", ICLR 2020) for
+//! [Burn](https://burn.dev): attention by locality-sensitive hashing, reversible layers and chunked
+//! feed-forward, for sequences of tens of thousands to a million tokens.
+//!
+//! # Brief overview
+//!
+//! - [`attention`] has the three kinds of self-attention as layers for any Burn model:
+//!   [`LshAttention`](attention::LshAttention), [`LocalAttention`](attention::LocalAttention),
+//!   [`FullAttention`](attention::FullAttention).
+//! - [`kernels`] has what they ask of the backend: [`ReformerBackend`](kernels::ReformerBackend),
+//!   with a default body for each operation.
+//! - [`reversible`] makes any two functions a reversible block, and has the
+//!   [`Tape`](reversible::Tape) that trains a stack of them in the memory of one.
+//! - [`model`] puts it together: [`Reformer`](model::Reformer), the stack;
+//!   [`ReformerLm`](model::ReformerLm), the language model;
+//!   [`ReformerEncoder`](model::ReformerEncoder), for both directions.
+//! - [`position`] and [`feed_forward`] are the other parts of a model.
+//! - [`huggingface`] reads and writes Hugging Face's Reformer checkpoints.
+//! - A [`Pass`] tells a layer all that its output depends on beside input and weights; a [`Key`]
+//!   names its randomness.
+//!
+//! # A step of training
+//!
+//! ```
+//! use burn::optim::{AdamConfig, Optimizer};
+//! use burn::tensor::{Int, Tensor};
+//! use burn_autodiff::Autodiff;
+//! use burn_flex::Flex;
+//! use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+//! use reformer_core::{Key, Pass};
+//!
+//! type B = Autodiff<Flex>;
+//! let device = Default::default();
+//! let stack = ReformerConfig::new(256, 32, 2); // vocabulary, d_model, layers
+//! let mut model = ReformerLmConfig::new(stack).init::<B>(&device);
+//! let mut optimizer = AdamConfig::new().init();
+//!
+//! let text: Vec<i32> = b"To be, or not to be: that is the question. ".repeat(8).iter().map(|&b| b as i32).collect();
+//! let bytes = Tensor::<B, 1, Int>::from_ints(text.as_slice(), &device).unsqueeze::<2>();
+//! let length = text.len() - 1;
+//! let mut losses = Vec::new();
+//! for step in 0..5 {
+//!     let tokens = bytes.clone().slice([0..1, 0..length]);
+//!     let targets = bytes.clone().slice([0..1, 1..length + 1]);
+//!     let pass = Pass::train(Key::new(42).fold(step));
+//!     let (loss, gradients) = model.gradients(tokens, targets, pass);
+//!     model = optimizer.step(1e-2, model, gradients);
+//!     losses.push(loss.loss.into_scalar());
+//! }
+//! assert!(losses[4] < losses[0]);
+//! ```
+
 #![deny(missing_docs)]
 
 pub mod attention;

@@ -4,6 +4,8 @@
 //! The cases are in `tests/data/hf` (see the README there). More are read from the directory in
 //! the environment variable `HF_CASES`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,11 @@
 //!
 //! One crate, so that Burn's generic code is compiled once for all of them.
 
+#![allow(clippy::unwrap_used)]
+
 mod causality;
 mod common;
 mod gradients;
+mod huggingface;
 mod oracle;
 mod properties;
