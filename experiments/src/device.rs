@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 use clap::ValueEnum;
 use reformer_core::kernels::ReformerBackend;
 

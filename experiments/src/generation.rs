@@ -56,7 +56,11 @@ impl<B: ReformerBackend> Generator<B> {
         Ok(())
     }
 
-    fn check(&self, prompt: &[u8], n_bytes: usize) -> Result<()> {
+    /// Checks what is going to be asked of [`generate`](Self::generate).
+    ///
+    /// # Errors
+    /// An empty prompt or one longer than the model can see, or no bytes to generate.
+    pub fn check(&self, prompt: &[u8], n_bytes: usize) -> Result<()> {
         if prompt.is_empty() {
             bail!("the prompt is empty, and a model continues something: give at least 1 byte");
         }
@@ -77,10 +81,8 @@ impl<B: ReformerBackend> Generator<B> {
     fn logits(&self, bytes: &[u8]) -> Result<Vec<f32>> {
         let length = bytes.len();
         let tokens: Vec<i32> = bytes.iter().copied().map(i32::from).collect();
-        let tokens = Tensor::<B, 2, Int>::from_data(
-            TensorData::new(tokens, [1, length]),
-            &self.device,
-        );
+        let tokens =
+            Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, [1, length]), &self.device);
         let pass = Pass::eval();
         // Only the last position's logits are wanted.
         let hidden = self.model.reformer.forward(tokens, &pass);
@@ -88,7 +90,9 @@ impl<B: ReformerBackend> Generator<B> {
         let logits = self.model.output.forward(last).into_data();
         let logits: Vec<f32> = logits.iter::<f32>().take(BYTES).collect();
         if logits.iter().any(|logit| logit.is_nan()) {
-            bail!("the model's weights are not finite: its training diverged, lower the learning rate");
+            bail!(
+                "the model's weights are not finite: its training diverged, lower the learning rate"
+            );
         }
         Ok(logits)
     }
@@ -108,7 +112,12 @@ mod tests {
         Generator::new(config.model.init(&device), &config, device)
     }
 
-    fn generate(generator: &Generator<Flex>, prompt: &[u8], n: usize, seed: u64) -> Result<Vec<u8>> {
+    fn generate(
+        generator: &Generator<Flex>,
+        prompt: &[u8],
+        n: usize,
+        seed: u64,
+    ) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut sampler = Sampler::new(1.0, None, seed)?;
         generator.generate(prompt, n, &mut sampler, |byte| {
@@ -130,7 +139,8 @@ mod tests {
     #[test]
     fn impossible_wishes_are_refused() {
         let generator = generator();
-        let refused = |prompt: &[u8], n| generate(&generator, prompt, n, 0).unwrap_err().to_string();
+        let refused =
+            |prompt: &[u8], n| generate(&generator, prompt, n, 0).unwrap_err().to_string();
         assert!(refused(b"", 1).contains("empty"));
         assert!(refused(b"x", 0).starts_with("0 tokens"));
         assert!(refused(&[b'x'; 25], 1).contains("has 25 bytes, but the model sees 24"));

@@ -31,9 +31,15 @@ pub fn plot_loss(rows: &[Row], path: &Path) -> Result<()> {
         return Err(anyhow!("there are no measurements to plot"));
     }
     let room = MARGIN * (highest - lowest).max(MARGIN);
-    draw(&train, &valid, last_step, [lowest - room, highest + room], path)
-        .map_err(|error| anyhow!(error.to_string()))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
+    draw(
+        &train,
+        &valid,
+        last_step,
+        [lowest - room, highest + room],
+        path,
+    )
+    .map_err(|error| anyhow!(error.to_string()))
+    .with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
 fn draw(
@@ -59,7 +65,10 @@ fn draw(
         .draw()?;
     for (name, points, color) in [("training", train, BLUE), ("validation", valid, RED)] {
         chart
-            .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?
+            .draw_series(LineSeries::new(
+                points.iter().copied(),
+                color.stroke_width(2),
+            ))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
     }
@@ -92,7 +101,11 @@ mod tests {
     fn both_curves_are_in_the_picture() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
-        let rows = [row(1, "train", 8.0), row(2, "train", 3.0), row(2, "valid", 3.5)];
+        let rows = [
+            row(1, "train", 8.0),
+            row(2, "train", 3.0),
+            row(2, "valid", 3.5),
+        ];
         plot_loss(&rows, &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         for text in ["training", "validation", "bits per byte"] {

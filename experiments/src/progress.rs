@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use burn::train::LearnerSummary;
 use burn::train::metric::MetricDefinition;
 use burn::train::renderer::{
     EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
-use burn::train::LearnerSummary;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_train::{Averages, Quantity, Screen};

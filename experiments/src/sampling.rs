@@ -53,7 +53,8 @@ impl Sampler {
         }
         order.truncate(self.top_k.unwrap_or(usize::MAX));
         let largest = f64::from(logits[order[0]]);
-        let weight = |&token: &usize| ((f64::from(logits[token]) - largest) / self.temperature).exp();
+        let weight =
+            |&token: &usize| ((f64::from(logits[token]) - largest) / self.temperature).exp();
         let weights: Vec<f64> = order.iter().map(weight).collect();
         let mut left = self.uniform() * weights.iter().sum::<f64>();
         for (token, weight) in order.iter().zip(&weights) {
@@ -93,7 +94,10 @@ mod tests {
         for (token, logit) in LOGITS.iter().enumerate() {
             let expected = f64::from(logit / 2.0).exp() / sum;
             let found = draws.iter().filter(|&&t| t == token).count() as f64 / n as f64;
-            assert!((found - expected).abs() < 0.01, "{token}: {found} {expected}");
+            assert!(
+                (found - expected).abs() < 0.01,
+                "{token}: {found} {expected}"
+            );
         }
     }
 

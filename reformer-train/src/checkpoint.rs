@@ -116,10 +116,18 @@ mod tests {
         assert!(checkpoints.complete().is_empty());
         fs::create_dir(&folder).unwrap();
         for name in [
-            "model-9.mpk", "optim-9.mpk", "scheduler-9.mpk",
-            "model-10.mpk", "optim-10.mpk", "scheduler-10.mpk",
-            "model-11.mpk", "optim-11.mpk", "scheduler-11.mpk.partial",
-            "model-12.mpk.partial", "model-x.mpk", "notes.txt",
+            "model-9.mpk",
+            "optim-9.mpk",
+            "scheduler-9.mpk",
+            "model-10.mpk",
+            "optim-10.mpk",
+            "scheduler-10.mpk",
+            "model-11.mpk",
+            "optim-11.mpk",
+            "scheduler-11.mpk.partial",
+            "model-12.mpk.partial",
+            "model-x.mpk",
+            "notes.txt",
         ] {
             fs::write(folder.join(name), "").unwrap();
         }

@@ -1,7 +1,7 @@
 //! Gradient clipping by the norm of all gradients together.
 
-use burn::optim::LearningRate;
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
+use burn::optim::LearningRate;
 use burn::optim::{GradientsParams, MultiGradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
@@ -139,7 +139,6 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::module::Module;
     use burn::nn::{Linear, LinearConfig};
     use burn::optim::SgdConfig;
     use burn_autodiff::Autodiff;
@@ -164,9 +163,8 @@ mod tests {
     }
 
     fn values(linear: &Linear<B>) -> Vec<f32> {
-        let record = linear.clone().into_record();
-        let bias = record.bias.map(|bias| bias.val().into_data());
-        let mut values = record.weight.val().into_data().to_vec::<f32>().unwrap();
+        let mut values = linear.weight.val().into_data().to_vec::<f32>().unwrap();
+        let bias = linear.bias.as_ref().map(|bias| bias.val().into_data());
         values.extend(bias.unwrap().to_vec::<f32>().unwrap());
         values
     }

@@ -116,7 +116,12 @@ impl TrainConfig {
             ("steps_per_epoch", self.steps_per_epoch),
         ] {
             if value == 0 {
-                return Err(ConfigError::new(field, value, "it must be at least 1", "raise it"));
+                return Err(ConfigError::new(
+                    field,
+                    value,
+                    "it must be at least 1",
+                    "raise it",
+                ));
             }
         }
         positive("learning_rate", self.learning_rate)?;
@@ -217,7 +222,10 @@ mod tests {
         };
         refused(config().with_steps(0), "steps");
         refused(config().with_learning_rate(f64::NAN), "learning_rate");
-        refused(config().with_max_gradient_norm(Some(0.0)), "max_gradient_norm");
+        refused(
+            config().with_max_gradient_norm(Some(0.0)),
+            "max_gradient_norm",
+        );
         refused(config().with_final_share(1.5), "final_share");
         let with = |reformer| TrainConfig {
             model: ReformerLmConfig::new(reformer),

@@ -62,6 +62,7 @@ mod checkpoint;
 mod clip;
 mod config;
 mod error;
+mod fit;
 mod loader;
 mod log;
 mod metric;

@@ -39,7 +39,15 @@ pub struct Row {
 impl Row {
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split(',').collect();
-        let [step, epoch, split, loss, bits_per_byte, accuracy, tokens_per_second] = fields[..]
+        let [
+            step,
+            epoch,
+            split,
+            loss,
+            bits_per_byte,
+            accuracy,
+            tokens_per_second,
+        ] = fields[..]
         else {
             return None;
         };
@@ -234,7 +242,10 @@ mod tests {
 
     #[test]
     fn rows_come_back() {
-        assert_eq!(Row::parse(&row(7, "valid").to_string()), Some(row(7, "valid")));
+        assert_eq!(
+            Row::parse(&row(7, "valid").to_string()),
+            Some(row(7, "valid"))
+        );
         assert_eq!(Row::parse("7,1,valid"), None);
     }
 

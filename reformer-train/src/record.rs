@@ -61,10 +61,7 @@ impl Failure {
     }
 
     pub(crate) fn take(&self) -> Option<TrainError> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -158,12 +155,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model-1");
         let linear = linear();
-        let record = linear.clone().into_record();
+        let weight = linear.weight.val().into_data();
+        let record = linear.into_record();
         Recorder::<Flex>::record(&AtomicRecorder::default(), record, path.clone()).unwrap();
         let loaded: LinearRecord<Flex> =
             AtomicRecorder::load_named::<Flex, _>(&path, &Default::default()).unwrap();
-        let weight = loaded.weight.val().into_data();
-        weight.assert_eq(&linear.weight.val().into_data(), true);
+        loaded.weight.val().into_data().assert_eq(&weight, true);
         let names: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

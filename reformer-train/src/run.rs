@@ -3,37 +3,25 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, AdamWConfig, Optimizer};
 use burn::record::Recorder;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::renderer::MetricsRenderer;
-use burn::train::renderer::tui::TuiMetricsRendererWrapper;
-use burn::train::{Interrupter, Learner, SupervisedTraining};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
-use reformer_core::reversible::Mode;
-use reformer_datasets::{EvalLoader, EvalLoaderConfig, Splits, TrainLoader, TrainLoaderConfig};
+use reformer_datasets::{
+    ByteWindows, DatasetError, EvalLoader, EvalLoaderConfig, Splits, TrainLoader, TrainLoaderConfig,
+};
 
 use crate::checkpoint::{Checkpoints, ResumePoint};
-use crate::clip::ClipByGlobalNorm;
-use crate::config::{OptimizerConfig, TrainConfig};
+use crate::config::TrainConfig;
 use crate::error::TrainError;
-use crate::loader::UpTo;
-use crate::log::{CsvLog, Row, read_rows};
-use crate::metric::{LmMetric, Quantity};
+use crate::fit::{Fit, Locate, with_optimizer};
+use crate::log::{Row, read_rows};
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::Screen;
 use crate::task::LmTask;
-
-/// Checkpoints that are kept. Two, because the older one is the last resort while the newer one
-/// is being written.
-const KEPT_CHECKPOINTS: usize = 2;
-/// Rows of `metrics.csv` about training, in a run.
-const TRAIN_ROWS: usize = 500;
 
 /// A run: its configuration, its data and its folder.
 #[derive(Debug)]
@@ -95,20 +83,17 @@ impl Run {
     fn open(config: TrainConfig, folder: PathBuf) -> Result<Self, TrainError> {
         config.validate()?;
         let splits = config.data.open()?.split();
+        for split in [&splits.train, &splits.valid] {
+            ByteWindows::new(split, config.window_length)?;
+        }
+        if config.eval_windows == Some(0) {
+            return Err(DatasetError::ZeroMaxWindows.into());
+        }
         Ok(Self {
             config,
             folder,
             splits,
-        }
-        .with_checked_data()?)
-    }
-
-    /// Windows have to fit into both splits. Which backend asks makes no difference.
-    fn with_checked_data(self) -> Result<Self, TrainError> {
-        for split in [&self.splits.train, &self.splits.valid] {
-            reformer_datasets::ByteWindows::new(split, self.config.window_length)?;
-        }
-        Ok(self)
+        })
     }
 
     /// The configuration.
@@ -133,7 +118,7 @@ impl Run {
         self.folder.join("config.json")
     }
 
-    fn metrics_path(&self) -> PathBuf {
+    pub(crate) fn metrics_path(&self) -> PathBuf {
         self.folder.join("metrics.csv")
     }
 
@@ -147,10 +132,11 @@ impl Run {
         B::InnerBackend: ReformerBackend,
     {
         let checkpoints = Checkpoints::of_run(&self.folder);
-        self.with_optimizer::<B, _>(Locate {
+        let locate = Locate {
             checkpoints,
             device,
-        })
+        };
+        with_optimizer::<B, _>(&self.config, locate)
     }
 
     /// Trains from the end of an epoch (0: from the start) to the end of the run, and writes the
@@ -172,52 +158,17 @@ impl Run {
         B::InnerBackend: ReformerBackend,
         R: MetricsRenderer + 'static,
     {
-        self.with_optimizer::<B, _>(Fit {
+        let fit = Fit {
             run: self,
             device,
             epoch,
             screen,
-        })
-    }
-
-    /// Hands the optimizer of the configuration, whose type depends on it, to `user`.
-    fn with_optimizer<B, U>(&self, user: U) -> U::Output
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-        U: OptimizerUser<B>,
-    {
-        let limit = self.config.max_gradient_norm;
-        match self.config.optimizer {
-            OptimizerConfig::Adam {
-                beta_1,
-                beta_2,
-                epsilon,
-            } => {
-                let adam = AdamConfig::new()
-                    .with_beta_1(beta_1)
-                    .with_beta_2(beta_2)
-                    .with_epsilon(epsilon);
-                user.call(ClipByGlobalNorm::new(adam.init::<B, LmTask<B>>(), limit))
-            }
-            OptimizerConfig::AdamW {
-                beta_1,
-                beta_2,
-                epsilon,
-                weight_decay,
-            } => {
-                let adam_w = AdamWConfig::new()
-                    .with_beta_1(beta_1)
-                    .with_beta_2(beta_2)
-                    .with_epsilon(epsilon)
-                    .with_weight_decay(weight_decay);
-                user.call(ClipByGlobalNorm::new(adam_w.init::<B, LmTask<B>>(), limit))
-            }
-        }
+        };
+        with_optimizer::<B, _>(&self.config, fit)
     }
 
     /// Training and validation data, the former from the end of an epoch on.
-    fn loaders<B: AutodiffBackend>(
+    pub(crate) fn loaders<B: AutodiffBackend>(
         &self,
         device: &B::Device,
         epoch: usize,
@@ -236,116 +187,9 @@ impl Run {
             .init(&self.splits.valid, device)?;
         Ok((train, valid))
     }
-}
 
-/// Something to do with an optimizer of any type.
-trait OptimizerUser<B: AutodiffBackend + ReformerBackend>
-where
-    B::InnerBackend: ReformerBackend,
-{
-    type Output;
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output;
-}
-
-struct Locate<'a, B: Backend> {
-    checkpoints: Checkpoints,
-    device: &'a B::Device,
-}
-
-impl<B> OptimizerUser<B> for Locate<'_, B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
-    type Output = Result<ResumePoint, TrainError>;
-
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, _optimizer: O) -> Self::Output {
-        self.checkpoints
-            .newest_readable::<B, LmTask<B>, O>(self.device)
-    }
-}
-
-struct Fit<'a, B: Backend, R> {
-    run: &'a Run,
-    device: &'a B::Device,
-    epoch: usize,
-    screen: Screen<R>,
-}
-
-impl<B, R> OptimizerUser<B> for Fit<'_, B, R>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-    R: MetricsRenderer + 'static,
-{
-    type Output = Result<Outcome<B::InnerBackend>, TrainError>;
-
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output {
-        let Self {
-            run,
-            device,
-            epoch,
-            screen,
-        } = self;
-        let config = &run.config;
-        let (train, valid) = run.loaders::<B>(device, epoch)?;
-        let train = UpTo::new(Arc::new(train), config.steps as u64);
-        let interrupter = Interrupter::new();
-        let failure = Failure::default();
-        let log = CsvLog::open(
-            &run.metrics_path(),
-            config.steps_until(epoch),
-            config.steps.div_ceil(TRAIN_ROWS),
-            failure.clone(),
-            interrupter.clone(),
-        )?;
-        let mut training =
-            SupervisedTraining::<burn::train::LearningComponentsMarker<_, _, _, _>>::new(
-                &run.folder,
-                Arc::new(train),
-                Arc::new(valid),
-            )
-            .metrics((
-                LmMetric::new(Quantity::Loss),
-                LmMetric::new(Quantity::BitsPerByte),
-                LmMetric::new(Quantity::Accuracy),
-                LmMetric::new(Quantity::TokensPerSecond),
-            ))
-            .with_metric_logger(log)
-            .with_file_checkpointer(AtomicRecorder::with_failure(failure.clone()))
-            .with_checkpointing_strategy(KeepLastNCheckpoints::new(KEPT_CHECKPOINTS))
-            .with_application_logger(None)
-            .with_interrupter(interrupter.clone())
-            .num_epochs(config.n_epochs());
-        if config.model.reformer.mode != Mode::Plain {
-            training = training.metric_train_numeric(LmMetric::new(Quantity::Drift));
-        }
-        let checkpoint = (epoch > 0).then_some(epoch);
-        if let Some(epoch) = checkpoint {
-            training = training.checkpoint(epoch);
-        }
-        let training = match screen {
-            Screen::Dashboard => training.renderer(TuiMetricsRendererWrapper::new(
-                interrupter.clone(),
-                checkpoint,
-            )),
-            Screen::Renderer(renderer) => training.renderer(renderer),
-        };
-        B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed);
-        let learner = Learner::new(task, optimizer, config.schedule());
-        let result = training.launch(learner);
-        // The dashboard gives the terminal back when it is dropped.
-        drop(result.renderer);
-        if let Some(error) = failure.take() {
-            return Err(error);
-        }
-        run.finish(result.model.model, interrupter.get_message())
-    }
-}
-
-impl Run {
-    fn finish<B: Backend>(
+    /// Keeps the weights of a run that came to its end.
+    pub(crate) fn finish<B: Backend>(
         &self,
         model: ReformerLm<B>,
         stopped: Option<String>,

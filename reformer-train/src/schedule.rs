@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
-use burn::optim::LearningRate;
 use burn::lr_scheduler::LrScheduler;
+use burn::optim::LearningRate;
 use burn::tensor::backend::Backend;
 
 /// A learning rate that rises in a line to its peak and falls along half a cosine to its floor.
@@ -78,7 +78,11 @@ mod tests {
         let rates: Vec<f64> = (0..16).map(|step| schedule.rate(step)).collect();
         assert_eq!(rates[..5], [0.5, 1.0, 1.5, 2.0, 2.0]);
         assert!(rates[4..].windows(2).all(|pair| pair[0] >= pair[1]));
-        assert!((rates[9] - 1.25).abs() < 1e-9, "half-way down: {}", rates[9]);
+        assert!(
+            (rates[9] - 1.25).abs() < 1e-9,
+            "half-way down: {}",
+            rates[9]
+        );
         assert_eq!(rates[14..], [0.5, 0.5]);
     }
 

@@ -89,7 +89,7 @@ struct RunArguments {
     #[arg(long, value_name = "N")]
     length: Option<usize>,
     /// Highest learning rate
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Steps until it is reached
     #[arg(long, value_name = "N")]
@@ -136,7 +136,10 @@ impl Job for Train {
             let generator = Generator::new(outcome.model, config, device);
             sample(&generator, &run, arguments.sample_tokens)?;
         }
-        println!("\nGo on writing with:\n  {}", generate_command(run.folder()));
+        println!(
+            "\nGo on writing with:\n  {}",
+            generate_command(run.folder())
+        );
         Ok(())
     }
 }
@@ -171,7 +174,11 @@ fn folder(arguments: &Arguments) -> Result<PathBuf> {
         }
         return Ok(arguments.out.join(name));
     }
-    let numbered = |n: usize| arguments.out.join(format!("{}-{n}", arguments.preset.name()));
+    let numbered = |n: usize| {
+        arguments
+            .out
+            .join(format!("{}-{n}", arguments.preset.name()))
+    };
     let free = (1..).map(numbered).find(|folder| !folder.exists());
     free.context("no name is left for the run: give one by --name")
 }
@@ -200,7 +207,10 @@ fn announce<B: AutodiffBackend>(run: &Run, epoch: usize, device: &B::Device) {
 fn report<B: ReformerBackend>(run: &Run, outcome: &Outcome<B>, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     if let Some(reason) = &outcome.stopped {
-        println!("\nStopped: {reason} Go on with:\n  {}", resume_command(run.folder()));
+        println!(
+            "\nStopped: {reason} Go on with:\n  {}",
+            resume_command(run.folder())
+        );
     }
     if let Some(last) = outcome.valid.last() {
         println!(

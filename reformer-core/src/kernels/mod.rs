@@ -1,7 +1,7 @@
 //! The operations that decide how fast and how large a Reformer is, each with a slow twin.
 //!
 //! Model code asks its backend for [`ReformerBackend`]. Every method has a default body made of
-//! Burn's tensor operations (module [`reference`]), so a backend we have never heard of needs one
+//! Burn's tensor operations (module [`reference`](mod@reference)), so a backend we have never heard of needs one
 //! line:
 //!
 //! ```

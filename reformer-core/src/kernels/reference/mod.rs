@@ -1,9 +1,10 @@
 //! The kernels as Burn tensor operations: the body for backends without a fused one, and the judge
 //! of those that have it.
 //!
-//! One tile is one softmax ([`tile`]); [`tiled`](mod@tiled) walks over the rounds of a sorted
-//! sequence, [`full`] over slices of queries. Forward keeps running sums, backward computes each
-//! tile again, so memory is that of one round (one slice) whatever their number.
+//! One tile is one softmax (`tile.rs`); tiled attention walks over the rounds of a sorted sequence
+//! (`tiled.rs`), full attention over slices of queries (`full.rs`). Forward keeps running sums,
+//! backward computes each tile again, so memory is that of one round (one slice) whatever their
+//! number.
 
 mod full;
 mod layer_norm;
