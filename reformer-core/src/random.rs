@@ -114,20 +114,36 @@ impl TryRng for Stream {
     }
 }
 
-/// What dropout multiplies the `len` elements of a tensor with: 0 at the given rate, otherwise
+/// What dropout multiplies the elements of a tensor with: 0 at the given rate, otherwise
 /// `1 / (1 - rate)`. Element `i` depends on the key and on `i` alone.
-pub(crate) fn dropout_factors(key: Key, rate: f64, len: usize) -> Vec<f32> {
-    let threshold = (rate * 2f64.powi(32)) as u32;
-    let kept = (1.0 / (1.0 - rate)) as f32;
-    let mut factors = Vec::with_capacity(len.next_multiple_of(4));
-    for block in 0..len.div_ceil(4) as u64 {
-        factors.extend(
-            key.bits(block)
-                .map(|bits| if bits < threshold { 0.0 } else { kept }),
-        );
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropout {
+    key: Key,
+    threshold: u32,
+    kept: f32,
+}
+
+impl Dropout {
+    pub(crate) fn new(key: Key, rate: f64) -> Self {
+        Self {
+            key,
+            threshold: (rate * 2f64.powi(32)) as u32,
+            kept: (1.0 / (1.0 - rate)) as f32,
+        }
     }
-    factors.truncate(len);
-    factors
+
+    /// Factors number `first` and on.
+    pub(crate) fn fill(self, first: usize, factors: &mut [f32]) {
+        let mut bits = [0; 4];
+        for (number, factor) in (first..).zip(factors.iter_mut()) {
+            let lane = number % 4;
+            if lane == 0 || number == first {
+                bits = self.key.bits((number / 4) as u64);
+            }
+            let dropped = bits[lane] < self.threshold;
+            *factor = if dropped { 0.0 } else { self.kept };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -165,8 +181,8 @@ mod tests {
 
     #[test]
     fn dropout_keeps_its_rate_and_its_mean() {
-        let factors = dropout_factors(Key::new(1), 0.3, 100_001);
-        assert_eq!(factors.len(), 100_001);
+        let mut factors = vec![0.0; 100_001];
+        Dropout::new(Key::new(1), 0.3).fill(0, &mut factors);
         let zeros = factors.iter().filter(|&&f| f == 0.0).count() as f64 / 100_001.0;
         let mean = factors.iter().map(|&f| f64::from(f)).sum::<f64>() / 100_001.0;
         assert!((zeros - 0.3).abs() < 0.01, "{zeros}");
@@ -174,9 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_tensor_begins_with_the_shorter_one() {
-        let key = Key::new(9);
-        let long = dropout_factors(key, 0.5, 1000);
-        assert_eq!(dropout_factors(key, 0.5, 333), long[..333]);
+    fn factors_can_be_drawn_from_anywhere() {
+        let dropout = Dropout::new(Key::new(9), 0.5);
+        let mut all = vec![0.0; 100];
+        dropout.fill(0, &mut all);
+        for first in [1, 4, 7, 98] {
+            let mut part = vec![0.0; 100 - first];
+            dropout.fill(first, &mut part);
+            assert_eq!(part, all[first..]);
+        }
     }
 }

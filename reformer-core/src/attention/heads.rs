@@ -7,8 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::error::ConfigError;
-use crate::kernels::ReformerBackend;
-use crate::position::rotate_by_position;
+use crate::kernels::{ReformerBackend, Turn};
 
 /// Guards the division by the length of a key, relative to its mean square.
 const KEY_EPSILON: f64 = 1e-6;
@@ -179,7 +178,7 @@ impl<B: ReformerBackend> Heads<B> {
 
     fn rotate(&self, heads: Tensor<B, 4>) -> Tensor<B, 4> {
         match self.rotary_base {
-            Some(base) => rotate_by_position(heads, base),
+            Some(base) => B::rotate(heads, base, Turn::Forward),
             None => heads,
         }
     }

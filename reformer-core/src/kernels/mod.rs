@@ -18,6 +18,8 @@
 //! the rounds or of the window outlives a call, on any backend.
 
 mod autodiff;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod cpu;
 mod problem;
 pub mod reference;
 
@@ -26,7 +28,7 @@ use burn::tensor::{Int, Tensor};
 
 pub use problem::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, LayerNormGradients, Masking,
-    SlotLayout, Slots, TileShape, TiledAttention,
+    SlotLayout, Slots, TileShape, TiledAttention, Turn,
 };
 
 use crate::random::Key;
@@ -130,6 +132,16 @@ pub trait ReformerBackend: Backend {
         reference::layer_norm_backward(x, gamma, epsilon, grad)
     }
 
+    /// Rotary positions (Su et al., 2021): feature `i` of the first half of a head and its partner
+    /// in the second half are turned by an angle that grows with the position. Dot products then
+    /// depend on distances, and lengths stay the same.
+    ///
+    /// # Shapes
+    /// - heads, output: `[batch_size, n_heads, seq_length, d_head]`, `d_head` even
+    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+        reference::rotate(heads, base, turn)
+    }
+
     /// What dropout multiplies a tensor with: 0 at the given rate, otherwise `1 / (1 - rate)`;
     /// element `i` in row-major order depends on the key and on `i` alone.
     fn dropout_factors<const D: usize>(
@@ -142,19 +154,71 @@ pub trait ReformerBackend: Backend {
     }
 }
 
+/// Backends in host memory, with the kernels of [`cpu`] for `f32`.
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+macro_rules! cpu_backends {
+    ($($backend:ty),* $(,)?) => {$(
+        impl ReformerBackend for $backend {
+            fn tiled_attention(
+                q: Tensor<Self, 4>,
+                k: Tensor<Self, 4>,
+                v: Tensor<Self, 4>,
+                slots: &Slots<Self>,
+                rules: &TiledAttention,
+            ) -> AttentionOutput<Self> {
+                if cpu::serves(&q) {
+                    return cpu::tiled_attention(q, k, v, slots, rules);
+                }
+                reference::tiled_attention(q, k, v, slots, rules)
+            }
+
+            fn tiled_attention_backward(
+                q: Tensor<Self, 4>,
+                k: Tensor<Self, 4>,
+                v: Tensor<Self, 4>,
+                slots: &Slots<Self>,
+                rules: &TiledAttention,
+                output: AttentionOutput<Self>,
+                grad: Tensor<Self, 4>,
+            ) -> AttentionGradients<Self> {
+                if cpu::serves(&q) {
+                    return cpu::tiled_attention_backward(q, k, v, slots, rules, output, grad);
+                }
+                reference::tiled_attention_backward(q, k, v, slots, rules, output, grad)
+            }
+
+            fn layer_normalization_backward(
+                x: Tensor<Self, 3>,
+                gamma: Tensor<Self, 1>,
+                epsilon: f64,
+                grad: Tensor<Self, 3>,
+            ) -> LayerNormGradients<Self> {
+                if cpu::serves(&x) {
+                    return cpu::layer_normalization_backward(x, gamma, epsilon, grad);
+                }
+                reference::layer_norm_backward(x, gamma, epsilon, grad)
+            }
+
+            fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+                if cpu::serves(&heads) {
+                    return cpu::rotate(heads, base, turn);
+                }
+                reference::rotate(heads, base, turn)
+            }
+        }
+    )*};
+}
+
 #[cfg(feature = "flex")]
-impl ReformerBackend for burn_flex::Flex {}
+cpu_backends!(burn_flex::Flex);
 
 #[cfg(feature = "ndarray")]
-mod ndarray {
-    use super::ReformerBackend;
-    use burn_ndarray::NdArray;
-
-    impl ReformerBackend for NdArray<f32, i64> {}
-    impl ReformerBackend for NdArray<f32, i32> {}
-    impl ReformerBackend for NdArray<f64, i64> {}
-    impl ReformerBackend for NdArray<f64, i32> {}
-}
+cpu_backends!(
+    burn_ndarray::NdArray<f32, i64>,
+    burn_ndarray::NdArray<f32, i32>,
+    burn_ndarray::NdArray<f64, i64>,
+    burn_ndarray::NdArray<f64, i32>,
+);
 
 #[cfg(feature = "cuda")]
 impl<F, I> ReformerBackend for burn_cuda::Cuda<F, I> where Self: Backend {}

@@ -198,3 +198,30 @@ pub struct LayerNormGradients<B: Backend> {
     /// `[d]`.
     pub beta: Tensor<B, 1>,
 }
+
+/// Which way positions turn queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// By the angle of the position.
+    Forward,
+    /// Back again.
+    Back,
+}
+
+impl Turn {
+    /// The opposite way.
+    pub fn back(self) -> Self {
+        match self {
+            Self::Forward => Self::Back,
+            Self::Back => Self::Forward,
+        }
+    }
+
+    /// What sines are multiplied with.
+    pub(crate) fn sign(self) -> f32 {
+        match self {
+            Self::Forward => 1.0,
+            Self::Back => -1.0,
+        }
+    }
+}

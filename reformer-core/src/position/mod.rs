@@ -7,7 +7,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-pub use waves::rotate_by_position;
+pub(crate) use waves::sin_cos;
 
 use crate::error::ConfigError;
 

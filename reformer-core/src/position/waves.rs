@@ -9,25 +9,19 @@ const SINUSOIDAL_BASE: f64 = 10_000.0;
 /// `sin` and `cos` of `position / base^(i / n_waves)`: twice `[seq_length, n_waves]`.
 ///
 /// Computed in `f64`: at a million positions the fastest wave is beyond what `f32` resolves.
-fn sin_cos<B: Backend>(
-    seq_length: usize,
-    n_waves: usize,
-    base: f64,
-    device: &B::Device,
-) -> [Tensor<B, 2>; 2] {
+pub(crate) fn sin_cos(seq_length: usize, n_waves: usize, base: f64) -> [Vec<f32>; 2] {
     let frequencies: Vec<f64> = (0..n_waves)
         .map(|wave| base.powf(-(wave as f64) / n_waves as f64))
         .collect();
     let angles =
         (0..seq_length).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
-    let (sin, cos): (Vec<f32>, Vec<f32>) = angles
+    let (sin, cos) = angles
         .map(|angle| {
             let (sin, cos) = angle.sin_cos();
             (sin as f32, cos as f32)
         })
         .unzip();
     [sin, cos]
-        .map(|values| Tensor::from_data(TensorData::new(values, [seq_length, n_waves]), device))
 }
 
 /// Sinusoidal positions (Vaswani et al., 2017, section 3.5), sines before cosines:
@@ -37,41 +31,27 @@ pub(super) fn sinusoids<B: Backend>(
     d_model: usize,
     device: &B::Device,
 ) -> Tensor<B, 2> {
-    let waves = sin_cos(seq_length, d_model / 2, SINUSOIDAL_BASE, device);
+    let waves = sin_cos(seq_length, d_model / 2, SINUSOIDAL_BASE).map(|values| {
+        Tensor::from_data(TensorData::new(values, [seq_length, d_model / 2]), device)
+    });
     Tensor::cat(waves.to_vec(), 1)
-}
-
-/// Rotary positions (Su et al., 2021): feature `i` of the first half of a head and its partner in
-/// the second half are turned by an angle that grows with the position. Dot products then depend
-/// on distances, and lengths stay the same.
-///
-/// # Shapes
-/// - heads, output: `[batch_size, n_heads, seq_length, d_head]`, `d_head` even
-pub fn rotate_by_position<B: Backend>(heads: Tensor<B, 4>, base: f64) -> Tensor<B, 4> {
-    let [_, _, seq_length, d_head] = heads.dims();
-    let [sin, cos] = sin_cos::<B>(seq_length, d_head / 2, base, &heads.device())
-        .map(|waves| waves.unsqueeze::<4>());
-    let first = heads.clone().slice_dim(3, 0..d_head / 2);
-    let second = heads.slice_dim(3, d_head / 2..d_head);
-    let turned = vec![
-        first.clone() * cos.clone() - second.clone() * sin.clone(),
-        second * cos + first * sin,
-    ];
-    Tensor::cat(turned, 3)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::{ReformerBackend, Turn, reference};
     use burn::tensor::{Distribution, Tolerance};
+    use burn_autodiff::Autodiff;
     use burn_flex::Flex;
 
     #[test]
     fn rotated_dot_products_depend_on_distances_alone() {
         let device = Default::default();
         let vector = || Tensor::<Flex, 4>::random([1, 1, 1, 16], Distribution::Default, &device);
-        let everywhere =
-            |vector: Tensor<Flex, 4>| rotate_by_position(vector.expand([1, 1, 40, 16]), 10_000.0);
+        let everywhere = |vector: Tensor<Flex, 4>| {
+            Flex::rotate(vector.expand([1, 1, 40, 16]), 10_000.0, Turn::Forward)
+        };
         let (q, k) = (everywhere(vector()), everywhere(vector()));
         let dot = |i: usize, j: usize| {
             let q = q.clone().slice_dim(2, i..i + 1);
@@ -80,6 +60,27 @@ mod tests {
         };
         dot(7, 3).assert_approx_eq::<f32>(&dot(39, 35), Tolerance::absolute(1e-4));
         dot(0, 20).assert_approx_eq::<f32>(&dot(11, 31), Tolerance::absolute(1e-4));
+    }
+
+    #[test]
+    fn kernel_and_gradient_are_those_of_the_reference() {
+        let device = Default::default();
+        let random =
+            || Tensor::<Autodiff<Flex>, 4>::random([2, 3, 9, 6], Distribution::Default, &device);
+        let (x, weight) = (random(), random());
+        let run = |kernel: bool| {
+            let x = x.clone().require_grad();
+            let y = if kernel {
+                Autodiff::<Flex>::rotate(x.clone(), 100.0, Turn::Forward)
+            } else {
+                reference::rotate(x.clone(), 100.0, Turn::Forward)
+            };
+            let gradients = (y.clone() * weight.clone()).sum().backward();
+            [y.inner(), x.grad(&gradients).unwrap()].map(Tensor::into_data)
+        };
+        for (found, expected) in run(true).iter().zip(&run(false)) {
+            found.assert_approx_eq::<f32>(expected, Tolerance::absolute(1e-6));
+        }
     }
 
     #[test]

@@ -2,16 +2,18 @@
 
 mod attention;
 mod layer_norm;
+mod rotate;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
-use super::{AttentionOutput, Masking, ReformerBackend, SlotLayout, Slots, TiledAttention};
+use super::{AttentionOutput, Masking, ReformerBackend, SlotLayout, Slots, TiledAttention, Turn};
 use crate::random::Key;
 use attention::{Kind, attention};
 use layer_norm::layer_norm;
+use rotate::rotate;
 
 impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, C> {
     fn bucket_sort(
@@ -66,6 +68,10 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         epsilon: f64,
     ) -> Tensor<Self, 3> {
         layer_norm(x, gamma, beta, epsilon)
+    }
+
+    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+        rotate(heads, base, turn)
     }
 
     fn dropout_factors<const D: usize>(

@@ -8,12 +8,14 @@
 
 mod full;
 mod layer_norm;
+mod rotate;
 mod sort;
 mod tile;
 mod tiled;
 
 pub use full::{full_attention, full_attention_backward};
 pub use layer_norm::{layer_norm, layer_norm_backward};
+pub use rotate::rotate;
 pub use sort::bucket_sort;
 pub use tiled::{tiled_attention, tiled_attention_backward};
 
@@ -21,13 +23,13 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::AttentionOutput;
-use crate::random::{self, Key};
+use crate::random::{Dropout, Key};
 
 /// Logit of a key that must not be seen. Its weight is an exact zero beside any other logit.
-const FORBIDDEN: f32 = -1e9;
+pub(super) const FORBIDDEN: f32 = -1e9;
 /// Logit of a query with itself under a shared query and key (paper, equation 15): far below every
 /// real logit and far above [`FORBIDDEN`], so it counts only where nothing else does.
-const SELF: f32 = -1e5;
+pub(super) const SELF: f32 = -1e5;
 
 /// The finite logits in a float type that may be too small for the ones above.
 #[derive(Clone, Copy)]
@@ -59,7 +61,8 @@ pub fn dropout_factors<B: Backend, const D: usize>(
     key: Key,
     device: &B::Device,
 ) -> Tensor<B, D> {
-    let factors = random::dropout_factors(key, rate, shape.iter().product());
+    let mut factors = vec![0.0; shape.iter().product()];
+    Dropout::new(key, rate).fill(0, &mut factors);
     Tensor::from_data(TensorData::new(factors, shape), device)
 }
 

@@ -1,0 +1,46 @@
+//! Rotation by position as one step of autodiff: its backward turns back.
+
+use burn::tensor::{Tensor, TensorPrimitive};
+use burn_autodiff::Autodiff;
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
+
+use crate::kernels::{ReformerBackend, Turn};
+
+#[derive(Debug)]
+struct RotateStep;
+
+impl<B: ReformerBackend> Backward<B, 1> for RotateStep {
+    type State = (f64, Turn);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (base, turn) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            let grad = Tensor::<B, 4>::from_primitive(TensorPrimitive::Float(grad));
+            B::rotate(grad, base, turn.back()).into_primitive().tensor()
+        });
+    }
+}
+
+pub(super) fn rotate<B: ReformerBackend, C: CheckpointStrategy>(
+    heads: Tensor<Autodiff<B, C>, 4>,
+    base: f64,
+    turn: Turn,
+) -> Tensor<Autodiff<B, C>, 4> {
+    let output = B::rotate(heads.clone().inner(), base, turn);
+    let output = output.into_primitive().tensor();
+    let node = heads.into_primitive().tensor().node;
+    let step = Backward::<B, 1>::prepare::<C>(RotateStep, [node]);
+    let output = match step.compute_bound().stateful() {
+        OpsKind::Tracked(step) => step.finish((base, turn), output),
+        OpsKind::UnTracked(step) => step.finish(output),
+    };
+    Tensor::from_primitive(TensorPrimitive::Float(output))
+}

@@ -1,0 +1,44 @@
+//! Fused kernels for backends whose tensors live in host memory.
+//!
+//! Burn's CPU backends walk over broadcast and transposed tensors one element at a time, and a
+//! masked softmax made of tensor operations is mostly that. Here a tile is gathered once, its
+//! products are small matrix products, and masks are looked up, not stored. Heads of the batch run
+//! in parallel; what one head computes does not depend on the number of threads.
+
+mod rows;
+mod tile;
+mod tiled;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+pub(super) use rows::{layer_normalization_backward, rotate};
+pub(super) use tiled::{tiled_attention, tiled_attention_backward};
+
+/// Whether these kernels can work on a tensor; the reference serves all others.
+pub(super) fn serves<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
+    tensor.dtype() == DType::F32
+}
+
+/// The numbers of a tensor in row-major order.
+///
+/// # Panics
+/// If the tensor is not `f32`, see [`serves`].
+fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor
+        .into_data()
+        .into_vec()
+        .expect("callers check that it is f32")
+}
+
+fn integers<B: Backend, const D: usize>(tensor: &Tensor<B, D, Int>) -> Vec<i32> {
+    tensor.to_data().iter::<i32>().collect()
+}
+
+fn tensor<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
