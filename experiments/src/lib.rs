@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+pub mod allocator;
 pub mod arguments;
 pub mod cli;
 pub mod device;

@@ -70,3 +70,8 @@ pub use error::ConfigError;
 pub use norm::{LayerNorm, LayerNormConfig};
 pub use pass::Pass;
 pub use random::{Key, Stream, philox};
+
+/// The example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

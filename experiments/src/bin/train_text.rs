@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
+use experiments::allocator::keep_freed_memory;
 use experiments::arguments::{ModelArguments, set};
 use experiments::cli::{self, shell_argument};
 use experiments::device::{self, DeviceName, Job};
@@ -101,6 +102,7 @@ struct RunArguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    keep_freed_memory();
     cli::main(|| {
         let device = arguments.device;
         device::run(device, Train(arguments))

@@ -262,6 +262,50 @@ fn backward_agrees_with_autodiff<B: ReformerBackend>() {
     }
 }
 
+/// The kernel of the backend against the reference body, forward and backward.
+fn kernel_agrees_with_the_reference<B: ReformerBackend>() {
+    for (n_rounds, padded) in [(1, true), (3, false)] {
+        let inputs = inputs::<B>(n_rounds, padded);
+        let grad = normal::<B, 4>(9, inputs.qkv[2].dims());
+        for (name, layout, rules) in cases() {
+            let dropout = Some((0.25, Key::new(6)));
+            let rules = TiledAttention { dropout, ..rules };
+            let slots = slots(&inputs, layout);
+            let [q, k, v] = inputs.qkv.clone();
+            let qkv = || (q.clone(), k.clone(), v.clone());
+
+            let (q1, k1, v1) = qkv();
+            let expected = reference::tiled_attention(q1, k1, v1, &slots, &rules);
+            let (q1, k1, v1) = qkv();
+            let found = B::tiled_attention(q1, k1, v1, &slots, &rules);
+            let values = numbers(found.output.clone());
+            assert_close(&name, &values, &numbers(expected.output.clone()), 1e-5);
+
+            let (q1, k1, v1) = qkv();
+            let expected = reference::tiled_attention_backward(
+                q1,
+                k1,
+                v1,
+                &slots,
+                &rules,
+                expected,
+                grad.clone(),
+            );
+            let (q1, k1, v1) = qkv();
+            let found =
+                B::tiled_attention_backward(q1, k1, v1, &slots, &rules, found, grad.clone());
+            for (of, found, expected) in [
+                ("q", found.q, expected.q),
+                ("k", found.k, expected.k),
+                ("v", found.v, expected.v),
+            ] {
+                let what = format!("{name}: {of}");
+                assert_close(&what, &numbers(found), &numbers(expected), 1e-5);
+            }
+        }
+    }
+}
+
 fn full_attention_is_one_tile<B: ReformerBackend>() {
     for padded in [false, true] {
         let inputs = inputs::<B>(1, padded);
@@ -364,6 +408,7 @@ fn rounds_converge_to_full_attention<B: ReformerBackend>() {
 crate::on_cpu_backends!(
     kernel_agrees_with_the_definition,
     backward_agrees_with_autodiff,
+    kernel_agrees_with_the_reference,
     full_attention_is_one_tile,
     rounds_converge_to_full_attention,
 );

@@ -1,0 +1,268 @@
+//! The programs as a user meets them: what they print, write, refuse and leave alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
+const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
+const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
+
+/// A model that trains in a moment.
+const SMALL: [&str; 14] = [
+    "--layers",
+    "2",
+    "--d-model",
+    "16",
+    "--n-heads",
+    "2",
+    "--length",
+    "48",
+    "--batch-size",
+    "2",
+    "--eval-windows",
+    "2",
+    "--sample-tokens",
+    "5",
+];
+
+fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .expect("the program is built")
+}
+
+fn train(folder: &Path, arguments: &[&str]) -> Output {
+    run(TRAIN, folder, &[&SMALL[..], arguments].concat())
+}
+
+/// What a program printed that succeeded.
+fn printed(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    text
+}
+
+/// Asserts that a program failed with one line that has all these parts.
+fn refused(output: &Output, parts: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.starts_with("error: "), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing: {message}");
+    }
+}
+
+/// Every file below a folder with its content.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            files.push((path.display().to_string(), bytes));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn bad_settings_are_named_and_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("empty.txt"), "").unwrap();
+    fs::write(folder.path().join("short.txt"), "a short text").unwrap();
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&["--data", "missing.txt"], &["missing.txt", "no file"]),
+        (&["--data", "empty.txt"], &["empty.txt", "0 bytes"]),
+        (
+            &["--data", "short.txt"],
+            &["short.txt", "window of length 48"],
+        ),
+        (&["--data", "."], &["is a directory"]),
+        (&["--n-heads", "3"], &["`n_heads` is 3", "`d_model` (16)"]),
+        (&["--n-buckets", "7"], &["`n_buckets` is [7]", "even"]),
+        (&["--chunk-length", "0"], &["chunk_length` is 0"]),
+        (&["--steps", "0"], &["`steps` is 0"]),
+        (&["--batch-size", "0"], &["`batch_size` is 0"]),
+        (&["--learning-rate", "0"], &["`learning_rate` is 0"]),
+        (&["--name", "../x"], &["`../x` is no name"]),
+    ];
+    for (arguments, parts) in cases {
+        // The later of two equal flags would be an error of its own.
+        let arguments: Vec<&str> = replace(&SMALL, arguments);
+        refused(&run(TRAIN, folder.path(), &arguments), parts);
+    }
+    let mut names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["empty.txt", "short.txt"]);
+}
+
+/// The defaults, but for the flag in `arguments`.
+fn replace<'a>(defaults: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
+    let others = defaults.chunks(2).filter(|pair| pair[0] != arguments[0]);
+    others.flatten().chain(arguments).copied().collect()
+}
+
+#[test]
+fn run_is_written_resumed_and_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    let arguments = ["--name", "x", "--steps", "5", "--steps-per-epoch", "2"];
+    let output = printed(&train(folder.path(), &arguments));
+    assert!(output.contains("--resume runs/x"), "{output}");
+    assert!(
+        output.contains("bits per byte on held-out text"),
+        "{output}"
+    );
+    assert!(output.contains("--checkpoint runs/x"), "{output}");
+    for file in [
+        "config.json",
+        "metrics.csv",
+        "loss.svg",
+        "model.mpk",
+        "sample.txt",
+    ] {
+        assert!(at(&format!("runs/x/{file}")).is_file(), "{file}");
+    }
+    let weights = fs::read(at("runs/x/model.mpk")).unwrap();
+    let metrics = fs::read_to_string(at("runs/x/metrics.csv")).unwrap();
+    assert_eq!(metrics.matches("valid").count(), 3, "{metrics}");
+
+    // An existing run is left alone.
+    let before = contents(folder.path());
+    let again = train(folder.path(), &arguments);
+    refused(&again, &["`runs/x` exists already", "resume"]);
+    assert_eq!(contents(folder.path()), before);
+
+    // As if it had been killed while the last checkpoint was written.
+    fs::remove_file(at("runs/x/model.mpk")).unwrap();
+    fs::remove_file(at("runs/x/checkpoint/scheduler-3.mpk")).unwrap();
+    let resumed = printed(&run(
+        TRAIN,
+        folder.path(),
+        &["--resume", "runs/x", "--sample-tokens", "0"],
+    ));
+    assert!(resumed.contains("Resuming after step 4"), "{resumed}");
+    assert_eq!(fs::read(at("runs/x/model.mpk")).unwrap(), weights);
+
+    // A damaged checkpoint is named, and an older one taken.
+    truncate(&at("runs/x/checkpoint/optim-3.mpk"));
+    let resumed = run(
+        TRAIN,
+        folder.path(),
+        &["--resume", "runs/x", "--sample-tokens", "0"],
+    );
+    assert!(printed(&resumed).contains("Resuming after step 4"));
+    let warning = String::from_utf8_lossy(&resumed.stderr).into_owned();
+    assert!(
+        warning.starts_with("warning: `runs/x/checkpoint/optim-3.mpk` is"),
+        "{warning}"
+    );
+    assert_eq!(fs::read(at("runs/x/model.mpk")).unwrap(), weights);
+
+    // Without an older one it is an error.
+    for epoch in [2, 3] {
+        truncate(&at(&format!("runs/x/checkpoint/model-{epoch}.mpk")));
+    }
+    let before = contents(folder.path());
+    let failed = run(TRAIN, folder.path(), &["--resume", "runs/x"]);
+    refused(&failed, &["runs/x/checkpoint/model-3.mpk"]);
+    assert_eq!(contents(folder.path()), before);
+
+    continue_text(folder.path());
+    truncate(&at("runs/x/model.mpk"));
+    let damaged = generate(folder.path(), &["--prompt", "A"]);
+    refused(&damaged, &["`runs/x/model.mpk` is missing or damaged"]);
+}
+
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+fn generate(folder: &Path, arguments: &[&str]) -> Output {
+    run(
+        GENERATE,
+        folder,
+        &[&["--checkpoint", "runs/x"], arguments].concat(),
+    )
+}
+
+fn continue_text(folder: &Path) {
+    let text = |seed| {
+        let arguments = ["--prompt", "ROMEO:", "--tokens", "30", "--seed", seed];
+        printed(&generate(folder, &arguments))
+    };
+    assert!(text("1").starts_with("ROMEO:"));
+    assert_eq!(text("1"), text("1"));
+    assert_ne!(text("1"), text("2"));
+    refused(&generate(folder, &["--prompt", ""]), &["prompt is empty"]);
+    refused(
+        &generate(folder, &["--prompt", "A", "--tokens", "0"]),
+        &["0 tokens"],
+    );
+    refused(
+        &generate(folder, &["--prompt", &"A".repeat(49)]),
+        &["49 bytes", "48"],
+    );
+    refused(
+        &generate(folder, &["--prompt", "A", "--temperature", "-1"]),
+        &["temperature is -1"],
+    );
+}
+
+#[test]
+fn folder_without_a_run_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let resumed = run(TRAIN, folder.path(), &["--resume", "runs/none"]);
+    refused(&resumed, &["`runs/none` is not the folder of a run"]);
+    let generated = run(
+        GENERATE,
+        folder.path(),
+        &["--checkpoint", "runs/none", "--prompt", "A"],
+    );
+    refused(&generated, &["`runs/none` is not the folder of a run"]);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn backend_that_is_not_compiled_in_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = train(folder.path(), &["--device", "cuda"]);
+    refused(&output, &["without the backend `cuda`", "--features cuda"]);
+}
+
+#[test]
+fn help_has_examples() {
+    for program in [TRAIN, GENERATE, MEMORY] {
+        let help = printed(&run(program, Path::new("."), &["--help"]));
+        assert!(help.contains("Examples:"), "{help}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = |arguments: &[&str]| run(MEMORY, folder.path(), arguments);
+    let small = ["--length", "256", "--d-model", "16", "--mode", "reversible"];
+    let json = printed(&memory(
+        &[&small[..], &["--json", "--layers", "2"]].concat(),
+    ));
+    assert!(json.contains("\"peak_bytes\""), "{json}");
+    let table = printed(&memory(&small));
+    assert!(table.contains("reversible         4"), "{table}");
+    refused(&memory(&["--length", "0"]), &["`length` is 0"]);
+    refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
+}

@@ -1,0 +1,187 @@
+//! A run that is stopped and resumed ends like one that is not.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_autodiff::Autodiff;
+use burn_flex::Flex;
+use reformer_core::attention::{LocalConfig, LshConfig, Window};
+use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::reversible::Mode;
+use reformer_train::{
+    Checkpoints, DataConfig, OptimizerConfig, Row, Run, Screen, TrainConfig, TrainError, load_model,
+};
+
+type B = Autodiff<Flex>;
+
+/// Initial weights come from the backend's one generator, so no two runs may start at once.
+static SEEDED: Mutex<()> = Mutex::new(());
+
+/// Everything that draws random numbers: dropout, hashing beyond the exact length, shuffling.
+fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
+    let model = ReformerConfig::new(256, 16, 2)
+        .with_n_heads(2)
+        .with_local(LocalConfig::new().with_chunk_length(8))
+        .with_lsh(
+            LshConfig::new()
+                .with_chunk_length(8)
+                .with_window(Window::Bucket { len: 8 }),
+        )
+        .with_dropout(0.1)
+        .with_attention_dropout(0.1)
+        .with_mode(mode);
+    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+        .with_window_length(40)
+        .with_batch_size(3)
+        .with_steps(8)
+        .with_steps_per_epoch(3)
+        .with_eval_windows(Some(4))
+        .with_warmup_steps(4)
+        .with_max_gradient_norm(Some(1.0))
+        .with_optimizer(optimizer)
+}
+
+fn adam_w() -> OptimizerConfig {
+    OptimizerConfig::AdamW {
+        beta_1: 0.9,
+        beta_2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+    }
+}
+
+fn adam() -> OptimizerConfig {
+    OptimizerConfig::Adam {
+        beta_1: 0.9,
+        beta_2: 0.99,
+        epsilon: 1e-8,
+    }
+}
+
+/// Trains from an epoch to the end.
+fn train(run: &Run, epoch: usize) -> (Vec<TensorData>, Vec<Row>) {
+    let _one_at_a_time = SEEDED.lock();
+    let outcome = run
+        .train::<B, _>(&Default::default(), epoch, Screen::silent())
+        .unwrap();
+    assert_eq!(outcome.stopped, None);
+    (parameters(&outcome.model), outcome.valid)
+}
+
+struct Collect(Vec<TensorData>);
+
+impl<B: Backend> ModuleVisitor<B> for Collect {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0.push(param.val().into_data());
+    }
+}
+
+fn parameters<B: Backend>(model: &ReformerLm<B>) -> Vec<TensorData> {
+    let mut collect = Collect(vec![]);
+    model.visit(&mut collect);
+    collect.0
+}
+
+fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
+    assert_eq!(resumed.len(), straight.len());
+    for (resumed, straight) in resumed.iter().zip(straight) {
+        resumed.assert_eq(straight, true);
+    }
+}
+
+/// Brings a finished run into the state after an epoch's checkpoint.
+fn rewind(run: &Run, epoch: usize) {
+    for newer in epoch + 1..=run.config().n_epochs() {
+        for part in ["model", "optim", "scheduler"] {
+            fs::remove_file(run.folder().join(format!("checkpoint/{part}-{newer}.mpk"))).ok();
+        }
+    }
+    fs::remove_file(run.folder().join("model.mpk")).unwrap();
+}
+
+fn losses(rows: &[Row]) -> Vec<f64> {
+    rows.iter().map(|row| row.loss).collect()
+}
+
+#[test]
+fn resumed_run_ends_with_the_same_weights() {
+    for (mode, optimizer) in [
+        (Mode::Reversible, adam_w()),
+        (Mode::Exact { fraction_bits: 16 }, adam()),
+        (Mode::Plain, adam_w()),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let config = config(mode, optimizer);
+        let run = Run::create(config.clone(), &path).unwrap();
+        let (straight, valid) = train(&run, 0);
+        assert_eq!(Checkpoints::of_run(&path).complete(), [3, 2]);
+        assert_eq!(
+            valid.iter().map(|row| row.step).collect::<Vec<_>>(),
+            [3, 6, 8]
+        );
+
+        rewind(&run, 2);
+        let run = Run::resume(&path).unwrap();
+        assert_eq!(*run.config(), config);
+        let point = run.resume_point::<B>(&Default::default()).unwrap();
+        assert_eq!((point.epoch, point.damaged.len()), (2, 0));
+        let (resumed, valid_again) = train(&run, point.epoch);
+        assert_equal(&resumed, &straight);
+        assert_eq!(losses(&valid_again), losses(&valid));
+
+        let (loaded, _) = load_model::<Flex>(&path, &Default::default()).unwrap();
+        assert_equal(&parameters(&loaded), &straight);
+    }
+}
+
+#[test]
+fn run_killed_before_its_first_checkpoint_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
+    let (straight, _) = train(&run, 0);
+    fs::remove_dir_all(path.join("checkpoint")).unwrap();
+    let run = Run::resume(&path).unwrap();
+    let point = run.resume_point::<B>(&Default::default()).unwrap();
+    assert_eq!(point.epoch, 0);
+    assert_equal(&train(&run, 0).0, &straight);
+}
+
+#[test]
+fn damaged_checkpoints_are_passed_over_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
+    train(&run, 0);
+    truncate(&path.join("checkpoint/optim-3.mpk"));
+    let point = run.resume_point::<B>(&Default::default()).unwrap();
+    assert_eq!(point.epoch, 2);
+    assert!(point.damaged[0].to_string().contains("optim-3.mpk"));
+    truncate(&path.join("checkpoint/model-2.mpk"));
+    let error = run.resume_point::<B>(&Default::default()).unwrap_err();
+    assert!(matches!(&error, TrainError::Damaged { path, .. } if path.ends_with("optim-3.mpk")));
+}
+
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn existing_folder_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(Mode::Reversible, adam_w());
+    let error = Run::create(config.clone(), folder.path()).unwrap_err();
+    assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+    let path = folder.path().join("no/such/run");
+    let error = Run::create(config.with_batch_size(0), &path).unwrap_err();
+    assert!(matches!(error, TrainError::Config(_)), "{error}");
+    assert!(!folder.path().join("no").exists());
+    let error = Run::resume(&path).unwrap_err();
+    assert!(matches!(error, TrainError::NoRun { .. }), "{error}");
+}
