@@ -187,8 +187,8 @@ fn run_is_written_resumed_and_continued() {
 }
 
 fn truncate(path: &Path) {
-    let bytes = fs::read(path).unwrap();
-    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    let bytes = fs::read(path).expect("the file is there");
+    fs::write(path, &bytes[..bytes.len() / 2]).expect("the file can be written");
 }
 
 fn generate(folder: &Path, arguments: &[&str]) -> Output {

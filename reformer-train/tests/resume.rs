@@ -67,7 +67,7 @@ fn train(run: &Run, epoch: usize) -> (Vec<TensorData>, Vec<Row>) {
     let _one_at_a_time = SEEDED.lock();
     let outcome = run
         .train::<B, _>(&Default::default(), epoch, Screen::silent())
-        .unwrap();
+        .expect("nothing keeps it from training");
     assert_eq!(outcome.stopped, None);
     (parameters(&outcome.model), outcome.valid)
 }
@@ -100,7 +100,7 @@ fn rewind(run: &Run, epoch: usize) {
             fs::remove_file(run.folder().join(format!("checkpoint/{part}-{newer}.mpk"))).ok();
         }
     }
-    fs::remove_file(run.folder().join("model.mpk")).unwrap();
+    fs::remove_file(run.folder().join("model.mpk")).expect("it is finished");
 }
 
 fn losses(rows: &[Row]) -> Vec<f64> {
@@ -168,8 +168,8 @@ fn damaged_checkpoints_are_passed_over_and_named() {
 }
 
 fn truncate(path: &Path) {
-    let bytes = fs::read(path).unwrap();
-    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    let bytes = fs::read(path).expect("the file is there");
+    fs::write(path, &bytes[..bytes.len() / 2]).expect("the file can be written");
 }
 
 #[test]
