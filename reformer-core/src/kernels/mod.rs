@@ -221,7 +221,7 @@ cpu_backends!(
 );
 
 #[cfg(feature = "cuda")]
-impl<F, I> ReformerBackend for burn_cuda::Cuda<F, I> where Self: Backend {}
+impl ReformerBackend for burn_cuda::Cuda {}
 
 #[cfg(feature = "wgpu")]
-impl<F, I, T> ReformerBackend for burn_wgpu::Wgpu<F, I, T> where Self: Backend {}
+impl ReformerBackend for burn_wgpu::Wgpu {}
