@@ -1,6 +1,7 @@
 //! Flags about models, which several programs share.
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
@@ -9,7 +10,8 @@ use reformer_core::reversible::Mode;
 const FRACTION_BITS: u32 = 16;
 
 /// A kind of attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KindName {
     /// By hashing.
     Lsh,
@@ -20,7 +22,8 @@ pub enum KindName {
 }
 
 impl KindName {
-    fn kind(self) -> AttentionKind {
+    /// The kind of that name.
+    pub fn kind(self) -> AttentionKind {
         match self {
             Self::Lsh => AttentionKind::Lsh,
             Self::Local => AttentionKind::Local,
@@ -30,7 +33,8 @@ impl KindName {
 }
 
 /// What backward starts from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ModeName {
     /// Activations are computed back from the output: memory does not grow with depth.
     Reversible,

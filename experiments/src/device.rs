@@ -4,12 +4,14 @@ use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use clap::ValueEnum;
+use serde::Serialize;
 use reformer_core::kernels::ReformerBackend;
 
 use crate::cli::quietly;
 
 /// The backends that a program can be compiled with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceName {
     /// Burn's own CPU backend, the fastest on a CPU.
     Flex,

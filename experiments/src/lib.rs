@@ -10,6 +10,7 @@ pub mod allocator;
 pub mod arguments;
 pub mod cli;
 pub mod device;
+pub mod flops;
 pub mod generation;
 pub mod memory;
 pub mod plot;

@@ -116,7 +116,8 @@ impl LshConfig {
         }
     }
 
-    fn is_exact(&self, seq_length: usize) -> bool {
+    /// Whether attention is exact at a length, instead of by hashing.
+    pub fn is_exact(&self, seq_length: usize) -> bool {
         match self.exact_up_to {
             ExactUpTo::Window => seq_length <= self.window_width(),
             ExactUpTo::Length(length) => seq_length <= length,
