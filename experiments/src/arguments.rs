@@ -1,10 +1,10 @@
 //! Flags about models, which several programs share.
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
+use serde::Serialize;
 
 /// Digits after the point in `--mode exact`.
 const FRACTION_BITS: u32 = 16;

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use clap::ValueEnum;
-use serde::Serialize;
 use reformer_core::kernels::ReformerBackend;
+use serde::Serialize;
 
 use crate::cli::quietly;
 

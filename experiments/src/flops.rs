@@ -120,8 +120,7 @@ mod tests {
         let hashing = 4.0 * 2.0 * 256.0 * 64.0;
         let output = 4.0 * 256.0 * 256.0;
         let config = ReformerLmConfig::new(model.clone());
-        let expected =
-            tokens * (6.0 * (4.0 * dense + 4.5 * attention + hashing) + 3.0 * output);
+        let expected = tokens * (6.0 * (4.0 * dense + 4.5 * attention + hashing) + 3.0 * output);
         assert_eq!(training_step(&config, 1, 4096), expected);
         let plain = ReformerLmConfig::new(model.with_mode(Mode::Plain));
         let saved = tokens * 6.0 * (dense + attention);

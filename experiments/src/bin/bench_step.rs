@@ -251,9 +251,7 @@ fn scalar<B: burn::tensor::backend::Backend>(tensor: Tensor<B, 1>) -> Result<f64
 
 /// GFLOP/s of one large matrix product, the best of several.
 fn gemm_rate<B: ReformerBackend>(device: &B::Device) -> Result<f64> {
-    let random = || {
-        Tensor::<B, 2>::random([GEMM_SIZE, GEMM_SIZE], Distribution::Default, device)
-    };
+    let random = || Tensor::<B, 2>::random([GEMM_SIZE, GEMM_SIZE], Distribution::Default, device);
     let (a, b) = (random(), random());
     let mut best = f64::INFINITY;
     for _ in 0..GEMM_REPEATS {

@@ -5,13 +5,16 @@
 //! products are small matrix products, and masks are looked up, not stored. Heads of the batch run
 //! in parallel; what one head computes does not depend on the number of threads.
 
+mod host;
 mod rows;
+mod simd;
 mod tile;
 mod tiled;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
+use host::{integers, tensor};
 pub(super) use rows::{layer_normalization_backward, rotate};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
@@ -29,16 +32,4 @@ fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
         .into_data()
         .into_vec()
         .expect("callers check that it is f32")
-}
-
-fn integers<B: Backend, const D: usize>(tensor: &Tensor<B, D, Int>) -> Vec<i32> {
-    tensor.to_data().iter::<i32>().collect()
-}
-
-fn tensor<B: Backend, const D: usize>(
-    values: Vec<f32>,
-    shape: [usize; D],
-    device: &B::Device,
-) -> Tensor<B, D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
 }

@@ -1,0 +1,158 @@
+//! Tensors as slices of host memory.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
+
+/// Backends that lend the memory of their tensors.
+pub(in crate::kernels) trait Host: Backend {
+    /// The memory of a tensor of `f32` from its first element on, and its strides. None for other
+    /// types, and for layouts that are no slice.
+    fn lend(primitive: &Self::FloatTensorPrimitive) -> Option<(&[f32], Vec<usize>)>;
+}
+
+fn strides_forward(strides: &[isize]) -> Option<Vec<usize>> {
+    strides
+        .iter()
+        .map(|&stride| stride.try_into().ok())
+        .collect()
+}
+
+#[cfg(feature = "flex")]
+impl Host for burn_flex::Flex {
+    fn lend(primitive: &burn_flex::FlexTensor) -> Option<(&[f32], Vec<usize>)> {
+        if primitive.dtype() != DType::F32 {
+            return None;
+        }
+        let layout = primitive.layout();
+        let memory = primitive.storage::<f32>().get(layout.start_offset()..)?;
+        Some((memory, strides_forward(layout.strides())?))
+    }
+}
+
+#[cfg(feature = "ndarray")]
+impl<E, I> Host for burn_ndarray::NdArray<E, I>
+where
+    E: burn_ndarray::FloatNdArrayElement,
+    I: burn_ndarray::IntNdArrayElement,
+    burn_ndarray::NdArrayTensor: From<burn_ndarray::SharedArray<E>>,
+    burn_ndarray::NdArrayTensor: From<burn_ndarray::SharedArray<I>>,
+{
+    fn lend(primitive: &burn_ndarray::NdArrayTensor) -> Option<(&[f32], Vec<usize>)> {
+        let burn_ndarray::NdArrayTensor::F32(storage) = primitive else {
+            return None;
+        };
+        let view = storage.view();
+        let strides = strides_forward(view.strides())?;
+        // Strides are not negative, so the first element is the first in memory.
+        Some((view.to_slice_memory_order()?, strides))
+    }
+}
+
+/// A tensor of `f32` whose rows (of the last dimension) are slices.
+pub(super) struct Floats<B: Host, const D: usize> {
+    primitive: B::FloatTensorPrimitive,
+    shape: [usize; D],
+    strides: Vec<usize>,
+}
+
+impl<B: Host, const D: usize> Floats<B, D> {
+    /// Takes a tensor as it lies, if its rows are slices; copies it otherwise.
+    pub(super) fn rows_of(tensor: Tensor<B, D>) -> Self {
+        Self::lent(tensor, |shape, strides| {
+            shape[D - 1] == 1 || strides[D - 1] == 1
+        })
+    }
+
+    /// Takes a tensor in row-major order, copied only if it lies otherwise.
+    pub(super) fn row_major(tensor: Tensor<B, D>) -> Self {
+        Self::lent(tensor, |shape, strides| {
+            let mut expected = 1;
+            shape.iter().zip(strides).rev().all(|(&size, &stride)| {
+                let fits = size == 1 || stride == expected;
+                expected *= size;
+                fits
+            })
+        })
+    }
+
+    fn lent(tensor: Tensor<B, D>, suits: impl Fn(&[usize; D], &[usize]) -> bool) -> Self {
+        let shape = tensor.dims();
+        let device = tensor.device();
+        let primitive = tensor.into_primitive().tensor();
+        if let Some((_, strides)) = B::lend(&primitive)
+            && suits(&shape, &strides)
+        {
+            return Self {
+                primitive,
+                shape,
+                strides,
+            };
+        }
+        let data = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(primitive)).into_data();
+        let copy = Tensor::<B, D>::from_data(data, &device);
+        let primitive = copy.into_primitive().tensor();
+        let (_, strides) = B::lend(&primitive).expect("fresh f32 data is a slice");
+        Self {
+            primitive,
+            shape,
+            strides,
+        }
+    }
+
+    /// All numbers, from the first one on. In row-major order only if asked for.
+    pub(super) fn slice(&self) -> &[f32] {
+        let (memory, _) = B::lend(&self.primitive).expect("it was a slice when it was taken");
+        memory
+    }
+
+    pub(super) fn shape(&self) -> [usize; D] {
+        self.shape
+    }
+}
+
+/// Rows of one head.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    memory: &'a [f32],
+    stride: usize,
+    /// Width of a row.
+    pub(super) d: usize,
+}
+
+impl<'a> Rows<'a> {
+    #[inline(always)]
+    pub(super) fn row(&self, number: usize) -> &'a [f32] {
+        &self.memory[number * self.stride..][..self.d]
+    }
+}
+
+impl<B: Host> Floats<B, 4> {
+    /// Rows of head `number`, counted through the batch, of `[batch_size, n_heads, seq_length, d]`.
+    pub(super) fn head(&self, number: usize) -> Rows<'_> {
+        let [_, n_heads, _, d] = self.shape;
+        let (batch, head) = (number / n_heads, number % n_heads);
+        Rows {
+            memory: &self.slice()[batch * self.strides[0] + head * self.strides[1]..],
+            stride: self.strides[2],
+            d,
+        }
+    }
+}
+
+/// The numbers of a tensor of integers in row-major order.
+pub(super) fn integers<B: Backend, const D: usize>(tensor: &Tensor<B, D, Int>) -> Vec<i32> {
+    let data = tensor.to_data();
+    match data.dtype {
+        DType::I32 => data.into_vec().expect("its type was looked at"),
+        _ => data.iter::<i32>().collect(),
+    }
+}
+
+/// A tensor of numbers in row-major order.
+pub(super) fn tensor<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
