@@ -59,7 +59,7 @@ impl<B: ReformerBackend> FullAttention<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let queries = self.heads.queries(x.clone());
-        let [q, k, v] = self.heads.queries_keys_values(queries, x);
+        let qkv = self.heads.queries_keys_values(queries, x);
         let masking = Masking {
             causal: self.causal,
             exclude_self: self.heads.share_qk(),
@@ -67,7 +67,7 @@ impl<B: ReformerBackend> FullAttention<B> {
             mask_pad: pass.mask_pad().cloned(),
         };
         Attended {
-            output: self.heads.join(B::full_attention(q, k, v, &masking).output),
+            output: self.heads.join(B::full_attention(qkv, &masking).output),
             buckets: None,
         }
     }

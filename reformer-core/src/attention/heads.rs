@@ -7,10 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::error::ConfigError;
-use crate::kernels::{ReformerBackend, Turn};
-
-/// Guards the division by the length of a key, relative to its mean square.
-const KEY_EPSILON: f64 = 1e-6;
+use crate::kernels::{Keys, Qkv, ReformerBackend, Turn};
 
 /// What all kinds of attention have in common.
 #[derive(Config, Debug, PartialEq)]
@@ -143,18 +140,23 @@ impl<B: ReformerBackend> Heads<B> {
     }
 
     /// Queries, keys and values as kernels take them, from [`queries`](Self::queries) and the
-    /// input: rotated by position, keys scaled. With shared query and key `k = q / |q|`.
+    /// input: rotated by position, with the logit scale in the keys.
     ///
     /// # Shapes
-    /// - queries, output: `[batch_size, n_heads, seq_length, d_head]`
+    /// - queries: `[batch_size, n_heads, seq_length, d_head]`
     /// - x: `[batch_size, seq_length, d_model]`
-    pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
-        let q = self.rotate(queries);
-        let k = match &self.key {
-            Some(key) => self.rotate(self.split(key.forward(x.clone()))) * self.logit_scale,
-            None => unit_length(q.clone(), self.logit_scale),
+    pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> Qkv<B> {
+        let keys = match &self.key {
+            Some(key) => {
+                Keys::Own(self.rotate(self.split(key.forward(x.clone()))) * self.logit_scale)
+            }
+            None => Keys::UnitQueries(self.logit_scale),
         };
-        [q, k, self.split(self.value.forward(x))]
+        Qkv {
+            q: self.rotate(queries),
+            keys,
+            v: self.split(self.value.forward(x)),
+        }
     }
 
     /// Joins the heads and projects back.
@@ -182,13 +184,4 @@ impl<B: ReformerBackend> Heads<B> {
             None => heads,
         }
     }
-}
-
-/// Vectors scaled to length `scale`; zero stays zero.
-fn unit_length<B: Backend>(vectors: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
-    let d_head = vectors.dims()[3] as f64;
-    let mean_square = vectors.clone().square().mean_dim(3);
-    // A division, not a product with `recip`: that one is right to 14 bits only on ndarray.
-    let length = (mean_square + KEY_EPSILON).sqrt() * (d_head.sqrt() / scale);
-    vectors / length
 }

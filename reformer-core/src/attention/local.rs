@@ -95,8 +95,8 @@ impl<B: ReformerBackend> LocalAttention<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let queries = self.heads.queries(x.clone());
-        let [q, k, v] = self.heads.queries_keys_values(queries, x);
-        let [batch_size, n_heads, seq_length, _] = q.dims();
+        let qkv = self.heads.queries_keys_values(queries, x);
+        let [batch_size, n_heads, seq_length, _] = qkv.q.dims();
         let tile = self.tile(seq_length);
         let rules = TiledAttention {
             tile,
@@ -107,12 +107,12 @@ impl<B: ReformerBackend> LocalAttention<B> {
             dropout: pass.dropout(self.dropout, purpose::WEIGHTS),
         };
         let shape = [batch_size, n_heads, seq_length];
-        let slots =
-            Slots::natural(shape, tile.length, &q.device()).with_padding(pass.mask_pad().cloned());
+        let slots = Slots::natural(shape, tile.length, &qkv.q.device())
+            .with_padding(pass.mask_pad().cloned());
         Attended {
             output: self
                 .heads
-                .join(B::tiled_attention(q, k, v, &slots, &rules).output),
+                .join(B::tiled_attention(qkv, &slots, &rules).output),
             buckets: None,
         }
     }

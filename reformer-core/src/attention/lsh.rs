@@ -277,14 +277,14 @@ impl<B: ReformerBackend> LshAttention<B> {
         let causal = self.config.heads.causal;
         let dropout = pass.dropout(self.config.heads.dropout, purpose::WEIGHTS);
         if lsh.is_exact(seq_length) {
-            let [q, k, v] = self.heads.queries_keys_values(queries, x);
+            let qkv = self.heads.queries_keys_values(queries, x);
             let masking = Masking {
                 causal,
                 exclude_self: true,
                 dropout,
                 mask_pad: pass.mask_pad().cloned(),
             };
-            let attended = B::full_attention(q, k, v, &masking);
+            let attended = B::full_attention(qkv, &masking);
             return Attended {
                 output: self.heads.join(attended.output),
                 buckets: None,
@@ -309,8 +309,8 @@ impl<B: ReformerBackend> LshAttention<B> {
             exclude_self: true,
             dropout,
         };
-        let [q, k, v] = self.heads.queries_keys_values(queries, x);
-        let attended = B::tiled_attention(q, k, v, &slots, &rules);
+        let qkv = self.heads.queries_keys_values(queries, x);
+        let attended = B::tiled_attention(qkv, &slots, &rules);
         Attended {
             output: self.heads.join(attended.output),
             buckets: Some(compact(buckets, n_buckets)),

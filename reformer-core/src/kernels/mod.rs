@@ -26,9 +26,10 @@ pub mod reference;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+pub(crate) use problem::KEY_EPSILON;
 pub use problem::{
-    AttentionGradients, AttentionOutput, Duplicates, KeyRule, LayerNormGradients, Masking,
-    SlotLayout, Slots, TileShape, TiledAttention, Turn,
+    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
+    Qkv, SlotLayout, Slots, TileShape, TiledAttention, Turn,
 };
 
 use crate::random::Key;
@@ -55,30 +56,28 @@ pub trait ReformerBackend: Backend {
     /// natural order. See [`TiledAttention`] for the rules.
     ///
     /// # Shapes
-    /// - q, k: `[batch_size, n_heads, seq_length, d_head]`, v: `[batch_size, n_heads, seq_length, d_v]`;
-    ///   keys are final (normalised, scaled)
+    /// - output: `[batch_size, n_heads, seq_length, d_v]`
+    ///
+    /// # Panics
+    /// If shapes do not fit each other.
     fn tiled_attention(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
+        qkv: Qkv<Self>,
         slots: &Slots<Self>,
         rules: &TiledAttention,
     ) -> AttentionOutput<Self> {
-        reference::tiled_attention(q, k, v, slots, rules)
+        reference::tiled_attention(qkv, slots, rules)
     }
 
     /// Gradients of [`tiled_attention`](Self::tiled_attention) for the gradient `grad` of its
     /// output, from the inputs and the output alone.
     fn tiled_attention_backward(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
+        qkv: Qkv<Self>,
         slots: &Slots<Self>,
         rules: &TiledAttention,
         output: AttentionOutput<Self>,
         grad: Tensor<Self, 4>,
     ) -> AttentionGradients<Self> {
-        reference::tiled_attention_backward(q, k, v, slots, rules, output, grad)
+        reference::tiled_attention_backward(qkv, slots, rules, output, grad)
     }
 
     /// Exact attention over all positions, one slice of queries after another, so that memory
@@ -86,25 +85,18 @@ pub trait ReformerBackend: Backend {
     ///
     /// # Shapes
     /// As for [`tiled_attention`](Self::tiled_attention).
-    fn full_attention(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
-        masking: &Masking<Self>,
-    ) -> AttentionOutput<Self> {
-        reference::full_attention(q, k, v, masking)
+    fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
+        reference::full_attention(qkv, masking)
     }
 
     /// Gradients of [`full_attention`](Self::full_attention).
     fn full_attention_backward(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
+        qkv: Qkv<Self>,
         masking: &Masking<Self>,
         output: AttentionOutput<Self>,
         grad: Tensor<Self, 4>,
     ) -> AttentionGradients<Self> {
-        reference::full_attention_backward(q, k, v, masking, output, grad)
+        reference::full_attention_backward(qkv, masking, output, grad)
     }
 
     /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
@@ -160,31 +152,46 @@ macro_rules! cpu_backends {
     ($($backend:ty),* $(,)?) => {$(
         impl ReformerBackend for $backend {
             fn tiled_attention(
-                q: Tensor<Self, 4>,
-                k: Tensor<Self, 4>,
-                v: Tensor<Self, 4>,
+                qkv: Qkv<Self>,
                 slots: &Slots<Self>,
                 rules: &TiledAttention,
             ) -> AttentionOutput<Self> {
-                if cpu::serves(&q) {
-                    return cpu::tiled_attention(q, k, v, slots, rules);
+                if cpu::serves(&qkv.q) {
+                    return cpu::tiled_attention(qkv, slots, rules);
                 }
-                reference::tiled_attention(q, k, v, slots, rules)
+                reference::tiled_attention(qkv, slots, rules)
             }
 
             fn tiled_attention_backward(
-                q: Tensor<Self, 4>,
-                k: Tensor<Self, 4>,
-                v: Tensor<Self, 4>,
+                qkv: Qkv<Self>,
                 slots: &Slots<Self>,
                 rules: &TiledAttention,
                 output: AttentionOutput<Self>,
                 grad: Tensor<Self, 4>,
             ) -> AttentionGradients<Self> {
-                if cpu::serves(&q) {
-                    return cpu::tiled_attention_backward(q, k, v, slots, rules, output, grad);
+                if cpu::serves(&qkv.q) {
+                    return cpu::tiled_attention_backward(qkv, slots, rules, output, grad);
                 }
-                reference::tiled_attention_backward(q, k, v, slots, rules, output, grad)
+                reference::tiled_attention_backward(qkv, slots, rules, output, grad)
+            }
+
+            fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
+                if cpu::serves(&qkv.q) {
+                    return cpu::full_attention(qkv, masking);
+                }
+                reference::full_attention(qkv, masking)
+            }
+
+            fn full_attention_backward(
+                qkv: Qkv<Self>,
+                masking: &Masking<Self>,
+                output: AttentionOutput<Self>,
+                grad: Tensor<Self, 4>,
+            ) -> AttentionGradients<Self> {
+                if cpu::serves(&qkv.q) {
+                    return cpu::full_attention_backward(qkv, masking, output, grad);
+                }
+                reference::full_attention_backward(qkv, masking, output, grad)
             }
 
             fn layer_normalization_backward(

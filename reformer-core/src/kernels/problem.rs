@@ -62,6 +62,53 @@ pub enum SlotLayout {
     BucketAligned(usize),
 }
 
+/// What keys are made of.
+#[derive(Debug, Clone)]
+pub enum Keys<B: Backend> {
+    /// Rows of their own, scaled as logits need it: `[batch_size, n_heads, seq_length, d_head]`.
+    Own(Tensor<B, 4>),
+    /// The queries themselves, scaled to this length (shared query and key; paper, section 2).
+    UnitQueries(f64),
+}
+
+/// Guards the division by the length of a key, relative to its mean square.
+pub(crate) const KEY_EPSILON: f64 = 1e-6;
+
+/// What attention is computed of.
+#[derive(Debug, Clone)]
+pub struct Qkv<B: Backend> {
+    /// `[batch_size, n_heads, seq_length, d_head]`.
+    pub q: Tensor<B, 4>,
+    /// Keys, shaped like the queries.
+    pub keys: Keys<B>,
+    /// `[batch_size, n_heads, seq_length, d_v]`.
+    pub v: Tensor<B, 4>,
+}
+
+impl<B: Backend> Qkv<B> {
+    /// `[batch_size, n_heads, seq_length, d_head, d_v]`
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other.
+    pub(crate) fn sizes(&self) -> [usize; 5] {
+        let q @ [batch_size, n_heads, seq_length, d_head] = self.q.dims();
+        let v @ [.., d_v] = self.v.dims();
+        assert_eq!(
+            v[..3],
+            q[..3],
+            "queries of shape {q:?} do not fit values of shape {v:?}"
+        );
+        if let Keys::Own(k) = &self.keys {
+            let k = k.dims();
+            assert_eq!(
+                q, k,
+                "queries of shape {q:?} do not fit keys of shape {k:?}"
+            );
+        }
+        [batch_size, n_heads, seq_length, d_head, d_v]
+    }
+}
+
 /// Rules of [`tiled_attention`](super::ReformerBackend::tiled_attention).
 ///
 /// In round `r` the positions of the sequence stand in slots, by `order`. Slots are cut into tiles
@@ -102,6 +149,42 @@ pub struct Slots<B: Backend> {
 }
 
 impl<B: Backend> Slots<B> {
+    /// Checks that these slots are those of a sequence, cut into such tiles.
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other.
+    pub(crate) fn check(&self, qkv: &Qkv<B>, rules: &TiledAttention) {
+        let [batch_size, n_heads, seq_length, ..] = qkv.sizes();
+        let order @ [batch, heads, n_rounds, n_slots] = self.order.dims();
+        let q = qkv.q.dims();
+        assert_eq!(
+            [batch, heads],
+            [batch_size, n_heads],
+            "slots of shape {order:?} do not fit queries of shape {q:?}"
+        );
+        let length = rules.tile.length;
+        assert!(
+            n_slots >= seq_length && n_slots.is_multiple_of(length),
+            "{n_slots} slots do not hold {seq_length} positions in tiles of {length}"
+        );
+        let wanted = [batch_size, n_heads, n_rounds, seq_length];
+        for found in [self.slot_of.dims(), self.buckets.dims()] {
+            assert_eq!(
+                found, wanted,
+                "slots of shape {order:?} on {seq_length} positions need slots and buckets of \
+                 positions of shape {wanted:?}, not {found:?}"
+            );
+        }
+        check_mask(&self.mask_pad, qkv);
+        assert!(
+            !rules.tile.wrap
+                || (rules.keys == KeyRule::Across && rules.duplicates == Duplicates::Keep),
+            "tiles that wrap cannot follow {:?} and {:?}",
+            rules.keys,
+            rules.duplicates
+        );
+    }
+
     /// A single round in natural order: what makes local attention of the tiled kernel.
     ///
     /// # Shapes
@@ -145,6 +228,28 @@ pub struct Masking<B: Backend> {
     pub mask_pad: Option<Tensor<B, 2, Bool>>,
 }
 
+impl<B: Backend> Masking<B> {
+    /// Checks that the mask is that of a sequence.
+    ///
+    /// # Panics
+    /// If the shapes do not fit each other.
+    pub(crate) fn check(&self, qkv: &Qkv<B>) {
+        check_mask(&self.mask_pad, qkv);
+    }
+}
+
+fn check_mask<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>, qkv: &Qkv<B>) {
+    let [batch_size, _, seq_length, ..] = qkv.sizes();
+    let Some(mask_pad) = mask_pad else {
+        return;
+    };
+    let (mask, wanted) = (mask_pad.dims(), [batch_size, seq_length]);
+    assert_eq!(
+        mask, wanted,
+        "a mask of shape {mask:?} does not fit a sequence of shape {wanted:?}"
+    );
+}
+
 /// What attention gives back, and all that its backward needs beside the inputs.
 ///
 /// The log-sum-exp of a query's logits is kept as a sum of two numbers. For a query that sees only
@@ -180,10 +285,10 @@ impl<B: Backend> AttentionOutput<B> {
 /// Gradients of an attention kernel, shaped like what they belong to.
 #[derive(Debug, Clone)]
 pub struct AttentionGradients<B: Backend> {
-    /// `[batch_size, n_heads, seq_length, d_head]`.
+    /// Through the keys too, where they are the queries: `[batch_size, n_heads, seq_length, d_head]`.
     pub q: Tensor<B, 4>,
-    /// `[batch_size, n_heads, seq_length, d_head]`.
-    pub k: Tensor<B, 4>,
+    /// Of keys of their own: `[batch_size, n_heads, seq_length, d_head]`.
+    pub k: Option<Tensor<B, 4>>,
     /// `[batch_size, n_heads, seq_length, d_v]`.
     pub v: Tensor<B, 4>,
 }

@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cases;
 mod causality;
 mod common;
 mod gradients;
 mod huggingface;
+mod kernels;
 mod oracle;
 mod properties;

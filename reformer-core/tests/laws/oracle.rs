@@ -4,88 +4,15 @@
 //! occurrences: it looks at every pair of positions, in `f64`, and knows nothing of tiles being
 //! gathered, streamed or masked.
 
-use crate::common::{assert_close, integers, normal, numbers};
+use crate::cases::{Inputs, SHAPE, cases, inputs, own_keys, real_rows, slots};
+use crate::common::{assert_close, normal, numbers};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
 use reformer_core::Key;
 use reformer_core::kernels::{
-    Duplicates, KeyRule, Masking, ReformerBackend, SlotLayout, Slots, TileShape, TiledAttention,
-    reference,
+    Duplicates, KeyRule, Masking, ReformerBackend, SlotLayout, TileShape, TiledAttention, reference,
 };
-
-const SHAPE: [usize; 4] = [2, 2, 37, 5]; // batch_size, n_heads, seq_length, d_head
-const N_BUCKETS: usize = 6;
-
-struct Inputs<B: Backend> {
-    qkv: [Tensor<B, 4>; 3],
-    buckets: Tensor<B, 4, Int>,
-    mask_pad: Option<Tensor<B, 2, Bool>>,
-}
-
-fn inputs<B: Backend>(n_rounds: usize, padded: bool) -> Inputs<B> {
-    let [batch_size, n_heads, seq_length, _] = SHAPE;
-    let q = normal(1, SHAPE);
-    let k = normal(2, SHAPE);
-    let v = normal(3, [batch_size, n_heads, seq_length, 7]);
-    let buckets = integers(
-        4,
-        [batch_size, n_heads, n_rounds, seq_length],
-        N_BUCKETS as u32,
-    );
-    let mask_pad = padded.then(|| {
-        let positions = Tensor::<B, 1, Int>::arange(0..seq_length as i64, &Default::default());
-        let second = positions.greater_equal_elem(30).reshape([1, seq_length]);
-        let first = second.zeros_like();
-        Tensor::cat(vec![first, second], 0)
-    });
-    Inputs {
-        qkv: [q, k, v],
-        buckets,
-        mask_pad,
-    }
-}
-
-/// Every rule there is: a name, the layout of slots and the rules.
-fn cases() -> Vec<(String, SlotLayout, TiledAttention)> {
-    let mut cases = Vec::new();
-    for causal in [true, false] {
-        for duplicates in [Duplicates::Exact, Duplicates::Keep] {
-            for exclude_self in [true, false] {
-                let after = usize::from(!causal);
-                let mut case = |layout, keys, before, after, length| {
-                    let tile = TileShape {
-                        length,
-                        before,
-                        after,
-                        wrap: false,
-                    };
-                    let rules = TiledAttention {
-                        tile,
-                        keys,
-                        duplicates,
-                        causal,
-                        exclude_self,
-                        dropout: None,
-                    };
-                    cases.push((format!("{rules:?}"), layout, rules));
-                };
-                case(SlotLayout::Dense(4), KeyRule::Across, 1, after, 4);
-                case(SlotLayout::Dense(5), KeyRule::Across, 2, 0, 5);
-                case(SlotLayout::Dense(4), KeyRule::SameBucket, 1, after, 4);
-                case(
-                    SlotLayout::BucketAligned(2),
-                    KeyRule::Band(4),
-                    2,
-                    2 * after,
-                    2,
-                );
-                case(SlotLayout::BucketAligned(3), KeyRule::Band(3), 1, after, 3);
-            }
-        }
-    }
-    cases
-}
 
 /// What one query sees: for each key the number of occurrences over all rounds.
 fn occurrences(
@@ -186,39 +113,15 @@ fn oracle<B: Backend>(inputs: &Inputs<B>, layout: SlotLayout, rules: &TiledAtten
     output
 }
 
-/// Rows of real positions: what a padded query gets is nobody's concern.
-fn real_rows<B: Backend>(values: Vec<f64>, inputs: &Inputs<B>) -> Vec<f64> {
-    let [_, n_heads, seq_length, _] = SHAPE;
-    let Some(mask) = &inputs.mask_pad else {
-        return values;
-    };
-    let padded: Vec<bool> = mask.clone().into_data().iter::<bool>().collect();
-    let width = values.len() / (padded.len() * n_heads);
-    values
-        .chunks(width)
-        .enumerate()
-        .filter(|(row, _)| {
-            let batch = row / (n_heads * seq_length);
-            !padded[batch * seq_length + row % seq_length]
-        })
-        .flat_map(|(_, row)| row.to_vec())
-        .collect()
-}
-
-fn slots<B: ReformerBackend>(inputs: &Inputs<B>, layout: SlotLayout) -> Slots<B> {
-    B::bucket_sort(inputs.buckets.clone(), N_BUCKETS, layout).with_padding(inputs.mask_pad.clone())
-}
-
 fn kernel_agrees_with_the_definition<B: ReformerBackend>() {
     for (n_rounds, padded) in [(1, false), (2, true), (3, false), (5, true)] {
-        let inputs = inputs::<B>(n_rounds, padded);
+        let inputs = inputs::<B>(SHAPE, n_rounds, padded);
         for (name, layout, rules) in cases() {
             // A query that may see itself like any other key always sees something; one that may
             // not and is alone is the definition's special case. Padding without self-exclusion
             // can leave a padded query with nothing, and those rows are not compared.
             let slots = slots(&inputs, layout);
-            let [q, k, v] = inputs.qkv.clone();
-            let found = B::tiled_attention(q, k, v, &slots, &rules).output;
+            let found = B::tiled_attention(own_keys(inputs.qkv.clone()), &slots, &rules).output;
             let found = real_rows(numbers(found), &inputs);
             let expected = real_rows(oracle(&inputs, layout, &rules), &inputs);
             let what = format!("{n_rounds} rounds, padded {padded}, {name}");
@@ -231,7 +134,7 @@ fn kernel_agrees_with_the_definition<B: ReformerBackend>() {
 fn backward_agrees_with_autodiff<B: ReformerBackend>() {
     let key = Key::new(5);
     for (n_rounds, padded) in [(1, true), (3, false)] {
-        let inputs = inputs::<Autodiff<B>>(n_rounds, padded);
+        let inputs = inputs::<Autodiff<B>>(SHAPE, n_rounds, padded);
         for (name, layout, rules) in cases() {
             for dropout in [None, Some((0.3, key))] {
                 let rules = TiledAttention { dropout, ..rules };
@@ -239,11 +142,11 @@ fn backward_agrees_with_autodiff<B: ReformerBackend>() {
                 let weight = normal::<Autodiff<B>, 4>(9, inputs.qkv[2].dims());
                 let gradients = |explicit: bool| {
                     let qkv = inputs.qkv.clone().map(Tensor::require_grad);
-                    let [q, k, v] = qkv.clone();
+                    let inputs = own_keys(qkv.clone());
                     let output = if explicit {
-                        Autodiff::<B>::tiled_attention(q, k, v, &slots, &rules).output
+                        Autodiff::<B>::tiled_attention(inputs, &slots, &rules).output
                     } else {
-                        reference::tiled_attention(q, k, v, &slots, &rules).output
+                        reference::tiled_attention(inputs, &slots, &rules).output
                     };
                     let gradients = (output.clone() * weight.clone()).sum().backward();
                     let of = qkv.map(|x| numbers(x.grad(&gradients).expect("it was used")));
@@ -262,53 +165,9 @@ fn backward_agrees_with_autodiff<B: ReformerBackend>() {
     }
 }
 
-/// The kernel of the backend against the reference body, forward and backward.
-fn kernel_agrees_with_the_reference<B: ReformerBackend>() {
-    for (n_rounds, padded) in [(1, true), (3, false)] {
-        let inputs = inputs::<B>(n_rounds, padded);
-        let grad = normal::<B, 4>(9, inputs.qkv[2].dims());
-        for (name, layout, rules) in cases() {
-            let dropout = Some((0.25, Key::new(6)));
-            let rules = TiledAttention { dropout, ..rules };
-            let slots = slots(&inputs, layout);
-            let [q, k, v] = inputs.qkv.clone();
-            let qkv = || (q.clone(), k.clone(), v.clone());
-
-            let (q1, k1, v1) = qkv();
-            let expected = reference::tiled_attention(q1, k1, v1, &slots, &rules);
-            let (q1, k1, v1) = qkv();
-            let found = B::tiled_attention(q1, k1, v1, &slots, &rules);
-            let values = numbers(found.output.clone());
-            assert_close(&name, &values, &numbers(expected.output.clone()), 1e-5);
-
-            let (q1, k1, v1) = qkv();
-            let expected = reference::tiled_attention_backward(
-                q1,
-                k1,
-                v1,
-                &slots,
-                &rules,
-                expected,
-                grad.clone(),
-            );
-            let (q1, k1, v1) = qkv();
-            let found =
-                B::tiled_attention_backward(q1, k1, v1, &slots, &rules, found, grad.clone());
-            for (of, found, expected) in [
-                ("q", found.q, expected.q),
-                ("k", found.k, expected.k),
-                ("v", found.v, expected.v),
-            ] {
-                let what = format!("{name}: {of}");
-                assert_close(&what, &numbers(found), &numbers(expected), 1e-5);
-            }
-        }
-    }
-}
-
 fn full_attention_is_one_tile<B: ReformerBackend>() {
     for padded in [false, true] {
-        let inputs = inputs::<B>(1, padded);
+        let inputs = inputs::<B>(SHAPE, 1, padded);
         for causal in [true, false] {
             let tile = TileShape {
                 length: SHAPE[2],
@@ -330,8 +189,7 @@ fn full_attention_is_one_tile<B: ReformerBackend>() {
                 dropout: None,
                 mask_pad: inputs.mask_pad.clone(),
             };
-            let [q, k, v] = inputs.qkv.clone();
-            let found = B::full_attention(q, k, v, &masking).output;
+            let found = B::full_attention(own_keys(inputs.qkv.clone()), &masking).output;
             let expected = oracle(&inputs, SlotLayout::Dense(SHAPE[2]), &rules);
             let what = format!("causal {causal}, padded {padded}");
             let expected = real_rows(expected, &inputs);
@@ -352,7 +210,8 @@ fn rounds_converge_to_full_attention<B: ReformerBackend>() {
         dropout: None,
         mask_pad: None,
     };
-    let full = numbers(B::full_attention(q.clone(), k.clone(), v.clone(), &masking).output);
+    let qkv = || own_keys([q.clone(), k.clone(), v.clone()]);
+    let full = numbers(B::full_attention(qkv(), &masking).output);
     let windows = [
         ("chunks", SlotLayout::Dense(8), KeyRule::Across, 1),
         (
@@ -388,7 +247,7 @@ fn rounds_converge_to_full_attention<B: ReformerBackend>() {
                 exclude_self: true,
                 dropout: None,
             };
-            let found = B::tiled_attention(q.clone(), k.clone(), v.clone(), &slots, &rules);
+            let found = B::tiled_attention(qkv(), &slots, &rules);
             let found = numbers(found.output);
             let squares = found.iter().zip(&full).map(|(f, e)| (f - e).powi(2));
             let error = (squares.sum::<f64>() / full.len() as f64).sqrt();
@@ -408,7 +267,6 @@ fn rounds_converge_to_full_attention<B: ReformerBackend>() {
 crate::on_cpu_backends!(
     kernel_agrees_with_the_definition,
     backward_agrees_with_autodiff,
-    kernel_agrees_with_the_reference,
     full_attention_is_one_tile,
     rounds_converge_to_full_attention,
 );

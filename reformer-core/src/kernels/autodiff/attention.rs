@@ -9,7 +9,7 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use crate::kernels::{
-    AttentionGradients, AttentionOutput, Masking, ReformerBackend, Slots, TiledAttention,
+    AttentionGradients, AttentionOutput, Keys, Masking, Qkv, ReformerBackend, Slots, TiledAttention,
 };
 
 /// Which attention a step belongs to, with its rules and integer data.
@@ -20,10 +20,10 @@ pub(super) enum Kind<B: Backend> {
 }
 
 impl<B: ReformerBackend> Kind<B> {
-    fn forward(&self, [q, k, v]: [Tensor<B, 4>; 3]) -> AttentionOutput<B> {
+    fn forward(&self, qkv: Qkv<B>) -> AttentionOutput<B> {
         match self {
-            Self::Tiled(slots, rules) => B::tiled_attention(q, k, v, slots, rules),
-            Self::Full(masking) => B::full_attention(q, k, v, masking),
+            Self::Tiled(slots, rules) => B::tiled_attention(qkv, slots, rules),
+            Self::Full(masking) => B::full_attention(qkv, masking),
         }
     }
 }
@@ -32,39 +32,40 @@ impl<B: ReformerBackend> Kind<B> {
 #[derive(Debug, Clone)]
 struct State<B: Backend> {
     kind: Kind<B>,
-    qkv: [Tensor<B, 4>; 3],
+    qkv: Qkv<B>,
     output: AttentionOutput<B>,
 }
 
 impl<B: ReformerBackend> State<B> {
     fn gradients(self, grad: Tensor<B, 4>) -> AttentionGradients<B> {
-        let [q, k, v] = self.qkv;
-        match self.kind {
+        let Self { kind, qkv, output } = self;
+        match kind {
             Kind::Tiled(slots, rules) => {
-                B::tiled_attention_backward(q, k, v, &slots, &rules, self.output, grad)
+                B::tiled_attention_backward(qkv, &slots, &rules, output, grad)
             }
-            Kind::Full(masking) => B::full_attention_backward(q, k, v, &masking, self.output, grad),
+            Kind::Full(masking) => B::full_attention_backward(qkv, &masking, output, grad),
         }
     }
 }
 
-/// The step from (q, k, v) to the output of attention.
+/// The step from queries, values and, where they are no queries, keys to the output of attention.
 #[derive(Debug)]
 struct AttentionStep;
 
-impl<B: ReformerBackend> Backward<B, 3> for AttentionStep {
+impl<B: ReformerBackend, const N: usize> Backward<B, N> for AttentionStep {
     type State = State<B>;
 
     fn backward(
         self,
-        ops: Ops<Self::State, 3>,
+        ops: Ops<Self::State, N>,
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = Tensor::from_primitive(TensorPrimitive::Float(grads.consume::<B>(&ops.node)));
         let of = ops.state.gradients(grad);
-        for (parent, grad) in ops.parents.into_iter().zip([of.q, of.k, of.v]) {
-            if let Some(parent) = parent {
+        let of = [Some(of.q), Some(of.v), of.k];
+        for (parent, grad) in ops.parents.into_iter().zip(of) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
                 grads.register::<B>(parent.id, grad.into_primitive().tensor());
             }
         }
@@ -73,19 +74,39 @@ impl<B: ReformerBackend> Backward<B, 3> for AttentionStep {
 
 /// Runs an attention on the backend inside and registers its backward.
 pub(super) fn attention<B: ReformerBackend, C: CheckpointStrategy>(
-    qkv: [Tensor<Autodiff<B, C>, 4>; 3],
+    qkv: Qkv<Autodiff<B, C>>,
     kind: Kind<B>,
 ) -> AttentionOutput<Autodiff<B, C>> {
-    let inputs = qkv.each_ref().map(|tensor| tensor.clone().inner());
-    let nodes = qkv.map(|tensor| tensor.into_primitive().tensor().node);
-    let inside = kind.forward(inputs.clone());
+    let Qkv { q, keys, v } = qkv;
+    match keys {
+        Keys::Own(k) => {
+            let keys = Keys::Own(k.clone().inner());
+            register::<B, C, 3>([q, v, k], keys, kind)
+        }
+        Keys::UnitQueries(length) => register::<B, C, 2>([q, v], Keys::UnitQueries(length), kind),
+    }
+}
+
+/// Queries and values come first in `tracked`.
+fn register<B: ReformerBackend, C: CheckpointStrategy, const N: usize>(
+    tracked: [Tensor<Autodiff<B, C>, 4>; N],
+    keys: Keys<B>,
+    kind: Kind<B>,
+) -> AttentionOutput<Autodiff<B, C>> {
+    let qkv = Qkv {
+        q: tracked[0].clone().inner(),
+        keys,
+        v: tracked[1].clone().inner(),
+    };
+    let nodes = tracked.map(|tensor| tensor.into_primitive().tensor().node);
+    let inside = kind.forward(qkv.clone());
     let primitive = inside.output.clone().into_primitive().tensor();
-    let step = Backward::<B, 3>::prepare::<C>(AttentionStep, nodes);
+    let step = Backward::<B, N>::prepare::<C>(AttentionStep, nodes);
     let output = match step.compute_bound().stateful() {
         OpsKind::Tracked(step) => {
             let state = State {
                 kind,
-                qkv: inputs,
+                qkv,
                 output: inside.clone(),
             };
             step.finish(state, primitive)

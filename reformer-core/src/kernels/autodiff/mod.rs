@@ -9,7 +9,9 @@ use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
-use super::{AttentionOutput, Masking, ReformerBackend, SlotLayout, Slots, TiledAttention, Turn};
+use super::{
+    AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TiledAttention, Turn,
+};
 use crate::random::Key;
 use attention::{Kind, attention};
 use layer_norm::layer_norm;
@@ -31,9 +33,7 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
     }
 
     fn tiled_attention(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
+        qkv: Qkv<Self>,
         slots: &Slots<Self>,
         rules: &TiledAttention,
     ) -> AttentionOutput<Self> {
@@ -43,22 +43,17 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
             buckets: slots.buckets.clone().inner(),
             mask_pad: inner_mask(&slots.mask_pad),
         };
-        attention([q, k, v], Kind::Tiled(slots, *rules))
+        attention(qkv, Kind::Tiled(slots, *rules))
     }
 
-    fn full_attention(
-        q: Tensor<Self, 4>,
-        k: Tensor<Self, 4>,
-        v: Tensor<Self, 4>,
-        masking: &Masking<Self>,
-    ) -> AttentionOutput<Self> {
+    fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
         let masking = Masking {
             causal: masking.causal,
             exclude_self: masking.exclude_self,
             dropout: masking.dropout,
             mask_pad: inner_mask(&masking.mask_pad),
         };
-        attention([q, k, v], Kind::Full(masking))
+        attention(qkv, Kind::Full(masking))
     }
 
     fn layer_normalization(

@@ -5,6 +5,9 @@
 //! products are small matrix products, and masks are looked up, not stored. Heads of the batch run
 //! in parallel; what one head computes does not depend on the number of threads.
 
+mod attention;
+mod full;
+mod head;
 mod host;
 mod rows;
 mod simd;
@@ -14,7 +17,8 @@ mod tiled;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-use host::{integers, tensor};
+pub(super) use full::{full_attention, full_attention_backward};
+use host::tensor;
 pub(super) use rows::{layer_normalization_backward, rotate};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 

@@ -100,37 +100,36 @@ pub(super) fn product<S: Simd>(simd: S, c: &mut [f32], a: Left, b: &[f32], [m, k
     }
 }
 
-/// `R` rows and `N` registers of columns of a product.
+/// `R` rows, from the first one on, and `N` registers of columns of a product.
 #[inline(always)]
 fn block<S: Simd, const R: usize, const N: usize>(
     simd: S,
     c: &mut [f32],
     a: Left,
-    row: usize,
+    first: usize,
     b: &[f32],
     [k, n]: [usize; 2],
 ) {
     let width = N * S::F32_LANES;
     let mut sums = [[simd.splat_f32s(0.0); N]; R];
-    let mut add = |a: [f32; R], b: &[f32]| {
-        let (b, _) = S::as_simd_f32s(&b[..width]);
-        for i in 0..R {
-            let a = simd.splat_f32s(a[i]);
-            for j in 0..N {
-                sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
-            }
-        }
-    };
+    let mut of_a = [0.0; R];
     match a {
         Left::Rows(a, stride) => {
-            let rows: [&[f32]; R] = core::array::from_fn(|i| &a[(row + i) * stride..][..k]);
+            let mut rows = [a; R];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = &a[(first + i) * stride..][..k];
+            }
             for (at, b) in b.chunks(n).take(k).enumerate() {
-                add(core::array::from_fn(|i| rows[i][at]), b);
+                for i in 0..R {
+                    of_a[i] = rows[i][at];
+                }
+                multiply_add(simd, &mut sums, of_a, &b[..width]);
             }
         }
         Left::Columns(a, stride) => {
-            for (a, b) in a[row..].chunks(stride).zip(b.chunks(n)).take(k) {
-                add(core::array::from_fn(|i| a[i]), b);
+            for (a, b) in a[first..].chunks(stride).zip(b.chunks(n)).take(k) {
+                of_a.copy_from_slice(&a[..R]);
+                multiply_add(simd, &mut sums, of_a, &b[..width]);
             }
         }
     }
@@ -138,6 +137,23 @@ fn block<S: Simd, const R: usize, const N: usize>(
         let (row, _) = S::as_mut_simd_f32s(&mut row[..width]);
         for j in 0..N {
             row[j] = sums[j];
+        }
+    }
+}
+
+/// Adds the products of a column of `a` and a row of `b`.
+#[inline(always)]
+fn multiply_add<S: Simd, const R: usize, const N: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; N]; R],
+    a: [f32; R],
+    b: &[f32],
+) {
+    let (b, _) = S::as_simd_f32s(b);
+    for i in 0..R {
+        let a = simd.splat_f32s(a[i]);
+        for j in 0..N {
+            sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
         }
     }
 }

@@ -1,253 +1,264 @@
 //! A tile: some queries of one head, the keys in their reach, and the rules between them.
+//!
+//! Matrices of weights lie transposed, `[keys, queries]`: what is known of a query then stands in
+//! lanes, so that masks, maxima and sums are plain vector arithmetic without any shuffling, and
+//! the rows of keys and values need no transposing.
 
+use super::head::Rules;
+use super::simd::{LANES, exp, padded};
+use crate::kernels::KeyRule;
 use crate::kernels::reference::{FORBIDDEN, SELF};
-use crate::kernels::{Duplicates, KeyRule, TiledAttention};
-use crate::random::Dropout;
 
-/// Integer data of one head: where its positions stand.
-pub(super) struct Head<'a> {
-    pub(super) rules: &'a TiledAttention,
-    /// Number of this head in the batch.
-    pub(super) number: usize,
-    pub(super) n_rounds: usize,
-    pub(super) n_slots: usize,
-    pub(super) seq_length: usize,
-    /// `[n_rounds, n_slots]`
-    pub(super) order: &'a [i32],
-    /// `[n_rounds, seq_length]`
-    pub(super) slot_of: &'a [i32],
-    /// `[n_rounds, seq_length]`
-    pub(super) buckets: &'a [i32],
-    /// `[seq_length]`, or nothing
-    pub(super) padded: Option<&'a [bool]>,
-}
+/// Position of a slot that holds none, and of a key that nobody may see.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// Position of a slot that holds none.
-const EMPTY: i32 = -1;
-
-/// Buffers for a tile, used again for the next one.
+/// Which positions meet in a tile, and what is known of them.
+#[derive(Default)]
 pub(super) struct Tile {
-    /// Positions of the queries, [`EMPTY`] where there is none: `m`.
-    pub(super) queries: Vec<i32>,
-    /// Positions of the keys in reach: `w`.
-    pub(super) keys: Vec<i32>,
-    /// Logits, then weights: `[m, w]`.
-    pub(super) logits: Vec<f32>,
-    /// Factors of dropout, where there is any: `[m, w]`.
-    pub(super) dropout: Vec<f32>,
-    pub(super) q: Vec<f32>,
-    pub(super) k: Vec<f32>,
-    pub(super) v: Vec<f32>,
+    /// Positions of the queries, [`NOWHERE`] where there is none: padded to lanes.
+    pub(super) queries: Vec<u32>,
+    /// Slots of queries, without what pads them.
+    pub(super) n_queries: usize,
+    /// Positions of the keys. Empty slots are left out.
+    pub(super) keys: Vec<u32>,
+    /// Number of each key among the slots in reach.
+    pub(super) key_slots: Vec<u32>,
+    /// Slots in reach, those without a key included.
+    pub(super) reach: usize,
+    /// Hash round, for the rules about buckets.
+    round: usize,
+    /// Last position that each query may see.
+    last_visible: Vec<u32>,
+    /// Positions of the keys, [`NOWHERE`] for padding.
+    visible: Vec<u32>,
+    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`.
+    query_places: [Vec<u32>; 2],
+    key_places: [Vec<u32>; 2],
 }
 
 impl Tile {
-    pub(super) fn new() -> Self {
-        Self {
-            queries: Vec::new(),
-            keys: Vec::new(),
-            logits: Vec::new(),
-            dropout: Vec::new(),
-            q: Vec::new(),
-            k: Vec::new(),
-            v: Vec::new(),
-        }
-    }
-
-    /// Looks up which positions the tile holds and reaches.
-    pub(super) fn place(&mut self, head: &Head, round: usize, number: usize) {
-        let shape = head.rules.tile;
-        let n_tiles = head.n_slots / shape.length;
-        let slots = |tile: usize| tile * shape.length..(tile + 1) * shape.length;
+    /// Begins a tile of the given queries; [`push_keys`](Self::push_keys) and
+    /// [`finish`](Self::finish) follow.
+    pub(super) fn start(&mut self, queries: impl Iterator<Item = u32>) {
         self.queries.clear();
-        self.queries
-            .extend_from_slice(&head.order[slots(round * n_tiles + number)]);
+        self.queries.extend(queries);
+        let is_real = |query: &u32| *query != NOWHERE;
+        self.n_queries = self
+            .queries
+            .iter()
+            .rposition(is_real)
+            .map_or(0, |last| last + 1);
+        self.queries.truncate(self.n_queries);
+        self.queries.resize(padded(self.n_queries), NOWHERE);
         self.keys.clear();
-        for offset in 0..shape.reach() {
-            // Counted over all rounds, from `before` tiles back.
-            let tile = (round * n_tiles + number + offset) as i64 - shape.before as i64;
-            let in_round = tile - (round * n_tiles) as i64;
-            if shape.wrap {
-                let all = (head.n_rounds * n_tiles) as i64;
-                let tile = tile.rem_euclid(all) as usize;
-                self.keys.extend_from_slice(&head.order[slots(tile)]);
-            } else if (0..n_tiles as i64).contains(&in_round) {
-                self.keys
-                    .extend_from_slice(&head.order[slots(tile as usize)]);
-            } else {
-                self.keys.extend(core::iter::repeat_n(EMPTY, shape.length));
+        self.key_slots.clear();
+        self.reach = 0;
+    }
+
+    /// Adds slots to the reach of the tile.
+    pub(super) fn push_keys(&mut self, slots: impl Iterator<Item = u32>) {
+        for position in slots {
+            if position != NOWHERE {
+                self.keys.push(position);
+                self.key_slots.push(self.reach as u32);
             }
+            self.reach += 1;
         }
     }
 
-    /// Gathers the rows of queries, keys and values.
-    pub(super) fn gather(&mut self, [q, k, v]: [&[f32]; 3], [d, d_v]: [usize; 2]) {
-        gather(&mut self.q, &self.queries, q, d);
-        gather(&mut self.k, &self.keys, k, d);
-        gather(&mut self.v, &self.keys, v, d_v);
-    }
-
-    /// Masked logits: `q · k - log N`, [`SELF`] for the query itself, [`FORBIDDEN`] for what it
-    /// must not see.
-    pub(super) fn compute_logits(&mut self, head: &Head, round: usize, d: usize) {
-        let (m, w) = (self.queries.len(), self.keys.len());
-        self.logits.resize(m * w, 0.0);
-        product(
-            &mut self.logits,
-            [m, d, w],
-            (&self.q, [d, 1]),
-            (&self.k, [1, d]),
-        );
-        let rules = head.rules;
-        for (i, &query) in self.queries.iter().enumerate() {
-            let row = &mut self.logits[i * w..(i + 1) * w];
-            for (logit, &key) in row.iter_mut().zip(&self.keys) {
-                if query == EMPTY || key == EMPTY {
-                    *logit = FORBIDDEN;
-                } else if rules.exclude_self && key == query {
-                    *logit = SELF;
-                } else if !head.sees(round, query, key) {
-                    *logit = FORBIDDEN;
-                } else if rules.duplicates == Duplicates::Exact && head.n_rounds > 1 {
-                    *logit -= (head.count(query, key) as f32).ln();
+    /// Looks up what the rules ask about queries and keys. A tile without queries loses its keys.
+    pub(super) fn finish(&mut self, round: usize, rules: &Rules) {
+        self.round = round;
+        if self.n_queries == 0 {
+            self.keys.clear();
+            return;
+        }
+        self.last_visible.clear();
+        self.last_visible
+            .extend(self.queries.iter().map(|&query| match rules.causal {
+                true => query,
+                false => NOWHERE - 1,
+            }));
+        self.visible.clear();
+        self.visible
+            .extend(self.keys.iter().map(|&key| match rules.padded {
+                Some(padded) if padded[key as usize] => NOWHERE,
+                _ => key,
+            }));
+        let Some(places) = &rules.places else {
+            return;
+        };
+        let n_rounds = places.n_rounds;
+        let kinds = self.query_places.iter_mut().zip(&mut self.key_places);
+        for ((of_queries, of_keys), of_positions) in kinds.zip([&places.places, &places.buckets]) {
+            let all_rounds =
+                |position: u32| &of_positions[position as usize * n_rounds..][..n_rounds];
+            of_keys.clear();
+            for &key in &self.keys {
+                of_keys.extend_from_slice(all_rounds(key));
+            }
+            of_queries.clear();
+            of_queries.resize(n_rounds * self.queries.len(), 0);
+            for (i, &query) in self.queries.iter().enumerate() {
+                if query != NOWHERE {
+                    for (round, place) in all_rounds(query).iter().enumerate() {
+                        of_queries[round * self.queries.len() + i] = *place;
+                    }
                 }
             }
         }
     }
 
-    /// Draws the factors of dropout for the tile.
-    pub(super) fn draw_dropout(&mut self, head: &Head, round: usize, number: usize) {
-        self.dropout.clear();
-        let Some((rate, key)) = head.rules.dropout else {
-            return;
-        };
-        let size = self.queries.len() * self.keys.len();
-        let n_tiles = head.n_slots / head.rules.tile.length;
-        let first = (head.number * n_tiles + number) * size;
-        let dropout = Dropout::new(key.fold(round as u64), rate);
-        self.dropout.resize(size, 0.0);
-        dropout.fill(first, &mut self.dropout);
-    }
-
-    /// Multiplies `[m, w]` numbers with the factors of dropout, if any.
-    pub(super) fn drop(&self, values: &mut [f32]) {
-        for (value, factor) in values.iter_mut().zip(&self.dropout) {
-            *value *= factor;
+    /// Replaces logits by [`SELF`] and [`FORBIDDEN`] where the rules say so.
+    ///
+    /// Logits are `[keys, queries]`, as are all matrices here.
+    #[inline(always)]
+    pub(super) fn mask(&self, rules: &Rules, logits: &mut [f32]) {
+        match rules.keys {
+            KeyRule::Across => self.mask_by::<false>(rules, logits),
+            KeyRule::SameBucket | KeyRule::Band(_) => self.mask_by::<true>(rules, logits),
         }
     }
-}
 
-impl Head<'_> {
-    fn of(&self, numbers: &[i32], round: usize, position: i32) -> i32 {
-        numbers[round * self.seq_length + position as usize]
-    }
-
-    /// Whether a query sees a key that is in reach of its tile.
-    fn sees(&self, round: usize, query: i32, key: i32) -> bool {
-        if self.rules.causal && key > query {
-            return false;
-        }
-        if self.padded.is_some_and(|padded| padded[key as usize]) {
-            return false;
-        }
-        self.in_window(round, query, key, true)
-    }
-
-    /// What the rule about keys says; `reached` tells that the tiles are near each other.
-    fn in_window(&self, round: usize, query: i32, key: i32, reached: bool) -> bool {
-        let same_bucket =
-            || self.of(self.buckets, round, query) == self.of(self.buckets, round, key);
-        let slots = || {
-            (
-                self.of(self.slot_of, round, query),
-                self.of(self.slot_of, round, key),
-            )
-        };
-        let near = || {
-            let tile = self.rules.tile;
-            let (query, key) = slots();
-            let distance = query / tile.length as i32 - key / tile.length as i32;
-            -(tile.after as i32) <= distance && distance <= tile.before as i32
-        };
-        match self.rules.keys {
-            KeyRule::Across => reached || near(),
-            KeyRule::SameBucket => same_bucket() && (reached || near()),
-            KeyRule::Band(band) => {
-                let (query, key) = slots();
-                same_bucket() && query.abs_diff(key) as usize <= band
+    #[inline(always)]
+    fn mask_by<const NEAR: bool>(&self, rules: &Rules, logits: &mut [f32]) {
+        let (queries, _) = self.queries.as_chunks::<LANES>();
+        let (last_visible, _) = self.last_visible.as_chunks::<LANES>();
+        let itself = if rules.exclude_self { SELF } else { FORBIDDEN };
+        for (key, row) in logits.chunks_exact_mut(self.queries.len()).enumerate() {
+            let position = self.keys[key];
+            let own = if rules.exclude_self {
+                position
+            } else {
+                NOWHERE
+            };
+            let visible = self.visible[key];
+            let (row, _) = row.as_chunks_mut::<LANES>();
+            for (lanes, row) in row.iter_mut().enumerate() {
+                let near = match NEAR {
+                    true => self.near(rules, self.round, key, lanes),
+                    false => [true; LANES],
+                };
+                let (queries, last_visible) = (&queries[lanes], &last_visible[lanes]);
+                for i in 0..LANES {
+                    let seen = (visible <= last_visible[i]) & near[i];
+                    let other = if seen { row[i] } else { FORBIDDEN };
+                    row[i] = if queries[i] == own { itself } else { other };
+                }
             }
         }
     }
 
-    /// `N_ij`: in how many rounds a query sees a key that it sees in one.
-    fn count(&self, query: i32, key: i32) -> usize {
-        (0..self.n_rounds)
-            .filter(|&round| self.in_window(round, query, key, false))
-            .count()
-    }
-}
-
-/// Rows at positions; zeros for empty ones.
-pub(super) fn gather(rows: &mut Vec<f32>, positions: &[i32], of: &[f32], d: usize) {
-    rows.clear();
-    for &position in positions {
-        match usize::try_from(position) {
-            Ok(position) => rows.extend_from_slice(&of[position * d..(position + 1) * d]),
-            Err(_) => rows.extend(core::iter::repeat_n(0.0, d)),
-        }
-    }
-}
-
-/// Adds rows to those at their positions; what belongs to empty ones is dropped.
-pub(super) fn scatter_add(to: &mut [f32], positions: &[i32], rows: &[f32], d: usize) {
-    for (&position, row) in positions.iter().zip(rows.chunks_exact(d)) {
-        let Ok(position) = usize::try_from(position) else {
-            continue;
+    /// Whether some queries would see a key in a round, as far as places and buckets go.
+    #[inline(always)]
+    fn near(&self, rules: &Rules, round: usize, key: usize, lanes: usize) -> [bool; LANES] {
+        let Some(places) = &rules.places else {
+            return [true; LANES];
         };
-        let to = &mut to[position * d..(position + 1) * d];
-        for (to, value) in to.iter_mut().zip(row) {
-            *to += value;
+        let of = |kind: usize| {
+            let row = &self.query_places[kind][round * self.queries.len()..];
+            let (row, _) = row.as_chunks::<LANES>();
+            (
+                &row[lanes],
+                self.key_places[kind][key * places.n_rounds + round],
+            )
+        };
+        let ((query_place, place), (query_bucket, bucket)) = (of(0), of(1));
+        core::array::from_fn(|i| {
+            let distance = query_place[i]
+                .wrapping_sub(place)
+                .wrapping_add(places.after);
+            (distance <= places.width) & (query_bucket[i] == bucket)
+        })
+    }
+
+    /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: what
+    /// taking `log N_ij` off the logits amounts to. Zero weights may be divided by anything.
+    #[inline(always)]
+    pub(super) fn divide_by_counts(&self, rules: &Rules, weights: &mut [f32]) {
+        let Some(places) = rules.places.as_ref().filter(|places| places.count) else {
+            return;
+        };
+        for (key, row) in weights.chunks_exact_mut(self.queries.len()).enumerate() {
+            let (row, _) = row.as_chunks_mut::<LANES>();
+            for (lanes, row) in row.iter_mut().enumerate() {
+                let mut counts = [1.0; LANES];
+                for round in (0..places.n_rounds).filter(|round| *round != self.round) {
+                    let near = self.near(rules, round, key, lanes);
+                    for i in 0..LANES {
+                        counts[i] += if near[i] { 1.0 } else { 0.0 };
+                    }
+                }
+                for i in 0..LANES {
+                    row[i] /= counts[i];
+                }
+            }
         }
     }
-}
 
-/// `output = a b` with `output` `[m, n]` row-major, `a` `[m, k]` and `b` `[k, n]`, each with the
-/// strides of its rows and columns.
-pub(super) fn product(
-    output: &mut [f32],
-    [m, k, n]: [usize; 3],
-    (a, a_strides): (&[f32], [usize; 2]),
-    (b, b_strides): (&[f32], [usize; 2]),
-) {
-    let last = |[rows, columns]: [usize; 2], [row, column]: [usize; 2]| {
-        (rows - 1) * row + (columns - 1) * column
-    };
-    assert!(m > 0 && k > 0 && n > 0, "an empty product: {m} x {k} x {n}");
-    assert_eq!(output.len(), m * n, "output of {m} x {n}");
-    assert!(last([m, k], a_strides) < a.len(), "a of {m} x {k}");
-    assert!(last([k, n], b_strides) < b.len(), "b of {k} x {n}");
-    // SAFETY: the assertions above show that every element that the sizes and strides lead to is
-    // inside its slice, and `output` is borrowed exclusively.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            output.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            a_strides[1] as isize,
-            a_strides[0] as isize,
-            b.as_ptr(),
-            b_strides[1] as isize,
-            b_strides[0] as isize,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    /// Turns masked logits into `exp(logit - max)`, where `max` ends as the largest of each query.
+    #[inline(always)]
+    pub(super) fn exp_below_max(&self, logits: &mut [f32], max: &mut Vec<f32>) {
+        let n = self.queries.len();
+        max.clear();
+        max.resize(n, f32::NEG_INFINITY);
+        for row in logits.chunks_exact(n) {
+            for (max, &logit) in max.iter_mut().zip(row) {
+                *max = if logit > *max { logit } else { *max };
+            }
+        }
+        for row in logits.chunks_exact_mut(n) {
+            for (logit, &max) in row.iter_mut().zip(max.iter()) {
+                *logit = exp(*logit - max);
+            }
+        }
+    }
+
+    /// Turns masked logits into weights, given the two parts of each query's log-sum-exp. The
+    /// larger part goes first: see [`AttentionOutput`](crate::kernels::AttentionOutput).
+    #[inline(always)]
+    pub(super) fn exp_below(&self, logits: &mut [f32], [max, log_sum]: [&[f32]; 2]) {
+        for row in logits.chunks_exact_mut(self.queries.len()) {
+            for ((logit, &max), &log_sum) in row.iter_mut().zip(max).zip(log_sum) {
+                *logit = exp((*logit - max) - log_sum);
+            }
+        }
+    }
+
+    /// Sum over the keys for each query.
+    #[inline(always)]
+    pub(super) fn sum_over_keys(&self, weights: &[f32], sums: &mut Vec<f32>) {
+        let n = self.queries.len();
+        sums.clear();
+        sums.resize(n, 0.0);
+        for row in weights.chunks_exact(n) {
+            for (sum, weight) in sums.iter_mut().zip(row) {
+                *sum += weight;
+            }
+        }
+    }
+
+    /// From gradients of weights to those of logits: `p (dp - D)`, and nothing where the logit is
+    /// a constant.
+    #[inline(always)]
+    pub(super) fn grad_logits(
+        &self,
+        rules: &Rules,
+        grad_weights: &mut [f32],
+        weights: &[f32],
+        delta: &[f32],
+    ) {
+        let n = self.queries.len();
+        let rows = grad_weights
+            .chunks_exact_mut(n)
+            .zip(weights.chunks_exact(n));
+        for ((grads, weights), &key) in rows.zip(&self.keys) {
+            let own = if rules.exclude_self { key } else { NOWHERE };
+            let known = delta.iter().zip(&self.queries);
+            for ((grad, weight), (delta, &query)) in grads.iter_mut().zip(weights).zip(known) {
+                let of_logit = weight * (*grad - delta);
+                *grad = if query == own { 0.0 } else { of_logit };
+            }
+        }
     }
 }

@@ -1,18 +1,52 @@
-//! Tiled attention, forward and backward, one head after another.
+//! Tiled attention: the tiles of a sorted sequence, round after round.
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
-use rayon::prelude::*;
 
-use super::tile::{Head, Tile, gather, product, scatter_add};
-use super::{floats, integers, tensor};
-use crate::kernels::{AttentionGradients, AttentionOutput, Slots, TiledAttention};
+use super::attention::{self, Heads};
+use super::head::{Places, Rules, Tiles};
+use super::host::{Host, integers};
+use super::tile::{NOWHERE, Tile};
+use crate::kernels::{
+    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Qkv, Slots, TiledAttention,
+};
+use crate::random::Dropout;
 
-/// Integer data of all heads on the host.
-struct Places {
+/// See [`ReformerBackend::tiled_attention`](crate::kernels::ReformerBackend::tiled_attention).
+pub(in crate::kernels) fn tiled_attention<B: Host>(
+    qkv: Qkv<B>,
+    slots: &Slots<B>,
+    rules: &TiledAttention,
+) -> AttentionOutput<B> {
+    slots.check(&qkv, rules);
+    let sorted = Sorted::new(slots, rules);
+    let output = attention::forward(qkv, &sorted);
+    if rules.tile.wrap && sorted.n_rounds > 1 {
+        return output.rounded_like_the_peers();
+    }
+    output
+}
+
+/// See [`ReformerBackend::tiled_attention_backward`](crate::kernels::ReformerBackend::tiled_attention_backward).
+pub(in crate::kernels) fn tiled_attention_backward<B: Host>(
+    qkv: Qkv<B>,
+    slots: &Slots<B>,
+    rules: &TiledAttention,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
+    slots.check(&qkv, rules);
+    attention::backward(qkv, &Sorted::new(slots, rules), output, grad)
+}
+
+/// Where the positions of all heads stand.
+struct Sorted<'a> {
+    rules: &'a TiledAttention,
+    /// `[heads in the batch, n_rounds, n_slots]`, [`NOWHERE`] in empty slots
     order: Vec<i32>,
+    /// `[heads in the batch, n_rounds, seq_length]` each
     slot_of: Vec<i32>,
     buckets: Vec<i32>,
+    /// `[batch_size, seq_length]`
     padded: Option<Vec<bool>>,
     n_heads: usize,
     n_rounds: usize,
@@ -20,17 +54,20 @@ struct Places {
     seq_length: usize,
 }
 
-impl Places {
-    fn new<B: Backend>(slots: &Slots<B>) -> Self {
+impl<'a> Sorted<'a> {
+    fn new<B: Host>(slots: &Slots<B>, rules: &'a TiledAttention) -> Self {
         let [_, n_heads, n_rounds, n_slots] = slots.order.dims();
+        let asks = |needed: bool, tensor| match needed {
+            true => integers(tensor),
+            false => Vec::new(),
+        };
+        let counts = counts(rules, n_rounds);
         Self {
+            rules,
             order: integers(&slots.order),
-            slot_of: integers(&slots.slot_of),
-            buckets: integers(&slots.buckets),
-            padded: slots
-                .mask_pad
-                .as_ref()
-                .map(|mask| mask.to_data().iter::<bool>().collect()),
+            slot_of: asks(counts || rules.keys != KeyRule::Across, &slots.slot_of),
+            buckets: asks(rules.keys != KeyRule::Across, &slots.buckets),
+            padded: attention::padding(&slots.mask_pad),
             n_heads,
             n_rounds,
             n_slots,
@@ -38,293 +75,137 @@ impl Places {
         }
     }
 
-    fn head<'a>(&'a self, number: usize, rules: &'a TiledAttention) -> Head<'a> {
-        let rows = |numbers: &'a [i32], width: usize| {
-            let size = self.n_rounds * width;
-            &numbers[number * size..(number + 1) * size]
+    /// Where positions of a head stand, if the rules ask.
+    fn places(&self, head: usize) -> Option<Places> {
+        let count = counts(self.rules, self.n_rounds);
+        if !count && self.rules.keys == KeyRule::Across {
+            return None;
+        }
+        let tile = self.rules.tile;
+        let (unit, after, width) = match self.rules.keys {
+            KeyRule::Band(band) => (1, band, 2 * band),
+            KeyRule::Across | KeyRule::SameBucket => {
+                (tile.length, tile.after, tile.before + tile.after)
+            }
         };
-        let batch = number / self.n_heads;
-        Head {
-            rules,
-            number,
+        Some(Places {
             n_rounds: self.n_rounds,
-            n_slots: self.n_slots,
-            seq_length: self.seq_length,
-            order: rows(&self.order, self.n_slots),
-            slot_of: rows(&self.slot_of, self.seq_length),
-            buckets: rows(&self.buckets, self.seq_length),
-            padded: self
-                .padded
-                .as_ref()
-                .map(|padded| &padded[batch * self.seq_length..(batch + 1) * self.seq_length]),
-        }
+            places: self.by_position(&self.slot_of, head, |slot| slot / unit as u32),
+            buckets: self.by_position(&self.buckets, head, |bucket| bucket),
+            after: after as u32,
+            width: width as u32,
+            count,
+        })
     }
-}
 
-/// Every tile of every round of a head.
-fn tiles(head: &Head) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let n_tiles = head.n_slots / head.rules.tile.length;
-    (0..head.n_rounds).flat_map(move |round| (0..n_tiles).map(move |tile| (round, tile)))
-}
-
-/// See [`ReformerBackend::tiled_attention`](crate::kernels::ReformerBackend::tiled_attention).
-pub(in crate::kernels) fn tiled_attention<B: Backend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
-    slots: &Slots<B>,
-    rules: &TiledAttention,
-) -> AttentionOutput<B> {
-    let [batch_size, n_heads, seq_length, d] = q.dims();
-    let d_v = v.dims()[3];
-    let device = q.device();
-    let places = Places::new(slots);
-    let (q, k, v) = (floats(q), floats(k), floats(v));
-    let n_rows = batch_size * n_heads * seq_length;
-    let mut output = vec![0.0; n_rows * d_v];
-    let mut max = vec![f32::NEG_INFINITY; n_rows];
-    let mut log_sum = vec![0.0; n_rows];
-    output
-        .par_chunks_mut(seq_length * d_v)
-        .zip(max.par_chunks_mut(seq_length))
-        .zip(log_sum.par_chunks_mut(seq_length))
-        .enumerate()
-        .for_each(|(number, ((output, max), sum))| {
-            let rows = |values, d| head_rows(values, number, seq_length, d);
-            let qkv = [rows(&q, d), rows(&k, d), rows(&v, d_v)];
-            let head = places.head(number, rules);
-            forward_head(&head, qkv, [d, d_v], output, max, sum);
-        });
-    let stats = [batch_size, n_heads, seq_length, 1];
-    let output = AttentionOutput {
-        output: tensor(output, [batch_size, n_heads, seq_length, d_v], &device),
-        max: tensor(max, stats, &device),
-        log_sum: tensor(log_sum, stats, &device),
-    };
-    if rules.tile.wrap && places.n_rounds > 1 {
-        return output.rounded_like_the_peers();
-    }
-    output
-}
-
-fn head_rows(values: &[f32], head: usize, seq_length: usize, d: usize) -> &[f32] {
-    &values[head * seq_length * d..(head + 1) * seq_length * d]
-}
-
-/// Softmax over all rounds of a head, running: `max` and `sum` hold the largest log-sum-exp of a
-/// round so far and the sum of `exp(lse - max)`; `sum` ends as its logarithm.
-fn forward_head(
-    head: &Head,
-    qkv: [&[f32]; 3],
-    [d, d_v]: [usize; 2],
-    output: &mut [f32],
-    max: &mut [f32],
-    sum: &mut [f32],
-) {
-    let mut tile = Tile::new();
-    let mut attended = Vec::new();
-    let mut lses = Vec::new();
-    for (round, number) in tiles(head) {
-        tile.place(head, round, number);
-        tile.gather(qkv, [d, d_v]);
-        tile.compute_logits(head, round, d);
-        tile.draw_dropout(head, round, number);
-        let (m, w) = (tile.queries.len(), tile.keys.len());
-        lses.clear();
-        for row in tile.logits.chunks_exact_mut(w) {
-            lses.push(softmax(row));
+    /// From `[n_rounds, seq_length]` of a head to `[seq_length, n_rounds]`; zeros from nothing.
+    fn by_position(&self, all: &[i32], head: usize, of: impl Fn(u32) -> u32) -> Vec<u32> {
+        let size = self.n_rounds * self.seq_length;
+        let mut numbers = vec![0; size];
+        if all.is_empty() {
+            return numbers;
         }
-        let mut weights = core::mem::take(&mut tile.logits);
-        tile.drop(&mut weights);
-        attended.resize(m * d_v, 0.0);
-        product(
-            &mut attended,
-            [m, w, d_v],
-            (&weights, [w, 1]),
-            (&tile.v, [d_v, 1]),
-        );
-        tile.logits = weights;
-
-        for (i, &query) in tile.queries.iter().enumerate() {
-            let Ok(query) = usize::try_from(query) else {
-                continue;
-            };
-            let largest = max[query].max(lses[i]);
-            let (old, new) = ((max[query] - largest).exp(), (lses[i] - largest).exp());
-            sum[query] = sum[query] * old + new;
-            max[query] = largest;
-            let output = &mut output[query * d_v..(query + 1) * d_v];
-            let row = &attended[i * d_v..(i + 1) * d_v];
-            for (output, value) in output.iter_mut().zip(row) {
-                *output = *output * old + value * new;
+        let rounds = all[head * size..][..size].chunks_exact(self.seq_length);
+        for (round, row) in rounds.enumerate() {
+            let places = numbers[round..].iter_mut().step_by(self.n_rounds);
+            for (number, &value) in places.zip(row) {
+                *number = of(value as u32);
             }
         }
-    }
-    for (output, sum) in output.chunks_exact_mut(d_v).zip(sum.iter_mut()) {
-        output.iter_mut().for_each(|value| *value /= *sum);
-        *sum = sum.ln();
+        numbers
     }
 }
 
-/// Turns logits into weights and gives their log-sum-exp.
-fn softmax(row: &mut [f32]) -> f32 {
-    let max = row
-        .iter()
-        .fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
-    let mut sum = 0.0;
-    for logit in row.iter_mut() {
-        *logit = (*logit - max).exp();
-        sum += *logit;
-    }
-    let lse = max + sum.ln();
-    // By the rounded log-sum-exp, as in the reference.
-    let scale = (max - lse).exp();
-    row.iter_mut().for_each(|weight| *weight *= scale);
-    lse
+/// Whether keys seen in several rounds are to be counted.
+fn counts(rules: &TiledAttention, n_rounds: usize) -> bool {
+    rules.duplicates == Duplicates::Exact && n_rounds > 1
 }
 
-/// What backward of a head reads.
-struct Upstream<'a> {
-    qkv: [&'a [f32]; 3],
-    grad: &'a [f32],
-    output: &'a [f32],
-    max: &'a [f32],
-    log_sum: &'a [f32],
-}
+impl Heads for Sorted<'_> {
+    type Tiles<'a>
+        = SortedHead<'a>
+    where
+        Self: 'a;
 
-/// See [`ReformerBackend::tiled_attention_backward`](crate::kernels::ReformerBackend::tiled_attention_backward).
-pub(in crate::kernels) fn tiled_attention_backward<B: Backend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
-    slots: &Slots<B>,
-    rules: &TiledAttention,
-    output: AttentionOutput<B>,
-    grad: Tensor<B, 4>,
-) -> AttentionGradients<B> {
-    let shape @ [_, _, seq_length, d] = q.dims();
-    let v_shape @ [_, _, _, d_v] = v.dims();
-    let device = q.device();
-    let places = Places::new(slots);
-    let (q, k, v, grad) = (floats(q), floats(k), floats(v), floats(grad));
-    let (max, log_sum) = (floats(output.max), floats(output.log_sum));
-    let output = floats(output.output);
-    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    dq.par_chunks_mut(seq_length * d)
-        .zip(dk.par_chunks_mut(seq_length * d))
-        .zip(dv.par_chunks_mut(seq_length * d_v))
-        .enumerate()
-        .for_each(|(number, ((dq, dk), dv))| {
-            let rows = |values, d| head_rows(values, number, seq_length, d);
-            let upstream = Upstream {
-                qkv: [rows(&q, d), rows(&k, d), rows(&v, d_v)],
-                grad: rows(&grad, d_v),
-                output: rows(&output, d_v),
-                max: rows(&max, 1),
-                log_sum: rows(&log_sum, 1),
-            };
-            let head = places.head(number, rules);
-            backward_head(&head, &upstream, [d, d_v], [dq, dk, dv]);
-        });
-    AttentionGradients {
-        q: tensor(dq, shape, &device),
-        k: tensor(dk, shape, &device),
-        v: tensor(dv, v_shape, &device),
+    fn head(&self, number: usize) -> SortedHead<'_> {
+        let size = self.n_rounds * self.n_slots;
+        let batch = number / self.n_heads;
+        SortedHead {
+            sorted: self,
+            number,
+            order: &self.order[number * size..][..size],
+            rules: Rules {
+                causal: self.rules.causal,
+                exclude_self: self.rules.exclude_self,
+                keys: self.rules.keys,
+                padded: self
+                    .padded
+                    .as_ref()
+                    .map(|padded| &padded[batch * self.seq_length..][..self.seq_length]),
+                places: self.places(number),
+            },
+        }
     }
 }
 
-/// The formulae are those of the reference's tile.
-fn backward_head(
-    head: &Head,
-    upstream: &Upstream,
-    [d, d_v]: [usize; 2],
-    [dq, dk, dv]: [&mut [f32]; 3],
-) {
-    let mut tile = Tile::new();
-    let (mut grad, mut grad_weights) = (Vec::new(), Vec::new());
-    let mut rows = Vec::new();
-    for (round, number) in tiles(head) {
-        tile.place(head, round, number);
-        tile.gather(upstream.qkv, [d, d_v]);
-        tile.compute_logits(head, round, d);
-        tile.draw_dropout(head, round, number);
-        let (m, w) = (tile.queries.len(), tile.keys.len());
-        gather(&mut grad, &tile.queries, upstream.grad, d_v);
+/// The tiles of a head, those of round 0 first.
+struct SortedHead<'a> {
+    sorted: &'a Sorted<'a>,
+    number: usize,
+    /// `[n_rounds, n_slots]`
+    order: &'a [i32],
+    rules: Rules<'a>,
+}
 
-        let mut weights = core::mem::take(&mut tile.logits);
-        for (row, &query) in weights.chunks_exact_mut(w).zip(&tile.queries) {
-            match usize::try_from(query) {
-                Ok(query) => {
-                    let (max, log_sum) = (upstream.max[query], upstream.log_sum[query]);
-                    row.iter_mut()
-                        .for_each(|logit| *logit = (*logit - max - log_sum).exp());
-                }
-                Err(_) => row.fill(0.0),
+impl SortedHead<'_> {
+    /// Tiles of a round.
+    fn in_round(&self) -> usize {
+        self.sorted.n_slots / self.sorted.rules.tile.length
+    }
+
+    /// Positions in the slots of a tile, counted over all rounds.
+    fn positions(&self, tile: usize) -> impl Iterator<Item = u32> {
+        let length = self.sorted.rules.tile.length;
+        let slots = &self.order[tile * length..][..length];
+        // -1 marks an empty slot, and becomes `NOWHERE`.
+        slots.iter().map(|&position| position as u32)
+    }
+}
+
+impl Tiles for SortedHead<'_> {
+    fn rules(&self) -> &Rules<'_> {
+        &self.rules
+    }
+
+    fn n_tiles(&self) -> usize {
+        self.sorted.n_rounds * self.in_round()
+    }
+
+    fn place(&self, number: usize, tile: &mut Tile) {
+        let shape = self.sorted.rules.tile;
+        let in_round = self.in_round();
+        let round = number / in_round;
+        tile.start(self.positions(number));
+        for offset in 0..shape.reach() {
+            let wanted = (number + offset) as i64 - shape.before as i64;
+            let others = if shape.wrap { self.n_tiles() } else { in_round } as i64;
+            let first = if shape.wrap { 0 } else { round * in_round } as i64;
+            let in_reach = (wanted - first).rem_euclid(others) + first;
+            if shape.wrap || in_reach == wanted {
+                tile.push_keys(self.positions(in_reach as usize));
+            } else {
+                tile.push_keys(core::iter::repeat_n(NOWHERE, shape.length));
             }
         }
-        grad_weights.resize(m * w, 0.0);
-        product(
-            &mut grad_weights,
-            [m, d_v, w],
-            (&grad, [d_v, 1]),
-            (&tile.v, [1, d_v]),
-        );
-        tile.drop(&mut grad_weights);
-        for (i, &query) in tile.queries.iter().enumerate() {
-            let Ok(at) = usize::try_from(query) else {
-                continue;
-            };
-            let features = at * d_v..(at + 1) * d_v;
-            let pairs = upstream.grad[features.clone()]
-                .iter()
-                .zip(&upstream.output[features]);
-            let delta: f32 = pairs.map(|(grad, output)| grad * output).sum();
-            let row = i * w..(i + 1) * w;
-            for ((grad, weight), &key) in grad_weights[row.clone()]
-                .iter_mut()
-                .zip(&weights[row])
-                .zip(&tile.keys)
-            {
-                let constant = head.rules.exclude_self && key == query;
-                *grad = if constant {
-                    0.0
-                } else {
-                    weight * (*grad - delta)
-                };
-            }
-        }
-        // Rows of empty queries: no weight, so nothing to hand on.
-        for (row, &query) in grad_weights.chunks_exact_mut(w).zip(&tile.queries) {
-            if query < 0 {
-                row.fill(0.0);
-            }
-        }
+        tile.finish(round, &self.rules);
+    }
 
-        rows.resize(m * d, 0.0);
-        product(
-            &mut rows,
-            [m, w, d],
-            (&grad_weights, [w, 1]),
-            (&tile.k, [d, 1]),
-        );
-        scatter_add(dq, &tile.queries, &rows, d);
-        rows.resize(w * d, 0.0);
-        product(
-            &mut rows,
-            [w, m, d],
-            (&grad_weights, [1, w]),
-            (&tile.q, [d, 1]),
-        );
-        scatter_add(dk, &tile.keys, &rows, d);
-        tile.drop(&mut weights);
-        rows.resize(w * d_v, 0.0);
-        product(
-            &mut rows,
-            [w, m, d_v],
-            (&weights, [1, w]),
-            (&grad, [d_v, 1]),
-        );
-        scatter_add(dv, &tile.keys, &rows, d_v);
-        tile.logits = weights;
+    fn dropout(&self, number: usize, tile: &Tile, query: usize) -> Option<(Dropout, usize)> {
+        let (rate, key) = self.sorted.rules.dropout?;
+        let (round, in_round) = (number / self.in_round(), number % self.in_round());
+        let tiles_before = self.number * self.in_round() + in_round;
+        let queries_before = tiles_before * self.sorted.rules.tile.length + query;
+        let dropout = Dropout::new(key.fold(round as u64), rate);
+        Some((dropout, queries_before * tile.reach))
     }
 }

@@ -3,14 +3,15 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 
+use super::keys::{key_rows, through_keys};
 use super::tile::Tile;
-use crate::kernels::{AttentionGradients, AttentionOutput, Masking, ReformerBackend};
+use crate::kernels::{AttentionGradients, AttentionOutput, Masking, Qkv, ReformerBackend};
 
 /// Logits that may exist at once for each batch row and head: the memory of a slice is this many
 /// floats however long the sequence is.
 const LOGITS_AT_ONCE: usize = 1 << 20;
 
-fn slice_length(seq_length: usize) -> usize {
+pub(in crate::kernels) fn slice_length(seq_length: usize) -> usize {
     (LOGITS_AT_ONCE / seq_length).clamp(1, seq_length)
 }
 
@@ -84,12 +85,9 @@ fn tile<B: ReformerBackend>(
 }
 
 /// See [`ReformerBackend::full_attention`].
-pub fn full_attention<B: ReformerBackend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
-    masking: &Masking<B>,
-) -> AttentionOutput<B> {
+pub fn full_attention<B: ReformerBackend>(qkv: Qkv<B>, masking: &Masking<B>) -> AttentionOutput<B> {
+    masking.check(&qkv);
+    let (k, Qkv { q, v, .. }) = (key_rows(&qkv), qkv);
     let (outputs, lses): (Vec<_>, Vec<_>) = slices(q.dims()[2])
         .map(|slice| {
             let (output, lse) = tile(&q, &k, &v, masking, slice).forward();
@@ -106,20 +104,20 @@ pub fn full_attention<B: ReformerBackend>(
 
 /// See [`ReformerBackend::full_attention_backward`].
 pub fn full_attention_backward<B: ReformerBackend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
+    qkv: Qkv<B>,
     masking: &Masking<B>,
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
+    masking.check(&qkv);
+    let (q, k, v) = (&qkv.q, &key_rows(&qkv), &qkv.v);
     let delta = (output.output * grad.clone()).sum_dim(3);
     let mut grad_q = Vec::new();
     let mut grad_k = k.zeros_like();
     let mut grad_v = v.zeros_like();
     for slice in slices(q.dims()[2]) {
         let range = slice.1.clone();
-        let tile = tile(&q, &k, &v, masking, slice);
+        let tile = tile(q, k, v, masking, slice);
         let n_keys = tile.k.dims()[3];
         let grads = tile.backward(
             rows(&grad, &range),
@@ -131,11 +129,7 @@ pub fn full_attention_backward<B: ReformerBackend>(
         grad_k = add_rows(grad_k, n_keys, grads.k);
         grad_v = add_rows(grad_v, n_keys, grads.v);
     }
-    AttentionGradients {
-        q: Tensor::cat(grad_q, 2),
-        k: grad_k,
-        v: grad_v,
-    }
+    through_keys(qkv, [Tensor::cat(grad_q, 2), grad_k, grad_v])
 }
 
 /// Adds to the first `n_rows` rows.

@@ -7,12 +7,14 @@
 //! number.
 
 mod full;
+mod keys;
 mod layer_norm;
 mod rotate;
 mod sort;
 mod tile;
 mod tiled;
 
+pub(super) use full::slice_length;
 pub use full::{full_attention, full_attention_backward};
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use rotate::rotate;

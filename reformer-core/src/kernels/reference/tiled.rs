@@ -4,20 +4,21 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{BasicOps, Bool, IndexingUpdateOp, Int, Tensor};
 
 use super::Accumulator;
+use super::keys::{key_rows, through_keys};
 use super::tile::Tile;
 use crate::kernels::{
-    AttentionGradients, AttentionOutput, Duplicates, KeyRule, ReformerBackend, Slots, TileShape,
-    TiledAttention,
+    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Qkv, ReformerBackend, Slots,
+    TileShape, TiledAttention,
 };
 
 /// See [`ReformerBackend::tiled_attention`].
 pub fn tiled_attention<B: ReformerBackend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
+    qkv: Qkv<B>,
     slots: &Slots<B>,
     rules: &TiledAttention,
 ) -> AttentionOutput<B> {
+    slots.check(&qkv, rules);
+    let (k, Qkv { q, v, .. }) = (key_rows(&qkv), qkv);
     let mut state: Option<Accumulator<B>> = None;
     let n_rounds = slots.order.dims()[2];
     for round in 0..n_rounds {
@@ -38,33 +39,29 @@ pub fn tiled_attention<B: ReformerBackend>(
 
 /// See [`ReformerBackend::tiled_attention_backward`].
 pub fn tiled_attention_backward<B: ReformerBackend>(
-    q: Tensor<B, 4>,
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
+    qkv: Qkv<B>,
     slots: &Slots<B>,
     rules: &TiledAttention,
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
+    slots.check(&qkv, rules);
+    let (q, k, v) = (&qkv.q, &key_rows(&qkv), &qkv.v);
     let delta = (output.output * grad.clone()).sum_dim(3);
-    let mut sum = AttentionGradients {
-        q: q.zeros_like(),
-        k: k.zeros_like(),
-        v: v.zeros_like(),
-    };
+    let (mut dq, mut dk, mut dv) = (q.zeros_like(), k.zeros_like(), v.zeros_like());
     for round in 0..slots.order.dims()[2] {
         let round = Round::new(slots, rules, round);
-        let grads = round.tile(&q, &k, &v).backward(
+        let grads = round.tile(q, k, v).backward(
             round.queries(&grad) * round.occupied(),
             round.queries(&output.max),
             round.queries(&output.log_sum),
             round.queries(&delta) * round.occupied(),
         );
-        sum.q = sum.q + round.to_positions(grads.q);
-        sum.k = round.add_to_keys(sum.k, grads.k);
-        sum.v = round.add_to_keys(sum.v, grads.v);
+        dq = dq + round.to_positions(grads.q);
+        dk = round.add_to_keys(dk, grads.k);
+        dv = round.add_to_keys(dv, grads.v);
     }
-    sum
+    through_keys(qkv, [dq, dk, dv])
 }
 
 /// One hash round: which positions its slots hold and which the tiles reach.

@@ -1,0 +1,193 @@
+//! From tensors to heads and back.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
+use rayon::prelude::*;
+
+use super::head::{self, HeadOutput, HeadRows, Tiles, Upstream};
+use super::host::{Floats, Host, Rows, tensor};
+use super::simd::dot;
+use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
+
+/// Says which tiles the heads of a batch have.
+pub(super) trait Heads: Sync {
+    type Tiles<'a>: Tiles
+    where
+        Self: 'a;
+
+    /// The tiles of head `number`, counted through the batch.
+    fn head(&self, number: usize) -> Self::Tiles<'_>;
+}
+
+/// A mask on the host.
+pub(super) fn padding<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>) -> Option<Vec<bool>> {
+    let mask = mask_pad.as_ref()?;
+    Some(mask.to_data().iter::<bool>().collect())
+}
+
+/// Inputs of all heads, where they lie.
+struct Inputs<B: Host> {
+    q: Floats<B, 4>,
+    k: Option<Floats<B, 4>>,
+    v: Floats<B, 4>,
+    /// See [`HeadRows::key_scale`]: `[heads in the batch, seq_length]`.
+    key_scales: Option<Vec<f32>>,
+    /// Heads in the batch.
+    n: usize,
+    seq_length: usize,
+}
+
+impl<B: Host> Inputs<B> {
+    fn new(qkv: Qkv<B>) -> Self {
+        let [batch_size, n_heads, seq_length, ..] = qkv.sizes();
+        let n = batch_size * n_heads;
+        let q = Floats::rows_of(qkv.q);
+        let (k, key_scales) = match qkv.keys {
+            Keys::Own(k) => (Some(Floats::rows_of(k)), None),
+            Keys::UnitQueries(length) => {
+                let mut scales = vec![0.0; n * seq_length];
+                scales
+                    .par_chunks_mut(seq_length)
+                    .enumerate()
+                    .for_each(|(number, scales)| head::key_scales(q.head(number), length, scales));
+                (None, Some(scales))
+            }
+        };
+        Self {
+            q,
+            k,
+            v: Floats::rows_of(qkv.v),
+            key_scales,
+            n,
+            seq_length,
+        }
+    }
+
+    fn head(&self, number: usize) -> HeadRows<'_> {
+        let q = self.q.head(number);
+        HeadRows {
+            q,
+            k: self.k.as_ref().map_or(q, |k| k.head(number)),
+            key_scale: self
+                .key_scales
+                .as_ref()
+                .map(|scales| &scales[number * self.seq_length..][..self.seq_length]),
+            v: self.v.head(number),
+        }
+    }
+}
+
+/// Attends with all heads.
+pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutput<B> {
+    let [batch_size, n_heads, seq_length, _, d_v] = qkv.sizes();
+    let device = qkv.q.device();
+    let inputs = Inputs::new(qkv);
+    let n_rows = inputs.n * seq_length;
+    let mut output = vec![0.0; n_rows * d_v];
+    let mut max = vec![f32::NEG_INFINITY; n_rows];
+    let mut sum = vec![0.0; n_rows];
+    output
+        .par_chunks_mut(seq_length * d_v)
+        .zip(max.par_chunks_mut(seq_length))
+        .zip(sum.par_chunks_mut(seq_length))
+        .enumerate()
+        .for_each(|(number, ((output, max), sum))| {
+            let to = HeadOutput { output, max, sum };
+            head::forward(&heads.head(number), &inputs.head(number), to);
+        });
+    let stats = [batch_size, n_heads, seq_length, 1];
+    AttentionOutput {
+        output: by_position(&output, [batch_size, n_heads, seq_length, d_v], &device),
+        max: tensor(max, stats, &device),
+        log_sum: tensor(sum, stats, &device),
+    }
+}
+
+/// Heads as a tensor `[batch_size, n_heads, seq_length, d]` that lies in memory as
+/// `[batch_size, seq_length, n_heads, d]`: joined heads then need no copy.
+fn by_position<B: Backend>(
+    heads: &[f32],
+    [batch_size, n_heads, seq_length, d]: [usize; 4],
+    device: &B::Device,
+) -> Tensor<B, 4> {
+    let mut joined = vec![0.0; heads.len()];
+    joined
+        .par_chunks_mut(n_heads * d)
+        .enumerate()
+        .with_min_len(256)
+        .for_each(|(row, joined)| {
+            let (batch, position) = (row / seq_length, row % seq_length);
+            for (head, to) in joined.chunks_exact_mut(d).enumerate() {
+                let row = (batch * n_heads + head) * seq_length + position;
+                to.copy_from_slice(&heads[row * d..][..d]);
+            }
+        });
+    tensor(joined, [batch_size, seq_length, n_heads, d], device).swap_dims(1, 2)
+}
+
+/// Gradients of all heads.
+pub(super) fn backward<B: Host>(
+    qkv: Qkv<B>,
+    heads: &impl Heads,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
+    let [batch_size, n_heads, seq_length, d, d_v] = qkv.sizes();
+    let unit_length = match &qkv.keys {
+        Keys::Own(_) => None,
+        Keys::UnitQueries(length) => Some(*length as f32),
+    };
+    let device = qkv.q.device();
+    let inputs = Inputs::new(qkv);
+    let [max, log_sum] = [output.max, output.log_sum].map(Floats::row_major);
+    let [grad, output] = [grad, output.output].map(Floats::rows_of);
+
+    let zeros = |d: usize| vec![0.0; inputs.n * seq_length * d];
+    let (mut dq, mut dk, mut dv) = (zeros(d), zeros(d), zeros(d_v));
+    dq.par_chunks_mut(seq_length * d)
+        .zip(dk.par_chunks_mut(seq_length * d))
+        .zip(dv.par_chunks_mut(seq_length * d_v))
+        .enumerate()
+        .for_each(|(number, ((dq, dk), dv))| {
+            let positions = number * seq_length..(number + 1) * seq_length;
+            let grad = grad.head(number);
+            let upstream = Upstream {
+                grad,
+                max: &max.slice()[positions.clone()],
+                log_sum: &log_sum.slice()[positions],
+                delta: &deltas(grad, output.head(number), seq_length),
+            };
+            let rows = inputs.head(number);
+            head::backward(&heads.head(number), &rows, &upstream, [dq, dk, dv]);
+            if let (Some(scales), Some(length)) = (rows.key_scale, unit_length) {
+                through_keys(dq, dk, rows.q, scales, length);
+            }
+        });
+    let shape = [batch_size, n_heads, seq_length, d];
+    AttentionGradients {
+        q: by_position(&dq, shape, &device),
+        k: unit_length
+            .is_none()
+            .then(|| by_position(&dk, shape, &device)),
+        v: by_position(&dv, [batch_size, n_heads, seq_length, d_v], &device),
+    }
+}
+
+/// `D`, the product of gradient and output of each position.
+fn deltas(grad: Rows, output: Rows, seq_length: usize) -> Vec<f32> {
+    let of = |position| dot(grad.row(position), output.row(position));
+    (0..seq_length).map(of).collect()
+}
+
+/// Hands gradients of keys on to the queries that they are: with `k = q s`, where `s` is
+/// `length / |q|`, `dq += (dk - k (k . dk) / length^2) s`.
+fn through_keys(dq: &mut [f32], dk: &[f32], q: Rows, scales: &[f32], length: f32) {
+    let rows = dq.chunks_exact_mut(q.d).zip(dk.chunks_exact(q.d));
+    for ((position, (dq, dk)), scale) in rows.enumerate().zip(scales) {
+        let q = q.row(position);
+        let along = dot(q, dk) * (scale / length) * (scale / length);
+        for ((dq, dk), q) in dq.iter_mut().zip(dk).zip(q) {
+            *dq += (dk - q * along) * scale;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Full attention: every slice of queries with every slice of keys that they may see.
+
+use burn::tensor::Tensor;
+
+use super::attention::{self, Heads};
+use super::head::{Rules, Tiles};
+use super::host::Host;
+use super::tile::Tile;
+use crate::kernels::{
+    AttentionGradients, AttentionOutput, KeyRule, Masking, Qkv, reference::slice_length,
+};
+use crate::random::{Dropout, Key};
+
+/// Queries of a tile.
+const QUERIES: usize = 64;
+/// Keys of a tile.
+const KEYS: usize = 128;
+
+/// See [`ReformerBackend::full_attention`](crate::kernels::ReformerBackend::full_attention).
+pub(in crate::kernels) fn full_attention<B: Host>(
+    qkv: Qkv<B>,
+    masking: &Masking<B>,
+) -> AttentionOutput<B> {
+    masking.check(&qkv);
+    let all = All::new(&qkv, masking);
+    attention::forward(qkv, &all)
+}
+
+/// See [`ReformerBackend::full_attention_backward`](crate::kernels::ReformerBackend::full_attention_backward).
+pub(in crate::kernels) fn full_attention_backward<B: Host>(
+    qkv: Qkv<B>,
+    masking: &Masking<B>,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
+    masking.check(&qkv);
+    let all = All::new(&qkv, masking);
+    attention::backward(qkv, &all, output, grad)
+}
+
+/// All heads of a batch.
+struct All {
+    causal: bool,
+    exclude_self: bool,
+    dropout: Option<(f64, Key)>,
+    /// `[batch_size, seq_length]`
+    padded: Option<Vec<bool>>,
+    n_heads: usize,
+    seq_length: usize,
+    /// First query and first key of each tile; those of a query are neighbours.
+    tiles: Vec<[usize; 2]>,
+}
+
+impl All {
+    fn new<B: Host>(qkv: &Qkv<B>, masking: &Masking<B>) -> Self {
+        let [_, n_heads, seq_length, ..] = qkv.sizes();
+        let keys = |query: usize| {
+            let end = match masking.causal {
+                true => seq_length.min(query + QUERIES),
+                false => seq_length,
+            };
+            (0..end).step_by(KEYS).map(move |key| [query, key])
+        };
+        Self {
+            causal: masking.causal,
+            exclude_self: masking.exclude_self,
+            dropout: masking.dropout,
+            padded: attention::padding(&masking.mask_pad),
+            n_heads,
+            seq_length,
+            tiles: (0..seq_length).step_by(QUERIES).flat_map(keys).collect(),
+        }
+    }
+}
+
+impl Heads for All {
+    type Tiles<'a> = AllHead<'a>;
+
+    fn head(&self, number: usize) -> AllHead<'_> {
+        let batch = number / self.n_heads;
+        AllHead {
+            all: self,
+            number,
+            rules: Rules {
+                causal: self.causal,
+                exclude_self: self.exclude_self,
+                keys: KeyRule::Across,
+                padded: self
+                    .padded
+                    .as_ref()
+                    .map(|padded| &padded[batch * self.seq_length..][..self.seq_length]),
+                places: None,
+            },
+        }
+    }
+}
+
+/// One head.
+struct AllHead<'a> {
+    all: &'a All,
+    number: usize,
+    rules: Rules<'a>,
+}
+
+impl Tiles for AllHead<'_> {
+    fn rules(&self) -> &Rules<'_> {
+        &self.rules
+    }
+
+    fn n_tiles(&self) -> usize {
+        self.all.tiles.len()
+    }
+
+    fn place(&self, number: usize, tile: &mut Tile) {
+        let [query, key] = self.all.tiles[number];
+        let positions = |start: usize, length: usize| {
+            (start as u32)..(start + length).min(self.all.seq_length) as u32
+        };
+        tile.start(positions(query, QUERIES));
+        tile.push_keys(positions(key, KEYS));
+        tile.finish(0, &self.rules);
+    }
+
+    /// As the reference numbers its factors: slice by slice of queries, over keys up to the last
+    /// one that a slice sees.
+    fn dropout(&self, number: usize, _tile: &Tile, query: usize) -> Option<(Dropout, usize)> {
+        let (rate, key) = self.all.dropout?;
+        let [first_query, first_key] = self.all.tiles[number];
+        let (query, seq_length) = (first_query + query, self.all.seq_length);
+        let length = slice_length(seq_length);
+        let (slice, in_slice) = (query / length, query % length);
+        let end = seq_length.min((slice + 1) * length);
+        let n_queries = end - slice * length;
+        let n_keys = if self.all.causal { end } else { seq_length };
+        let row = self.number * n_queries + in_slice;
+        let dropout = Dropout::new(key.fold(slice as u64), rate);
+        Some((dropout, row * n_keys + first_key))
+    }
+}

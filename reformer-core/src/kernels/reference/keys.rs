@@ -1,0 +1,47 @@
+//! Keys that are queries of unit length.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::kernels::{AttentionGradients, KEY_EPSILON, Keys, Qkv};
+
+/// Keys as logits take them: `[batch_size, n_heads, seq_length, d_head]`.
+pub(super) fn key_rows<B: Backend>(qkv: &Qkv<B>) -> Tensor<B, 4> {
+    match &qkv.keys {
+        Keys::Own(k) => k.clone(),
+        Keys::UnitQueries(length) => qkv.q.clone() / divisor(&qkv.q, *length),
+    }
+}
+
+/// What a query is divided by to become a key of the given length; zero stays zero:
+/// `[batch_size, n_heads, seq_length, 1]`.
+fn divisor<B: Backend>(q: &Tensor<B, 4>, length: f64) -> Tensor<B, 4> {
+    let d_head = q.dims()[3] as f64;
+    let mean_square = q.clone().square().mean_dim(3);
+    // A division later, not a product with `recip`: that one can be right to 14 bits only.
+    (mean_square + KEY_EPSILON).sqrt() * (d_head.sqrt() / length)
+}
+
+/// Gradients of what attention was computed of, from those of queries, keys and values. Where keys
+/// are queries, `k = q length / |q|` hands on `dq += (dk - k (k . dk) / length^2) length / |q|`.
+pub(super) fn through_keys<B: Backend>(
+    qkv: Qkv<B>,
+    [dq, dk, dv]: [Tensor<B, 4>; 3],
+) -> AttentionGradients<B> {
+    let k = key_rows(&qkv);
+    match qkv.keys {
+        Keys::Own(_) => AttentionGradients {
+            q: dq,
+            k: Some(dk),
+            v: dv,
+        },
+        Keys::UnitQueries(length) => {
+            let along = (k.clone() * dk.clone()).sum_dim(3) / (length * length);
+            AttentionGradients {
+                q: dq + (dk - k * along) / divisor(&qkv.q, length),
+                k: None,
+                v: dv,
+            }
+        }
+    }
+}
