@@ -179,7 +179,13 @@ impl Tile {
         let Some(places) = rules.places.as_ref().filter(|places| places.count) else {
             return;
         };
+        let (queries, _) = self.queries.as_chunks::<LANES>();
         for (key, row) in weights.chunks_exact_mut(self.queries.len()).enumerate() {
+            let own = if rules.exclude_self {
+                self.keys[key]
+            } else {
+                NOWHERE
+            };
             let (row, _) = row.as_chunks_mut::<LANES>();
             for (lanes, row) in row.iter_mut().enumerate() {
                 let mut counts = [1.0; LANES];
@@ -190,7 +196,12 @@ impl Tile {
                     }
                 }
                 for i in 0..LANES {
-                    row[i] /= counts[i];
+                    // `SELF` stands for whatever the logit was.
+                    row[i] /= if queries[lanes][i] == own {
+                        1.0
+                    } else {
+                        counts[i]
+                    };
                 }
             }
         }
