@@ -5,15 +5,21 @@
 //! products are small matrix products, and masks are looked up, not stored. Heads of the batch run
 //! in parallel; what one head computes does not depend on the number of threads.
 
+mod activation;
+mod dense;
 mod host;
 mod rows;
 mod simd;
+#[cfg(test)]
+mod testing;
 mod tile;
 mod tiled;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
+pub(super) use activation::{activation, activation_backward};
+pub(super) use dense::{linear, linear_backward};
 use host::{integers, tensor};
 pub(super) use rows::{layer_normalization_backward, rotate};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
