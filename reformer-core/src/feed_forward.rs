@@ -4,11 +4,11 @@ use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, gelu_approximate, relu, sigmoid, silu, tanh};
 use burn::tensor::backend::Backend;
 
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
+use crate::linear::linear;
 use crate::pass::{Pass, dropout};
 
 /// Purposes of the randomness in a feed-forward layer.
@@ -32,19 +32,6 @@ pub enum Activation {
     Tanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
-}
-
-impl Activation {
-    fn apply<B: Backend>(self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        match self {
-            Self::Relu => relu(x),
-            Self::Gelu => gelu(x),
-            Self::GeluTanh => gelu_approximate(x),
-            Self::Silu => silu(x),
-            Self::Tanh => tanh(x),
-            Self::Sigmoid => sigmoid(x),
-        }
-    }
 }
 
 /// Configuration of [`FeedForward`].
@@ -87,7 +74,7 @@ impl FeedForwardConfig {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
-        let linear = |d_input, d_output| Linear {
+        let projection = |d_input, d_output| Linear {
             weight: LinearConfig::new(d_input, d_output)
                 .with_initializer(self.initializer.clone())
                 .init::<B>(device)
@@ -95,9 +82,9 @@ impl FeedForwardConfig {
             bias: Some(Initializer::Zeros.init([d_output], device)),
         };
         FeedForward {
-            inner: linear(self.d_model, self.d_ff),
-            gate: self.gated.then(|| linear(self.d_model, self.d_ff)),
-            outer: linear(self.d_ff, self.d_model),
+            inner: projection(self.d_model, self.d_ff),
+            gate: self.gated.then(|| projection(self.d_model, self.d_ff)),
+            outer: projection(self.d_ff, self.d_model),
             activation: self.activation,
             dropout: self.dropout,
         }
@@ -127,13 +114,13 @@ impl<B: ReformerBackend> FeedForward<B> {
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let hidden = self.inner.forward(x.clone());
+        let hidden = linear(&self.inner, x.clone());
         let hidden = dropout(hidden, pass.dropout(self.dropout, purpose::HIDDEN));
         let hidden = match &self.gate {
-            Some(gate) => self.activation.apply(gate.forward(x)) * hidden,
-            None => self.activation.apply(hidden),
+            Some(gate) => B::activation(linear(gate, x), self.activation) * hidden,
+            None => B::activation(hidden, self.activation),
         };
-        let output = self.outer.forward(hidden);
+        let output = linear(&self.outer, hidden);
         dropout(output, pass.dropout(self.dropout, purpose::OUTPUT))
     }
 }

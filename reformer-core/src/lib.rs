@@ -58,6 +58,7 @@ mod error;
 pub mod feed_forward;
 pub mod huggingface;
 pub mod kernels;
+mod linear;
 pub mod model;
 mod norm;
 mod pass;

@@ -8,6 +8,7 @@ use burn::tensor::backend::Backend;
 
 use crate::error::ConfigError;
 use crate::kernels::{Keys, Qkv, ReformerBackend, Turn};
+use crate::linear::linear;
 
 /// What all kinds of attention have in common.
 #[derive(Config, Debug, PartialEq)]
@@ -82,7 +83,7 @@ impl HeadsConfig {
             panic!("{error}");
         }
         let width = self.n_heads * self.head_width();
-        let linear = |d_input, d_output| {
+        let projection = |d_input, d_output| {
             LinearConfig::new(d_input, d_output)
                 .with_bias(false)
                 .with_initializer(self.initializer.clone())
@@ -94,10 +95,10 @@ impl HeadsConfig {
             None => 1.0 / (self.head_width() as f64).sqrt(),
         };
         Heads {
-            query: linear(self.d_model, width),
-            key: (!share_qk).then(|| linear(self.d_model, width)),
-            value: linear(self.d_model, width),
-            output: linear(width, self.d_model),
+            query: projection(self.d_model, width),
+            key: (!share_qk).then(|| projection(self.d_model, width)),
+            value: projection(self.d_model, width),
+            output: projection(width, self.d_model),
             n_heads: self.n_heads,
             logit_scale: scale,
             rotary_base: self.rotary_base,
@@ -136,7 +137,7 @@ impl<B: ReformerBackend> Heads<B> {
     /// - x: `[batch_size, seq_length, d_model]`
     /// - output: `[batch_size, n_heads, seq_length, d_head]`
     pub fn queries(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
-        self.split(self.query.forward(x))
+        self.split(linear(&self.query, x))
     }
 
     /// Queries, keys and values as kernels take them, from [`queries`](Self::queries) and the
@@ -148,14 +149,14 @@ impl<B: ReformerBackend> Heads<B> {
     pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> Qkv<B> {
         let keys = match &self.key {
             Some(key) => {
-                Keys::Own(self.rotate(self.split(key.forward(x.clone()))) * self.logit_scale)
+                Keys::Own(self.rotate(self.split(linear(key, x.clone()))) * self.logit_scale)
             }
             None => Keys::UnitQueries(self.logit_scale),
         };
         Qkv {
             q: self.rotate(queries),
             keys,
-            v: self.split(self.value.forward(x)),
+            v: self.split(linear(&self.value, x)),
         }
     }
 
@@ -169,7 +170,7 @@ impl<B: ReformerBackend> Heads<B> {
         let joined = heads
             .swap_dims(1, 2)
             .reshape([batch_size, seq_length, n_heads * d_head]);
-        self.output.forward(joined)
+        linear(&self.output, joined)
     }
 
     fn split(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {

@@ -20,18 +20,21 @@
 mod autodiff;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod cpu;
+mod layers;
 mod problem;
 pub mod reference;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+pub use layers::{LinearGradients, LinearParents, TokenLoss};
 pub(crate) use problem::KEY_EPSILON;
 pub use problem::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
     Qkv, SlotLayout, Slots, TileShape, TiledAttention, Turn,
 };
 
+use crate::feed_forward::Activation;
 use crate::random::Key;
 
 /// A backend on which a Reformer runs: Burn's operations and the fused ones below.
@@ -97,6 +100,62 @@ pub trait ReformerBackend: Backend {
         grad: Tensor<Self, 4>,
     ) -> AttentionGradients<Self> {
         reference::full_attention_backward(qkv, masking, output, grad)
+    }
+
+    /// A linear layer on every position: `x weight + bias`.
+    ///
+    /// # Shapes
+    /// - x: `[batch_size, seq_length, d_in]`, weight: `[d_in, d_out]`, bias: `[d_out]`
+    /// - output: `[batch_size, seq_length, d_out]`
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    fn linear_layer(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 3> {
+        reference::linear(x, weight, bias)
+    }
+
+    /// Gradients of [`linear_layer`](Self::linear_layer) for the gradient `grad` of its output: those that are
+    /// `wanted`.
+    fn linear_layer_backward(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 3>,
+        wanted: LinearParents,
+    ) -> LinearGradients<Self> {
+        reference::linear_backward(x, weight, grad, wanted)
+    }
+
+    /// The function between the projections of a feed-forward layer, element by element.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d]`
+    fn activation(x: Tensor<Self, 3>, activation: Activation) -> Tensor<Self, 3> {
+        reference::activation(x, activation)
+    }
+
+    /// Gradient of [`activation`](Self::activation) at `x` for the gradient `grad` of its output.
+    fn activation_backward(
+        x: Tensor<Self, 3>,
+        activation: Activation,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 3> {
+        reference::activation_backward(x, activation, grad)
+    }
+
+    /// A number whose gradient with regard to `value` is `gradient`: what a backward pass starts
+    /// from that continues another one. The number itself means nothing.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    fn seed_backward<const D: usize>(
+        value: Tensor<Self, D>,
+        gradient: Tensor<Self, D>,
+    ) -> Tensor<Self, 1> {
+        (value * gradient).sum()
     }
 
     /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
@@ -192,6 +251,47 @@ macro_rules! cpu_backends {
                     return cpu::full_attention_backward(qkv, masking, output, grad);
                 }
                 reference::full_attention_backward(qkv, masking, output, grad)
+            }
+
+            fn linear_layer(
+                x: Tensor<Self, 3>,
+                weight: Tensor<Self, 2>,
+                bias: Option<Tensor<Self, 1>>,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::linear(x, weight, bias);
+                }
+                reference::linear(x, weight, bias)
+            }
+
+            fn linear_layer_backward(
+                x: Tensor<Self, 3>,
+                weight: Tensor<Self, 2>,
+                grad: Tensor<Self, 3>,
+                wanted: LinearParents,
+            ) -> LinearGradients<Self> {
+                if cpu::serves(&x) {
+                    return cpu::linear_backward(x, weight, grad, wanted);
+                }
+                reference::linear_backward(x, weight, grad, wanted)
+            }
+
+            fn activation(x: Tensor<Self, 3>, activation: Activation) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::activation(x, activation);
+                }
+                reference::activation(x, activation)
+            }
+
+            fn activation_backward(
+                x: Tensor<Self, 3>,
+                activation: Activation,
+                grad: Tensor<Self, 3>,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::activation_backward(x, activation, grad);
+                }
+                reference::activation_backward(x, activation, grad)
             }
 
             fn layer_normalization_backward(

@@ -13,6 +13,7 @@ use super::reformer::Reformer;
 use crate::chunks::chunk_ranges;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
+use crate::linear::linear;
 use crate::pass::Pass;
 use crate::reversible::{GradientSum, Mode, pull_back};
 
@@ -98,7 +99,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// # Panics
     /// If the sequence is longer than the positions allow.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
-        self.output.forward(self.reformer.forward(tokens, pass))
+        linear(&self.output, self.reformer.forward(tokens, pass))
     }
 
     /// Mean loss of the targets, without gradients. Targets below zero are ignored.
@@ -125,7 +126,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// Logits of a chunk of the streams that the blocks end with.
     fn chunk_logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
         let pass = Reformer::output_pass(pass).fold(chunk);
-        self.output.forward(self.reformer.normalize(streams, &pass))
+        linear(&self.output, self.reformer.normalize(streams, &pass))
     }
 
     /// Hands out streams and targets chunk by chunk.

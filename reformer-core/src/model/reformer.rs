@@ -294,7 +294,7 @@ where
             (stream - original).abs().max()
         });
         let [dx1, dx2] = input.gradients;
-        let mut gradients = (x * Tensor::from_inner(dx1 + dx2)).sum().backward();
+        let mut gradients = A::seed_backward(x, Tensor::from_inner(dx1 + dx2)).backward();
         sum.add(&mut gradients, model);
         drift1.max_pair(drift2)
     }

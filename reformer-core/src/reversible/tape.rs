@@ -159,10 +159,10 @@ pub(crate) fn pull_back<B, A, M>(
 ) -> Tensor<B, 3>
 where
     B: Backend,
-    A: AutodiffBackend<InnerBackend = B>,
+    A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
     M: AutodiffModule<A>,
 {
-    let mut gradients = (value * Tensor::from_inner(gradient)).sum().backward();
+    let mut gradients = A::seed_backward(value, Tensor::from_inner(gradient)).backward();
     sum.add(&mut gradients, module);
     leaf.grad_remove(&mut gradients)
         .unwrap_or_else(|| leaf.inner().zeros_like())

@@ -1,8 +1,11 @@
 //! The kernels on [`Autodiff`]: forward of the backend inside, explicit backward as one step.
 
+mod activation;
 mod attention;
 mod layer_norm;
+mod linear;
 mod rotate;
+mod seed;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Bool, Int, Tensor};
@@ -12,10 +15,14 @@ use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use super::{
     AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TiledAttention, Turn,
 };
+use crate::feed_forward::Activation;
 use crate::random::Key;
+use activation::activation;
 use attention::{Kind, attention};
 use layer_norm::layer_norm;
+use linear::linear;
 use rotate::rotate;
+use seed::seed;
 
 impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, C> {
     fn bucket_sort(
@@ -54,6 +61,25 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
             mask_pad: inner_mask(&masking.mask_pad),
         };
         attention(qkv, Kind::Full(masking))
+    }
+
+    fn linear_layer(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 3> {
+        linear(x, weight, bias)
+    }
+
+    fn activation(x: Tensor<Self, 3>, function: Activation) -> Tensor<Self, 3> {
+        activation(x, function)
+    }
+
+    fn seed_backward<const D: usize>(
+        value: Tensor<Self, D>,
+        gradient: Tensor<Self, D>,
+    ) -> Tensor<Self, 1> {
+        seed(value, gradient)
     }
 
     fn layer_normalization(

@@ -75,7 +75,17 @@ impl<B: Host, const D: usize> Floats<B, D> {
         })
     }
 
-    fn lent(tensor: Tensor<B, D>, suits: impl Fn(&[usize; D], &[usize]) -> bool) -> Self {
+    /// Takes a tensor as it lies, whatever its strides.
+    pub(super) fn as_it_lies(tensor: Tensor<B, D>) -> Self {
+        Self::lent(tensor, |_, _| true)
+    }
+
+    /// Takes a tensor as it lies if its shape and strides suit; copies it in row-major order
+    /// otherwise.
+    pub(super) fn lent(
+        tensor: Tensor<B, D>,
+        suits: impl Fn(&[usize; D], &[usize]) -> bool,
+    ) -> Self {
         let shape = tensor.dims();
         let device = tensor.device();
         let primitive = tensor.into_primitive().tensor();
@@ -107,6 +117,10 @@ impl<B: Host, const D: usize> Floats<B, D> {
 
     pub(super) fn shape(&self) -> [usize; D] {
         self.shape
+    }
+
+    pub(super) fn strides(&self) -> &[usize] {
+        &self.strides
     }
 }
 

@@ -5,18 +5,24 @@
 //! products are small matrix products, and masks are looked up, not stored. Heads of the batch run
 //! in parallel; what one head computes does not depend on the number of threads.
 
+mod activation;
 mod attention;
+mod dense;
 mod full;
 mod head;
 mod host;
 mod rows;
 mod simd;
+#[cfg(test)]
+mod testing;
 mod tile;
 mod tiled;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
+pub(super) use activation::{activation, activation_backward};
+pub(super) use dense::{linear, linear_backward};
 pub(super) use full::{full_attention, full_attention_backward};
 use host::tensor;
 pub(super) use rows::{layer_normalization_backward, rotate};

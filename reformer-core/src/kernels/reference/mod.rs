@@ -6,17 +6,21 @@
 //! backward computes each tile again, so memory is that of one round (one slice) whatever their
 //! number.
 
+mod activation;
 mod full;
 mod keys;
 mod layer_norm;
+mod linear;
 mod rotate;
 mod sort;
 mod tile;
 mod tiled;
 
+pub use activation::{activation, activation_backward};
 pub(super) use full::slice_length;
 pub use full::{full_attention, full_attention_backward};
 pub use layer_norm::{layer_norm, layer_norm_backward};
+pub use linear::{linear, linear_backward};
 pub use rotate::rotate;
 pub use sort::bucket_sort;
 pub use tiled::{tiled_attention, tiled_attention_backward};

@@ -1,0 +1,281 @@
+//! Products with weights, straight on the memory of tensors.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::host::{Floats, Host, tensor};
+use crate::kernels::layers::{check_linear, check_linear_backward};
+use crate::kernels::{LinearGradients, LinearParents};
+
+/// A matrix as it lies in memory.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    memory: &'a [f32],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> Matrix<'a> {
+    fn of<B: Host>(floats: &'a Floats<B, 2>) -> Self {
+        let strides = floats.strides();
+        Self {
+            memory: floats.slice(),
+            shape: floats.shape(),
+            strides: [strides[0], strides[1]],
+        }
+    }
+
+    /// The rows of all sequences of a batch, one below the other; see [`rows_of_batch`].
+    fn of_batch<B: Host>(floats: &'a Floats<B, 3>) -> Self {
+        let [batch_size, seq_length, d] = floats.shape();
+        Self {
+            memory: floats.slice(),
+            shape: [batch_size * seq_length, d],
+            strides: [floats.strides()[usize::from(seq_length > 1)], 1],
+        }
+    }
+
+    fn transposed(self) -> Self {
+        let ([rows, columns], [row, column]) = (self.shape, self.strides);
+        Self {
+            memory: self.memory,
+            shape: [columns, rows],
+            strides: [column, row],
+        }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        let last: usize = self
+            .shape
+            .iter()
+            .zip(self.strides)
+            .map(|(&size, stride)| (size - 1) * stride)
+            .sum();
+        last < self.memory.len()
+    }
+}
+
+/// Takes a batch of sequences so that all their rows are slices at one distance.
+fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
+    Floats::lent(tensor, |&[batch_size, seq_length, d], strides| {
+        let apart = batch_size == 1 || seq_length == 1 || strides[0] == seq_length * strides[1];
+        apart && (d == 1 || strides[2] == 1)
+    })
+}
+
+/// What a product is written on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Onto {
+    /// It replaces what is there.
+    Nothing,
+    /// It is added to what is there.
+    Sum,
+}
+
+/// `output = a b` or `output += a b`, with `output` row-major, on all threads.
+///
+/// The crate `gemm` shares rows and columns out among threads, never the terms of a sum, so the
+/// result does not depend on their number.
+fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
+    let ([m, k], [inner, n]) = (a.shape, b.shape);
+    assert_eq!(k, inner, "a product of {m} x {k} and {inner} x {n}");
+    assert_eq!(output.len(), m * n, "output of {m} x {n}");
+    if m == 0 || n == 0 || k == 0 {
+        // Empty sums: fresh output is zero, and what is there stays.
+        return;
+    }
+    assert!(
+        a.is_in_memory() && b.is_in_memory(),
+        "{m} x {k}, {k} x {n}: outside of memory"
+    );
+    let alpha = if onto == Onto::Sum { 1.0 } else { 0.0 };
+    // SAFETY: the assertions above show that every element that sizes and strides lead to is inside
+    // its slice, strides and sizes of slices fit an `isize`, and `output` is borrowed exclusively.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            n as isize,
+            onto == Onto::Sum,
+            a.memory.as_ptr(),
+            a.strides[1] as isize,
+            a.strides[0] as isize,
+            b.memory.as_ptr(),
+            b.strides[1] as isize,
+            b.strides[0] as isize,
+            alpha,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}
+
+/// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
+pub(in crate::kernels) fn linear<B: Host>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, 3> {
+    check_linear(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
+    let [batch_size, seq_length, _] = x.dims();
+    let device = x.device();
+    let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight));
+    let weight = Matrix::of(&weight);
+    let (n_rows, d_out) = (batch_size * seq_length, weight.shape[1]);
+    let (mut output, onto) = match bias {
+        Some(bias) => (
+            Floats::row_major(bias).slice()[..d_out].repeat(n_rows),
+            Onto::Sum,
+        ),
+        None => (vec![0.0; n_rows * d_out], Onto::Nothing),
+    };
+    product(&mut output, Matrix::of_batch(&x), weight, onto);
+    tensor(output, [batch_size, seq_length, d_out], &device)
+}
+
+/// See [`ReformerBackend::linear_layer_backward`](crate::kernels::ReformerBackend::linear_layer_backward).
+pub(in crate::kernels) fn linear_backward<B: Host>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 2>,
+    grad: Tensor<B, 3>,
+    wanted: LinearParents,
+) -> LinearGradients<B> {
+    let (shape, weight_shape) = (x.dims(), weight.dims());
+    check_linear_backward(shape, weight_shape, grad.dims());
+    let device = x.device();
+    let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight));
+    let grad = rows_of_batch(grad);
+    let (x, weight, grad) = (
+        Matrix::of_batch(&x),
+        Matrix::of(&weight),
+        Matrix::of_batch(&grad),
+    );
+    let fresh = |a: Matrix, b: Matrix| {
+        let mut output = vec![0.0; a.shape[0] * b.shape[1]];
+        product(&mut output, a, b, Onto::Nothing);
+        output
+    };
+    LinearGradients {
+        x: wanted
+            .x
+            .then(|| tensor(fresh(grad, weight.transposed()), shape, &device)),
+        weight: wanted
+            .weight
+            .then(|| tensor(fresh(x.transposed(), grad), weight_shape, &device)),
+        bias: wanted
+            .bias
+            .then(|| tensor(column_sums(grad), [weight_shape[1]], &device)),
+    }
+}
+
+/// Rows that are summed by one thread.
+const ROWS_AT_ONCE: usize = 256;
+
+/// The sum of the rows, block by block, and blocks in order: no number depends on the threads.
+fn column_sums(matrix: Matrix) -> Vec<f32> {
+    let ([n_rows, d], stride) = (matrix.shape, matrix.strides[0]);
+    let row = |number: usize| &matrix.memory[number * stride..][..d];
+    let blocks: Vec<Vec<f32>> = (0..n_rows.div_ceil(ROWS_AT_ONCE))
+        .into_par_iter()
+        .map(|block| {
+            let first = block * ROWS_AT_ONCE;
+            let mut sums = vec![0.0; d];
+            (first..n_rows.min(first + ROWS_AT_ONCE))
+                .for_each(|number| add(&mut sums, row(number)));
+            sums
+        })
+        .collect();
+    let mut sums = vec![0.0; d];
+    blocks.iter().for_each(|block| add(&mut sums, block));
+    sums
+}
+
+/// Adds numbers to others, one to one.
+pub(super) fn add(sums: &mut [f32], terms: &[f32]) {
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum += term;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, on_both_backends};
+    use crate::kernels::{ReformerBackend, reference};
+    use burn::tensor::Tensor;
+    use burn_autodiff::Autodiff;
+
+    on_both_backends!(kernel_is_the_reference strided_inputs_are_taken_as_they_lie);
+
+    fn kernel_is_the_reference<B: ReformerBackend>() {
+        // The last one is large enough for threads, and has more terms than one block of a sum.
+        for [batch_size, seq_length, d_in, d_out] in [
+            [1, 1, 1, 1],
+            [2, 5, 7, 3],
+            [3, 1, 16, 9],
+            [2, 130, 96, 61],
+            [1, 1100, 65, 70],
+        ] {
+            let sizes = [batch_size * seq_length * d_in, d_in * d_out, d_out];
+            let apply = |[x, weight, bias]: &[Tensor<Autodiff<B>, 1>; 3], kernel: bool| {
+                let x = x.clone().reshape([batch_size, seq_length, d_in]);
+                let weight = weight.clone().reshape([d_in, d_out]);
+                let linear = if kernel {
+                    Autodiff::<B>::linear_layer
+                } else {
+                    reference::linear
+                };
+                let with_bias = linear(x.clone(), weight.clone(), Some(bias.clone()));
+                (with_bias + linear(x, weight, None) * 0.5).flatten(0, 2)
+            };
+            check::<B>(
+                &sizes,
+                |inputs| apply(inputs.as_array().expect("three"), true),
+                |inputs| apply(inputs.as_array().expect("three"), false),
+            );
+        }
+    }
+
+    /// Rows of a slice of features, of a part of each sequence, and columns; transposed weights.
+    fn strided_inputs_are_taken_as_they_lie<B: ReformerBackend>() {
+        let apply = |inputs: &[Tensor<Autodiff<B>, 1>], kernel: bool| {
+            let linear = if kernel {
+                Autodiff::<B>::linear_layer
+            } else {
+                reference::linear
+            };
+            let x = inputs[0].clone().reshape([2, 9, 12]);
+            let weight = inputs[1].clone().reshape([5, 9]).transpose();
+            let views = [
+                x.clone().slice_dim(2, 2..11),
+                x.clone().slice_dim(1, 3..8).slice_dim(2, 1..10),
+                x.swap_dims(1, 2),
+            ];
+            let outputs = views.map(|x| linear(x, weight.clone(), None));
+            Tensor::cat(outputs.to_vec(), 1).flatten(0, 2)
+        };
+        check::<B>(
+            &[216, 45],
+            |inputs| apply(inputs, true),
+            |inputs| apply(inputs, false),
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "weight [4, 2] and bias Some([3]) does not fit an input [1, 2, 4]")]
+    fn what_does_not_fit_is_refused() {
+        type B = burn_flex::Flex;
+        let device = Default::default();
+        let bias = Tensor::<B, 1>::zeros([3], &device);
+        B::linear_layer(
+            Tensor::zeros([1, 2, 4], &device),
+            Tensor::zeros([4, 2], &device),
+            Some(bias),
+        );
+    }
+}
