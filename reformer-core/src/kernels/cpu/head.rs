@@ -131,7 +131,7 @@ impl Scratch {
         let sizes = [w, rows.q.d, m];
         let k = Left::Rows(&self.k, d);
         product(simd, &mut self.weights, k, &self.q_transposed, sizes);
-        tile.mask(rules, &mut self.weights);
+        tile.mask(simd, rules, &mut self.weights);
     }
 
     /// Draws factors of dropout, `[keys, queries]`; none where nothing is dropped.
@@ -221,7 +221,7 @@ impl<T: Tiles> WithSimd for Forward<'_, T> {
         let (m, w, d_v) = (tile.queries.len(), tile.keys.len(), padded(rows.v.d));
         scratch.logits(simd, tile, rules, rows);
         tile.exp_below_max(&mut scratch.weights, &mut result.lse);
-        tile.divide_by_counts(rules, &mut scratch.weights);
+        tile.divide_by_counts(simd, rules, &mut scratch.weights);
         scratch.draw_dropout(tiles, number, tile);
         tile.sum_over_keys(&scratch.weights, &mut scratch.sums);
         drop(&mut scratch.weights, &scratch.dropout);
@@ -352,7 +352,7 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
         at_positions(log_sum, &tile.queries, upstream.log_sum, 0.0);
         at_positions(delta, &tile.queries, upstream.delta, 0.0);
         tile.exp_below(&mut scratch.weights, [max, log_sum]);
-        tile.divide_by_counts(rules, &mut scratch.weights);
+        tile.divide_by_counts(simd, rules, &mut scratch.weights);
 
         gather(&mut scratch.grad, &tile.queries, upstream.grad, None);
         scratch.grad_transposed.resize(m * d_v, 0.0);

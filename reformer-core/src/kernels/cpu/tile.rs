@@ -4,13 +4,18 @@
 //! lanes, so that masks, maxima and sums are plain vector arithmetic without any shuffling, and
 //! the rows of keys and values need no transposing.
 
-use super::head::Rules;
-use super::simd::{LANES, exp, padded};
+use pulp::Simd;
+
+use super::head::{Places, Rules};
+use super::simd::{exp, padded};
 use crate::kernels::KeyRule;
 use crate::kernels::reference::{FORBIDDEN, SELF};
 
 /// Position of a slot that holds none, and of a key that nobody may see.
 pub(super) const NOWHERE: u32 = u32::MAX;
+
+/// A position that is neither in a sequence nor [`NOWHERE`].
+const ALL_OTHERS: u32 = u32::MAX - 1;
 
 /// Which positions meet in a tile, and what is known of them.
 #[derive(Default)]
@@ -31,7 +36,8 @@ pub(super) struct Tile {
     last_visible: Vec<u32>,
     /// Positions of the keys, [`NOWHERE`] for padding.
     visible: Vec<u32>,
-    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`.
+    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`. Places
+    /// of queries are moved by [`Places::after`], so that one comparison tells what is near.
     query_places: [Vec<u32>; 2],
     key_places: [Vec<u32>; 2],
 }
@@ -85,12 +91,17 @@ impl Tile {
                 Some(padded) if padded[key as usize] => NOWHERE,
                 _ => key,
             }));
-        let Some(places) = &rules.places else {
-            return;
-        };
-        let n_rounds = places.n_rounds;
+        if let Some(places) = &rules.places {
+            self.look_up(places);
+        }
+    }
+
+    /// Lays out places and buckets as comparisons read them.
+    fn look_up(&mut self, places: &Places) {
+        let (n_rounds, n_queries) = (places.n_rounds, self.queries.len());
         let kinds = self.query_places.iter_mut().zip(&mut self.key_places);
-        for ((of_queries, of_keys), of_positions) in kinds.zip([&places.places, &places.buckets]) {
+        let of_both = [(&places.places, places.after), (&places.buckets, 0)];
+        for ((of_queries, of_keys), (of_positions, shift)) in kinds.zip(of_both) {
             let all_rounds =
                 |position: u32| &of_positions[position as usize * n_rounds..][..n_rounds];
             of_keys.clear();
@@ -98,11 +109,11 @@ impl Tile {
                 of_keys.extend_from_slice(all_rounds(key));
             }
             of_queries.clear();
-            of_queries.resize(n_rounds * self.queries.len(), 0);
-            for (i, &query) in self.queries.iter().enumerate() {
+            of_queries.resize(n_rounds * n_queries, 0);
+            for (i, &query) in self.queries[..self.n_queries].iter().enumerate() {
                 if query != NOWHERE {
                     for (round, place) in all_rounds(query).iter().enumerate() {
-                        of_queries[round * self.queries.len() + i] = *place;
+                        of_queries[round * n_queries + i] = place + shift;
                     }
                 }
             }
@@ -113,96 +124,111 @@ impl Tile {
     ///
     /// Logits are `[keys, queries]`, as are all matrices here.
     #[inline(always)]
-    pub(super) fn mask(&self, rules: &Rules, logits: &mut [f32]) {
+    pub(super) fn mask<S: Simd>(&self, simd: S, rules: &Rules, logits: &mut [f32]) {
         match rules.keys {
-            KeyRule::Across => self.mask_by::<false>(rules, logits),
-            KeyRule::SameBucket | KeyRule::Band(_) => self.mask_by::<true>(rules, logits),
+            KeyRule::Across => self.mask_by::<S, false>(simd, rules, logits),
+            KeyRule::SameBucket | KeyRule::Band(_) => self.mask_by::<S, true>(simd, rules, logits),
         }
     }
 
     #[inline(always)]
-    fn mask_by<const NEAR: bool>(&self, rules: &Rules, logits: &mut [f32]) {
-        let (queries, _) = self.queries.as_chunks::<LANES>();
-        let (last_visible, _) = self.last_visible.as_chunks::<LANES>();
-        let itself = if rules.exclude_self { SELF } else { FORBIDDEN };
+    fn mask_by<S: Simd, const NEAR: bool>(&self, simd: S, rules: &Rules, logits: &mut [f32]) {
+        let (queries, _) = S::as_simd_u32s(&self.queries);
+        let (last_visible, _) = S::as_simd_u32s(&self.last_visible);
+        let forbidden = simd.splat_f32s(FORBIDDEN);
+        let itself = simd.splat_f32s(SELF);
         for (key, row) in logits.chunks_exact_mut(self.queries.len()).enumerate() {
-            let position = self.keys[key];
-            let own = if rules.exclude_self {
-                position
-            } else {
-                NOWHERE
-            };
-            let visible = self.visible[key];
-            let (row, _) = row.as_chunks_mut::<LANES>();
-            for (lanes, row) in row.iter_mut().enumerate() {
-                let near = match NEAR {
-                    true => self.near(rules, self.round, key, lanes),
-                    false => [true; LANES],
-                };
-                let (queries, last_visible) = (&queries[lanes], &last_visible[lanes]);
-                for i in 0..LANES {
-                    let seen = (visible <= last_visible[i]) & near[i];
-                    let other = if seen { row[i] } else { FORBIDDEN };
-                    row[i] = if queries[i] == own { itself } else { other };
+            let own = simd.splat_u32s(self.own(rules, key));
+            let visible = simd.splat_u32s(self.visible[key]);
+            let (row, _) = S::as_mut_simd_f32s(row);
+            for (lanes, logits) in row.iter_mut().enumerate() {
+                let mut seen = simd.less_than_or_equal_u32s(visible, last_visible[lanes]);
+                if NEAR && let Some(places) = &rules.places {
+                    let near = self.near::<S, true>(simd, places, self.round, key, lanes);
+                    seen = simd.and_m32s(seen, near);
                 }
+                let other = simd.select_f32s(seen, *logits, forbidden);
+                let is_own = simd.equal_u32s(own, queries[lanes]);
+                *logits = simd.select_f32s(is_own, itself, other);
             }
+        }
+    }
+
+    /// The query whose logit with a key is no product but [`SELF`].
+    #[inline(always)]
+    fn own(&self, rules: &Rules, key: usize) -> u32 {
+        if rules.exclude_self {
+            self.keys[key]
+        } else {
+            ALL_OTHERS
         }
     }
 
     /// Whether some queries would see a key in a round, as far as places and buckets go.
     #[inline(always)]
-    fn near(&self, rules: &Rules, round: usize, key: usize, lanes: usize) -> [bool; LANES] {
-        let Some(places) = &rules.places else {
-            return [true; LANES];
-        };
-        let of = |kind: usize| {
-            let row = &self.query_places[kind][round * self.queries.len()..];
-            let (row, _) = row.as_chunks::<LANES>();
-            (
-                &row[lanes],
-                self.key_places[kind][key * places.n_rounds + round],
-            )
-        };
-        let ((query_place, place), (query_bucket, bucket)) = (of(0), of(1));
-        core::array::from_fn(|i| {
-            let distance = query_place[i]
-                .wrapping_sub(place)
-                .wrapping_add(places.after);
-            (distance <= places.width) & (query_bucket[i] == bucket)
-        })
+    fn near<S: Simd, const BUCKETS: bool>(
+        &self,
+        simd: S,
+        places: &Places,
+        round: usize,
+        key: usize,
+        lanes: usize,
+    ) -> S::m32s {
+        let first = round * self.queries.len() + lanes * S::U32_LANES;
+        let of_key = key * places.n_rounds + round;
+        let of_queries = |kind: &[u32]| S::as_simd_u32s(&kind[first..][..S::U32_LANES]).0[0];
+        let [query_places, query_buckets] = &self.query_places;
+        let [key_places, key_buckets] = &self.key_places;
+        let place = simd.splat_u32s(key_places[of_key]);
+        let distance = simd.sub_u32s(of_queries(query_places), place);
+        let near = simd.less_than_or_equal_u32s(distance, simd.splat_u32s(places.width));
+        if !BUCKETS {
+            return near;
+        }
+        let bucket = simd.splat_u32s(key_buckets[of_key]);
+        simd.and_m32s(near, simd.equal_u32s(of_queries(query_buckets), bucket))
     }
 
     /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: what
     /// taking `log N_ij` off the logits amounts to. Zero weights may be divided by anything.
     #[inline(always)]
-    pub(super) fn divide_by_counts(&self, rules: &Rules, weights: &mut [f32]) {
+    pub(super) fn divide_by_counts<S: Simd>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
         let Some(places) = rules.places.as_ref().filter(|places| places.count) else {
             return;
         };
-        let (queries, _) = self.queries.as_chunks::<LANES>();
+        match rules.keys {
+            KeyRule::Across => self.divide_by::<S, false>(simd, rules, places, weights),
+            KeyRule::SameBucket | KeyRule::Band(_) => {
+                self.divide_by::<S, true>(simd, rules, places, weights);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn divide_by<S: Simd, const BUCKETS: bool>(
+        &self,
+        simd: S,
+        rules: &Rules,
+        places: &Places,
+        weights: &mut [f32],
+    ) {
+        let (queries, _) = S::as_simd_u32s(&self.queries);
+        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
         for (key, row) in weights.chunks_exact_mut(self.queries.len()).enumerate() {
-            let own = if rules.exclude_self {
-                self.keys[key]
-            } else {
-                NOWHERE
-            };
-            let (row, _) = row.as_chunks_mut::<LANES>();
-            for (lanes, row) in row.iter_mut().enumerate() {
-                let mut counts = [1.0; LANES];
-                for round in (0..places.n_rounds).filter(|round| *round != self.round) {
-                    let near = self.near(rules, round, key, lanes);
-                    for i in 0..LANES {
-                        counts[i] += if near[i] { 1.0 } else { 0.0 };
+            let own = simd.splat_u32s(self.own(rules, key));
+            let (row, _) = S::as_mut_simd_f32s(row);
+            for (lanes, weights) in row.iter_mut().enumerate() {
+                let mut counts = one;
+                for round in 0..places.n_rounds {
+                    if round != self.round {
+                        let near = self.near::<S, BUCKETS>(simd, places, round, key, lanes);
+                        counts = simd.add_f32s(counts, simd.select_f32s(near, one, zero));
                     }
                 }
-                for i in 0..LANES {
-                    // `SELF` stands for whatever the logit was.
-                    row[i] /= if queries[lanes][i] == own {
-                        1.0
-                    } else {
-                        counts[i]
-                    };
-                }
+                // `SELF` stands for whatever the logit was.
+                let is_own = simd.equal_u32s(own, queries[lanes]);
+                let counts = simd.select_f32s(is_own, one, counts);
+                *weights = simd.div_f32s(*weights, counts);
             }
         }
     }
@@ -263,8 +289,8 @@ impl Tile {
         let rows = grad_weights
             .chunks_exact_mut(n)
             .zip(weights.chunks_exact(n));
-        for ((grads, weights), &key) in rows.zip(&self.keys) {
-            let own = if rules.exclude_self { key } else { NOWHERE };
+        for (key, (grads, weights)) in rows.enumerate() {
+            let own = self.own(rules, key);
             let known = delta.iter().zip(&self.queries);
             for ((grad, weight), (delta, &query)) in grads.iter_mut().zip(weights).zip(known) {
                 let of_logit = weight * (*grad - delta);
