@@ -8,7 +8,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
-use super::loss::{LmLoss, chunk_loss, count_targets};
+use super::loss::{LmLoss, count_targets};
 use super::reformer::Reformer;
 use crate::chunks::chunk_ranges;
 use crate::error::ConfigError;
@@ -117,7 +117,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
         let mut total = Total::new();
         self.for_each_chunk(streams, targets, |chunk, streams, targets| {
             let logits = self.chunk_logits(streams, chunk, pass);
-            let part = chunk_loss(logits, targets);
+            let part = B::token_loss(logits, targets);
             total.add(part.nll, part.n_correct);
         });
         total.finish(n_targets)
@@ -228,7 +228,7 @@ where
         self.for_each_chunk(streams, targets, |chunk, streams, targets| {
             let leaf = Tensor::from_inner(streams).require_grad();
             let logits = self.chunk_logits(leaf.clone(), chunk, &pass);
-            let part = chunk_loss(logits, Tensor::from_inner(targets));
+            let part = A::token_loss(logits, Tensor::from_inner(targets));
             total.add(part.nll.clone().inner(), part.n_correct.inner());
             let nll = part.nll.reshape([1, 1, 1]);
             gradients.push(pull_back(nll, leaf, weight.clone(), self, &mut sum));

@@ -7,8 +7,11 @@
 
 mod activation;
 mod dense;
+mod hash;
 mod host;
-mod rows;
+mod loss;
+mod norm;
+mod rotate;
 mod simd;
 #[cfg(test)]
 mod testing;
@@ -20,8 +23,11 @@ use burn::tensor::{DType, Tensor};
 
 pub(super) use activation::{activation, activation_backward};
 pub(super) use dense::{linear, linear_backward};
+pub(super) use hash::hash;
 use host::{integers, tensor};
-pub(super) use rows::{layer_normalization_backward, rotate};
+pub(super) use loss::{token_loss, token_loss_backward};
+pub(super) use norm::{layer_normalization, layer_normalization_backward};
+pub(super) use rotate::rotate;
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
 /// Whether these kernels can work on a tensor; the reference serves all others.
