@@ -27,7 +27,7 @@ pub mod reference;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-pub use layers::{LinearGradients, LinearParents, TokenLoss};
+pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
 pub use problem::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, LayerNormGradients, Masking,
     SlotLayout, Slots, TileShape, TiledAttention, Turn,
@@ -198,6 +198,19 @@ pub trait ReformerBackend: Backend {
         (value * gradient).sum()
     }
 
+    /// Adds to `x`, or takes from it, a residual that is given in parts of the sequence.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d]`
+    /// - parts: `[batch_size, length, d]` each; their lengths make `seq_length`
+    fn residual(
+        x: Tensor<Self, 3>,
+        parts: Vec<Tensor<Self, 3>>,
+        direction: Residual,
+    ) -> Tensor<Self, 3> {
+        reference::residual(x, parts, direction)
+    }
+
     /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
     /// operations than the backend inside, whose last bits differ: a block that is computed again
     /// would not give what it gave the first time.
@@ -308,6 +321,17 @@ macro_rules! cpu_backends {
                     return cpu::token_loss_backward(logits, targets, grad);
                 }
                 reference::token_loss_backward(logits, targets, grad)
+            }
+
+            fn residual(
+                x: Tensor<Self, 3>,
+                parts: Vec<Tensor<Self, 3>>,
+                direction: Residual,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::residual(x, parts, direction);
+                }
+                reference::residual(x, parts, direction)
             }
 
             fn layer_normalization(

@@ -35,6 +35,10 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    pub(super) fn width(&self) -> usize {
+        self.shape[1]
+    }
+
     /// A row of a matrix [of a batch](Self::of_batch).
     #[inline(always)]
     pub(super) fn row(&self, number: usize) -> &'a [f32] {

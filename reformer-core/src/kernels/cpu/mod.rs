@@ -11,6 +11,7 @@ mod hash;
 mod host;
 mod loss;
 mod norm;
+mod residual;
 mod rotate;
 mod simd;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(super) use hash::hash;
 use host::{integers, tensor};
 pub(super) use loss::{token_loss, token_loss_backward};
 pub(super) use norm::{layer_normalization, layer_normalization_backward};
+pub(super) use residual::residual;
 pub(super) use rotate::rotate;
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
