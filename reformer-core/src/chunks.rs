@@ -38,14 +38,22 @@ pub(crate) fn chunk_ranges(
 pub fn in_chunks<B: Backend>(
     x: Tensor<B, 3>,
     chunk_length: Option<usize>,
-    mut function: impl FnMut(u64, Tensor<B, 3>) -> Tensor<B, 3>,
+    function: impl FnMut(u64, Tensor<B, 3>) -> Tensor<B, 3>,
 ) -> Tensor<B, 3> {
+    Tensor::cat(parts(x, chunk_length, function), 1)
+}
+
+/// As [`in_chunks`], with the results left apart.
+pub(crate) fn parts<B: Backend>(
+    x: Tensor<B, 3>,
+    chunk_length: Option<usize>,
+    mut function: impl FnMut(u64, Tensor<B, 3>) -> Tensor<B, 3>,
+) -> Vec<Tensor<B, 3>> {
     let seq_length = x.dims()[1];
     if chunk_length.is_none_or(|length| length >= seq_length) {
-        return function(0, x);
+        return vec![function(0, x)];
     }
-    let parts = chunk_ranges(seq_length, chunk_length)
+    chunk_ranges(seq_length, chunk_length)
         .map(|(number, range)| function(number, x.clone().slice_dim(1, range)))
-        .collect();
-    Tensor::cat(parts, 1)
+        .collect()
 }

@@ -9,6 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::error::ConfigError;
+use crate::kernels::ReformerBackend;
 use crate::random::Key;
 
 /// How many buckets vectors are hashed into.
@@ -115,13 +116,13 @@ pub fn rotations<B: Backend>(
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn hash<B: Backend>(
+pub fn hash<B: ReformerBackend>(
     vectors: Tensor<B, 4>,
     rotations: Tensor<B, 4>,
     factors: &[usize],
 ) -> Tensor<B, 4, Int> {
-    let [batch_size, n_heads, seq_length, d_head] = vectors.dims();
-    let [heads, d, n_rounds, n_projections] = rotations.dims();
+    let [_, n_heads, _, d_head] = vectors.dims();
+    let [heads, d, _, n_projections] = rotations.dims();
     let wanted = factors.iter().sum::<usize>() / 2;
     assert_eq!(
         [heads, d, n_projections],
@@ -129,32 +130,7 @@ pub fn hash<B: Backend>(
         "rotations of shape {:?} do not fit {n_heads} heads of {d_head} and {factors:?} buckets",
         rotations.dims()
     );
-    let vectors = vectors.detach();
-    let rounds = (0..n_rounds).map(|round| {
-        let rotation = rotations.clone().slice_dim(2, round..round + 1).reshape([
-            1,
-            n_heads,
-            d_head,
-            n_projections,
-        ]);
-        let rotated = vectors.clone().matmul(rotation);
-        let mut bucket: Option<Tensor<B, 4, Int>> = None;
-        let (mut start, mut weight) = (0, 1);
-        for factor in factors {
-            let part = rotated.clone().slice_dim(3, start..start + factor / 2);
-            let digit = Tensor::cat(vec![part.clone(), -part], 3).argmax(3) * weight;
-            bucket = Some(match bucket {
-                Some(bucket) => bucket + digit,
-                None => digit,
-            });
-            start += factor / 2;
-            weight *= *factor as i64;
-        }
-        bucket
-            .expect("validated: a factor at least")
-            .reshape([batch_size, n_heads, 1, seq_length])
-    });
-    Tensor::cat(rounds.collect(), 2)
+    B::hash(vectors, rotations, factors)
 }
 
 #[cfg(test)]

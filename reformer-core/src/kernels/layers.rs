@@ -25,6 +25,15 @@ pub struct LinearGradients<B: Backend> {
     pub bias: Option<Tensor<B, 1>>,
 }
 
+/// Which way a residual connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residual {
+    /// Forward: the residual is added.
+    Add,
+    /// Back: it is taken away again.
+    TakeAway,
+}
+
 /// Sums over the targets of some positions.
 #[derive(Debug, Clone)]
 pub struct TokenLoss<B: Backend> {

@@ -27,7 +27,7 @@ pub mod reference;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-pub use layers::{LinearGradients, LinearParents, TokenLoss};
+pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
 pub(crate) use problem::KEY_EPSILON;
 pub use problem::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
@@ -102,6 +102,38 @@ pub trait ReformerBackend: Backend {
         reference::full_attention_backward(qkv, masking, output, grad)
     }
 
+    /// Buckets of vectors, for each round: the index of the largest of `[xR; -xR]`, the first one of
+    /// equals. Several factors count like digits, the first one lowest. Has no gradient.
+    ///
+    /// # Shapes
+    /// - vectors: `[batch_size, n_heads, seq_length, d_head]`
+    /// - rotations: `[n_heads, d_head, n_rounds, sum(factors) / 2]`
+    /// - output: `[batch_size, n_heads, n_rounds, seq_length]`, values in `0..product(factors)`
+    fn hash(
+        vectors: Tensor<Self, 4>,
+        rotations: Tensor<Self, 4>,
+        factors: &[usize],
+    ) -> Tensor<Self, 4, Int> {
+        reference::hash(vectors, rotations, factors)
+    }
+
+    /// Cross-entropy of tokens, summed over the targets that are not below zero.
+    ///
+    /// # Shapes
+    /// - logits: `[batch_size, seq_length, vocab_size]`, targets: `[batch_size, seq_length]`
+    fn token_loss(logits: Tensor<Self, 3>, targets: Tensor<Self, 2, Int>) -> TokenLoss<Self> {
+        reference::token_loss(logits, targets)
+    }
+
+    /// Gradient of the logits for the gradient `grad` of the [loss](Self::token_loss): `[1]`.
+    fn token_loss_backward(
+        logits: Tensor<Self, 3>,
+        targets: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 1>,
+    ) -> Tensor<Self, 3> {
+        reference::token_loss_backward(logits, targets, grad)
+    }
+
     /// A linear layer on every position: `x weight + bias`.
     ///
     /// # Shapes
@@ -156,6 +188,19 @@ pub trait ReformerBackend: Backend {
         gradient: Tensor<Self, D>,
     ) -> Tensor<Self, 1> {
         (value * gradient).sum()
+    }
+
+    /// Adds to `x`, or takes from it, a residual that is given in parts of the sequence.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d]`
+    /// - parts: `[batch_size, length, d]` each; their lengths make `seq_length`
+    fn residual(
+        x: Tensor<Self, 3>,
+        parts: Vec<Tensor<Self, 3>>,
+        direction: Residual,
+    ) -> Tensor<Self, 3> {
+        reference::residual(x, parts, direction)
     }
 
     /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
@@ -251,6 +296,61 @@ macro_rules! cpu_backends {
                     return cpu::full_attention_backward(qkv, masking, output, grad);
                 }
                 reference::full_attention_backward(qkv, masking, output, grad)
+            }
+
+            fn hash(
+                vectors: Tensor<Self, 4>,
+                rotations: Tensor<Self, 4>,
+                factors: &[usize],
+            ) -> Tensor<Self, 4, Int> {
+                if cpu::serves(&vectors) {
+                    return cpu::hash(vectors, rotations, factors);
+                }
+                reference::hash(vectors, rotations, factors)
+            }
+
+            fn token_loss(
+                logits: Tensor<Self, 3>,
+                targets: Tensor<Self, 2, Int>,
+            ) -> TokenLoss<Self> {
+                if cpu::serves(&logits) {
+                    return cpu::token_loss(logits, targets);
+                }
+                reference::token_loss(logits, targets)
+            }
+
+            fn token_loss_backward(
+                logits: Tensor<Self, 3>,
+                targets: Tensor<Self, 2, Int>,
+                grad: Tensor<Self, 1>,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&logits) {
+                    return cpu::token_loss_backward(logits, targets, grad);
+                }
+                reference::token_loss_backward(logits, targets, grad)
+            }
+
+            fn residual(
+                x: Tensor<Self, 3>,
+                parts: Vec<Tensor<Self, 3>>,
+                direction: Residual,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::residual(x, parts, direction);
+                }
+                reference::residual(x, parts, direction)
+            }
+
+            fn layer_normalization(
+                x: Tensor<Self, 3>,
+                gamma: Tensor<Self, 1>,
+                beta: Tensor<Self, 1>,
+                epsilon: f64,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::layer_normalization(x, gamma, beta, epsilon);
+                }
+                reference::layer_norm(x, gamma, beta, epsilon)
             }
 
             fn linear_layer(

@@ -8,8 +8,8 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
-use super::loss::{LmLoss, chunk_loss, count_targets};
-use super::reformer::Reformer;
+use super::loss::{LmLoss, count_targets};
+use super::reformer::{Reformer, side_by_side};
 use crate::chunks::chunk_ranges;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
@@ -117,7 +117,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
         let mut total = Total::new();
         self.for_each_chunk(streams, targets, |chunk, streams, targets| {
             let logits = self.chunk_logits(streams, chunk, pass);
-            let part = chunk_loss(logits, targets);
+            let part = B::token_loss(logits, targets);
             total.add(part.nll, part.n_correct);
         });
         total.finish(n_targets)
@@ -129,17 +129,18 @@ impl<B: ReformerBackend> ReformerLm<B> {
         linear(&self.output, self.reformer.normalize(streams, &pass))
     }
 
-    /// Hands out streams and targets chunk by chunk.
+    /// Hands out streams, side by side, and targets chunk by chunk.
     fn for_each_chunk<I: Backend>(
         &self,
-        streams: Tensor<I, 3>,
+        streams: [Tensor<I, 3>; 2],
         targets: Tensor<I, 2, Int>,
         mut function: impl FnMut(u64, Tensor<I, 3>, Tensor<I, 2, Int>),
     ) {
-        let [_, seq_length, _] = streams.dims();
+        let [_, seq_length] = targets.dims();
         for (chunk, range) in chunk_ranges(seq_length, Some(self.loss_chunk_length)) {
-            let streams = streams.clone().slice_dim(1, range.clone());
-            function(chunk, streams, targets.clone().slice_dim(1, range));
+            let part = |stream: &Tensor<I, 3>| stream.clone().slice_dim(1, range.clone());
+            let streams = side_by_side(streams.each_ref().map(part));
+            function(chunk, streams, targets.clone().slice_dim(1, range.clone()));
         }
     }
 }
@@ -228,7 +229,7 @@ where
         self.for_each_chunk(streams, targets, |chunk, streams, targets| {
             let leaf = Tensor::from_inner(streams).require_grad();
             let logits = self.chunk_logits(leaf.clone(), chunk, &pass);
-            let part = chunk_loss(logits, Tensor::from_inner(targets));
+            let part = A::token_loss(logits, Tensor::from_inner(targets));
             total.add(part.nll.clone().inner(), part.n_correct.inner());
             let nll = part.nll.reshape([1, 1, 1]);
             gradients.push(pull_back(nll, leaf, weight.clone(), self, &mut sum));

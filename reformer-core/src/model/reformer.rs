@@ -116,7 +116,8 @@ impl<B: ReformerBackend> Reformer<B> {
     /// # Panics
     /// If the sequence is longer than the positions allow.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
-        self.normalize(self.streams(tokens, pass), &Self::output_pass(pass))
+        let streams = side_by_side(self.streams(tokens, pass));
+        self.normalize(streams, &Self::output_pass(pass))
     }
 
     /// The buckets that tokens fall into in each LSH layer, from the first one up: each
@@ -135,14 +136,12 @@ impl<B: ReformerBackend> Reformer<B> {
         buckets
     }
 
-    /// Both streams side by side, before the last normalisation:
-    /// `[batch_size, seq_length, 2 * d_model]`.
-    pub(super) fn streams(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
+    /// Both streams before the last normalisation: `[batch_size, seq_length, d_model]` each.
+    pub(super) fn streams(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> [Tensor<B, 3>; 2] {
         let x = self.embed(tokens, pass);
         let blocks = pass.fold(purpose::BLOCKS);
         let streams = [x.clone(), x];
-        let [y1, y2] = forward(&self.blocks, streams, &blocks, self.mode, |_| {});
-        Tensor::cat(vec![y1, y2], 2)
+        forward(&self.blocks, streams, &blocks, self.mode, |_| {})
     }
 
     /// Embeddings of tokens and positions, which both streams start from.
@@ -165,6 +164,11 @@ impl<B: ReformerBackend> Reformer<B> {
         let hidden = self.norm.forward(streams);
         dropout(hidden, pass.dropout(self.dropout, 0))
     }
+}
+
+/// Two streams as one: `[batch_size, seq_length, 2 * d_model]`.
+pub(super) fn side_by_side<B: Backend>(streams: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
+    Tensor::cat(streams.to_vec(), 2)
 }
 
 /// A forward pass, ready for backward.
@@ -222,19 +226,19 @@ where
         }
         let output = Self::output_pass(&pass);
         let (tape, streams) = self.record_streams(tokens, pass);
-        let leaf = Tensor::from_inner(streams).require_grad();
+        let leaf = Tensor::from_inner(side_by_side(streams)).require_grad();
         Recorded {
             hidden: self.normalize(leaf.clone(), &output),
             tape: Some((leaf, tape)),
         }
     }
 
-    /// Both streams side by side, before the last normalisation, and the way back from them.
+    /// Both streams before the last normalisation, and the way back from them.
     pub(super) fn record_streams(
         &self,
         tokens: Tensor<A, 2, Int>,
         pass: Pass<A>,
-    ) -> (StreamsTape<A>, Tensor<A::InnerBackend, 3>) {
+    ) -> (StreamsTape<A>, [Tensor<A::InnerBackend, 3>; 2]) {
         let inside = self.valid();
         let inner_pass = pass.inner();
         let x = inside.embed(tokens.clone().inner(), &inner_pass);
@@ -244,7 +248,7 @@ where
             inner_pass.fold(purpose::BLOCKS),
             self.mode,
         );
-        let streams = Tensor::cat(tape.output().to_vec(), 2);
+        let streams = tape.output();
         (StreamsTape { tokens, pass, tape }, streams)
     }
 }

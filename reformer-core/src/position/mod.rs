@@ -7,7 +7,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-pub(crate) use waves::sin_cos;
+pub(crate) use waves::{frequencies, sin_cos};
 
 use crate::error::ConfigError;
 

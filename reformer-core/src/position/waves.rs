@@ -10,9 +10,7 @@ const SINUSOIDAL_BASE: f64 = 10_000.0;
 ///
 /// Computed in `f64`: at a million positions the fastest wave is beyond what `f32` resolves.
 pub(crate) fn sin_cos(seq_length: usize, n_waves: usize, base: f64) -> [Vec<f32>; 2] {
-    let frequencies: Vec<f64> = (0..n_waves)
-        .map(|wave| base.powf(-(wave as f64) / n_waves as f64))
-        .collect();
+    let frequencies = frequencies(n_waves, base);
     let angles =
         (0..seq_length).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
     let (sin, cos) = angles
@@ -22,6 +20,13 @@ pub(crate) fn sin_cos(seq_length: usize, n_waves: usize, base: f64) -> [Vec<f32>
         })
         .unzip();
     [sin, cos]
+}
+
+/// Angles from one position to the next: `base^(-i / n_waves)`.
+pub(crate) fn frequencies(n_waves: usize, base: f64) -> Vec<f64> {
+    (0..n_waves)
+        .map(|wave| base.powf(-(wave as f64) / n_waves as f64))
+        .collect()
 }
 
 /// Sinusoidal positions (Vaswani et al., 2017, section 3.5), sines before cosines:

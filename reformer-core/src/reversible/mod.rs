@@ -21,9 +21,9 @@ pub use gradients::GradientSum;
 pub(crate) use tape::pull_back;
 pub use tape::{Reconstruction, Tape};
 
-use crate::chunks::in_chunks;
+use crate::chunks::parts;
 use crate::error::ConfigError;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, Residual};
 use crate::pass::Pass;
 
 /// What backward starts from.
@@ -128,11 +128,11 @@ pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
         let passes = BlockPasses::new(pass, number);
         let (f, buckets) = block.f(x2.clone(), &passes.f);
         remember(buckets);
-        let y1 = x1 + mode.on_grid(f);
-        let g = in_chunks(y1.clone(), block.g_chunk_length(), |chunk, y1| {
-            block.g(y1, &passes.g.fold(chunk))
+        let y1 = B::residual(x1, vec![mode.on_grid(f)], Residual::Add);
+        let g = parts(y1.clone(), block.g_chunk_length(), |chunk, y1| {
+            mode.on_grid(block.g(y1, &passes.g.fold(chunk)))
         });
-        x2 = x2 + mode.on_grid(g);
+        x2 = B::residual(x2, g, Residual::Add);
         x1 = y1;
     }
     [x1, x2]

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor};
 use super::gradients::GradientSum;
 use super::{BlockPasses, Mode, ReversibleBlock, forward};
 use crate::chunks::chunk_ranges;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, Residual};
 use crate::pass::Pass;
 
 /// What a forward pass leaves behind: the output of the last block, and the buckets of every LSH
@@ -114,12 +114,12 @@ where
         let part = |stream: &Tensor<B, 3>| stream.clone().slice_dim(1, range.clone());
         let leaf = Tensor::<A, 3>::from_inner(part(&y1)).require_grad();
         let g = block.g(leaf.clone(), &pass.fold(chunk));
-        values.push(g.clone().inner());
+        values.push(mode.on_grid(g.clone().inner()));
         input_gradients.push(pull_back(g, leaf, part(&dy2), block, sum));
     }
     Reconstruction {
-        streams: [y1, y2 - mode.on_grid(Tensor::cat(values, 1))],
-        gradients: [dy1 + Tensor::cat(input_gradients, 1), dy2],
+        streams: [y1, B::residual(y2, values, Residual::TakeAway)],
+        gradients: [B::residual(dy1, input_gradients, Residual::Add), dy2],
     }
 }
 
@@ -140,8 +140,10 @@ where
     let [dy1, dy2] = state.gradients;
     let leaf = Tensor::<A, 3>::from_inner(x2.clone()).require_grad();
     let (f, _) = block.f(leaf.clone(), pass);
-    let x1 = y1 - mode.on_grid(f.clone().inner());
-    let dx2 = dy2 + pull_back(f, leaf, dy1.clone(), block, sum);
+    let inner = mode.on_grid(f.clone().inner());
+    let x1 = B::residual(y1, vec![inner], Residual::TakeAway);
+    let through_f = pull_back(f, leaf, dy1.clone(), block, sum);
+    let dx2 = B::residual(dy2, vec![through_f], Residual::Add);
     Reconstruction {
         streams: [x1, x2],
         gradients: [dy1, dx2],

@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod layer_norm;
 mod linear;
+mod loss;
 mod rotate;
 mod seed;
 
@@ -13,7 +14,8 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use super::{
-    AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TiledAttention, Turn,
+    AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TiledAttention, TokenLoss,
+    Turn,
 };
 use crate::feed_forward::Activation;
 use crate::random::Key;
@@ -21,6 +23,7 @@ use activation::activation;
 use attention::{Kind, attention};
 use layer_norm::layer_norm;
 use linear::linear;
+use loss::token_loss;
 use rotate::rotate;
 use seed::seed;
 
@@ -61,6 +64,18 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
             mask_pad: inner_mask(&masking.mask_pad),
         };
         attention(qkv, Kind::Full(masking))
+    }
+
+    fn hash(
+        vectors: Tensor<Self, 4>,
+        rotations: Tensor<Self, 4>,
+        factors: &[usize],
+    ) -> Tensor<Self, 4, Int> {
+        Tensor::from_inner(B::hash(vectors.inner(), rotations.inner(), factors))
+    }
+
+    fn token_loss(logits: Tensor<Self, 3>, targets: Tensor<Self, 2, Int>) -> TokenLoss<Self> {
+        token_loss(logits, targets)
     }
 
     fn linear_layer(

@@ -9,7 +9,7 @@ use crate::kernels::{LinearGradients, LinearParents};
 
 /// A matrix as it lies in memory.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
+pub(super) struct Matrix<'a> {
     memory: &'a [f32],
     shape: [usize; 2],
     strides: [usize; 2],
@@ -26,13 +26,23 @@ impl<'a> Matrix<'a> {
     }
 
     /// The rows of all sequences of a batch, one below the other; see [`rows_of_batch`].
-    fn of_batch<B: Host>(floats: &'a Floats<B, 3>) -> Self {
+    pub(super) fn of_batch<B: Host>(floats: &'a Floats<B, 3>) -> Self {
         let [batch_size, seq_length, d] = floats.shape();
         Self {
             memory: floats.slice(),
             shape: [batch_size * seq_length, d],
             strides: [floats.strides()[usize::from(seq_length > 1)], 1],
         }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// A row of a matrix [of a batch](Self::of_batch).
+    #[inline(always)]
+    pub(super) fn row(&self, number: usize) -> &'a [f32] {
+        &self.memory[number * self.strides[0]..][..self.shape[1]]
     }
 
     fn transposed(self) -> Self {
@@ -56,7 +66,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// Takes a batch of sequences so that all their rows are slices at one distance.
-fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
+pub(super) fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
     Floats::lent(tensor, |&[batch_size, seq_length, d], strides| {
         let apart = batch_size == 1 || seq_length == 1 || strides[0] == seq_length * strides[1];
         apart && (d == 1 || strides[2] == 1)
@@ -179,15 +189,14 @@ const ROWS_AT_ONCE: usize = 256;
 
 /// The sum of the rows, block by block, and blocks in order: no number depends on the threads.
 fn column_sums(matrix: Matrix) -> Vec<f32> {
-    let ([n_rows, d], stride) = (matrix.shape, matrix.strides[0]);
-    let row = |number: usize| &matrix.memory[number * stride..][..d];
+    let [n_rows, d] = matrix.shape;
     let blocks: Vec<Vec<f32>> = (0..n_rows.div_ceil(ROWS_AT_ONCE))
         .into_par_iter()
         .map(|block| {
             let first = block * ROWS_AT_ONCE;
             let mut sums = vec![0.0; d];
             (first..n_rows.min(first + ROWS_AT_ONCE))
-                .for_each(|number| add(&mut sums, row(number)));
+                .for_each(|number| add(&mut sums, matrix.row(number)));
             sums
         })
         .collect();

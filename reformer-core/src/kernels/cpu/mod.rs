@@ -9,9 +9,13 @@ mod activation;
 mod attention;
 mod dense;
 mod full;
+mod hash;
 mod head;
 mod host;
-mod rows;
+mod loss;
+mod norm;
+mod residual;
+mod rotate;
 mod simd;
 #[cfg(test)]
 mod testing;
@@ -24,8 +28,11 @@ use burn::tensor::{DType, Tensor};
 pub(super) use activation::{activation, activation_backward};
 pub(super) use dense::{linear, linear_backward};
 pub(super) use full::{full_attention, full_attention_backward};
-use host::tensor;
-pub(super) use rows::{layer_normalization_backward, rotate};
+pub(super) use hash::hash;
+pub(super) use loss::{token_loss, token_loss_backward};
+pub(super) use norm::{layer_normalization, layer_normalization_backward};
+pub(super) use residual::residual;
+pub(super) use rotate::rotate;
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
 /// Whether these kernels can work on a tensor; the reference serves all others.

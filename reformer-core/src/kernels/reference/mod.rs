@@ -8,9 +8,12 @@
 
 mod activation;
 mod full;
+mod hash;
 mod keys;
 mod layer_norm;
 mod linear;
+mod loss;
+mod residual;
 mod rotate;
 mod sort;
 mod tile;
@@ -19,8 +22,11 @@ mod tiled;
 pub use activation::{activation, activation_backward};
 pub(super) use full::slice_length;
 pub use full::{full_attention, full_attention_backward};
+pub use hash::hash;
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use linear::{linear, linear_backward};
+pub use loss::{token_loss, token_loss_backward};
+pub use residual::residual;
 pub use rotate::rotate;
 pub use sort::bucket_sort;
 pub use tiled::{tiled_attention, tiled_attention_backward};

@@ -3,6 +3,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use rayon::prelude::*;
+
 use crate::kernels::{SlotLayout, Slots};
 
 /// Marks a slot that holds no position.
@@ -11,7 +13,7 @@ const EMPTY: i32 = -1;
 /// See [`ReformerBackend::bucket_sort`](crate::kernels::ReformerBackend::bucket_sort).
 ///
 /// Runs on the host: Burn's own sort is not stable, and it too reads the tensor back on every
-/// backend of 0.21.
+/// backend of 0.21. Rounds of heads are shared out among threads.
 ///
 /// # Panics
 /// If a bucket is not in `0..n_buckets`.
@@ -22,26 +24,25 @@ pub fn bucket_sort<B: Backend>(
 ) -> Slots<B> {
     let shape @ [batch_size, n_heads, n_rounds, seq_length] = buckets.dims();
     let device = buckets.device();
-    let on_host: Vec<usize> = buckets
+    let on_host: Vec<i32> = buckets
         .to_data()
-        .iter::<i64>()
-        .map(|bucket| bucket as usize)
-        .collect();
+        .convert::<i32>()
+        .into_vec()
+        .expect("it was converted");
 
-    let rows: Vec<SortedRow> = on_host
-        .chunks_exact(seq_length)
-        .map(|row| SortedRow::new(row, n_buckets, layout))
+    let rows = on_host.par_chunks_exact(seq_length.max(1));
+    let starts: Vec<Starts> = rows
+        .clone()
+        .map(|row| Starts::new(row, n_buckets, layout))
         .collect();
-    let n_slots = rows.iter().map(|row| row.n_slots).max().unwrap_or(0);
-
-    let mut order = vec![EMPTY; rows.len() * n_slots];
-    let mut slot_of = Vec::with_capacity(on_host.len());
-    for (row, order) in rows.iter().zip(order.chunks_exact_mut(n_slots)) {
-        for (position, &slot) in row.slot_of.iter().enumerate() {
-            order[slot] = position as i32;
-            slot_of.push(slot as i32);
-        }
-    }
+    let n_slots = starts.iter().map(|row| row.n_slots).max().unwrap_or(0);
+    let mut order = vec![EMPTY; starts.len() * n_slots];
+    let mut slot_of = vec![0; on_host.len()];
+    order
+        .par_chunks_exact_mut(n_slots.max(1))
+        .zip(slot_of.par_chunks_exact_mut(seq_length.max(1)))
+        .zip(rows.zip(starts))
+        .for_each(|((order, slot_of), (row, starts))| starts.place(row, order, slot_of));
     Slots {
         order: Tensor::from_data(
             TensorData::new(order, [batch_size, n_heads, n_rounds, n_slots]),
@@ -53,25 +54,29 @@ pub fn bucket_sort<B: Backend>(
     }
 }
 
-/// One round of one head.
-struct SortedRow {
-    slot_of: Vec<usize>,
+/// Where the buckets of one round of one head begin.
+struct Starts {
+    /// First slot of each bucket.
+    slots: Vec<usize>,
     /// Slots up to the end of the last tile in use.
     n_slots: usize,
 }
 
-impl SortedRow {
-    fn new(buckets: &[usize], n_buckets: usize, layout: SlotLayout) -> Self {
+impl Starts {
+    fn new(buckets: &[i32], n_buckets: usize, layout: SlotLayout) -> Self {
         let mut counts = vec![0; n_buckets];
         for &bucket in buckets {
-            counts[bucket] += 1;
+            let count = usize::try_from(bucket)
+                .ok()
+                .and_then(|bucket| counts.get_mut(bucket));
+            *count.unwrap_or_else(|| panic!("bucket {bucket} is not in 0..{n_buckets}")) += 1;
         }
         let (tile_length, align) = match layout {
             SlotLayout::Dense(length) => (length, 1),
             SlotLayout::BucketAligned(length) => (length, length),
         };
         let mut end = 0usize;
-        let mut next_slot: Vec<usize> = counts
+        let slots = counts
             .iter()
             .map(|count| {
                 let start = end;
@@ -79,17 +84,20 @@ impl SortedRow {
                 start
             })
             .collect();
-        let slot_of = buckets
-            .iter()
-            .map(|&bucket| {
-                let slot = next_slot[bucket];
-                next_slot[bucket] += 1;
-                slot
-            })
-            .collect();
         Self {
-            slot_of,
+            slots,
             n_slots: end.next_multiple_of(tile_length),
+        }
+    }
+
+    /// Puts every position in the next slot of its bucket.
+    fn place(self, buckets: &[i32], order: &mut [i32], slot_of: &mut [i32]) {
+        let mut next = self.slots;
+        for (position, (&bucket, slot_of)) in (0..).zip(buckets.iter().zip(slot_of)) {
+            let next = &mut next[bucket as usize];
+            order[*next] = position;
+            *slot_of = *next as i32;
+            *next += 1;
         }
     }
 }
@@ -133,5 +141,17 @@ mod tests {
         assert_eq!(slots.order.dims(), [2, 1, 1, 6]);
         let order: Vec<i32> = slots.order.into_data().iter::<i32>().collect();
         assert_eq!(order, [0, 1, 2, -1, -1, -1, 0, -1, 1, -1, 2, -1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "bucket 4 is not in 0..4")]
+    fn bucket_beyond_the_last_is_refused() {
+        sort([3, 0, 4, 1, 0, 3, 1], SlotLayout::Dense(4));
+    }
+
+    #[test]
+    #[should_panic(expected = "bucket -1 is not in 0..4")]
+    fn bucket_below_zero_is_refused() {
+        sort([3, 0, -1, 1, 0, 3, 1], SlotLayout::Dense(4));
     }
 }

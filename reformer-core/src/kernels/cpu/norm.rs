@@ -1,0 +1,228 @@
+//! Layer normalisation.
+
+use burn::tensor::Tensor;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::dense::{Matrix, add, rows_of_batch};
+use super::host::{Floats, Host, tensor};
+use super::simd::{LANES, dot};
+use crate::kernels::LayerNormGradients;
+
+/// Rows that a thread takes at a time.
+const ROWS_AT_ONCE: usize = 128;
+
+/// See [`ReformerBackend::layer_normalization`](crate::kernels::ReformerBackend::layer_normalization).
+pub(in crate::kernels) fn layer_normalization<B: Host>(
+    x: Tensor<B, 3>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    epsilon: f64,
+) -> Tensor<B, 3> {
+    let (shape, device) = (x.dims(), x.device());
+    check(shape, &[gamma.dims(), beta.dims()]);
+    let d = shape[2];
+    let (x, gamma, beta) = (
+        rows_of_batch(x),
+        Floats::row_major(gamma),
+        Floats::row_major(beta),
+    );
+    let (x, gamma, beta) = (Matrix::of_batch(&x), gamma.slice(), beta.slice());
+    let mut output = vec![0.0; shape.iter().product()];
+    let blocks = output.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
+    blocks.for_each(|(block, output)| {
+        Arch::new().dispatch(|| {
+            for (number, output) in (block * ROWS_AT_ONCE..).zip(output.chunks_exact_mut(d)) {
+                let x = x.row(number);
+                let [mean, scale] = moments(x, epsilon as f32);
+                for (((output, x), gamma), beta) in output.iter_mut().zip(x).zip(gamma).zip(beta) {
+                    *output = (x - mean) * scale * gamma + beta;
+                }
+            }
+        });
+    });
+    tensor(output, shape, &device)
+}
+
+/// See [`ReformerBackend::layer_normalization_backward`](crate::kernels::ReformerBackend::layer_normalization_backward).
+///
+/// Sums over rows are taken block by block, and blocks in order: no number depends on the threads.
+pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
+    x: Tensor<B, 3>,
+    gamma: Tensor<B, 1>,
+    epsilon: f64,
+    grad: Tensor<B, 3>,
+) -> LayerNormGradients<B> {
+    let (shape, device) = (x.dims(), x.device());
+    check(shape, &[gamma.dims()]);
+    assert_eq!(shape, grad.dims(), "gradient of the norm of {shape:?}");
+    let d = shape[2];
+    let (x, grad, gamma) = (
+        rows_of_batch(x),
+        rows_of_batch(grad),
+        Floats::row_major(gamma),
+    );
+    let (x, grad) = (Matrix::of_batch(&x), Matrix::of_batch(&grad));
+    let gamma = &gamma.slice()[..d];
+    let mut dx = vec![0.0; shape.iter().product()];
+    let blocks = dx.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
+    let sums: Vec<Sums> = blocks
+        .map(|(block, dx)| {
+            let mut sums = Sums::new(d);
+            Arch::new().dispatch(|| {
+                let mut row = Row::new(d);
+                for (number, dx) in (block * ROWS_AT_ONCE..).zip(dx.chunks_exact_mut(d)) {
+                    let (x, grad) = (x.row(number), grad.row(number));
+                    row.backward(dx, [x, grad, gamma], epsilon as f32, &mut sums);
+                }
+            });
+            sums
+        })
+        .collect();
+    let mut total = Sums::new(d);
+    for sums in &sums {
+        add(&mut total.gamma, &sums.gamma);
+        add(&mut total.beta, &sums.beta);
+    }
+    LayerNormGradients {
+        x: tensor(dx, shape, &device),
+        gamma: tensor(total.gamma, [d], &device),
+        beta: tensor(total.beta, [d], &device),
+    }
+}
+
+fn check(shape: [usize; 3], parameters: &[[usize; 1]]) {
+    let fit = parameters.iter().all(|&[d]| d == shape[2]);
+    assert!(
+        fit,
+        "parameters {parameters:?} do not fit a norm of {shape:?}"
+    );
+}
+
+/// The mean, and one over the standard deviation.
+#[inline(always)]
+fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
+    let d = x.len() as f32;
+    let mean = sum(x, |x| x) / d;
+    let variance = sum(x, |x| (x - mean) * (x - mean)) / d;
+    [mean, 1.0 / (variance + epsilon).sqrt()]
+}
+
+/// The sum of a function of numbers, in lanes.
+#[inline(always)]
+fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for x in whole {
+        for i in 0..LANES {
+            sums[i] += term(x[i]);
+        }
+    }
+    let rest: f32 = rest.iter().map(|&x| term(x)).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// Gradients of the parameters.
+struct Sums {
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+}
+
+impl Sums {
+    fn new(d: usize) -> Self {
+        Self {
+            gamma: vec![0.0; d],
+            beta: vec![0.0; d],
+        }
+    }
+}
+
+/// Buffers for the backward of a row.
+struct Row {
+    normalized: Vec<f32>,
+    /// Gradient of `normalized`.
+    of_normalized: Vec<f32>,
+}
+
+impl Row {
+    fn new(d: usize) -> Self {
+        Self {
+            normalized: vec![0.0; d],
+            of_normalized: vec![0.0; d],
+        }
+    }
+
+    /// The formula is that of the reference.
+    #[inline(always)]
+    fn backward(
+        &mut self,
+        dx: &mut [f32],
+        [x, grad, gamma]: [&[f32]; 3],
+        epsilon: f32,
+        sums: &mut Sums,
+    ) {
+        let d = x.len() as f32;
+        let [mean, scale] = moments(x, epsilon);
+        for (normalized, x) in self.normalized.iter_mut().zip(x) {
+            *normalized = (x - mean) * scale;
+        }
+        for ((of, grad), gamma) in self.of_normalized.iter_mut().zip(grad).zip(gamma) {
+            *of = grad * gamma;
+        }
+        for ((sum, grad), normalized) in sums.gamma.iter_mut().zip(grad).zip(&self.normalized) {
+            *sum += grad * normalized;
+        }
+        add(&mut sums.beta, grad);
+        let of_mean = sum(&self.of_normalized, |x| x) / d;
+        let along = dot(&self.of_normalized, &self.normalized) / d;
+        for ((dx, of), normalized) in dx.iter_mut().zip(&self.of_normalized).zip(&self.normalized) {
+            *dx = (of - of_mean - normalized * along) * scale;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check, on_both_backends};
+    use crate::kernels::{ReformerBackend, reference};
+    use burn::tensor::Tensor;
+    use burn_autodiff::Autodiff;
+
+    on_both_backends!(kernel_is_the_reference);
+
+    fn kernel_is_the_reference<B: ReformerBackend>() {
+        for shape @ [batch_size, seq_length, d] in [[1, 1, 4], [2, 9, 21], [3, 150, 64]] {
+            let sizes = [batch_size * seq_length * (d + 3), d, d];
+            let apply = |inputs: &[Tensor<Autodiff<B>, 1>], kernel: bool| {
+                let norm = if kernel {
+                    Autodiff::<B>::layer_normalization
+                } else {
+                    reference::layer_norm
+                };
+                // A slice of wider rows.
+                let x = inputs[0].clone().reshape([batch_size, seq_length, d + 3]);
+                let x = x.slice_dim(2, 2..d + 2) + 1.0;
+                norm(x, inputs[1].clone(), inputs[2].clone(), 1e-6).reshape([-1])
+            };
+            assert_eq!(shape[2], d);
+            check::<B>(
+                &sizes,
+                |inputs| apply(inputs, true),
+                |inputs| apply(inputs, false),
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "parameters [[3], [4]] do not fit a norm of [1, 2, 4]")]
+    fn what_does_not_fit_is_refused() {
+        type B = burn_flex::Flex;
+        let device = Default::default();
+        B::layer_normalization(
+            Tensor::zeros([1, 2, 4], &device),
+            Tensor::zeros([3], &device),
+            Tensor::zeros([4], &device),
+            1e-6,
+        );
+    }
+}

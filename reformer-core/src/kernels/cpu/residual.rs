@@ -1,0 +1,125 @@
+//! Residual connections.
+
+use burn::tensor::{Tensor, TensorPrimitive};
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::dense::{Matrix, rows_of_batch};
+use super::floats;
+use super::host::{Host, tensor};
+use crate::kernels::Residual;
+
+/// Rows that a thread takes at a time.
+const ROWS_AT_ONCE: usize = 64;
+
+/// See [`ReformerBackend::residual`](crate::kernels::ReformerBackend::residual). Works in place where
+/// `x` is not needed any more. Burn's operations would join the parts first, and walk over what is
+/// not in place one element at a time.
+pub(in crate::kernels) fn residual<B: Host>(
+    x: Tensor<B, 3>,
+    parts: Vec<Tensor<B, 3>>,
+    direction: Residual,
+) -> Tensor<B, 3> {
+    let shape @ [batch_size, seq_length, d] = x.dims();
+    let device = x.device();
+    let mut values = numbers(x);
+    let mut start = 0;
+    for part in parts {
+        let [size, length, width] = part.dims();
+        assert!(
+            size == batch_size && width == d && start + length <= seq_length,
+            "{:?} from position {start} on does not fit {shape:?}",
+            part.dims()
+        );
+        let part = rows_of_batch(part);
+        let part = Matrix::of_batch(&part);
+        for batch in 0..batch_size {
+            let values = &mut values[(batch * seq_length + start) * d..][..length * d];
+            for_blocks(values, part, batch * length, |value, x| match direction {
+                Residual::Add => value + x,
+                Residual::TakeAway => value - x,
+            });
+        }
+        start += length;
+    }
+    assert_eq!(start, seq_length, "positions of the residual of {shape:?}");
+    tensor(values, shape, &device)
+}
+
+/// Combines numbers with the rows of a matrix from number `first` on.
+fn for_blocks(
+    values: &mut [f32],
+    rows: Matrix,
+    first: usize,
+    function: impl Fn(f32, f32) -> f32 + Sync,
+) {
+    let d = rows.width().max(1);
+    let blocks = values.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
+    blocks.for_each(|(block, values)| {
+        Arch::new().dispatch(|| {
+            let first = first + block * ROWS_AT_ONCE;
+            for (number, values) in (first..).zip(values.chunks_exact_mut(d)) {
+                for (value, x) in values.iter_mut().zip(rows.row(number)) {
+                    *value = function(*value, *x);
+                }
+            }
+        });
+    });
+}
+
+/// The numbers of a tensor in row-major order: its own memory, if nobody else needs it.
+fn numbers<B: Host>(x: Tensor<B, 3>) -> Vec<f32> {
+    let [batch_size, seq_length, d] = x.dims();
+    let primitive = x.into_primitive().tensor();
+    let is_row_major =
+        B::lend(&primitive).is_some_and(|(_, strides)| strides == [seq_length * d, d, 1]);
+    let x = Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(primitive));
+    if is_row_major {
+        return floats(x);
+    }
+    let rows = rows_of_batch(x);
+    let mut values = vec![0.0; batch_size * seq_length * d];
+    for_blocks(&mut values, Matrix::of_batch(&rows), 0, |_, x| x);
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, numbers, on_both_backends};
+    use super::*;
+    use crate::kernels::{ReformerBackend, reference};
+
+    on_both_backends!(kernel_is_the_reference);
+
+    fn kernel_is_the_reference<B: ReformerBackend>() {
+        for direction in [Residual::Add, Residual::TakeAway] {
+            for [batch_size, seq_length, d] in [[1, 3, 1], [2, 150, 9]] {
+                let wide = || {
+                    let size = batch_size * seq_length * (d + 2);
+                    numbers::<B>(size, 1).reshape([batch_size, seq_length, d + 2])
+                };
+                let x = [
+                    wide().slice_dim(2, 1..d + 1),
+                    wide().slice_dim(2, 0..d) * 1.0,
+                ];
+                let parts = || {
+                    let cut = seq_length / 3;
+                    let y = wide() * 0.5;
+                    vec![
+                        y.clone().slice_dim(1, 0..cut).slice_dim(2, 0..d),
+                        y.slice_dim(1, cut..seq_length).slice_dim(2, 2..d + 2),
+                    ]
+                };
+                for x in x {
+                    let expected = reference::residual(x.clone(), parts(), direction);
+                    let kept = x.to_data();
+                    let shared = B::residual(x.clone(), parts(), direction);
+                    assert_close(&shared.into_data(), &expected.to_data(), 0);
+                    assert_eq!(x.to_data(), kept, "what others hold must stay");
+                    let found = B::residual(x, parts(), direction);
+                    assert_close(&found.into_data(), &expected.into_data(), 0);
+                }
+            }
+        }
+    }
+}

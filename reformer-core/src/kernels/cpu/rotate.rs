@@ -1,0 +1,154 @@
+//! Rotation of heads by position.
+
+use burn::tensor::Tensor;
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::host::{Floats, Host, tensor};
+use crate::kernels::Turn;
+use crate::position::frequencies;
+
+/// Positions that a thread takes at a time, with the same sines for all heads.
+const POSITIONS: usize = 32;
+
+/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate). The output lies in
+/// memory as `[batch_size, seq_length, n_heads, d_head]`, so that joining the heads copies nothing.
+pub(in crate::kernels) fn rotate<B: Host>(
+    heads: Tensor<B, 4>,
+    base: f64,
+    turn: Turn,
+) -> Tensor<B, 4> {
+    let [batch_size, n_heads, seq_length, d_head] = heads.dims();
+    assert!(
+        d_head.is_multiple_of(2),
+        "heads of {:?} have no pairs of features",
+        heads.dims()
+    );
+    let device = heads.device();
+    let heads = Floats::rows_of(heads);
+    let waves = Waves::new(d_head / 2, base, turn);
+    let width = n_heads * d_head;
+    let mut output = vec![0.0; batch_size * seq_length * width];
+    let sequences = output
+        .par_chunks_mut((seq_length * width).max(1))
+        .enumerate();
+    sequences.for_each(|(batch, output)| {
+        let blocks = output.par_chunks_mut(POSITIONS * width).enumerate();
+        blocks.for_each(|(block, output)| {
+            let first = block * POSITIONS;
+            let [sin, cos] = waves.of_block(first);
+            for (number, output) in output.chunks_exact_mut(d_head).enumerate() {
+                let (at, head) = (number / n_heads, number % n_heads);
+                let x = heads.head(batch * n_heads + head).row(first + at);
+                let waves = at * waves.n..(at + 1) * waves.n;
+                Arch::new().dispatch(|| turn_row(output, x, &sin[waves.clone()], &cos[waves]));
+            }
+        });
+    });
+    tensor(output, [batch_size, seq_length, n_heads, d_head], &device).swap_dims(1, 2)
+}
+
+#[inline(always)]
+fn turn_row(output: &mut [f32], x: &[f32], sin: &[f32], cos: &[f32]) {
+    let half = sin.len();
+    let (first, second) = output.split_at_mut(half);
+    let (x, y) = x.split_at(half);
+    let pairs = x.iter().zip(y).zip(sin.iter().zip(cos));
+    for ((first, second), ((x, y), (sin, cos))) in first.iter_mut().zip(second).zip(pairs) {
+        *first = x * cos - y * sin;
+        *second = y * cos + x * sin;
+    }
+}
+
+/// Sines and cosines of a block of positions by the angles of its start, computed exactly, and the
+/// way from there, which is the same in every block. In `f64`, so that nothing shows in `f32`.
+struct Waves {
+    n: usize,
+    frequencies: Vec<f64>,
+    sign: f64,
+    /// Sine and cosine of the angle from the start of a block: `[POSITIONS, n]`.
+    offsets: Vec<(f64, f64)>,
+}
+
+impl Waves {
+    fn new(n: usize, base: f64, turn: Turn) -> Self {
+        let frequencies = frequencies(n, base);
+        let offsets = (0..POSITIONS)
+            .flat_map(|offset| {
+                frequencies
+                    .iter()
+                    .map(move |f| (offset as f64 * f).sin_cos())
+            })
+            .collect();
+        Self {
+            n,
+            frequencies,
+            sign: f64::from(turn.sign()),
+            offsets,
+        }
+    }
+
+    /// Sines, with the sign of the turn, and cosines of a block: `[POSITIONS, n]` each.
+    fn of_block(&self, first: usize) -> [Vec<f32>; 2] {
+        let mut sines = Vec::with_capacity(self.offsets.len());
+        let mut cosines = Vec::with_capacity(self.offsets.len());
+        let start: Vec<(f64, f64)> = self
+            .frequencies
+            .iter()
+            .map(|frequency| (first as f64 * frequency).sin_cos())
+            .collect();
+        for offsets in self.offsets.chunks_exact(self.n.max(1)) {
+            let pairs = || start.iter().zip(offsets);
+            sines.extend(pairs().map(|(a, b)| (self.sign * (a.0 * b.1 + a.1 * b.0)) as f32));
+            cosines.extend(pairs().map(|(a, b)| (a.1 * b.1 - a.0 * b.0) as f32));
+        }
+        [sines, cosines]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, check, numbers, on_both_backends};
+    use super::*;
+    use crate::kernels::{ReformerBackend, reference};
+    use burn_autodiff::Autodiff;
+
+    on_both_backends!(kernel_is_the_reference far_positions_are_exact);
+
+    fn kernel_is_the_reference<B: ReformerBackend>() {
+        for [batch_size, n_heads, seq_length, d_head] in
+            [[1, 1, 1, 2], [2, 3, 70, 6], [1, 2, 64, 34]]
+        {
+            let apply = |inputs: &[Tensor<Autodiff<B>, 1>], kernel: bool| {
+                let rotate = if kernel {
+                    Autodiff::<B>::rotate
+                } else {
+                    reference::rotate
+                };
+                let heads = inputs[0]
+                    .clone()
+                    .reshape([batch_size, seq_length, n_heads, d_head]);
+                let there = rotate(heads.clone().swap_dims(1, 2), 100.0, Turn::Forward);
+                let back = rotate(
+                    heads.reshape([batch_size, n_heads, seq_length, d_head]),
+                    10.0,
+                    Turn::Back,
+                );
+                (there + back * 0.5).flatten(0, 3)
+            };
+            check::<B>(
+                &[batch_size * n_heads * seq_length * d_head],
+                |inputs| apply(inputs, true),
+                |inputs| apply(inputs, false),
+            );
+        }
+    }
+
+    fn far_positions_are_exact<B: ReformerBackend>() {
+        let heads = || numbers::<B>(70_001 * 4, 1).reshape([1, 1, 70_001, 4]);
+        let found = B::rotate(heads(), 10_000.0, Turn::Forward);
+        let expected = reference::rotate(heads(), 10_000.0, Turn::Forward);
+        let end = |heads: Tensor<B, 4>| heads.slice_dim(2, 69_900..70_001).into_data();
+        assert_close(&end(found), &end(expected), 0);
+    }
+}
