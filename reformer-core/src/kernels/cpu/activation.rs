@@ -108,7 +108,7 @@ fn normal(x: f32) -> [f32; 2] {
 }
 
 /// `2 √(2 / π)`.
-const GELU_TANH: f32 = 1.595_769_1;
+const GELU_TANH: f32 = 1.595_769;
 const GELU_CUBE: f32 = 0.044_715;
 
 impl Curve for Relu {
@@ -174,7 +174,7 @@ impl Curve for Tanh {
         // Near zero `1 - 2 / (e^2x + 1)` cancels; Cephes' polynomial does not.
         let square = x * x;
         let mut p = -5.704_988_7e-3;
-        for coefficient in [2.063_909e-2, -5.373_971_4e-2, 0.133_314_42, -0.333_332_82] {
+        for coefficient in [2.063_909e-2, -5.373_971_4e-2, 0.133_314_42, -0.333_332_8] {
             p = p * square + coefficient;
         }
         let near = x + x * square * p;

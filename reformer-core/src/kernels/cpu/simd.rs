@@ -135,9 +135,7 @@ fn block<S: Simd, const R: usize, const N: usize>(
     }
     for (row, sums) in c.chunks_mut(n).zip(sums) {
         let (row, _) = S::as_mut_simd_f32s(&mut row[..width]);
-        for j in 0..N {
-            row[j] = sums[j];
-        }
+        row.copy_from_slice(&sums);
     }
 }
 
