@@ -1,7 +1,7 @@
 //! Gradients of the reversible tape: against plain autodiff, against finite differences, and what
 //! drifts.
 
-use crate::common::{assert_close, drawn, integers, normal, numbers, relative_error};
+use crate::common::{assert_close, drawn, integers, normal, numbers};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
@@ -101,39 +101,28 @@ where
     }
 }
 
-/// The largest relative error of a gradient.
-fn worst_error(plain: &Result, reversible: &Result) -> f64 {
-    let pairs = reversible.gradients.iter().zip(&plain.gradients);
-    pairs
-        .map(|((_, found), (_, expected))| relative_error(found, expected))
-        .fold(0.0, f64::max)
-}
-
+/// With smooth functions: where an input of ReLU is nearer to zero than the drift, 1e-7, the two
+/// passes compute two functions, and one of some 50,000 units always is. So ReLU is for one layer.
 fn reversible_equals_plain<B: ReformerBackend>() {
     for n_layers in 1..=8 {
-        for activation in [Activation::Gelu, Activation::Relu] {
+        let second = match n_layers {
+            1 => Activation::Relu,
+            _ => Activation::Silu,
+        };
+        for activation in [Activation::Gelu, second] {
             let config = config(n_layers)
                 .with_dropout(0.2)
                 .with_attention_dropout(0.2)
                 .with_gated(n_layers % 2 == 0)
                 .with_activation(activation);
             let model = lm::<Autodiff<B>>(config);
-            let key = Key::new(7).fold(n_layers as u64);
-            let plain_and_reversible = |pass: Pass<Autodiff<B>>| {
-                let plain = run(&model, Mode::Plain, &pass);
-                let reversible = run(&model, Mode::Reversible, &pass);
-                assert_close("loss", &[reversible.loss], &[plain.loss], 1e-6);
-                assert_eq!(plain.drift, None);
-                (plain, reversible)
-            };
-            let (mut plain, mut reversible) = plain_and_reversible(Pass::train(key));
-            if activation == Activation::Relu && worst_error(&plain, &reversible) > 1e-5 {
-                // Drift of 1e-7 takes a unit whose input is as near to zero over the kink, which
-                // is another function then: one of 50,000 units of this test. Not twice.
-                (plain, reversible) = plain_and_reversible(Pass::train(key.fold(1)));
-            }
-            let pairs = reversible.gradients.iter().zip(&plain.gradients);
-            for ((name, found), (_, expected)) in pairs {
+            let pass = Pass::train(Key::new(7).fold(n_layers as u64));
+            let plain = run(&model, Mode::Plain, &pass);
+            let reversible = run(&model, Mode::Reversible, &pass);
+            assert_close("loss", &[reversible.loss], &[plain.loss], 1e-6);
+            assert_eq!(plain.drift, None);
+            for ((name, found), (_, expected)) in reversible.gradients.iter().zip(&plain.gradients)
+            {
                 let what = format!("{n_layers} layers, {activation:?}: {name}");
                 assert_close(&what, found, expected, 1e-5);
             }
