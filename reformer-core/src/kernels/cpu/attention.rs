@@ -83,43 +83,49 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
     let device = qkv.q.device();
     let inputs = Inputs::new(qkv);
     let n_rows = inputs.n * seq_length;
-    let mut output = vec![0.0; n_rows * d_v];
     let mut max = vec![f32::NEG_INFINITY; n_rows];
     let mut sum = vec![0.0; n_rows];
-    output
-        .par_chunks_mut(seq_length * d_v)
-        .zip(max.par_chunks_mut(seq_length))
+    let output = max
+        .par_chunks_mut(seq_length)
         .zip(sum.par_chunks_mut(seq_length))
         .enumerate()
-        .for_each(|(number, ((output, max), sum))| {
-            let to = HeadOutput { output, max, sum };
+        .map(|(number, (max, sum))| {
+            let mut output = vec![0.0; seq_length * d_v];
+            let to = HeadOutput {
+                output: &mut output,
+                max,
+                sum,
+            };
             head::forward(&heads.head(number), &inputs.head(number), to);
-        });
+            output
+        })
+        .collect();
+    drop(inputs);
     let stats = [batch_size, n_heads, seq_length, 1];
     AttentionOutput {
-        output: by_position(&output, [batch_size, n_heads, seq_length, d_v], &device),
+        output: joined(output, [batch_size, n_heads, seq_length, d_v], &device),
         max: tensor(max, stats, &device),
         log_sum: tensor(sum, stats, &device),
     }
 }
 
-/// Heads as a tensor `[batch_size, n_heads, seq_length, d]` that lies in memory as
-/// `[batch_size, seq_length, n_heads, d]`: joined heads then need no copy.
-fn by_position<B: Backend>(
-    heads: &[f32],
+/// Heads, each `[seq_length, d]`, as a tensor `[batch_size, n_heads, seq_length, d]` that lies in
+/// memory as `[batch_size, seq_length, n_heads, d]`: what joins heads then copies nothing.
+fn joined<B: Backend>(
+    heads: Vec<Vec<f32>>,
     [batch_size, n_heads, seq_length, d]: [usize; 4],
     device: &B::Device,
 ) -> Tensor<B, 4> {
-    let mut joined = vec![0.0; heads.len()];
+    let mut joined = vec![0.0; heads.len() * seq_length * d];
     joined
         .par_chunks_mut(n_heads * d)
         .enumerate()
         .with_min_len(256)
         .for_each(|(row, joined)| {
             let (batch, position) = (row / seq_length, row % seq_length);
-            for (head, to) in joined.chunks_exact_mut(d).enumerate() {
-                let row = (batch * n_heads + head) * seq_length + position;
-                to.copy_from_slice(&heads[row * d..][..d]);
+            let heads = &heads[batch * n_heads..][..n_heads];
+            for (head, to) in heads.iter().zip(joined.chunks_exact_mut(d)) {
+                to.copy_from_slice(&head[position * d..][..d]);
             }
         });
     tensor(joined, [batch_size, seq_length, n_heads, d], device).swap_dims(1, 2)
@@ -142,34 +148,38 @@ pub(super) fn backward<B: Host>(
     let [max, log_sum] = [output.max, output.log_sum].map(Floats::row_major);
     let [grad, output] = [grad, output.output].map(Floats::rows_of);
 
-    let zeros = |d: usize| vec![0.0; inputs.n * seq_length * d];
-    let (mut dq, mut dk, mut dv) = (zeros(d), zeros(d), zeros(d_v));
-    dq.par_chunks_mut(seq_length * d)
-        .zip(dk.par_chunks_mut(seq_length * d))
-        .zip(dv.par_chunks_mut(seq_length * d_v))
-        .enumerate()
-        .for_each(|(number, ((dq, dk), dv))| {
-            let positions = number * seq_length..(number + 1) * seq_length;
-            let grad = grad.head(number);
-            let upstream = Upstream {
-                grad,
-                max: &max.slice()[positions.clone()],
-                log_sum: &log_sum.slice()[positions],
-                delta: &deltas(grad, output.head(number), seq_length),
-            };
-            let rows = inputs.head(number);
-            head::backward(&heads.head(number), &rows, &upstream, [dq, dk, dv]);
-            if let (Some(scales), Some(length)) = (rows.key_scale, unit_length) {
-                through_keys(dq, dk, rows.q, scales, length);
+    let of_head = |number: usize| {
+        let positions = number * seq_length..(number + 1) * seq_length;
+        let grad = grad.head(number);
+        let upstream = Upstream {
+            grad,
+            max: &max.slice()[positions.clone()],
+            log_sum: &log_sum.slice()[positions],
+            delta: &deltas(grad, output.head(number), seq_length),
+        };
+        let rows = inputs.head(number);
+        let zeros = |d: usize| vec![0.0; seq_length * d];
+        let (mut dq, mut dk, mut dv) = (zeros(d), zeros(d), zeros(d_v));
+        let to = [&mut dq[..], &mut dk[..], &mut dv[..]];
+        head::backward(&heads.head(number), &rows, &upstream, to);
+        match rows.key_scale.zip(unit_length) {
+            Some((scales, length)) => {
+                through_keys(&mut dq, &dk, rows.q, scales, length);
+                ((dq, None), dv)
             }
-        });
+            None => ((dq, Some(dk)), dv),
+        }
+    };
+    let ((dq, dk), dv): ((Vec<_>, Vec<Option<_>>), Vec<_>) =
+        (0..inputs.n).into_par_iter().map(of_head).unzip();
+    // Tensors as large as the sequence, of no use from here on.
+    drop((inputs, max, log_sum, grad, output));
     let shape = [batch_size, n_heads, seq_length, d];
+    let dk: Option<Vec<_>> = dk.into_iter().collect();
     AttentionGradients {
-        q: by_position(&dq, shape, &device),
-        k: unit_length
-            .is_none()
-            .then(|| by_position(&dk, shape, &device)),
-        v: by_position(&dv, [batch_size, n_heads, seq_length, d_v], &device),
+        q: joined(dq, shape, &device),
+        k: dk.map(|dk| joined(dk, shape, &device)),
+        v: joined(dv, [batch_size, n_heads, seq_length, d_v], &device),
     }
 }
 

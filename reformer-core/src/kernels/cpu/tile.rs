@@ -96,17 +96,22 @@ impl Tile {
         }
     }
 
-    /// Lays out places and buckets as comparisons read them.
+    /// Lays out places and, where they are asked for, buckets as comparisons read them.
     fn look_up(&mut self, places: &Places) {
         let (n_rounds, n_queries) = (places.n_rounds, self.queries.len());
         let kinds = self.query_places.iter_mut().zip(&mut self.key_places);
         let of_both = [(&places.places, places.after), (&places.buckets, 0)];
         for ((of_queries, of_keys), (of_positions, shift)) in kinds.zip(of_both) {
+            if of_positions.is_empty() {
+                continue;
+            }
             let all_rounds =
                 |position: u32| &of_positions[position as usize * n_rounds..][..n_rounds];
-            of_keys.clear();
-            for &key in &self.keys {
-                of_keys.extend_from_slice(all_rounds(key));
+            of_keys.resize(n_rounds * self.keys.len(), 0);
+            for (to, &key) in of_keys.chunks_exact_mut(n_rounds).zip(&self.keys) {
+                for (to, place) in to.iter_mut().zip(all_rounds(key)) {
+                    *to = *place;
+                }
             }
             of_queries.clear();
             of_queries.resize(n_rounds * n_queries, 0);
@@ -176,17 +181,18 @@ impl Tile {
     ) -> S::m32s {
         let first = round * self.queries.len() + lanes * S::U32_LANES;
         let of_key = key * places.n_rounds + round;
-        let of_queries = |kind: &[u32]| S::as_simd_u32s(&kind[first..][..S::U32_LANES]).0[0];
-        let [query_places, query_buckets] = &self.query_places;
-        let [key_places, key_buckets] = &self.key_places;
-        let place = simd.splat_u32s(key_places[of_key]);
-        let distance = simd.sub_u32s(of_queries(query_places), place);
+        let of_queries = |kind: usize| {
+            let lanes = &self.query_places[kind][first..][..S::U32_LANES];
+            S::as_simd_u32s(lanes).0[0]
+        };
+        let place = simd.splat_u32s(self.key_places[0][of_key]);
+        let distance = simd.sub_u32s(of_queries(0), place);
         let near = simd.less_than_or_equal_u32s(distance, simd.splat_u32s(places.width));
         if !BUCKETS {
             return near;
         }
-        let bucket = simd.splat_u32s(key_buckets[of_key]);
-        simd.and_m32s(near, simd.equal_u32s(of_queries(query_buckets), bucket))
+        let bucket = simd.splat_u32s(self.key_places[1][of_key]);
+        simd.and_m32s(near, simd.equal_u32s(of_queries(1), bucket))
     }
 
     /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: what

@@ -98,13 +98,13 @@ impl<'a> Sorted<'a> {
         })
     }
 
-    /// From `[n_rounds, seq_length]` of a head to `[seq_length, n_rounds]`; zeros from nothing.
+    /// From `[n_rounds, seq_length]` of a head to `[seq_length, n_rounds]`; nothing from nothing.
     fn by_position(&self, all: &[i32], head: usize, of: impl Fn(u32) -> u32) -> Vec<u32> {
+        if all.is_empty() {
+            return Vec::new();
+        }
         let size = self.n_rounds * self.seq_length;
         let mut numbers = vec![0; size];
-        if all.is_empty() {
-            return numbers;
-        }
         let rounds = all[head * size..][..size].chunks_exact(self.seq_length);
         for (round, row) in rounds.enumerate() {
             let places = numbers[round..].iter_mut().step_by(self.n_rounds);
