@@ -58,21 +58,19 @@
 
 #![deny(missing_docs)]
 
-mod batch;
-mod corpus;
-mod cursor;
+mod duplication;
 mod error;
-mod eval_loader;
-mod rows;
-mod shuffle;
-mod split;
-mod train_loader;
-mod windows;
+mod loading;
+mod storage;
+mod text;
 
-pub use batch::LmBatch;
-pub use corpus::ByteCorpus;
+pub use duplication::{Duplication, DuplicationConfig};
 pub use error::DatasetError;
-pub use eval_loader::{EvalLoader, EvalLoaderConfig};
-pub use split::{Split, SplitName, Splits};
-pub use train_loader::{TrainLoader, TrainLoaderConfig};
-pub use windows::{ByteWindow, ByteWindows};
+pub use loading::{
+    EvalLoader, EvalLoaderConfig, IGNORED, LmBatch, START_TOKEN, Sequences, Shuffled, TrainLoader,
+    TrainLoaderConfig,
+};
+pub use text::{
+    ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,
+    RandomCrops, Split, SplitName, Splits,
+};

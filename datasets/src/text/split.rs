@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::corpus::ByteCorpus;
+use crate::text::corpus::ByteCorpus;
 
 /// What a split is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
