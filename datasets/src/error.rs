@@ -124,6 +124,15 @@ pub enum DatasetError {
         found: String,
     },
 
+    /// A file could not be written.
+    #[error("`{}` could not be written ({reason}): check the folder, its permissions and the disk", path.display())]
+    Unwritable {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+
     /// A published data set of a known size has another.
     #[error(
         "`{corpus}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \

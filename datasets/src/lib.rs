@@ -60,6 +60,7 @@
 
 mod duplication;
 mod error;
+pub mod images;
 mod loading;
 mod storage;
 mod text;
