@@ -133,6 +133,41 @@ pub enum DatasetError {
         reason: String,
     },
 
+    /// The two files of a parallel text do not belong together.
+    #[error(
+        "`{}` has {} lines, but `{}` has {}: a line must be the translation of the same line; check that the \
+         files belong together and are whole",
+        source_path.display(), lines[0], target_path.display(), lines[1]
+    )]
+    OtherLines {
+        /// The file with the sources.
+        source_path: PathBuf,
+        /// The file with the targets.
+        target_path: PathBuf,
+        /// How many lines each has.
+        lines: [usize; 2],
+    },
+
+    /// Translations without a reference, or references without a translation.
+    #[error(
+        "there are {hypotheses} translations, but {references} references: give each sentence one"
+    )]
+    OtherSentences {
+        /// Number of translations.
+        hypotheses: usize,
+        /// Number of references.
+        references: usize,
+    },
+
+    /// A vocabulary cannot do what is asked of it.
+    #[error("the vocabulary {problem} ({reason}): train or load another")]
+    Tokenizer {
+        /// What it cannot do.
+        problem: &'static str,
+        /// Why.
+        reason: String,
+    },
+
     /// A published data set of a known size has another.
     #[error(
         "`{corpus}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \
@@ -223,6 +258,14 @@ impl DatasetError {
             path: path.to_owned(),
             expected: expected.into(),
             found: found.to_string(),
+        }
+    }
+
+    /// What the library for vocabularies answered.
+    pub(crate) fn tokenizer(problem: &'static str) -> impl FnOnce(tokenizers::Error) -> Self {
+        move |error| Self::Tokenizer {
+            problem,
+            reason: error.to_string(),
         }
     }
 

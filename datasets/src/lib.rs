@@ -64,12 +64,13 @@ pub mod images;
 mod loading;
 mod storage;
 mod text;
+pub mod translation;
 
 pub use duplication::{Duplication, DuplicationConfig};
 pub use error::DatasetError;
 pub use loading::{
-    EvalLoader, EvalLoaderConfig, IGNORED, LmBatch, START_TOKEN, Sequences, Shuffled, TrainLoader,
-    TrainLoaderConfig,
+    BatchSource, EvalLoader, EvalLoaderConfig, IGNORED, LmBatch, START_TOKEN, Sequences, Shuffled,
+    TrainLoader, TrainLoaderConfig,
 };
 pub use text::{
     ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,

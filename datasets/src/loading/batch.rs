@@ -1,5 +1,9 @@
 //! Sequences as tensors.
 
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -25,39 +29,59 @@ pub struct LmBatch<B: Backend> {
     pub step: u64,
 }
 
-/// The rows of a batch in memory, so that any thread can read them: tensors are made by the thread that uses them.
+/// What a loader makes batches of, in two steps: any thread reads them into memory, and the thread that uses them
+/// makes the tensors.
+///
+/// [`Sequences`] are one, and so are the pairs of a [parallel text](crate::translation).
+pub trait BatchSource: Clone + fmt::Debug + Send + Sync + 'static {
+    /// A batch in memory.
+    type Host: Send + 'static;
+
+    /// A batch on a device.
+    type Batch<B: Backend>;
+
+    /// Reads the items of these numbers: always the same ones.
+    fn read(&self, numbers: Range<u64>) -> Self::Host;
+
+    /// Brings a batch to a device, as that of a step.
+    fn batch<B: Backend>(host: Self::Host, step: u64, device: &B::Device) -> Self::Batch<B>;
+}
+
+/// The rows of an [`LmBatch`] in memory.
 #[derive(Debug)]
-pub(crate) struct HostBatch {
+pub struct HostBatch {
     tokens: Vec<i32>,
     targets: Vec<i32>,
     shape: [usize; 2],
 }
 
-impl HostBatch {
-    /// Reads the sequences from `first` on, one a row.
-    pub(crate) fn read(sequences: &dyn Sequences, first: u64, batch_size: usize) -> Self {
-        let seq_length = sequences.seq_length();
+impl BatchSource for Arc<dyn Sequences> {
+    type Host = HostBatch;
+    type Batch<B: Backend> = LmBatch<B>;
+
+    fn read(&self, numbers: Range<u64>) -> HostBatch {
+        let seq_length = self.seq_length();
+        let batch_size = (numbers.end - numbers.start) as usize;
         let mut tokens = vec![0; batch_size * seq_length];
         let mut targets = vec![0; batch_size * seq_length];
         let rows = tokens
             .chunks_exact_mut(seq_length)
             .zip(targets.chunks_exact_mut(seq_length));
-        for (number, (tokens, targets)) in (first..).zip(rows) {
-            sequences.read(number, tokens, targets);
+        for (number, (tokens, targets)) in numbers.zip(rows) {
+            Sequences::read(&**self, number, tokens, targets);
         }
-        Self {
+        HostBatch {
             tokens,
             targets,
             shape: [batch_size, seq_length],
         }
     }
 
-    /// The rows as tensors on a device.
-    pub(crate) fn into_lm_batch<B: Backend>(self, step: u64, device: &B::Device) -> LmBatch<B> {
-        let tensor = |elements| Tensor::from_data(TensorData::new(elements, self.shape), device);
+    fn batch<B: Backend>(host: HostBatch, step: u64, device: &B::Device) -> LmBatch<B> {
+        let tensor = |elements| Tensor::from_data(TensorData::new(elements, host.shape), device);
         LmBatch {
-            tokens: tensor(self.tokens),
-            targets: tensor(self.targets),
+            tokens: tensor(host.tokens),
+            targets: tensor(host.targets),
             step,
         }
     }
@@ -75,9 +99,10 @@ mod tests {
     fn rows_are_the_sequences_and_bytes_keep_their_values() -> Result<(), DatasetError> {
         let bytes = [0, 255, 7, 128, 127, 9, 1, 3, 4, 5];
         let split = ByteCorpus::from_bytes("ten", bytes)?.whole_as(SplitName::Train);
-        let windows = ByteWindows::new(&split, 3)?;
+        let windows: Arc<dyn Sequences> = Arc::new(ByteWindows::new(&split, 3)?);
+        let host = BatchSource::read(&windows, 1..3);
         let batch: LmBatch<Flex> =
-            HostBatch::read(&windows, 1, 2).into_lm_batch(41, &Default::default());
+            <Arc<dyn Sequences> as BatchSource>::batch(host, 41, &Default::default());
         let int = |t: Tensor<Flex, 2, Int>| t.to_data().iter::<i64>().collect::<Vec<_>>();
         assert_eq!(batch.step, 41);
         assert_eq!(batch.tokens.dims(), [2, 3]);

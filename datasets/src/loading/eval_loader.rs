@@ -8,7 +8,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
 use crate::error::DatasetError;
-use crate::loading::batch::{HostBatch, LmBatch};
+use crate::loading::batch::BatchSource;
 use crate::loading::rows::Rows;
 use crate::loading::sequences::Sequences;
 use crate::text::{ByteWindows, OverlappingWindows, Split};
@@ -73,11 +73,12 @@ impl EvalLoaderConfig {
             (None, Some(n)) | (Some(n), None) => n,
             (Some(n), Some(max)) => n.min(max),
         };
-        Ok(EvalLoader {
+        Ok(EvalLoader::new(
             sequences,
-            rows: Rows::all(n_sequences, self.batch_size),
-            device: device.clone(),
-        })
+            n_sequences,
+            self.batch_size,
+            device,
+        ))
     }
 }
 
@@ -111,14 +112,25 @@ impl EvalLoaderConfig {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct EvalLoader<B: Backend> {
-    sequences: Arc<dyn Sequences>,
+pub struct EvalLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
+    source: S,
     rows: Rows,
     device: B::Device,
 }
 
-impl<B: Backend> DataLoader<B, LmBatch<B>> for EvalLoader<B> {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<LmBatch<B>> + 'a> {
+impl<B: Backend, S: BatchSource> EvalLoader<B, S> {
+    /// A loader of the items from 0 to `n_items`, some of them a batch.
+    pub(crate) fn new(source: S, n_items: usize, batch_size: usize, device: &B::Device) -> Self {
+        Self {
+            source,
+            rows: Rows::all(n_items, batch_size),
+            device: device.clone(),
+        }
+    }
+}
+
+impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for EvalLoader<B, S> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
         Box::new(EvalIterator {
             loader: self,
             batches: self.rows.batches(),
@@ -129,17 +141,17 @@ impl<B: Backend> DataLoader<B, LmBatch<B>> for EvalLoader<B> {
         self.rows.len()
     }
 
-    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, LmBatch<B>>> {
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         Arc::new(Self {
-            sequences: self.sequences.clone(),
+            source: self.source.clone(),
             rows: self.rows.clone(),
             device: device.clone(),
         })
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, LmBatch<B>>> {
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         Arc::new(Self {
-            sequences: self.sequences.clone(),
+            source: self.source.clone(),
             rows: self.rows.slice(start, end),
             device: self.device.clone(),
         })
@@ -147,23 +159,28 @@ impl<B: Backend> DataLoader<B, LmBatch<B>> for EvalLoader<B> {
 }
 
 /// The batches that are still to come.
-struct EvalIterator<'a, B: Backend> {
-    loader: &'a EvalLoader<B>,
+struct EvalIterator<'a, B: Backend, S: BatchSource> {
+    loader: &'a EvalLoader<B, S>,
     batches: Range<usize>,
 }
 
-impl<B: Backend> Iterator for EvalIterator<'_, B> {
-    type Item = LmBatch<B>;
+impl<B: Backend, S: BatchSource> Iterator for EvalIterator<'_, B, S> {
+    type Item = S::Batch<B>;
 
-    fn next(&mut self) -> Option<LmBatch<B>> {
+    fn next(&mut self) -> Option<S::Batch<B>> {
         let batch = self.batches.next()?;
-        let rows = self.loader.rows.of_batch(batch);
-        let read = HostBatch::read(&*self.loader.sequences, rows.start as u64, rows.len());
-        Some(read.into_lm_batch(batch as u64, &self.loader.device))
+        let EvalLoader {
+            source,
+            rows,
+            device,
+        } = self.loader;
+        let rows = rows.of_batch(batch);
+        let read = source.read(rows.start as u64..rows.end as u64);
+        Some(S::batch(read, batch as u64, device))
     }
 }
 
-impl<B: Backend> DataLoaderIterator<LmBatch<B>> for EvalIterator<'_, B> {
+impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for EvalIterator<'_, B, S> {
     fn progress(&self) -> Progress {
         let EvalLoader { rows, .. } = self.loader;
         Progress::new(rows.before_batch(self.batches.start), rows.len())

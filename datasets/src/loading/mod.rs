@@ -9,7 +9,7 @@ mod rows;
 mod sequences;
 mod train_loader;
 
-pub use batch::LmBatch;
+pub use batch::{BatchSource, LmBatch};
 pub use eval_loader::{EvalLoader, EvalLoaderConfig};
 pub(crate) use sequences::write_shifted;
 pub use sequences::{IGNORED, START_TOKEN, Sequences, Shuffled};

@@ -7,7 +7,33 @@ use rand::{Rng, SeedableRng};
 
 /// How many passes are remembered. A loader's worker threads, or its parts for several devices, are seldom
 /// further apart.
-const REMEMBERED: usize = 4;
+const N_REMEMBERED: usize = 4;
+
+/// The last passes that were drawn, since drawing one takes time in proportion to its items. Each is kept at its number
+/// modulo the length.
+#[derive(Debug)]
+pub(crate) struct Remembered<T> {
+    passes: Mutex<[Option<(u64, Arc<T>)>; N_REMEMBERED]>,
+}
+
+impl<T> Remembered<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            passes: Mutex::new([const { None }; N_REMEMBERED]),
+        }
+    }
+
+    /// The pass of this number, drawn if it is not there.
+    pub(crate) fn get(&self, number: u64, draw: impl FnOnce() -> T) -> Arc<T> {
+        // Replaced as a whole, so what a panicking thread leaves is still a pass.
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut passes[(number % N_REMEMBERED as u64) as usize];
+        match slot {
+            Some((remembered, pass)) if *remembered == number => pass.clone(),
+            _ => slot.insert((number, Arc::new(draw()))).1.clone(),
+        }
+    }
+}
 
 /// The passes of a seed over `n_items` items. Sample `s` is at place `s % n_items` of pass `s / n_items`.
 #[derive(Debug)]
@@ -15,9 +41,7 @@ pub(crate) struct Passes {
     seed: u64,
     n_items: usize,
     max_phase: usize,
-    /// Drawing a pass takes time in proportion to its items, so the last ones are kept, each at
-    /// its number modulo the length.
-    remembered: Mutex<[Option<Arc<Pass>>; REMEMBERED]>,
+    remembered: Remembered<Pass>,
 }
 
 /// What a pass has at one of its places.
@@ -36,33 +60,19 @@ impl Passes {
             seed,
             n_items,
             max_phase,
-            remembered: Mutex::default(),
+            remembered: Remembered::new(),
         }
     }
 
     /// Where a sample is found: always the same place.
     pub(crate) fn place(&self, sample: u64) -> Place {
         let n_items = self.n_items as u64;
-        let pass = self.pass(sample / n_items);
+        let number = sample / n_items;
+        let draw = || Pass::draw(self.seed, number, self.n_items, self.max_phase);
+        let pass = self.remembered.get(number, draw);
         Place {
             phase: pass.phase,
             item: pass.order[(sample % n_items) as usize],
-        }
-    }
-
-    fn pass(&self, number: u64) -> Arc<Pass> {
-        // Replaced as a whole, so what a panicking thread leaves is still a pass.
-        let mut remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let slot = &mut remembered[(number % REMEMBERED as u64) as usize];
-        match slot {
-            Some(pass) if pass.number == number => pass.clone(),
-            _ => {
-                let pass = Arc::new(Pass::draw(self.seed, number, self.n_items, self.max_phase));
-                slot.insert(pass).clone()
-            }
         }
     }
 }
@@ -70,7 +80,6 @@ impl Passes {
 /// One pass: its phase, and the order of its items.
 #[derive(Debug)]
 struct Pass {
-    number: u64,
     phase: usize,
     order: Vec<usize>,
 }
@@ -82,11 +91,7 @@ impl Pass {
         let phase = below(&mut rng, max_phase + 1);
         let mut order: Vec<usize> = (0..n_items).collect();
         shuffle(&mut rng, &mut order);
-        Self {
-            number,
-            phase,
-            order,
-        }
+        Self { phase, order }
     }
 }
 

@@ -7,7 +7,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
 use crate::error::DatasetError;
-use crate::loading::batch::{HostBatch, LmBatch};
+use crate::loading::batch::BatchSource;
 use crate::loading::cursor::Cursor;
 use crate::loading::prefetch::Prefetch;
 use crate::loading::rows::Rows;
@@ -53,7 +53,7 @@ impl TrainLoaderConfig {
         split: &Split,
         device: &B::Device,
     ) -> Result<TrainLoader<B>, DatasetError> {
-        let epoch = self.epoch()?;
+        let epoch = Epoch::new(self.steps_per_epoch, self.batch_size)?;
         let windows = ShuffledWindows::new(split, self.window_length, self.seed)?;
         Ok(self.loader(Arc::new(windows), epoch, device))
     }
@@ -71,7 +71,7 @@ impl TrainLoaderConfig {
         sequences: Arc<dyn Sequences>,
         device: &B::Device,
     ) -> Result<TrainLoader<B>, DatasetError> {
-        let epoch = self.epoch()?;
+        let epoch = Epoch::new(self.steps_per_epoch, self.batch_size)?;
         DatasetError::check_length(self.window_length, &*sequences)?;
         let stream = match sequences.n_sequences() {
             None => sequences,
@@ -82,38 +82,13 @@ impl TrainLoaderConfig {
         Ok(self.loader(stream, epoch, device))
     }
 
-    fn epoch(&self) -> Result<Epoch, DatasetError> {
-        let &Self {
-            batch_size,
-            steps_per_epoch,
-            ..
-        } = self;
-        if batch_size == 0 {
-            return Err(DatasetError::ZeroBatchSize);
-        }
-        if steps_per_epoch == 0 {
-            return Err(DatasetError::ZeroStepsPerEpoch);
-        }
-        let n_rows = steps_per_epoch
-            .checked_mul(batch_size)
-            .ok_or(DatasetError::EpochTooLong {
-                steps_per_epoch,
-                batch_size,
-            })?;
-        Ok(Epoch {
-            n_steps: steps_per_epoch as u64,
-            batch_size: batch_size as u64,
-            rows: Rows::all(n_rows, batch_size),
-        })
-    }
-
     fn loader<B: Backend>(
         &self,
-        stream: Arc<dyn Sequences>,
+        source: Arc<dyn Sequences>,
         epoch: Epoch,
         device: &B::Device,
     ) -> TrainLoader<B> {
-        let schedule = Schedule { stream, epoch };
+        let schedule = Schedule { source, epoch };
         TrainLoader::new(schedule, self.n_workers, 0, device.clone())
     }
 }
@@ -126,15 +101,37 @@ struct Epoch {
     rows: Rows,
 }
 
-/// Which sequences make the batch of a step.
+impl Epoch {
+    fn new(steps_per_epoch: usize, batch_size: usize) -> Result<Self, DatasetError> {
+        if batch_size == 0 {
+            return Err(DatasetError::ZeroBatchSize);
+        }
+        if steps_per_epoch == 0 {
+            return Err(DatasetError::ZeroStepsPerEpoch);
+        }
+        let n_rows = steps_per_epoch
+            .checked_mul(batch_size)
+            .ok_or(DatasetError::EpochTooLong {
+                steps_per_epoch,
+                batch_size,
+            })?;
+        Ok(Self {
+            n_steps: steps_per_epoch as u64,
+            batch_size: batch_size as u64,
+            rows: Rows::all(n_rows, batch_size),
+        })
+    }
+}
+
+/// What makes the batch of a step.
 #[derive(Clone, Debug)]
-struct Schedule {
-    stream: Arc<dyn Sequences>,
+struct Schedule<S> {
+    source: S,
     epoch: Epoch,
 }
 
-impl Schedule {
-    fn read(&self, step: u64) -> HostBatch {
+impl<S: BatchSource> Schedule<S> {
+    fn read(&self, step: u64) -> S::Host {
         let Epoch {
             n_steps,
             batch_size,
@@ -143,7 +140,8 @@ impl Schedule {
         let offset = step % n_steps;
         let first = (step - offset) * batch_size;
         let rows = rows.of_batch(offset as usize);
-        HostBatch::read(&*self.stream, first + rows.start as u64, rows.len())
+        self.source
+            .read(first + rows.start as u64..first + rows.end as u64)
     }
 }
 
@@ -151,6 +149,8 @@ impl Schedule {
 ///
 /// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample follows from the seed and its
 /// number. So the batch of a step does not depend on the steps before it: see [`batch`](Self::batch).
+///
+/// What it reads follows from `S`: by default [`Sequences`], which give [`LmBatch`](crate::LmBatch)es.
 ///
 /// # As a data loader
 ///
@@ -188,15 +188,27 @@ impl Schedule {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct TrainLoader<B: Backend> {
-    schedule: Schedule,
+pub struct TrainLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
+    schedule: Schedule<S>,
     n_workers: usize,
     cursor: Arc<Cursor>,
     device: B::Device,
 }
 
-impl<B: Backend> TrainLoader<B> {
-    fn new(schedule: Schedule, n_workers: usize, next_step: u64, device: B::Device) -> Self {
+impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
+    /// A loader of batches that are numbered as the steps are, before step 0.
+    pub(crate) fn of_batches(
+        source: S,
+        steps_per_epoch: usize,
+        n_workers: usize,
+        device: &B::Device,
+    ) -> Result<Self, DatasetError> {
+        let epoch = Epoch::new(steps_per_epoch, 1)?;
+        let schedule = Schedule { source, epoch };
+        Ok(Self::new(schedule, n_workers, 0, device.clone()))
+    }
+
+    fn new(schedule: Schedule<S>, n_workers: usize, next_step: u64, device: B::Device) -> Self {
         let Epoch { n_steps, rows, .. } = &schedule.epoch;
         let batches = rows.batches();
         let offsets = batches.start as u64..batches.end as u64;
@@ -227,9 +239,9 @@ impl<B: Backend> TrainLoader<B> {
     ///
     /// # Shapes
     ///
-    /// - tokens, targets: `[batch_size, window_length]`
-    pub fn batch(&self, step: u64) -> LmBatch<B> {
-        self.schedule.read(step).into_lm_batch(step, &self.device)
+    /// - tokens, targets of an [`LmBatch`](crate::LmBatch): `[batch_size, window_length]`
+    pub fn batch(&self, step: u64) -> S::Batch<B> {
+        S::batch(self.schedule.read(step), step, &self.device)
     }
 
     fn rows(&self) -> &Rows {
@@ -237,8 +249,8 @@ impl<B: Backend> TrainLoader<B> {
     }
 }
 
-impl<B: Backend> DataLoader<B, LmBatch<B>> for TrainLoader<B> {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<LmBatch<B>> + 'a> {
+impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for TrainLoader<B, S> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
         let n_steps = self.schedule.epoch.n_steps;
         let next_step = self.cursor.next_step();
         let epoch = next_step / n_steps;
@@ -259,7 +271,7 @@ impl<B: Backend> DataLoader<B, LmBatch<B>> for TrainLoader<B> {
         self.rows().len()
     }
 
-    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, LmBatch<B>>> {
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         Arc::new(Self {
             schedule: self.schedule.clone(),
             n_workers: self.n_workers,
@@ -268,7 +280,7 @@ impl<B: Backend> DataLoader<B, LmBatch<B>> for TrainLoader<B> {
         })
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, LmBatch<B>>> {
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         let mut schedule = self.schedule.clone();
         schedule.epoch.rows = self.rows().slice(start, end);
         Arc::new(Self::new(
@@ -281,17 +293,17 @@ impl<B: Backend> DataLoader<B, LmBatch<B>> for TrainLoader<B> {
 }
 
 /// The batches from the cursor to the end of an epoch.
-struct TrainIterator<'a, B: Backend> {
-    loader: &'a TrainLoader<B>,
+struct TrainIterator<'a, B: Backend, S: BatchSource> {
+    loader: &'a TrainLoader<B, S>,
     epoch: u64,
     items_processed: usize,
-    prefetch: Option<Prefetch<HostBatch>>,
+    prefetch: Option<Prefetch<S::Host>>,
 }
 
-impl<B: Backend> Iterator for TrainIterator<'_, B> {
-    type Item = LmBatch<B>;
+impl<B: Backend, S: BatchSource> Iterator for TrainIterator<'_, B, S> {
+    type Item = S::Batch<B>;
 
-    fn next(&mut self) -> Option<LmBatch<B>> {
+    fn next(&mut self) -> Option<S::Batch<B>> {
         let TrainLoader {
             schedule,
             cursor,
@@ -305,11 +317,11 @@ impl<B: Backend> Iterator for TrainIterator<'_, B> {
             Some(prefetch) => prefetch.take(step),
             None => schedule.read(step),
         };
-        Some(batch.into_lm_batch(step, device))
+        Some(S::batch(batch, step, device))
     }
 }
 
-impl<B: Backend> DataLoaderIterator<LmBatch<B>> for TrainIterator<'_, B> {
+impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for TrainIterator<'_, B, S> {
     /// Sequences of the epoch up to the last batch, with those that earlier iterators took.
     fn progress(&self) -> Progress {
         Progress::new(self.items_processed, self.loader.num_items())
