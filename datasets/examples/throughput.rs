@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = match std::env::args_os().nth(1) {
         Some(path) => path.into(),
         None => {
-            let block: Vec<u8> = (0..1 << 20).map(|i: u32| (i * i >> 7) as u8).collect();
+            let block: Vec<u8> = (0..1 << 20).map(|i: u32| ((i * i) >> 7) as u8).collect();
             for _ in 0..256 {
                 made.as_file().write_all(&block)?;
             }

@@ -13,21 +13,24 @@ const N_REMEMBERED: usize = 4;
 /// modulo the length.
 #[derive(Debug)]
 pub(crate) struct Remembered<T> {
-    passes: Mutex<[Option<(u64, Arc<T>)>; N_REMEMBERED]>,
+    slots: Mutex<[Slot<T>; N_REMEMBERED]>,
 }
+
+/// A pass and its number.
+type Slot<T> = Option<(u64, Arc<T>)>;
 
 impl<T> Remembered<T> {
     pub(crate) fn new() -> Self {
         Self {
-            passes: Mutex::new([const { None }; N_REMEMBERED]),
+            slots: Mutex::new([const { None }; N_REMEMBERED]),
         }
     }
 
     /// The pass of this number, drawn if it is not there.
     pub(crate) fn get(&self, number: u64, draw: impl FnOnce() -> T) -> Arc<T> {
         // Replaced as a whole, so what a panicking thread leaves is still a pass.
-        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = &mut passes[(number % N_REMEMBERED as u64) as usize];
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut slots[(number % N_REMEMBERED as u64) as usize];
         match slot {
             Some((remembered, pass)) if *remembered == number => pass.clone(),
             _ => slot.insert((number, Arc::new(draw()))).1.clone(),
