@@ -122,6 +122,19 @@ fn gray_images_get_three_equal_colours_and_large_ones_their_mean() -> Outcome {
 }
 
 #[test]
+fn files_that_numpy_wrote_are_read() -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for name in ["numpy_savez.npz", "numpy_savez_compressed.npz"] {
+        let images = ImageSet::open_npz(folder.join(name))?;
+        assert_eq!((images.len(), images.size()), (3, 4));
+        // Pixel 5 of image 2: byte i of image n is 100 n + i, and a plane has 16.
+        let pixel = [5, 21, 37].map(|i| (200 + i) as u8);
+        assert_eq!(images.picture(2).as_bytes()[15..18], pixel);
+    }
+    Ok(())
+}
+
+#[test]
 fn sets_follow_each_other_in_the_first_ones_size() -> Outcome {
     let folder = tempfile::tempdir()?;
     fs::write(

@@ -30,6 +30,7 @@ mod bleu;
 mod buckets;
 mod loaders;
 mod pairs;
+mod sentencepiece;
 mod subwords;
 mod text;
 mod tokenize_13a;

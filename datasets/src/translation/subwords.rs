@@ -11,6 +11,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::error::DatasetError;
 use crate::storage::decompressed;
+use crate::translation::sentencepiece;
 
 /// How the pieces of a vocabulary are found.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -76,10 +77,7 @@ impl SubwordsConfig {
         &self,
         special: &SpecialTokens,
     ) -> Result<(ModelWrapper, TrainerWrapper), DatasetError> {
-        let added = special
-            .names()
-            .map(|name| AddedToken::from(name, true))
-            .to_vec();
+        let added = special.added().to_vec();
         let alphabet = ByteLevel::alphabet();
         Ok(match self.algorithm {
             SubwordAlgorithm::Bpe => {
@@ -129,6 +127,10 @@ impl SpecialTokens {
     fn names(&self) -> [String; 3] {
         [self.pad.clone(), self.bos.clone(), self.eos.clone()]
     }
+
+    fn added(&self) -> [AddedToken; 3] {
+        self.names().map(|name| AddedToken::from(name, true))
+    }
 }
 
 /// Sentences as numbers of pieces, and back.
@@ -171,6 +173,27 @@ impl Subwords {
         let bytes = decompressed(path)?;
         let tokenizer = Tokenizer::from_bytes(&*bytes)
             .map_err(|error| DatasetError::malformed(path, "a tokenizer.json", error))?;
+        Self::new(tokenizer, special)
+    }
+
+    /// Loads a `.model` file of SentencePiece with the unigram algorithm. Special tokens that it does not have, as most have no
+    /// padding, are added at the end.
+    ///
+    /// A sentence with the name of a special token in it is read as if it were that token.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Directory`](DatasetError::Directory), or [`Malformed`](DatasetError::Malformed), also for another algorithm.
+    pub fn open_sentencepiece(
+        path: impl AsRef<Path>,
+        special: &SpecialTokens,
+    ) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        let mut tokenizer = sentencepiece::tokenizer(&decompressed(path)?).map_err(|found| {
+            DatasetError::malformed(path, "a unigram model of SentencePiece", found)
+        })?;
+        tokenizer.add_special_tokens(&special.added());
         Self::new(tokenizer, special)
     }
 
