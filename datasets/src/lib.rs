@@ -1,24 +1,41 @@
-//! Data for models of very long sequences: the bytes of any file, read as windows of any length.
+//! Data for models of very long sequences: bytes of texts, images, a synthetic task and parallel text, as batches.
+//!
+//! # What there is to train on
+//!
+//! | data | tokens | opened by |
+//! |---|---|---|
+//! | any file, raw or packed | its bytes | [`ByteCorpus`] |
+//! | enwik8, text8 | their bytes, divided as in the literature | [`HundredMillion`] |
+//! | a folder of texts | their bytes, divided by file or by bytes | [`FolderCorpus`] |
+//! | downsampled ImageNet, folders and archives of photographs | their pixels' colours | [`images`] |
+//! | the duplication task of the paper | random symbols | [`DuplicationConfig`] |
+//! | sentences and their translations | subwords | [`translation`] |
+//!
+//! Files are mapped: opening one reads nothing, whatever its size. What has to be unpacked or decoded goes to memory, or,
+//! if it is large, to a file in the system's temporary folder that vanishes with its last use.
 //!
 //! # The nouns, and how they meet
 //!
-//! - [`ByteCorpus`]: all the bytes of one file. A byte is a token, so the vocabulary has 256 entries
+//! - [`ByteCorpus`]: all the bytes of one file or folder. A byte is a token, so the vocabulary has 256 entries
 //!   and there is nothing to train or to download before a model can start.
 //! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % to train, 5 % to validate,
 //!   5 % to test, in the order of the file.
-//! - [`ByteWindows`]: a split cut into [`ByteWindow`]s of `window_length` inputs, which follow each other
-//!   without a gap or an overlap. The targets of a window are its inputs one byte later.
-//! - [`LmBatch`]: some windows as tensors on a device, and the number of the step that they are for.
+//! - [`Sequences`]: numbered rows of tokens and targets, the one thing that all data for language models is. A split
+//!   cut into windows side by side ([`ByteWindows`]), overlapping ([`OverlappingWindows`]) or at
+//!   random places ([`RandomCrops`]) is one; so are an [`ImageSet`](images::ImageSet) and the
+//!   [`Duplication`] task; and so can be data of your own. A target below zero ([`IGNORED`]) does not count.
+//! - [`LmBatch`]: some sequences as tensors on a device, and the number of the step that they are for.
 //! - [`TrainLoader`] and [`EvalLoader`]: Burn data loaders of such batches. The first is an endless,
-//!   shuffled stream, which can be entered at any step; the second goes through a split once, in order.
+//!   shuffled stream, which can be entered at any step, and read ahead by threads; the second goes through the data
+//!   once, in order.
 //!
 //! Corpora, splits and windows share one copy of the bytes, so cloning and cutting cost nothing.
 //!
 //! # The same seed, the same batches
 //!
 //! The training batch of a step is a function of the data, the window length, the batch size, the seed
-//! and the step, and of nothing else: not of the machine, of the steps before it or of the number of
-//! epochs that they were divided into. A run that stops can thus be resumed at its step
+//! and the step, and of nothing else: not of the machine, of the threads that read it, of the steps before it or of
+//! the number of epochs that they were divided into. A run that stops can thus be resumed at its step
 //! ([`TrainLoader::starting_at`]) and sees what it would have seen.
 //!
 //! # Example
@@ -58,21 +75,21 @@
 
 #![deny(missing_docs)]
 
-mod batch;
-mod corpus;
-mod cursor;
+mod duplication;
 mod error;
-mod eval_loader;
-mod rows;
-mod shuffle;
-mod split;
-mod train_loader;
-mod windows;
+pub mod images;
+mod loading;
+mod storage;
+mod text;
+pub mod translation;
 
-pub use batch::LmBatch;
-pub use corpus::ByteCorpus;
+pub use duplication::{Duplication, DuplicationConfig};
 pub use error::DatasetError;
-pub use eval_loader::{EvalLoader, EvalLoaderConfig};
-pub use split::{Split, SplitName, Splits};
-pub use train_loader::{TrainLoader, TrainLoaderConfig};
-pub use windows::{ByteWindow, ByteWindows};
+pub use loading::{
+    BatchSource, EvalLoader, EvalLoaderConfig, IGNORED, LmBatch, START_TOKEN, Sequences, Shuffled,
+    TrainLoader, TrainLoaderConfig,
+};
+pub use text::{
+    ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,
+    RandomCrops, Split, SplitName, Splits,
+};

@@ -6,7 +6,9 @@ use burn::data::dataloader::DataLoader;
 use burn::data::dataloader::split::split_dataloader;
 use burn_flex::Flex;
 use proptest::prelude::*;
-use reformer_datasets::{ByteCorpus, EvalLoader, EvalLoaderConfig, LmBatch, Split, SplitName};
+use reformer_datasets::{
+    ByteCorpus, DuplicationConfig, EvalLoader, EvalLoaderConfig, LmBatch, Split, SplitName,
+};
 
 /// Step, shape, tokens, targets.
 type Read = (u64, [usize; 2], Vec<i64>, Vec<i64>);
@@ -119,6 +121,36 @@ fn sizes_of_zero_are_refused() {
     assert_eq!(
         error(EvalLoaderConfig::new(3, 2).with_max_windows(Some(0))),
         "max_windows is 0, and must be at least 1: choose more, or leave it out to read the whole split"
+    );
+}
+
+#[test]
+fn context_is_read_again_and_not_counted_again() {
+    let loader = loader(&EvalLoaderConfig::new(4, 2).with_context_length(Some(3)), 7);
+    let expected = [
+        (
+            0,
+            [2, 4],
+            vec![0, 1, 2, 3, 1, 2, 3, 4],
+            vec![1, 2, 3, 4, -1, -1, -1, 5],
+        ),
+        (1, [1, 4], vec![2, 3, 4, 5], vec![-1, -1, -1, 6]),
+    ];
+    assert_eq!(read_all(&loader), expected);
+}
+
+#[test]
+fn sequences_without_end_need_a_number_of_them() {
+    let task = Arc::new(DuplicationConfig::new().init().expect("the paper's task"));
+    let init =
+        |config: EvalLoaderConfig| config.init_sequences::<Flex>(task.clone(), &Default::default());
+    let config = EvalLoaderConfig::new(1_024, 2);
+    let loader = init(config.clone().with_max_windows(Some(5))).expect("5 sequences");
+    assert_eq!(loader.num_items(), 5);
+    assert_eq!(read_all(&loader).len(), 3);
+    assert_eq!(
+        init(config).expect_err("it would never end").to_string(),
+        "these sequences never end, so an evaluation needs a number of them: set max_windows"
     );
 }
 

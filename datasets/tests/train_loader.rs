@@ -8,7 +8,8 @@ use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
 use proptest::prelude::*;
 use reformer_datasets::{
-    ByteCorpus, DatasetError, LmBatch, Split, SplitName, TrainLoader, TrainLoaderConfig,
+    ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, LmBatch, Sequences, Split, SplitName,
+    TrainLoader, TrainLoaderConfig,
 };
 
 /// Step, tokens, targets: row by row.
@@ -148,6 +149,77 @@ fn threads_share_a_stream_without_reading_a_step_twice() {
 }
 
 #[test]
+fn workers_change_nothing() {
+    let again = |step| loader(&small()).starting_at(step);
+    for n_workers in [1, 2, 5] {
+        let helped = loader(&small().with_n_workers(n_workers));
+        assert_eq!(helped.iter().take(2).count(), 2);
+        assert_eq!(helped.next_step(), 2, "what was read ahead is not taken");
+        let rest = epoch(&helped);
+        assert_eq!(rest, epoch(&again(2)));
+        assert_eq!(epoch(&helped), epoch(&again(5)));
+        let part = helped.slice(6, 13);
+        assert_eq!(epoch(part.as_ref()), epoch(again(10).slice(6, 13).as_ref()));
+    }
+}
+
+#[test]
+fn iterators_with_workers_share_a_stream() {
+    let loader = loader(&small().with_n_workers(2));
+    let (mut one, mut other) = (loader.iter(), loader.iter());
+    let mut taken = vec![
+        one.next(),
+        other.next(),
+        other.next(),
+        one.next(),
+        other.next(),
+    ];
+    for (step, batch) in (0..).zip(taken.drain(..)) {
+        let batch = batch.expect("an epoch has 5 steps");
+        assert_eq!(read(&batch), read(&loader.batch(step)));
+    }
+    assert!(one.next().is_none() && other.next().is_none());
+}
+
+#[test]
+fn any_sequences_are_trained_on_in_passes() {
+    let windows = |len| ByteWindows::new(&positions(len), 7).expect("bytes enough");
+    let init = |config: TrainLoaderConfig, len| {
+        config.init_sequences::<Flex>(Arc::new(windows(len)), &Default::default())
+    };
+    let loader = init(small(), 200).expect("28 windows");
+    let mut starts: Vec<i64> = (0..7)
+        .flat_map(|step| read(&loader.batch(step)).1)
+        .map(|row| row[0])
+        .collect();
+    assert_ne!(starts, (0..28).map(|i| 7 * i).collect::<Vec<_>>());
+    starts.sort_unstable();
+    assert_eq!(starts, (0..28).map(|i| 7 * i).collect::<Vec<_>>());
+
+    let error = init(TrainLoaderConfig::new(8, 4, 5), 200).expect_err("another length");
+    assert_eq!(
+        error.to_string(),
+        "window_length is 8, but the sequences have 7 tokens: choose 7"
+    );
+}
+
+#[test]
+fn sequences_without_end_come_in_their_order() {
+    let task = DuplicationConfig::new()
+        .with_seq_length(8)
+        .init()
+        .expect("the settings can be");
+    let loader = TrainLoaderConfig::new(8, 3, 10)
+        .init_sequences::<Flex>(Arc::new(task.clone()), &Default::default())
+        .expect("the length is that of the task");
+    let (mut tokens, mut targets) = ([0; 8], [0; 8]);
+    task.read(3 * 25 + 1, &mut tokens, &mut targets);
+    let (_, read_tokens, read_targets) = read(&loader.batch(25));
+    assert_eq!(read_tokens[1], tokens.map(i64::from));
+    assert_eq!(read_targets[1], targets.map(i64::from));
+}
+
+#[test]
 fn loader_on_another_device_is_the_same_stream() {
     let loader = loader(&small());
     let moved = loader.to_device(&Default::default());
@@ -272,7 +344,7 @@ proptest! {
     ) {
         let config = TrainLoaderConfig::new(window_length, batch_size, 3).with_seed(seed);
         let loader = config.init::<Flex>(&positions(len), &Default::default())?;
-        let per_pass = loader.windows_per_pass();
+        let per_pass = (usize::from(len) / window_length).saturating_sub(1).max(1);
         let n_steps = (3 * per_pass).div_ceil(batch_size);
 
         let mut samples = Vec::new();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::corpus::ByteCorpus;
+use crate::text::corpus::ByteCorpus;
 
 /// What a split is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,11 +29,11 @@ impl fmt::Display for SplitName {
 /// The three parts of a corpus, which follow each other and together are the whole of it.
 #[derive(Clone, Debug)]
 pub struct Splits {
-    /// The first 90 %.
+    /// The first 90 %, or about as much.
     pub train: Split,
-    /// The next 5 %.
+    /// The next 5 %, or about as much.
     pub valid: Split,
-    /// The last 5 %.
+    /// The rest.
     pub test: Split,
 }
 

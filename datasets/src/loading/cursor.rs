@@ -30,6 +30,13 @@ impl Cursor {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The steps that an epoch still has.
+    pub(crate) fn rest_of(&self, epoch: u64) -> Range<u64> {
+        let first = epoch * self.steps_per_epoch;
+        let next = self.next_step().max(first + self.offsets.start);
+        next..(first + self.offsets.end).max(next)
+    }
+
     /// Takes the next step if the epoch still has one; else leaves the cursor at the next epoch.
     pub(crate) fn take_in(&self, epoch: u64) -> Option<u64> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,6 +85,15 @@ mod tests {
         assert_eq!(rest_of_epoch(&cursor), [1, 2]);
         assert_eq!(cursor.next_step(), 5);
         assert_eq!(rest_of_epoch(&cursor), [6, 7]);
+    }
+
+    #[test]
+    fn rest_of_an_epoch_is_what_will_be_taken() {
+        for next in 0..10 {
+            let cursor = Cursor::new(5, 1..3, next);
+            let rest: Vec<u64> = cursor.rest_of(next / 5).collect();
+            assert_eq!(rest, rest_of_epoch(&cursor), "from step {next}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use burn::data::dataset::Dataset;
 
 use crate::error::DatasetError;
-use crate::split::Split;
+use crate::loading::Sequences;
+use crate::text::split::Split;
 
 /// A split, cut into windows that follow each other: no two share an input.
 ///
@@ -116,6 +117,25 @@ impl Dataset<ByteWindow> for ByteWindows {
     }
 }
 
+impl Sequences for ByteWindows {
+    fn seq_length(&self) -> usize {
+        self.window_length
+    }
+
+    fn vocab_size(&self) -> usize {
+        usize::from(u8::MAX) + 1
+    }
+
+    fn n_sequences(&self) -> Option<usize> {
+        Some(self.len())
+    }
+
+    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
+        let window = self.get(number as usize).expect("a window of the split");
+        window.write(tokens, targets);
+    }
+}
+
 /// `window_length + 1` bytes of a split that follow each other: inputs, and targets one byte later.
 #[derive(Clone, Debug)]
 pub struct ByteWindow {
@@ -139,6 +159,16 @@ impl ByteWindow {
     pub fn targets(&self) -> &[u8] {
         &self.split.as_bytes()[self.start + 1..][..self.window_length]
     }
+
+    /// Writes inputs and targets as numbers.
+    pub(crate) fn write(&self, tokens: &mut [i32], targets: &mut [i32]) {
+        for (row, bytes) in [(tokens, self.inputs()), (targets, self.targets())] {
+            assert_eq!(row.len(), bytes.len(), "a row has the window's length");
+            for (element, &byte) in row.iter_mut().zip(bytes) {
+                *element = i32::from(byte);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,8 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::corpus::ByteCorpus;
-    use crate::split::SplitName;
+    use crate::text::{ByteCorpus, SplitName};
 
     #[test]
     fn one_byte_more_than_the_window_is_enough_and_one_less_is_refused() -> Result<(), DatasetError>

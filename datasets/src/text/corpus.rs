@@ -1,17 +1,15 @@
 //! All the bytes of one file.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DatasetError;
-use crate::split::{Split, SplitName, Splits};
+use crate::storage::{Bytes, decompressed, map_file};
+use crate::text::split::{Split, SplitName, Splits};
 
 /// The sample that ships with the crate; see `samples/README.md`.
-const SAMPLE: &[u8] = include_bytes!("../samples/tinyshakespeare.txt");
+const SAMPLE: &[u8] = include_bytes!("../../samples/tinyshakespeare.txt");
 
 /// The bytes of one file, at least one, and its name. A clone shares the bytes.
 ///
@@ -31,7 +29,7 @@ pub struct ByteCorpus {
 
 struct Named {
     name: String,
-    bytes: Cow<'static, [u8]>,
+    bytes: Bytes,
 }
 
 impl fmt::Debug for ByteCorpus {
@@ -45,7 +43,10 @@ impl fmt::Debug for ByteCorpus {
 }
 
 impl ByteCorpus {
-    /// Reads a whole file, of any format, into memory. Its name is the path as given.
+    /// The bytes of a file, of any format, as they are. Its name is the path as given.
+    ///
+    /// The file is mapped: opening it reads nothing, and the system keeps in memory what is used. It must
+    /// not be changed or cut by another program meanwhile: what is read then is undefined.
     ///
     /// # Errors
     ///
@@ -53,20 +54,22 @@ impl ByteCorpus {
     /// [`Directory`](DatasetError::Directory) or [`Empty`](DatasetError::Empty).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        // Asked first, because what reading a directory answers depends on the system.
-        if path.is_dir() {
-            return Err(DatasetError::Directory {
-                path: path.to_owned(),
-            });
-        }
-        let bytes = fs::read(path).map_err(|source| {
-            let path = path.to_owned();
-            match source.kind() {
-                io::ErrorKind::NotFound => DatasetError::NotFound { path, source },
-                _ => DatasetError::Unreadable { path, source },
-            }
-        })?;
-        Self::from_bytes(path.display().to_string(), bytes)
+        Self::of(path.display().to_string(), map_file(path)?)
+    }
+
+    /// The bytes that a gzip, xz or zip file contains; those of any other file as they are, like
+    /// [`open`](Self::open). The format is told by the content, not by the name.
+    ///
+    /// What is unpacked is kept in memory up to 256 MiB, and beyond that in the system's temporary folder, in a file
+    /// that vanishes with the corpus.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), or [`Malformed`](DatasetError::Malformed) for an archive that is spoilt, cut off or
+    /// does not contain exactly one file.
+    pub fn open_unpacked(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        Self::of(path.display().to_string(), decompressed(path)?)
     }
 
     /// A corpus of bytes that are in memory already, under a name for messages and records.
@@ -78,20 +81,23 @@ impl ByteCorpus {
         name: impl Into<String>,
         bytes: impl Into<Vec<u8>>,
     ) -> Result<Self, DatasetError> {
-        let (name, bytes) = (name.into(), bytes.into());
+        Self::of(name.into(), Bytes::Owned(bytes.into()))
+    }
+
+    pub(crate) fn of(name: String, bytes: Bytes) -> Result<Self, DatasetError> {
         if bytes.is_empty() {
             return Err(DatasetError::Empty { corpus: name });
         }
-        Ok(Self::named(name, Cow::Owned(bytes)))
+        Ok(Self::named(name, bytes))
     }
 
     /// The sample that ships with the crate: the first 1,000,000 bytes of "tiny Shakespeare", of
     /// Andrej Karpathy's char-rnn. Public domain.
     pub fn sample() -> Self {
-        Self::named("tinyshakespeare".to_owned(), Cow::Borrowed(SAMPLE))
+        Self::named("tinyshakespeare".to_owned(), Bytes::Static(SAMPLE))
     }
 
-    fn named(name: String, bytes: Cow<'static, [u8]>) -> Self {
+    fn named(name: String, bytes: Bytes) -> Self {
         Self {
             shared: Arc::new(Named { name, bytes }),
         }
@@ -161,6 +167,8 @@ fn borders(len: usize) -> [usize; 2] {
 #[cfg(test)]
 mod tests {
     use std::error::Error;
+    use std::fs;
+    use std::io;
 
     use super::*;
 
@@ -185,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn unpacking_a_raw_file_is_opening_it() -> Result<(), Box<dyn Error>> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), "plain")?;
+        assert_eq!(ByteCorpus::open_unpacked(file.path())?.as_bytes(), b"plain");
+        Ok(())
+    }
+
+    #[test]
     fn missing_file_is_named_and_keeps_its_cause() {
         let error = ByteCorpus::open("no/such.txt").expect_err("there is no such file");
         assert!(matches!(error, DatasetError::NotFound { .. }), "{error:?}");
@@ -204,7 +220,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "`{}` is a directory, and a corpus is one file: name a file in it",
+                "`{}` is a directory, and a file is needed: name a file in it",
                 folder.path().display()
             )
         );

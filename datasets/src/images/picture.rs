@@ -1,0 +1,174 @@
+//! A sequence as an image again.
+
+use std::fmt;
+use std::path::Path;
+
+use image::{ImageFormat, RgbImage, imageops};
+
+use crate::error::DatasetError;
+
+/// A square image, to look at what a model generated or was trained on.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::images::Picture;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// // Two by two pixels: red, green, blue, white.
+/// let tokens = [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255];
+/// let picture = Picture::from_tokens(&tokens).expect("12 is 3 x 2 x 2");
+/// assert_eq!(picture.size(), [2, 2]);
+/// let grid = Picture::grid(&vec![picture; 5], 3);
+/// assert_eq!(grid.size(), [3 * 2 + 2, 2 * 2 + 1]);
+/// grid.save_png(folder.path().join("grid.png"))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    pixels: RgbImage,
+}
+
+impl fmt::Debug for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Picture")
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Picture {
+    /// The image of a sequence: a row of pixels after the other, three tokens a pixel. It is what a data set gives as
+    /// targets, or a model generates. Tokens beyond 0 to 255 are brought to the nearer end.
+    ///
+    /// `None` when the number of tokens is not 3 x size x size.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[3 * size * size]`
+    pub fn from_tokens(tokens: &[i32]) -> Option<Self> {
+        let size = (tokens.len() / 3).isqrt();
+        if size == 0 || tokens.len() != 3 * size * size {
+            return None;
+        }
+        let bytes = tokens.iter().map(|&token| token.clamp(0, 255) as u8);
+        let side = u32::try_from(size).ok()?;
+        let pixels = RgbImage::from_raw(side, side, bytes.collect())?;
+        Some(Self { pixels })
+    }
+
+    /// Several images in rows of `n_columns`, with a black line between them.
+    ///
+    /// # Panics
+    ///
+    /// When there are no images, or no columns.
+    pub fn grid(pictures: &[Self], n_columns: usize) -> Self {
+        assert!(
+            !pictures.is_empty() && n_columns > 0,
+            "a grid needs images and columns"
+        );
+        let n_columns = n_columns.min(pictures.len());
+        let n_rows = pictures.len().div_ceil(n_columns);
+        let cell = |side: fn(&RgbImage) -> u32| {
+            let sides = pictures.iter().map(|picture| side(&picture.pixels) + 1);
+            sides.max().expect("there are images")
+        };
+        let (width, height) = (cell(RgbImage::width), cell(RgbImage::height));
+        let mut pixels = RgbImage::new(n_columns as u32 * width - 1, n_rows as u32 * height - 1);
+        for (index, picture) in pictures.iter().enumerate() {
+            let (row, column) = (index / n_columns, index % n_columns);
+            let (x, y) = (
+                column as i64 * i64::from(width),
+                row as i64 * i64::from(height),
+            );
+            imageops::replace(&mut pixels, &picture.pixels, x, y);
+        }
+        Self { pixels }
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> [u32; 2] {
+        [self.pixels.width(), self.pixels.height()]
+    }
+
+    /// Red, green and blue of each pixel, row by row.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.pixels.as_raw()
+    }
+
+    /// Writes a PNG file, whatever the path's extension.
+    ///
+    /// # Errors
+    ///
+    /// [`Unwritable`](DatasetError::Unwritable).
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<(), DatasetError> {
+        let path = path.as_ref();
+        self.pixels
+            .save_with_format(path, ImageFormat::Png)
+            .map_err(|error| DatasetError::Unwritable {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_squares_of_three_colours_are_images() {
+        for (len, side) in [
+            (3, Some(1)),
+            (12_288, Some(64)),
+            (0, None),
+            (6, None),
+            (13, None),
+        ] {
+            let picture = Picture::from_tokens(&vec![7; len]);
+            assert_eq!(
+                picture.map(|picture| picture.size()),
+                side.map(|side| [side; 2])
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_beyond_a_byte_are_brought_back() {
+        let picture = Picture::from_tokens(&[-1, 300, 7]).expect("one pixel");
+        assert_eq!(picture.as_bytes(), [0, 255, 7]);
+    }
+
+    #[test]
+    fn grid_puts_images_side_by_side() {
+        let pixel = |token| Picture::from_tokens(&[token; 3]).expect("one pixel");
+        let grid = Picture::grid(&[pixel(1), pixel(2), pixel(3)], 2);
+        assert_eq!(grid.size(), [3, 3]);
+        let reds: Vec<u8> = grid.as_bytes().iter().copied().step_by(3).collect();
+        assert_eq!(reds, [1, 0, 2, 0, 0, 0, 3, 0, 0]);
+        assert_eq!(Picture::grid(&[pixel(9)], 8).size(), [1, 1]);
+    }
+
+    #[test]
+    fn png_gives_the_pixels_back_and_bad_paths_are_named() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let tokens: Vec<i32> = (0..3 * 5 * 5).map(|i| i * 3 % 256).collect();
+        let picture = Picture::from_tokens(&tokens).expect("5 x 5");
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("no-extension");
+        picture.save_png(&path)?;
+        let read = image::load_from_memory_with_format(&std::fs::read(&path)?, ImageFormat::Png)?;
+        assert_eq!(read.into_rgb8().as_raw(), picture.as_bytes());
+
+        let error = picture
+            .save_png(folder.path().join("no/such/folder.png"))
+            .expect_err("no folder");
+        assert!(
+            error.to_string().contains("could not be written"),
+            "{error}"
+        );
+        Ok(())
+    }
+}

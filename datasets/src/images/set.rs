@@ -1,0 +1,271 @@
+//! Images of one size as sequences.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use crate::error::DatasetError;
+use crate::images::decode::{decode_all, resized};
+use crate::images::npz::{self, PlanarImages};
+use crate::images::picture::Picture;
+use crate::loading::{Sequences, write_shifted};
+use crate::storage::Bytes;
+
+/// Colours of a pixel.
+const N_CHANNELS: usize = 3;
+
+/// The largest size, 805 million tokens: beyond it, positions leave the 31 bits of a token's place.
+const MAX_SIZE: usize = 16_384;
+
+/// Square images of one size. A clone shares the pixels.
+///
+/// As [`Sequences`] an image has `3 * size * size` tokens, 12,288 for 64 x 64: its pixels row by row, red, green
+/// and blue one after the other. Each is a target, from the first on: the tokens are the targets one place later,
+/// after a [`START_TOKEN`](crate::START_TOKEN).
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use burn_flex::Flex;
+/// use reformer_datasets::TrainLoaderConfig;
+/// use reformer_datasets::images::{ImageSet, Picture};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// for gray in [10, 20] {
+///     let picture = Picture::from_tokens(&[gray; 3 * 8 * 8]).expect("8 x 8");
+///     picture.save_png(folder.path().join(format!("{gray}.png")))?;
+/// }
+/// let images = ImageSet::open_images(folder.path(), 4)?;
+/// assert_eq!((images.len(), images.size()), (2, 4));
+/// assert_eq!(images.picture(1).as_bytes(), [20; 3 * 4 * 4]);
+///
+/// let loader = TrainLoaderConfig::new(48, 2, 100)
+///     .init_sequences::<Flex>(Arc::new(images), &Default::default())?;
+/// assert_eq!(loader.batch(0).tokens.dims(), [2, 48]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ImageSet {
+    size: usize,
+    n_images: usize,
+    parts: Vec<Part>,
+}
+
+/// The images of one file.
+#[derive(Clone)]
+struct Part {
+    bytes: Arc<Bytes>,
+    range: Range<usize>,
+    /// Side of its images as they are stored.
+    size: usize,
+    layout: Layout,
+}
+
+/// The order of an image's bytes.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// All red ones, all green ones, all blue ones.
+    Planar,
+    /// Red, green and blue of a pixel, then of the next.
+    Interleaved,
+}
+
+impl fmt::Debug for ImageSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageSet")
+            .field("size", &self.size)
+            .field("n_images", &self.n_images)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ImageSet {
+    /// The images of an official file of downsampled ImageNet, such as `train_data_batch_1.npz`: its
+    /// array `data` with unsigned bytes `[n_images, 3 * size * size]`, the colours one plane after the other.
+    ///
+    /// An array that is stored uncompressed, as the official ones, is mapped: opening it reads its header
+    /// only. It must not be changed by another program meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed), or
+    /// [`NothingIn`](DatasetError::NothingIn) when the array has no rows.
+    pub fn open_npz(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        let PlanarImages { bytes, range, size } = npz::open(path)?;
+        if range.is_empty() {
+            return Err(DatasetError::NothingIn {
+                path: path.to_owned(),
+                wanted: "image",
+            });
+        }
+        check_size(size)?;
+        Ok(Self::of(Part {
+            bytes,
+            range,
+            size,
+            layout: Layout::Planar,
+        }))
+    }
+
+    /// The PNG and JPEG files of a folder and the folders in it, in the order of their paths, or those of a
+    /// `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its entries. Images of another size are brought to `size`
+    /// with their proportions given up; gray ones get three equal colours, transparency is dropped.
+    ///
+    /// All are decoded now: into memory up to 256 MiB, 20,000 images of 64 x 64, beyond that into a file in the
+    /// system's temporary folder, which vanishes with the set.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Malformed`](DatasetError::Malformed) with the name of the file in question,
+    /// [`NothingIn`](DatasetError::NothingIn) when there are no images, or [`Setting`](DatasetError::Setting) for a
+    /// size of 0 or beyond 16,384.
+    pub fn open_images(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
+        check_size(size)?;
+        let bytes = decode_all(path.as_ref(), size)?;
+        Ok(Self::of(Part {
+            range: 0..bytes.len(),
+            bytes: Arc::new(bytes),
+            size,
+            layout: Layout::Interleaved,
+        }))
+    }
+
+    fn of(part: Part) -> Self {
+        Self {
+            size: part.size,
+            n_images: part.n_images(),
+            parts: vec![part],
+        }
+    }
+
+    /// These images, then the others, all in this set's size.
+    pub fn followed_by(mut self, other: Self) -> Self {
+        self.n_images += other.n_images;
+        self.parts.extend(other.parts);
+        self
+    }
+
+    /// The same images in another size: an image is resized whenever it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Setting`](DatasetError::Setting) for a size of 0 or beyond 16,384.
+    pub fn with_size(self, size: usize) -> Result<Self, DatasetError> {
+        check_size(size)?;
+        Ok(Self { size, ..self })
+    }
+
+    /// Width and height of an image, in pixels.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Number of images, at least 1.
+    pub fn len(&self) -> usize {
+        self.n_images
+    }
+
+    /// Always false: a set has at least one image.
+    pub fn is_empty(&self) -> bool {
+        self.n_images == 0
+    }
+
+    /// An image to look at.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of this number.
+    pub fn picture(&self, index: usize) -> Picture {
+        let tokens: Vec<i32> = self.pixels(index).into_iter().map(i32::from).collect();
+        Picture::from_tokens(&tokens).expect("an image of the set is a square")
+    }
+
+    /// The pixels of an image, in this set's size, with the channels of a pixel side by side.
+    fn pixels(&self, index: usize) -> Vec<u8> {
+        let mut left = index;
+        for part in &self.parts {
+            if left < part.n_images() {
+                return part.pixels(left, self.size);
+            }
+            left -= part.n_images();
+        }
+        panic!("there are {} images, and no {index}", self.n_images)
+    }
+}
+
+fn check_size(size: usize) -> Result<(), DatasetError> {
+    if size == 0 || size > MAX_SIZE {
+        return Err(DatasetError::Setting {
+            setting: "the size of an image",
+            value: size,
+            limit: "1 to 16384",
+            way_out: "64 as in the paper, or a smaller one to try",
+        });
+    }
+    Ok(())
+}
+
+impl Part {
+    fn n_bytes_per_image(&self) -> usize {
+        N_CHANNELS * self.size * self.size
+    }
+
+    fn n_images(&self) -> usize {
+        self.range.len() / self.n_bytes_per_image()
+    }
+
+    fn pixels(&self, index: usize, size: usize) -> Vec<u8> {
+        let n_bytes = self.n_bytes_per_image();
+        let stored = &self.bytes[self.range.clone()][index * n_bytes..][..n_bytes];
+        let pixels = match self.layout {
+            Layout::Interleaved => stored.to_vec(),
+            Layout::Planar => interleaved(stored),
+        };
+        if size == self.size {
+            return pixels;
+        }
+        let side = self.size as u32;
+        let image = RgbImage::from_raw(side, side, pixels).expect("three bytes a pixel");
+        resized(image, size).into_raw()
+    }
+}
+
+/// The channels of a pixel side by side, instead of one plane after the other.
+fn interleaved(planes: &[u8]) -> Vec<u8> {
+    let n_pixels = planes.len() / N_CHANNELS;
+    let mut pixels = vec![0; planes.len()];
+    for (channel, plane) in planes.chunks_exact(n_pixels).enumerate() {
+        for (pixel, &value) in pixels.chunks_exact_mut(N_CHANNELS).zip(plane) {
+            pixel[channel] = value;
+        }
+    }
+    pixels
+}
+
+impl Sequences for ImageSet {
+    fn seq_length(&self) -> usize {
+        N_CHANNELS * self.size * self.size
+    }
+
+    fn vocab_size(&self) -> usize {
+        usize::from(u8::MAX) + 1
+    }
+
+    fn n_sequences(&self) -> Option<usize> {
+        Some(self.n_images)
+    }
+
+    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
+        let pixels = self.pixels(number as usize);
+        write_shifted(pixels.into_iter().map(i32::from), tokens, targets);
+    }
+}

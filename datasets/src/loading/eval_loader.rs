@@ -1,0 +1,188 @@
+//! One walk through data, in order, to measure a model on it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::config::Config;
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::tensor::backend::Backend;
+
+use crate::error::DatasetError;
+use crate::loading::batch::BatchSource;
+use crate::loading::rows::Rows;
+use crate::loading::sequences::Sequences;
+use crate::text::{ByteWindows, OverlappingWindows, Split};
+
+/// Configuration of an [`EvalLoader`].
+#[derive(Config, Debug)]
+pub struct EvalLoaderConfig {
+    /// Tokens of a sequence, the model's sequence length. At least 1; of bytes, less than the split has.
+    pub window_length: usize,
+    /// Sequences in a batch. At least 1.
+    pub batch_size: usize,
+    /// Where to stop: after the first sequences, at least 1. All of them when absent.
+    pub max_windows: Option<usize>,
+    /// Of bytes: how many tokens at the start of a window are context only, since the window before has
+    /// predicted them. Less than `window_length`.
+    ///
+    /// Absent: [`ByteWindows`], side by side; at the end of the split fewer than `window_length` bytes are left out.
+    /// Present: [`OverlappingWindows`]; every byte but the first is predicted exactly once, also those at the end.
+    pub context_length: Option<usize>,
+}
+
+impl EvalLoaderConfig {
+    /// A loader of the split's windows.
+    ///
+    /// # Errors
+    ///
+    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
+    /// [`ZeroMaxWindows`](DatasetError::ZeroMaxWindows), [`SplitTooShort`](DatasetError::SplitTooShort) or
+    /// [`ContextTooLong`](DatasetError::ContextTooLong).
+    pub fn init<B: Backend>(
+        &self,
+        split: &Split,
+        device: &B::Device,
+    ) -> Result<EvalLoader<B>, DatasetError> {
+        let windows: Arc<dyn Sequences> = match self.context_length {
+            None => Arc::new(ByteWindows::new(split, self.window_length)?),
+            Some(context) => Arc::new(OverlappingWindows::new(split, self.window_length, context)?),
+        };
+        self.init_sequences(windows, device)
+    }
+
+    /// A loader of any sequences. Those that do not end need `max_windows`.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherLength`](DatasetError::OtherLength) when `window_length` is not that of the sequences,
+    /// [`ZeroBatchSize`](DatasetError::ZeroBatchSize), [`ZeroMaxWindows`](DatasetError::ZeroMaxWindows),
+    /// [`NoSequences`](DatasetError::NoSequences) or [`EndlessEvaluation`](DatasetError::EndlessEvaluation).
+    pub fn init_sequences<B: Backend>(
+        &self,
+        sequences: Arc<dyn Sequences>,
+        device: &B::Device,
+    ) -> Result<EvalLoader<B>, DatasetError> {
+        if self.batch_size == 0 {
+            return Err(DatasetError::ZeroBatchSize);
+        }
+        DatasetError::check_length(self.window_length, &*sequences)?;
+        let n_sequences = match (sequences.n_sequences(), self.max_windows) {
+            (_, Some(0)) => return Err(DatasetError::ZeroMaxWindows),
+            (None, None) => return Err(DatasetError::EndlessEvaluation),
+            (Some(0), _) => return Err(DatasetError::NoSequences),
+            (None, Some(n)) | (Some(n), None) => n,
+            (Some(n), Some(max)) => n.min(max),
+        };
+        Ok(EvalLoader::new(
+            sequences,
+            n_sequences,
+            self.batch_size,
+            device,
+        ))
+    }
+}
+
+/// Sequences in order, from the first on: the windows of a split, or others.
+///
+/// Each `iter` yields the same batches, with `step` counted from 0; the last can be smaller. The first bytes of a
+/// window without context are predicted from little, so figures compare only at the same `window_length`
+/// and `context_length`.
+///
+/// # As a data loader
+///
+/// - `num_items` is the number of sequences.
+/// - `slice` takes the sequences `start..end`. Batches are cut, and numbered, as in the whole, so only the first and
+///   the last of a slice can be smaller. It panics when the slice is not inside the loader.
+///
+/// # Example
+///
+/// ```
+/// use burn::data::dataloader::DataLoader;
+/// use burn_flex::Flex;
+/// use reformer_datasets::{ByteCorpus, EvalLoaderConfig};
+///
+/// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+/// let split = ByteCorpus::sample().split().valid;
+/// let loader = EvalLoaderConfig::new(4_096, 5).init::<Flex>(&split, &Default::default())?;
+/// // 50,000 bytes have 12 windows of 4,096 and the byte after them.
+/// assert_eq!(loader.num_items(), 12);
+/// let sizes: Vec<usize> = loader.iter().map(|batch| batch.tokens.dims()[0]).collect();
+/// assert_eq!(sizes, [5, 5, 2]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct EvalLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
+    source: S,
+    rows: Rows,
+    device: B::Device,
+}
+
+impl<B: Backend, S: BatchSource> EvalLoader<B, S> {
+    /// A loader of the items from 0 to `n_items`, some of them a batch.
+    pub(crate) fn new(source: S, n_items: usize, batch_size: usize, device: &B::Device) -> Self {
+        Self {
+            source,
+            rows: Rows::all(n_items, batch_size),
+            device: device.clone(),
+        }
+    }
+}
+
+impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for EvalLoader<B, S> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
+        Box::new(EvalIterator {
+            loader: self,
+            batches: self.rows.batches(),
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
+        Arc::new(Self {
+            source: self.source.clone(),
+            rows: self.rows.clone(),
+            device: device.clone(),
+        })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
+        Arc::new(Self {
+            source: self.source.clone(),
+            rows: self.rows.slice(start, end),
+            device: self.device.clone(),
+        })
+    }
+}
+
+/// The batches that are still to come.
+struct EvalIterator<'a, B: Backend, S: BatchSource> {
+    loader: &'a EvalLoader<B, S>,
+    batches: Range<usize>,
+}
+
+impl<B: Backend, S: BatchSource> Iterator for EvalIterator<'_, B, S> {
+    type Item = S::Batch<B>;
+
+    fn next(&mut self) -> Option<S::Batch<B>> {
+        let batch = self.batches.next()?;
+        let EvalLoader {
+            source,
+            rows,
+            device,
+        } = self.loader;
+        let rows = rows.of_batch(batch);
+        let read = source.read(rows.start as u64..rows.end as u64);
+        Some(S::batch(read, batch as u64, device))
+    }
+}
+
+impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for EvalIterator<'_, B, S> {
+    fn progress(&self) -> Progress {
+        let EvalLoader { rows, .. } = self.loader;
+        Progress::new(rows.before_batch(self.batches.start), rows.len())
+    }
+}

@@ -1,0 +1,329 @@
+//! The endless stream of batches that a model trains on.
+
+use std::sync::Arc;
+
+use burn::config::Config;
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::tensor::backend::Backend;
+
+use crate::error::DatasetError;
+use crate::loading::batch::BatchSource;
+use crate::loading::cursor::Cursor;
+use crate::loading::prefetch::Prefetch;
+use crate::loading::rows::Rows;
+use crate::loading::sequences::{Sequences, Shuffled};
+use crate::text::{ShuffledWindows, Split};
+
+/// Configuration of a [`TrainLoader`].
+#[derive(Config, Debug)]
+pub struct TrainLoaderConfig {
+    /// Tokens of a sequence, the model's sequence length. At least 1; of bytes, less than the split has.
+    pub window_length: usize,
+    /// Sequences in a batch. At least 1.
+    pub batch_size: usize,
+    /// Batches in an epoch, which is only the time between two validations. At least 1.
+    pub steps_per_epoch: usize,
+    /// From which the cuts and the order of all sequences follow.
+    #[config(default = 0)]
+    pub seed: u64,
+    /// Threads that read batches ahead while the model computes. 0: the thread that asks for a batch reads it. The
+    /// batches are the same whatever the number.
+    #[config(default = 0)]
+    pub n_workers: usize,
+}
+
+impl TrainLoaderConfig {
+    /// A loader of the split's windows, before step 0.
+    ///
+    /// The stream is one pass over the split after the other; each draws anew, from the seed and its number only,
+    /// the byte at which its first window starts (the phase) and the order of its windows, of which no two overlap.
+    ///
+    /// Every pass has the same number of windows. Of `n` bytes and windows of `w` that is `n / w - 1` (1 where this
+    /// is 0): one less than fits, so that from `2 * w` bytes on a phase can be any of `0..w`, and a byte stand
+    /// anywhere in a window. The phase goes on to `n - 1 - n_windows * w`, so no byte of the split is left out for
+    /// good.
+    ///
+    /// # Errors
+    ///
+    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](DatasetError::ZeroStepsPerEpoch), [`EpochTooLong`](DatasetError::EpochTooLong) or
+    /// [`SplitTooShort`](DatasetError::SplitTooShort).
+    pub fn init<B: Backend>(
+        &self,
+        split: &Split,
+        device: &B::Device,
+    ) -> Result<TrainLoader<B>, DatasetError> {
+        let epoch = Epoch::new(self.steps_per_epoch, self.batch_size)?;
+        let windows = ShuffledWindows::new(split, self.window_length, self.seed)?;
+        Ok(self.loader(Arc::new(windows), epoch, device))
+    }
+
+    /// A loader of any sequences, before step 0. Sequences that end are read in passes, each in an order
+    /// of its own ([`Shuffled`]); those that do not end come in the order of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherLength`](DatasetError::OtherLength) when `window_length` is not that of the sequences,
+    /// [`NoSequences`](DatasetError::NoSequences), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](DatasetError::ZeroStepsPerEpoch) or [`EpochTooLong`](DatasetError::EpochTooLong).
+    pub fn init_sequences<B: Backend>(
+        &self,
+        sequences: Arc<dyn Sequences>,
+        device: &B::Device,
+    ) -> Result<TrainLoader<B>, DatasetError> {
+        let epoch = Epoch::new(self.steps_per_epoch, self.batch_size)?;
+        DatasetError::check_length(self.window_length, &*sequences)?;
+        let stream = match sequences.n_sequences() {
+            None => sequences,
+            Some(_) => {
+                Arc::new(Shuffled::new(sequences, self.seed).ok_or(DatasetError::NoSequences)?)
+            }
+        };
+        Ok(self.loader(stream, epoch, device))
+    }
+
+    fn loader<B: Backend>(
+        &self,
+        source: Arc<dyn Sequences>,
+        epoch: Epoch,
+        device: &B::Device,
+    ) -> TrainLoader<B> {
+        let schedule = Schedule { source, epoch };
+        TrainLoader::new(schedule, self.n_workers, 0, device.clone())
+    }
+}
+
+/// What a loader takes out of each epoch.
+#[derive(Clone, Debug)]
+struct Epoch {
+    n_steps: u64,
+    batch_size: u64,
+    rows: Rows,
+}
+
+impl Epoch {
+    fn new(steps_per_epoch: usize, batch_size: usize) -> Result<Self, DatasetError> {
+        if batch_size == 0 {
+            return Err(DatasetError::ZeroBatchSize);
+        }
+        if steps_per_epoch == 0 {
+            return Err(DatasetError::ZeroStepsPerEpoch);
+        }
+        let n_rows = steps_per_epoch
+            .checked_mul(batch_size)
+            .ok_or(DatasetError::EpochTooLong {
+                steps_per_epoch,
+                batch_size,
+            })?;
+        Ok(Self {
+            n_steps: steps_per_epoch as u64,
+            batch_size: batch_size as u64,
+            rows: Rows::all(n_rows, batch_size),
+        })
+    }
+}
+
+/// What makes the batch of a step.
+#[derive(Clone, Debug)]
+struct Schedule<S> {
+    source: S,
+    epoch: Epoch,
+}
+
+impl<S: BatchSource> Schedule<S> {
+    fn read(&self, step: u64) -> S::Host {
+        let Epoch {
+            n_steps,
+            batch_size,
+            ref rows,
+        } = self.epoch;
+        let offset = step % n_steps;
+        let first = (step - offset) * batch_size;
+        let rows = rows.of_batch(offset as usize);
+        self.source
+            .read(first + rows.start as u64..first + rows.end as u64)
+    }
+}
+
+/// An endless stream of shuffled batches, cut into epochs of `steps_per_epoch` steps.
+///
+/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample follows from the seed and its
+/// number. So the batch of a step does not depend on the steps before it: see [`batch`](Self::batch).
+///
+/// What it reads follows from `S`: by default [`Sequences`], which give [`LmBatch`](crate::LmBatch)es.
+///
+/// # As a data loader
+///
+/// - `iter` goes on where the iterators before it ended, to the end of the epoch. One that is dropped half-way
+///   leaves the rest of its epoch to the next.
+/// - `num_items` is the number of sequences in an epoch.
+/// - `to_device` is the same stream: what it yields, this loader does not yield again.
+/// - `slice` takes the rows `start..end` out of each epoch, as a stream of its own that starts in the epoch
+///   where this one stands. Batches are cut as in the whole epoch, so a row keeps its step, and only the
+///   first and the last batch of a slice can be smaller. With a number of steps that the number of
+///   devices divides, Burn's way to share an epoch among devices so gives whole batches to each.
+///   It panics when the slice is not inside the loader.
+///
+/// # Example
+///
+/// ```
+/// use burn::data::dataloader::DataLoader;
+/// use burn_flex::Flex;
+/// use reformer_datasets::{ByteCorpus, TrainLoaderConfig};
+///
+/// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+/// let split = ByteCorpus::sample().split().train;
+/// let config = TrainLoaderConfig::new(512, 8, 4).with_seed(1);
+/// let loader = config.init::<Flex>(&split, &Default::default())?;
+/// for epoch in 0..2 {
+///     let steps: Vec<u64> = loader.iter().map(|batch| batch.step).collect();
+///     assert_eq!(steps, [0, 1, 2, 3].map(|step| 4 * epoch + step));
+/// }
+///
+/// // A run that stopped after step 5 goes on with step 6.
+/// let resumed = loader.starting_at(6);
+/// let steps: Vec<u64> = resumed.iter().map(|batch| batch.step).collect();
+/// assert_eq!(steps, [6, 7]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TrainLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
+    schedule: Schedule<S>,
+    n_workers: usize,
+    cursor: Arc<Cursor>,
+    device: B::Device,
+}
+
+impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
+    /// A loader of batches that are numbered as the steps are, before step 0.
+    pub(crate) fn of_batches(
+        source: S,
+        steps_per_epoch: usize,
+        n_workers: usize,
+        device: &B::Device,
+    ) -> Result<Self, DatasetError> {
+        let epoch = Epoch::new(steps_per_epoch, 1)?;
+        let schedule = Schedule { source, epoch };
+        Ok(Self::new(schedule, n_workers, 0, device.clone()))
+    }
+
+    fn new(schedule: Schedule<S>, n_workers: usize, next_step: u64, device: B::Device) -> Self {
+        let Epoch { n_steps, rows, .. } = &schedule.epoch;
+        let batches = rows.batches();
+        let offsets = batches.start as u64..batches.end as u64;
+        Self {
+            cursor: Arc::new(Cursor::new(*n_steps, offsets, next_step)),
+            schedule,
+            n_workers,
+            device,
+        }
+    }
+
+    /// The same stream, entered at this step. The first epoch is the one that the step belongs to, and
+    /// ends where it would have.
+    pub fn starting_at(self, step: u64) -> Self {
+        Self::new(self.schedule, self.n_workers, step, self.device)
+    }
+
+    /// The step of the next batch: what to keep in a checkpoint and to give to
+    /// [`starting_at`](Self::starting_at).
+    pub fn next_step(&self) -> u64 {
+        self.cursor.next_step()
+    }
+
+    /// The batch of a step, wherever the stream stands.
+    ///
+    /// It is a function of the data, the configuration (but for `steps_per_epoch` and `n_workers`) and the step
+    /// alone.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens, targets of an [`LmBatch`](crate::LmBatch): `[batch_size, window_length]`
+    pub fn batch(&self, step: u64) -> S::Batch<B> {
+        S::batch(self.schedule.read(step), step, &self.device)
+    }
+
+    fn rows(&self) -> &Rows {
+        &self.schedule.epoch.rows
+    }
+}
+
+impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for TrainLoader<B, S> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
+        let n_steps = self.schedule.epoch.n_steps;
+        let next_step = self.cursor.next_step();
+        let epoch = next_step / n_steps;
+        let prefetch = (self.n_workers > 0).then(|| {
+            let schedule = self.schedule.clone();
+            let read = Arc::new(move |step| schedule.read(step));
+            Prefetch::start(self.n_workers, self.cursor.rest_of(epoch), read)
+        });
+        Box::new(TrainIterator {
+            loader: self,
+            epoch,
+            items_processed: self.rows().before_batch((next_step % n_steps) as usize),
+            prefetch,
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.rows().len()
+    }
+
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
+        Arc::new(Self {
+            schedule: self.schedule.clone(),
+            n_workers: self.n_workers,
+            cursor: self.cursor.clone(),
+            device: device.clone(),
+        })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
+        let mut schedule = self.schedule.clone();
+        schedule.epoch.rows = self.rows().slice(start, end);
+        Arc::new(Self::new(
+            schedule,
+            self.n_workers,
+            self.next_step(),
+            self.device.clone(),
+        ))
+    }
+}
+
+/// The batches from the cursor to the end of an epoch.
+struct TrainIterator<'a, B: Backend, S: BatchSource> {
+    loader: &'a TrainLoader<B, S>,
+    epoch: u64,
+    items_processed: usize,
+    prefetch: Option<Prefetch<S::Host>>,
+}
+
+impl<B: Backend, S: BatchSource> Iterator for TrainIterator<'_, B, S> {
+    type Item = S::Batch<B>;
+
+    fn next(&mut self) -> Option<S::Batch<B>> {
+        let TrainLoader {
+            schedule,
+            cursor,
+            device,
+            ..
+        } = self.loader;
+        let step = cursor.take_in(self.epoch)?;
+        let Epoch { n_steps, rows, .. } = &schedule.epoch;
+        self.items_processed = rows.before_batch((step % n_steps) as usize + 1);
+        let batch = match &mut self.prefetch {
+            Some(prefetch) => prefetch.take(step),
+            None => schedule.read(step),
+        };
+        Some(S::batch(batch, step, device))
+    }
+}
+
+impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for TrainIterator<'_, B, S> {
+    /// Sequences of the epoch up to the last batch, with those that earlier iterators took.
+    fn progress(&self) -> Progress {
+        Progress::new(self.items_processed, self.loader.num_items())
+    }
+}

@@ -1,0 +1,45 @@
+//! Parallel text: pairs of a sentence and its translation, as subwords in batches, and how good a translation is.
+//!
+//! - [`ParallelText`]: two files line by line, or one with tabs, as WMT and Tatoeba publish them.
+//! - [`Subwords`]: the joint vocabulary of both languages, trained here or loaded.
+//! - [`TokenPairs`]: a text as numbers; [`PairTrainLoaderConfig`] and [`PairEvalLoaderConfig`] make [`PairBatch`]es of
+//!   them.
+//! - [`Bleu`]: the score of translations, as sacreBLEU computes it.
+//!
+//! # Example
+//!
+//! ```
+//! use burn::data::dataloader::DataLoader;
+//! use burn_flex::Flex;
+//! use reformer_datasets::translation::{PairTrainLoaderConfig, ParallelText, SubwordsConfig, TokenPairs};
+//!
+//! # fn main() -> Result<(), reformer_datasets::DatasetError> {
+//! let text = ParallelText::from_pairs("greetings", [("Good day.", "Guten Tag."), ("Hello!", "Hallo!")]);
+//! let subwords = SubwordsConfig::new(270).train(text.sentences())?;
+//! let pairs = TokenPairs::encode(&text, &subwords)?;
+//! let loader = PairTrainLoaderConfig::new(64, 10).init::<Flex>(&pairs, &Default::default())?;
+//! for batch in loader.iter() {
+//!     println!("{:?} -> {:?}", batch.source.dims(), batch.targets.dims());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod batch;
+mod bleu;
+mod buckets;
+mod loaders;
+mod pairs;
+mod sentencepiece;
+mod subwords;
+mod text;
+mod tokenize_13a;
+
+pub use batch::PairBatch;
+pub use bleu::Bleu;
+pub use loaders::{
+    BucketedPairs, PairEvalLoader, PairEvalLoaderConfig, PairTrainLoader, PairTrainLoaderConfig,
+};
+pub use pairs::TokenPairs;
+pub use subwords::{SpecialTokens, SubwordAlgorithm, Subwords, SubwordsConfig};
+pub use text::ParallelText;

@@ -1,0 +1,254 @@
+//! The files of SentencePiece.
+//!
+//! They are messages of Protocol Buffers, of which only what is needed is read here. Fields:
+//! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>, encoding:
+//! <https://protobuf.dev/programming-guides/encoding>.
+
+use tokenizers::models::unigram::Unigram;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence, Strip};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{AddedToken, Tokenizer};
+
+/// What SentencePiece writes for a space.
+const SPACE: char = '\u{2581}';
+
+/// Type of a piece that stands for what no other piece does.
+const UNKNOWN: u64 = 2;
+/// Type of a piece that no text has.
+const CONTROL: u64 = 3;
+/// Number of the unigram algorithm.
+const UNIGRAM: u64 = 1;
+
+/// A model, as far as reading needs it.
+struct Model {
+    pieces: Vec<(String, f64)>,
+    unknown: Option<usize>,
+    controls: Vec<String>,
+    algorithm: u64,
+    byte_fallback: bool,
+    character_map: Vec<u8>,
+    adds_space: bool,
+    removes_spaces: bool,
+}
+
+/// The tokenizer of a SentencePiece model. On failure, tells what is wrong.
+pub(super) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
+    let model = Model::parse(file).ok_or("it is cut off or something else")?;
+    if model.algorithm != UNIGRAM {
+        return Err("its algorithm is not unigram".to_owned());
+    }
+    model.tokenizer().map_err(|error| error.to_string())
+}
+
+impl Model {
+    fn parse(file: &[u8]) -> Option<Self> {
+        let mut model = Self {
+            pieces: Vec::new(),
+            unknown: None,
+            controls: Vec::new(),
+            algorithm: UNIGRAM,
+            byte_fallback: false,
+            character_map: Vec::new(),
+            adds_space: true,
+            removes_spaces: true,
+        };
+        let (mut has_trainer, mut has_normalizer) = (false, false);
+        for field in Fields(file) {
+            match field? {
+                (1, Value::Bytes(piece)) => model.add_piece(piece)?,
+                (2, Value::Bytes(trainer)) => {
+                    has_trainer = true;
+                    for field in Fields(trainer) {
+                        match field? {
+                            (3, Value::Number(algorithm)) => model.algorithm = algorithm,
+                            (35, Value::Number(flag)) => model.byte_fallback = flag != 0,
+                            _ => {}
+                        }
+                    }
+                }
+                (3, Value::Bytes(normalizer)) => {
+                    has_normalizer = true;
+                    for field in Fields(normalizer) {
+                        match field? {
+                            (2, Value::Bytes(map)) => model.character_map = map.to_vec(),
+                            (3, Value::Number(flag)) => model.adds_space = flag != 0,
+                            (4, Value::Number(flag)) => model.removes_spaces = flag != 0,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        // All files have them; one that is cut off between two fields has not.
+        (has_trainer && has_normalizer && !model.pieces.is_empty()).then_some(model)
+    }
+
+    fn add_piece(&mut self, message: &[u8]) -> Option<()> {
+        let (mut text, mut score, mut kind) = (String::new(), 0.0, 1);
+        for field in Fields(message) {
+            match field? {
+                (1, Value::Bytes(piece)) => text = String::from_utf8(piece.to_vec()).ok()?,
+                (2, Value::Float(float)) => score = f64::from(float),
+                (3, Value::Number(number)) => kind = number,
+                _ => {}
+            }
+        }
+        match kind {
+            UNKNOWN => self.unknown = Some(self.pieces.len()),
+            CONTROL => self.controls.push(text.clone()),
+            _ => {}
+        }
+        self.pieces.push((text, score));
+        Some(())
+    }
+
+    fn tokenizer(self) -> Result<Tokenizer, tokenizers::Error> {
+        let prepend = if self.adds_space {
+            PrependScheme::Always
+        } else {
+            PrependScheme::Never
+        };
+        let spaces = Metaspace::new(SPACE, prepend, true);
+        let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
+        if !self.character_map.is_empty() {
+            normalizers.push(Precompiled::from(&self.character_map)?.into());
+        }
+        if self.removes_spaces {
+            let several = ReplacePattern::Regex(" {2,}".to_owned());
+            normalizers.push(Strip::new(true, true).into());
+            normalizers.push(Replace::new(several, " ")?.into());
+        }
+        let unigram = Unigram::from(self.pieces, self.unknown, self.byte_fallback)?;
+        let mut tokenizer = Tokenizer::new(unigram);
+        tokenizer
+            .with_normalizer(Some(Sequence::new(normalizers)))
+            .with_pre_tokenizer(Some(spaces.clone()))
+            .with_decoder(Some(spaces));
+        let controls = self.controls.into_iter();
+        let controls: Vec<_> = controls.map(|name| AddedToken::from(name, true)).collect();
+        tokenizer.add_special_tokens(&controls);
+        Ok(tokenizer)
+    }
+}
+
+/// What a field has.
+enum Value<'a> {
+    Number(u64),
+    Float(f32),
+    Bytes(&'a [u8]),
+    Other,
+}
+
+/// The fields of a message, with their numbers; `None` where it is spoilt.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<(u64, Value<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            // Nothing can be read after it.
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Option<(u64, Value<'a>)> {
+        let key = self.number()?;
+        let value = match key & 7 {
+            0 => Value::Number(self.number()?),
+            1 => {
+                self.bytes(8)?;
+                Value::Other
+            }
+            2 => {
+                let length = self.number()?;
+                Value::Bytes(self.bytes(usize::try_from(length).ok()?)?)
+            }
+            5 => Value::Float(f32::from_le_bytes(self.bytes(4)?.try_into().ok()?)),
+            _ => return None,
+        };
+        Some((key >> 3, value))
+    }
+
+    /// Seven bits a byte, the lowest first; the eighth tells whether more follow.
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.bytes(1)?[0];
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MODEL: &[u8] = include_bytes!("../../tests/data/sentencepiece.model");
+
+    /// A message in another, as this field.
+    fn field(number: u8, message: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(message.len()).expect("a short message");
+        [&[number << 3 | 2, length], message].concat()
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_is_refused() {
+        assert_eq!(
+            Model::parse(MODEL).map(|model| model.pieces.len()),
+            Some(400)
+        );
+        for len in 0..MODEL.len() {
+            // After the last field that is needed it may end.
+            let cut = Model::parse(&MODEL[..len]);
+            assert!(cut.is_none_or(|model| model.pieces.len() == 400), "{len}");
+        }
+    }
+
+    #[test]
+    fn other_algorithms_are_refused() {
+        let piece = field(1, &field(1, b"a"));
+        let byte_pairs = field(2, &[3 << 3, 2]);
+        let file = [piece, byte_pairs, field(3, b"")].concat();
+        let error = tokenizer(&file).expect_err("byte pairs");
+        assert_eq!(error, "its algorithm is not unigram");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = tokenizer(&bytes);
+            let piece = field(1, &field(1, b"a"));
+            let file = [piece, field(2, b""), field(3, &field(2, &bytes))].concat();
+            let _ = tokenizer(&file);
+        }
+
+        #[test]
+        fn no_spoilt_byte_makes_it_panic(place in 0..MODEL.len(), byte: u8) {
+            let mut file = MODEL.to_vec();
+            file[place] = byte;
+            let _ = tokenizer(&file);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The joint vocabulary of two languages.
+
+use std::path::Path;
+
+use burn::config::Config;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::unigram::{Unigram, UnigramTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::error::DatasetError;
+use crate::storage::decompressed;
+use crate::translation::sentencepiece;
+
+/// How the pieces of a vocabulary are found.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum SubwordAlgorithm {
+    /// Byte pair encoding: merges the most frequent neighbours, from bytes up.
+    Bpe,
+    /// A unigram language model: starts with many pieces, and drops those whose loss hurts least.
+    Unigram,
+}
+
+/// Configuration of [`Subwords`] that are trained here.
+#[derive(Config, Debug)]
+pub struct SubwordsConfig {
+    /// Pieces of the vocabulary, with the three special ones; about 32,000 for WMT14. At least 259: one for each byte
+    /// and the special ones.
+    pub vocab_size: usize,
+    /// How they are found.
+    #[config(default = "SubwordAlgorithm::Bpe")]
+    pub algorithm: SubwordAlgorithm,
+}
+
+impl SubwordsConfig {
+    const MIN_VOCAB_SIZE: usize = 256 + 3;
+
+    /// Trains a vocabulary on sentences. It can be smaller than asked for when they have fewer pieces.
+    ///
+    /// Pieces are made of bytes, so no sentence has anything unknown and decoding gives back what was encoded. A piece does not
+    /// cross from one word to the next, and a word at the start of a sentence is the one that follows a space. The
+    /// numbers 0, 1 and 2 are padding, begin and end.
+    ///
+    /// Byte pairs are the same for the same sentences; a unigram model can differ in pieces that are equally
+    /// good. Train once, and [`save`](Subwords::save).
+    ///
+    /// # Errors
+    ///
+    /// [`Setting`](DatasetError::Setting) for a vocabulary below 259, or
+    /// [`Tokenizer`](DatasetError::Tokenizer) when the sentences do not suffice.
+    pub fn train<S: AsRef<str> + Send>(
+        &self,
+        sentences: impl Iterator<Item = S> + Send,
+    ) -> Result<Subwords, DatasetError> {
+        if self.vocab_size < Self::MIN_VOCAB_SIZE {
+            return Err(DatasetError::Setting {
+                setting: "vocab_size",
+                value: self.vocab_size,
+                limit: "at least 259",
+                way_out: "about 32000, or fewer for less text",
+            });
+        }
+        let special = SpecialTokens::default();
+        let (model, mut trainer) = self.model(&special)?;
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer
+            .with_pre_tokenizer(Some(ByteLevel::default()))
+            .with_decoder(Some(ByteLevel::default()));
+        tokenizer
+            .train(&mut trainer, sentences)
+            .map_err(DatasetError::tokenizer("could not be trained"))?;
+        Subwords::new(tokenizer, &special)
+    }
+
+    fn model(
+        &self,
+        special: &SpecialTokens,
+    ) -> Result<(ModelWrapper, TrainerWrapper), DatasetError> {
+        let added = special.added().to_vec();
+        let alphabet = ByteLevel::alphabet();
+        Ok(match self.algorithm {
+            SubwordAlgorithm::Bpe => {
+                let trainer = BpeTrainer::builder()
+                    .show_progress(false)
+                    .vocab_size(self.vocab_size)
+                    .special_tokens(added)
+                    .initial_alphabet(alphabet.into_iter().collect())
+                    .build();
+                (BPE::default().into(), trainer.into())
+            }
+            SubwordAlgorithm::Unigram => {
+                let trainer = UnigramTrainer::builder()
+                    .show_progress(false)
+                    .vocab_size(self.vocab_size as u32)
+                    .special_tokens(added)
+                    .initial_alphabet(alphabet)
+                    .build()
+                    .map_err(|error| {
+                        DatasetError::tokenizer("could not be trained")(error.into())
+                    })?;
+                (Unigram::default().into(), trainer.into())
+            }
+        })
+    }
+}
+
+/// The names of a vocabulary's special pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Fills rows up; `<pad>` by default.
+    pub pad: String,
+    /// Stands before the first piece of a target; `<s>` by default.
+    pub bos: String,
+    /// Stands after the last piece of source and target; `</s>` by default.
+    pub eos: String,
+}
+
+impl Default for SpecialTokens {
+    fn default() -> Self {
+        let [pad, bos, eos] = ["<pad>", "<s>", "</s>"].map(str::to_owned);
+        Self { pad, bos, eos }
+    }
+}
+
+impl SpecialTokens {
+    fn names(&self) -> [String; 3] {
+        [self.pad.clone(), self.bos.clone(), self.eos.clone()]
+    }
+
+    fn added(&self) -> [AddedToken; 3] {
+        self.names().map(|name| AddedToken::from(name, true))
+    }
+}
+
+/// Sentences as numbers of pieces, and back.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::translation::{SpecialTokens, Subwords, SubwordsConfig};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sentences = ["the cat sat on the mat", "die Katze saß auf der Matte"];
+/// let subwords = SubwordsConfig::new(280).train(sentences.iter())?;
+/// let numbers = subwords.encode("the Katze ☃")?;
+/// assert_eq!(subwords.decode(&numbers)?, "the Katze ☃");
+///
+/// let file = tempfile::NamedTempFile::new()?;
+/// subwords.save(file.path())?;
+/// let loaded = Subwords::open(file.path(), &SpecialTokens::default())?;
+/// assert_eq!(loaded.encode("the Katze ☃")?, numbers);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Subwords {
+    tokenizer: Tokenizer,
+    /// Number of the padding, the begin and the end.
+    special: [u32; 3],
+}
+
+impl Subwords {
+    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, one that [`save`](Self::save) wrote or another.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed), or
+    /// [`Tokenizer`](DatasetError::Tokenizer) when it does not have these special tokens.
+    pub fn open(path: impl AsRef<Path>, special: &SpecialTokens) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        let bytes = decompressed(path)?;
+        let tokenizer = Tokenizer::from_bytes(&*bytes)
+            .map_err(|error| DatasetError::malformed(path, "a tokenizer.json", error))?;
+        Self::new(tokenizer, special)
+    }
+
+    /// Loads a `.model` file of SentencePiece with the unigram algorithm. Special tokens that it does not have, as most have no
+    /// padding, are added at the end.
+    ///
+    /// A sentence with the name of a special token in it is read as if it were that token.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Directory`](DatasetError::Directory), or [`Malformed`](DatasetError::Malformed), also for another algorithm.
+    pub fn open_sentencepiece(
+        path: impl AsRef<Path>,
+        special: &SpecialTokens,
+    ) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        let mut tokenizer = sentencepiece::tokenizer(&decompressed(path)?).map_err(|found| {
+            DatasetError::malformed(path, "a unigram model of SentencePiece", found)
+        })?;
+        tokenizer.add_special_tokens(&special.added());
+        Self::new(tokenizer, special)
+    }
+
+    fn new(mut tokenizer: Tokenizer, special: &SpecialTokens) -> Result<Self, DatasetError> {
+        // A sentence that contains `<pad>` is about it, and does not pad.
+        tokenizer.set_encode_special_tokens(true);
+        let number = |name: String| {
+            tokenizer.token_to_id(&name).ok_or_else(|| {
+                let what = "has not the special tokens asked for";
+                DatasetError::tokenizer(what)(format!("there is no `{name}`").into())
+            })
+        };
+        let [pad, bos, eos] = special.names();
+        let special = [number(pad)?, number(bos)?, number(eos)?];
+        Ok(Self { tokenizer, special })
+    }
+
+    /// Writes a `tokenizer.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unwritable`](DatasetError::Unwritable).
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DatasetError> {
+        let path = path.as_ref();
+        self.tokenizer
+            .save(path, false)
+            .map_err(|error| DatasetError::Unwritable {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })
+    }
+
+    /// Pieces of the vocabulary, with the special ones.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// Number of the piece that fills rows up.
+    pub fn pad(&self) -> u32 {
+        self.special[0]
+    }
+
+    /// Number of the piece that stands before a target.
+    pub fn bos(&self) -> u32 {
+        self.special[1]
+    }
+
+    /// Number of the piece that stands after source and target.
+    pub fn eos(&self) -> u32 {
+        self.special[2]
+    }
+
+    /// The pieces of a sentence, without special ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that does not know a character.
+    pub fn encode(&self, sentence: &str) -> Result<Vec<u32>, DatasetError> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(sentence, false)
+            .map_err(DatasetError::tokenizer("could not encode a sentence"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The sentence of some pieces, as it is printed. Special pieces, and numbers beyond the vocabulary, are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that cannot put them together.
+    pub fn decode(&self, pieces: &[u32]) -> Result<String, DatasetError> {
+        let text = self
+            .tokenizer
+            .decode(pieces, true)
+            .map_err(DatasetError::tokenizer("could not decode a sentence"))?;
+        // That before the first word.
+        Ok(text.strip_prefix(' ').map(str::to_owned).unwrap_or(text))
+    }
+}

@@ -1,0 +1,300 @@
+//! Sentences and their translations, as they are published.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::DatasetError;
+use crate::storage::{Bytes, decompressed};
+
+/// Pairs of a sentence and its translation. A clone shares the text.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::translation::ParallelText;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = |name: &str| folder.path().join(name);
+/// std::fs::write(path("news.en"), "Good day.\nHello!\n")?;
+/// std::fs::write(path("news.de"), "Guten Tag.\nHallo!\n")?;
+/// let text = ParallelText::open_files(path("news.en"), path("news.de"))?;
+/// assert_eq!(text.len(), 2);
+/// assert_eq!(text.get(1), Some(("Hello!", "Hallo!")));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ParallelText {
+    name: String,
+    /// What the sources and the targets are parts of.
+    sides: [Arc<Bytes>; 2],
+    pairs: Vec<[Range<usize>; 2]>,
+}
+
+impl fmt::Debug for ParallelText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParallelText")
+            .field("name", &self.name)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ParallelText {
+    /// Two files in UTF-8, in which equal lines are translations of each other, as WMT has them. They may be packed as gzip,
+    /// xz or zip; raw ones are mapped and must not be changed meanwhile.
+    ///
+    /// Only line feeds end a line: other separators of Unicode occur inside of sentences. A carriage return before it
+    /// is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherLines`](DatasetError::OtherLines) when the files have different numbers of lines,
+    /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8, or those of
+    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    pub fn open_files(
+        source: impl AsRef<Path>,
+        target: impl AsRef<Path>,
+    ) -> Result<Self, DatasetError> {
+        let paths = [source.as_ref(), target.as_ref()];
+        let [source, target] = [utf8(paths[0])?, utf8(paths[1])?];
+        let [sources, targets] = [lines(&source), lines(&target)];
+        if sources.len() != targets.len() {
+            let [source, target] = paths.map(Path::to_owned);
+            return Err(DatasetError::OtherLines {
+                source_path: source,
+                target_path: target,
+                lines: [sources.len(), targets.len()],
+            });
+        }
+        Ok(Self {
+            name: format!("{} and {}", paths[0].display(), paths[1].display()),
+            sides: [Arc::new(source), Arc::new(target)],
+            pairs: sources.into_iter().zip(targets).map(Into::into).collect(),
+        })
+    }
+
+    /// One file in UTF-8 with a pair in each line, a tab between source and target; what follows a second tab is
+    /// left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8 or a line without a tab, or those of
+    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    pub fn open_tsv(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        let bytes = utf8(path)?;
+        let mut pairs = Vec::new();
+        for (index, line) in lines(&bytes).into_iter().enumerate() {
+            let mut fields = bytes[line.clone()].split(|&byte| byte == b'\t');
+            let (Some(source), Some(target)) = (fields.next(), fields.next()) else {
+                let found = format!("line {} has no tab", index + 1);
+                return Err(DatasetError::malformed(path, "a table of pairs", found));
+            };
+            let source_end = line.start + source.len();
+            let target_start = source_end + 1;
+            pairs.push([
+                line.start..source_end,
+                target_start..target_start + target.len(),
+            ]);
+        }
+        let bytes = Arc::new(bytes);
+        Ok(Self {
+            name: path.display().to_string(),
+            sides: [bytes.clone(), bytes],
+            pairs,
+        })
+    }
+
+    /// Pairs that are in memory already, under a name for messages.
+    pub fn from_pairs<'a>(
+        name: impl Into<String>,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut sides = [Vec::new(), Vec::new()];
+        let mut append = |side: usize, text: &str| {
+            let start = sides[side].len();
+            sides[side].extend_from_slice(text.as_bytes());
+            start..sides[side].len()
+        };
+        let pairs = pairs
+            .into_iter()
+            .map(|(source, target)| [append(0, source), append(1, target)])
+            .collect();
+        Self {
+            name: name.into(),
+            sides: sides.map(|side| Arc::new(Bytes::Owned(side))),
+            pairs,
+        }
+    }
+
+    /// The other direction: sources and targets change places.
+    pub fn reversed(mut self) -> Self {
+        self.sides.reverse();
+        for pair in &mut self.pairs {
+            pair.reverse();
+        }
+        self
+    }
+
+    /// The paths it was read from, or the name it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there are no pairs.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// A source and its target; `None` when there is no pair of this number.
+    pub fn get(&self, index: usize) -> Option<(&str, &str)> {
+        let [source, target] = self.pairs.get(index)?;
+        Some((self.part(0, source), self.part(1, target)))
+    }
+
+    /// The pairs in order, each a source and its target.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|[source, target]| (self.part(0, source), self.part(1, target)))
+    }
+
+    /// The sentences of both languages, to train a joint vocabulary on.
+    pub fn sentences(&self) -> impl Iterator<Item = &str> + Send {
+        self.pairs
+            .iter()
+            .flat_map(|[source, target]| [self.part(0, source), self.part(1, target)])
+    }
+
+    fn part(&self, side: usize, range: &Range<usize>) -> &str {
+        std::str::from_utf8(&self.sides[side][range.clone()]).expect("checked when it was opened")
+    }
+}
+
+/// The text of a file.
+fn utf8(path: &Path) -> Result<Bytes, DatasetError> {
+    let bytes = decompressed(path)?;
+    if let Err(error) = std::str::from_utf8(&bytes) {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let found = format!("line {line} has other bytes");
+        return Err(DatasetError::malformed(path, "text in UTF-8", found));
+    }
+    Ok(bytes)
+}
+
+/// The places of the lines, without what ends them and without a byte order mark.
+fn lines(text: &[u8]) -> Vec<Range<usize>> {
+    let mut start = if text.starts_with(b"\xef\xbb\xbf") {
+        3
+    } else {
+        0
+    };
+    let mut lines = Vec::new();
+    for line in text[start..].split_inclusive(|&byte| byte == b'\n') {
+        let end = start + line.len();
+        let content = line.strip_suffix(b"\n").unwrap_or(line);
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
+        lines.push(start..start + content.len());
+        start = end;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn files(contents: [&[u8]; 2]) -> Result<(tempfile::TempDir, [PathBuf; 2]), std::io::Error> {
+        let folder = tempfile::tempdir()?;
+        let paths = ["a.en", "a.de"].map(|name| folder.path().join(name));
+        for (path, content) in paths.iter().zip(contents) {
+            fs::write(path, content)?;
+        }
+        Ok((folder, paths))
+    }
+
+    #[test]
+    fn lines_end_with_line_feeds_only() -> Outcome {
+        let (_folder, [en, de]) = files([
+            b"\xef\xbb\xbfone\r\n\ntwo\xe2\x80\xa8and a half",
+            b"eins\n\nzweieinhalb\n",
+        ])?;
+        let text = ParallelText::open_files(&en, &de)?;
+        let pairs: Vec<_> = text.iter().collect();
+        assert_eq!(
+            pairs,
+            [
+                ("one", "eins"),
+                ("", ""),
+                ("two\u{2028}and a half", "zweieinhalb")
+            ]
+        );
+        let reversed = text.clone().reversed();
+        assert_eq!(reversed.get(0), Some(("eins", "one")));
+        assert_eq!(reversed.get(3), None);
+        assert_eq!(text.sentences().count(), 6);
+        Ok(())
+    }
+
+    #[test]
+    fn files_of_different_lengths_are_refused() -> Outcome {
+        let (_folder, [en, de]) = files([b"one\ntwo\n", b"eins\n"])?;
+        let error = ParallelText::open_files(&en, &de).expect_err("a line is missing");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`{}` has 2 lines, but `{}` has 1: a line must be the translation of the same line; check that \
+                 the files belong together and are whole",
+                en.display(),
+                de.display()
+            )
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_named_with_its_line() -> Outcome {
+        let (_folder, [en, de]) = files([b"one\ntwo\n", b"eins\nzw\xe9i\n"])?;
+        let error = ParallelText::open_files(&en, &de).expect_err("Latin 1");
+        assert!(
+            error.to_string().contains("is not text in UTF-8 (line 2"),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn tables_have_a_pair_in_each_line() -> Outcome {
+        let (_folder, [good, bad]) =
+            files([b"Hi.\tHallo!\nRun!\tLauf!\tCC-BY\n", b"Hi.\tHallo!\n\nHi."])?;
+        let text = ParallelText::open_tsv(&good)?;
+        let pairs: Vec<_> = text.iter().collect();
+        assert_eq!(pairs, [("Hi.", "Hallo!"), ("Run!", "Lauf!")]);
+        let error = ParallelText::open_tsv(&bad).expect_err("an empty line");
+        assert!(error.to_string().contains("(line 2 has no tab)"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn empty_files_have_no_pairs() -> Outcome {
+        let (_folder, [en, de]) = files([b"", b""])?;
+        assert!(ParallelText::open_files(&en, &de)?.is_empty());
+        assert!(ParallelText::open_tsv(&en)?.is_empty());
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+"""Writes sentencepiece.model and sentencepiece.tsv: a small unigram model, and how SentencePiece itself reads with it.
+
+    pip install sentencepiece==0.2.3
+    python make_sentencepiece.py
+"""
+
+import os
+import pathlib
+
+import sentencepiece
+
+# The model keeps the paths that it was given, so they are relative.
+os.chdir(pathlib.Path(__file__).parent)
+folder = pathlib.Path(".")
+sample = pathlib.Path("../../samples/tinyshakespeare.txt")
+sentencepiece.SentencePieceTrainer.train(
+    input=str(sample),
+    model_prefix=str(folder / "sentencepiece"),
+    vocab_size=400,
+    model_type="unigram",
+    normalization_rule_name="identity",
+    num_threads=1,
+)
+(folder / "sentencepiece.vocab").unlink()
+processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.model"))
+lines = [line for line in sample.read_text(encoding="utf-8").splitlines() if line]
+sentences = lines[:3000:30] + [
+    "  two   blanks and more  ",
+    "Schöne Grüße!",
+    "日本 and 中国",
+    "1,234.50",
+    "",
+]
+rows = []
+for sentence in sentences:
+    pieces = processor.encode(sentence)
+    numbers = " ".join(map(str, pieces))
+    rows.append(f"{sentence}\t{numbers}\t{processor.decode(pieces)}\n")
+(folder / "sentencepiece.tsv").write_text("".join(rows), encoding="utf-8", newline="")
