@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
+const STEP: &str = env!("CARGO_BIN_EXE_bench_step");
+const PLOT: &str = env!("CARGO_BIN_EXE_plot_steps");
 
 /// A model that trains in a moment.
 const SMALL: [&str; 14] = [
@@ -265,4 +267,85 @@ fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
     assert!(table.contains("reversible         4"), "{table}");
     refused(&memory(&["--length", "0"]), &["`length` is 0"]);
     refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
+}
+
+#[test]
+fn steps_are_timed_on_every_device_and_plotted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = String::new();
+    for (device, attention, mode) in [
+        ("flex", "lsh", "reversible"),
+        ("ndarray", "local", "exact"),
+        ("flex", "full", "plain"),
+    ] {
+        let settings = [
+            "--length",
+            "130",
+            "--depth",
+            "1",
+            "--d-model",
+            "32",
+            "--n-heads",
+            "2",
+            "--d-head",
+            "16",
+            "--d-ff",
+            "64",
+            "--chunk",
+            "16",
+            "--steps",
+            "1",
+            "--threads",
+            "2",
+            "--window",
+            "bucket",
+            "--json",
+            "--device",
+            device,
+            "--attention",
+            attention,
+            "--mode",
+            mode,
+        ];
+        let output = run(STEP, folder.path(), &settings);
+        assert!(output.status.success(), "{output:?}");
+        lines += core::str::from_utf8(&output.stdout).unwrap();
+    }
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    for key in [
+        "seconds",
+        "tokens_per_second",
+        "peak_mib",
+        "gflop",
+        "gemm_gflops",
+    ] {
+        assert!(first[key].as_f64().unwrap() > 0.0, "{key}: {first}");
+    }
+    assert_eq!(first["settings"]["attention"], "lsh");
+    assert_eq!(first["settings"]["threads"], 2);
+
+    fs::write(folder.path().join("steps.jsonl"), &lines).unwrap();
+    let output = run(PLOT, folder.path(), &["steps.jsonl", "--svg", "steps.svg"]);
+    assert!(output.status.success(), "{output:?}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(table.lines().count(), 5, "{table}");
+    assert!(folder.path().join("steps.svg").exists());
+}
+
+#[test]
+fn what_cannot_be_timed_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(STEP, folder.path(), &["--steps", "0"]);
+    assert!(!output.status.success());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        message,
+        "error: `--steps` is 0, but it must be at least 1: raise it\n"
+    );
+    let output = run(PLOT, folder.path(), &["nothing.jsonl"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.starts_with("error: `nothing.jsonl` cannot be read"),
+        "{message}"
+    );
 }
