@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::head::{self, HeadOutput, HeadRows, Tiles, Upstream};
@@ -82,6 +83,7 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
     let [batch_size, n_heads, seq_length, _, d_v] = qkv.sizes();
     let device = qkv.q.device();
     let inputs = Inputs::new(qkv);
+    let at_once = head::tiles_at_once(inputs.n);
     let n_rows = inputs.n * seq_length;
     let mut max = vec![f32::NEG_INFINITY; n_rows];
     let mut sum = vec![0.0; n_rows];
@@ -96,7 +98,7 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
                 max,
                 sum,
             };
-            head::forward(&heads.head(number), &inputs.head(number), to);
+            head::forward(&heads.head(number), at_once, &inputs.head(number), to);
             output
         })
         .collect();
@@ -148,6 +150,7 @@ pub(super) fn backward<B: Host>(
     let [max, log_sum] = [output.max, output.log_sum].map(Floats::row_major);
     let [grad, output] = [grad, output.output].map(Floats::rows_of);
 
+    let at_once = head::tiles_at_once(inputs.n);
     let of_head = |number: usize| {
         let positions = number * seq_length..(number + 1) * seq_length;
         let grad = grad.head(number);
@@ -161,10 +164,10 @@ pub(super) fn backward<B: Host>(
         let zeros = |d: usize| vec![0.0; seq_length * d];
         let (mut dq, mut dk, mut dv) = (zeros(d), zeros(d), zeros(d_v));
         let to = [&mut dq[..], &mut dk[..], &mut dv[..]];
-        head::backward(&heads.head(number), &rows, &upstream, to);
+        head::backward(&heads.head(number), at_once, &rows, &upstream, to);
         match rows.key_scale.zip(unit_length) {
             Some((scales, length)) => {
-                through_keys(&mut dq, &dk, rows.q, scales, length);
+                Arch::new().dispatch(|| through_keys(&mut dq, &dk, rows.q, scales, length));
                 ((dq, None), dv)
             }
             None => ((dq, Some(dk)), dv),
@@ -191,6 +194,7 @@ fn deltas(grad: Rows, output: Rows, seq_length: usize) -> Vec<f32> {
 
 /// Hands gradients of keys on to the queries that they are: with `k = q s`, where `s` is
 /// `length / |q|`, `dq += (dk - k (k . dk) / length^2) s`.
+#[inline(always)]
 fn through_keys(dq: &mut [f32], dk: &[f32], q: Rows, scales: &[f32], length: f32) {
     let rows = dq.chunks_exact_mut(q.d).zip(dk.chunks_exact(q.d));
     for ((position, (dq, dk)), scale) in rows.enumerate().zip(scales) {

@@ -1,0 +1,164 @@
+//! Backward: weights are computed again, and gradients of each tile added to those of the head.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::scratch::{SCRATCH, Scratch, drop, gather};
+use super::{HeadRows, Tiles, in_groups};
+use crate::kernels::cpu::host::Rows;
+use crate::kernels::cpu::simd::{Left, padded, product, transpose};
+use crate::kernels::cpu::tile::{NOWHERE, Tile};
+
+/// What backward of a head reads beside its inputs.
+pub(in crate::kernels::cpu) struct Upstream<'a> {
+    pub(in crate::kernels::cpu) grad: Rows<'a>,
+    /// `[seq_length]` each
+    pub(in crate::kernels::cpu) max: &'a [f32],
+    pub(in crate::kernels::cpu) log_sum: &'a [f32],
+    /// `D`, the products of gradients and outputs.
+    pub(in crate::kernels::cpu) delta: &'a [f32],
+}
+
+/// Gradients of a tile.
+#[derive(Default)]
+struct Differentiated {
+    tile: Tile,
+    /// `[queries, padded d]`
+    q: Vec<f32>,
+    /// `[keys, padded d]`
+    k: Vec<f32>,
+    /// `[keys, padded d_v]`
+    v: Vec<f32>,
+}
+
+struct Backward<'a, T> {
+    tiles: &'a T,
+    rows: &'a HeadRows<'a>,
+    upstream: &'a Upstream<'a>,
+    number: usize,
+    scratch: &'a mut Scratch,
+    result: &'a mut Differentiated,
+}
+
+impl<T: Tiles> WithSimd for Backward<'_, T> {
+    type Output = ();
+
+    /// With `p` the weights before and `P` after dropout: `dv = P^T do`, `ds = p (do v - D)`,
+    /// `dq = ds k`, `dk = ds^T q`.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            tiles,
+            rows,
+            upstream,
+            number,
+            scratch,
+            result,
+        } = self;
+        let (tile, rules) = (&mut result.tile, tiles.rules());
+        tiles.place(number, tile);
+        if tile.keys.is_empty() {
+            return;
+        }
+        let (m, w) = (tile.queries.len(), tile.keys.len());
+        let (d, d_v) = (padded(rows.q.d), padded(rows.v.d));
+        scratch.logits(simd, tile, rules, rows);
+        scratch.draw_dropout(tiles, number, tile);
+
+        let [max, log_sum, delta] = &mut scratch.stats;
+        // No weight for queries that do not exist.
+        at_positions(max, &tile.queries, upstream.max, f32::INFINITY);
+        at_positions(log_sum, &tile.queries, upstream.log_sum, 0.0);
+        at_positions(delta, &tile.queries, upstream.delta, 0.0);
+        tile.exp_below(&mut scratch.weights, [max, log_sum]);
+        tile.divide_by_counts(simd, rules, &mut scratch.weights);
+
+        gather(&mut scratch.grad, &tile.queries, upstream.grad, None);
+        scratch.grad_transposed.resize(m * d_v, 0.0);
+        transpose(&mut scratch.grad_transposed, &scratch.grad, [m, d_v]);
+        scratch.grad_weights.resize(w * m, 0.0);
+        let v = Left::Rows(&scratch.v, d_v);
+        let sizes = [w, rows.v.d, m];
+        product(
+            simd,
+            &mut scratch.grad_weights,
+            v,
+            &scratch.grad_transposed,
+            sizes,
+        );
+        drop(&mut scratch.grad_weights, &scratch.dropout);
+        tile.grad_logits(rules, &mut scratch.grad_weights, &scratch.weights, delta);
+        drop(&mut scratch.weights, &scratch.dropout);
+
+        result.q.resize(m * d, 0.0);
+        result.k.resize(w * d, 0.0);
+        result.v.resize(w * d_v, 0.0);
+        let of_logits = &scratch.grad_weights;
+        let (k, q, grad) = (&scratch.k, &scratch.q, &scratch.grad);
+        product(
+            simd,
+            &mut result.q,
+            Left::Columns(of_logits, m),
+            k,
+            [m, w, d],
+        );
+        product(simd, &mut result.k, Left::Rows(of_logits, m), q, [w, m, d]);
+        let weights = Left::Rows(&scratch.weights, m);
+        product(simd, &mut result.v, weights, grad, [w, m, d_v]);
+    }
+}
+
+fn at_positions(to: &mut Vec<f32>, positions: &[u32], of: &[f32], nowhere: f32) {
+    to.clear();
+    to.extend(positions.iter().map(|&position| match position {
+        NOWHERE => nowhere,
+        position => of[position as usize],
+    }));
+}
+
+/// Adds gradients of queries, keys and values, `[seq_length, d]` or `d_v` each, `at_once` tiles at a
+/// time.
+pub(in crate::kernels::cpu) fn backward(
+    tiles: &impl Tiles,
+    at_once: usize,
+    rows: &HeadRows,
+    upstream: &Upstream,
+    [dq, dk, dv]: [&mut [f32]; 3],
+) {
+    let (d, d_v) = (rows.q.d, rows.v.d);
+    in_groups(
+        tiles,
+        at_once,
+        |number, result: &mut Differentiated| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                Arch::new().dispatch(Backward {
+                    tiles,
+                    rows,
+                    upstream,
+                    number,
+                    scratch,
+                    result,
+                });
+            });
+        },
+        |Differentiated { tile, q, k, v }| {
+            Arch::new().dispatch(|| {
+                scatter_add(dq, &tile.queries, q, d);
+                scatter_add(dk, &tile.keys, k, d);
+                scatter_add(dv, &tile.keys, v, d_v);
+            });
+        },
+    );
+}
+
+/// Adds padded rows to those at their positions.
+#[inline(always)]
+fn scatter_add(to: &mut [f32], positions: &[u32], rows: &[f32], d: usize) {
+    for (&position, row) in positions.iter().zip(rows.chunks_exact(padded(d))) {
+        if position == NOWHERE {
+            continue;
+        }
+        for (to, value) in to[position as usize * d..][..d].iter_mut().zip(row) {
+            *to += value;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Forward: the softmax of each tile, merged into that of the head.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::scratch::{SCRATCH, Scratch, drop};
+use super::{HeadRows, Tiles, in_groups};
+use crate::kernels::cpu::simd::{Left, exp, padded, product};
+use crate::kernels::cpu::tile::{NOWHERE, Tile};
+
+/// Softmax of a tile.
+#[derive(Default)]
+struct Attended {
+    tile: Tile,
+    /// `[queries, padded d_v]`, normalised within the tile up to `scale`.
+    output: Vec<f32>,
+    /// Log-sum-exp of each query's logits.
+    lse: Vec<f32>,
+    /// What rows of `output` are yet to be multiplied with.
+    scale: Vec<f32>,
+}
+
+struct Forward<'a, T> {
+    tiles: &'a T,
+    rows: &'a HeadRows<'a>,
+    number: usize,
+    scratch: &'a mut Scratch,
+    result: &'a mut Attended,
+}
+
+impl<T: Tiles> WithSimd for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            tiles,
+            rows,
+            number,
+            scratch,
+            result,
+        } = self;
+        let (tile, rules) = (&mut result.tile, tiles.rules());
+        tiles.place(number, tile);
+        if tile.keys.is_empty() {
+            return;
+        }
+        let (m, w, d_v) = (tile.queries.len(), tile.keys.len(), padded(rows.v.d));
+        scratch.logits(simd, tile, rules, rows);
+        tile.exp_below_max(&mut scratch.weights, &mut result.lse);
+        tile.divide_by_counts(simd, rules, &mut scratch.weights);
+        scratch.draw_dropout(tiles, number, tile);
+        tile.sum_over_keys(&scratch.weights, &mut scratch.sums);
+        drop(&mut scratch.weights, &scratch.dropout);
+        result.output.resize(m * d_v, 0.0);
+        let weights = Left::Columns(&scratch.weights, m);
+        product(simd, &mut result.output, weights, &scratch.v, [m, w, d_v]);
+        result.scale.clear();
+        for (lse, sum) in result.lse.iter_mut().zip(&scratch.sums) {
+            let max = *lse;
+            *lse = max + sum.ln();
+            // By the rounded log-sum-exp, as in the reference.
+            result.scale.push(exp(max - *lse));
+        }
+    }
+}
+
+/// Output of a head, and its softmax so far.
+pub(in crate::kernels::cpu) struct HeadOutput<'a> {
+    /// `[seq_length, d_v]`
+    pub(in crate::kernels::cpu) output: &'a mut [f32],
+    /// Largest log-sum-exp of a tile: `[seq_length]`.
+    pub(in crate::kernels::cpu) max: &'a mut [f32],
+    /// Sum of `exp(lse - max)`, at the end its logarithm: `[seq_length]`.
+    pub(in crate::kernels::cpu) sum: &'a mut [f32],
+}
+
+impl HeadOutput<'_> {
+    /// Takes a tile in.
+    ///
+    /// Rows at random places of a long sequence are in no cache. The loop over them does nothing
+    /// but read and write them, so that the processor waits for many at a time.
+    #[inline(always)]
+    fn merge(&mut self, attended: &mut Attended, d_v: usize) {
+        let Attended {
+            tile,
+            output,
+            lse,
+            scale,
+        } = attended;
+        for ((&query, lse), scale) in tile.queries.iter().zip(&mut *lse).zip(&mut *scale) {
+            if query == NOWHERE {
+                continue;
+            }
+            let (max, sum) = (&mut self.max[query as usize], &mut self.sum[query as usize]);
+            let largest = max.max(*lse);
+            let (old, new) = (exp(*max - largest), exp(*lse - largest));
+            *sum = *sum * old + new;
+            *max = largest;
+            // From here on, what the old and the new row are multiplied with.
+            (*lse, *scale) = (old, new * *scale);
+        }
+        let factors = lse.iter().zip(&*scale);
+        let rows = output.chunks_exact(padded(d_v)).zip(factors);
+        for (&query, (row, (&old, &new))) in tile.queries.iter().zip(rows) {
+            if query == NOWHERE {
+                continue;
+            }
+            let output = &mut self.output[query as usize * d_v..][..d_v];
+            for (output, value) in output.iter_mut().zip(row) {
+                *output = *output * old + value * new;
+            }
+        }
+    }
+
+    /// Divides what was added up by the sums of its weights.
+    #[inline(always)]
+    fn normalise(&mut self, d_v: usize) {
+        for (output, sum) in self.output.chunks_exact_mut(d_v).zip(&mut *self.sum) {
+            for value in output {
+                *value /= *sum;
+            }
+            *sum = sum.ln();
+        }
+    }
+}
+
+/// Attends, `at_once` tiles at a time. `to` holds zeros and, as `max`, minus infinity.
+pub(in crate::kernels::cpu) fn forward(
+    tiles: &impl Tiles,
+    at_once: usize,
+    rows: &HeadRows,
+    mut to: HeadOutput,
+) {
+    let d_v = rows.v.d;
+    in_groups(
+        tiles,
+        at_once,
+        |number, result: &mut Attended| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                Arch::new().dispatch(Forward {
+                    tiles,
+                    rows,
+                    number,
+                    scratch,
+                    result,
+                });
+            });
+        },
+        |attended| Arch::new().dispatch(|| to.merge(attended, d_v)),
+    );
+    Arch::new().dispatch(|| to.normalise(d_v));
+}
