@@ -18,7 +18,7 @@ pub fn plot_loss(rows: &[Row], path: &Path) -> Result<()> {
     let curve = |split: &str| -> Vec<(f64, f64)> {
         let of_split = rows.iter().filter(|row| row.split == split);
         of_split
-            .map(|row| (row.step as f64, row.bits_per_byte))
+            .map(|row| (row.step as f64, row.loss() / std::f64::consts::LN_2))
             .filter(|(_, bits)| bits.is_finite())
             .collect()
     };
@@ -84,28 +84,23 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reformer_train::read_rows;
 
-    fn row(step: usize, split: &str, bits_per_byte: f64) -> Row {
-        Row {
-            step,
-            epoch: 1,
-            split: split.to_owned(),
-            loss: bits_per_byte,
-            bits_per_byte,
-            accuracy: 0.0,
-            tokens_per_second: 0.0,
-        }
+    /// Rows of a file like those that a run writes.
+    fn rows(lines: &str) -> Vec<Row> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        let header = "step,epoch,split,loss,bits_per_byte,accuracy,tokens_per_second,drift,\
+                      learning_rate,gradient_norm";
+        std::fs::write(&path, format!("{header}\n{lines}")).unwrap();
+        read_rows(&path).unwrap()
     }
 
     #[test]
     fn both_curves_are_in_the_picture() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
-        let rows = [
-            row(1, "train", 8.0),
-            row(2, "train", 3.0),
-            row(2, "valid", 3.5),
-        ];
+        let rows = rows("1,1,train,5.5,8,,,,,\n2,1,train,2.1,3,,,,,\n2,1,valid,2.4,3.5,,,,,\n");
         plot_loss(&rows, &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         for text in ["training", "validation", "bits per byte"] {
@@ -118,6 +113,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
         assert!(plot_loss(&[], &path).is_err());
-        assert!(plot_loss(&[row(1, "train", f64::NAN)], &path).is_err());
+        assert!(plot_loss(&rows("1,1,train,,,,,,,\n"), &path).is_err());
     }
 }

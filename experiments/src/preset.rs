@@ -1,148 +1,60 @@
-//! Sizes of models and runs to start from.
+//! Configurations to start from, which are files.
 
-use burn::module::Initializer;
-use clap::ValueEnum;
-use reformer_core::attention::{AttentionKind, Buckets, LocalConfig, LshConfig, Window};
-use reformer_core::feed_forward::Activation;
-use reformer_core::model::{ReformerConfig, ReformerLmConfig};
-use reformer_core::position::PositionConfig;
-use reformer_train::{DataConfig, TrainConfig};
+use std::fs;
 
-/// Standard deviation of the products of a normalised vector with initial weights.
-const INITIAL_STD: f64 = 0.4;
+use anyhow::{Context, Result, bail};
+use reformer_train::TrainConfig;
 
-/// A size of a model and of its training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Preset {
-    /// Two minutes on two CPU cores: 4 layers of width 64, windows of 256 bytes.
-    Tiny,
-    /// An hour on a few CPU cores, minutes on a GPU: 6 layers of width 256, windows of 2,048 bytes.
-    Small,
-    /// A day on a GPU: 12 layers of width 512, windows of 16,384 bytes.
-    Base,
-    /// The paper's size for enwik8, for a large GPU: 12 layers of width 1,024, windows of 65,536
-    /// bytes. Needs --data.
-    #[value(name = "enwik8-64k")]
-    Enwik8,
-}
+/// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
+///
+/// | name | model | data | for |
+/// |---|---|---|---|
+/// | tiny | 4 layers of width 64 | windows of 256 bytes | two minutes on two CPU cores |
+/// | small | 6 layers of width 256 | windows of 2,048 bytes | an hour on a few CPU cores, minutes on a GPU |
+/// | base | 12 layers of width 512 | windows of 16,384 bytes | a day on a GPU |
+/// | enwik8-64k | the paper's, 12 layers of width 1,024 | windows of 65,536 bytes | a large GPU |
+/// | duplication | 2 layers of width 128 | `0w0w` of 256 tokens | minutes on two CPU cores |
+/// | images-16 | 4 layers of width 64 | images of 16 x 16 pixels | minutes on two CPU cores |
+/// | imagenet64 | the paper's, 12 layers of width 1,024 | images of 64 x 64 pixels | a large GPU |
+///
+/// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
+/// blocks begin by adding little to what the tokens say: on the sample this needs half the steps.
+pub const PRESETS: [(&str, &str); 7] = [
+    ("tiny", include_str!("../presets/tiny.json")),
+    ("small", include_str!("../presets/small.json")),
+    ("base", include_str!("../presets/base.json")),
+    ("enwik8-64k", include_str!("../presets/enwik8-64k.json")),
+    ("duplication", include_str!("../presets/duplication.json")),
+    ("images-16", include_str!("../presets/images-16.json")),
+    ("imagenet64", include_str!("../presets/imagenet64.json")),
+];
 
-impl Preset {
-    /// The name that runs get by default.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tiny => "tiny",
-            Self::Small => "small",
-            Self::Base => "base",
-            Self::Enwik8 => "enwik8-64k",
-        }
+/// Loads a preset by its name, or a file of the same form.
+///
+/// # Errors
+/// A name that there is not, or a file that cannot be read or is no configuration.
+pub fn load(name: &str) -> Result<TrainConfig> {
+    if let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) {
+        return serde_json::from_str(json)
+            .with_context(|| format!("the preset `{name}` is broken"));
     }
-
-    /// The configuration of the run, on the sample.
-    pub fn config(self) -> TrainConfig {
-        match self {
-            Self::Tiny => tiny(),
-            Self::Small => small(),
-            Self::Base => base(),
-            Self::Enwik8 => enwik8(),
-        }
+    if !name.ends_with(".json") {
+        let names: Vec<&str> = PRESETS.iter().map(|(preset, _)| *preset).collect();
+        bail!(
+            "there is no preset `{name}`: use one of {}, or a file that ends in .json",
+            names.join(", ")
+        );
     }
-}
-
-/// What all presets share. Weights start smaller than by Xavier's rule and embeddings larger, so
-/// that blocks begin by adding little to what the tokens say: on the sample this needs half the
-/// steps.
-fn run(model: ReformerConfig) -> TrainConfig {
-    let std = INITIAL_STD / (model.d_model as f64).sqrt();
-    let model = model
-        .with_initializer(Initializer::Normal { mean: 0.0, std })
-        .with_embedding_std(1.0);
-    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
-        .with_max_gradient_norm(Some(1.0))
-}
-
-fn tiny() -> TrainConfig {
-    use AttentionKind::{Local, Lsh};
-    // A window has room for few chunks, so few buckets are enough.
-    let lsh = lsh(32, 1).with_n_buckets(Buckets::Count(4));
-    let model = ReformerConfig::new(256, 64, 4)
-        .with_n_heads(2)
-        .with_layers(vec![Local, Local, Lsh, Local])
-        .with_local(LocalConfig::new().with_chunk_length(32))
-        .with_lsh(lsh)
-        .with_activation(Activation::Relu);
-    run(model)
-        .with_window_length(256)
-        .with_batch_size(4)
-        .with_steps(1_400)
-        .with_steps_per_epoch(200)
-        .with_eval_windows(Some(96))
-        .with_learning_rate(1e-2)
-        .with_final_share(0.05)
-        .with_warmup_steps(50)
-}
-
-fn small() -> TrainConfig {
-    let model = ReformerConfig::new(256, 256, 6)
-        .with_n_heads(4)
-        .with_lsh(lsh(64, 2))
-        .with_dropout(0.1);
-    run(model)
-        .with_window_length(2048)
-        .with_batch_size(8)
-        .with_steps(3_000)
-        .with_steps_per_epoch(200)
-        .with_learning_rate(1.5e-3)
-        .with_warmup_steps(200)
-}
-
-fn base() -> TrainConfig {
-    let model = ReformerConfig::new(256, 512, 12)
-        .with_n_heads(8)
-        .with_lsh(lsh(64, 2))
-        .with_ff_chunk_length(Some(4096))
-        .with_dropout(0.1);
-    run(model)
-        .with_window_length(16_384)
-        .with_batch_size(4)
-        .with_steps(40_000)
-        .with_steps_per_epoch(1_000)
-        .with_learning_rate(6e-4)
-        .with_warmup_steps(1_000)
-}
-
-fn enwik8() -> TrainConfig {
-    let model = ReformerConfig::new(256, 1024, 12)
-        .with_n_heads(8)
-        .with_position(PositionConfig::Axial {
-            shape: vec![128, 512],
-            dims: vec![256, 768],
-            std: 0.02,
-        })
-        .with_lsh(lsh(128, 4))
-        .with_local(LocalConfig::new().with_chunk_length(128))
-        .with_ff_chunk_length(Some(4096))
-        .with_dropout(0.2);
-    run(model)
-        .with_window_length(65_536)
-        .with_batch_size(2)
-        .with_steps(100_000)
-        .with_steps_per_epoch(1_000)
-        .with_eval_windows(Some(16))
-        .with_learning_rate(3e-4)
-        .with_warmup_steps(4_000)
-}
-
-/// LSH attention whose chunks and windows have one length.
-fn lsh(length: usize, n_rounds: usize) -> LshConfig {
-    LshConfig::new()
-        .with_chunk_length(length)
-        .with_window(Window::Bucket { len: length })
-        .with_n_rounds(n_rounds)
+    let text = fs::read_to_string(name).with_context(|| format!("`{name}` cannot be read"))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("`{name}` is not a configuration of this version"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reformer_core::attention::{AttentionKind, Window};
+    use reformer_core::model::ReformerConfig;
 
     /// Longest sequence for which LSH attention is computed exactly, if there is any.
     fn exact_up_to(config: &ReformerConfig) -> Option<usize> {
@@ -155,19 +67,25 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_hash() {
-        for preset in Preset::value_variants() {
-            let config = preset.config();
+        for (name, _) in PRESETS {
+            let config = load(name).unwrap();
             config.validate().unwrap();
             let exact = exact_up_to(&config.model.reformer).unwrap();
-            assert!(config.window_length > exact, "{preset:?} would not hash");
+            assert!(config.window_length > exact, "{name} would not hash");
         }
     }
 
     #[test]
-    fn names_are_those_of_the_flag() {
-        for preset in Preset::value_variants() {
-            let flag = preset.to_possible_value().unwrap();
-            assert_eq!(flag.get_name(), preset.name());
+    fn files_are_read_and_what_is_neither_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.json");
+        let config = load("small").unwrap().with_steps(7);
+        fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(load(path.to_str().unwrap()).unwrap(), config);
+        fs::write(&path, "{}").unwrap();
+        for name in ["huge", "none.json", path.to_str().unwrap()] {
+            let error = load(name).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
         }
     }
 }

@@ -1,16 +1,19 @@
-//! Which checkpoints of a run are complete.
+//! Which checkpoints of a run are complete, and which are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
+use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
+use burn::train::metric::store::EventStoreClient;
 
 use crate::error::TrainError;
 use crate::record::AtomicRecorder;
 
-/// What Burn's learner saves at the end of an epoch, one file each.
+/// What Burn's learner saves in a checkpoint, one file each.
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
 /// The checkpoints in a run's folder.
@@ -22,8 +25,8 @@ pub struct Checkpoints {
 /// Where a run can go on.
 #[derive(Debug)]
 pub struct ResumePoint {
-    /// Epochs that are done.
-    pub epoch: usize,
+    /// Training steps that are done.
+    pub step: usize,
     /// Newer checkpoints that are complete but cannot be read, each with its reason.
     pub damaged: Vec<TrainError>,
 }
@@ -36,37 +39,37 @@ impl Checkpoints {
         }
     }
 
-    /// Path, without extension, of the model's record after an epoch.
-    pub fn model(&self, epoch: usize) -> PathBuf {
-        self.part("model", epoch)
+    /// Path, without extension, of the model's record after a step.
+    pub fn model(&self, step: usize) -> PathBuf {
+        self.part("model", step)
     }
 
-    fn part(&self, part: &str, epoch: usize) -> PathBuf {
-        self.folder.join(format!("{part}-{epoch}"))
+    fn part(&self, part: &str, step: usize) -> PathBuf {
+        self.folder.join(format!("{part}-{step}"))
     }
 
-    /// Epochs of which there is every part, the newest first. A run that was killed between two
+    /// Steps of which there is every part, the newest first. A run that was killed between two
     /// parts leaves a set that is not among them.
     pub fn complete(&self) -> Vec<usize> {
-        let is_complete = |epoch: &usize| {
+        let is_complete = |step: &usize| {
             PARTS
                 .iter()
-                .all(|part| AtomicRecorder::file(self.part(part, *epoch)).is_file())
+                .all(|part| AtomicRecorder::file(self.part(part, *step)).is_file())
         };
-        let epoch_of = |name: &str| -> Option<usize> {
+        let step_of = |name: &str| -> Option<usize> {
             let stem = name.strip_suffix(".mpk")?;
             stem.strip_prefix("model-")?.parse().ok()
         };
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut epochs: Vec<usize> = entries
-            .filter_map(|entry| epoch_of(entry.file_name().to_str()?))
+        let mut steps: Vec<usize> = entries
+            .filter_map(|entry| step_of(entry.file_name().to_str()?))
             .filter(is_complete)
             .collect();
-        epochs.sort_unstable_by(|a, b| b.cmp(a));
-        epochs
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        steps
     }
 
-    /// The newest checkpoint that can be read; epoch 0 if there is none at all.
+    /// The newest checkpoint that can be read; step 0 if there is none at all.
     ///
     /// # Errors
     /// If there are complete checkpoints, but not one can be read: the newest one's reason.
@@ -77,30 +80,97 @@ impl Checkpoints {
         O: Optimizer<M, B>,
     {
         let mut damaged = Vec::new();
-        for epoch in self.complete() {
-            match self.check::<B, M, O>(epoch, device) {
-                Ok(()) => return Ok(ResumePoint { epoch, damaged }),
+        for step in self.complete() {
+            match self.check::<B, M, O>(step, device) {
+                Ok(()) => return Ok(ResumePoint { step, damaged }),
                 Err(error) => damaged.push(error),
             }
         }
         match damaged.is_empty() {
-            true => Ok(ResumePoint { epoch: 0, damaged }),
+            true => Ok(ResumePoint { step: 0, damaged }),
             false => Err(damaged.swap_remove(0)),
         }
     }
 
     /// Burn's learner panics on a file that it cannot read, so each is read once before.
-    fn check<B, M, O>(&self, epoch: usize, device: &B::Device) -> Result<(), TrainError>
+    fn check<B, M, O>(&self, step: usize, device: &B::Device) -> Result<(), TrainError>
     where
         B: AutodiffBackend,
         M: burn::module::AutodiffModule<B>,
         O: Optimizer<M, B>,
     {
-        let [model, optim, scheduler] = PARTS.map(|part| self.part(part, epoch));
+        let [model, optim, scheduler] = PARTS.map(|part| self.part(part, step));
         AtomicRecorder::load_named::<B, <M as Module<B>>::Record>(&model, device)?;
         AtomicRecorder::load_named::<B, O::Record>(&optim, device)?;
         AtomicRecorder::load_named::<B, usize>(&scheduler, device)?;
         Ok(())
+    }
+}
+
+impl Checkpoints {
+    /// Removes what a killed run left half-written. What cannot be removed does no harm.
+    pub(crate) fn remove_incomplete(&self) {
+        let complete = self.complete();
+        let is_of = |name: &str, step: &usize| {
+            PARTS
+                .iter()
+                .any(|part| AtomicRecorder::file(self.part(part, *step)).ends_with(name))
+        };
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let is_ours = PARTS.iter().any(|part| name.starts_with(part));
+            if is_ours && !complete.iter().any(|step| is_of(name, step)) {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+}
+
+/// The best evaluation so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Best {
+    /// Training steps that were done.
+    pub step: usize,
+    /// Mean negative log-likelihood, in nats.
+    pub loss: f64,
+}
+
+/// The best evaluation, as those who need it share it.
+pub(crate) type SharedBest = Arc<Mutex<Option<Best>>>;
+
+/// Keeps the last checkpoints and the best one. None is deleted before as many newer ones are
+/// safe, so that there is always one to go on from.
+pub(crate) struct KeepBestAndLast {
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) n_last: usize,
+    pub(crate) best: SharedBest,
+}
+
+impl KeepBestAndLast {
+    /// Steps whose checkpoints are not needed any more. The one that is about to be saved is not
+    /// complete yet, and so not counted.
+    fn old(&self) -> Vec<usize> {
+        let best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let best = best.map(|best| best.step);
+        let complete = self.checkpoints.complete().into_iter();
+        complete
+            .skip(self.n_last)
+            .filter(|step| Some(*step) != best)
+            .collect()
+    }
+}
+
+impl CheckpointingStrategy for KeepBestAndLast {
+    fn checkpointing(
+        &mut self,
+        _step: usize,
+        _collector: &EventStoreClient,
+    ) -> Vec<CheckpointingAction> {
+        let delete = self.old().into_iter().map(CheckpointingAction::Delete);
+        std::iter::once(CheckpointingAction::Save)
+            .chain(delete)
+            .collect()
     }
 }
 
@@ -132,5 +202,56 @@ mod tests {
             fs::write(folder.join(name), "").unwrap();
         }
         assert_eq!(checkpoints.complete(), [10, 9]);
+    }
+
+    fn with_sets(steps: &[usize]) -> (tempfile::TempDir, Checkpoints) {
+        let run = tempfile::tempdir().unwrap();
+        fs::create_dir(run.path().join("checkpoint")).unwrap();
+        let checkpoints = Checkpoints::of_run(run.path());
+        for step in steps {
+            for part in PARTS {
+                fs::write(AtomicRecorder::file(checkpoints.part(part, *step)), "").unwrap();
+            }
+        }
+        (run, checkpoints)
+    }
+
+    #[test]
+    fn last_and_best_are_kept_until_the_new_one_is_safe() {
+        let (_run, checkpoints) = with_sets(&[10, 20, 30, 40]);
+        let best = Best {
+            step: 20,
+            loss: 1.0,
+        };
+        let keep = KeepBestAndLast {
+            checkpoints,
+            n_last: 2,
+            best: Arc::new(Mutex::new(Some(best))),
+        };
+        assert_eq!(keep.old(), [10]);
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() {
+        let (run, checkpoints) = with_sets(&[10, 20]);
+        let folder = run.path().join("checkpoint");
+        fs::remove_file(folder.join("optim-20.mpk")).unwrap();
+        fs::write(folder.join("model-30.mpk.partial"), "").unwrap();
+        fs::write(folder.join("notes.txt"), "").unwrap();
+        checkpoints.remove_incomplete();
+        let mut names: Vec<_> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "model-10.mpk",
+                "notes.txt",
+                "optim-10.mpk",
+                "scheduler-10.mpk"
+            ]
+        );
     }
 }

@@ -36,13 +36,8 @@ impl<O> ClipByGlobalNorm<O> {
         let Some(max_norm) = self.max_norm else {
             return gradients;
         };
-        let mut squares = SumOfSquares::<B> {
-            gradients: &gradients,
-            sum: None,
-        };
-        module.visit(&mut squares);
-        if let Some(sum) = squares.sum {
-            let factor = (sum.sqrt() + EPSILON).recip() * max_norm;
+        if let Some(norm) = global_norm(module, &gradients) {
+            let factor = (norm + EPSILON).recip() * max_norm;
             module.visit(&mut Scale::<B> {
                 gradients: &mut gradients,
                 factor: factor.clamp_max(1.0),
@@ -50,6 +45,19 @@ impl<O> ClipByGlobalNorm<O> {
         }
         gradients
     }
+}
+
+/// The norm of all gradients of a module together, `[1]`; nothing if there are none.
+pub fn global_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: &M,
+    gradients: &GradientsParams,
+) -> Option<Tensor<B::InnerBackend, 1>> {
+    let mut squares = SumOfSquares::<B> {
+        gradients,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    squares.sum.map(Tensor::sqrt)
 }
 
 impl<O, M, B> Optimizer<M, B> for ClipByGlobalNorm<O>

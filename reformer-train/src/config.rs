@@ -1,39 +1,11 @@
 //! Everything that a run depends on.
 
-use std::path::PathBuf;
-
 use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_core::model::ReformerLmConfig;
-use reformer_datasets::ByteCorpus;
 
-use crate::error::TrainError;
+use crate::data::DataConfig;
 use crate::schedule::WarmupCosine;
-
-/// Where the bytes come from.
-#[derive(Config, Debug, PartialEq, Eq)]
-pub enum DataConfig {
-    /// The sample that ships with `reformer-datasets`.
-    Sample,
-    /// A file of any format.
-    File(
-        /// Its path.
-        PathBuf,
-    ),
-}
-
-impl DataConfig {
-    /// Reads all the bytes.
-    ///
-    /// # Errors
-    /// A file that is missing, unreadable or empty.
-    pub fn open(&self) -> Result<ByteCorpus, TrainError> {
-        Ok(match self {
-            Self::Sample => ByteCorpus::sample(),
-            Self::File(path) => ByteCorpus::open(path)?,
-        })
-    }
-}
 
 /// The optimizer and its settings.
 #[derive(Config, Debug, Copy, PartialEq)]
@@ -60,14 +32,26 @@ pub enum OptimizerConfig {
     },
 }
 
+/// What to do where loss or gradients are infinite or no number.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum BadLoss {
+    /// Stop, and say where and why.
+    Stop,
+    /// Leave the step's gradients out and go on; stop after so many such steps in a row.
+    Skip(
+        /// At least 1.
+        usize,
+    ),
+}
+
 /// Configuration of a [`Run`](crate::Run).
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
     /// The model.
     pub model: ReformerLmConfig,
-    /// The data: 90 % to train on, 5 % to validate, 5 % kept for a test.
+    /// The data.
     pub data: DataConfig,
-    /// Bytes that the model sees at a time.
+    /// Tokens that the model sees at a time.
     #[config(default = 512)]
     pub window_length: usize,
     /// Windows in a step.
@@ -76,10 +60,22 @@ pub struct TrainConfig {
     /// Steps of the whole run.
     #[config(default = 1000)]
     pub steps: usize,
-    /// Steps between two validations, after each of which there is a checkpoint. The last epoch
-    /// can be shorter.
+    /// Steps between two evaluations. The last of these epochs can be shorter.
     #[config(default = 100)]
     pub steps_per_epoch: usize,
+    /// Steps between two checkpoints. Default: a checkpoint after each evaluation.
+    pub checkpoint_every: Option<usize>,
+    /// Checkpoints that are kept, beside the best one.
+    #[config(default = 2)]
+    pub keep_checkpoints: usize,
+    /// Evaluations in a row without a better loss after which the run ends. Default: it does not.
+    pub patience: Option<usize>,
+    /// What to do where the loss is no number.
+    #[config(default = "BadLoss::Stop")]
+    pub bad_loss: BadLoss,
+    /// Threads that read data ahead.
+    #[config(default = 1)]
+    pub n_workers: usize,
     /// Windows in a validation, from the start of the validation data. Default: all.
     pub eval_windows: Option<usize>,
     /// The optimizer.
@@ -114,6 +110,9 @@ impl TrainConfig {
             ("batch_size", self.batch_size),
             ("steps", self.steps),
             ("steps_per_epoch", self.steps_per_epoch),
+            ("checkpoint_every", self.checkpoint_every.unwrap_or(1)),
+            ("keep_checkpoints", self.keep_checkpoints),
+            ("patience", self.patience.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(ConfigError::new(
@@ -137,21 +136,7 @@ impl TrainConfig {
             ));
         }
         self.model.validate()?;
-        self.validate_vocabulary()?;
         self.validate_length()
-    }
-
-    fn validate_vocabulary(&self) -> Result<(), ConfigError> {
-        let vocab_size = self.model.reformer.vocab_size;
-        if vocab_size < 256 {
-            return Err(ConfigError::new(
-                "vocab_size",
-                vocab_size,
-                "there are 256 different bytes",
-                "use 256",
-            ));
-        }
-        Ok(())
     }
 
     fn validate_length(&self) -> Result<(), ConfigError> {
@@ -169,11 +154,6 @@ impl TrainConfig {
     /// Epochs of the whole run.
     pub fn n_epochs(&self) -> usize {
         self.steps.div_ceil(self.steps_per_epoch)
-    }
-
-    /// Steps that are done when an epoch ends; none at epoch 0.
-    pub fn steps_until(&self, epoch: usize) -> usize {
-        (epoch * self.steps_per_epoch).min(self.steps)
     }
 
     /// The learning rate of each step.
@@ -231,7 +211,6 @@ mod tests {
             model: ReformerLmConfig::new(reformer),
             ..config()
         };
-        refused(with(ReformerConfig::new(200, 32, 2)), "vocab_size");
         let learned = PositionConfig::Learned {
             max_length: 511,
             std: 0.02,
@@ -246,7 +225,6 @@ mod tests {
     fn last_epoch_can_be_shorter() {
         let config = config().with_steps(25).with_steps_per_epoch(10);
         assert_eq!(config.n_epochs(), 3);
-        assert_eq!([0, 1, 2, 3].map(|e| config.steps_until(e)), [0, 10, 20, 25]);
     }
 
     #[test]

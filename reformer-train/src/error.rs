@@ -75,12 +75,29 @@ pub enum TrainError {
         source: io::Error,
     },
 
-    /// A line of `metrics.csv` that is no row.
-    #[error("line {line} of `{}` is no row of metrics: remove it", path.display())]
+    /// A line of `metrics.csv` that is none of this version.
+    #[error("line {line} of `{}` is no row of metrics of this version: remove it", path.display())]
     BadRow {
         /// The file.
         path: PathBuf,
         /// Number of the line, from 1.
         line: usize,
+    },
+
+    /// The loss, or the norm of the gradients, became infinite or no number.
+    #[error(
+        "the loss of step {step} is {loss} and its gradient norm {gradient_norm}: {cause}; {last_good}"
+    )]
+    Diverged {
+        /// The step, counted from 0, whose gradients were not applied.
+        step: usize,
+        /// Its loss.
+        loss: f64,
+        /// The norm of its gradients.
+        gradient_norm: f64,
+        /// What probably led to it, and what helps.
+        cause: String,
+        /// Where there is a checkpoint of a good state.
+        last_good: String,
     },
 }

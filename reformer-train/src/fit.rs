@@ -1,32 +1,28 @@
 //! What a run does once the type of its optimizer is known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::module::Module;
 use burn::optim::{AdamConfig, AdamWConfig, Optimizer};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
-use burn::train::{Interrupter, Learner, LearningComponentsMarker, SupervisedTraining};
+use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::reversible::Mode;
 
-use crate::checkpoint::{Checkpoints, ResumePoint};
+use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast, ResumePoint};
 use crate::clip::ClipByGlobalNorm;
 use crate::config::{OptimizerConfig, TrainConfig};
 use crate::error::TrainError;
-use crate::loader::UpTo;
-use crate::log::CsvLog;
+use crate::log::{CsvLog, Row};
 use crate::metric::{LmMetric, Quantity};
 use crate::record::{AtomicRecorder, Failure};
-use crate::run::{Outcome, Run};
-use crate::schedule::WarmupCosine;
+use crate::run::{Outcome, Run, TrainOptions};
 use crate::screen::Screen;
+use crate::strategy::{Components, Ending, StepByStep};
 use crate::task::LmTask;
 
-/// Checkpoints that are kept. Two, because the older one is the last resort while the newer one
-/// is being written.
-const KEPT_CHECKPOINTS: usize = 2;
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
 
@@ -98,9 +94,9 @@ where
 pub(crate) struct Fit<'a, B: Backend, R> {
     pub(crate) run: &'a Run,
     pub(crate) device: &'a B::Device,
-    /// Epochs that are done.
-    pub(crate) epoch: usize,
-    pub(crate) screen: Screen<R>,
+    /// Training steps that are done.
+    pub(crate) step: usize,
+    pub(crate) options: TrainOptions<R>,
 }
 
 impl<B, R> OptimizerUser<B> for Fit<'_, B, R>
@@ -113,31 +109,39 @@ where
 
     fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output {
         let Self {
-            run, device, epoch, ..
+            run, device, step, ..
         } = self;
         let config = run.config();
-        let interrupter = Interrupter::new();
-        let failure = Failure::default();
-        let training = self.training::<O>(&interrupter, &failure)?;
+        let strategy = self.strategy()?;
+        let training = self.training::<O>(&strategy)?;
         B::seed(device, config.seed);
         let task = LmTask::new(config.model.init::<B>(device), config.seed);
         let learner = Learner::new(task, optimizer, config.schedule());
-        let training = match epoch {
+        let training = match step {
             0 => training,
-            epoch => training.checkpoint(epoch),
+            step => training.checkpoint(step),
         };
         let result = training.launch(learner);
         // The dashboard gives the terminal back when it is dropped.
         drop(result.renderer);
-        match failure.take() {
-            Some(error) => Err(error),
-            None => run.finish(result.model.model, interrupter.get_message()),
+        if let Some(error) = strategy.fatal.take() {
+            return Err(error);
         }
+        let ending = strategy.ending.lock();
+        let ending = ending.unwrap_or_else(PoisonError::into_inner).clone();
+        let best = *strategy.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = match (&ending, best) {
+            (Ending::Early, Some(best)) => {
+                let path = Checkpoints::of_run(run.folder()).model(best.step);
+                let device = Default::default();
+                let record = AtomicRecorder::load_named::<B::InnerBackend, _>(&path, &device)?;
+                result.model.load_record(record)
+            }
+            _ => result.model,
+        };
+        run.finish(task.model, ending, best)
     }
 }
-
-/// Burn's training with our parts.
-type Training<B, O> = SupervisedTraining<LearningComponentsMarker<B, WarmupCosine, LmTask<B>, O>>;
 
 impl<B, R> Fit<'_, B, R>
 where
@@ -145,40 +149,76 @@ where
     B::InnerBackend: ReformerBackend,
     R: MetricsRenderer + 'static,
 {
+    /// The way through the run, with what is known from evaluations before it was resumed.
+    fn strategy(&self) -> Result<StepByStep<B>, TrainError> {
+        let checkpoints = Checkpoints::of_run(self.run.folder());
+        let rows = match self.step {
+            0 => vec![],
+            _ => self.run.rows()?,
+        };
+        let (best, n_worse) = best_of(&rows, self.step);
+        checkpoints.remove_incomplete();
+        Ok(StepByStep {
+            config: self.run.config().clone(),
+            device: self.device.clone(),
+            start: self.step,
+            n_worse,
+            best: Arc::new(Mutex::new(best)),
+            ending: Arc::new(Mutex::new(Ending::Finished)),
+            troubles: Failure::default(),
+            fatal: Failure::default(),
+            warn: self.options.warn,
+        })
+    }
+
     /// Everything around the learner: data, metrics, checkpoints and where progress is shown.
     fn training<O: Optimizer<LmTask<B>, B> + 'static>(
         self,
-        interrupter: &Interrupter,
-        failure: &Failure,
-    ) -> Result<Training<B, O>, TrainError> {
-        let Self { run, epoch, .. } = self;
+        strategy: &StepByStep<B>,
+    ) -> Result<SupervisedTraining<Components<B, O>>, TrainError> {
+        let Self {
+            run, device, step, ..
+        } = self;
+        let TrainOptions {
+            screen,
+            interrupter,
+            ..
+        } = self.options;
         let config = run.config();
-        let (train, valid) = run.loaders::<B>(self.device, epoch)?;
-        let train = UpTo::new(Arc::new(train), config.steps as u64);
+        let train = run.data().train_loader::<B>(config, step, device)?;
+        let valid = run.data().valid_loader::<B::InnerBackend>(config, device)?;
         let log = CsvLog::open(
             &run.metrics_path(),
-            config.steps_until(epoch),
+            step,
             config.steps.div_ceil(TRAIN_ROWS),
-            failure.clone(),
-            interrupter.clone(),
+            strategy.troubles.clone(),
         )?;
-        let mut training = Training::<B, O>::new(run.folder(), Arc::new(train), Arc::new(valid))
+        let keep = KeepBestAndLast {
+            checkpoints: Checkpoints::of_run(run.folder()),
+            n_last: config.keep_checkpoints,
+            best: strategy.best.clone(),
+        };
+        let mut training = SupervisedTraining::new(run.folder(), train, valid)
             .metrics((
                 LmMetric::new(Quantity::Loss),
                 LmMetric::new(Quantity::BitsPerByte),
                 LmMetric::new(Quantity::Accuracy),
                 LmMetric::new(Quantity::TokensPerSecond),
             ))
+            .metric_train_numeric(LmMetric::new(Quantity::LearningRate))
+            .metric_train_numeric(LmMetric::new(Quantity::GradientNorm))
             .with_metric_logger(log)
-            .with_file_checkpointer(AtomicRecorder::with_failure(failure.clone()))
-            .with_checkpointing_strategy(KeepLastNCheckpoints::new(KEPT_CHECKPOINTS))
+            .with_file_checkpointer(AtomicRecorder::going_on(strategy.troubles.clone()))
+            .with_checkpointing_strategy(keep)
             .with_application_logger(None)
             .with_interrupter(interrupter.clone())
+            .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy.clone())))
             .num_epochs(config.n_epochs());
         if config.model.reformer.mode != Mode::Plain {
             training = training.metric_train_numeric(LmMetric::new(Quantity::Drift));
         }
-        Ok(match self.screen {
+        let epoch = step / config.steps_per_epoch;
+        Ok(match screen {
             Screen::Dashboard => training.renderer(TuiMetricsRendererWrapper::new(
                 interrupter.clone(),
                 (epoch > 0).then_some(epoch),
@@ -186,4 +226,22 @@ where
             Screen::Renderer(renderer) => training.renderer(renderer),
         })
     }
+}
+
+/// The best evaluation up to a step, and how many came after it.
+fn best_of(rows: &[Row], step: usize) -> (Option<Best>, usize) {
+    let valid = rows
+        .iter()
+        .filter(|row| row.split == "valid" && row.step <= step);
+    let (mut best, mut n_worse): (Option<Best>, usize) = (None, 0);
+    for row in valid {
+        let loss = row.loss();
+        if best.is_none_or(|best| loss < best.loss) {
+            let step = row.step;
+            (best, n_worse) = (Some(Best { step, loss }), 0);
+        } else {
+            n_worse += 1;
+        }
+    }
+    (best, n_worse)
 }

@@ -5,7 +5,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use burn::train::Interrupter;
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, NumericEntry};
@@ -15,67 +14,81 @@ use crate::error::TrainError;
 use crate::metric::Quantity;
 use crate::record::{Failure, write_atomically};
 
-const HEADER: &str = "step,epoch,split,loss,bits_per_byte,accuracy_percent,tokens_per_second";
+/// What stands in a row before the measured values.
+const FIRST_COLUMNS: [&str; 3] = ["step", "epoch", "split"];
+
+/// The first line: names in lower case, with underscores.
+fn header() -> String {
+    let quantities = Quantity::ALL.map(|quantity| quantity.name().to_lowercase().replace(' ', "_"));
+    let columns = FIRST_COLUMNS.map(str::to_owned).into_iter();
+    columns.chain(quantities).collect::<Vec<_>>().join(",")
+}
 
 /// A row of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Training steps done.
     pub step: usize,
-    /// Epoch, from 1.
+    /// Number of the interval between evaluations, from 1.
     pub epoch: usize,
     /// `train`: a mean over the steps since the row before; `valid`: over the validation data.
     pub split: String,
-    /// Mean negative log-likelihood, in nats.
-    pub loss: f64,
-    /// The same in bits.
-    pub bits_per_byte: f64,
-    /// Share of correct predictions, in percent.
-    pub accuracy: f64,
-    /// Speed.
-    pub tokens_per_second: f64,
+    /// In the order of [`Quantity::ALL`]; nothing where it was not measured.
+    values: [Option<f64>; Quantity::ALL.len()],
 }
 
 impl Row {
-    fn parse(line: &str) -> Option<Self> {
-        let fields: Vec<&str> = line.split(',').collect();
-        let [
+    /// What was measured of a quantity.
+    pub fn get(&self, quantity: Quantity) -> Option<f64> {
+        let index = Quantity::ALL.iter().position(|other| *other == quantity)?;
+        self.values[index]
+    }
+
+    /// Mean negative log-likelihood, in nats; not a number where there is none.
+    pub fn loss(&self) -> f64 {
+        self.get(Quantity::Loss).unwrap_or(f64::NAN)
+    }
+
+    /// A row of the means of some steps.
+    pub(crate) fn new(step: usize, epoch: usize, split: &Split, averages: &Averages) -> Self {
+        Self {
             step,
             epoch,
-            split,
-            loss,
-            bits_per_byte,
-            accuracy,
-            tokens_per_second,
-        ] = fields[..]
-        else {
+            split: split.to_string(),
+            values: Quantity::ALL.map(|quantity| averages.mean(quantity)),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.split(',').collect();
+        let [step, epoch, split, values @ ..] = &fields[..] else {
             return None;
         };
+        let value = |text: &&str| match text.is_empty() {
+            true => Some(None),
+            false => text.parse().ok().map(Some),
+        };
+        let values: Option<Vec<Option<f64>>> = values.iter().map(value).collect();
         Some(Self {
             step: step.parse().ok()?,
             epoch: epoch.parse().ok()?,
-            split: split.to_owned(),
-            loss: loss.parse().ok()?,
-            bits_per_byte: bits_per_byte.parse().ok()?,
-            accuracy: accuracy.parse().ok()?,
-            tokens_per_second: tokens_per_second.parse().ok()?,
+            split: (*split).to_owned(),
+            values: values?.try_into().ok()?,
         })
     }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{},{},{},{:.6},{:.6},{:.3},{:.0}",
-            self.step,
-            self.epoch,
-            self.split,
-            self.loss,
-            self.bits_per_byte,
-            self.accuracy,
-            self.tokens_per_second
-        )
+        write!(f, "{},{},{}", self.step, self.epoch, self.split)?;
+        for value in self.values {
+            match value.filter(|value| !value.is_nan()) {
+                // Seven digits are what an `f32` holds.
+                Some(value) => write!(f, ",{}", (value as f32))?,
+                None => write!(f, ",")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -90,7 +103,13 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>, TrainError> {
         source,
     })?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    let lines = whole.lines().enumerate().skip(1);
+    let mut lines = whole.lines().enumerate();
+    if lines.next().is_some_and(|(_, line)| line != header()) {
+        return Err(TrainError::BadRow {
+            path: path.to_owned(),
+            line: 1,
+        });
+    }
     lines
         .map(|(index, line)| {
             Row::parse(line).ok_or_else(|| TrainError::BadRow {
@@ -110,7 +129,6 @@ pub struct CsvLog {
     train: Averages,
     valid: Averages,
     failure: Failure,
-    interrupter: Interrupter,
 }
 
 impl CsvLog {
@@ -124,7 +142,6 @@ impl CsvLog {
         step: usize,
         rows_every: usize,
         failure: Failure,
-        interrupter: Interrupter,
     ) -> Result<Self, TrainError> {
         let mut rows = match path.exists() {
             true => read_rows(path)?,
@@ -133,7 +150,7 @@ impl CsvLog {
         rows.retain(|row| row.step <= step);
         let write = || -> io::Result<File> {
             write_atomically(path, |writer| {
-                writeln!(writer, "{HEADER}")?;
+                writeln!(writer, "{}", header())?;
                 rows.iter().try_for_each(|row| writeln!(writer, "{row}"))
             })?;
             OpenOptions::new().append(true).open(path)
@@ -150,27 +167,16 @@ impl CsvLog {
             train: Averages::new(),
             valid: Averages::new(),
             failure,
-            interrupter,
         })
     }
 
     fn write(&mut self, averages: Averages, epoch: usize, split: &Split) {
-        let Some(loss) = averages.mean(Quantity::Loss) else {
+        if averages.mean(Quantity::Loss).is_none() {
             return;
-        };
-        let mean = |quantity| averages.mean(quantity).unwrap_or(f64::NAN);
-        let row = Row {
-            step: self.step,
-            epoch,
-            split: split.to_string(),
-            loss,
-            bits_per_byte: mean(Quantity::BitsPerByte),
-            accuracy: mean(Quantity::Accuracy),
-            tokens_per_second: mean(Quantity::TokensPerSecond),
-        };
+        }
+        let row = Row::new(self.step, epoch, split, &averages);
         // One call, so that a killed run leaves at most one broken line.
         if let Err(source) = self.file.write_all(format!("{row}\n").as_bytes()) {
-            self.interrupter.stop(Some("metrics.csv cannot be written"));
             self.failure.set(TrainError::Write {
                 path: self.path.clone(),
                 source,
@@ -225,19 +231,19 @@ mod tests {
     use super::*;
 
     fn row(step: usize, split: &str) -> Row {
+        let mut values = [None; Quantity::ALL.len()];
+        values[0] = Some(0.5);
+        values[2] = Some(f64::from(0.1f32));
         Row {
             step,
             epoch: 1,
             split: split.to_owned(),
-            loss: 0.5,
-            bits_per_byte: 0.25,
-            accuracy: 12.5,
-            tokens_per_second: 1000.0,
+            values,
         }
     }
 
     fn open(path: &Path, step: usize) -> Result<CsvLog, TrainError> {
-        CsvLog::open(path, step, 10, Failure::default(), Interrupter::new())
+        CsvLog::open(path, step, 10, Failure::default())
     }
 
     #[test]
@@ -255,7 +261,7 @@ mod tests {
         let path = folder.path().join("metrics.csv");
         let rows = [row(10, "train"), row(10, "valid"), row(20, "train")];
         let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
-        fs::write(&path, format!("{HEADER}\n{lines}30,2,tr")).unwrap();
+        fs::write(&path, format!("{}\n{lines}30,2,tr", header())).unwrap();
         assert_eq!(read_rows(&path).unwrap(), rows);
         open(&path, 10).unwrap();
         assert_eq!(read_rows(&path).unwrap(), rows[..2]);
@@ -265,7 +271,7 @@ mod tests {
     fn strange_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        fs::write(&path, format!("{HEADER}\n{}\nhello\n", row(1, "train"))).unwrap();
+        fs::write(&path, format!("{}\n{}\nhello\n", header(), row(1, "train"))).unwrap();
         let error = open(&path, 1).map(|_| ()).unwrap_err();
         assert!(error.to_string().starts_with("line 3 of `"), "{error}");
     }

@@ -18,6 +18,8 @@ use reformer_core::model::LmLoss;
 pub struct LmOutput<B: Backend> {
     /// Loss and counts, on the device.
     pub loss: LmLoss<B>,
+    /// Norm of all gradients together, before clipping; in a training step.
+    pub gradient_norm: Option<Tensor<B, 1>>,
     /// When the step began.
     pub started: Instant,
 }
@@ -33,14 +35,17 @@ impl<B: Backend> ItemLazy for LmOutput<B> {
             n_targets,
             drift,
         } = self.loss;
-        let parts = [Some(loss), Some(n_correct), Some(n_targets), drift];
-        let numbers = Tensor::cat(parts.into_iter().flatten().collect(), 0).into_data();
+        let has_norm = self.gradient_norm.is_some();
+        let parts = [Some(loss), Some(n_correct), Some(n_targets)];
+        let parts = parts.into_iter().chain([self.gradient_norm, drift]);
+        let numbers = Tensor::cat(parts.flatten().collect(), 0).into_data();
         let mut numbers = numbers.iter::<f64>();
         let mut next = || numbers.next().unwrap_or(0.0);
         LmStats {
             loss: next(),
             n_correct: next() as usize,
             n_targets: next() as usize,
+            gradient_norm: has_norm.then(&mut next),
             drift: next(),
             started: self.started,
             finished: Instant::now(),
@@ -57,6 +62,8 @@ pub struct LmStats {
     pub n_correct: usize,
     /// Targets.
     pub n_targets: usize,
+    /// Norm of all gradients together, before clipping; in a training step.
+    pub gradient_norm: Option<f64>,
     /// How far the input of the reversible stack was off when it was computed back; zero where it
     /// was not.
     pub drift: f64,
@@ -77,7 +84,7 @@ impl Adaptor<LmStats> for LmStats {
 pub enum Quantity {
     /// Mean negative log-likelihood, in nats.
     Loss,
-    /// The same in bits. A token is a byte.
+    /// The same in bits: bits per byte of a text, bits per dimension of an image.
     BitsPerByte,
     /// Share of targets that got the largest logit, in percent.
     Accuracy,
@@ -85,16 +92,22 @@ pub enum Quantity {
     TokensPerSecond,
     /// Largest error of the reversible stack's recomputed input.
     Drift,
+    /// Of the optimizer's step.
+    LearningRate,
+    /// Norm of all gradients together, before clipping.
+    GradientNorm,
 }
 
 impl Quantity {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Loss,
         Self::BitsPerByte,
         Self::Accuracy,
         Self::TokensPerSecond,
         Self::Drift,
+        Self::LearningRate,
+        Self::GradientNorm,
     ];
 
     /// The name under which Burn knows it.
@@ -105,6 +118,8 @@ impl Quantity {
             Self::Accuracy => "Accuracy",
             Self::TokensPerSecond => "Tokens per second",
             Self::Drift => "Drift",
+            Self::LearningRate => "Learning rate",
+            Self::GradientNorm => "Gradient norm",
         }
     }
 
@@ -115,7 +130,8 @@ impl Quantity {
     fn precision(self) -> usize {
         match self {
             Self::Loss | Self::BitsPerByte => 4,
-            Self::Accuracy | Self::Drift => 2,
+            Self::Accuracy | Self::Drift | Self::GradientNorm => 2,
+            Self::LearningRate => 6,
             Self::TokensPerSecond => 0,
         }
     }
@@ -123,7 +139,7 @@ impl Quantity {
     /// The value in a step and its weight in a mean over steps.
     ///
     /// A mean over targets weighs a step by its targets, a rate by its time (in microseconds).
-    fn of(self, stats: &LmStats, time: Duration) -> (f64, usize) {
+    fn of(self, stats: &LmStats, time: Duration, learning_rate: Option<f64>) -> (f64, usize) {
         let micros = time.as_micros().max(1) as usize;
         match self {
             Self::Loss => (stats.loss, stats.n_targets),
@@ -134,6 +150,8 @@ impl Quantity {
             }
             Self::TokensPerSecond => (stats.n_targets as f64 * 1e6 / micros as f64, micros),
             Self::Drift => (stats.drift, 1),
+            Self::LearningRate => (learning_rate.unwrap_or(f64::NAN), 1),
+            Self::GradientNorm => (stats.gradient_norm.unwrap_or(f64::NAN), 1),
         }
     }
 }
@@ -174,14 +192,14 @@ impl Metric for LmMetric {
         .into()
     }
 
-    fn update(&mut self, stats: &LmStats, _metadata: &MetricMetadata) -> SerializedEntry {
+    fn update(&mut self, stats: &LmStats, metadata: &MetricMetadata) -> SerializedEntry {
         // A device can work on a step while the host has begun the next one.
         let begin = match self.last_finished.replace(stats.finished) {
             Some(last) => last.max(stats.started),
             None => stats.started,
         };
         let time = stats.finished.saturating_duration_since(begin);
-        let (value, weight) = self.quantity.of(stats, time);
+        let (value, weight) = self.quantity.of(stats, time, metadata.lr);
         let format = FormatOptions::new(self.name()).precision(self.quantity.precision());
         let format = match self.quantity.unit() {
             Some(unit) => format.unit(unit),
@@ -230,6 +248,7 @@ mod tests {
             loss,
             n_correct,
             n_targets,
+            gradient_norm: None,
             drift: 0.0,
             started: origin + Duration::from_millis(begin),
             finished: origin + Duration::from_millis(end),
@@ -270,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn output_is_read_with_and_without_drift() {
+    fn output_is_read_with_and_without_what_can_be_missing() {
         let one = |value: f32| Tensor::<Flex, 1>::from_data([value], &Default::default());
         let output = LmOutput {
             loss: LmLoss {
@@ -279,13 +298,19 @@ mod tests {
                 n_targets: one(7.0),
                 drift: None,
             },
+            gradient_norm: None,
             started: Instant::now(),
         };
         let mut with_drift = output.clone();
         with_drift.loss.drift = Some(one(0.5));
+        let mut with_both = with_drift.clone();
+        with_both.gradient_norm = Some(one(6.0));
         let read = output.sync();
         assert_eq!((read.loss, read.n_correct, read.n_targets), (2.5, 3, 7));
         assert_eq!(read.drift, 0.0);
+        assert_eq!(read.gradient_norm, None);
         assert_eq!(with_drift.sync().drift, 0.5);
+        let read = with_both.sync();
+        assert_eq!((read.gradient_norm, read.drift), (Some(6.0), 0.5));
     }
 }

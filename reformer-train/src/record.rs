@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,12 +42,15 @@ pub fn write_atomically(
 }
 
 /// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
-/// [written atomically](write_atomically).
+/// [written atomically](write_atomically) and followed by a checksum, which Burn's own recorder
+/// reads past.
 ///
 /// Clones share the first failure, because Burn's checkpointer keeps only its text.
 #[derive(Debug, Default, Clone)]
 pub struct AtomicRecorder {
     failure: Failure,
+    /// Whether a failed write is only noted: a full disk is no reason to lose a training.
+    goes_on: bool,
 }
 
 /// The first failure of those who share it.
@@ -67,7 +70,18 @@ impl Failure {
 
 impl AtomicRecorder {
     pub(crate) fn with_failure(failure: Failure) -> Self {
-        Self { failure }
+        Self {
+            failure,
+            goes_on: false,
+        }
+    }
+
+    /// Notes failed writes and answers that all is well.
+    pub(crate) fn going_on(failure: Failure) -> Self {
+        Self {
+            failure,
+            goes_on: true,
+        }
     }
 
     /// The file that is meant by a path without extension.
@@ -116,22 +130,89 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
     fn save_item<I: Serialize>(&self, item: I, path: PathBuf) -> Result<(), RecorderError> {
         let path = Self::file(path);
         let written = write_atomically(&path, |writer| {
-            rmp_serde::encode::write_named(writer, &item).map_err(io::Error::other)
+            let mut writer = Summed::new(writer);
+            rmp_serde::encode::write_named(&mut writer, &item).map_err(io::Error::other)?;
+            let checksum = writer.sum.finalize();
+            writer.inner.write_all(&trailer(checksum))
         });
-        written.map_err(|source| {
+        written.or_else(|source| {
             let text = source.to_string();
             self.failure.set(TrainError::Write { path, source });
-            RecorderError::Unknown(text)
+            match self.goes_on {
+                true => Ok(()),
+                false => Err(RecorderError::Unknown(text)),
+            }
         })
     }
 
     fn load_item<I: DeserializeOwned>(&self, path: &mut PathBuf) -> Result<I, RecorderError> {
-        let file = File::open(Self::file(path.clone())).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
-            _ => RecorderError::Unknown(error.to_string()),
-        })?;
+        let unknown = |error: io::Error| RecorderError::Unknown(error.to_string());
+        let mut file =
+            File::open(Self::file(path.clone())).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
+                _ => unknown(error),
+            })?;
+        verify(&mut file).map_err(unknown)?;
         rmp_serde::decode::from_read(BufReader::new(file))
             .map_err(|error| RecorderError::Unknown(error.to_string()))
+    }
+}
+
+/// What stands between content and checksum.
+const MARK: &[u8; 4] = b"crc=";
+
+/// The last bytes of a file.
+fn trailer(checksum: u32) -> [u8; 8] {
+    let mut trailer = [0; 8];
+    trailer[..4].copy_from_slice(MARK);
+    trailer[4..].copy_from_slice(&checksum.to_le_bytes());
+    trailer
+}
+
+/// Compares content and checksum, and leaves the file at its start. The whole file is read before
+/// anything is made of it: a flipped bit in a weight is still a number.
+fn verify(file: &mut File) -> io::Result<()> {
+    let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
+    let length = file.metadata()?.len();
+    let Some(content) = length.checked_sub(8) else {
+        return Err(wrong("it is too short"));
+    };
+    let mut summed = Summed::new(io::sink());
+    let mut reader = BufReader::new(&mut *file);
+    io::copy(&mut (&mut reader).take(content), &mut summed)?;
+    let mut found = [0; 8];
+    reader.read_exact(&mut found)?;
+    if found != trailer(summed.sum.finalize()) {
+        return Err(wrong("its checksum is wrong"));
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(())
+}
+
+/// Adds up a checksum of what is written.
+struct Summed<W> {
+    inner: W,
+    sum: crc32fast::Hasher,
+}
+
+impl<W> Summed<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            sum: crc32fast::Hasher::new(),
+        }
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.sum.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
@@ -207,6 +288,46 @@ mod tests {
         let failure = Failure::default();
         let recorder = AtomicRecorder::with_failure(failure.clone());
         save(&recorder, &folder.path().join("no/such/folder")).unwrap_err();
+        assert!(matches!(failure.take(), Some(TrainError::Write { .. })));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model-1");
+        save(&AtomicRecorder::default(), &path).unwrap();
+        let file = AtomicRecorder::file(&path);
+        let bytes = fs::read(&file).unwrap();
+        for position in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[position] ^= 1 << (position % 8);
+            fs::write(&file, bytes).unwrap();
+            let loaded =
+                AtomicRecorder::load_named::<Flex, LinearRecord<Flex>>(&path, &Default::default());
+            assert!(
+                matches!(loaded, Err(TrainError::Damaged { .. })),
+                "{position}"
+            );
+        }
+    }
+
+    #[test]
+    fn recorder_of_burn_reads_it_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model-1");
+        save(&AtomicRecorder::default(), &path).unwrap();
+        let recorder = burn::record::NamedMpkFileRecorder::<FullPrecisionSettings>::new();
+        let loaded: Result<LinearRecord<Flex>, _> =
+            Recorder::<Flex>::load(&recorder, path, &Default::default());
+        assert!(loaded.is_ok());
+    }
+
+    #[test]
+    fn failure_can_be_only_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = Failure::default();
+        let recorder = AtomicRecorder::going_on(failure.clone());
+        save(&recorder, &folder.path().join("no/such/folder")).unwrap();
         assert!(matches!(failure.take(), Some(TrainError::Write { .. })));
     }
 }

@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::record::Recorder;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
-use reformer_datasets::{
-    ByteWindows, DatasetError, EvalLoader, EvalLoaderConfig, Splits, TrainLoader, TrainLoaderConfig,
-};
 
-use crate::checkpoint::{Checkpoints, ResumePoint};
+use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
+use crate::data::Data;
 use crate::error::TrainError;
 use crate::fit::{Fit, Locate, with_optimizer};
 use crate::log::{Row, read_rows};
 use crate::record::{AtomicRecorder, Failure, write_atomically};
-use crate::screen::Screen;
+use crate::screen::{Screen, Silent};
+use crate::strategy::Ending;
 use crate::task::LmTask;
 
 /// A run: its configuration, its data and its folder.
@@ -28,7 +28,7 @@ use crate::task::LmTask;
 pub struct Run {
     config: TrainConfig,
     folder: PathBuf,
-    splits: Splits,
+    data: Data,
 }
 
 /// What a run ended with.
@@ -38,8 +38,42 @@ pub struct Outcome<B: Backend> {
     pub model: ReformerLm<B>,
     /// All validations so far, the last one last.
     pub valid: Vec<Row>,
-    /// Why it was stopped before its end, if it was.
-    pub stopped: Option<String>,
+    /// The best of them.
+    pub best: Option<Best>,
+    /// How it came to its end.
+    pub ending: Ending,
+}
+
+/// Who is told of what goes wrong without ending a run.
+pub type Warn = fn(&TrainError);
+
+/// What a training does not depend on.
+pub struct TrainOptions<R = Silent> {
+    /// Where progress is shown.
+    pub screen: Screen<R>,
+    /// Stops the run after the step that is being computed, which is then saved.
+    pub interrupter: Interrupter,
+    /// Is told of what goes wrong without ending the run: a checkpoint that cannot be written, a
+    /// step that was left out.
+    pub warn: Warn,
+}
+
+impl<R> TrainOptions<R> {
+    /// Shows progress on a screen, and warnings on the standard error output.
+    pub fn new(screen: Screen<R>) -> Self {
+        Self {
+            screen,
+            interrupter: Interrupter::new(),
+            warn: |error| eprintln!("warning: {error}; the run goes on"),
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Shows no progress.
+    pub fn silent() -> Self {
+        Self::new(Screen::silent())
+    }
 }
 
 impl Run {
@@ -82,17 +116,12 @@ impl Run {
 
     fn open(config: TrainConfig, folder: PathBuf) -> Result<Self, TrainError> {
         config.validate()?;
-        let splits = config.data.open()?.split();
-        for split in [&splits.train, &splits.valid] {
-            ByteWindows::new(split, config.window_length)?;
-        }
-        if config.eval_windows == Some(0) {
-            return Err(DatasetError::ZeroMaxWindows.into());
-        }
+        let data = config.data.open(config.window_length, config.seed)?;
+        data.check(&config)?;
         Ok(Self {
             config,
             folder,
-            splits,
+            data,
         })
     }
 
@@ -112,6 +141,10 @@ impl Run {
     /// A file that is missing or of another form.
     pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
         read_rows(&self.metrics_path())
+    }
+
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
     }
 
     fn config_path(&self) -> PathBuf {
@@ -139,19 +172,20 @@ impl Run {
         with_optimizer::<B, _>(&self.config, locate)
     }
 
-    /// Trains from the end of an epoch (0: from the start) to the end of the run, and writes the
-    /// weights to `model.mpk`.
+    /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
+    /// `model.mpk`.
     ///
     /// # Errors
-    /// A file that cannot be read or written.
+    /// A file that cannot be read, final weights that cannot be written, or a loss that is no
+    /// number.
     ///
     /// # Panics
-    /// If the checkpoint of that epoch cannot be read: ask [`resume_point`](Self::resume_point).
+    /// If the checkpoint of that step cannot be read: ask [`resume_point`](Self::resume_point).
     pub fn train<B, R>(
         &self,
         device: &B::Device,
-        epoch: usize,
-        screen: Screen<R>,
+        step: usize,
+        options: TrainOptions<R>,
     ) -> Result<Outcome<B::InnerBackend>, TrainError>
     where
         B: AutodiffBackend + ReformerBackend,
@@ -161,40 +195,20 @@ impl Run {
         let fit = Fit {
             run: self,
             device,
-            epoch,
-            screen,
+            step,
+            options,
         };
         with_optimizer::<B, _>(&self.config, fit)
-    }
-
-    /// Training and validation data, the former from the end of an epoch on.
-    pub(crate) fn loaders<B: AutodiffBackend>(
-        &self,
-        device: &B::Device,
-        epoch: usize,
-    ) -> Result<(TrainLoader<B>, EvalLoader<B::InnerBackend>), TrainError> {
-        let config = &self.config;
-        let train = TrainLoaderConfig::new(
-            config.window_length,
-            config.batch_size,
-            config.steps_per_epoch,
-        )
-        .with_seed(config.seed)
-        .init(&self.splits.train, device)?
-        .starting_at(config.steps_until(epoch) as u64);
-        let valid = EvalLoaderConfig::new(config.window_length, config.batch_size)
-            .with_max_windows(config.eval_windows)
-            .init(&self.splits.valid, device)?;
-        Ok((train, valid))
     }
 
     /// Keeps the weights of a run that came to its end.
     pub(crate) fn finish<B: Backend>(
         &self,
         model: ReformerLm<B>,
-        stopped: Option<String>,
+        ending: Ending,
+        best: Option<Best>,
     ) -> Result<Outcome<B>, TrainError> {
-        if stopped.is_none() {
+        if !matches!(ending, Ending::Interrupted(_)) {
             let failure = Failure::default();
             let recorder = AtomicRecorder::with_failure(failure.clone());
             let record = model.clone().into_record();
@@ -208,7 +222,8 @@ impl Run {
         Ok(Outcome {
             model,
             valid,
-            stopped,
+            best,
+            ending,
         })
     }
 }
@@ -242,9 +257,9 @@ pub fn load_model<B: Backend>(
     let checkpoints = Checkpoints::of_run(folder);
     let newest = checkpoints.complete().first().copied();
     let model = match newest {
-        Some(epoch) if !AtomicRecorder::file(&path).exists() => {
+        Some(step) if !AtomicRecorder::file(&path).exists() => {
             let task = LmTask::new(model, config.seed);
-            let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(epoch), device)?;
+            let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(step), device)?;
             task.load_record(record).model
         }
         _ => model.load_record(AtomicRecorder::load_named::<B, _>(&path, device)?),

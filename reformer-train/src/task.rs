@@ -10,6 +10,7 @@ use reformer_core::model::ReformerLm;
 use reformer_core::{Key, Pass};
 use reformer_datasets::LmBatch;
 
+use crate::clip::global_norm;
 use crate::metric::LmOutput;
 
 /// A [`ReformerLm`] and the seed of its training.
@@ -43,9 +44,14 @@ where
         let started = Instant::now();
         let pass = Pass::train(Key::new(self.seed).fold(batch.step));
         let (loss, grads) = self.model.gradients(batch.tokens, batch.targets, pass);
+        let gradient_norm = global_norm(self, &grads);
         TrainOutput {
             grads,
-            item: LmOutput { loss, started },
+            item: LmOutput {
+                loss,
+                gradient_norm,
+                started,
+            },
         }
     }
 }
@@ -57,6 +63,10 @@ impl<B: ReformerBackend> InferenceStep for LmTask<B> {
     fn step(&self, batch: LmBatch<B>) -> LmOutput<B> {
         let started = Instant::now();
         let loss = self.model.loss(batch.tokens, batch.targets, &Pass::eval());
-        LmOutput { loss, started }
+        LmOutput {
+            loss,
+            gradient_norm: None,
+            started,
+        }
     }
 }

@@ -13,7 +13,8 @@ use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    Checkpoints, DataConfig, OptimizerConfig, Row, Run, Screen, TrainConfig, TrainError, load_model,
+    Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, TrainConfig, TrainError,
+    TrainOptions, load_model,
 };
 
 type B = Autodiff<Flex>;
@@ -62,13 +63,13 @@ fn adam() -> OptimizerConfig {
     }
 }
 
-/// Trains from an epoch to the end.
-fn train(run: &Run, epoch: usize) -> (Vec<TensorData>, Vec<Row>) {
+/// Trains from a step to the end.
+fn train(run: &Run, step: usize) -> (Vec<TensorData>, Vec<Row>) {
     let _one_at_a_time = SEEDED.lock();
     let outcome = run
-        .train::<B, _>(&Default::default(), epoch, Screen::silent())
+        .train::<B, _>(&Default::default(), step, TrainOptions::silent())
         .expect("nothing keeps it from training");
-    assert_eq!(outcome.stopped, None);
+    assert_eq!(outcome.ending, Ending::Finished);
     (parameters(&outcome.model), outcome.valid)
 }
 
@@ -93,18 +94,20 @@ fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
     }
 }
 
-/// Brings a finished run into the state after an epoch's checkpoint.
-fn rewind(run: &Run, epoch: usize) {
-    for newer in epoch + 1..=run.config().n_epochs() {
+/// Brings a finished run into the state after a step's checkpoint.
+fn rewind(run: &Run, step: usize) {
+    let newer = Checkpoints::of_run(run.folder()).complete().into_iter();
+    for newer in newer.filter(|newer| *newer > step) {
         for part in ["model", "optim", "scheduler"] {
-            fs::remove_file(run.folder().join(format!("checkpoint/{part}-{newer}.mpk"))).ok();
+            let file = format!("checkpoint/{part}-{newer}.mpk");
+            fs::remove_file(run.folder().join(file)).expect("it is complete");
         }
     }
     fs::remove_file(run.folder().join("model.mpk")).expect("it is finished");
 }
 
 fn losses(rows: &[Row]) -> Vec<f64> {
-    rows.iter().map(|row| row.loss).collect()
+    rows.iter().map(Row::loss).collect()
 }
 
 #[test]
@@ -116,21 +119,24 @@ fn resumed_run_ends_with_the_same_weights() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let config = config(mode, optimizer);
+        let config = config(mode, optimizer).with_checkpoint_every(Some(5));
         let run = Run::create(config.clone(), &path).unwrap();
         let (straight, valid) = train(&run, 0);
-        assert_eq!(Checkpoints::of_run(&path).complete(), [3, 2]);
+        // The last, the one in the middle of an epoch, and those of evaluations that were the best.
+        let complete = Checkpoints::of_run(&path).complete();
+        assert_eq!(complete[0], 8);
+        assert!(complete.contains(&5));
         assert_eq!(
             valid.iter().map(|row| row.step).collect::<Vec<_>>(),
             [3, 6, 8]
         );
 
-        rewind(&run, 2);
+        rewind(&run, 5);
         let run = Run::resume(&path).unwrap();
         assert_eq!(*run.config(), config);
         let point = run.resume_point::<B>(&Default::default()).unwrap();
-        assert_eq!((point.epoch, point.damaged.len()), (2, 0));
-        let (resumed, valid_again) = train(&run, point.epoch);
+        assert_eq!((point.step, point.damaged.len()), (5, 0));
+        let (resumed, valid_again) = train(&run, point.step);
         assert_equal(&resumed, &straight);
         assert_eq!(losses(&valid_again), losses(&valid));
 
@@ -148,7 +154,7 @@ fn run_killed_before_its_first_checkpoint_starts_again() {
     fs::remove_dir_all(path.join("checkpoint")).unwrap();
     let run = Run::resume(&path).unwrap();
     let point = run.resume_point::<B>(&Default::default()).unwrap();
-    assert_eq!(point.epoch, 0);
+    assert_eq!(point.step, 0);
     assert_equal(&train(&run, 0).0, &straight);
 }
 
@@ -158,13 +164,17 @@ fn damaged_checkpoints_are_passed_over_and_named() {
     let path = folder.path().join("run");
     let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
     train(&run, 0);
-    truncate(&path.join("checkpoint/optim-3.mpk"));
+    let complete = Checkpoints::of_run(&path).complete();
+    assert!(complete.len() >= 2 && complete[0] == 8, "{complete:?}");
+    truncate(&path.join("checkpoint/optim-8.mpk"));
     let point = run.resume_point::<B>(&Default::default()).unwrap();
-    assert_eq!(point.epoch, 2);
-    assert!(point.damaged[0].to_string().contains("optim-3.mpk"));
-    truncate(&path.join("checkpoint/model-2.mpk"));
+    assert_eq!(point.step, complete[1]);
+    assert!(point.damaged[0].to_string().contains("optim-8.mpk"));
+    for step in &complete[1..] {
+        truncate(&path.join(format!("checkpoint/model-{step}.mpk")));
+    }
     let error = run.resume_point::<B>(&Default::default()).unwrap_err();
-    assert!(matches!(&error, TrainError::Damaged { path, .. } if path.ends_with("optim-3.mpk")));
+    assert!(matches!(&error, TrainError::Damaged { path, .. } if path.ends_with("optim-8.mpk")));
 }
 
 fn truncate(path: &Path) {

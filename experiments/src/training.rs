@@ -1,0 +1,267 @@
+//! What all training programs share: flags, and the way from them to a trained model.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
+use clap::Args;
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::ReformerLm;
+use reformer_train::{DataConfig, Ending, Outcome, Quantity, Run, TrainConfig, TrainOptions};
+
+use crate::arguments::{ModelArguments, set};
+use crate::cli::shell_argument;
+use crate::device::{self, DeviceName, Job};
+use crate::interrupt;
+use crate::overrides;
+use crate::plot::plot_loss;
+use crate::preset;
+use crate::progress::ProgressName;
+
+/// Flags of every training program.
+#[derive(Debug, Args)]
+pub struct TrainArguments {
+    /// What to start from: a preset's name, or a JSON file such as a run's config.json
+    #[arg(long, value_name = "NAME|FILE")]
+    pub preset: Option<String>,
+    /// Change any setting of the configuration, by its path in config.json; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Name of the run [default: that of the preset and a number]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Folder of runs
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    pub out: PathBuf,
+    /// Go on with the run in this folder, with its own configuration
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "RunArguments", "ModelArguments"])]
+    pub resume: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    pub device: DeviceName,
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto")]
+    pub progress: ProgressName,
+    #[command(flatten)]
+    run: RunArguments,
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+/// Changes to the training.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training")]
+struct RunArguments {
+    /// Steps of the whole run
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Steps between evaluations
+    #[arg(long, value_name = "N")]
+    steps_per_epoch: Option<usize>,
+    /// Steps between checkpoints [default: one after each evaluation]
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<usize>,
+    /// End after so many evaluations in a row without a better loss [default: never]
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
+    /// Sequences in an evaluation
+    #[arg(long, value_name = "N")]
+    eval_windows: Option<usize>,
+    /// Sequences in a step
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Tokens in a sequence
+    #[arg(long, value_name = "N")]
+    length: Option<usize>,
+    /// Highest learning rate
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    learning_rate: Option<f64>,
+    /// Steps until it is reached
+    #[arg(long, value_name = "N")]
+    warmup_steps: Option<usize>,
+    /// From which weights, data order, dropout and hashing follow
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// What is special about a training program.
+pub trait Program {
+    /// Its name, for commands that a user can copy.
+    const NAME: &'static str;
+    /// The preset it starts from by default.
+    const PRESET: &'static str;
+
+    /// The data that its flags name, given what the preset has.
+    ///
+    /// # Errors
+    /// Flags that do not fit each other.
+    fn data(&self, preset: DataConfig) -> Result<DataConfig>;
+
+    /// What it does with a trained model, which is what its run's folder holds.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done.
+    fn finish<B: ReformerBackend>(
+        &self,
+        _model: ReformerLm<B>,
+        _run: &Run,
+        _device: &B::Device,
+    ) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts a run, or goes on with one, and trains to its end.
+///
+/// # Errors
+/// A configuration, data, a device or a folder that cannot be used.
+pub fn train<P: Program>(arguments: TrainArguments, program: P) -> Result<()> {
+    let device = arguments.device;
+    device::run(device, Train(arguments, program))
+}
+
+struct Train<P>(TrainArguments, P);
+
+impl<P: Program> Job for Train<P> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments, program) = self;
+        let run = match &arguments.resume {
+            Some(folder) => Run::resume(folder)?,
+            None => Run::create(config(&arguments, &program)?, folder::<P>(&arguments)?)?,
+        };
+        let point = run.resume_point::<B>(&device)?;
+        for damaged in &point.damaged {
+            eprintln!("warning: {damaged}; going on from an older checkpoint");
+        }
+        announce::<B, P>(&run, point.step, &device);
+        let started = Instant::now();
+        let screen = arguments.progress.screen(point.step, run.config().steps);
+        let options = TrainOptions::new(screen);
+        interrupt::on_ctrl_c(options.interrupter.clone())?;
+        let outcome = run.train::<B, _>(&device, point.step, options)?;
+        plot_loss(&run.rows()?, &run.folder().join("loss.svg"))?;
+        report::<_, P>(&run, &outcome, started);
+        match outcome.ending {
+            Ending::Interrupted(_) => Ok(()),
+            Ending::Finished | Ending::Early => program.finish(outcome.model, &run, &device),
+        }
+    }
+}
+
+/// The configuration that the arguments describe.
+fn config<P: Program>(arguments: &TrainArguments, program: &P) -> Result<TrainConfig> {
+    let name = arguments.preset.as_deref().unwrap_or(P::PRESET);
+    let mut config = preset::load(name)?;
+    config.data = program.data(config.data)?;
+    let run = &arguments.run;
+    set(&mut config.steps, run.steps);
+    set(&mut config.steps_per_epoch, run.steps_per_epoch);
+    set(&mut config.batch_size, run.batch_size);
+    set(&mut config.window_length, run.length);
+    set(&mut config.learning_rate, run.learning_rate);
+    set(&mut config.warmup_steps, run.warmup_steps);
+    set(&mut config.seed, run.seed);
+    config.checkpoint_every = run.checkpoint_every.or(config.checkpoint_every);
+    config.patience = run.patience.or(config.patience);
+    config.eval_windows = run.eval_windows.or(config.eval_windows);
+    arguments.model.apply(&mut config.model.reformer);
+    overrides::apply(config, &arguments.sets)
+}
+
+/// A path that stays the same wherever the run is resumed from.
+///
+/// # Errors
+/// What is no path.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("`{}` is no path", path.display()))
+}
+
+/// The folder of a new run.
+fn folder<P: Program>(arguments: &TrainArguments) -> Result<PathBuf> {
+    if let Some(name) = &arguments.name {
+        let is_one_part = Path::new(name).components().count() == 1;
+        if !is_one_part || name.starts_with('.') {
+            bail!("`{name}` is no name for a run: use letters, digits and `-`");
+        }
+        return Ok(arguments.out.join(name));
+    }
+    let preset = Path::new(arguments.preset.as_deref().unwrap_or(P::PRESET));
+    let stem = preset.file_stem().unwrap_or_default().to_string_lossy();
+    let numbered = |n: usize| arguments.out.join(format!("{stem}-{n}"));
+    let free = (1..).map(numbered).find(|folder| !folder.exists());
+    free.context("no name is left for the run: give one by --name")
+}
+
+fn announce<B: AutodiffBackend, P: Program>(run: &Run, step: usize, device: &B::Device) {
+    let config = run.config();
+    let n_params = config.model.init::<B>(device).num_params();
+    println!(
+        "Training {n_params} parameters on {}: {} steps of {} sequences of {} tokens",
+        describe(&config.data),
+        config.steps,
+        config.batch_size,
+        config.window_length
+    );
+    if step > 0 {
+        println!("Resuming after step {step}");
+    }
+    println!(
+        "Writing to {}; if it stops, go on with:\n  {}",
+        run.folder().display(),
+        resume_command::<P>(run.folder())
+    );
+}
+
+fn describe(data: &DataConfig) -> String {
+    match data {
+        DataConfig::Sample => "the sample (Shakespeare)".to_owned(),
+        DataConfig::File(path)
+        | DataConfig::Folder(path)
+        | DataConfig::Enwik8(path)
+        | DataConfig::Text8(path) => path.display().to_string(),
+        DataConfig::Images { path, size } => {
+            format!("images of {size} x {size} pixels in {}", path.display())
+        }
+        DataConfig::Duplication { n_symbols } => format!("0w0w of {n_symbols} symbols"),
+    }
+}
+
+fn report<B: ReformerBackend, P: Program>(run: &Run, outcome: &Outcome<B>, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
+    match &outcome.ending {
+        Ending::Finished => {}
+        Ending::Early => println!(
+            "\nEnded early: no evaluation was better than that of step {}, whose weights are kept",
+            outcome.best.map_or(0, |best| best.step)
+        ),
+        Ending::Interrupted(reason) => println!(
+            "\nStopped: {reason} Go on with:\n  {}",
+            resume_command::<P>(run.folder())
+        ),
+    }
+    if let Some(last) = outcome.valid.last() {
+        let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
+        println!(
+            "\nAfter step {} and {seconds:.0} s: {:.3} bits per token on held-out data, {:.2} % of \
+             its tokens predicted\nWritten to {}",
+            last.step,
+            get(Quantity::BitsPerByte),
+            get(Quantity::Accuracy),
+            run.folder().display()
+        );
+    }
+}
+
+fn resume_command<P: Program>(folder: &Path) -> String {
+    format!(
+        "cargo run --release -p experiments --bin {} -- --resume {}",
+        P::NAME,
+        shell_argument(folder)
+    )
+}

@@ -1,0 +1,257 @@
+//! What to train on, and its parts as loaders.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use burn::config::Config;
+use burn::data::dataloader::DataLoader;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use reformer_core::ConfigError;
+use reformer_datasets::images::{ImageNet64, ImageSet};
+use reformer_datasets::{
+    ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, EvalLoaderConfig, FolderCorpus,
+    HundredMillion, LmBatch, Sequences, Split, Splits, TrainLoaderConfig,
+};
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::loader::UpTo;
+
+/// Every so-manieth image is kept for validation where the files do not say.
+const VALID_EVERY: usize = 20;
+
+/// What to train on.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum DataConfig {
+    /// The text that ships with `reformer-datasets`.
+    Sample,
+    /// The bytes of a file of any format: 90 % to train on, 5 % to validate, 5 % kept for a test.
+    File(
+        /// Its path.
+        PathBuf,
+    ),
+    /// The bytes of all files in a folder, divided by file.
+    Folder(
+        /// Its path.
+        PathBuf,
+    ),
+    /// enwik8, raw or packed, divided as in the literature.
+    Enwik8(
+        /// Path of the official file.
+        PathBuf,
+    ),
+    /// text8, raw or packed, divided as in the literature.
+    Text8(
+        /// Path of the official file.
+        PathBuf,
+    ),
+    /// Images as sequences of `3 * size * size` bytes.
+    Images {
+        /// A folder with the `.npz` files of downsampled ImageNet, a folder of PNG and JPEG files,
+        /// or an archive of them.
+        path: PathBuf,
+        /// Side to which images are brought, in pixels.
+        size: usize,
+    },
+    /// The duplication task `0w0w` of the paper, without end.
+    Duplication {
+        /// Different symbols in `w`.
+        n_symbols: usize,
+    },
+}
+
+/// Opened data.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    train: Part,
+    valid: Part,
+    vocab_size: usize,
+}
+
+/// The part for one purpose.
+#[derive(Debug, Clone)]
+enum Part {
+    /// To be cut into windows.
+    Bytes(Split),
+    Sequences(Arc<dyn Sequences>),
+}
+
+impl DataConfig {
+    /// Opens the data. `length` and `seed` matter to what is made up.
+    ///
+    /// # Errors
+    /// What is missing, unreadable, empty or of another form.
+    pub(crate) fn open(&self, length: usize, seed: u64) -> Result<Data, TrainError> {
+        Ok(match self {
+            Self::Sample => ByteCorpus::sample().split().into(),
+            Self::File(path) => ByteCorpus::open(path)?.split().into(),
+            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?.into(),
+            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?.into(),
+            Self::Text8(path) => HundredMillion::Text8.open(path)?.into(),
+            Self::Images { path, size } => images(path, *size)?,
+            Self::Duplication { n_symbols } => {
+                let task = DuplicationConfig::new()
+                    .with_seq_length(length)
+                    .with_n_symbols(*n_symbols);
+                // Two streams that share no sequence.
+                let train = task.clone().with_seed(seed).init()?;
+                let valid = task.with_seed(!seed).init()?;
+                Data::of_sequences(Arc::new(train), Arc::new(valid))
+            }
+        })
+    }
+
+    /// Whether tokens are bytes of a text, so that there is something to read in a sample.
+    pub fn is_text(&self) -> bool {
+        !matches!(self, Self::Images { .. } | Self::Duplication { .. })
+    }
+}
+
+impl From<Splits> for Data {
+    fn from(splits: Splits) -> Self {
+        Self {
+            train: Part::Bytes(splits.train),
+            valid: Part::Bytes(splits.valid),
+            vocab_size: 256,
+        }
+    }
+}
+
+fn images(path: &std::path::Path, size: usize) -> Result<Data, TrainError> {
+    if path.join("val_data.npz").exists() {
+        let ImageNet64 { train, valid } = ImageNet64::open(path)?;
+        let (train, valid) = (train.with_size(size)?, valid.with_size(size)?);
+        return Ok(Data::of_sequences(Arc::new(train), Arc::new(valid)));
+    }
+    let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, size)?);
+    let n_images = images.n_sequences().unwrap_or(0) as u64;
+    let of = |is_wanted: fn(&u64) -> bool| {
+        Arc::new(Selection {
+            from: images.clone(),
+            numbers: (0..n_images).filter(is_wanted).collect(),
+        })
+    };
+    let is_valid = |number: &u64| number.is_multiple_of(VALID_EVERY as u64);
+    let is_train = |number: &u64| !number.is_multiple_of(VALID_EVERY as u64);
+    Ok(Data::of_sequences(of(is_train), of(is_valid)))
+}
+
+impl Data {
+    fn of_sequences(train: Arc<dyn Sequences>, valid: Arc<dyn Sequences>) -> Self {
+        Self {
+            vocab_size: train.vocab_size(),
+            train: Part::Sequences(train),
+            valid: Part::Sequences(valid),
+        }
+    }
+
+    /// Checks that a model can be trained on it.
+    pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
+        let vocab_size = config.model.reformer.vocab_size;
+        if vocab_size < self.vocab_size {
+            return Err(ConfigError::new(
+                "vocab_size",
+                vocab_size,
+                format!("the data has {} different tokens", self.vocab_size),
+                "raise it",
+            )
+            .into());
+        }
+        if config.eval_windows == Some(0) {
+            return Err(DatasetError::ZeroMaxWindows.into());
+        }
+        for part in [&self.train, &self.valid] {
+            match part {
+                Part::Bytes(split) => drop(ByteWindows::new(split, config.window_length)?),
+                Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
+            }
+        }
+        if let Part::Sequences(valid) = &self.valid
+            && valid.n_sequences().is_none()
+            && config.eval_windows.is_none()
+        {
+            return Err(DatasetError::EndlessEvaluation.into());
+        }
+        Ok(())
+    }
+
+    /// Batches of training steps from `step` to the end of the run, an evaluation's interval in
+    /// each walk.
+    pub(crate) fn train_loader<B: AutodiffBackend>(
+        &self,
+        config: &TrainConfig,
+        step: usize,
+        device: &B::Device,
+    ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
+        let loader = TrainLoaderConfig::new(
+            config.window_length,
+            config.batch_size,
+            config.steps_per_epoch,
+        )
+        .with_seed(config.seed)
+        .with_n_workers(config.n_workers);
+        let loader = match &self.train {
+            Part::Bytes(split) => loader.init(split, device)?,
+            Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
+        };
+        let loader = Arc::new(loader.starting_at(step as u64));
+        Ok(Arc::new(UpTo::new(loader, config.steps as u64)))
+    }
+
+    /// Batches of an evaluation.
+    pub(crate) fn valid_loader<B: Backend>(
+        &self,
+        config: &TrainConfig,
+        device: &B::Device,
+    ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
+        let loader = EvalLoaderConfig::new(config.window_length, config.batch_size)
+            .with_max_windows(config.eval_windows);
+        Ok(Arc::new(match &self.valid {
+            Part::Bytes(split) => loader.init(split, device)?,
+            Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
+        }))
+    }
+}
+
+fn check_length(sequences: &dyn Sequences, window_length: usize) -> Result<(), TrainError> {
+    let length = sequences.seq_length();
+    if sequences.n_sequences() == Some(0) {
+        return Err(DatasetError::NoSequences.into());
+    }
+    if length != window_length {
+        return Err(ConfigError::new(
+            "window_length",
+            window_length,
+            format!("sequences of this data have {length} tokens"),
+            format!("use {length}"),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Some of other sequences.
+#[derive(Debug)]
+struct Selection {
+    from: Arc<dyn Sequences>,
+    numbers: Vec<u64>,
+}
+
+impl Sequences for Selection {
+    fn seq_length(&self) -> usize {
+        self.from.seq_length()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.from.vocab_size()
+    }
+
+    fn n_sequences(&self) -> Option<usize> {
+        Some(self.numbers.len())
+    }
+
+    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
+        self.from
+            .read(self.numbers[number as usize], tokens, targets);
+    }
+}

@@ -1,0 +1,325 @@
+//! How Burn's learner goes through a run: step by step, so that it can stop, save and measure at any.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::data::dataloader::Progress;
+use burn::module::AutodiffModule;
+use burn::optim::Optimizer;
+use burn::tensor::ElementConversion;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::train::{
+    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
+    LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
+    TrainLoader, TrainingComponents, TrainingItem, TrainingModel, ValidLoader,
+};
+use reformer_core::kernels::ReformerBackend;
+
+use crate::checkpoint::{Best, SharedBest};
+use crate::config::{BadLoss, TrainConfig};
+use crate::error::TrainError;
+use crate::metric::LmOutput;
+use crate::record::Failure;
+use crate::run::Warn;
+use crate::schedule::WarmupCosine;
+use crate::task::LmTask;
+
+/// Everything of a run that Burn's learner is told by its types.
+pub(crate) type Components<B, O> = LearningComponentsMarker<B, WarmupCosine, LmTask<B>, O>;
+
+/// How a run came to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// The loss did not get better any more; the weights are those of the best evaluation.
+    Early,
+    /// Somebody stopped it, for this reason. There is a checkpoint to go on from.
+    Interrupted(String),
+}
+
+/// Training steps, with evaluations and checkpoints between them.
+#[derive(Clone)]
+pub(crate) struct StepByStep<B: Backend> {
+    pub(crate) config: TrainConfig,
+    pub(crate) device: B::Device,
+    /// Training steps that are done.
+    pub(crate) start: usize,
+    /// Evaluations since the best one.
+    pub(crate) n_worse: usize,
+    pub(crate) best: SharedBest,
+    pub(crate) ending: Arc<Mutex<Ending>>,
+    /// What goes wrong without ending the run.
+    pub(crate) troubles: Failure,
+    /// What ends it.
+    pub(crate) fatal: Failure,
+    pub(crate) warn: Warn,
+}
+
+/// What changes from step to step.
+struct State<B: AutodiffBackend + ReformerBackend, O: Optimizer<LmTask<B>, B> + 'static>
+where
+    B::InnerBackend: ReformerBackend,
+{
+    learner: Learner<Components<B, O>>,
+    components: TrainingComponents<Components<B, O>>,
+    /// Training steps that are done.
+    step: usize,
+    /// Steps in a row whose gradients were left out.
+    n_skipped: usize,
+    n_worse: usize,
+    last_saved: Option<usize>,
+}
+
+impl<B, O> SupervisedLearningStrategy<Components<B, O>> for StepByStep<B>
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+    O: Optimizer<LmTask<B>, B> + 'static,
+{
+    fn fit(
+        &self,
+        components: TrainingComponents<Components<B, O>>,
+        mut learner: Learner<Components<B, O>>,
+        train: TrainLoader<Components<B, O>>,
+        valid: ValidLoader<Components<B, O>>,
+        _starting_epoch: usize,
+    ) -> (
+        TrainingModel<Components<B, O>>,
+        SupervisedTrainingEventProcessor<Components<B, O>>,
+    ) {
+        learner.fork(&self.device);
+        let mut state = State {
+            learner,
+            components,
+            step: self.start,
+            n_skipped: 0,
+            n_worse: self.n_worse,
+            last_saved: None,
+        };
+        let ending = loop {
+            if state.step >= self.config.steps {
+                break Ending::Finished;
+            }
+            if let Some(ending) = self.epoch(&mut state, &train, &valid) {
+                break ending;
+            }
+        };
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
+        // The checkpointer's threads end with it, and only then is known what they wrote.
+        drop(state.components.checkpointer.take());
+        self.report_troubles();
+        (state.learner.model(), state.components.event_processor)
+    }
+}
+
+impl<B> StepByStep<B>
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    /// The steps to the next evaluation, the evaluation, and a checkpoint. Some ending, if the run
+    /// has come to one before its last step.
+    fn epoch<O: Optimizer<LmTask<B>, B> + 'static>(
+        &self,
+        state: &mut State<B, O>,
+        train: &TrainLoader<Components<B, O>>,
+        valid: &ValidLoader<Components<B, O>>,
+    ) -> Option<Ending> {
+        let number = state.step / self.config.steps_per_epoch + 1;
+        let of_run = Progress::new(number, self.config.n_epochs());
+        let mut batches = train.iter();
+        while let Some(batch) = batches.next() {
+            let progress = batches.progress();
+            if let Err(error) = self.train_step(state, batch, progress, &of_run) {
+                self.fatal.set(error);
+                return Some(Ending::Interrupted("The loss is no number.".to_owned()));
+            }
+            let is_due = self
+                .config
+                .checkpoint_every
+                .is_some_and(|every| state.step.is_multiple_of(every));
+            if is_due {
+                self.save(state);
+            }
+            if interrupted(&state.components.interrupter).is_some() {
+                break;
+            }
+        }
+        let events = &mut state.components.event_processor;
+        events.process_train(LearnerEvent::EndEpoch(number));
+        if interrupted(&state.components.interrupter).is_none()
+            && let Some(loss) = self.evaluate(state, valid, &of_run)
+        {
+            self.take_in(state, loss);
+            if self.config.checkpoint_every.is_none() || state.step >= self.config.steps {
+                self.save(state);
+            }
+        }
+        if let Some(reason) = interrupted(&state.components.interrupter) {
+            self.save(state);
+            return Some(Ending::Interrupted(reason));
+        }
+        let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
+        self.config
+            .patience
+            .is_some_and(is_hopeless)
+            .then_some(Ending::Early)
+    }
+
+    /// A training step, whose gradients count if they are numbers.
+    fn train_step<O: Optimizer<LmTask<B>, B> + 'static>(
+        &self,
+        state: &mut State<B, O>,
+        batch: reformer_datasets::LmBatch<B>,
+        progress: Progress,
+        of_run: &Progress,
+    ) -> Result<(), TrainError> {
+        let learner = &mut state.learner;
+        learner.lr_step();
+        let output = learner.train_step(batch);
+        let [loss, gradient_norm] = numbers(&output.item);
+        if loss.is_finite() && gradient_norm.is_finite() {
+            state.n_skipped = 0;
+            learner.optimizer_step(output.grads);
+        } else {
+            state.n_skipped += 1;
+            let error = self.diverged(state, loss, gradient_norm);
+            match self.config.bad_loss {
+                BadLoss::Skip(n) if state.n_skipped <= n => (self.warn)(&error),
+                _ => return Err(error),
+            }
+        }
+        let item = TrainingItem::new(
+            output.item,
+            progress.clone(),
+            of_run.clone(),
+            Some(progress.items_processed),
+            Some(state.learner.lr_current()),
+        );
+        let events = &mut state.components.event_processor;
+        events.process_train(LearnerEvent::ProcessedItem(item));
+        state.step += 1;
+        self.report_troubles();
+        Ok(())
+    }
+
+    /// Mean loss over the validation data; nothing if it was interrupted.
+    fn evaluate<O: Optimizer<LmTask<B>, B> + 'static>(
+        &self,
+        state: &mut State<B, O>,
+        valid: &ValidLoader<Components<B, O>>,
+        of_run: &Progress,
+    ) -> Option<f64> {
+        let model = state.learner.model().valid();
+        let (mut sum, mut n_targets) = (0.0, 0.0);
+        let mut batches = valid.iter();
+        let mut iteration = 0;
+        while let Some(batch) = batches.next() {
+            iteration += 1;
+            let output = model.step(batch);
+            let n: f64 = scalar(&output.loss.n_targets);
+            sum += scalar(&output.loss.loss) * n;
+            n_targets += n;
+            let progress = batches.progress();
+            let item = TrainingItem::new(output, progress, of_run.clone(), Some(iteration), None);
+            let events = &mut state.components.event_processor;
+            events.process_valid(LearnerEvent::ProcessedItem(item));
+            if interrupted(&state.components.interrupter).is_some() {
+                return None;
+            }
+        }
+        let events = &mut state.components.event_processor;
+        events.process_valid(LearnerEvent::EndEpoch(of_run.items_processed));
+        Some(sum / f64::max(n_targets, 1.0))
+    }
+
+    /// Compares an evaluation with the best one before.
+    fn take_in<O: Optimizer<LmTask<B>, B> + 'static>(&self, state: &mut State<B, O>, loss: f64) {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        if best.is_none_or(|best| loss < best.loss) {
+            *best = Some(Best {
+                step: state.step,
+                loss,
+            });
+            state.n_worse = 0;
+            drop(best);
+            // The best one has to be there to be kept.
+            self.save(state);
+        } else {
+            state.n_worse += 1;
+        }
+    }
+
+    /// Saves a checkpoint, unless the last one is of this step.
+    fn save<O: Optimizer<LmTask<B>, B> + 'static>(&self, state: &mut State<B, O>) {
+        if state.last_saved.replace(state.step) == Some(state.step) {
+            return;
+        }
+        if let Some(checkpointer) = &mut state.components.checkpointer {
+            let store = &state.components.event_store;
+            checkpointer.checkpoint(&state.learner, state.step, store);
+        }
+    }
+
+    /// Tells what could not be written, and goes on.
+    fn report_troubles(&self) {
+        if let Some(error) = self.troubles.take() {
+            (self.warn)(&error);
+        }
+    }
+
+    fn diverged<O: Optimizer<LmTask<B>, B> + 'static>(
+        &self,
+        state: &State<B, O>,
+        loss: f64,
+        gradient_norm: f64,
+    ) -> TrainError {
+        let rate = state.learner.lr_current();
+        let cause = match self.config.max_gradient_norm {
+            None => format!(
+                "probably a step was too large: set max_gradient_norm to 1, or lower the learning \
+                 rate, which is {rate:.2e} here"
+            ),
+            Some(_) if state.step < self.config.warmup_steps => format!(
+                "probably the learning rate rises too fast: it is {rate:.2e} here, so warm up in \
+                 more steps than {}",
+                self.config.warmup_steps
+            ),
+            Some(_) => format!(
+                "probably the learning rate is too high, {rate:.2e} here: lower it, or use \
+                 `--mode exact` if the drift of the reversible layers grew"
+            ),
+        };
+        let last_good = match state.last_saved.or((self.start > 0).then_some(self.start)) {
+            Some(step) => format!("the last good checkpoint is that of step {step}"),
+            None => "there is no checkpoint yet".to_owned(),
+        };
+        TrainError::Diverged {
+            step: state.step,
+            loss,
+            gradient_norm,
+            cause,
+            last_good,
+        }
+    }
+}
+
+/// Why a run was stopped, if it was.
+fn interrupted(interrupter: &Interrupter) -> Option<String> {
+    let reason = || {
+        interrupter
+            .get_message()
+            .unwrap_or_else(|| "stopped".to_owned())
+    };
+    interrupter.should_stop().then(reason)
+}
+
+/// Loss and norm of the gradients.
+fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+    let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
+    [scalar(&output.loss.loss), norm]
+}
+
+fn scalar<B: Backend>(tensor: &burn::tensor::Tensor<B, 1>) -> f64 {
+    tensor.clone().into_scalar().elem()
+}
