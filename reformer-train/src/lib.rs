@@ -12,6 +12,8 @@
 //! - [`WarmupCosine`] and [`ClipByGlobalNorm`]: the schedule, and what an optimizer is wrapped in.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
+//! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
+//!   holds; [`report`]: a run as a page.
 //!
 //! # A run's folder
 //!
@@ -67,8 +69,11 @@ mod error;
 mod fit;
 mod loader;
 mod log;
+pub mod memory;
 mod metric;
+pub mod probe;
 mod record;
+pub mod report;
 mod run;
 mod schedule;
 mod screen;

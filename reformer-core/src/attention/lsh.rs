@@ -9,7 +9,7 @@ use super::hashing::{Buckets, hash, rotations};
 use super::{Attended, Heads, HeadsConfig, purpose};
 use crate::error::ConfigError;
 use crate::kernels::{
-    Duplicates, KeyRule, Masking, ReformerBackend, SlotLayout, TileShape, TiledAttention,
+    Duplicates, KeyRule, Masking, ReformerBackend, SlotLayout, Slots, TileShape, TiledAttention,
 };
 use crate::pass::Pass;
 use crate::random::Key;
@@ -230,7 +230,15 @@ pub struct LshAttention<B: Backend> {
     /// [`with_rotations`](Self::with_rotations).
     pub rotations: Option<Param<Tensor<B, 4>>>,
     #[module(skip)]
-    config: LshAttentionConfig,
+    pub(super) config: LshAttentionConfig,
+}
+
+/// Which keys the queries of a sequence see.
+pub(super) struct Routing<B: Backend> {
+    pub(super) slots: Slots<B>,
+    pub(super) rules: TiledAttention,
+    /// Buckets that hashing makes.
+    pub(super) n_buckets: usize,
 }
 
 impl<B: ReformerBackend> LshAttention<B> {
@@ -291,29 +299,48 @@ impl<B: ReformerBackend> LshAttention<B> {
             };
         }
 
-        let factors = lsh.n_buckets.factors(seq_length, lsh.chunk_length);
-        // One bucket more than hashing makes, for padding.
-        let n_buckets = factors.iter().product::<usize>() + 1;
-        let buckets = match pass.buckets() {
-            Some(buckets) => buckets.clone().cast(B::IntElem::dtype()),
-            None => self.buckets(queries.clone(), &factors, pass),
-        };
-        let (tile, keys, layout) = lsh.tiling(seq_length, causal);
-        let slots = B::bucket_sort(buckets.clone(), n_buckets, layout)
-            .with_padding(pass.mask_pad().cloned());
-        let rules = TiledAttention {
-            tile,
-            keys,
-            duplicates: lsh.duplicates,
-            causal,
-            exclude_self: true,
-            dropout,
-        };
+        let routing = self.route(queries.clone(), pass, dropout);
         let qkv = self.heads.queries_keys_values(queries, x);
-        let attended = B::tiled_attention(qkv, &slots, &rules);
+        let attended = B::tiled_attention(qkv, &routing.slots, &routing.rules);
         Attended {
             output: self.heads.join(attended.output),
-            buckets: Some(compact(buckets, n_buckets)),
+            buckets: Some(routing.into_buckets()),
+        }
+    }
+
+    /// Finds the keys that queries see, by the buckets of the pass or by hashing.
+    ///
+    /// # Shapes
+    /// - queries: `[batch_size, n_heads, seq_length, d_head]`
+    pub(super) fn route(
+        &self,
+        queries: Tensor<B, 4>,
+        pass: &Pass<B>,
+        dropout: Option<(f64, Key)>,
+    ) -> Routing<B> {
+        let [_, _, seq_length, _] = queries.dims();
+        let HeadsConfig { causal, .. } = self.config.heads;
+        let lsh = &self.config.lsh;
+        let factors = lsh.n_buckets.factors(seq_length, lsh.chunk_length);
+        let n_buckets = factors.iter().product();
+        let buckets = match pass.buckets() {
+            Some(buckets) => buckets.clone().cast(B::IntElem::dtype()),
+            None => self.buckets(queries, &factors, pass),
+        };
+        let (tile, keys, layout) = lsh.tiling(seq_length, causal);
+        // One bucket more than hashing makes, for padding.
+        let slots = B::bucket_sort(buckets, n_buckets + 1, layout);
+        Routing {
+            slots: slots.with_padding(pass.mask_pad().cloned()),
+            rules: TiledAttention {
+                tile,
+                keys,
+                duplicates: lsh.duplicates,
+                causal,
+                exclude_self: true,
+                dropout,
+            },
+            n_buckets,
         }
     }
 
@@ -348,6 +375,13 @@ impl<B: ReformerBackend> LshAttention<B> {
             }
             None => buckets,
         }
+    }
+}
+
+impl<B: Backend> Routing<B> {
+    /// The buckets, as they are handed out.
+    pub(super) fn into_buckets(self) -> Tensor<B, 4, Int> {
+        compact(self.slots.buckets, self.n_buckets + 1)
     }
 }
 

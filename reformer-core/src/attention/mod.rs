@@ -10,6 +10,7 @@ mod hashing;
 mod heads;
 mod local;
 mod lsh;
+mod probe;
 
 use burn::config::Config;
 use burn::module::Module;
@@ -21,6 +22,7 @@ pub use hashing::{Buckets, hash, rotations};
 pub use heads::{Heads, HeadsConfig};
 pub use local::{LocalAttention, LocalAttentionConfig, LocalConfig};
 pub use lsh::{ExactUpTo, LshAttention, LshAttentionConfig, LshConfig, Window};
+pub use probe::LshProbe;
 
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;

@@ -1,0 +1,264 @@
+//! From a [`Report`] to the text of its page.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::{Environment, Phase, Report, Sample, Series, Status};
+
+const TEMPLATE: &str = include_str!("template.html");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// What the script reads.
+#[derive(Serialize)]
+struct Data<'a> {
+    series: &'a [Series],
+    /// Seconds since 1970.
+    written: u64,
+}
+
+/// The page, as it was at `written`, in seconds since 1970.
+pub(super) fn page(report: &Report, written: u64) -> io::Result<String> {
+    let data = Data {
+        series: &report.series,
+        written,
+    };
+    let data = escape_json(&serde_json::to_string(&data)?);
+    let running = report.status.phase == Phase::Running;
+    let refresh = report.refresh_seconds.filter(|_| running);
+    let refresh = refresh.map(|s| format!("<meta http-equiv=\"refresh\" content=\"{s}\">"));
+    Ok(fill(TEMPLATE, |name| match name {
+        "refresh" => refresh.clone().unwrap_or_default(),
+        "title" => escape(&report.title),
+        "style" => STYLE.trim_end().to_owned(),
+        "phase" => phase(report.status.phase).to_owned(),
+        "progress" => progress(&report.status),
+        "percent" => format!("{:.2}", percent(&report.status)),
+        "last_values" => last_values(&report.series),
+        "hide_samples" if report.samples.is_empty() => " hidden".to_owned(),
+        "hide_samples" => String::new(),
+        "samples" => samples(&report.samples),
+        "environment" => environment(&report.environment),
+        "config" => escape(&report.config_json),
+        "data" => data.clone(),
+        "script" => SCRIPT.trim_end().to_owned(),
+        unknown => unreachable!("the template has no place for {unknown}"),
+    }))
+}
+
+/// Puts a text in the place of each `{{name}}`. What is put in is not looked through again.
+fn fill(template: &str, text: impl Fn(&str) -> String) -> String {
+    let mut page = String::new();
+    let mut rest = template;
+    while let Some((before, (name, after))) = rest
+        .split_once("{{")
+        .and_then(|(before, place)| Some((before, place.split_once("}}")?)))
+    {
+        page += before;
+        page += &text(name);
+        rest = after;
+    }
+    page + rest
+}
+
+/// Text as HTML, in elements and in quoted attributes.
+fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html += "&amp;",
+            '<' => html += "&lt;",
+            '>' => html += "&gt;",
+            '"' => html += "&quot;",
+            '\'' => html += "&#39;",
+            other => html.push(other),
+        }
+    }
+    html
+}
+
+/// JSON as it may stand inside a script element: nothing in it ends the element or a line.
+/// These characters occur in strings only, where each has another spelling.
+fn escape_json(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "running",
+        Phase::Finished => "finished",
+        Phase::Stopped => "stopped",
+    }
+}
+
+fn progress(status: &Status) -> String {
+    format!(
+        "step {} of {} · {:.0} % · {}",
+        status.step,
+        status.steps,
+        percent(status).floor(),
+        duration(status.seconds)
+    )
+}
+
+/// Share of steps done, in percent. A run without steps is done.
+fn percent(status: &Status) -> f64 {
+    100.0 * (status.step as f64 / status.steps.max(1) as f64).min(1.0)
+}
+
+/// The two largest units of a time.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match () {
+        () if days > 0 => format!("{days} d {} h", hours % 24),
+        () if hours > 0 => format!("{hours} h {} min", minutes % 60),
+        () if minutes > 0 => format!("{minutes} min {} s", seconds % 60),
+        () => format!("{seconds} s"),
+    }
+}
+
+/// Rows of a table, for browsers without scripts.
+fn last_values(series: &[Series]) -> String {
+    let row = |series: &Series| {
+        let finite = series.points.iter().rev().find(|point| point.1.is_finite());
+        finite.map(|(step, value)| {
+            format!(
+                "      <tr><td>{}</td><td>{}</td><td>{step}</td><td>{value:.4} {}</td></tr>\n",
+                escape(&series.name),
+                escape(&series.split),
+                escape(&series.unit)
+            )
+        })
+    };
+    series.iter().filter_map(row).collect()
+}
+
+/// The newest sample first, and open.
+fn samples(samples: &[Sample]) -> String {
+    let newest_first = samples.iter().rev().enumerate();
+    newest_first
+        .map(|(age, sample)| {
+            format!(
+                "  <details class=\"card\"{}><summary>step {}</summary><pre>{}</pre></details>\n",
+                if age == 0 { " open" } else { "" },
+                sample.step,
+                // HTML takes a line feed after `<pre>` away, and so would take the sample's.
+                escape(&format!("\n{}", sample.text))
+            )
+        })
+        .collect()
+}
+
+fn environment(environment: &Environment) -> String {
+    let threads = environment.threads.to_string();
+    let rows = [
+        ("Version", &environment.version),
+        ("Backend", &environment.backend),
+        ("System", &environment.system),
+        ("Threads", &threads),
+        ("Command", &environment.command),
+    ];
+    rows.iter()
+        .map(|(name, value)| format!("    <dt>{name}</dt><dd>{}</dd>\n", escape(value)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVIL: &str = "</script><b>\u{2028}{{data}} & \"quoted\"";
+
+    fn report() -> Report {
+        let series = |split: &str| Series {
+            name: EVIL.to_owned(),
+            unit: "nats".to_owned(),
+            split: split.to_owned(),
+            points: vec![(1.0, 4.5), (2.0, 3.25), (3.0, f64::NAN)],
+        };
+        Report {
+            title: EVIL.to_owned(),
+            status: Status {
+                phase: Phase::Running,
+                step: 3,
+                steps: 12,
+                seconds: 3725.0,
+            },
+            config_json: format!("{{\"name\": {EVIL:?}}}"),
+            environment: Environment {
+                version: "0.1.0".to_owned(),
+                backend: "flex".to_owned(),
+                system: "linux".to_owned(),
+                threads: 2,
+                command: EVIL.to_owned(),
+            },
+            series: vec![series("train"), series("valid")],
+            samples: vec![Sample {
+                step: 3,
+                text: format!("\nonce {EVIL}"),
+            }],
+            refresh_seconds: Some(30),
+        }
+    }
+
+    #[test]
+    fn every_place_of_the_template_is_filled() {
+        let page = page(&report(), 0).unwrap();
+        assert_eq!(
+            page.matches("{{data}}").count(),
+            9,
+            "as often as it is content"
+        );
+        for part in [
+            STYLE.trim_end(),
+            SCRIPT.trim_end(),
+            "step 3 of 12 · 25 % · 1 h 2 min",
+            "<td>2</td><td>3.2500 nats</td>",
+            "content=\"30\"",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("{{title}}"));
+    }
+
+    #[test]
+    fn content_never_becomes_markup() {
+        let page = page(&report(), 0).unwrap();
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert!(!page.contains("<b>"));
+        assert!(page.contains("<pre>\n\nonce &lt;/script&gt;&lt;b&gt;"));
+    }
+
+    #[test]
+    fn data_comes_back_with_gaps() {
+        let page = page(&report(), 7).unwrap();
+        let start = "<script id=\"data\" type=\"application/json\">";
+        let (_, data) = page.split_once(start).unwrap();
+        let (data, _) = data.split_once("</script>").unwrap();
+        assert!(!data.contains(['<', '\u{2028}']));
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["written"], 7);
+        assert_eq!(data["series"][0]["name"], EVIL);
+        assert_eq!(data["series"][1]["points"][1][1], 3.25);
+        assert!(data["series"][1]["points"][2][1].is_null());
+    }
+
+    #[test]
+    fn only_running_pages_load_again() {
+        let mut report = report();
+        report.status.phase = Phase::Stopped;
+        let page = page(&report, 0).unwrap();
+        assert!(!page.contains("http-equiv=\"refresh\""));
+        assert!(page.contains("<span class=\"phase stopped\">stopped</span>"));
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        let times = [5.9, 65.0, 7_320.0, 200_000.0].map(duration);
+        assert_eq!(times, ["5 s", "1 min 5 s", "2 h 2 min", "2 d 7 h"]);
+    }
+}
