@@ -13,7 +13,8 @@
 //!   [`Tape`](reversible::Tape) that trains a stack of them in the memory of one.
 //! - [`model`] puts it together: [`Reformer`](model::Reformer), the stack;
 //!   [`ReformerLm`](model::ReformerLm), the language model;
-//!   [`ReformerEncoder`](model::ReformerEncoder), for both directions.
+//!   [`ReformerEncoder`](model::ReformerEncoder), for both directions, with its heads;
+//!   [`ReformerSeq2Seq`](model::ReformerSeq2Seq), the encoder-decoder.
 //! - [`position`] and [`feed_forward`] are the other parts of a model.
 //! - [`huggingface`] reads and writes Hugging Face's Reformer checkpoints.
 //! - A [`Pass`] tells a layer all that its output depends on beside input and weights; a [`Key`]
@@ -69,7 +70,7 @@ pub mod reversible;
 pub use chunks::in_chunks;
 pub use error::ConfigError;
 pub use norm::{LayerNorm, LayerNormConfig};
-pub use pass::Pass;
+pub use pass::{Pass, Source};
 pub use random::{Key, Stream, philox};
 
 /// The example in the README.

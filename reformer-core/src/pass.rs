@@ -6,8 +6,42 @@ use burn::tensor::{Bool, Int, Tensor};
 use crate::kernels::ReformerBackend;
 use crate::random::Key;
 
+/// What a decoder looks at beside its own sequence: the hidden states of another one, the source.
+#[derive(Debug, Clone)]
+pub struct Source<B: Backend> {
+    /// `[batch_size, source_length, d_model]`.
+    pub hidden: Tensor<B, 3>,
+    /// True where a position is padding: `[batch_size, source_length]`. Padding is never attended
+    /// to.
+    pub mask_pad: Option<Tensor<B, 2, Bool>>,
+}
+
+impl<B: Backend> Source<B> {
+    /// The same on an autodiff backend.
+    pub fn from_inner<I: Backend>(inner: Source<I>) -> Self
+    where
+        B: AutodiffBackend<InnerBackend = I>,
+    {
+        Self {
+            hidden: Tensor::from_inner(inner.hidden),
+            mask_pad: inner.mask_pad.map(Tensor::from_inner),
+        }
+    }
+
+    /// The same on the backend inside.
+    pub fn inner(self) -> Source<B::InnerBackend>
+    where
+        B: AutodiffBackend,
+    {
+        Source {
+            hidden: self.hidden.inner(),
+            mask_pad: self.mask_pad.map(Tensor::inner),
+        }
+    }
+}
+
 /// Everything a layer's output depends on beside its input and its weights: the key of its
-/// randomness, the padding, and buckets to be used again.
+/// randomness, the padding, buckets to be used again, and the source that a decoder reads.
 ///
 /// Layers hold no random state and remember nothing between calls. Given equal passes they compute
 /// the same thing, which is what lets a reversible stack run them a second time.
@@ -26,6 +60,7 @@ pub struct Pass<B: Backend> {
     key: Option<Key>,
     mask_pad: Option<Tensor<B, 2, Bool>>,
     buckets: Option<Tensor<B, 4, Int>>,
+    source: Option<Source<B>>,
 }
 
 impl<B: Backend> Pass<B> {
@@ -35,6 +70,7 @@ impl<B: Backend> Pass<B> {
             key: None,
             mask_pad: None,
             buckets: None,
+            source: None,
         }
     }
 
@@ -61,12 +97,19 @@ impl<B: Backend> Pass<B> {
         self
     }
 
-    /// The pass of the `n`-th child: the same padding, another key.
+    /// What the layers of a decoder look at beside the sequence itself.
+    pub fn with_source(mut self, source: Option<Source<B>>) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// The pass of the `n`-th child: the same padding and source, another key.
     pub fn fold(&self, n: u64) -> Self {
         Self {
             key: self.key.map(|key| key.fold(n)),
             mask_pad: self.mask_pad.clone(),
             buckets: None,
+            source: self.source.clone(),
         }
     }
 
@@ -79,6 +122,7 @@ impl<B: Backend> Pass<B> {
             key: inner.key,
             mask_pad: inner.mask_pad.clone().map(Tensor::from_inner),
             buckets: inner.buckets.clone().map(Tensor::from_inner),
+            source: inner.source.clone().map(Source::from_inner),
         }
     }
 
@@ -91,6 +135,7 @@ impl<B: Backend> Pass<B> {
             key: self.key,
             mask_pad: self.mask_pad.clone().map(Tensor::inner),
             buckets: self.buckets.clone().map(Tensor::inner),
+            source: self.source.clone().map(Source::inner),
         }
     }
 
@@ -107,6 +152,11 @@ impl<B: Backend> Pass<B> {
     /// Buckets to be used again.
     pub fn buckets(&self) -> Option<&Tensor<B, 4, Int>> {
         self.buckets.as_ref()
+    }
+
+    /// What the layers of a decoder look at beside the sequence itself.
+    pub fn source(&self) -> Option<&Source<B>> {
+        self.source.as_ref()
     }
 
     /// Rate and key of a dropout, if this pass drops anything. `purpose` tells apart the dropouts
