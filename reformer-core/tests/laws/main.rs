@@ -11,6 +11,7 @@ mod gradients;
 mod heads;
 mod huggingface;
 mod kernels;
+mod memory;
 mod oracle;
 mod properties;
 mod seq2seq;
