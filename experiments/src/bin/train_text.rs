@@ -14,7 +14,7 @@ use experiments::text::Utf8Writer;
 use experiments::training::{Program, TrainArguments, absolute, train};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
-use reformer_train::{DataConfig, Run, write_atomically};
+use reformer_train::{DataConfig, Run, TrainConfig, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,8 +32,15 @@ Examples:
     train_text --preset runs/my-first/config.json --set model.reformer.dropout=0.2
 
 Presets: tiny (the default; two minutes on two CPU cores), small, base, enwik8-64k.
-A run is written to OUT/NAME: config.json, checkpoint/, metrics.csv, loss.svg, model.mpk, sample.txt.
+A run is written to OUT/NAME: config.json, checkpoint/, metrics.csv, report.html (open it in a browser
+while it trains), loss.svg, model.mpk, sample.txt.
 Values that are not given come from the preset.";
+
+/// What a sample continues.
+const PROMPT: &[u8] = b"\n";
+const TEMPERATURE: f64 = 0.8;
+/// Bytes of a sample after an evaluation: few, since training waits for them.
+const SAMPLE_BYTES: usize = 120;
 
 /// Train a Reformer to predict the next byte of a text.
 #[derive(Debug, Parser)]
@@ -107,6 +114,22 @@ impl Program for Text {
         })
     }
 
+    fn write<B: ReformerBackend>(
+        model: &ReformerLm<B>,
+        config: &TrainConfig,
+        device: &B::Device,
+    ) -> Option<String> {
+        let generator = Generator::new(model.clone(), config, device.clone());
+        let mut sampler = Sampler::new(TEMPERATURE, None, config.seed).ok()?;
+        let mut bytes = Vec::new();
+        let written = generator.generate(PROMPT, SAMPLE_BYTES, &mut sampler, |byte| {
+            bytes.push(byte);
+            Ok(())
+        });
+        written.ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn finish<B: ReformerBackend>(
         &self,
         model: ReformerLm<B>,
@@ -127,12 +150,11 @@ impl Program for Text {
 
 /// Prints a generated text and keeps it.
 fn sample<B: ReformerBackend>(generator: &Generator<B>, run: &Run, n_bytes: usize) -> Result<()> {
-    let prompt = b"\n";
     let mut bytes = Vec::new();
     let mut writer = Utf8Writer::new(stdout());
-    let mut sampler = Sampler::new(0.8, None, run.config().seed)?;
+    let mut sampler = Sampler::new(TEMPERATURE, None, run.config().seed)?;
     println!("\nA sample:");
-    generator.generate(prompt, n_bytes, &mut sampler, |byte| {
+    generator.generate(PROMPT, n_bytes, &mut sampler, |byte| {
         bytes.push(byte);
         Ok(writer.push(byte)?)
     })?;
