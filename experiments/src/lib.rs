@@ -8,6 +8,7 @@
 
 pub mod allocator;
 pub mod arguments;
+pub mod baseline;
 pub mod cli;
 pub mod device;
 pub mod flops;

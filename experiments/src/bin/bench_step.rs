@@ -5,19 +5,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use experiments::allocator::keep_freed_memory;
-use experiments::arguments::{KindName, ModeName};
+use experiments::arguments::ModeName;
+use experiments::baseline::TransformerLmConfig;
 use experiments::cli;
 use experiments::device::{self, DeviceName, Job};
 use experiments::flops;
 use experiments::memory::peak_resident_bytes;
 use rayon::ThreadPoolBuilder;
-use reformer_core::attention::{LocalConfig, LshConfig, Window};
+use reformer_core::attention::{AttentionKind, ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
 use serde::Serialize;
 
@@ -27,6 +30,9 @@ Examples:
     bench_step --length 4096
   Exact attention, for comparison:
     bench_step --length 4096 --attention full
+  Burn's own Transformer of the same size, and ours that attends exactly where that is cheaper:
+    bench_step --length 512 --attention transformer
+    bench_step --length 512 --exact-where-cheaper
   For a program to read:
     bench_step --length 65536 --steps 1 --json
 
@@ -73,13 +79,16 @@ struct Arguments {
     chunk: usize,
     /// Kind of attention in all blocks
     #[arg(long, value_enum, default_value = "lsh")]
-    attention: KindName,
+    attention: Attention,
     /// What a query of LSH attention sees in a round
     #[arg(long, value_enum, default_value = "chunk")]
     window: WindowName,
     /// Hash even where the sequence is short enough to be attended to exactly
-    #[arg(long)]
+    #[arg(long, conflicts_with = "exact_where_cheaper")]
     always_hash: bool,
+    /// Attend exactly wherever that computes fewer logits than hashing
+    #[arg(long)]
+    exact_where_cheaper: bool,
     /// What backward starts from
     #[arg(long, value_enum, default_value = "reversible")]
     mode: ModeName,
@@ -99,6 +108,30 @@ struct Arguments {
     #[arg(long)]
     #[serde(skip)]
     json: bool,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Attention {
+    /// A Reformer that hashes.
+    Lsh,
+    /// One that attends among neighbouring chunks.
+    Local,
+    /// One that attends exactly.
+    Full,
+    /// Burn's own Transformer, by plain autodiff.
+    Transformer,
+}
+
+impl Attention {
+    fn kind(self) -> AttentionKind {
+        match self {
+            Self::Lsh => AttentionKind::Lsh,
+            Self::Local => AttentionKind::Local,
+            Self::Full | Self::Transformer => AttentionKind::Full,
+        }
+    }
 }
 
 /// What a query of LSH attention sees in a round.
@@ -160,8 +193,15 @@ fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
         .with_chunk_length(arguments.chunk)
         .with_window(window);
     if arguments.always_hash {
-        lsh.exact_up_to = reformer_core::attention::ExactUpTo::Never;
+        lsh.exact_up_to = ExactUpTo::Never;
     }
+    if arguments.exact_where_cheaper {
+        lsh.exact_up_to = ExactUpTo::Cheaper;
+    }
+    let mode = match arguments.attention {
+        Attention::Transformer => Mode::Plain,
+        _ => arguments.mode.mode(),
+    };
     let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.depth)
         .with_n_heads(arguments.n_heads)
         .with_d_head(Some(arguments.d_head))
@@ -169,7 +209,7 @@ fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
         .with_layers(vec![arguments.attention.kind()])
         .with_lsh(lsh)
         .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
-        .with_mode(arguments.mode.mode())
+        .with_mode(mode)
         .with_ff_chunk_length(Some(arguments.ff_chunk));
     let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
     config.validate()?;
@@ -199,29 +239,26 @@ impl Job for Bench {
         let on_cpu = matches!(arguments.device, DeviceName::Flex | DeviceName::Ndarray);
         let gemm_gflops = gemm_rate::<B::InnerBackend>(&device)?;
 
-        let model = config.init::<B>(&device);
         let size = arguments.batch * arguments.length;
-        let mut stream = Key::new(1).stream();
-        let bytes: Vec<i32> = (0..size)
-            .map(|_| (rand::Rng::next_u32(&mut stream) % VOCAB_SIZE as u32) as i32)
-            .collect();
-        let tokens = TensorData::new(bytes, [arguments.batch, arguments.length]);
-        let tokens = Tensor::<B, 2, Int>::from_data(tokens, &device);
-
-        let mut seconds = Vec::with_capacity(arguments.steps);
-        let mut last_loss = f64::NAN;
-        for step in 0..=arguments.steps {
-            let begin = Instant::now();
-            let pass = Pass::train(Key::new(0).fold(step as u64));
-            let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
-            last_loss = scalar(loss.loss)?;
-            B::sync(&device).map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
-            let elapsed = begin.elapsed().as_secs_f64();
-            drop(gradients);
-            if step > 0 {
-                seconds.push(elapsed);
+        let tokens = tokens::<B>(&arguments, &device);
+        let (parameters, seconds, loss) = match arguments.attention {
+            Attention::Transformer => {
+                let model = transformer(&arguments)?.init::<B>(&device);
+                let step = |_| model.gradients(tokens.clone(), tokens.clone());
+                let (seconds, loss) = time::<B>(arguments.steps, &device, step)?;
+                (model.num_params(), seconds, loss)
             }
-        }
+            _ => {
+                let model = config.init::<B>(&device);
+                let step = |step| {
+                    let pass = Pass::train(Key::new(0).fold(step));
+                    let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
+                    (loss.loss, gradients)
+                };
+                let (seconds, loss) = time::<B>(arguments.steps, &device, step)?;
+                (model.num_params(), seconds, loss)
+            }
+        };
         let seconds = median(seconds);
         let gflop = flops::training_step(&config, arguments.batch, arguments.length) / 1e9;
         let peak_mib = if on_cpu {
@@ -236,12 +273,65 @@ impl Job for Bench {
             gflop,
             gemm_gflops,
             ratio_to_limit: seconds * gemm_gflops / gflop,
-            parameters: model.num_params(),
-            loss: last_loss,
+            parameters,
+            loss,
             settings: arguments,
         };
         print(&measurement)
     }
+}
+
+/// Random bytes, `[batch, length]`.
+fn tokens<B: AutodiffBackend>(arguments: &Arguments, device: &B::Device) -> Tensor<B, 2, Int> {
+    let shape = [arguments.batch, arguments.length];
+    let mut stream = Key::new(1).stream();
+    let bytes: Vec<i32> = (0..shape[0] * shape[1])
+        .map(|_| (rand::Rng::next_u32(&mut stream) % VOCAB_SIZE as u32) as i32)
+        .collect();
+    Tensor::from_data(TensorData::new(bytes, shape), device)
+}
+
+/// Burn's Transformer of the size that is asked for.
+fn transformer(arguments: &Arguments) -> Result<TransformerLmConfig> {
+    let Arguments {
+        d_model,
+        d_ff,
+        n_heads,
+        d_head,
+        depth,
+        ..
+    } = *arguments;
+    if n_heads * d_head != d_model {
+        bail!(
+            "{n_heads} heads of {d_head} do not make {d_model}, as Burn's Transformer needs: change \
+             `--d-head`"
+        );
+    }
+    Ok(TransformerLmConfig::new(
+        VOCAB_SIZE, d_model, d_ff, n_heads, depth,
+    ))
+}
+
+/// Seconds of each step after the first, and the last loss.
+fn time<B: AutodiffBackend>(
+    steps: usize,
+    device: &B::Device,
+    mut step: impl FnMut(u64) -> (Tensor<B::InnerBackend, 1>, GradientsParams),
+) -> Result<(Vec<f64>, f64)> {
+    let mut seconds = Vec::with_capacity(steps);
+    let mut last_loss = f64::NAN;
+    for number in 0..=steps {
+        let begin = Instant::now();
+        let (loss, gradients) = step(number as u64);
+        last_loss = scalar(loss)?;
+        B::sync(device).map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
+        let elapsed = begin.elapsed().as_secs_f64();
+        drop(gradients);
+        if number > 0 {
+            seconds.push(elapsed);
+        }
+    }
+    Ok((seconds, last_loss))
 }
 
 fn scalar<B: burn::tensor::backend::Backend>(tensor: Tensor<B, 1>) -> Result<f64> {
