@@ -8,22 +8,25 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::ReformerLm;
 use reformer_train::{DataConfig, Ending, Outcome, Quantity, Run, TrainConfig, TrainOptions};
 
 use crate::arguments::{ModelArguments, set};
 use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
+use crate::generation::Generator;
 use crate::interrupt;
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
 use crate::progress::ProgressName;
 
+/// Bytes of a sample after an evaluation: few, since training waits for them.
+const SAMPLE_BYTES: usize = 120;
+
 /// Flags of every training program.
 #[derive(Debug, Args)]
 pub struct TrainArguments {
-    /// What to start from: a preset's name, or a JSON file such as a run's config.json
+    /// What to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
     pub preset: Option<String>,
     /// Change any setting of the configuration, by its path in config.json; can be repeated
@@ -72,13 +75,21 @@ struct RunArguments {
     /// Sequences in a step
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Parts in which a step's sequences are computed, one after the other: less memory, the same
+    /// step
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
     /// Tokens in a sequence
     #[arg(long, value_name = "N")]
     length: Option<usize>,
+    /// Tokens that sequences of a text share with the ones before in an evaluation, as context
+    /// [default: none]
+    #[arg(long, value_name = "N")]
+    eval_context: Option<usize>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
-    /// Steps until it is reached
+    /// Steps in which the learning rate rises
     #[arg(long, value_name = "N")]
     warmup_steps: Option<usize>,
     /// From which weights, data order, dropout and hashing follow
@@ -89,9 +100,10 @@ struct RunArguments {
 /// What is special about a training program.
 pub trait Program {
     /// Its name, for commands that a user can copy.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
+
     /// The preset it starts from by default.
-    const PRESET: &'static str;
+    fn preset(&self) -> &'static str;
 
     /// The data that its flags name, given what the preset has.
     ///
@@ -99,16 +111,11 @@ pub trait Program {
     /// Flags that do not fit each other.
     fn data(&self, preset: DataConfig) -> Result<DataConfig>;
 
-    /// What it does with a trained model, which is what its run's folder holds.
+    /// What it does once a model is trained, which is what its run's folder holds.
     ///
     /// # Errors
     /// Whatever keeps it from being done.
-    fn finish<B: ReformerBackend>(
-        &self,
-        _model: ReformerLm<B>,
-        _run: &Run,
-        _device: &B::Device,
-    ) -> Result<()> {
+    fn finish(&self, _run: &Run, _device: DeviceName) -> Result<()> {
         Ok(())
     }
 }
@@ -117,14 +124,13 @@ pub trait Program {
 ///
 /// # Errors
 /// A configuration, data, a device or a folder that cannot be used.
-pub fn train<P: Program>(arguments: TrainArguments, program: P) -> Result<()> {
-    let device = arguments.device;
-    device::run(device, Train(arguments, program))
+pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
+    device::run(arguments.device, Train(arguments, program))
 }
 
-struct Train<P>(TrainArguments, P);
+struct Train<'a>(TrainArguments, &'a dyn Program);
 
-impl<P: Program> Job for Train<P> {
+impl Job for Train<'_> {
     fn run<B>(self, device: B::Device) -> Result<()>
     where
         B: AutodiffBackend + ReformerBackend,
@@ -133,43 +139,57 @@ impl<P: Program> Job for Train<P> {
         let Self(arguments, program) = self;
         let run = match &arguments.resume {
             Some(folder) => Run::resume(folder)?,
-            None => Run::create(config(&arguments, &program)?, folder::<P>(&arguments)?)?,
+            None => Run::create(config(&arguments, program)?, folder(&arguments, program)?)?,
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
             eprintln!("warning: {damaged}; going on from an older checkpoint");
         }
-        announce::<B, P>(&run, point.step, &device);
+        announce::<B>(&run, program, point.step, &device);
         let started = Instant::now();
-        let screen = arguments.progress.screen(point.step, run.config().steps);
-        let options = TrainOptions::new(screen);
+        let screen = arguments.progress.screen(point.step, run.config());
+        let mut options = TrainOptions::new(screen);
+        if run.config().data.is_text() {
+            let (config, device) = (run.config().clone(), device.clone());
+            options = options.with_samples(move |model| {
+                let generator = Generator::new(model.clone(), &config, device.clone());
+                generator.sample(SAMPLE_BYTES, config.seed).ok()
+            });
+        }
         interrupt::on_ctrl_c(options.interrupter.clone())?;
         let outcome = run.train::<B, _>(&device, point.step, options)?;
-        plot_loss(&run.rows()?, &run.folder().join("loss.svg"))?;
-        report::<_, P>(&run, &outcome, started);
+        let token_name = run.config().data.token_name();
+        plot_loss(&run.rows()?, token_name, &run.folder().join("loss.svg"))?;
+        report(&run, program, &outcome, started);
         match outcome.ending {
             Ending::Interrupted(_) => Ok(()),
-            Ending::Finished | Ending::Early => program.finish(outcome.model, &run, &device),
+            Ending::Finished | Ending::Early => program.finish(&run, arguments.device),
         }
     }
 }
 
 /// The configuration that the arguments describe.
-fn config<P: Program>(arguments: &TrainArguments, program: &P) -> Result<TrainConfig> {
-    let name = arguments.preset.as_deref().unwrap_or(P::PRESET);
+fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConfig> {
+    let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
     config.data = program.data(config.data)?;
     let run = &arguments.run;
     set(&mut config.steps, run.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);
     set(&mut config.batch_size, run.batch_size);
+    set(&mut config.accumulate, run.accumulate);
     set(&mut config.window_length, run.length);
-    set(&mut config.learning_rate, run.learning_rate);
-    set(&mut config.warmup_steps, run.warmup_steps);
     set(&mut config.seed, run.seed);
+    if let Some(rate) = run.learning_rate {
+        config.schedule.set_rate(rate);
+    }
+    if let Some(steps) = run.warmup_steps {
+        config.schedule.set_warmup_steps(steps);
+    }
     config.checkpoint_every = run.checkpoint_every.or(config.checkpoint_every);
     config.patience = run.patience.or(config.patience);
     config.eval_windows = run.eval_windows.or(config.eval_windows);
+    config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(&mut config.model.reformer);
     overrides::apply(config, &arguments.sets)
 }
@@ -183,7 +203,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// The folder of a new run.
-fn folder<P: Program>(arguments: &TrainArguments) -> Result<PathBuf> {
+fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> {
     if let Some(name) = &arguments.name {
         let is_one_part = Path::new(name).components().count() == 1;
         if !is_one_part || name.starts_with('.') {
@@ -191,14 +211,14 @@ fn folder<P: Program>(arguments: &TrainArguments) -> Result<PathBuf> {
         }
         return Ok(arguments.out.join(name));
     }
-    let preset = Path::new(arguments.preset.as_deref().unwrap_or(P::PRESET));
+    let preset = Path::new(arguments.preset.as_deref().unwrap_or(program.preset()));
     let stem = preset.file_stem().unwrap_or_default().to_string_lossy();
     let numbered = |n: usize| arguments.out.join(format!("{stem}-{n}"));
     let free = (1..).map(numbered).find(|folder| !folder.exists());
     free.context("no name is left for the run: give one by --name")
 }
 
-fn announce<B: AutodiffBackend, P: Program>(run: &Run, step: usize, device: &B::Device) {
+fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, device: &B::Device) {
     let config = run.config();
     let n_params = config.model.init::<B>(device).num_params();
     println!(
@@ -214,7 +234,7 @@ fn announce<B: AutodiffBackend, P: Program>(run: &Run, step: usize, device: &B::
     println!(
         "Writing to {}; if it stops, go on with:\n  {}",
         run.folder().display(),
-        resume_command::<P>(run.folder())
+        resume_command(program, run.folder())
     );
 }
 
@@ -232,7 +252,12 @@ fn describe(data: &DataConfig) -> String {
     }
 }
 
-fn report<B: ReformerBackend, P: Program>(run: &Run, outcome: &Outcome<B>, started: Instant) {
+fn report<B: ReformerBackend>(
+    run: &Run,
+    program: &dyn Program,
+    outcome: &Outcome<B>,
+    started: Instant,
+) {
     let seconds = started.elapsed().as_secs_f64();
     match &outcome.ending {
         Ending::Finished => {}
@@ -242,26 +267,27 @@ fn report<B: ReformerBackend, P: Program>(run: &Run, outcome: &Outcome<B>, start
         ),
         Ending::Interrupted(reason) => println!(
             "\nStopped: {reason} Go on with:\n  {}",
-            resume_command::<P>(run.folder())
+            resume_command(program, run.folder())
         ),
     }
     if let Some(last) = outcome.valid.last() {
         let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
         println!(
-            "\nAfter step {} and {seconds:.0} s: {:.3} bits per token on held-out data, {:.2} % of \
-             its tokens predicted\nWritten to {}",
+            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {} on held-out data, {:.2} % of \
+             its tokens predicted\nWritten to {}; its curves are in report.html",
             last.step,
-            get(Quantity::BitsPerByte),
+            get(Quantity::Bits),
+            run.config().data.token_name(),
             get(Quantity::Accuracy),
             run.folder().display()
         );
     }
 }
 
-fn resume_command<P: Program>(folder: &Path) -> String {
+fn resume_command(program: &dyn Program, folder: &Path) -> String {
     format!(
         "cargo run --release -p experiments --bin {} -- --resume {}",
-        P::NAME,
+        program.name(),
         shell_argument(folder)
     )
 }
