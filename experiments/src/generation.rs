@@ -122,8 +122,9 @@ mod tests {
     fn generator() -> Generator<Flex> {
         let device = Default::default();
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
-        let config = TrainConfig::new(model, DataConfig::Sample).with_window_length(24);
-        Generator::new(config.model.init(&device), &config, device)
+        let config = TrainConfig::new(model.into(), DataConfig::Sample).with_window_length(24);
+        let model = config.model.init(&device).into_lm().unwrap();
+        Generator::new(model, &config, device)
     }
 
     fn generate(

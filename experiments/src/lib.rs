@@ -27,3 +27,4 @@ pub mod sampling;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;
+pub mod translation;

@@ -1,6 +1,6 @@
 //! What to train on, and its parts as loaders.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::config::Config;
@@ -8,14 +8,17 @@ use burn::data::dataloader::DataLoader;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
+use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
     ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, EvalLoaderConfig, FolderCorpus,
-    HundredMillion, LmBatch, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
+    HundredMillion, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
 };
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::loader::UpTo;
+use crate::model::{Batch, ModelConfig};
+use crate::pairs::{Pairs, PairsConfig};
 
 /// Every so-manieth image is kept for validation where the files do not say.
 const VALID_EVERY: usize = 20;
@@ -58,6 +61,11 @@ pub enum DataConfig {
         /// Different symbols in `w`.
         n_symbols: usize,
     },
+    /// Sentences and their translations, for an encoder-decoder.
+    Pairs(
+        /// Where they are.
+        PairsConfig,
+    ),
 }
 
 /// Opened data.
@@ -66,6 +74,7 @@ pub(crate) struct Data {
     train: Part,
     valid: Part,
     vocab_size: usize,
+    pairs: Option<Arc<Pairs>>,
 }
 
 /// The part for one purpose.
@@ -74,14 +83,17 @@ enum Part {
     /// To be cut into windows.
     Bytes(Split),
     Sequences(Arc<dyn Sequences>),
+    Pairs(TokenPairs),
 }
 
 impl DataConfig {
-    /// Opens the data. `length` and `seed` matter to what is made up.
+    /// Opens the data of a run: what is made up follows from its configuration, and its folder can
+    /// have the vocabulary already.
     ///
     /// # Errors
     /// What is missing, unreadable, empty or of another form.
-    pub(crate) fn open(&self, length: usize, seed: u64) -> Result<Data, TrainError> {
+    pub(crate) fn open(&self, config: &TrainConfig, folder: &Path) -> Result<Data, TrainError> {
+        let seed = config.seed;
         Ok(match self {
             Self::Sample => ByteCorpus::sample().split().into(),
             Self::File(path) => ByteCorpus::open(path)?.split().into(),
@@ -91,12 +103,16 @@ impl DataConfig {
             Self::Images { path, size } => images(path, *size)?,
             Self::Duplication { n_symbols } => {
                 let task = DuplicationConfig::new()
-                    .with_seq_length(length)
+                    .with_seq_length(config.window_length)
                     .with_n_symbols(*n_symbols);
                 // Two streams that share no sequence.
                 let train = task.clone().with_seed(seed).init()?;
                 let valid = task.with_seed(!seed).init()?;
                 Data::of_sequences(Arc::new(train), Arc::new(valid))
+            }
+            Self::Pairs(pairs) => {
+                let vocab_size = config.model.reformer().vocab_size;
+                pairs.open(vocab_size, folder)?.into()
             }
         })
     }
@@ -106,6 +122,7 @@ impl DataConfig {
         match self {
             Self::Images { .. } => "dim",
             Self::Duplication { .. } => "token",
+            Self::Pairs(_) => "piece",
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
                 "byte"
             }
@@ -114,7 +131,10 @@ impl DataConfig {
 
     /// Whether tokens are bytes of a text, so that there is something to read in a sample.
     pub fn is_text(&self) -> bool {
-        !matches!(self, Self::Images { .. } | Self::Duplication { .. })
+        !matches!(
+            self,
+            Self::Images { .. } | Self::Duplication { .. } | Self::Pairs(_)
+        )
     }
 }
 
@@ -124,11 +144,23 @@ impl From<Splits> for Data {
             train: Part::Bytes(splits.train),
             valid: Part::Bytes(splits.valid),
             vocab_size: 256,
+            pairs: None,
         }
     }
 }
 
-fn images(path: &std::path::Path, size: usize) -> Result<Data, TrainError> {
+impl From<Pairs> for Data {
+    fn from(pairs: Pairs) -> Self {
+        Self {
+            train: Part::Pairs(pairs.train.clone()),
+            valid: Part::Pairs(pairs.valid.clone()),
+            vocab_size: pairs.subwords.vocab_size(),
+            pairs: Some(Arc::new(pairs)),
+        }
+    }
+}
+
+fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
     if path.join("val_data.npz").exists() {
         let ImageNet64 { train, valid } = ImageNet64::open(path)?;
         let (train, valid) = (train.with_size(size)?, valid.with_size(size)?);
@@ -153,12 +185,19 @@ impl Data {
             vocab_size: train.vocab_size(),
             train: Part::Sequences(train),
             valid: Part::Sequences(valid),
+            pairs: None,
         }
+    }
+
+    /// Pairs of sentences, if that is what it is.
+    pub(crate) fn pairs(&self) -> Option<&Pairs> {
+        self.pairs.as_deref()
     }
 
     /// Checks that a model can be trained on it.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
-        let vocab_size = config.model.reformer.vocab_size;
+        self.check_model(&config.model)?;
+        let vocab_size = config.model.reformer().vocab_size;
         if vocab_size < self.vocab_size {
             return Err(ConfigError::new(
                 "vocab_size",
@@ -175,13 +214,20 @@ impl Data {
             match part {
                 Part::Bytes(split) => drop(ByteWindows::new(split, config.window_length)?),
                 Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
+                Part::Pairs(pairs) if pairs.is_empty() => {
+                    return Err(DatasetError::NoSequences.into());
+                }
+                Part::Pairs(_) => {}
             }
+        }
+        if let Some(pairs) = &self.pairs {
+            pairs.check(config)?;
         }
         match (&self.valid, config.eval_context) {
             (Part::Bytes(split), Some(context)) => {
                 OverlappingWindows::new(split, config.window_length, context)?;
             }
-            (Part::Sequences(_), Some(context)) => {
+            (Part::Sequences(_) | Part::Pairs(_), Some(context)) => {
                 return Err(ConfigError::new(
                     "eval_context",
                     context,
@@ -201,6 +247,21 @@ impl Data {
         Ok(())
     }
 
+    /// Refuses a model that cannot read it.
+    fn check_model(&self, model: &ModelConfig) -> Result<(), ConfigError> {
+        let (found, wanted) = match (model, &self.pairs) {
+            (ModelConfig::Lm(_), Some(_)) => ("a language model", "an encoder-decoder"),
+            (ModelConfig::Seq2Seq(_), None) => ("an encoder-decoder", "a language model"),
+            _ => return Ok(()),
+        };
+        Err(ConfigError::new(
+            "model",
+            found,
+            format!("this data is for {wanted}"),
+            "use a preset that was made for it",
+        ))
+    }
+
     /// Batches of training steps from `step` to the end of the run, an evaluation's interval in
     /// each walk.
     pub(crate) fn train_loader<B: AutodiffBackend>(
@@ -208,7 +269,8 @@ impl Data {
         config: &TrainConfig,
         step: usize,
         device: &B::Device,
-    ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
+    ) -> Result<Arc<dyn DataLoader<B, Batch<B>>>, TrainError> {
+        let end = config.steps as u64;
         let loader = TrainLoaderConfig::new(
             config.window_length,
             config.batch_size,
@@ -219,9 +281,17 @@ impl Data {
         let loader = match &self.train {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
+            Part::Pairs(pairs) => {
+                let max_tokens = config.batch_size.saturating_mul(config.window_length);
+                let loader = PairTrainLoaderConfig::new(max_tokens, config.steps_per_epoch)
+                    .with_max_length(config.window_length)
+                    .with_seed(config.seed)
+                    .with_n_workers(config.n_workers)
+                    .init(pairs, device)?;
+                return Ok(until(loader.starting_at(step as u64), end));
+            }
         };
-        let loader = Arc::new(loader.starting_at(step as u64));
-        Ok(Arc::new(UpTo::new(loader, config.steps as u64)))
+        Ok(until(loader.starting_at(step as u64), end))
     }
 
     /// Batches of an evaluation.
@@ -229,15 +299,31 @@ impl Data {
         &self,
         config: &TrainConfig,
         device: &B::Device,
-    ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
+    ) -> Result<Arc<dyn DataLoader<B, Batch<B>>>, TrainError> {
         let loader = EvalLoaderConfig::new(config.window_length, config.batch_size)
             .with_max_windows(config.eval_windows)
             .with_context_length(config.eval_context);
-        Ok(Arc::new(match &self.valid {
+        let loader = match &self.valid {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
-        }))
+            Part::Pairs(pairs) => {
+                let loader = PairEvalLoaderConfig::new(config.batch_size)
+                    .with_max_pairs(config.eval_windows)
+                    .init(pairs, device)?;
+                return Ok(until(loader, u64::MAX));
+            }
+        };
+        Ok(until(loader, u64::MAX))
     }
+}
+
+/// The batches of a loader below a step.
+fn until<B: Backend, T: Into<Batch<B>> + 'static>(
+    loader: impl DataLoader<B, T> + 'static,
+    end: u64,
+) -> Arc<dyn DataLoader<B, Batch<B>>> {
+    let loader: Arc<dyn DataLoader<B, T>> = Arc::new(loader);
+    Arc::new(UpTo::new(loader, end))
 }
 
 fn check_length(sequences: &dyn Sequences, window_length: usize) -> Result<(), TrainError> {

@@ -16,13 +16,14 @@ use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::log::{CsvLog, Row};
 use crate::metric::{LmMetric, Quantity};
+use crate::model::ModelConfig;
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
 use crate::run::{Outcome, Run, TrainOptions};
 use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, StepByStep};
-use crate::task::LmTask;
+use crate::task::Task;
 
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
@@ -50,7 +51,7 @@ where
         let strategy = self.strategy()?;
         let training = self.training(&strategy)?;
         B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed);
+        let task = Task::new(config.model.init::<B>(device), config.seed);
         let task = task.with_parts(config.accumulate);
         let learner = Learner::new(task, config.init_optimizer(), config.init_schedule());
         let training = match step {
@@ -176,14 +177,17 @@ where
         Quantity::TokensPerSecond,
     ];
     let mut of_train = vec![Quantity::LearningRate, Quantity::GradientNorm];
-    if config.model.reformer.mode != Mode::Plain {
+    if config.model.reformer().mode != Mode::Plain {
         of_train.push(Quantity::Drift);
     }
-    let has_lsh = config
-        .model
-        .reformer
-        .kinds()
-        .any(|kind| kind == AttentionKind::Lsh);
+    let has_lsh = match &config.model {
+        ModelConfig::Lm(model) => model
+            .reformer
+            .kinds()
+            .any(|kind| kind == AttentionKind::Lsh),
+        // Nobody looks at its hashing.
+        ModelConfig::Seq2Seq(_) => false,
+    };
     let of_valid: &[Quantity] = match has_lsh {
         true => &[
             Quantity::Coverage,

@@ -12,7 +12,6 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::ReformerLm;
 
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
@@ -20,11 +19,13 @@ use crate::data::Data;
 use crate::error::TrainError;
 use crate::fit::Fit;
 use crate::log::{Row, read_rows};
+use crate::model::Model;
 use crate::page::Page;
+use crate::pairs::Pairs;
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
-use crate::task::LmTask;
+use crate::task::Task;
 
 /// A run: its configuration, its data and its folder.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Run {
 #[derive(Debug)]
 pub struct Outcome<B: Backend> {
     /// The trained model.
-    pub model: ReformerLm<B>,
+    pub model: Model<B>,
     /// All validations so far, the last one last.
     pub valid: Vec<Row>,
     /// The best of them.
@@ -51,7 +52,7 @@ pub struct Outcome<B: Backend> {
 pub type Warn = fn(&TrainError);
 
 /// Writes a text by a model, to show how far it is.
-pub type WriteSample<B> = Arc<dyn Fn(&ReformerLm<B>) -> Option<String>>;
+pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
 
 /// What the weights that a training ends with do not depend on.
 pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
@@ -80,7 +81,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
     /// Asks for a text after each evaluation. It takes the time that the function takes.
     pub fn with_samples(
         mut self,
-        write: impl Fn(&ReformerLm<B::InnerBackend>) -> Option<String> + 'static,
+        write: impl Fn(&Model<B::InnerBackend>) -> Option<String> + 'static,
     ) -> Self {
         self.write = Some(Arc::new(write));
         self
@@ -122,7 +123,12 @@ impl Run {
             write_atomically(&run.config_path(), |file| file.write_all(json.as_bytes()))
         };
         match json.and_then(write) {
-            Ok(()) => Ok(run),
+            Ok(()) => {
+                if let Some(pairs) = run.pairs() {
+                    pairs.save_subwords(&run.folder)?;
+                }
+                Ok(run)
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(TrainError::RunExists { path: run.folder })
             }
@@ -145,7 +151,7 @@ impl Run {
 
     fn open(config: TrainConfig, folder: PathBuf) -> Result<Self, TrainError> {
         config.validate()?;
-        let data = config.data.open(config.window_length, config.seed)?;
+        let data = config.data.open(&config, &folder)?;
         data.check(&config)?;
         Ok(Self {
             config,
@@ -170,6 +176,11 @@ impl Run {
     /// A file that is missing or of another form.
     pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
         read_rows(&self.metrics_path())
+    }
+
+    /// The pairs of sentences that it trains on, if it does.
+    pub fn pairs(&self) -> Option<&Pairs> {
+        self.data.pairs()
     }
 
     pub(crate) fn data(&self) -> &Data {
@@ -199,7 +210,7 @@ impl Run {
         B::InnerBackend: ReformerBackend,
     {
         let checkpoints = Checkpoints::of_run(&self.folder);
-        checkpoints.newest_readable::<B, LmTask<B>>(&self.config.optimizer, device)
+        checkpoints.newest_readable::<B, Task<B>>(&self.config.optimizer, device)
     }
 
     /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
@@ -234,7 +245,7 @@ impl Run {
     /// Keeps the weights of a run that came to its end.
     pub(crate) fn finish<B: Backend>(
         &self,
-        model: ReformerLm<B>,
+        model: Model<B>,
         ending: Ending,
         best: Option<Best>,
     ) -> Result<Outcome<B>, TrainError> {
@@ -279,7 +290,7 @@ fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
 pub fn load_model<B: Backend>(
     folder: &Path,
     device: &B::Device,
-) -> Result<(ReformerLm<B>, TrainConfig), TrainError> {
+) -> Result<(Model<B>, TrainConfig), TrainError> {
     let config = read_config(folder)?;
     config.validate()?;
     let model = config.model.init::<B>(device);
@@ -288,7 +299,7 @@ pub fn load_model<B: Backend>(
     let newest = checkpoints.complete().first().copied();
     let model = match newest {
         Some(step) if !AtomicRecorder::file(&path).exists() => {
-            let task = LmTask::new(model, config.seed);
+            let task = Task::new(model, config.seed);
             let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(step), device)?;
             task.load_record(record).model
         }

@@ -207,7 +207,7 @@ fn page_without_measurements_is_no_error() {
 fn config() -> TrainConfig {
     let lsh = LshConfig::new().with_exact_up_to(ExactUpTo::Never);
     let model = ReformerConfig::new(256, 16, 1).with_lsh(lsh);
-    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+    TrainConfig::new(ReformerLmConfig::new(model).into(), DataConfig::Sample)
         .with_window_length(32)
         .with_batch_size(2)
         .with_steps(6)

@@ -74,6 +74,7 @@ impl Job for Generate {
         let Self(arguments) = self;
         let mut sampler = Sampler::new(arguments.temperature, arguments.top_k, arguments.seed)?;
         let (model, config) = load_model::<B::InnerBackend>(&arguments.checkpoint, &device)?;
+        let model = model.into_lm()?;
         let generator = Generator::new(model, &config, device);
         let prompt = arguments.prompt.as_bytes();
         generator.check(prompt, arguments.tokens)?;

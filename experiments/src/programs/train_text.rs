@@ -142,6 +142,7 @@ impl Job for Sample<'_> {
     {
         let Self { run, n_bytes } = self;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
+        let model = model.into_lm()?;
         let generator = Generator::new(model, &config, device);
         let prompt = b"\n";
         let mut bytes = Vec::new();

@@ -116,7 +116,7 @@ pub struct Hypothesis {
 /// let first = Counter.step(&[0]).unwrap();
 /// let config = BeamConfig::new().with_end(Some(4)).with_length_penalty(0.0);
 /// let found = beam_search(&mut Counter, &first, &[10], &config).unwrap();
-/// assert_eq!(found[0][0].tokens, [1, 2]); // then 4: 2/3 * 2/3 * 1/3, and the others are less
+/// assert_eq!(found[0][0].tokens, [1, 2, 3]); // 2/3 * 2/3 * 2/3, and the others are less
 /// ```
 ///
 /// # Errors
@@ -210,9 +210,14 @@ impl<'a> Search<'a> {
             return;
         };
         let mut next = Vec::new();
-        for candidate in self.candidates(logits) {
+        for (rank, candidate) in self.candidates(logits).into_iter().enumerate() {
             let is_end = self.config.end == Some(candidate.token);
-            if !is_end && next.len() == self.config.beam_size {
+            // An end has to be among the best itself, so that a beam of one is greedy.
+            let is_full = match is_end {
+                true => rank >= self.config.beam_size,
+                false => next.len() == self.config.beam_size,
+            };
+            if is_full {
                 continue;
             }
             let parent = &self.live[candidate.parent];
@@ -386,31 +391,47 @@ mod tests {
     }
 
     #[test]
-    fn narrow_beam_stops_early_and_loses_nothing_by_it() {
+    fn beam_stops_when_nothing_can_be_better() {
         let config = BeamConfig::new().with_beam_size(3).with_end(Some(END));
-        let (mut decoder, first) = Random::new(1);
-        let found = beam_search(&mut decoder, &first, &[200], &config).unwrap();
-        assert!(decoder.steps < 150, "{} steps", decoder.steps);
+        let search = |max_tokens| {
+            let (mut decoder, first) = Random::new(1);
+            let found = beam_search(&mut decoder, &first, &[max_tokens], &config).unwrap();
+            (found, decoder.steps)
+        };
+        let (found, steps) = search(200);
+        assert!(steps < 150, "{steps} steps");
         assert_eq!(found[0].len(), 3);
         assert!(found[0].iter().all(|hypothesis| hypothesis.is_ended));
-        let best = all(&[100], 6, 0.0, &config);
-        assert_eq!(found[0][0], best[0]);
+        // With more room it goes on for longer, and finds the same.
+        let (again, more_steps) = search(400);
+        assert_eq!(again, found);
+        assert!(more_steps >= steps);
     }
 
     #[test]
     fn beam_of_one_is_greedy() {
-        let config = BeamConfig::new().with_beam_size(1).with_length_penalty(0.0);
+        for end in [None, Some(END)] {
+            greedy_until(end);
+        }
+    }
+
+    fn greedy_until(end: Option<u32>) {
+        let config = BeamConfig::new()
+            .with_beam_size(1)
+            .with_length_penalty(0.0)
+            .with_end(end);
         let (mut decoder, first) = Random::new(1);
         let found = beam_search(&mut decoder, &first, &[12], &config).unwrap();
-        let mut greedy = vec![100];
-        for _ in 0..12 {
+        let (mut greedy, mut is_ended) = (vec![100], false);
+        while greedy.len() < 13 && !is_ended {
             let logits = Random::logits(&greedy);
             let best =
                 (0..VOCABULARY).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]));
-            greedy.push(best.unwrap());
+            is_ended = best == end;
+            greedy.extend(best.filter(|_| !is_ended));
         }
         assert_eq!(found[0][0].tokens, greedy[1..]);
-        assert!(!found[0][0].is_ended);
+        assert_eq!(found[0][0].is_ended, is_ended);
     }
 
     #[test]

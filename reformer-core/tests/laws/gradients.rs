@@ -2,11 +2,11 @@
 //! drifts.
 
 use crate::common::{assert_close, drawn, integers};
-use crate::steps::{Step, assert_same_step, assert_slopes};
+use crate::steps::{Step, assert_same_step, assert_slopes, stack};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor};
 use burn_autodiff::Autodiff;
-use reformer_core::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
+use reformer_core::attention::AttentionKind;
 use reformer_core::feed_forward::Activation;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
@@ -18,22 +18,7 @@ const VOCABULARY: u32 = 13;
 const SHAPE: [usize; 2] = [2, 50]; // batch_size, seq_length
 
 fn config(n_layers: usize) -> ReformerConfig {
-    ReformerConfig::new(VOCABULARY as usize, 16, n_layers)
-        .with_n_heads(2)
-        .with_layers(vec![
-            AttentionKind::Lsh,
-            AttentionKind::Local,
-            AttentionKind::Full,
-        ])
-        .with_lsh(
-            LshConfig::new()
-                .with_n_rounds(2)
-                .with_n_buckets(Buckets::Count(6))
-                .with_window(Window::Bucket { len: 8 })
-                .with_exact_up_to(ExactUpTo::Never),
-        )
-        .with_local(LocalConfig::new().with_chunk_length(8))
-        .with_ff_chunk_length(Some(16))
+    stack(VOCABULARY, n_layers)
         .with_position(PositionConfig::Axial {
             shape: vec![8, 8],
             dims: vec![6, 10],

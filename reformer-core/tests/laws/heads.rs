@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::common::{assert_close, drawn, integers, normal, numbers};
-use crate::steps::ordered;
+use crate::steps::{ordered, stack};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
-use reformer_core::attention::{Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
+use reformer_core::attention::LocalConfig;
 use reformer_core::huggingface::{self, HfError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{
@@ -23,16 +23,10 @@ use safetensors::{Dtype, SafeTensors};
 const VOCABULARY: u32 = 11;
 const SHAPE: [usize; 2] = [3, 40]; // batch_size, seq_length
 
-fn stack() -> ReformerConfig {
-    ReformerConfig::new(VOCABULARY as usize, 16, 3)
-        .with_n_heads(2)
-        .with_lsh(
-            LshConfig::new()
-                .with_n_buckets(Buckets::Count(6))
-                .with_window(Window::Bucket { len: 8 })
-                .with_exact_up_to(ExactUpTo::Never),
-        )
-        .with_local(LocalConfig::new().with_chunk_length(8).with_after(1))
+fn config() -> ReformerConfig {
+    let both_sides = LocalConfig::new().with_chunk_length(8).with_after(1);
+    stack(VOCABULARY, 3)
+        .with_local(both_sides)
         .with_embedding_std(0.7)
         .with_dropout(0.1)
 }
@@ -45,7 +39,7 @@ fn mask<B: Backend>() -> Tensor<B, 2, Bool> {
 }
 
 fn classifier_modes_agree<B: ReformerBackend>() {
-    let config = ReformerClassifierConfig::new(stack(), 4);
+    let config = ReformerClassifierConfig::new(config(), 4);
     let model = drawn(config.init::<Autodiff<B>>(&Default::default()));
     let device = Default::default();
     let tokens = || integers::<Autodiff<B>, 2>(1, SHAPE, VOCABULARY);
@@ -111,7 +105,7 @@ fn losses_are_their_definitions<B: ReformerBackend>() {
 }
 
 fn answers_are_not_padding_and_modes_agree<B: ReformerBackend>() {
-    let config = ReformerQuestionAnsweringConfig::new(stack());
+    let config = ReformerQuestionAnsweringConfig::new(config());
     let model = drawn(config.init::<Autodiff<B>>(&Default::default()));
     let device = Default::default();
     let tokens = integers::<Autodiff<B>, 2>(1, SHAPE, VOCABULARY);

@@ -1,15 +1,13 @@
 //! The encoder-decoder: gradients of both stacks, padding on both sides, causality.
 
 use crate::common::{assert_close, drawn, integers, numbers};
-use crate::steps::{Step, assert_same_step, assert_slopes};
+use crate::steps::{Step, assert_same_step, assert_slopes, stack};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
-use reformer_core::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
+use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::{
-    CrossKind, ReformerConfig, ReformerSeq2Seq, ReformerSeq2SeqConfig, Seq2SeqInput,
-};
+use reformer_core::model::{CrossKind, ReformerSeq2Seq, ReformerSeq2SeqConfig, Seq2SeqInput};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
@@ -21,22 +19,7 @@ const TARGET: usize = 30;
 const CROSS: [CrossKind; 2] = [CrossKind::Full, CrossKind::Concatenated];
 
 fn config(cross: CrossKind, n_layers: usize) -> ReformerSeq2SeqConfig {
-    let reformer = ReformerConfig::new(VOCABULARY as usize, 16, n_layers)
-        .with_n_heads(2)
-        .with_layers(vec![
-            AttentionKind::Lsh,
-            AttentionKind::Local,
-            AttentionKind::Full,
-        ])
-        .with_lsh(
-            LshConfig::new()
-                .with_n_rounds(2)
-                .with_n_buckets(Buckets::Count(6))
-                .with_window(Window::Bucket { len: 8 })
-                .with_exact_up_to(ExactUpTo::Never),
-        )
-        .with_local(LocalConfig::new().with_chunk_length(8))
-        .with_ff_chunk_length(Some(16))
+    let reformer = stack(VOCABULARY, n_layers)
         .with_position(PositionConfig::Learned {
             max_length: 64,
             std: 0.3,

@@ -5,7 +5,28 @@ use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use reformer_core::model::LmLoss;
+use reformer_core::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
+use reformer_core::model::{LmLoss, ReformerConfig};
+
+/// A small stack with all kinds of attention, which hashes at any length.
+pub(crate) fn stack(vocab_size: u32, n_layers: usize) -> ReformerConfig {
+    ReformerConfig::new(vocab_size as usize, 16, n_layers)
+        .with_n_heads(2)
+        .with_layers(vec![
+            AttentionKind::Lsh,
+            AttentionKind::Local,
+            AttentionKind::Full,
+        ])
+        .with_lsh(
+            LshConfig::new()
+                .with_n_rounds(2)
+                .with_n_buckets(Buckets::Count(6))
+                .with_window(Window::Bucket { len: 8 })
+                .with_exact_up_to(ExactUpTo::Never),
+        )
+        .with_local(LocalConfig::new().with_chunk_length(8))
+        .with_ff_chunk_length(Some(16))
+}
 
 /// What a step gives.
 pub(crate) struct Step {
