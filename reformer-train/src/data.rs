@@ -377,17 +377,17 @@ mod tests {
 
     fn config(data: DataConfig) -> TrainConfig {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
-        TrainConfig::new(model, data).with_window_length(1000)
+        TrainConfig::new(model.into(), data).with_window_length(1000)
     }
 
     /// Targets in an evaluation on the sample, whose validation part has 50,000 bytes.
     fn n_targets(context: Option<usize>) -> usize {
         let config = config(DataConfig::Sample).with_eval_context(context);
-        let data = config.data.open(1000, 0).unwrap();
+        let data = config.data.open(&config, Path::new("")).unwrap();
         data.check(&config).unwrap();
         let loader = data.valid_loader::<Flex>(&config, &Default::default());
-        let of_batch = |batch: LmBatch<Flex>| {
-            let targets = batch.targets.into_data();
+        let of_batch = |batch: Batch<Flex>| {
+            let targets = batch.targets().to_data();
             targets.iter::<i64>().filter(|target| *target >= 0).count()
         };
         loader.unwrap().iter().map(of_batch).sum()
@@ -402,7 +402,7 @@ mod tests {
     #[test]
     fn overlap_that_cannot_be_is_named() {
         let refused = |config: TrainConfig| {
-            let data = config.data.open(config.window_length, 0).unwrap();
+            let data = config.data.open(&config, Path::new("")).unwrap();
             data.check(&config).unwrap_err().to_string()
         };
         let too_long = config(DataConfig::Sample).with_eval_context(Some(1000));

@@ -33,9 +33,9 @@ pub enum ModelConfig {
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        let config = match value.get("cross") {
-            Some(_) => serde_json::from_value(value).map(Self::Seq2Seq),
-            None => serde_json::from_value(value).map(Self::Lm),
+        let config = match value.get("cross").is_some() {
+            true => serde_json::from_value(value).map(Self::Seq2Seq),
+            false => serde_json::from_value(value).map(Self::Lm),
         };
         config.map_err(D::Error::custom)
     }

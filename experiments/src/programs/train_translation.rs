@@ -14,7 +14,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
 use reformer_core::generation::BeamConfig;
 use reformer_core::kernels::ReformerBackend;
-use reformer_datasets::translation::{Bleu, ParallelText};
+use reformer_datasets::translation::Bleu;
 use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_atomically};
 
 const EXAMPLES: &str = "\
