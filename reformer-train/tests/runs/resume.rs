@@ -154,6 +154,31 @@ fn resumed_run_ends_with_the_same_weights() {
 }
 
 #[test]
+fn run_stopped_between_an_epoch_and_its_evaluation_makes_up_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    // After steps 3, 6 and 8 comes an evaluation, and after 6 a checkpoint first.
+    let config = config(Mode::Reversible, adam()).with_checkpoint_every(Some(2));
+    let run = Run::create(config, &path).unwrap();
+    let (straight, valid) = train(&run, 0);
+    for step in [6, 8] {
+        let log = fs::read_to_string(path.join("metrics.csv")).unwrap();
+        let is_kept =
+            |line: &&str| !line.starts_with(&format!("{step},")) || line.contains("train");
+        let kept: String = log
+            .lines()
+            .filter(is_kept)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(kept.len() < log.len());
+        fs::write(path.join("metrics.csv"), kept).unwrap();
+        let (resumed, valid_again) = train(&Run::resume(&path).unwrap(), step);
+        assert_equal(&resumed, &straight);
+        assert_eq!(losses(&valid_again), losses(&valid));
+    }
+}
+
+#[test]
 fn run_killed_before_its_first_checkpoint_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
