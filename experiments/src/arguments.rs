@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
+use reformer_train::{AdafactorConfig, OptimizerConfig};
 use serde::Serialize;
 
 /// Digits after the point in `--mode exact`.
@@ -53,6 +54,37 @@ impl ModeName {
                 fraction_bits: FRACTION_BITS,
             },
             Self::Plain => Mode::Plain,
+        }
+    }
+}
+
+/// An optimizer with its usual settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    /// Adam; with the decay of weights that presets have, AdamW.
+    Adam,
+    /// A few numbers for each matrix, steps in shares of a weight's size.
+    Adafactor,
+    /// Gradient descent with momentum 0.9.
+    Sgd,
+}
+
+impl OptimizerName {
+    /// Its settings. Adafactor follows the schedule, as in the paper's code.
+    pub fn config(self) -> OptimizerConfig {
+        match self {
+            Self::Adam => OptimizerConfig::Adam {
+                beta_1: 0.9,
+                beta_2: 0.99,
+                epsilon: 1e-8,
+            },
+            Self::Adafactor => {
+                OptimizerConfig::Adafactor(AdafactorConfig::new().with_relative_step(false))
+            }
+            Self::Sgd => OptimizerConfig::Sgd {
+                momentum: 0.9,
+                nesterov: false,
+            },
         }
     }
 }

@@ -12,7 +12,7 @@ use reformer_train::{
     DataConfig, Ending, Outcome, PairFiles, Quantity, Run, TrainConfig, TrainOptions,
 };
 
-use crate::arguments::{ModelArguments, set};
+use crate::arguments::{ModelArguments, OptimizerName, set};
 use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::Generator;
@@ -88,6 +88,9 @@ struct RunArguments {
     /// [default: none]
     #[arg(long, value_name = "N")]
     eval_context: Option<usize>,
+    /// Optimizer, with its usual settings
+    #[arg(long, value_enum)]
+    optimizer: Option<OptimizerName>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
@@ -183,6 +186,10 @@ fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConf
     set(&mut config.accumulate, run.accumulate);
     set(&mut config.window_length, run.length);
     set(&mut config.seed, run.seed);
+    set(
+        &mut config.optimizer,
+        run.optimizer.map(OptimizerName::config),
+    );
     if let Some(rate) = run.learning_rate {
         config.schedule.set_rate(rate);
     }

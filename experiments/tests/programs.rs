@@ -227,6 +227,13 @@ fn run_is_written_resumed_and_continued() {
     assert_eq!(config("again"), config("x"));
     fs::remove_dir_all(at("runs/again")).unwrap();
 
+    // An optimizer of another kind, and steps in parts.
+    let other = ["--optimizer", "adafactor", "--accumulate", "2"];
+    let few = ["--name", "other", "--steps", "3"];
+    printed(&train(folder.path(), &[&few[..], &other[..]].concat()));
+    assert!(config("other").contains("\"Adafactor\""));
+    fs::remove_dir_all(at("runs/other")).unwrap();
+
     // As if it had been killed while the last checkpoint was written.
     fs::remove_file(at("runs/x/model.mpk")).unwrap();
     fs::remove_file(at("runs/x/checkpoint/scheduler-3.mpk")).unwrap();

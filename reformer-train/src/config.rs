@@ -37,7 +37,7 @@ pub struct TrainConfig {
     #[config(default = 8)]
     pub batch_size: usize,
     /// Parts in which the windows of a step are computed, one after the other: with more there is
-    /// less in memory at a time, and the step is the same.
+    /// less in memory at a time, and the step is the same but for rounding and dropout masks.
     #[config(default = 1)]
     pub accumulate: usize,
     /// Steps of the whole run.

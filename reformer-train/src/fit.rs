@@ -92,14 +92,21 @@ where
             _ => self.run.rows()?,
         };
         let (best, n_worse) = best_of(&rows, self.step);
+        let config = self.run.config();
+        let is_evaluated = rows
+            .iter()
+            .any(|row| row.split == "valid" && row.step == self.step);
+        let ends_epoch =
+            self.step.is_multiple_of(config.steps_per_epoch) || self.step >= config.steps;
         let checkpoints = Checkpoints::of_run(folder);
         checkpoints.remove_incomplete(usize::MAX);
         let samples = Samples::of_run(folder);
         samples.rewind(self.step)?;
         Ok(StepByStep {
-            config: self.run.config().clone(),
+            config: config.clone(),
             device: self.device.clone(),
             start: self.step,
+            owes_evaluation: self.step > 0 && ends_epoch && !is_evaluated,
             n_worse,
             best: Arc::new(Mutex::new(best)),
             end: Arc::new(Mutex::new((self.step, Ending::Finished))),

@@ -271,7 +271,7 @@ mod tests {
     fn row(step: usize, split: &str) -> Row {
         let mut values = [None; Quantity::ALL.len()];
         values[0] = Some(0.5);
-        values[2] = Some(f64::from(0.1f32));
+        values[2] = Some(0.1);
         Row {
             step,
             epoch: 1,

@@ -48,6 +48,8 @@ pub(crate) struct StepByStep<B: AutodiffBackend> {
     pub(crate) device: B::Device,
     /// Training steps that are done.
     pub(crate) start: usize,
+    /// Whether the run was stopped after an epoch and before its evaluation.
+    pub(crate) owes_evaluation: bool,
     /// Evaluations since the best one.
     pub(crate) n_worse: usize,
     pub(crate) best: SharedBest,
@@ -103,13 +105,18 @@ where
             n_worse: self.n_worse,
             last_saved: None,
         };
+        let mut ending = match self.owes_evaluation {
+            true => self.measure(&mut state, &valid),
+            false => None,
+        };
         let ending = loop {
+            if let Some(ending) = ending {
+                break ending;
+            }
             if state.step >= self.config.steps {
                 break Ending::Finished;
             }
-            if let Some(ending) = self.epoch(&mut state, &train, &valid) {
-                break ending;
-            }
+            ending = self.epoch(&mut state, &train, &valid);
         };
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (state.step, ending);
         // The checkpointer's threads end with it, and only then is known what they wrote.
@@ -162,6 +169,14 @@ where
         }
         let events = &mut state.components.event_processor;
         events.process_train(LearnerEvent::EndEpoch(number));
+        self.measure(state, valid)
+    }
+
+    /// The evaluation after an epoch, and a checkpoint, unless somebody stopped the run. Some
+    /// ending, if the run has come to one before its last step.
+    fn measure(&self, state: &mut State<B>, valid: &ValidLoader<Components<B>>) -> Option<Ending> {
+        let number = state.step.div_ceil(self.config.steps_per_epoch);
+        let of_run = Progress::new(number, self.config.n_epochs());
         if interrupted(&state.components.interrupter).is_none()
             && let Some(loss) = self.evaluate(state, valid, &of_run)
         {

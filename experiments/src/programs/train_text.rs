@@ -27,6 +27,8 @@ Examples:
     train_text --data enwik8.zip --format enwik8 --preset enwik8-64k --device cuda
   Go on with a run that was stopped or killed:
     train_text --resume runs/my-first
+  Less memory: each step in eight parts, an optimizer that remembers little:
+    train_text --preset small --accumulate 8 --optimizer adafactor
   Another model:
     train_text --layers 4 --attention local,lsh,lsh --n-rounds 4 --mode exact
   The same run again, but for one setting:

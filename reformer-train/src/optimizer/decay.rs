@@ -252,7 +252,8 @@ mod tests {
         let burns = parameters(&burns.step(0.1, model.clone(), second));
         for ((path, _, ours), (_, _, burns)) in ours.iter().zip(&burns) {
             for (ours, burns) in ours.iter().zip(burns) {
-                assert!((ours - burns).abs() < 1e-6, "{path}: {ours} {burns}");
+                // Steps of 0.1, in which Burn rounds the two corrections of the bias differently.
+                assert!((ours - burns).abs() < 1e-5, "{path}: {ours} {burns}");
             }
         }
     }

@@ -10,21 +10,20 @@ use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
-use reformer_core::model::{ReformerConfig, ReformerLmConfig, ReformerSeq2SeqConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    AdafactorConfig, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, PairFiles,
-    PairsConfig, Row, Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
-    load_subwords,
+    AdafactorConfig, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, Row, Run,
+    ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
 };
 
-type B = Autodiff<Flex>;
+pub(super) type B = Autodiff<Flex>;
 
 /// Initial weights come from the backend's one generator, so no two runs may start at once.
 static SEEDED: Mutex<()> = Mutex::new(());
 
 /// Everything that draws random numbers: dropout, hashing beyond the exact length, shuffling.
-fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
+pub(super) fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
     let model = ReformerConfig::new(256, 16, 2)
         .with_n_heads(2)
         .with_local(LocalConfig::new().with_chunk_length(8))
@@ -51,7 +50,7 @@ fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
         .with_optimizer(optimizer)
 }
 
-fn adam() -> OptimizerConfig {
+pub(super) fn adam() -> OptimizerConfig {
     OptimizerConfig::Adam {
         beta_1: 0.9,
         beta_2: 0.99,
@@ -71,7 +70,7 @@ fn adafactor() -> OptimizerConfig {
 }
 
 /// Trains from a step to the end.
-fn train(run: &Run, step: usize) -> (Vec<TensorData>, Vec<Row>) {
+pub(super) fn train(run: &Run, step: usize) -> (Vec<TensorData>, Vec<Row>) {
     let _one_at_a_time = SEEDED.lock();
     let outcome = run
         .train::<B, _>(&Default::default(), step, TrainOptions::silent())
@@ -88,13 +87,13 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
     }
 }
 
-fn parameters<B: Backend>(model: &Model<B>) -> Vec<TensorData> {
+pub(super) fn parameters<B: Backend>(model: &Model<B>) -> Vec<TensorData> {
     let mut collect = Collect(vec![]);
     model.visit(&mut collect);
     collect.0
 }
 
-fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
+pub(super) fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
     assert_eq!(resumed.len(), straight.len());
     for (resumed, straight) in resumed.iter().zip(straight) {
         resumed.assert_eq(straight, true);
@@ -102,7 +101,7 @@ fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
 }
 
 /// Brings a finished run into the state after a step's checkpoint.
-fn rewind(run: &Run, step: usize) {
+pub(super) fn rewind(run: &Run, step: usize) {
     let newer = Checkpoints::of_run(run.folder()).complete().into_iter();
     for newer in newer.filter(|newer| *newer > step) {
         for part in ["model", "optim", "scheduler"] {
@@ -113,7 +112,7 @@ fn rewind(run: &Run, step: usize) {
     fs::remove_file(run.folder().join("model.mpk")).expect("it is finished");
 }
 
-fn losses(rows: &[Row]) -> Vec<f64> {
+pub(super) fn losses(rows: &[Row]) -> Vec<f64> {
     rows.iter().map(Row::loss).collect()
 }
 
@@ -155,86 +154,28 @@ fn resumed_run_ends_with_the_same_weights() {
 }
 
 #[test]
-fn resumed_translation_ends_with_the_same_weights_and_vocabulary() {
+fn run_stopped_between_an_epoch_and_its_evaluation_makes_up_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let lm = config(Mode::Reversible, adam());
-    let reformer = lm.model.reformer().clone().with_causal(true);
-    let model = ReformerSeq2SeqConfig::new(ReformerConfig {
-        vocab_size: 270,
-        ..reformer
-    });
-    let config = TrainConfig {
-        model: model.into(),
-        data: DataConfig::Pairs(PairsConfig::new(PairFiles::Sample)),
-        ..lm
-    }
-    .with_checkpoint_every(Some(5))
-    .with_accumulate(2);
-    let run = Run::create(config.clone(), &path).unwrap();
+    // After steps 3, 6 and 8 comes an evaluation, and after 6 a checkpoint first.
+    let config = config(Mode::Reversible, adam()).with_checkpoint_every(Some(2));
+    let run = Run::create(config, &path).unwrap();
     let (straight, valid) = train(&run, 0);
-    let subwords = fs::read(path.join("subwords.json")).unwrap();
-    assert!(valid.iter().all(|row| row.loss().is_finite()));
-
-    rewind(&run, 5);
-    let run = Run::resume(&path).unwrap();
-    assert_eq!(*run.config(), config);
-    let (resumed, valid_again) = train(&run, 5);
-    assert_equal(&resumed, &straight);
-    assert_eq!(losses(&valid_again), losses(&valid));
-    assert_eq!(fs::read(path.join("subwords.json")).unwrap(), subwords);
-    let pieces = run
-        .pairs()
-        .unwrap()
-        .subwords
-        .encode("Tom is here.")
-        .unwrap();
-    let loaded = load_subwords(&path).unwrap();
-    assert_eq!(loaded.encode("Tom is here.").unwrap(), pieces);
-
-    let (model, _) = load_model::<Flex>(&path, &Default::default()).unwrap();
-    assert_equal(&parameters(&model), &straight);
-    let error = model.into_lm().unwrap_err().to_string();
-    assert!(error.contains("an encoder-decoder"), "{error}");
-}
-
-#[test]
-fn models_and_data_that_do_not_fit_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let refused = |config: TrainConfig| {
-        let error = Run::create(config, folder.path().join("run")).unwrap_err();
-        error.to_string()
-    };
-    let lm = config(Mode::Reversible, adam());
-    let pairs = DataConfig::Pairs(PairsConfig::new(PairFiles::Sample));
-    let reformer = lm.model.reformer().clone();
-    let error = refused(TrainConfig {
-        data: pairs.clone(),
-        model: ReformerLmConfig::new(ReformerConfig {
-            vocab_size: 300,
-            ..reformer.clone()
-        })
-        .into(),
-        ..lm.clone()
-    });
-    assert!(error.contains("`model` is a language model"), "{error}");
-    let seq2seq = ReformerSeq2SeqConfig::new(reformer.clone());
-    let error = refused(TrainConfig {
-        model: seq2seq.into(),
-        ..lm.clone()
-    });
-    assert!(error.contains("`model` is an encoder-decoder"), "{error}");
-    let few = ReformerSeq2SeqConfig::new(reformer);
-    let error = refused(TrainConfig {
-        model: few.into(),
-        data: pairs,
-        ..lm
-    });
-    assert!(
-        error.contains("vocab_size") && error.contains("259"),
-        "{error}"
-    );
-    assert!(!folder.path().join("run").exists());
+    for step in [6, 8] {
+        let log = fs::read_to_string(path.join("metrics.csv")).unwrap();
+        let is_kept =
+            |line: &&str| !line.starts_with(&format!("{step},")) || line.contains("train");
+        let kept: String = log
+            .lines()
+            .filter(is_kept)
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(kept.len() < log.len());
+        fs::write(path.join("metrics.csv"), kept).unwrap();
+        let (resumed, valid_again) = train(&Run::resume(&path).unwrap(), step);
+        assert_equal(&resumed, &straight);
+        assert_eq!(losses(&valid_again), losses(&valid));
+    }
 }
 
 #[test]
