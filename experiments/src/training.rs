@@ -133,7 +133,11 @@ impl<P: Program> Job for Train<P> {
         let Self(arguments, program) = self;
         let run = match &arguments.resume {
             Some(folder) => Run::resume(folder)?,
-            None => Run::create(config(&arguments, &program)?, folder::<P>(&arguments)?)?,
+            None => {
+                let config = config(&arguments, &program)?;
+                config.model.reformer.precision.check::<B>(&device)?;
+                Run::create(config, folder::<P>(&arguments)?)?
+            }
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {

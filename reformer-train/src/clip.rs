@@ -47,6 +47,21 @@ impl<O> ClipByGlobalNorm<O> {
     }
 }
 
+/// All gradients of a module multiplied by a number.
+pub(crate) fn scale_gradients<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: &M,
+    mut gradients: GradientsParams,
+    factor: f64,
+) -> GradientsParams {
+    if let Some(device) = module.devices().first() {
+        module.visit(&mut Scale::<B> {
+            gradients: &mut gradients,
+            factor: Tensor::from_data([factor], device),
+        });
+    }
+    gradients
+}
+
 /// The norm of all gradients of a module together, `[1]`; nothing if there are none.
 pub fn global_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     module: &M,

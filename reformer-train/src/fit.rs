@@ -16,6 +16,7 @@ use crate::clip::ClipByGlobalNorm;
 use crate::config::{OptimizerConfig, TrainConfig};
 use crate::error::TrainError;
 use crate::log::{CsvLog, Row};
+use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
 use crate::record::{AtomicRecorder, Failure};
 use crate::run::{Outcome, Run, TrainOptions};
@@ -86,7 +87,7 @@ where
 
     fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, _optimizer: O) -> Self::Output {
         self.checkpoints
-            .newest_readable::<B, LmTask<B>, O>(self.device)
+            .newest_readable::<B, LmTask<B>, WithLossScale<O>>(self.device)
     }
 }
 
@@ -113,9 +114,11 @@ where
         } = self;
         let config = run.config();
         let strategy = self.strategy()?;
-        let training = self.training::<O>(&strategy)?;
+        let training = self.training::<WithLossScale<O>>(&strategy)?;
         B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed);
+        let task = LmTask::new(config.model.init::<B>(device), config.seed)
+            .with_loss_scale(strategy.loss_scale.clone());
+        let optimizer = WithLossScale::new(optimizer, strategy.loss_scale.clone());
         let learner = Learner::new(task, optimizer, config.schedule());
         let training = match step {
             0 => training,
@@ -168,6 +171,7 @@ where
             troubles: Failure::default(),
             fatal: Failure::default(),
             warn: self.options.warn,
+            loss_scale: LossScale::new(self.run.config().model.reformer.precision),
         })
     }
 

@@ -69,6 +69,7 @@ mod error;
 mod fit;
 mod loader;
 mod log;
+mod loss_scale;
 pub mod memory;
 mod metric;
 pub mod probe;

@@ -151,7 +151,11 @@ impl Quantity {
             Self::TokensPerSecond => (stats.n_targets as f64 * 1e6 / micros as f64, micros),
             Self::Drift => (stats.drift, 1),
             Self::LearningRate => (learning_rate.unwrap_or(f64::NAN), 1),
-            Self::GradientNorm => (stats.gradient_norm.unwrap_or(f64::NAN), 1),
+            Self::GradientNorm => match stats.gradient_norm {
+                // A step that is left out because of it is no part of the mean.
+                Some(norm) if !norm.is_finite() => (0.0, 0),
+                norm => (norm.unwrap_or(f64::NAN), 1),
+            },
         }
     }
 }

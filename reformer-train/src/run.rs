@@ -164,6 +164,7 @@ impl Run {
         B: AutodiffBackend + ReformerBackend,
         B::InnerBackend: ReformerBackend,
     {
+        self.check_device::<B>(device)?;
         let checkpoints = Checkpoints::of_run(&self.folder);
         let locate = Locate {
             checkpoints,
@@ -192,6 +193,7 @@ impl Run {
         B::InnerBackend: ReformerBackend,
         R: MetricsRenderer + 'static,
     {
+        self.check_device::<B>(device)?;
         let fit = Fit {
             run: self,
             device,
@@ -199,6 +201,11 @@ impl Run {
             options,
         };
         with_optimizer::<B, _>(&self.config, fit)
+    }
+
+    /// Checks what a configuration asks of the device.
+    fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
+        Ok(self.config.model.reformer.precision.check::<B>(device)?)
     }
 
     /// Keeps the weights of a run that came to its end.
@@ -252,6 +259,7 @@ pub fn load_model<B: Backend>(
 ) -> Result<(ReformerLm<B>, TrainConfig), TrainError> {
     let config = read_config(folder)?;
     config.validate()?;
+    config.model.reformer.precision.check::<B>(device)?;
     let model = config.model.init::<B>(device);
     let path = model_path(folder);
     let checkpoints = Checkpoints::of_run(folder);

@@ -17,6 +17,7 @@ use reformer_core::kernels::ReformerBackend;
 use crate::checkpoint::{Best, SharedBest};
 use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
+use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
 use crate::record::Failure;
 use crate::run::Warn;
@@ -53,6 +54,7 @@ pub(crate) struct StepByStep<B: Backend> {
     /// What ends it.
     pub(crate) fatal: Failure,
     pub(crate) warn: Warn,
+    pub(crate) loss_scale: LossScale,
 }
 
 /// What changes from step to step.
@@ -178,10 +180,12 @@ where
         learner.lr_step();
         let output = learner.train_step(batch);
         let [loss, gradient_norm] = numbers(&output.item);
-        if loss.is_finite() && gradient_norm.is_finite() {
+        let is_finite = loss.is_finite() && gradient_norm.is_finite();
+        let is_left_out = self.loss_scale.leaves_out(is_finite);
+        if is_finite {
             state.n_skipped = 0;
             learner.optimizer_step(output.grads);
-        } else {
+        } else if !is_left_out {
             state.n_skipped += 1;
             let error = self.diverged(state, loss, gradient_norm);
             match self.config.bad_loss {

@@ -11,6 +11,7 @@ use reformer_core::{Key, Pass};
 use reformer_datasets::LmBatch;
 
 use crate::clip::global_norm;
+use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
 
 /// A [`ReformerLm`] and the seed of its training.
@@ -23,12 +24,23 @@ pub struct LmTask<B: Backend> {
     pub model: ReformerLm<B>,
     #[module(skip)]
     seed: u64,
+    #[module(skip)]
+    loss_scale: LossScale,
 }
 
 impl<B: Backend> LmTask<B> {
     /// Makes a task of a model.
     pub fn new(model: ReformerLm<B>, seed: u64) -> Self {
-        Self { model, seed }
+        Self {
+            model,
+            seed,
+            loss_scale: LossScale::none(),
+        }
+    }
+
+    /// Scales the loss in training.
+    pub(crate) fn with_loss_scale(self, loss_scale: LossScale) -> Self {
+        Self { loss_scale, ..self }
     }
 }
 
@@ -43,7 +55,11 @@ where
     fn step(&self, batch: LmBatch<A>) -> TrainOutput<Self::Output> {
         let started = Instant::now();
         let pass = Pass::train(Key::new(self.seed).fold(batch.step));
-        let (loss, grads) = self.model.gradients(batch.tokens, batch.targets, pass);
+        let scale = self.loss_scale.factor();
+        let (loss, grads) =
+            self.model
+                .scaled_gradients(batch.tokens, batch.targets, pass, scale);
+        let grads = self.loss_scale.unscale(self, grads);
         let gradient_norm = global_norm(self, &grads);
         TrainOutput {
             grads,

@@ -11,6 +11,7 @@ use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::Precision;
 use reformer_core::reversible::Mode;
 use reformer_train::{
     Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, TrainConfig, TrainError,
@@ -112,14 +113,16 @@ fn losses(rows: &[Row]) -> Vec<f64> {
 
 #[test]
 fn resumed_run_ends_with_the_same_weights() {
-    for (mode, optimizer) in [
-        (Mode::Reversible, adam_w()),
-        (Mode::Exact { fraction_bits: 16 }, adam()),
-        (Mode::Plain, adam_w()),
+    for (mode, optimizer, precision) in [
+        (Mode::Reversible, adam_w(), Precision::Full),
+        (Mode::Exact { fraction_bits: 16 }, adam(), Precision::Full),
+        (Mode::Plain, adam_w(), Precision::Full),
+        (Mode::Reversible, adam_w(), Precision::F16),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let config = config(mode, optimizer).with_checkpoint_every(Some(5));
+        let mut config = config(mode, optimizer).with_checkpoint_every(Some(5));
+        config.model.reformer.precision = precision;
         let run = Run::create(config.clone(), &path).unwrap();
         let (straight, valid) = train(&run, 0);
         // The last, the one in the middle of an epoch, and those of evaluations that were the best.

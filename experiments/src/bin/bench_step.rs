@@ -9,7 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use experiments::allocator::keep_freed_memory;
-use experiments::arguments::{KindName, ModeName};
+use experiments::arguments::{KindName, ModeName, PrecisionName};
 use experiments::cli;
 use experiments::device::{self, DeviceName, Job};
 use experiments::flops;
@@ -83,6 +83,9 @@ struct Arguments {
     /// What backward starts from
     #[arg(long, value_enum, default_value = "reversible")]
     mode: ModeName,
+    /// In which type blocks compute
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionName,
     /// Positions in a chunk of the feed-forward layers and of the loss
     #[arg(long, value_name = "N", default_value_t = 1024)]
     ff_chunk: usize,
@@ -170,6 +173,7 @@ fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
         .with_lsh(lsh)
         .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
         .with_mode(arguments.mode.mode())
+        .with_precision(arguments.precision.precision())
         .with_ff_chunk_length(Some(arguments.ff_chunk));
     let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
     config.validate()?;
@@ -197,6 +201,7 @@ impl Job for Bench {
         let Self(arguments) = self;
         let config = config(&arguments)?;
         let on_cpu = matches!(arguments.device, DeviceName::Flex | DeviceName::Ndarray);
+        config.reformer.precision.check::<B>(&device)?;
         let gemm_gflops = gemm_rate::<B::InnerBackend>(&device)?;
 
         let model = config.init::<B>(&device);
