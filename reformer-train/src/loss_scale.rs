@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
+use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::Precision;
 
-use crate::clip::scale_gradients;
+use crate::clip::scaled;
 
 /// What the scale starts from.
 const FIRST: f64 = 65_536.0;
@@ -73,9 +74,12 @@ impl LossScale {
         module: &M,
         gradients: GradientsParams,
     ) -> GradientsParams {
-        match self.state() {
-            Some(state) => scale_gradients::<B, M>(module, gradients, 1.0 / state.scale),
-            None => gradients,
+        match (self.state(), module.devices().first()) {
+            (Some(state), Some(device)) => {
+                let factor = Tensor::from_data([1.0 / state.scale], device);
+                scaled(module, gradients, factor)
+            }
+            _ => gradients,
         }
     }
 
@@ -221,7 +225,7 @@ mod tests {
         let device = Default::default();
         let linear = LinearConfig::new(1, 2).with_bias(false).init::<B>(&device);
         let mut gradients = GradientsParams::new();
-        let values = burn::tensor::Tensor::<Flex, 2>::from_data([[FIRST, -FIRST / 2.0]], &device);
+        let values = Tensor::<Flex, 2>::from_data([[FIRST, -FIRST / 2.0]], &device);
         gradients.register(linear.weight.id, values);
         let scale = LossScale::new(Precision::F16);
         let gradients = scale.unscale(&linear, gradients);
