@@ -57,7 +57,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         let [batch_size, n_heads, seq_length, _] = queries.dims();
         let shape = [batch_size, n_heads, seq_length];
         let lsh = &self.config.lsh;
-        if lsh.is_exact(seq_length) {
+        if lsh.is_exact(seq_length, self.config.heads.causal) {
             return LshProbe {
                 coverage: Tensor::ones(shape, &queries.device()),
                 buckets: None,
