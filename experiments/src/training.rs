@@ -14,6 +14,7 @@ use crate::arguments::{ModelArguments, set};
 use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
 use crate::interrupt;
+use crate::nodes::{self, NodeArguments};
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
@@ -43,6 +44,8 @@ pub struct TrainArguments {
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressName,
+    #[command(flatten)]
+    nodes: NodeArguments,
     #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
@@ -125,6 +128,15 @@ impl Job for Train<'_> {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments, program) = self;
+        let devices = match &arguments.nodes.devices {
+            Some(numbers) => device::numbered::<B>(numbers)?,
+            None => vec![device],
+        };
+        if let Some(address) = &arguments.nodes.join {
+            return nodes::help::<B>(address, &devices);
+        }
+        let device = devices[0].clone();
+        let coordinator = arguments.nodes.listen(program.name())?;
         let run = match &arguments.resume {
             Some(folder) => Run::resume(folder)?,
             None => {
@@ -140,9 +152,10 @@ impl Job for Train<'_> {
         announce::<B>(&run, program, point.step, &device);
         let started = Instant::now();
         let screen = arguments.progress.screen(point.step, run.config().steps);
-        let options = TrainOptions::new(screen);
+        let mut options = TrainOptions::new(screen);
+        options.coordinator = coordinator;
         interrupt::on_ctrl_c(options.interrupter.clone())?;
-        let outcome = run.train::<B, _>(&device, point.step, options)?;
+        let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
         plot_loss(&run.rows()?, &run.folder().join("loss.svg"))?;
         report(&run, program, &outcome, started);
         match outcome.ending {

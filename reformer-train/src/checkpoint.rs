@@ -48,6 +48,19 @@ impl Checkpoints {
         self.folder.join(format!("{part}-{step}"))
     }
 
+    /// The files of a checkpoint: model, optimizer and schedule.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn bytes(&self, step: usize) -> Result<[Vec<u8>; 3], TrainError> {
+        let read = |part| {
+            let path = AtomicRecorder::file(self.part(part, step));
+            fs::read(&path).map_err(|source| TrainError::Read { path, source })
+        };
+        let [model, optim, scheduler] = PARTS.map(read);
+        Ok([model?, optim?, scheduler?])
+    }
+
     /// Steps of which there is every part, the newest first. A run that was killed between two
     /// parts leaves a set that is not among them.
     pub fn complete(&self) -> Vec<usize> {

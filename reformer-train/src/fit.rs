@@ -18,6 +18,7 @@ use crate::error::TrainError;
 use crate::log::{CsvLog, Row};
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
+use crate::parallel::{Replicas, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::run::{Outcome, Run, TrainOptions};
 use crate::screen::Screen;
@@ -94,7 +95,7 @@ where
 /// Trains.
 pub(crate) struct Fit<'a, B: Backend, R> {
     pub(crate) run: &'a Run,
-    pub(crate) device: &'a B::Device,
+    pub(crate) devices: &'a [B::Device],
     /// Training steps that are done.
     pub(crate) step: usize,
     pub(crate) options: TrainOptions<R>,
@@ -108,17 +109,21 @@ where
 {
     type Output = Result<Outcome<B::InnerBackend>, TrainError>;
 
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output {
-        let Self {
-            run, device, step, ..
-        } = self;
+    fn call<O: Optimizer<LmTask<B>, B> + 'static>(mut self, optimizer: O) -> Self::Output {
+        let (run, step, device) = (self.run, self.step, self.device());
         let config = run.config();
-        let strategy = self.strategy()?;
-        let training = self.training::<WithLossScale<O>>(&strategy)?;
+        let loss_scale = LossScale::new(config.model.reformer.precision);
         B::seed(device, config.seed);
         let task = LmTask::new(config.model.init::<B>(device), config.seed)
-            .with_loss_scale(strategy.loss_scale.clone());
-        let optimizer = WithLossScale::new(optimizer, strategy.loss_scale.clone());
+            .with_loss_scale(loss_scale.clone())
+            // Weights are drawn when they are first used, and clones would draw their own.
+            .fork(device);
+        let replicas = self.replicas(&task)?;
+        let strategy = self.strategy(replicas.clone(), loss_scale.clone())?;
+        let training = self
+            .training::<WithLossScale<O>>(&strategy)
+            .inspect_err(|error| replicas.give_up(&error.to_string()))?;
+        let optimizer = WithLossScale::new(optimizer, loss_scale);
         let learner = Learner::new(task, optimizer, config.schedule());
         let training = match step {
             0 => training,
@@ -128,10 +133,12 @@ where
         // The dashboard gives the terminal back when it is dropped.
         drop(result.renderer);
         if let Some(error) = strategy.fatal.take() {
+            replicas.give_up(&error.to_string());
             return Err(error);
         }
         let ending = strategy.ending.lock();
         let ending = ending.unwrap_or_else(PoisonError::into_inner).clone();
+        replicas.end(&ending.to_string());
         let best = *strategy.best.lock().unwrap_or_else(PoisonError::into_inner);
         let task = match (&ending, best) {
             (Ending::Early, Some(best)) => {
@@ -152,8 +159,28 @@ where
     B::InnerBackend: ReformerBackend,
     R: MetricsRenderer + 'static,
 {
+    /// The device that has the optimizer.
+    fn device(&self) -> &'_ B::Device {
+        &self.devices[0]
+    }
+
+    /// The devices that compute a step, once all other nodes are there.
+    fn replicas(&mut self, task: &LmTask<B>) -> Result<Replicas<B>, TrainError> {
+        let Some(coordinator) = self.options.coordinator.take() else {
+            return Ok(Replicas::new(self.devices, None));
+        };
+        let state = state(task, &Checkpoints::of_run(self.run.folder()), self.step)?;
+        let group =
+            coordinator.gather(self.run.config(), self.step, self.devices.len(), &state)?;
+        Ok(Replicas::new(self.devices, Some(group)))
+    }
+
     /// The way through the run, with what is known from evaluations before it was resumed.
-    fn strategy(&self) -> Result<StepByStep<B>, TrainError> {
+    fn strategy(
+        &self,
+        replicas: Replicas<B>,
+        loss_scale: LossScale,
+    ) -> Result<StepByStep<B>, TrainError> {
         let checkpoints = Checkpoints::of_run(self.run.folder());
         let rows = match self.step {
             0 => vec![],
@@ -163,7 +190,8 @@ where
         checkpoints.remove_incomplete();
         Ok(StepByStep {
             config: self.run.config().clone(),
-            device: self.device.clone(),
+            device: self.device().clone(),
+            replicas,
             start: self.step,
             n_worse,
             best: Arc::new(Mutex::new(best)),
@@ -171,7 +199,7 @@ where
             troubles: Failure::default(),
             fatal: Failure::default(),
             warn: self.options.warn,
-            loss_scale: LossScale::new(self.run.config().model.reformer.precision),
+            loss_scale,
         })
     }
 
@@ -180,16 +208,16 @@ where
         self,
         strategy: &StepByStep<B>,
     ) -> Result<SupervisedTraining<Components<B, O>>, TrainError> {
-        let Self {
-            run, device, step, ..
-        } = self;
+        let (run, step, device) = (self.run, self.step, self.devices.first());
+        let device = device.expect("looked at before");
         let TrainOptions {
             screen,
             interrupter,
             ..
         } = self.options;
         let config = run.config();
-        let train = run.data().train_loader::<B>(config, step, device)?;
+        let rows = strategy.replicas.rows(config.batch_size)?;
+        let train = run.data().train_loader::<B>(config, step, rows, device)?;
         let valid = run.data().valid_loader::<B::InnerBackend>(config, device)?;
         let log = CsvLog::open(
             &run.metrics_path(),

@@ -12,6 +12,7 @@
 //! - [`WarmupCosine`] and [`ClipByGlobalNorm`]: the schedule, and what an optimizer is wrapped in.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
+//! - [`parallel`]: several devices and several machines.
 //! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
 //!   holds; [`report`]: a run as a page.
 //!
@@ -72,6 +73,7 @@ mod log;
 mod loss_scale;
 pub mod memory;
 mod metric;
+pub mod parallel;
 pub mod probe;
 mod record;
 pub mod report;

@@ -18,6 +18,7 @@ use crate::data::Data;
 use crate::error::TrainError;
 use crate::fit::{Fit, Locate, with_optimizer};
 use crate::log::{Row, read_rows};
+use crate::parallel::Coordinator;
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
@@ -56,6 +57,8 @@ pub struct TrainOptions<R = Silent> {
     /// Is told of what goes wrong without ending the run: a checkpoint that cannot be written, a
     /// step that was left out.
     pub warn: Warn,
+    /// Waits for other processes to train with; the run begins when they are there.
+    pub coordinator: Option<Coordinator>,
 }
 
 impl<R> TrainOptions<R> {
@@ -65,6 +68,7 @@ impl<R> TrainOptions<R> {
             screen,
             interrupter: Interrupter::new(),
             warn: |error| eprintln!("warning: {error}; the run goes on"),
+            coordinator: None,
         }
     }
 }
@@ -193,10 +197,35 @@ impl Run {
         B::InnerBackend: ReformerBackend,
         R: MetricsRenderer + 'static,
     {
-        self.check_device::<B>(device)?;
+        self.train_on::<B, R>(core::slice::from_ref(device), step, options)
+    }
+
+    /// As [`train`](Self::train), with each device computing some rows of each batch. What the first
+    /// one holds beside is the optimizer.
+    ///
+    /// # Errors
+    /// The same, and fewer sequences in a batch than there are devices, or a
+    /// [coordinator](TrainOptions::coordinator) whose nodes do not come or get lost.
+    ///
+    /// # Panics
+    /// Without a device, or if the checkpoint of that step cannot be read.
+    pub fn train_on<B, R>(
+        &self,
+        devices: &[B::Device],
+        step: usize,
+        options: TrainOptions<R>,
+    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+        R: MetricsRenderer + 'static,
+    {
+        for device in devices {
+            self.check_device::<B>(device)?;
+        }
         let fit = Fit {
             run: self,
-            device,
+            devices,
             step,
             options,
         };

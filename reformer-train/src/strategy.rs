@@ -1,5 +1,6 @@
 //! How Burn's learner goes through a run: step by step, so that it can stop, save and measure at any.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
@@ -19,6 +20,7 @@ use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
 use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
+use crate::parallel::Replicas;
 use crate::record::Failure;
 use crate::run::Warn;
 use crate::schedule::WarmupCosine;
@@ -38,11 +40,22 @@ pub enum Ending {
     Interrupted(String),
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("all steps are done"),
+            Self::Early => f.write_str("the loss did not get better any more"),
+            Self::Interrupted(reason) => write!(f, "it was stopped: {reason}"),
+        }
+    }
+}
+
 /// Training steps, with evaluations and checkpoints between them.
 #[derive(Clone)]
 pub(crate) struct StepByStep<B: Backend> {
     pub(crate) config: TrainConfig,
     pub(crate) device: B::Device,
+    pub(crate) replicas: Replicas<B>,
     /// Training steps that are done.
     pub(crate) start: usize,
     /// Evaluations since the best one.
@@ -133,6 +146,10 @@ where
         while let Some(batch) = batches.next() {
             let progress = batches.progress();
             if let Err(error) = self.train_step(state, batch, progress, &of_run) {
+                if matches!(error, TrainError::Parallel(_)) {
+                    // The weights are those of the step before on all nodes.
+                    self.save(state);
+                }
                 self.fatal.set(error);
                 return Some(Ending::Interrupted("The loss is no number.".to_owned()));
             }
@@ -177,8 +194,8 @@ where
         of_run: &Progress,
     ) -> Result<(), TrainError> {
         let learner = &mut state.learner;
+        let output = self.replicas.step(&learner.model(), batch)?;
         learner.lr_step();
-        let output = learner.train_step(batch);
         let [loss, gradient_norm] = numbers(&output.item);
         let is_finite = loss.is_finite() && gradient_norm.is_finite();
         let is_left_out = self.loss_scale.leaves_out(is_finite);
@@ -319,7 +336,7 @@ fn interrupted(interrupter: &Interrupter) -> Option<String> {
 }
 
 /// Loss and norm of the gradients.
-fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+pub(crate) fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }
