@@ -1,8 +1,8 @@
 //! Flags about models, which several programs share.
 
 use clap::{Args, ValueEnum};
-use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::Precision;
+use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
 use serde::Serialize;

@@ -56,6 +56,20 @@ impl<B: ReformerBackend> Generator<B> {
         Ok(())
     }
 
+    /// A short text of its own, to show how far a model is.
+    ///
+    /// # Errors
+    /// Those of [`generate`](Self::generate).
+    pub fn sample(&self, n_bytes: usize, seed: u64) -> Result<String> {
+        let mut sampler = Sampler::new(0.8, None, seed)?;
+        let mut bytes = Vec::with_capacity(n_bytes);
+        self.generate(b"\n", n_bytes, &mut sampler, |byte| {
+            bytes.push(byte);
+            Ok(())
+        })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Checks what is going to be asked of [`generate`](Self::generate).
     ///
     /// # Errors

@@ -28,9 +28,28 @@ fn start(folder: &Path, arguments: &[&str]) -> Child {
 
 fn first(folder: &Path, name: &str, address: &str, steps: &str) -> Child {
     let arguments = [
-        "--name", name, "--nodes", "2", "--listen", address, "--steps", steps, "--layers", "2",
-        "--d-model", "16", "--length", "48", "--batch-size", "2", "--eval-windows", "2",
-        "--checkpoint-every", "1", "--sample-tokens", "0",
+        "--name",
+        name,
+        "--nodes",
+        "2",
+        "--listen",
+        address,
+        "--steps",
+        steps,
+        "--layers",
+        "2",
+        "--d-model",
+        "16",
+        "--length",
+        "48",
+        "--batch-size",
+        "2",
+        "--eval-windows",
+        "2",
+        "--checkpoint-every",
+        "1",
+        "--sample-tokens",
+        "0",
     ];
     start(folder, &arguments)
 }
@@ -44,7 +63,10 @@ fn refused(output: &Output, part: &str) {
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(message.starts_with("error: ") && message.contains(part), "{message}");
+    assert!(
+        message.starts_with("error: ") && message.contains(part),
+        "{message}"
+    );
 }
 
 fn printed(output: &Output) -> String {
@@ -62,7 +84,10 @@ fn wait_for_a_checkpoint(run: &Path) {
         names.any(|name| name.to_string_lossy().starts_with("scheduler-"))
     };
     while !is_saved() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is saved");
+        assert!(
+            begin.elapsed() < Duration::from_secs(60),
+            "nothing is saved"
+        );
         sleep(Duration::from_millis(20));
     }
 }
@@ -95,7 +120,14 @@ fn who_loses_the_other_says_so_and_the_run_can_go_on() {
     refused(&end(coordinator), "is lost: it closed the connection");
 
     let member = start(folder.path(), &["--join", &address]);
-    let arguments = ["--resume", "runs/lost", "--nodes", "2", "--listen", &address];
+    let arguments = [
+        "--resume",
+        "runs/lost",
+        "--nodes",
+        "2",
+        "--listen",
+        &address,
+    ];
     let mut coordinator = start(folder.path(), &arguments);
     sleep(Duration::from_secs(1));
     coordinator.kill().unwrap();

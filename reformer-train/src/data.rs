@@ -11,7 +11,7 @@ use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
 use reformer_datasets::{
     ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, EvalLoaderConfig, FolderCorpus,
-    HundredMillion, LmBatch, Sequences, Split, Splits, TrainLoaderConfig,
+    HundredMillion, LmBatch, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
 };
 
 use crate::config::TrainConfig;
@@ -102,6 +102,17 @@ impl DataConfig {
         })
     }
 
+    /// What a token of this data is called.
+    pub fn token_name(&self) -> &'static str {
+        match self {
+            Self::Images { .. } => "dim",
+            Self::Duplication { .. } => "token",
+            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
+                "byte"
+            }
+        }
+    }
+
     /// Whether tokens are bytes of a text, so that there is something to read in a sample.
     pub fn is_text(&self) -> bool {
         !matches!(self, Self::Images { .. } | Self::Duplication { .. })
@@ -167,6 +178,21 @@ impl Data {
                 Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
             }
         }
+        match (&self.valid, config.eval_context) {
+            (Part::Bytes(split), Some(context)) => {
+                OverlappingWindows::new(split, config.window_length, context)?;
+            }
+            (Part::Sequences(_), Some(context)) => {
+                return Err(ConfigError::new(
+                    "eval_context",
+                    context,
+                    "only windows of a text can overlap",
+                    "leave it out",
+                )
+                .into());
+            }
+            (_, None) => {}
+        }
         if let Part::Sequences(valid) = &self.valid
             && valid.n_sequences().is_none()
             && config.eval_windows.is_none()
@@ -207,7 +233,8 @@ impl Data {
         device: &B::Device,
     ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
         let loader = EvalLoaderConfig::new(config.window_length, config.batch_size)
-            .with_max_windows(config.eval_windows);
+            .with_max_windows(config.eval_windows)
+            .with_context_length(config.eval_context);
         Ok(Arc::new(match &self.valid {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,

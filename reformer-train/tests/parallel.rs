@@ -15,9 +15,7 @@ use burn_flex::Flex;
 use reformer_core::attention::{ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_train::parallel::{Coordinator, Member, ParallelError, Patience};
-use reformer_train::{
-    Checkpoints, DataConfig, Run, TrainConfig, TrainError, TrainOptions,
-};
+use reformer_train::{Checkpoints, DataConfig, Run, TrainConfig, TrainError, TrainOptions};
 
 type B = Autodiff<Flex>;
 
@@ -64,7 +62,10 @@ fn weights<B: Backend>(model: &ReformerLm<B>) -> Vec<f32> {
 }
 
 fn bytes(weights: &[f32]) -> Vec<u8> {
-    weights.iter().flat_map(|weight| weight.to_le_bytes()).collect()
+    weights
+        .iter()
+        .flat_map(|weight| weight.to_le_bytes())
+        .collect()
 }
 
 /// Losses of every step and evaluation, and the weights.
@@ -118,14 +119,20 @@ fn train_with_member(run: &Run) -> Trained {
     let mut member = start_member(&address, &path);
     let trained = train(run, 1, Some(coordinator));
     assert!(member.wait().unwrap().success());
-    assert!(fs::read(path).unwrap() == bytes(&trained.1), "other weights");
+    assert!(
+        fs::read(path).unwrap() == bytes(&trained.1),
+        "other weights"
+    );
     trained
 }
 
 fn assert_close((losses, weights): &Trained, (expected, expected_weights): &Trained) {
     assert_eq!(losses.len(), expected.len());
     for (found, expected) in losses.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-4, "loss {found}, not {expected}");
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "loss {found}, not {expected}"
+        );
     }
     // An optimizer makes large steps of small differences where a gradient is almost zero.
     let pairs = || weights.iter().zip(expected_weights);
@@ -170,7 +177,10 @@ fn devices_without_rows_and_nodes_that_do_not_come_are_refused() {
     let error = run
         .train_on::<B, _>(&five, 0, TrainOptions::silent())
         .unwrap_err();
-    assert!(error.to_string().starts_with("`batch_size` is 4"), "{error}");
+    assert!(
+        error.to_string().starts_with("`batch_size` is 4"),
+        "{error}"
+    );
 
     let (coordinator, _) = coordinator();
     let mut options = TrainOptions::silent();

@@ -9,13 +9,13 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
+use reformer_core::Precision;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
-use reformer_core::Precision;
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, TrainConfig, TrainError,
-    TrainOptions, load_model,
+    AdafactorConfig, Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, ScheduleConfig,
+    TrainConfig, TrainError, TrainOptions, load_model,
 };
 
 type B = Autodiff<Flex>;
@@ -42,18 +42,13 @@ fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
         .with_steps(8)
         .with_steps_per_epoch(3)
         .with_eval_windows(Some(4))
-        .with_warmup_steps(4)
+        .with_schedule(ScheduleConfig::Linear {
+            rate: 1e-3,
+            warmup_steps: 4,
+            final_share: 0.1,
+        })
         .with_max_gradient_norm(Some(1.0))
         .with_optimizer(optimizer)
-}
-
-fn adam_w() -> OptimizerConfig {
-    OptimizerConfig::AdamW {
-        beta_1: 0.9,
-        beta_2: 0.99,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-    }
 }
 
 fn adam() -> OptimizerConfig {
@@ -62,6 +57,17 @@ fn adam() -> OptimizerConfig {
         beta_2: 0.99,
         epsilon: 1e-8,
     }
+}
+
+fn sgd() -> OptimizerConfig {
+    OptimizerConfig::Sgd {
+        momentum: 0.9,
+        nesterov: true,
+    }
+}
+
+fn adafactor() -> OptimizerConfig {
+    OptimizerConfig::Adafactor(AdafactorConfig::new().with_beta_1(Some(0.9)))
 }
 
 /// Trains from a step to the end.
@@ -114,14 +120,20 @@ fn losses(rows: &[Row]) -> Vec<f64> {
 #[test]
 fn resumed_run_ends_with_the_same_weights() {
     for (mode, optimizer, precision) in [
-        (Mode::Reversible, adam_w(), Precision::Full),
-        (Mode::Exact { fraction_bits: 16 }, adam(), Precision::Full),
-        (Mode::Plain, adam_w(), Precision::Full),
-        (Mode::Reversible, adam_w(), Precision::F16),
+        (Mode::Reversible, adam(), Precision::Full),
+        (
+            Mode::Exact { fraction_bits: 16 },
+            adafactor(),
+            Precision::Full,
+        ),
+        (Mode::Plain, sgd(), Precision::Full),
+        (Mode::Reversible, adam(), Precision::F16),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let mut config = config(mode, optimizer).with_checkpoint_every(Some(5));
+        let mut config = config(mode, optimizer)
+            .with_checkpoint_every(Some(5))
+            .with_accumulate(2);
         config.model.reformer.precision = precision;
         let run = Run::create(config.clone(), &path).unwrap();
         let (straight, valid) = train(&run, 0);
@@ -152,7 +164,7 @@ fn resumed_run_ends_with_the_same_weights() {
 fn run_killed_before_its_first_checkpoint_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
     let (straight, _) = train(&run, 0);
     fs::remove_dir_all(path.join("checkpoint")).unwrap();
     let run = Run::resume(&path).unwrap();
@@ -165,7 +177,7 @@ fn run_killed_before_its_first_checkpoint_starts_again() {
 fn damaged_checkpoints_are_passed_over_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
     train(&run, 0);
     let complete = Checkpoints::of_run(&path).complete();
     assert!(complete.len() >= 2 && complete[0] == 8, "{complete:?}");
@@ -186,9 +198,25 @@ fn truncate(path: &Path) {
 }
 
 #[test]
+fn state_of_another_optimizer_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
+    train(&run, 0);
+    let other = serde_json::to_string(&config(Mode::Reversible, sgd())).unwrap();
+    fs::write(path.join("config.json"), other).unwrap();
+    let run = Run::resume(&path).unwrap();
+    let error = run.resume_point::<B>(&Default::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("a state of Adam, not of Sgd"),
+        "{error}"
+    );
+}
+
+#[test]
 fn existing_folder_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Mode::Reversible, adam_w());
+    let config = config(Mode::Reversible, adam());
     let error = Run::create(config.clone(), folder.path()).unwrap_err();
     assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
     let path = folder.path().join("no/such/run");

@@ -86,12 +86,7 @@ where
     run_scaled(model, mode, pass, 1.0)
 }
 
-pub(crate) fn run_scaled<B>(
-    model: &ReformerLm<B>,
-    mode: Mode,
-    pass: &Pass<B>,
-    scale: f64,
-) -> Result
+pub(crate) fn run_scaled<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>, scale: f64) -> Result
 where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,

@@ -38,7 +38,11 @@ fn error(found: &Result, expected: &Result) -> f64 {
 }
 
 fn with(config: &ReformerConfig, precision: Precision, mode: Mode, pass: &Pass<B>) -> Result {
-    run(&lm::<B>(config.clone().with_precision(precision)), mode, pass)
+    run(
+        &lm::<B>(config.clone().with_precision(precision)),
+        mode,
+        pass,
+    )
 }
 
 /// Without hashing, whose buckets tip over and give another function, errors are of the size of
@@ -138,7 +142,11 @@ fn weights_gradients_and_what_comes_out_stay_in_f32() {
                 model.forward(tokens(), &Pass::eval()).dtype(),
                 model.reformer.forward(tokens(), &Pass::eval()).dtype(),
             ]);
-            assert!(types.1.iter().all(|dtype| *dtype == DType::F32), "{types:?}", types = types.1);
+            assert!(
+                types.1.iter().all(|dtype| *dtype == DType::F32),
+                "{types:?}",
+                types = types.1
+            );
         }
     }
 }

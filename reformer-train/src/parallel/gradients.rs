@@ -191,7 +191,10 @@ mod tests {
         let old = gradients(&linear, [0.0; 2]);
         let (loss, means) = sum.into_means::<B, _>(old, &linear, &device);
         assert_eq!(number(&loss.loss), 1.75);
-        assert_eq!((number(&loss.n_correct), number(&loss.n_targets)), (4.0, 40.0));
+        assert_eq!(
+            (number(&loss.n_correct), number(&loss.n_targets)),
+            (4.0, 40.0)
+        );
         assert_eq!(loss.drift.as_ref().map(number), Some(0.5));
         let means = means.get::<Flex, 2>(linear.weight.id).unwrap();
         assert_eq!(means.into_data().to_vec::<f32>().unwrap(), [2.0, -1.0]);

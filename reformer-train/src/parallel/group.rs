@@ -231,10 +231,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data with text for keys")
 }
 
-fn parse<T: for<'a> Deserialize<'a>>(
-    from: &Connection,
-    frame: &Frame,
-) -> Result<T, ParallelError> {
+fn parse<T: for<'a> Deserialize<'a>>(from: &Connection, frame: &Frame) -> Result<T, ParallelError> {
     serde_json::from_slice(&frame.content).map_err(|error| from.protocol(error.to_string()))
 }
 
@@ -288,7 +285,9 @@ impl Group {
     /// The end, or whatever comes instead.
     pub(super) fn wait(&self) -> Result<Infallible, ParallelError> {
         let frame = self.first().receive(Kind::End)?;
-        Err(self.first().protocol(format!("{:?} is no message", frame.kind)))
+        Err(self
+            .first()
+            .protocol(format!("{:?} is no message", frame.kind)))
     }
 
     /// A part of the state that the run goes on from.
@@ -393,7 +392,10 @@ mod tests {
         drop(TcpStream::connect(&address));
         let waiting = coordinator.with_patience(SHORT);
         let error = waiting.gather(&config(), 0, 1, &[]).unwrap_err();
-        assert!(error.to_string().starts_with("only 1 of 2 nodes"), "{error}");
+        assert!(
+            error.to_string().starts_with("only 1 of 2 nodes"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::checkpoint::Checkpoints;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
-use crate::fit::{OptimizerUser, with_optimizer};
-use crate::schedule::WarmupCosine;
+use crate::optimizer::RunOptimizer;
+use crate::schedule::Schedule;
 use crate::strategy::numbers;
 use crate::task::LmTask;
 
@@ -90,46 +90,9 @@ impl Member {
         let state = [(); 3].map(|()| self.group.receive_state());
         let replicas = Replicas::<B>::new(devices, Some(self.group));
         let Welcome { config, step, .. } = self.welcome;
-        let help = Help {
-            config: &config,
-            step,
-            state,
-            device: &devices[0],
-            replicas: &replicas,
-            interrupter,
-            watch,
-        };
-        let helped = with_optimizer::<B, _>(&config, help);
+        let helped = Learning::new(config, step, state, &devices[0])
+            .and_then(|learning| learning.run(&replicas, interrupter, watch));
         helped.inspect_err(|error| replicas.give_up(&error.to_string()))
-    }
-}
-
-/// Everything that a member needs beside an optimizer.
-struct Help<'a, B: Backend, W> {
-    config: &'a TrainConfig,
-    step: usize,
-    state: [Received; 3],
-    device: &'a B::Device,
-    replicas: &'a Replicas<B>,
-    interrupter: &'a Interrupter,
-    watch: W,
-}
-
-impl<B, W> OptimizerUser<B> for Help<'_, B, W>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-    W: FnMut(usize, f64),
-{
-    type Output = Result<Helped<B::InnerBackend>, TrainError>;
-
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output {
-        let config = self.config.clone();
-        Learning::new(config, self.step, self.state, self.device, optimizer)?.run(
-            self.replicas,
-            self.interrupter,
-            self.watch,
-        )
     }
 }
 
@@ -137,22 +100,24 @@ where
 type Received = Result<Vec<u8>, ParallelError>;
 
 /// What changes from step to step, and what it is made of.
-struct Learning<B: AutodiffBackend, O> {
+struct Learning<B: AutodiffBackend + ReformerBackend>
+where
+    B::InnerBackend: ReformerBackend,
+{
     config: TrainConfig,
     device: B::Device,
     /// Training steps that are done.
     step: usize,
     task: LmTask<B>,
-    optimizer: WithLossScale<O>,
-    schedule: WarmupCosine,
+    optimizer: WithLossScale<RunOptimizer<LmTask<B>, B>>,
+    schedule: Schedule,
     scale: LossScale,
 }
 
-impl<B, O> Learning<B, O>
+impl<B> Learning<B>
 where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
-    O: Optimizer<LmTask<B>, B>,
 {
     /// The state that the first node goes on from.
     fn new(
@@ -160,7 +125,6 @@ where
         step: usize,
         state: [Received; 3],
         device: &B::Device,
-        optimizer: O,
     ) -> Result<Self, TrainError> {
         config.validate()?;
         let precision = config.model.reformer.precision;
@@ -169,9 +133,11 @@ where
         B::seed(device, config.seed);
         let task = LmTask::new(config.model.init::<B>(device), config.seed);
         let mut learning = Self {
-            task: task.with_loss_scale(scale.clone()),
-            optimizer: WithLossScale::new(optimizer, scale.clone()),
-            schedule: config.schedule(),
+            task: task
+                .with_parts(config.accumulate)
+                .with_loss_scale(scale.clone()),
+            optimizer: WithLossScale::new(config.init_optimizer(), scale.clone()),
+            schedule: config.init_schedule(),
             config,
             device: device.clone(),
             step,
@@ -182,8 +148,7 @@ where
             learning.task = learning.task.load_record(record);
         }
         if let Some(record) = learning.record(&optimizer?)? {
-            learning.optimizer =
-                Optimizer::<LmTask<B>, B>::load_record(learning.optimizer, record);
+            learning.optimizer = Optimizer::<LmTask<B>, B>::load_record(learning.optimizer, record);
         }
         if let Some(record) = learning.record(&schedule?)? {
             learning.schedule = learning.schedule.load_record::<B>(record);
@@ -251,11 +216,7 @@ where
     }
 
     /// As the first node does it, which also decides whether steps may be left out at all.
-    fn train_step(
-        &mut self,
-        replicas: &Replicas<B>,
-        batch: LmBatch<B>,
-    ) -> Result<f64, TrainError> {
+    fn train_step(&mut self, replicas: &Replicas<B>, batch: LmBatch<B>) -> Result<f64, TrainError> {
         let rate = self.schedule.step();
         let output = replicas.step(&self.task, batch)?;
         let [loss, gradient_norm] = numbers(&output.item);

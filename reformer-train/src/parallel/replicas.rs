@@ -83,7 +83,10 @@ impl<B: Backend> Replicas<B> {
     /// # Panics
     /// Without other nodes.
     pub(super) fn wait(&self) -> Result<Infallible, ParallelError> {
-        self.group().as_ref().expect("a member is in a group").wait()
+        self.group()
+            .as_ref()
+            .expect("a member is in a group")
+            .wait()
     }
 
     /// Tells the other nodes that the run is over, and why.
@@ -119,8 +122,7 @@ where
             let own = Contribution::new::<B, _>(&output.item.loss, &output.grads, task);
             let sum = group.sum(own)?;
             let device = &self.devices[0];
-            (output.item.loss, output.grads) =
-                sum.into_means::<B, _>(output.grads, task, device);
+            (output.item.loss, output.grads) = sum.into_means::<B, _>(output.grads, task, device);
         }
         if self.n_replicas > 1 {
             output.item.gradient_norm = global_norm(task, &output.grads);
@@ -179,6 +181,7 @@ where
             item: LmOutput {
                 loss: joined(losses, n_targets),
                 gradient_norm: None,
+                hashing: None,
                 started,
             },
         }
@@ -219,6 +222,9 @@ mod tests {
     #[test]
     fn batch_with_fewer_rows_than_devices_is_refused() {
         let error = replicas(0..1, 3).rows(2).unwrap_err();
-        assert_eq!((error.field.as_str(), error.value.as_str()), ("batch_size", "2"));
+        assert_eq!(
+            (error.field.as_str(), error.value.as_str()),
+            ("batch_size", "2")
+        );
     }
 }
