@@ -12,7 +12,6 @@ use burn::train::metric::store::EventStoreClient;
 
 use crate::error::TrainError;
 use crate::loss_scale::WithLossScale;
-use crate::loss_scale::WithLossScale;
 use crate::optimizer::{OptimizerConfig, RunOptimizer};
 use crate::record::AtomicRecorder;
 

@@ -101,7 +101,13 @@ where
             return Ok(Replicas::new(self.devices, None));
         };
         let state = state(task, &Checkpoints::of_run(self.run.folder()), self.step)?;
-        let group = coordinator.gather(self.run.config(), self.step, self.devices.len(), &state)?;
+        let group = coordinator.gather(
+            self.run.config(),
+            self.step,
+            self.devices.len(),
+            &state,
+            &self.options.interrupter,
+        )?;
         Ok(Replicas::new(self.devices, Some(group)))
     }
 

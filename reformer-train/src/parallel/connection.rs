@@ -5,7 +5,7 @@
 //! reads all the time: a node that computes is never one that does not listen.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -86,12 +86,6 @@ impl Connection {
             frames,
             silence,
         })
-    }
-
-    /// Address of the other node.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        stream.peer_addr().ok()
     }
 
     /// Sends a frame.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use burn::train::Interrupter;
 use thiserror::Error;
 
 /// Why nodes cannot train together, or not any more.
@@ -85,4 +86,14 @@ pub enum ParallelError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl ParallelError {
+    /// Somebody stopped this node.
+    pub(super) fn stopped(interrupter: &Interrupter) -> Self {
+        let reason = interrupter.get_message();
+        Self::Stopped {
+            reason: reason.unwrap_or_else(|| "stopped".to_owned()),
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use burn::train::Interrupter;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, Frame, Kind};
@@ -98,19 +99,23 @@ impl Coordinator {
         Some(self.listener.local_addr().ok()?.port())
     }
 
-    /// Waits until all nodes are there, and tells each its place. `n_devices` are those of this
-    /// node, `state` is what the run goes on from.
+    /// Waits until all nodes are there, and tells each its place and the `state` that the run goes on
+    /// from. `n_devices` are those of this node.
     pub(crate) fn gather(
         self,
         config: &TrainConfig,
         step: usize,
         n_devices: usize,
         state: &[Vec<u8>],
+        interrupter: &Interrupter,
     ) -> Result<Group, ParallelError> {
         let deadline = Instant::now() + self.patience.coming;
         let mut members = Vec::new();
         let mut ends = vec![n_devices];
         while members.len() + 1 < self.n_nodes {
+            if interrupter.should_stop() {
+                return Err(ParallelError::stopped(interrupter));
+            }
             let Ok((stream, address)) = self.listener.accept() else {
                 if Instant::now() > deadline {
                     return Err(self.missing(members.len() + 1));
@@ -133,7 +138,7 @@ impl Coordinator {
                 config: config.clone(),
                 step,
             };
-            member.send(Kind::Welcome, &json(&welcome))?;
+            member.send(Kind::Welcome, &packed(&welcome))?;
             for part in state {
                 member.send(Kind::State, part)?;
             }
@@ -191,7 +196,7 @@ pub(super) fn join(
         version: VERSION.to_owned(),
         n_devices,
     };
-    first.send(Kind::Hello, &json(&hello))?;
+    first.send(Kind::Hello, &packed(&hello))?;
     let welcome: Welcome = parse(&first, &first.receive(Kind::Welcome)?)?;
     let group = Group {
         replicas: welcome.replicas.clone(),
@@ -227,12 +232,13 @@ fn connect(address: &str, coming: Duration) -> Result<TcpStream, ParallelError> 
     }
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("plain data with text for keys")
+/// As MessagePack, which keeps every bit of a number.
+fn packed(value: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).expect("plain data with text for keys")
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(from: &Connection, frame: &Frame) -> Result<T, ParallelError> {
-    serde_json::from_slice(&frame.content).map_err(|error| from.protocol(error.to_string()))
+    rmp_serde::from_slice(&frame.content).map_err(|error| from.protocol(error.to_string()))
 }
 
 /// The nodes of a run, as one of them sees them.
@@ -368,7 +374,7 @@ mod tests {
             })
         });
         let group = coordinator
-            .gather(&config(), 7, 1, &[b"state".to_vec()])
+            .gather(&config(), 7, 1, &[b"state".to_vec()], &Interrupter::new())
             .unwrap();
         assert_eq!((group.replicas.clone(), group.n_replicas), (0..1, 6));
         let sum = group.sum(contribution([1.0, 2.0, 3.0])).unwrap();
@@ -391,7 +397,7 @@ mod tests {
         // A visitor is no node.
         drop(TcpStream::connect(&address));
         let waiting = coordinator.with_patience(SHORT);
-        let error = waiting.gather(&config(), 0, 1, &[]).unwrap_err();
+        let error = waiting.gather(&config(), 0, 1, &[], &Interrupter::new()).unwrap_err();
         assert!(
             error.to_string().starts_with("only 1 of 2 nodes"),
             "{error}"
@@ -412,7 +418,7 @@ mod tests {
     fn lost_member_and_lost_coordinator_are_errors() {
         let (coordinator, address) = listen(2);
         let member = thread::spawn(move || drop(join(&address, 1, LONG).unwrap()));
-        let group = coordinator.gather(&config(), 0, 1, &[]).unwrap();
+        let group = coordinator.gather(&config(), 0, 1, &[], &Interrupter::new()).unwrap();
         member.join().unwrap();
         let error = group.sum(contribution([0.0; 3])).unwrap_err();
         assert!(error.to_string().contains("is lost"), "{error}");
@@ -422,7 +428,7 @@ mod tests {
             let (group, _) = join(&address, 1, LONG).unwrap();
             group.sum(contribution([0.0; 3])).unwrap_err().to_string()
         });
-        let group = coordinator.gather(&config(), 0, 1, &[]).unwrap();
+        let group = coordinator.gather(&config(), 0, 1, &[], &Interrupter::new()).unwrap();
         group.give_up("the loss is no number");
         let error = member.join().unwrap();
         assert!(error.contains("gave up: the loss is no number"), "{error}");

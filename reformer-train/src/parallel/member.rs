@@ -203,9 +203,7 @@ where
         while self.step < self.config.steps {
             for batch in loader.iter() {
                 if interrupter.should_stop() {
-                    let reason = interrupter.get_message();
-                    let reason = reason.unwrap_or_else(|| "stopped".to_owned());
-                    return Err(ParallelError::Stopped { reason }.into());
+                    return Err(ParallelError::stopped(interrupter).into());
                 }
                 let loss = self.train_step(replicas, batch)?;
                 self.step += 1;
