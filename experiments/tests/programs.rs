@@ -149,6 +149,20 @@ fn run_is_written_resumed_and_continued() {
     refused(&again, &["`runs/x` exists already", "resume"]);
     assert_eq!(contents(folder.path()), before);
 
+    // Its configuration is one to start from.
+    let preset = [
+        "--preset",
+        "runs/x/config.json",
+        "--name",
+        "again",
+        "--sample-tokens",
+        "0",
+    ];
+    printed(&run(TRAIN, folder.path(), &preset));
+    let config = |name: &str| fs::read_to_string(at(&format!("runs/{name}/config.json"))).unwrap();
+    assert_eq!(config("again"), config("x"));
+    fs::remove_dir_all(at("runs/again")).unwrap();
+
     // As if it had been killed while the last checkpoint was written.
     fs::remove_file(at("runs/x/model.mpk")).unwrap();
     fs::remove_file(at("runs/x/checkpoint/scheduler-3.mpk")).unwrap();

@@ -284,3 +284,46 @@ impl Sequences for Selection {
             .read(self.numbers[number as usize], tokens, targets);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+
+    fn config(data: DataConfig) -> TrainConfig {
+        let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
+        TrainConfig::new(model, data).with_window_length(1000)
+    }
+
+    /// Targets in an evaluation on the sample, whose validation part has 50,000 bytes.
+    fn n_targets(context: Option<usize>) -> usize {
+        let config = config(DataConfig::Sample).with_eval_context(context);
+        let data = config.data.open(1000, 0).unwrap();
+        data.check(&config).unwrap();
+        let loader = data.valid_loader::<Flex>(&config, &Default::default());
+        let of_batch = |batch: LmBatch<Flex>| {
+            let targets = batch.targets.into_data();
+            targets.iter::<i64>().filter(|target| *target >= 0).count()
+        };
+        loader.unwrap().iter().map(of_batch).sum()
+    }
+
+    #[test]
+    fn windows_overlap_and_each_byte_counts_once() {
+        assert_eq!(n_targets(Some(600)), 49_999);
+        assert_eq!(n_targets(None), 49_000);
+    }
+
+    #[test]
+    fn overlap_that_cannot_be_is_named() {
+        let refused = |config: TrainConfig| {
+            let data = config.data.open(config.window_length, 0).unwrap();
+            data.check(&config).unwrap_err().to_string()
+        };
+        let too_long = config(DataConfig::Sample).with_eval_context(Some(1000));
+        assert!(refused(too_long).contains("leaves no target"));
+        let no_text = config(DataConfig::Duplication { n_symbols: 9 }).with_eval_context(Some(9));
+        assert!(refused(no_text).starts_with("`eval_context` is 9, but only windows of a text"));
+    }
+}

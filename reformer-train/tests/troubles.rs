@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::{Module, Param};
 use burn::record::Recorder;
-use burn::train::LearnerSummary;
 use burn::train::metric::MetricDefinition;
 use burn::train::renderer::{
     EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
@@ -138,19 +137,14 @@ impl MetricsRendererTraining for Vandal {
     fn update_train(&mut self, _state: MetricState) {}
     fn update_valid(&mut self, _state: MetricState) {}
     fn render_train(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {
-        if let Some(folder) = DAMAGE.lock().unwrap().take() {
-            fs::remove_dir_all(folder.join("checkpoint")).unwrap();
-            fs::write(folder.join("checkpoint"), "").unwrap();
-            fs::create_dir(folder.join("report.html.partial")).unwrap();
+        let damage = DAMAGE.lock().ok().and_then(|mut folder| folder.take());
+        if let Some(folder) = damage {
+            fs::remove_dir_all(folder.join("checkpoint")).expect("it is there");
+            fs::write(folder.join("checkpoint"), "").expect("it can be written");
+            fs::create_dir(folder.join("report.html.partial")).expect("it is not there");
         }
     }
     fn render_valid(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {}
-    fn on_train_end(
-        &mut self,
-        _summary: Option<LearnerSummary>,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        Ok(())
-    }
 }
 
 impl MetricsRendererEvaluation for Vandal {

@@ -255,21 +255,21 @@ mod tests {
             let g = numbers(step, n);
             let square = |i: usize| g[i] * g[i] + config.epsilon_1;
             let estimate: Vec<f64> = if columns > 0 {
-                for i in 0..rows {
+                for (i, r) in r.iter_mut().enumerate() {
                     let sum: f64 = (0..columns).map(|j| square(i * columns + j)).sum();
-                    r[i] = beta_2 * r[i] + (1.0 - beta_2) * sum;
+                    *r = beta_2 * *r + (1.0 - beta_2) * sum;
                 }
-                for j in 0..columns {
+                for (j, c) in c.iter_mut().enumerate() {
                     let sum: f64 = (0..rows).map(|i| square(i * columns + j)).sum();
-                    c[j] = beta_2 * c[j] + (1.0 - beta_2) * sum;
+                    *c = beta_2 * *c + (1.0 - beta_2) * sum;
                 }
                 let total: f64 = r.iter().sum();
                 (0..n)
                     .map(|i| r[i / columns] * c[i % columns] / total)
                     .collect()
             } else {
-                for i in 0..n {
-                    v[i] = beta_2 * v[i] + (1.0 - beta_2) * square(i);
+                for (i, v) in v.iter_mut().enumerate() {
+                    *v = beta_2 * *v + (1.0 - beta_2) * square(i);
                 }
                 v.clone()
             };
