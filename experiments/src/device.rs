@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::prelude::DeviceOps;
 use clap::ValueEnum;
 use reformer_core::kernels::ReformerBackend;
 use serde::Serialize;

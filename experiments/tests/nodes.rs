@@ -1,5 +1,7 @@
 //! Runs of several processes as a user meets them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -75,19 +77,27 @@ fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Waits until a run has saved something.
-fn wait_for_a_checkpoint(run: &Path) {
+/// Waits until a run has saved more than `steps`, and gives how many.
+fn wait_for_steps(run: &Path, steps: usize) -> usize {
     let begin = Instant::now();
-    let is_saved = || {
+    loop {
         let entries = fs::read_dir(run.join("checkpoint")).into_iter().flatten();
-        let mut names = entries.flatten().map(|entry| entry.file_name());
-        names.any(|name| name.to_string_lossy().starts_with("scheduler-"))
-    };
-    while !is_saved() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(60),
-            "nothing is saved"
-        );
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let of_name = |name: String| -> Option<usize> {
+            name.strip_prefix("scheduler-")?
+                .strip_suffix(".mpk")?
+                .parse()
+                .ok()
+        };
+        match names.filter_map(of_name).max() {
+            Some(saved) if saved > steps => return saved,
+            _ => assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "nothing is saved"
+            ),
+        }
         sleep(Duration::from_millis(20));
     }
 }
@@ -114,7 +124,7 @@ fn who_loses_the_other_says_so_and_the_run_can_go_on() {
     let address = address();
     let mut member = start(folder.path(), &["--join", &address]);
     let coordinator = first(folder.path(), "lost", &address, "100000");
-    wait_for_a_checkpoint(&run);
+    let steps = wait_for_steps(&run, 0);
     member.kill().unwrap();
     end(member);
     refused(&end(coordinator), "is lost: it closed the connection");
@@ -129,7 +139,7 @@ fn who_loses_the_other_says_so_and_the_run_can_go_on() {
         &address,
     ];
     let mut coordinator = start(folder.path(), &arguments);
-    sleep(Duration::from_secs(1));
+    wait_for_steps(&run, steps + 1);
     coordinator.kill().unwrap();
     end(coordinator);
     refused(&end(member), "node 0");

@@ -1,5 +1,7 @@
 //! Several devices, and several processes, train as one does.
 
+#![allow(clippy::unwrap_used)]
+
 use std::env;
 use std::fs;
 use std::path::Path;

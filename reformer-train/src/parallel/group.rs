@@ -397,7 +397,9 @@ mod tests {
         // A visitor is no node.
         drop(TcpStream::connect(&address));
         let waiting = coordinator.with_patience(SHORT);
-        let error = waiting.gather(&config(), 0, 1, &[], &Interrupter::new()).unwrap_err();
+        let error = waiting
+            .gather(&config(), 0, 1, &[], &Interrupter::new())
+            .unwrap_err();
         assert!(
             error.to_string().starts_with("only 1 of 2 nodes"),
             "{error}"
@@ -418,7 +420,9 @@ mod tests {
     fn lost_member_and_lost_coordinator_are_errors() {
         let (coordinator, address) = listen(2);
         let member = thread::spawn(move || drop(join(&address, 1, LONG).unwrap()));
-        let group = coordinator.gather(&config(), 0, 1, &[], &Interrupter::new()).unwrap();
+        let group = coordinator
+            .gather(&config(), 0, 1, &[], &Interrupter::new())
+            .unwrap();
         member.join().unwrap();
         let error = group.sum(contribution([0.0; 3])).unwrap_err();
         assert!(error.to_string().contains("is lost"), "{error}");
@@ -428,7 +432,9 @@ mod tests {
             let (group, _) = join(&address, 1, LONG).unwrap();
             group.sum(contribution([0.0; 3])).unwrap_err().to_string()
         });
-        let group = coordinator.gather(&config(), 0, 1, &[], &Interrupter::new()).unwrap();
+        let group = coordinator
+            .gather(&config(), 0, 1, &[], &Interrupter::new())
+            .unwrap();
         group.give_up("the loss is no number");
         let error = member.join().unwrap();
         assert!(error.contains("gave up: the loss is no number"), "{error}");
