@@ -1,9 +1,9 @@
 //! From `--device` to a backend.
 
 use anyhow::{Result, bail};
+use burn::prelude::DeviceOps;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::prelude::DeviceOps;
 use clap::ValueEnum;
 use reformer_core::kernels::ReformerBackend;
 use serde::Serialize;
