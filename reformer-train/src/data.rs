@@ -1,5 +1,6 @@
 //! What to train on, and its parts as loaders.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -87,12 +88,16 @@ enum Part {
 }
 
 impl DataConfig {
-    /// Opens the data of a run: what is made up follows from its configuration, and its folder can
-    /// have the vocabulary already.
+    /// Opens the data of a run: what is made up follows from its configuration, and its folder, if
+    /// it has one, can have the vocabulary already.
     ///
     /// # Errors
     /// What is missing, unreadable, empty or of another form.
-    pub(crate) fn open(&self, config: &TrainConfig, folder: &Path) -> Result<Data, TrainError> {
+    pub(crate) fn open(
+        &self,
+        config: &TrainConfig,
+        folder: Option<&Path>,
+    ) -> Result<Data, TrainError> {
         let seed = config.seed;
         Ok(match self {
             Self::Sample => ByteCorpus::sample().split().into(),
@@ -262,12 +267,13 @@ impl Data {
         ))
     }
 
-    /// Batches of training steps from `step` to the end of the run, an evaluation's interval in
-    /// each walk.
+    /// Some rows of the batches of training steps from `step` to the end of the run, an evaluation's
+    /// interval in each walk. Batches of pairs, which have rows in any number, are not shared out.
     pub(crate) fn train_loader<B: AutodiffBackend>(
         &self,
         config: &TrainConfig,
         step: usize,
+        rows: Range<usize>,
         device: &B::Device,
     ) -> Result<Arc<dyn DataLoader<B, Batch<B>>>, TrainError> {
         let end = config.steps as u64;
@@ -281,6 +287,15 @@ impl Data {
         let loader = match &self.train {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
+            Part::Pairs(_) if rows != (0..config.batch_size) => {
+                return Err(ConfigError::new(
+                    "data",
+                    "Pairs",
+                    "batches of pairs have rows in any number, which are not shared out",
+                    "train on one device in one process",
+                )
+                .into());
+            }
             Part::Pairs(pairs) => {
                 let max_tokens = config.batch_size.saturating_mul(config.window_length);
                 let loader = PairTrainLoaderConfig::new(max_tokens, config.steps_per_epoch)
@@ -291,7 +306,10 @@ impl Data {
                 return Ok(until(loader.starting_at(step as u64), end));
             }
         };
-        Ok(until(loader.starting_at(step as u64), end))
+        Ok(until(
+            loader.taking_rows(rows).starting_at(step as u64),
+            end,
+        ))
     }
 
     /// Batches of an evaluation.
@@ -383,7 +401,7 @@ mod tests {
     /// Targets in an evaluation on the sample, whose validation part has 50,000 bytes.
     fn n_targets(context: Option<usize>) -> usize {
         let config = config(DataConfig::Sample).with_eval_context(context);
-        let data = config.data.open(&config, Path::new("")).unwrap();
+        let data = config.data.open(&config, None).unwrap();
         data.check(&config).unwrap();
         let loader = data.valid_loader::<Flex>(&config, &Default::default());
         let of_batch = |batch: Batch<Flex>| {
@@ -402,7 +420,7 @@ mod tests {
     #[test]
     fn overlap_that_cannot_be_is_named() {
         let refused = |config: TrainConfig| {
-            let data = config.data.open(&config, Path::new("")).unwrap();
+            let data = config.data.open(&config, None).unwrap();
             data.check(&config).unwrap_err().to_string()
         };
         let too_long = config(DataConfig::Sample).with_eval_context(Some(1000));

@@ -171,6 +171,25 @@ impl<B: Backend> Batch<B> {
         }
     }
 
+    /// The same batch on another device.
+    pub fn to_device(self, device: &B::Device) -> Self {
+        match self {
+            Self::Tokens(batch) => Self::Tokens(LmBatch {
+                tokens: batch.tokens.to_device(device),
+                targets: batch.targets.to_device(device),
+                step: batch.step,
+            }),
+            Self::Pairs(batch) => Self::Pairs(PairBatch {
+                source: batch.source.to_device(device),
+                source_mask_pad: batch.source_mask_pad.to_device(device),
+                inputs: batch.inputs.to_device(device),
+                input_mask_pad: batch.input_mask_pad.to_device(device),
+                targets: batch.targets.to_device(device),
+                ..batch
+            }),
+        }
+    }
+
     /// Some rows of the batch.
     pub fn rows(&self, rows: Range<usize>) -> Self {
         macro_rules! rows {
@@ -238,22 +257,23 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Mean loss of a batch, and the gradients of all parameters.
+    /// Mean loss of a batch, and the gradients of all parameters, multiplied by `scale`.
     ///
     /// # Panics
     /// If the batch is not for this model.
-    pub fn gradients(
+    pub fn scaled_gradients(
         &self,
         batch: Batch<A>,
         pass: Pass<A>,
+        scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         match (self, batch) {
             (Self::Lm(model), Batch::Tokens(batch)) => {
-                model.gradients(batch.tokens, batch.targets, pass)
+                model.scaled_gradients(batch.tokens, batch.targets, pass, scale)
             }
             (Self::Seq2Seq(model), Batch::Pairs(batch)) => {
                 let (input, targets) = read(batch);
-                model.gradients(input, targets, pass)
+                model.scaled_gradients(input, targets, pass, scale)
             }
             _ => panic!("{ANOTHER}"),
         }

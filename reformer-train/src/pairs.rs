@@ -79,15 +79,19 @@ pub struct Pairs {
 impl PairsConfig {
     /// Opens the text. The vocabulary is that of the run's folder, or is made of the text, with as
     /// many pieces as the model knows.
-    pub(crate) fn open(&self, vocab_size: usize, folder: &Path) -> Result<Pairs, TrainError> {
+    pub(crate) fn open(
+        &self,
+        vocab_size: usize,
+        folder: Option<&Path>,
+    ) -> Result<Pairs, TrainError> {
         let text = self.train.open(self.reversed)?;
         let [train, valid_text] = match &self.valid {
             Some(valid) => [text, valid.open(self.reversed)?],
             None => text.split_by_source(VALID_EVERY),
         };
-        let subwords = match folder.join(SUBWORDS).exists() {
-            true => load_subwords(folder)?,
-            false => SubwordsConfig::new(vocab_size).train(train.sentences())?,
+        let subwords = match folder.filter(|folder| folder.join(SUBWORDS).exists()) {
+            Some(folder) => load_subwords(folder)?,
+            None => SubwordsConfig::new(vocab_size).train(train.sentences())?,
         };
         Ok(Pairs {
             valid: TokenPairs::encode(&valid_text, &subwords)?,

@@ -22,6 +22,7 @@ use crate::log::{Row, read_rows};
 use crate::model::Model;
 use crate::page::Page;
 use crate::pairs::Pairs;
+use crate::parallel::Coordinator;
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
@@ -65,6 +66,8 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     pub warn: Warn,
     /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
+    /// Waits for other processes to train with; the run begins when they are there.
+    pub coordinator: Option<Coordinator>,
 }
 
 impl<B: AutodiffBackend, R> TrainOptions<B, R> {
@@ -75,6 +78,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             interrupter: Interrupter::new(),
             warn: |error| eprintln!("warning: {}; the run goes on", with_causes(error)),
             write: None,
+            coordinator: None,
         }
     }
 
@@ -151,7 +155,7 @@ impl Run {
 
     fn open(config: TrainConfig, folder: PathBuf) -> Result<Self, TrainError> {
         config.validate()?;
-        let data = config.data.open(&config, &folder)?;
+        let data = config.data.open(&config, Some(&folder))?;
         data.check(&config)?;
         Ok(Self {
             config,
@@ -209,6 +213,7 @@ impl Run {
         B: AutodiffBackend + ReformerBackend,
         B::InnerBackend: ReformerBackend,
     {
+        self.check_device::<B>(device)?;
         let checkpoints = Checkpoints::of_run(&self.folder);
         checkpoints.newest_readable::<B, Task<B>>(&self.config.optimizer, device)
     }
@@ -233,13 +238,44 @@ impl Run {
         B::InnerBackend: ReformerBackend,
         R: MetricsRenderer + 'static,
     {
+        self.train_on::<B, R>(core::slice::from_ref(device), step, options)
+    }
+
+    /// As [`train`](Self::train), with each device computing some rows of each batch. What the first
+    /// one holds beside is the optimizer.
+    ///
+    /// # Errors
+    /// The same, and fewer sequences in a batch than there are devices, or a
+    /// [coordinator](TrainOptions::coordinator) whose nodes do not come or get lost.
+    ///
+    /// # Panics
+    /// Without a device, or if the checkpoint of that step cannot be read.
+    pub fn train_on<B, R>(
+        &self,
+        devices: &[B::Device],
+        step: usize,
+        options: TrainOptions<B, R>,
+    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+        R: MetricsRenderer + 'static,
+    {
+        for device in devices {
+            self.check_device::<B>(device)?;
+        }
         let fit = Fit {
             run: self,
-            device,
+            devices,
             step,
             options,
         };
         fit.run()
+    }
+
+    /// Checks what a configuration asks of the device.
+    fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
+        Ok(self.config.model.reformer().precision.check::<B>(device)?)
     }
 
     /// Keeps the weights of a run that came to its end.
@@ -293,6 +329,7 @@ pub fn load_model<B: Backend>(
 ) -> Result<(Model<B>, TrainConfig), TrainError> {
     let config = read_config(folder)?;
     config.validate()?;
+    config.model.reformer().precision.check::<B>(device)?;
     let model = config.model.init::<B>(device);
     let path = model_path(folder);
     let checkpoints = Checkpoints::of_run(folder);

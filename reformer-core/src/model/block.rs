@@ -10,6 +10,7 @@ use crate::feed_forward::FeedForward;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
+use crate::precision::{Precision, widen};
 use crate::reversible::ReversibleBlock;
 
 /// Purpose of the randomness that a block adds to those of its parts.
@@ -29,6 +30,8 @@ pub struct Block<B: Backend> {
     pub feed_forward: FeedForward<B>,
     dropout: f64,
     ff_chunk_length: Option<usize>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> Block<B> {
@@ -46,17 +49,18 @@ impl<B: Backend> Block<B> {
             feed_forward,
             dropout: config.dropout,
             ff_chunk_length: config.ff_chunk_length,
+            precision: config.precision,
         }
     }
 }
 
 impl<B: ReformerBackend> Block<B> {
-    /// Attention and dropout, of what is normalised already.
+    /// Attention and dropout, of what is normalised already: `f32` whatever it computes in.
     pub(super) fn attend(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
-        let attended = self.attention.forward(x, &inside);
+        let attended = self.attention.forward(self.precision.lower(x), &inside);
         Attended {
-            output: dropout(attended.output, pass.dropout(self.dropout, OUTPUT)),
+            output: dropout(widen(attended.output), pass.dropout(self.dropout, OUTPUT)),
             buckets: attended.buckets,
         }
     }
@@ -69,8 +73,8 @@ impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {
     }
 
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
-        self.feed_forward
-            .forward(self.feed_forward_norm.forward(x), pass)
+        let x = self.precision.lower(self.feed_forward_norm.forward(x));
+        widen(self.feed_forward.forward(x, pass))
     }
 
     fn g_chunk_length(&self) -> Option<usize> {

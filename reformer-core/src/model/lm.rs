@@ -17,6 +17,7 @@ use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::pass::Pass;
+use crate::precision::widen;
 use crate::reversible::{GradientSum, Mode};
 
 /// Configuration of a [`ReformerLm`].
@@ -101,7 +102,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// # Panics
     /// If the sequence is longer than the positions allow.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
-        linear(&self.output, self.reformer.forward(tokens, pass))
+        self.logits(self.reformer.forward(tokens, pass))
     }
 
     /// Mean loss of the targets, without gradients. Targets below zero are ignored.
@@ -123,7 +124,13 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// Logits of a chunk of the streams that the blocks end with.
     fn chunk_logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
         let pass = Reformer::output_pass(pass).fold(chunk);
-        linear(&self.output, self.reformer.normalize(streams, &pass))
+        self.logits(self.reformer.normalize(streams, &pass))
+    }
+
+    /// The output projection, whose logits are `f32` whatever it computes in.
+    fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = self.reformer.precision().lower(hidden);
+        widen(linear(&self.output, hidden))
     }
 }
 
@@ -177,10 +184,26 @@ where
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        self.scaled_gradients(tokens, targets, pass, 1.0)
+    }
+
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
+    /// through the blocks. In [`f16`](crate::Precision::F16) small ones would be zero otherwise.
+    /// The loss is not scaled.
+    ///
+    /// # Shapes
+    /// - tokens, targets: `[batch_size, seq_length]`
+    pub fn scaled_gradients(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         if self.reformer.mode() == Mode::Plain {
-            self.gradients_by_graph(tokens, targets, pass)
+            self.gradients_by_graph(tokens, targets, pass, scale)
         } else {
-            self.gradients_by_tape(tokens, targets, pass)
+            self.gradients_by_tape(tokens, targets, pass, scale)
         }
     }
 
@@ -189,9 +212,11 @@ where
         tokens: Tensor<A, 2, Int>,
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
+        scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let loss = self.loss(tokens, targets, &pass);
-        let gradients = GradientsParams::from_grads(loss.loss.backward(), self);
+        let scaled = loss.loss.clone() * scale;
+        let gradients = GradientsParams::from_grads(scaled.backward(), self);
         (loss.inner(), gradients)
     }
 
@@ -200,11 +225,12 @@ where
         tokens: Tensor<A, 2, Int>,
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
+        scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
         let (tape, streams) = self.reformer.record_streams(tokens, pass.clone());
         let (loss, gradient) = gradients_in_chunks(
-            targets.inner(),
+            (targets.inner(), scale),
             self.loss_chunk_length,
             // Gone with the streams when backward begins, which then works in place.
             move |range| part(&streams, range),

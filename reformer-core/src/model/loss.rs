@@ -36,6 +36,18 @@ impl<A: AutodiffBackend> LmLoss<A> {
     }
 }
 
+impl<B: Backend> LmLoss<B> {
+    /// The same numbers on another device.
+    pub fn to_device(self, device: &B::Device) -> Self {
+        Self {
+            loss: self.loss.to_device(device),
+            n_correct: self.n_correct.to_device(device),
+            n_targets: self.n_targets.to_device(device),
+            drift: self.drift.map(|drift| drift.to_device(device)),
+        }
+    }
+}
+
 /// Loss of targets, without gradients. `logits` gives those of a chunk of positions, by its number
 /// and its place.
 ///
@@ -57,14 +69,15 @@ pub(super) fn loss_in_chunks<B: ReformerBackend>(
 }
 
 /// Loss of targets, and its gradient with regard to the hidden states that logits are computed
-/// from; gradients of the parameters of `module` go to the sum. `hidden` gives the hidden states of
-/// a range of positions, `logits` what becomes of a chunk, by its number.
+/// from; gradients of the parameters of `module` go to the sum. All gradients are multiplied by
+/// `scale`. `hidden` gives the hidden states of a range of positions, `logits` what becomes of a
+/// chunk, by its number.
 ///
 /// # Shapes
 /// - targets: `[batch_size, seq_length]`
 /// - gradient: `[batch_size, seq_length, width of hidden]`
 pub(super) fn gradients_in_chunks<B, A, M>(
-    targets: Tensor<B, 2, Int>,
+    (targets, scale): (Tensor<B, 2, Int>, f64),
     chunk_length: usize,
     hidden: impl Fn(Range<usize>) -> Tensor<B, 3>,
     logits: impl Fn(u64, Tensor<A, 3>) -> Tensor<A, 3>,
@@ -77,7 +90,7 @@ where
     M: AutodiffModule<A>,
 {
     let n_targets = count_targets(targets.clone());
-    let weight = (n_targets.ones_like() / n_targets.clone()).reshape([1, 1, 1]);
+    let weight = (n_targets.ones_like() * scale / n_targets.clone()).reshape([1, 1, 1]);
     let mut total = Total::new();
     let mut gradients = Vec::new();
     for (chunk, range) in chunk_ranges(targets.dims()[1], Some(chunk_length)) {

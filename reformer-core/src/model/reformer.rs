@@ -15,6 +15,7 @@ use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
+use crate::precision::Precision;
 use crate::reversible::{GradientSum, Mode, forward};
 
 /// Children of the key of a pass.
@@ -40,6 +41,8 @@ pub struct Reformer<B: Backend> {
     dropout: f64,
     #[module(skip)]
     mode: Mode,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> Reformer<B> {
@@ -59,6 +62,7 @@ impl<B: Backend> Reformer<B> {
             vocab_size: config.vocab_size,
             dropout: config.dropout,
             mode: config.mode,
+            precision: config.precision,
         }
     }
 
@@ -71,6 +75,11 @@ impl<B: Backend> Reformer<B> {
     /// What backward starts from.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// In which type blocks compute.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 }
 

@@ -14,10 +14,10 @@ use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
 
-const VOCABULARY: u32 = 13;
-const SHAPE: [usize; 2] = [2, 50]; // batch_size, seq_length
+pub(crate) const VOCABULARY: u32 = 13;
+pub(crate) const SHAPE: [usize; 2] = [2, 50]; // batch_size, seq_length
 
-fn config(n_layers: usize) -> ReformerConfig {
+pub(crate) fn config(n_layers: usize) -> ReformerConfig {
     stack(VOCABULARY, n_layers)
         .with_position(PositionConfig::Axial {
             shape: vec![8, 8],
@@ -27,12 +27,20 @@ fn config(n_layers: usize) -> ReformerConfig {
         .with_embedding_std(0.5)
 }
 
-fn lm<B: AutodiffBackend>(config: ReformerConfig) -> ReformerLm<B> {
+pub(crate) fn lm<B: AutodiffBackend>(config: ReformerConfig) -> ReformerLm<B> {
     let config = ReformerLmConfig::new(config).with_loss_chunk_length(20);
     drawn(config.init(&Default::default()))
 }
 
-fn run<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>) -> Step
+pub(crate) fn run<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>) -> Step
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    run_scaled(model, mode, pass, 1.0)
+}
+
+pub(crate) fn run_scaled<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>, scale: f64) -> Step
 where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
@@ -41,7 +49,7 @@ where
     let tokens = integers::<B, 2>(1, SHAPE, VOCABULARY);
     // Some targets are ignored.
     let targets: Tensor<B, 2, Int> = integers::<B, 2>(2, SHAPE, VOCABULARY + 2) - 2;
-    let (loss, gradients) = model.gradients(tokens, targets, pass.clone());
+    let (loss, gradients) = model.scaled_gradients(tokens, targets, pass.clone(), scale);
     Step::new(&model, loss, &gradients)
 }
 

@@ -13,6 +13,7 @@ mod huggingface;
 mod kernels;
 mod memory;
 mod oracle;
+mod precision;
 mod properties;
 mod seq2seq;
 mod steps;

@@ -10,7 +10,7 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{CrossKind, ReformerSeq2Seq, ReformerSeq2SeqConfig, Seq2SeqInput};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
-use reformer_core::{Key, Pass};
+use reformer_core::{Key, Pass, Precision};
 
 const VOCABULARY: u32 = 13;
 const BATCH: usize = 2;
@@ -57,11 +57,19 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
+    run_scaled(model, mode, pass, 1.0)
+}
+
+fn run_scaled<B>(model: &ReformerSeq2Seq<B>, mode: Mode, pass: &Pass<B>, scale: f64) -> Step
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
     let model = model.clone().with_mode(mode);
     // Some targets are ignored, and those of padding.
     let targets: Tensor<B, 2, Int> = integers::<B, 2>(3, [BATCH, TARGET], VOCABULARY + 2) - 2;
     let targets = targets.mask_fill(mask(TARGET, TARGET - 7), -1);
-    let (loss, gradients) = model.gradients(input(), targets, pass.clone());
+    let (loss, gradients) = model.scaled_gradients(input(), targets, pass.clone(), scale);
     Step::new(&model, loss, &gradients)
 }
 
@@ -222,6 +230,34 @@ fn one_seed_gives_one_step<B: ReformerBackend>() {
     let (first, again, other) = (step(1), step(1), step(2));
     assert_eq!(first.gradients, again.gradients);
     assert_ne!(first.gradients, other.gradients);
+}
+
+/// On flex, the CPU backend that computes in it.
+#[test]
+fn half_precision_is_near_and_scaling_changes_nothing_else() {
+    type B = Autodiff<burn_flex::Flex>;
+    for cross in CROSS {
+        let mut config = config(cross, 2);
+        // Buckets that tip over would be another function.
+        config.reformer = config.reformer.with_layers(vec![AttentionKind::Full]);
+        let full = run(&model::<B>(&config), Mode::Reversible, &Pass::eval());
+        config.reformer = config.reformer.with_precision(Precision::Bf16);
+        let model = model::<B>(&config);
+        for mode in [Mode::Reversible, Mode::Plain] {
+            let half = run(&model, mode, &Pass::eval());
+            assert_close("loss", &[half.loss], &[full.loss], 1e-2);
+            assert_ne!(half.loss, full.loss);
+            for ((name, found), (_, expected)) in half.gradients.iter().zip(&full.gradients) {
+                assert_close(name, found, expected, 0.1);
+            }
+            let scaled = run_scaled(&model, mode, &Pass::eval(), 1024.0);
+            assert_eq!(scaled.loss, half.loss);
+            for ((name, found), (_, expected)) in scaled.gradients.iter().zip(&half.gradients) {
+                let expected: Vec<f64> = expected.iter().map(|x| 1024.0 * x).collect();
+                assert_close(name, found, &expected, 1e-5);
+            }
+        }
+    }
 }
 
 crate::on_cpu_backends!(

@@ -10,6 +10,7 @@ use crate::model::block::Block;
 use crate::model::config::ReformerConfig;
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, Source, dropout};
+use crate::precision::{Precision, widen};
 use crate::reversible::ReversibleBlock;
 
 /// Children of the key of G.
@@ -24,6 +25,8 @@ pub struct Cross<B: Backend> {
     /// Asks it.
     pub attention: CrossAttention<B>,
     dropout: f64,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> Cross<B> {
@@ -34,16 +37,19 @@ impl<B: Backend> Cross<B> {
                 .init(device),
             attention,
             dropout: config.dropout,
+            precision: config.precision,
         }
     }
 }
 
 impl<B: ReformerBackend> Cross<B> {
     fn forward(&self, x: Tensor<B, 3>, source: &Source<B>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let inside = pass.fold(0);
-        let attended = self
-            .attention
-            .forward(self.norm.forward(x), source, &inside);
+        let x = self.precision.lower(self.norm.forward(x));
+        let source = Source {
+            hidden: self.precision.lower(source.hidden.clone()),
+            mask_pad: source.mask_pad.clone(),
+        };
+        let attended = widen(self.attention.forward(x, &source, &pass.fold(0)));
         dropout(attended, pass.dropout(self.dropout, 1))
     }
 }

@@ -133,6 +133,7 @@ impl ReformerSeq2SeqConfig {
             embedding_std,
             initializer,
             mode,
+            precision,
             ..
         } = &self.reformer;
         ReformerSeq2Seq {
@@ -153,6 +154,7 @@ impl ReformerSeq2SeqConfig {
                 .then(|| Initializer::Zeros.init([*vocab_size], device)),
             loss_chunk_length: self.loss_chunk_length,
             mode: *mode,
+            precision: *precision,
         }
     }
 

@@ -19,6 +19,7 @@ use super::loss::{LmLoss, loss_in_chunks};
 use super::streams::mean;
 use crate::kernels::ReformerBackend;
 use crate::pass::{Pass, Source};
+use crate::precision::{Precision, widen};
 use crate::reversible::Mode;
 
 /// Children of the key of a pass.
@@ -83,6 +84,8 @@ pub struct ReformerSeq2Seq<B: Backend> {
     loss_chunk_length: usize,
     #[module(skip)]
     mode: Mode,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> ReformerSeq2Seq<B> {
@@ -209,20 +212,24 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         })
     }
 
-    /// Logits of a chunk of the mean of the streams that the decoder's blocks end with.
+    /// Logits of a chunk of the mean of the streams that the decoder's blocks end with: `f32`
+    /// whatever they are computed in.
     ///
     /// # Shapes
     /// - streams: `[batch_size, chunk_length, d_model]`
     fn logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
         let hidden = self.decoder.normalize(streams, &pass.fold(chunk));
-        let bias = self.output_bias.as_ref().map(Param::val);
-        match &self.output {
-            Some(output) => B::linear_layer(hidden, output.val(), bias),
+        let (hidden, weight) = match &self.output {
+            Some(output) => (hidden, output.val()),
             None => {
                 let d_model = hidden.dims()[2] as f64;
-                let output = self.embedding.weight.val().transpose();
-                B::linear_layer(hidden / d_model.sqrt(), output, bias)
+                let weight = self.embedding.weight.val().transpose();
+                (hidden / d_model.sqrt(), weight)
             }
-        }
+        };
+        let hidden = self.precision.lower(hidden);
+        let dtype = hidden.dtype();
+        let bias = self.output_bias.as_ref().map(|bias| bias.val().cast(dtype));
+        widen(B::linear_layer(hidden, weight.cast(dtype), bias))
     }
 }

@@ -33,12 +33,29 @@ where
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        self.scaled_gradients(input, targets, pass, 1.0)
+    }
+
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
+    /// through the blocks. In [`f16`](crate::Precision::F16) small ones would be zero otherwise.
+    /// The loss is not scaled.
+    ///
+    /// # Shapes
+    /// - targets: `[batch_size, target_length]`
+    pub fn scaled_gradients(
+        &self,
+        input: Seq2SeqInput<A>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         if self.mode == Mode::Plain {
             let loss = self.loss(input, targets, &pass);
-            let gradients = GradientsParams::from_grads(loss.loss.backward(), self);
+            let scaled = loss.loss.clone() * scale;
+            let gradients = GradientsParams::from_grads(scaled.backward(), self);
             return (loss.inner(), gradients);
         }
-        self.gradients_by_tape(input, targets, pass)
+        self.gradients_by_tape(input, targets, pass, scale)
     }
 
     fn gradients_by_tape(
@@ -46,6 +63,7 @@ where
         input: Seq2SeqInput<A>,
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
+        scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
         let embedding = &self.embedding;
@@ -70,7 +88,7 @@ where
                 .record(embedding, input.inputs, decoder_pass.clone(), self.mode);
         let decoded = mean(streams);
         let (loss, gradient) = gradients_in_chunks(
-            targets.inner(),
+            (targets.inner(), scale),
             self.loss_chunk_length,
             move |range| decoded.clone().slice_dim(1, range),
             |chunk, streams| self.logits(streams, chunk, &decoder_pass),
