@@ -27,7 +27,7 @@ const HALVES: [(Precision, DType, f64); 2] = [
 ];
 
 /// Norm of the difference of all gradients together, relative to that of the expected ones.
-fn error(found: &Step, expected: &Step) -> f64 {
+pub(crate) fn error(found: &Step, expected: &Step) -> f64 {
     let (mut difference, mut norm) = (0.0, 0.0);
     for ((_, found), (_, expected)) in found.gradients.iter().zip(&expected.gradients) {
         for (f, e) in found.iter().zip(expected) {

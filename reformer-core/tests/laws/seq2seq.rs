@@ -1,6 +1,7 @@
 //! The encoder-decoder: gradients of both stacks, padding on both sides, causality.
 
 use crate::common::{assert_close, drawn, integers, numbers};
+use crate::precision::error;
 use crate::steps::{Step, assert_same_step, assert_slopes, stack};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Int, Tensor};
@@ -247,9 +248,8 @@ fn half_precision_is_near_and_scaling_changes_nothing_else() {
             let half = run(&model, mode, &Pass::eval());
             assert_close("loss", &[half.loss], &[full.loss], 1e-2);
             assert_ne!(half.loss, full.loss);
-            for ((name, found), (_, expected)) in half.gradients.iter().zip(&full.gradients) {
-                assert_close(name, found, expected, 0.1);
-            }
+            let error = error(&half, &full);
+            assert!(error < 0.05, "{cross:?}, {mode:?}: {error}");
             let scaled = run_scaled(&model, mode, &Pass::eval(), 1024.0);
             assert_eq!(scaled.loss, half.loss);
             for ((name, found), (_, expected)) in scaled.gradients.iter().zip(&half.gradients) {
