@@ -255,7 +255,7 @@ mod tests {
         };
         for (source, found) in sources().iter().zip(search(1)) {
             let mut greedy = Vec::new();
-            let mut decoder = Seq2SeqDecoder::new(&model, &[source.clone()]).unwrap();
+            let mut decoder = Seq2SeqDecoder::new(&model, std::slice::from_ref(source)).unwrap();
             let mut next = BEGIN;
             while greedy.len() < 9 {
                 let logits = decoder.step(&[next]).unwrap();
