@@ -72,7 +72,10 @@ mod tests {
     fn what_cannot_be_set_is_named() {
         for (set, part) in [
             ("steps", "has no `=`"),
-            ("step=3", "instead of `step` use one of bad_loss, batch_size"),
+            (
+                "step=3",
+                "instead of `step` use one of bad_loss, batch_size",
+            ),
             ("steps.x=3", "plain value"),
             ("steps=many", "`--set steps=many`"),
         ] {

@@ -66,6 +66,26 @@ pub struct Attended<B: Backend> {
     pub buckets: Option<Tensor<B, 4, Int>>,
 }
 
+impl<B: Backend> Attention<B> {
+    /// The projections around it.
+    pub fn heads(&self) -> &Heads<B> {
+        match self {
+            Self::Lsh(attention) => &attention.heads,
+            Self::Local(attention) => &attention.heads,
+            Self::Full(attention) => &attention.heads,
+        }
+    }
+
+    /// Whether no position sees a later one.
+    pub fn is_causal(&self) -> bool {
+        match self {
+            Self::Lsh(attention) => attention.config.heads.causal,
+            Self::Local(attention) => attention.causal,
+            Self::Full(attention) => attention.causal,
+        }
+    }
+}
+
 impl<B: ReformerBackend> Attention<B> {
     /// Attends with whichever kind this is.
     ///

@@ -14,7 +14,7 @@ use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
-use crate::reversible::{GradientSum, Mode, Tape, forward};
+use crate::reversible::{GradientSum, Mode, ReversibleBlock, Tape, add_residuals, forward};
 
 /// Children of the key of a pass.
 mod purpose {
@@ -164,6 +164,61 @@ impl<B: ReformerBackend> Reformer<B> {
             );
         }
         probes
+    }
+
+    /// Hidden states of a single token of each sequence in evaluation, with attention left to the
+    /// caller: it is given the number of the block and its normalised input.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, 1]`, positions: `[batch_size]`
+    /// - output: `[batch_size, 1, 2 * d_model]`
+    pub(crate) fn forward_at(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        positions: &[usize],
+        attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let x = self.embedding.forward(tokens);
+        let at = self.position.at(positions.iter().copied(), &x.device());
+        let x = match at {
+            Some(positions) => x + positions.unsqueeze_dim(1),
+            None => x,
+        };
+        let streams = self.through_blocks(x, attend);
+        self.normalize(side_by_side(streams), &Pass::eval())
+    }
+
+    /// The streams after the last of all positions in evaluation, with attention left to the caller.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    /// - output: `[batch_size, 1, 2 * d_model]`
+    pub(crate) fn last_hidden(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let [_, seq_length] = tokens.dims();
+        let x = self.embed(tokens, &Pass::eval());
+        let last = |stream: Tensor<B, 3>| stream.slice_dim(1, seq_length - 1..seq_length);
+        let streams = self.through_blocks(x, attend).map(last);
+        self.normalize(side_by_side(streams), &Pass::eval())
+    }
+
+    fn through_blocks(
+        &self,
+        x: Tensor<B, 3>,
+        mut attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> [Tensor<B, 3>; 2] {
+        let pass = Pass::eval();
+        let x = self.mode.on_grid(x);
+        let mut streams = [x.clone(), x];
+        for (number, block) in self.blocks.iter().enumerate() {
+            let f = |x| attend(number, block.attention_norm.forward(x));
+            let g = |_, x| block.g(x, &pass);
+            streams = add_residuals(streams, self.mode, f, block.g_chunk_length(), g);
+        }
+        streams
     }
 
     /// Both streams before the last normalisation: `[batch_size, seq_length, d_model]` each.
