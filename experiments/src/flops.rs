@@ -74,7 +74,7 @@ fn attention(config: &ReformerLmConfig, kind: AttentionKind, seq_length: usize) 
             ),
             projections: 0.0,
         },
-        AttentionKind::Lsh if model.lsh.is_exact(seq_length) => Attended {
+        AttentionKind::Lsh if model.lsh.is_exact(seq_length, model.causal) => Attended {
             keys: full,
             projections: 0.0,
         },

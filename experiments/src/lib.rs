@@ -1,6 +1,6 @@
 //! What the programs of this crate share.
 //!
-//! A program parses its arguments, makes a [`Job`](device::Job) of them and hands it to
+//! A program (in `programs`) parses its arguments, makes a [`Job`](device::Job) of them and hands it to
 //! [`device::run`], the one place where a backend is chosen. [`cli::main`] turns an error into one
 //! line and an exit code.
 
@@ -8,16 +8,22 @@
 
 pub mod allocator;
 pub mod arguments;
+pub mod baseline;
 pub mod cli;
 pub mod device;
 pub mod flops;
 pub mod generation;
 pub mod interrupt;
+pub mod median;
 pub mod memory;
 pub mod overrides;
 pub mod plot;
 pub mod preset;
+// Unit tests are about parts; leaving whole programs out halves the time to build them.
+#[cfg(not(test))]
+pub mod programs;
 pub mod progress;
 pub mod sampling;
 pub mod text;
+#[cfg(not(test))]
 pub mod training;

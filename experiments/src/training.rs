@@ -8,7 +8,6 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::ReformerLm;
 use reformer_train::{DataConfig, Ending, Outcome, Quantity, Run, TrainConfig, TrainOptions};
 
 use crate::arguments::{ModelArguments, set};
@@ -89,9 +88,10 @@ struct RunArguments {
 /// What is special about a training program.
 pub trait Program {
     /// Its name, for commands that a user can copy.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
+
     /// The preset it starts from by default.
-    const PRESET: &'static str;
+    fn preset(&self) -> &'static str;
 
     /// The data that its flags name, given what the preset has.
     ///
@@ -99,16 +99,11 @@ pub trait Program {
     /// Flags that do not fit each other.
     fn data(&self, preset: DataConfig) -> Result<DataConfig>;
 
-    /// What it does with a trained model, which is what its run's folder holds.
+    /// What it does once a model is trained, which is what its run's folder holds.
     ///
     /// # Errors
     /// Whatever keeps it from being done.
-    fn finish<B: ReformerBackend>(
-        &self,
-        _model: ReformerLm<B>,
-        _run: &Run,
-        _device: &B::Device,
-    ) -> Result<()> {
+    fn finish(&self, _run: &Run, _device: DeviceName) -> Result<()> {
         Ok(())
     }
 }
@@ -117,14 +112,13 @@ pub trait Program {
 ///
 /// # Errors
 /// A configuration, data, a device or a folder that cannot be used.
-pub fn train<P: Program>(arguments: TrainArguments, program: P) -> Result<()> {
-    let device = arguments.device;
-    device::run(device, Train(arguments, program))
+pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
+    device::run(arguments.device, Train(arguments, program))
 }
 
-struct Train<P>(TrainArguments, P);
+struct Train<'a>(TrainArguments, &'a dyn Program);
 
-impl<P: Program> Job for Train<P> {
+impl Job for Train<'_> {
     fn run<B>(self, device: B::Device) -> Result<()>
     where
         B: AutodiffBackend + ReformerBackend,
@@ -133,30 +127,30 @@ impl<P: Program> Job for Train<P> {
         let Self(arguments, program) = self;
         let run = match &arguments.resume {
             Some(folder) => Run::resume(folder)?,
-            None => Run::create(config(&arguments, &program)?, folder::<P>(&arguments)?)?,
+            None => Run::create(config(&arguments, program)?, folder(&arguments, program)?)?,
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
             eprintln!("warning: {damaged}; going on from an older checkpoint");
         }
-        announce::<B, P>(&run, point.step, &device);
+        announce::<B>(&run, program, point.step, &device);
         let started = Instant::now();
         let screen = arguments.progress.screen(point.step, run.config().steps);
         let options = TrainOptions::new(screen);
         interrupt::on_ctrl_c(options.interrupter.clone())?;
         let outcome = run.train::<B, _>(&device, point.step, options)?;
         plot_loss(&run.rows()?, &run.folder().join("loss.svg"))?;
-        report::<_, P>(&run, &outcome, started);
+        report(&run, program, &outcome, started);
         match outcome.ending {
             Ending::Interrupted(_) => Ok(()),
-            Ending::Finished | Ending::Early => program.finish(outcome.model, &run, &device),
+            Ending::Finished | Ending::Early => program.finish(&run, arguments.device),
         }
     }
 }
 
 /// The configuration that the arguments describe.
-fn config<P: Program>(arguments: &TrainArguments, program: &P) -> Result<TrainConfig> {
-    let name = arguments.preset.as_deref().unwrap_or(P::PRESET);
+fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConfig> {
+    let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
     config.data = program.data(config.data)?;
     let run = &arguments.run;
@@ -183,7 +177,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// The folder of a new run.
-fn folder<P: Program>(arguments: &TrainArguments) -> Result<PathBuf> {
+fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> {
     if let Some(name) = &arguments.name {
         let is_one_part = Path::new(name).components().count() == 1;
         if !is_one_part || name.starts_with('.') {
@@ -191,14 +185,14 @@ fn folder<P: Program>(arguments: &TrainArguments) -> Result<PathBuf> {
         }
         return Ok(arguments.out.join(name));
     }
-    let preset = Path::new(arguments.preset.as_deref().unwrap_or(P::PRESET));
+    let preset = Path::new(arguments.preset.as_deref().unwrap_or(program.preset()));
     let stem = preset.file_stem().unwrap_or_default().to_string_lossy();
     let numbered = |n: usize| arguments.out.join(format!("{stem}-{n}"));
     let free = (1..).map(numbered).find(|folder| !folder.exists());
     free.context("no name is left for the run: give one by --name")
 }
 
-fn announce<B: AutodiffBackend, P: Program>(run: &Run, step: usize, device: &B::Device) {
+fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, device: &B::Device) {
     let config = run.config();
     let n_params = config.model.init::<B>(device).num_params();
     println!(
@@ -214,7 +208,7 @@ fn announce<B: AutodiffBackend, P: Program>(run: &Run, step: usize, device: &B::
     println!(
         "Writing to {}; if it stops, go on with:\n  {}",
         run.folder().display(),
-        resume_command::<P>(run.folder())
+        resume_command(program, run.folder())
     );
 }
 
@@ -232,7 +226,12 @@ fn describe(data: &DataConfig) -> String {
     }
 }
 
-fn report<B: ReformerBackend, P: Program>(run: &Run, outcome: &Outcome<B>, started: Instant) {
+fn report<B: ReformerBackend>(
+    run: &Run,
+    program: &dyn Program,
+    outcome: &Outcome<B>,
+    started: Instant,
+) {
     let seconds = started.elapsed().as_secs_f64();
     match &outcome.ending {
         Ending::Finished => {}
@@ -242,7 +241,7 @@ fn report<B: ReformerBackend, P: Program>(run: &Run, outcome: &Outcome<B>, start
         ),
         Ending::Interrupted(reason) => println!(
             "\nStopped: {reason} Go on with:\n  {}",
-            resume_command::<P>(run.folder())
+            resume_command(program, run.folder())
         ),
     }
     if let Some(last) = outcome.valid.last() {
@@ -258,10 +257,10 @@ fn report<B: ReformerBackend, P: Program>(run: &Run, outcome: &Outcome<B>, start
     }
 }
 
-fn resume_command<P: Program>(folder: &Path) -> String {
+fn resume_command(program: &dyn Program, folder: &Path) -> String {
     format!(
         "cargo run --release -p experiments --bin {} -- --resume {}",
-        P::NAME,
+        program.name(),
         shell_argument(folder)
     )
 }

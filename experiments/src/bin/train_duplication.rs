@@ -1,56 +1,5 @@
-//! Trains a model to repeat what it has read: the synthetic task of the paper, section 5.
+//! See `experiments::programs::train_duplication`.
 
-use std::process::ExitCode;
-
-use anyhow::{Result, bail};
-use clap::Parser;
-use experiments::allocator::keep_freed_memory;
-use experiments::cli;
-use experiments::training::{Program, TrainArguments, train};
-use reformer_train::DataConfig;
-
-const EXAMPLES: &str = "\
-Examples:
-  A few minutes on two CPU cores:
-    train_duplication
-  One hash round in training:
-    train_duplication --n-rounds 1 --name one-round
-  The length of the paper:
-    train_duplication --length 1024 --set model.reformer.position.Learned.max_length=1024
-
-Sequences are 0w0w with random symbols w; only the second half counts.";
-
-/// Train a Reformer on the duplication task.
-#[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
-struct Arguments {
-    /// Different symbols in w
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
-    symbols: Option<usize>,
-    #[command(flatten)]
-    train: TrainArguments,
-}
-
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, Duplication(arguments.symbols)))
-}
-
-/// With so many symbols, if they are given.
-struct Duplication(Option<usize>);
-
-impl Program for Duplication {
-    const NAME: &'static str = "train_duplication";
-    const PRESET: &'static str = "duplication";
-
-    fn data(&self, preset: DataConfig) -> Result<DataConfig> {
-        match (self.0, preset) {
-            (Some(n_symbols), _) => Ok(DataConfig::Duplication { n_symbols }),
-            (None, preset @ DataConfig::Duplication { .. }) => Ok(preset),
-            (None, _) => {
-                bail!("this preset is for other data: use `duplication`, or give --symbols")
-            }
-        }
-    }
+fn main() -> std::process::ExitCode {
+    experiments::programs::train_duplication::main()
 }

@@ -46,6 +46,9 @@ pub enum Window {
 pub enum ExactUpTo {
     /// The width of the window: until then, hashing computes more and sees less.
     Window,
+    /// As long as that computes no more logits than hashing, which sees less. Whoever wants to
+    /// know what hashing does at short lengths should not ask for it.
+    Cheaper,
     /// This length.
     Length(usize),
     /// Never.
@@ -118,9 +121,14 @@ impl LshConfig {
     }
 
     /// Whether attention is exact at a length, instead of by hashing.
-    pub fn is_exact(&self, seq_length: usize) -> bool {
+    pub fn is_exact(&self, seq_length: usize, causal: bool) -> bool {
         match self.exact_up_to {
             ExactUpTo::Window => seq_length <= self.window_width(),
+            ExactUpTo::Cheaper => {
+                let (tile, ..) = self.tiling(seq_length, causal);
+                let logits_of_query = seq_length.div_ceil(if causal { 2 } else { 1 });
+                logits_of_query <= self.n_rounds * tile.reach() * tile.length
+            }
             ExactUpTo::Length(length) => seq_length <= length,
             ExactUpTo::Never => false,
         }
@@ -129,11 +137,17 @@ impl LshConfig {
     /// Whether attention is exact, where a [context](Pass::with_context) may stand for the length.
     /// Windows cut from the sorted sequence are those of the sequence at hand in any case, as in
     /// Hugging Face.
-    pub(crate) fn is_exact_in(&self, seq_length: usize, context: Option<usize>) -> bool {
-        self.is_exact(match self.window {
+    pub(crate) fn is_exact_in(
+        &self,
+        seq_length: usize,
+        context: Option<usize>,
+        causal: bool,
+    ) -> bool {
+        let length = match self.window {
             Window::Bucket { .. } => context.unwrap_or(seq_length),
             Window::Chunk { .. } => seq_length,
-        })
+        };
+        self.is_exact(length, causal)
     }
 
     /// Factors of the number of buckets, where a context may stand for the length.
@@ -312,7 +326,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         let lsh = &self.config.lsh;
         let causal = self.config.heads.causal;
         let dropout = pass.dropout(self.config.heads.dropout, purpose::WEIGHTS);
-        if lsh.is_exact_in(seq_length, pass.context()) {
+        if lsh.is_exact_in(seq_length, pass.context(), causal) {
             let qkv = self.heads.queries_keys_values(queries, x);
             show(&qkv);
             let masking = Masking {
@@ -433,4 +447,27 @@ fn compact<B: Backend>(buckets: Tensor<B, 4, Int>, n_buckets: usize) -> Tensor<B
         return buckets.cast(DType::U16);
     }
     buckets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_where_that_computes_no_more_logits() {
+        let chunks = LshConfig::new()
+            .with_n_rounds(4)
+            .with_window(Window::Chunk {
+                before: 1,
+                after: 0,
+                within_bucket: false,
+            })
+            .with_exact_up_to(ExactUpTo::Cheaper);
+        // 4 rounds of 2 chunks of 64, against half the length, or all of it.
+        assert!(chunks.is_exact(1024, true) && !chunks.is_exact(1026, true));
+        assert!(chunks.is_exact(512, false) && !chunks.is_exact(513, false));
+        // Tiles of 32, of which a query reaches three.
+        let buckets = chunks.with_window(Window::Bucket { len: 64 });
+        assert!(buckets.is_exact(768, true) && !buckets.is_exact(770, true));
+    }
 }

@@ -57,7 +57,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         let [batch_size, n_heads, seq_length, _] = queries.dims();
         let shape = [batch_size, n_heads, seq_length];
         let lsh = &self.config.lsh;
-        if lsh.is_exact_in(seq_length, pass.context()) {
+        if lsh.is_exact_in(seq_length, pass.context(), self.config.heads.causal) {
             return LshProbe {
                 coverage: Tensor::ones(shape, &queries.device()),
                 buckets: None,

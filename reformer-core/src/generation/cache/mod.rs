@@ -68,7 +68,10 @@ impl<B: ReformerBackend> LayerCache<B> {
             }
             Attention::Lsh(attention) => {
                 let attended = attention.attend(queries.clone(), x, &pass, show);
-                let is_exact = attention.config.lsh.is_exact_in(context, Some(context));
+                let is_exact = attention
+                    .config
+                    .lsh
+                    .is_exact_in(context, Some(context), true);
                 let reach = if is_exact {
                     Reach::All
                 } else {
@@ -183,7 +186,7 @@ impl<B: ReformerBackend> LayerCache<B> {
 /// Face does not cut into chunks yet.
 fn is_exact_at<B: Backend>(attention: &LshAttention<B>, position: usize, context: usize) -> bool {
     let lsh = &attention.config.lsh;
-    matches!(lsh.window, Window::Chunk { .. }) && lsh.is_exact_in(position + 1, Some(context))
+    matches!(lsh.window, Window::Chunk { .. }) && lsh.is_exact_in(position + 1, Some(context), true)
 }
 
 /// Positions that a local layer has to remember.

@@ -1,0 +1,381 @@
+//! Times a training step and holds it against what the machine's matrix products allow.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::allocator::keep_freed_memory;
+use crate::arguments::ModeName;
+use crate::baseline::TransformerLmConfig;
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+use crate::flops;
+use crate::median::median;
+use crate::memory::peak_resident_bytes;
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Distribution, Int, Tensor, TensorData};
+use clap::{Parser, ValueEnum};
+use rayon::ThreadPoolBuilder;
+use reformer_core::attention::{AttentionKind, ExactUpTo, LocalConfig, LshConfig, Window};
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_core::reversible::Mode;
+use reformer_core::{Key, Pass};
+use serde::Serialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  The step of the tables in the README:
+    bench_step --length 4096
+  Exact attention, for comparison:
+    bench_step --length 4096 --attention full
+  Burn's own Transformer of the same size, and ours that attends exactly where that is cheaper:
+    bench_step --length 512 --attention transformer
+    bench_step --length 512 --exact-where-cheaper
+  For a program to read:
+    bench_step --length 65536 --steps 1 --json
+
+A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
+the time that its matrix products would take at the rate of one large product, measured in the same
+run. How operations are counted is documented at `experiments::flops::training_step`.";
+
+/// Bytes.
+const VOCAB_SIZE: usize = 256;
+/// Rows and columns of the matrices whose product gives the rate.
+const GEMM_SIZE: usize = 2048;
+const GEMM_REPEATS: usize = 5;
+
+/// Measure the time and memory of a training step.
+#[derive(Debug, Clone, Parser, Serialize)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Bytes in a sequence
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    length: usize,
+    /// Sequences in a step
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Number of blocks, each of attention and feed-forward
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    depth: usize,
+    /// Width of each residual stream
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    d_model: usize,
+    /// Number of attention heads
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    n_heads: usize,
+    /// Width of a head
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    d_head: usize,
+    /// Width inside the feed-forward layers
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    d_ff: usize,
+    /// Hash rounds of LSH attention
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    n_rounds: usize,
+    /// Positions in a chunk of LSH and local attention
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    chunk: usize,
+    /// Kind of attention in all blocks
+    #[arg(long, value_enum, default_value = "lsh")]
+    attention: Attention,
+    /// What a query of LSH attention sees in a round
+    #[arg(long, value_enum, default_value = "chunk")]
+    window: WindowName,
+    /// Hash even where the sequence is short enough to be attended to exactly
+    #[arg(long, conflicts_with = "exact_where_cheaper")]
+    always_hash: bool,
+    /// Attend exactly wherever that computes fewer logits than hashing
+    #[arg(long)]
+    exact_where_cheaper: bool,
+    /// What backward starts from
+    #[arg(long, value_enum, default_value = "reversible")]
+    mode: ModeName,
+    /// Positions in a chunk of the feed-forward layers and of the loss
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    ff_chunk: usize,
+    /// Steps that are timed; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    steps: usize,
+    /// Threads of the CPU backends [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    device: DeviceName,
+    /// Print one line of JSON
+    #[arg(long)]
+    #[serde(skip)]
+    json: bool,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Attention {
+    /// A Reformer that hashes.
+    Lsh,
+    /// One that attends among neighbouring chunks.
+    Local,
+    /// One that attends exactly.
+    Full,
+    /// Burn's own Transformer, by plain autodiff.
+    Transformer,
+}
+
+impl Attention {
+    fn kind(self) -> AttentionKind {
+        match self {
+            Self::Lsh => AttentionKind::Lsh,
+            Self::Local => AttentionKind::Local,
+            Self::Full | Self::Transformer => AttentionKind::Full,
+        }
+    }
+}
+
+/// What a query of LSH attention sees in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum WindowName {
+    /// Its own chunk of the sorted sequence and the one before, as in the peers.
+    Chunk,
+    /// The last positions of its own bucket, as many as a chunk has.
+    Bucket,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Measurement {
+    /// Median of the timed steps.
+    seconds: f64,
+    tokens_per_second: f64,
+    /// Highest resident memory of the process; unknown for a GPU.
+    peak_mib: Option<f64>,
+    /// Operations of a step.
+    gflop: f64,
+    /// Rate of one large matrix product.
+    gemm_gflops: f64,
+    /// `seconds` over `gflop / gemm_gflops`.
+    ratio_to_limit: f64,
+    parameters: usize,
+    loss: f64,
+    settings: Arguments,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let threads = arguments.threads.unwrap_or(0); // 0: one for each core
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .with_context(|| format!("{threads} threads cannot be started"))?;
+        let device = arguments.device;
+        device::run(device, Bench(arguments))
+    })
+}
+
+fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
+    let window = match arguments.window {
+        WindowName::Chunk => Window::Chunk {
+            before: 1,
+            after: 0,
+            within_bucket: false,
+        },
+        WindowName::Bucket => Window::Bucket {
+            len: arguments.chunk,
+        },
+    };
+    let mut lsh = LshConfig::new()
+        .with_n_rounds(arguments.n_rounds)
+        .with_chunk_length(arguments.chunk)
+        .with_window(window);
+    if arguments.always_hash {
+        lsh.exact_up_to = ExactUpTo::Never;
+    }
+    if arguments.exact_where_cheaper {
+        lsh.exact_up_to = ExactUpTo::Cheaper;
+    }
+    let mode = match arguments.attention {
+        Attention::Transformer => Mode::Plain,
+        _ => arguments.mode.mode(),
+    };
+    let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.depth)
+        .with_n_heads(arguments.n_heads)
+        .with_d_head(Some(arguments.d_head))
+        .with_d_ff(Some(arguments.d_ff))
+        .with_layers(vec![arguments.attention.kind()])
+        .with_lsh(lsh)
+        .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
+        .with_mode(mode)
+        .with_ff_chunk_length(Some(arguments.ff_chunk));
+    let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
+    config.validate()?;
+    let counts = [
+        ("length", arguments.length),
+        ("batch", arguments.batch),
+        ("steps", arguments.steps),
+    ];
+    for (name, value) in counts {
+        if value == 0 {
+            bail!("`--{name}` is 0, but it must be at least 1: raise it");
+        }
+    }
+    Ok(config)
+}
+
+struct Bench(Arguments);
+
+impl Job for Bench {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments) = self;
+        let config = config(&arguments)?;
+        let on_cpu = matches!(arguments.device, DeviceName::Flex | DeviceName::Ndarray);
+        let gemm_gflops = gemm_rate::<B::InnerBackend>(&device)?;
+
+        let size = arguments.batch * arguments.length;
+        let tokens = tokens::<B>(&arguments, &device);
+        let (parameters, seconds, loss) = match arguments.attention {
+            Attention::Transformer => {
+                let model = transformer(&arguments)?.init::<B>(&device);
+                let step = |_| model.gradients(tokens.clone(), tokens.clone());
+                let (seconds, loss) = time::<B>(arguments.steps, &device, step)?;
+                (model.num_params(), seconds, loss)
+            }
+            _ => {
+                let model = config.init::<B>(&device);
+                let step = |step| {
+                    let pass = Pass::train(Key::new(0).fold(step));
+                    let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
+                    (loss.loss, gradients)
+                };
+                let (seconds, loss) = time::<B>(arguments.steps, &device, step)?;
+                (model.num_params(), seconds, loss)
+            }
+        };
+        let seconds = median(seconds);
+        let gflop = flops::training_step(&config, arguments.batch, arguments.length) / 1e9;
+        let peak_mib = if on_cpu {
+            Some(peak_resident_bytes()? as f64 / f64::from(1 << 20))
+        } else {
+            None
+        };
+        let measurement = Measurement {
+            seconds,
+            tokens_per_second: size as f64 / seconds,
+            peak_mib,
+            gflop,
+            gemm_gflops,
+            ratio_to_limit: seconds * gemm_gflops / gflop,
+            parameters,
+            loss,
+            settings: arguments,
+        };
+        print(&measurement)
+    }
+}
+
+/// Random bytes, `[batch, length]`.
+fn tokens<B: AutodiffBackend>(arguments: &Arguments, device: &B::Device) -> Tensor<B, 2, Int> {
+    let shape = [arguments.batch, arguments.length];
+    let mut stream = Key::new(1).stream();
+    let bytes: Vec<i32> = (0..shape[0] * shape[1])
+        .map(|_| (rand::Rng::next_u32(&mut stream) % VOCAB_SIZE as u32) as i32)
+        .collect();
+    Tensor::from_data(TensorData::new(bytes, shape), device)
+}
+
+/// Burn's Transformer of the size that is asked for.
+fn transformer(arguments: &Arguments) -> Result<TransformerLmConfig> {
+    let Arguments {
+        d_model,
+        d_ff,
+        n_heads,
+        d_head,
+        depth,
+        ..
+    } = *arguments;
+    if n_heads * d_head != d_model {
+        bail!(
+            "{n_heads} heads of {d_head} do not make {d_model}, as Burn's Transformer needs: change \
+             `--d-head`"
+        );
+    }
+    Ok(TransformerLmConfig::new(
+        VOCAB_SIZE, d_model, d_ff, n_heads, depth,
+    ))
+}
+
+/// Seconds of each step after the first, and the last loss.
+fn time<B: AutodiffBackend>(
+    steps: usize,
+    device: &B::Device,
+    mut step: impl FnMut(u64) -> (Tensor<B::InnerBackend, 1>, GradientsParams),
+) -> Result<(Vec<f64>, f64)> {
+    let mut seconds = Vec::with_capacity(steps);
+    let mut last_loss = f64::NAN;
+    for number in 0..=steps {
+        let begin = Instant::now();
+        let (loss, gradients) = step(number as u64);
+        last_loss = scalar(loss)?;
+        B::sync(device).map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
+        let elapsed = begin.elapsed().as_secs_f64();
+        drop(gradients);
+        if number > 0 {
+            seconds.push(elapsed);
+        }
+    }
+    Ok((seconds, last_loss))
+}
+
+fn scalar<B: burn::tensor::backend::Backend>(tensor: Tensor<B, 1>) -> Result<f64> {
+    let number = tensor.into_data().iter::<f64>().next();
+    number.context("a loss is one number")
+}
+
+/// GFLOP/s of one large matrix product, the best of several.
+fn gemm_rate<B: ReformerBackend>(device: &B::Device) -> Result<f64> {
+    let random = || Tensor::<B, 2>::random([GEMM_SIZE, GEMM_SIZE], Distribution::Default, device);
+    let (a, b) = (random(), random());
+    let mut best = f64::INFINITY;
+    for _ in 0..GEMM_REPEATS {
+        let begin = Instant::now();
+        let product = a.clone().matmul(b.clone());
+        // Reading an element waits for the product.
+        scalar(product.slice([0..1, 0..1]).reshape([1]))?;
+        best = best.min(begin.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (GEMM_SIZE as f64).powi(3) / best / 1e9)
+}
+
+fn print(measurement: &Measurement) -> Result<()> {
+    if measurement.settings.json {
+        println!("{}", serde_json::to_string(measurement)?);
+        return Ok(());
+    }
+    let Measurement {
+        seconds,
+        tokens_per_second,
+        gflop,
+        gemm_gflops,
+        ratio_to_limit,
+        ..
+    } = measurement;
+    println!("a step:          {seconds:.3} s, {tokens_per_second:.0} tokens/s");
+    match measurement.peak_mib {
+        Some(peak_mib) => println!("peak memory:     {peak_mib:.0} MiB"),
+        None => println!("peak memory:     not known for this device"),
+    }
+    println!("products:        {gflop:.1} GFLOP");
+    println!("large product:   {gemm_gflops:.0} GFLOP/s");
+    println!("ratio to limit:  {ratio_to_limit:.2}");
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Trains a model of images, colour by colour.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::training::{Program, TrainArguments, absolute, train};
+use anyhow::{Result, bail};
+use clap::Parser;
+use reformer_train::DataConfig;
+
+const EXAMPLES: &str = "\
+Examples:
+  Photographs at 16 x 16 pixels, minutes on two CPU cores:
+    train_images --data photos/
+  An archive of them:
+    train_images --data photos.tar.gz
+  Downsampled ImageNet, the folder of its .npz files, as in the paper:
+    train_images --data imagenet64/ --preset imagenet64 --device cuda
+
+An image is a sequence of 3 x SIZE x SIZE tokens: its pixels row by row, red, green and blue.
+Of photographs, every twentieth is kept for validation.";
+
+/// Train a Reformer to predict the next colour of an image.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folder or archive of PNG and JPEG files, or folder of downsampled ImageNet's .npz files
+    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    train: TrainArguments,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| train(arguments.train, &Images(arguments.data)))
+}
+
+/// From this path, if it is given.
+struct Images(Option<PathBuf>);
+
+impl Program for Images {
+    fn name(&self) -> &'static str {
+        "train_images"
+    }
+
+    fn preset(&self) -> &'static str {
+        "images-16"
+    }
+
+    fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+        let DataConfig::Images { path, size } = preset else {
+            bail!("this preset is not for images: use images-16 or imagenet64");
+        };
+        let path = match &self.0 {
+            Some(path) => path.clone(),
+            None if path.is_absolute() => path,
+            None => bail!("there are no images: name a folder or an archive by --data"),
+        };
+        Ok(DataConfig::Images {
+            path: absolute(&path)?,
+            size,
+        })
+    }
+}
