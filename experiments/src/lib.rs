@@ -10,6 +10,7 @@ pub mod allocator;
 pub mod arguments;
 pub mod baseline;
 pub mod cli;
+pub mod codec;
 pub mod device;
 pub mod flops;
 pub mod generation;
@@ -23,7 +24,6 @@ pub mod preset;
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;
-pub mod sampling;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn impossible_wishes_are_refused() {
         assert!(refused(&[]).starts_with("there are no prompts"));
-        assert!(refused(&[vec![1], vec![]]).starts_with("prompt 1 is empty"));
+        assert!(refused(&[vec![1], vec![]]).starts_with("prompt 2 is empty"));
         assert!(refused(&[vec![1, 5]]).starts_with("token 5 is outside of the vocabulary of 5"));
         let too_long = refused(&[vec![1; 10]]);
         assert!(too_long.starts_with("10 tokens are more than the 9 that the model has positions"));

@@ -275,6 +275,9 @@ mod tests {
             }
         };
         let sum: f64 = all().map(weight).sum();
+        if sum == 0.0 {
+            return v[own].clone();
+        }
         let feature = |i: usize| all().map(|key| weight(key) * v[key][i]).sum::<f64>() / sum;
         (0..v[0].len()).map(feature).collect()
     }
