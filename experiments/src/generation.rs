@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use reformer_core::Key;
+use burn::tensor::{Tensor, TensorData};
+use reformer_core::attention::InspectedHead;
 use reformer_core::generation::{
     BeamConfig, DecodingConfig, GenerationError, Hypothesis, LmDecoder, Logits, SamplerConfig,
     StepDecoder, StopStrings, beam_search, generate,
@@ -13,6 +14,7 @@ use reformer_core::generation::{
 use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
+use reformer_core::{Key, Pass};
 use reformer_train::{TrainConfig, load_model};
 
 use crate::codec::Codec;
@@ -205,6 +207,33 @@ impl<B: ReformerBackend> TextModel<B> {
             found.into_iter().map(text).collect::<Result<Vec<_>>>()
         };
         prompts.iter().zip(found).map(of_prompt).collect()
+    }
+
+    /// What each LSH layer, with the number of its block, does to tokens.
+    ///
+    /// # Errors
+    /// Tokens that the model does not know, or more than it has positions for.
+    pub fn inspect(&self, tokens: &[u32]) -> Result<Vec<(usize, Vec<InspectedHead>)>> {
+        let stack = &self.model.reformer;
+        let vocab_size = stack.vocab_size;
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(GenerationError::Token { token, vocab_size }.into());
+        }
+        if let Some(limit) = stack
+            .position
+            .max_length()
+            .filter(|&max| tokens.len() > max)
+        {
+            bail!(
+                "{} tokens are more than the {limit} that the model has positions for: ask for fewer",
+                tokens.len()
+            );
+        }
+        let numbers: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let data = TensorData::new(numbers, [1, tokens.len()]);
+        let tokens = Tensor::from_data(data, &self.model.output.weight.device());
+        let pass = Pass::eval().with_context(self.window_length);
+        Ok(stack.inspect(tokens, &pass))
     }
 
     fn encode(&self, prompts: &[String]) -> Result<Vec<Vec<u32>>> {

@@ -14,6 +14,7 @@ pub mod codec;
 pub mod device;
 pub mod flops;
 pub mod generation;
+pub mod inspection;
 pub mod interrupt;
 pub mod median;
 pub mod memory;

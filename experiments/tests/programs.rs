@@ -209,18 +209,16 @@ fn continue_text(folder: &Path) {
     assert!(text("1").starts_with("ROMEO:"));
     assert_eq!(text("1"), text("1"));
     assert_ne!(text("1"), text("2"));
-    refused(&generate(folder, &["--prompt", ""]), &["prompt is empty"]);
+    refused(&generate(folder, &["--prompt", ""]), &["prompt 1 is empty"]);
     refused(
         &generate(folder, &["--prompt", "A", "--tokens", "0"]),
         &["0 tokens"],
     );
-    refused(
-        &generate(folder, &["--prompt", &"A".repeat(49)]),
-        &["49 bytes", "48"],
-    );
+    // Rotary positions go beyond the windows of the training.
+    printed(&generate(folder, &["--prompt", &"A".repeat(60)]));
     refused(
         &generate(folder, &["--prompt", "A", "--temperature", "-1"]),
-        &["temperature is -1"],
+        &["`temperature` is -1"],
     );
 }
 

@@ -6,6 +6,7 @@ pub mod bench_memory;
 pub mod bench_step;
 pub mod generate_image;
 pub mod generate_text;
+pub mod inspect;
 pub mod plot_steps;
 pub mod train_duplication;
 pub mod train_images;

@@ -8,6 +8,7 @@
 mod full;
 mod hashing;
 mod heads;
+mod inspect;
 mod local;
 mod lsh;
 mod probe;
@@ -20,6 +21,7 @@ use burn::tensor::{Int, Tensor};
 pub use full::{FullAttention, FullAttentionConfig};
 pub use hashing::{Buckets, hash, rotations};
 pub use heads::{Heads, HeadsConfig};
+pub use inspect::InspectedHead;
 pub use local::{LocalAttention, LocalAttentionConfig, LocalConfig};
 pub use lsh::{ExactUpTo, LshAttention, LshAttentionConfig, LshConfig, Window};
 pub use probe::LshProbe;

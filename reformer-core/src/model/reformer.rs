@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::config::ReformerConfig;
-use crate::attention::{Attention, LshProbe};
+use crate::attention::{Attention, InspectedHead, LshAttention, LshProbe};
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
@@ -145,25 +145,60 @@ impl<B: ReformerBackend> Reformer<B> {
     /// # Panics
     /// If the sequence is longer than the positions allow.
     pub fn probe(&self, tokens: Tensor<B, 2, Int>) -> Vec<LshProbe<B>> {
-        let pass = Pass::eval();
-        let x = self.mode.on_grid(self.embed(tokens, &pass));
-        let mut streams = [x.clone(), x];
         let mut probes = Vec::new();
+        self.visit_lsh(tokens, &Pass::eval(), |attention, x, pass| {
+            probes.push(attention.probe(x, pass));
+        });
+        probes
+    }
+
+    /// What each head of each LSH layer, from the first one up, does to a sequence in evaluation:
+    /// buckets and weights of every position; see
+    /// [`LshAttention::inspect`](crate::attention::LshAttention::inspect).
+    ///
+    /// # Shapes
+    /// - tokens: `[1, seq_length]`
+    ///
+    /// # Panics
+    /// If there is more than one sequence, or it is longer than the positions allow.
+    pub fn inspect(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        pass: &Pass<B>,
+    ) -> Vec<(usize, Vec<InspectedHead>)> {
+        let mut inspected = Vec::new();
+        let is_lsh = |(number, block): (usize, &Block<B>)| {
+            matches!(block.attention, Attention::Lsh(_)).then_some(number)
+        };
+        let mut numbers = self.blocks.iter().enumerate().filter_map(is_lsh);
+        self.visit_lsh(tokens, pass, |attention, x, pass| {
+            let number = numbers.next().expect("as many as there are");
+            inspected.push((number, attention.inspect(x, pass)));
+        });
+        inspected
+    }
+
+    /// Hands out each LSH layer with what it attends to in evaluation.
+    fn visit_lsh(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        pass: &Pass<B>,
+        mut visit: impl FnMut(&LshAttention<B>, Tensor<B, 3>, &Pass<B>),
+    ) {
+        let x = self.mode.on_grid(self.embed(tokens, pass));
+        let mut streams = [x.clone(), x];
         for block in &self.blocks {
             if let Attention::Lsh(attention) = &block.attention {
-                let x = block.attention_norm.forward(streams[1].clone());
-                probes.push(attention.probe(x, &pass));
+                visit(
+                    attention,
+                    block.attention_norm.forward(streams[1].clone()),
+                    pass,
+                );
             }
             // One block at a time: in evaluation the number of a block has no influence.
-            streams = forward(
-                core::slice::from_ref(block),
-                streams,
-                &pass,
-                self.mode,
-                |_| {},
-            );
+            let block = core::slice::from_ref(block);
+            streams = forward(block, streams, pass, self.mode, |_| {});
         }
-        probes
     }
 
     /// Hidden states of a single token of each sequence in evaluation, with attention left to the
