@@ -121,6 +121,9 @@ impl<B: ReformerBackend> TextModel<B> {
         wish: &Wish,
         mut take: impl FnMut(usize, &[u8]) -> Result<()>,
     ) -> Result<()> {
+        if wish.n_samples == 0 {
+            return Ok(());
+        }
         let never = self.codec.no_text(self.model.reformer.vocab_size);
         let prompts = self.encode(&wish.prompts)?;
         let rows: Vec<usize> = (0..prompts.len())

@@ -1,6 +1,6 @@
 //! Whether reading one token after another gives what reading all of them at once gives.
 
-use crate::common::{drawn, integers};
+use crate::common::{drawn, integers, numbers, relative_error};
 use burn::tensor::{Int, Tensor, TensorData};
 use reformer_core::Pass;
 use reformer_core::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
@@ -136,7 +136,7 @@ fn beginning_is_the_same_in_the_same_context<B: ReformerBackend>() {
     }
 }
 
-/// Logits of several steps, and how many bytes the cache had.
+/// Logits of several steps.
 fn follow<B: ReformerBackend>(
     decoder: &mut LmDecoder<B>,
     first: Logits,
@@ -200,6 +200,31 @@ fn selected_rows_go_on_as_if_alone<B: ReformerBackend>() {
             assert_eq!(found[row], alone[0], "row {row}");
         }
     }
+}
+
+/// Without our own kernels (here in `f64`, which they do not serve) matrix products of one row may
+/// be added up in another order than those of many.
+#[test]
+fn decoding_by_the_reference_differs_by_rounding() {
+    type B = burn_ndarray::NdArray<f64>;
+    let model = model::<B>(&config());
+    let tokens = random_tokens(5, 200);
+    let config = DecodingConfig::new(200);
+    let prompts = [tokens[..50].to_vec()];
+    let (mut decoder, first) = LmDecoder::prefill(&model, &prompts, &config).unwrap();
+    let mut found: Vec<f64> = first.row(0).iter().copied().map(f64::from).collect();
+    for &token in &tokens[50..] {
+        let logits = decoder.step(&[token]).unwrap();
+        found.extend(logits.row(0).iter().copied().map(f64::from));
+    }
+    let tokens: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+    let tokens =
+        Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, [1, 200]), &Default::default());
+    let expected = model.forward(tokens, &Pass::eval()).slice_dim(1, 49..200);
+    // Logits are handed out in `f32`.
+    let error = relative_error(&found, &numbers(expected));
+    println!("decoding by the reference, f64: relative error {error:.1e}");
+    assert!(error < 1e-7, "{error}");
 }
 
 crate::on_cpu_backends!(
