@@ -178,6 +178,20 @@ impl<B: ReformerBackend> TextModel<B> {
         Ok(())
     }
 
+    /// A short text of its own, to show how far a model is.
+    ///
+    /// # Errors
+    /// No tokens, or a model whose weights are not finite.
+    pub fn sample(&self, n_tokens: usize, seed: u64) -> Result<String> {
+        let sampler = SamplerConfig::new().with_temperature(0.8);
+        let mut bytes = Vec::with_capacity(n_tokens);
+        self.write_on(&Wish::new("\n", n_tokens, sampler, seed), |_, text| {
+            bytes.extend_from_slice(text);
+            Ok(())
+        })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The best continuations of each prompt, by beam search.
     ///
     /// # Errors

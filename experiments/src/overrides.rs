@@ -59,7 +59,10 @@ mod tests {
 
     #[test]
     fn numbers_texts_and_structures_can_be_set() {
-        assert_eq!(with("learning_rate=0.5").unwrap().learning_rate, 0.5);
+        let schedule = with("schedule.Cosine.rate=0.5").unwrap().schedule;
+        assert_eq!(schedule.rate(schedule.warmup_steps(), 1000), 0.5);
+        let constant = with(r#"schedule={"Constant": {"rate": 0.1, "warmup_steps": 0}}"#);
+        assert_eq!(constant.unwrap().schedule.rate(7, 1000), 0.1);
         assert_eq!(with("patience=3").unwrap().patience, Some(3));
         assert_eq!(with("data=Sample").unwrap().data, DataConfig::Sample);
         let data = with(r#"data={"Duplication": {"n_symbols": 9}}"#)

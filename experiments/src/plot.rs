@@ -10,11 +10,12 @@ const SIZE: (u32, u32) = (900, 500);
 /// Room around the curves, as a share of their range.
 const MARGIN: f64 = 0.05;
 
-/// Draws bits per byte over steps, in training and validation, as SVG.
+/// Draws bits per token over steps, in training and validation, as SVG. `token_name` is what tokens
+/// are called.
 ///
 /// # Errors
 /// No rows to draw, or a file that cannot be written.
-pub fn plot_loss(rows: &[Row], path: &Path) -> Result<()> {
+pub fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<()> {
     let curve = |split: &str| -> Vec<(f64, f64)> {
         let of_split = rows.iter().filter(|row| row.split == split);
         of_split
@@ -36,6 +37,7 @@ pub fn plot_loss(rows: &[Row], path: &Path) -> Result<()> {
         &valid,
         last_step,
         [lowest - room, highest + room],
+        &format!("bits per {token_name}"),
         path,
     )
     .map_err(|error| anyhow!(error.to_string()))
@@ -47,6 +49,7 @@ fn draw(
     valid: &[(f64, f64)],
     last_step: f64,
     [bottom, top]: [f64; 2],
+    label: &str,
     path: &Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
@@ -59,7 +62,7 @@ fn draw(
     chart
         .configure_mesh()
         .x_desc("step")
-        .y_desc("bits per byte")
+        .y_desc(label)
         .x_label_formatter(&|step| format!("{step:.0}"))
         .light_line_style(TRANSPARENT)
         .draw()?;
@@ -86,12 +89,16 @@ mod tests {
     use super::*;
     use reformer_train::read_rows;
 
+    /// The columns after the loss.
+    const EMPTY: &str = ",,,,,,,,,,,,,";
+
     /// Rows of a file like those that a run writes.
     fn rows(lines: &str) -> Vec<Row> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        let header = "step,epoch,split,loss,bits_per_byte,accuracy,tokens_per_second,drift,\
-                      learning_rate,gradient_norm";
+        let header = "step,epoch,split,loss,bits_per_token,perplexity,accuracy,tokens_per_second,\
+                      drift,learning_rate,gradient_norm,coverage,bucket_entropy,largest_bucket,\
+                      memory,peak_memory,seconds";
         std::fs::write(&path, format!("{header}\n{lines}")).unwrap();
         read_rows(&path).unwrap()
     }
@@ -100,8 +107,10 @@ mod tests {
     fn both_curves_are_in_the_picture() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
-        let rows = rows("1,1,train,5.5,8,,,,,\n2,1,train,2.1,3,,,,,\n2,1,valid,2.4,3.5,,,,,\n");
-        plot_loss(&rows, &path).unwrap();
+        let rows = rows(&format!(
+            "1,1,train,5.5{EMPTY}\n2,1,train,2.1{EMPTY}\n2,1,valid,2.4{EMPTY}\n"
+        ));
+        plot_loss(&rows, "byte", &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         for text in ["training", "validation", "bits per byte"] {
             assert!(svg.contains(text), "{text}");
@@ -112,7 +121,7 @@ mod tests {
     fn nothing_to_plot_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
-        assert!(plot_loss(&[], &path).is_err());
-        assert!(plot_loss(&rows("1,1,train,,,,,,,\n"), &path).is_err());
+        assert!(plot_loss(&[], "byte", &path).is_err());
+        assert!(plot_loss(&rows(&format!("1,1,train,{EMPTY}\n")), "byte", &path).is_err());
     }
 }

@@ -29,7 +29,7 @@ pub const PRESETS: [(&str, &str); 7] = [
     ("imagenet64", include_str!("../presets/imagenet64.json")),
 ];
 
-/// Loads a preset by its name, or a file of the same form.
+/// Loads a preset by its name, or a file of the same form, JSON or TOML.
 ///
 /// # Errors
 /// A name that there is not, or a file that cannot be read or is no configuration.
@@ -38,16 +38,22 @@ pub fn load(name: &str) -> Result<TrainConfig> {
         return serde_json::from_str(json)
             .with_context(|| format!("the preset `{name}` is broken"));
     }
-    if !name.ends_with(".json") {
+    if ![".json", ".toml"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+    {
         let names: Vec<&str> = PRESETS.iter().map(|(preset, _)| *preset).collect();
         bail!(
-            "there is no preset `{name}`: use one of {}, or a file that ends in .json",
+            "there is no preset `{name}`: use one of {}, or a file that ends in .json or .toml",
             names.join(", ")
         );
     }
     let text = fs::read_to_string(name).with_context(|| format!("`{name}` cannot be read"))?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("`{name}` is not a configuration of this version"))
+    let config = match name.ends_with(".json") {
+        true => serde_json::from_str(&text).map_err(anyhow::Error::from),
+        false => toml::from_str(&text).map_err(anyhow::Error::from),
+    };
+    config.with_context(|| format!("`{name}` is not a configuration of this version"))
 }
 
 #[cfg(test)]
@@ -82,6 +88,9 @@ mod tests {
         let config = load("small").unwrap().with_steps(7);
         fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
         assert_eq!(load(path.to_str().unwrap()).unwrap(), config);
+        let toml = folder.path().join("mine.toml");
+        fs::write(&toml, toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(load(toml.to_str().unwrap()).unwrap(), config);
         fs::write(&path, "{}").unwrap();
         for name in ["huge", "none.json", path.to_str().unwrap()] {
             let error = load(name).unwrap_err().to_string();

@@ -11,7 +11,7 @@ use burn::train::renderer::{
 };
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use reformer_train::{Averages, Quantity, Screen};
+use reformer_train::{Averages, Quantity, Screen, TrainConfig};
 
 /// Says on a terminal what is waited for, until it is dropped.
 #[derive(Debug)]
@@ -45,13 +45,13 @@ pub enum ProgressName {
 }
 
 impl ProgressName {
-    /// The screen for a run of `steps`, of which some are done.
-    pub fn screen(self, steps_done: usize, steps: usize) -> Screen<Lines> {
+    /// The screen for a run of which some steps are done.
+    pub fn screen(self, steps_done: usize, config: &TrainConfig) -> Screen<Lines> {
         let is_terminal = io::stdout().is_terminal();
         match self {
             Self::Dashboard => Screen::Dashboard,
             Self::Auto if is_terminal => Screen::Dashboard,
-            Self::Auto | Self::Plain => Screen::Renderer(Lines::new(steps_done, steps)),
+            Self::Auto | Self::Plain => Screen::Renderer(Lines::new(steps_done, config)),
         }
     }
 }
@@ -59,6 +59,7 @@ impl ProgressName {
 /// A bar on a terminal; without one, a line every few seconds. A line for each validation.
 pub struct Lines {
     bar: ProgressBar,
+    token_name: &'static str,
     steps: usize,
     step: usize,
     first_step: usize,
@@ -69,14 +70,16 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Progress of a run of `steps`, of which some are done.
-    pub fn new(steps_done: usize, steps: usize) -> Self {
+    /// Progress of a run of which some steps are done.
+    pub fn new(steps_done: usize, config: &TrainConfig) -> Self {
+        let steps = config.steps;
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
         let bar = ProgressBar::new(steps as u64)
             .with_position(steps_done as u64)
             .with_style(style.expect("the template is a constant"));
         Self {
             bar,
+            token_name: config.data.token_name(),
             steps,
             step: steps_done,
             first_step: steps_done,
@@ -101,18 +104,19 @@ impl Lines {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_step = seconds / (self.step - self.first_step).max(1) as f64;
         let left = per_step * (self.steps - self.step) as f64;
-        format!("{}  {} left", message(&self.train), clock(left))
+        format!("{}  {} left", self.message(&self.train), clock(left))
     }
-}
 
-fn message(averages: &Averages) -> String {
-    let mean = |quantity| averages.mean(quantity).unwrap_or(f64::NAN);
-    format!(
-        "loss {:.4}  {:.4} bits/byte  {:.0} tokens/s",
-        mean(Quantity::Loss),
-        mean(Quantity::BitsPerByte),
-        mean(Quantity::TokensPerSecond)
-    )
+    fn message(&self, averages: &Averages) -> String {
+        let mean = |quantity| averages.mean(quantity).unwrap_or(f64::NAN);
+        format!(
+            "loss {:.4}  {:.4} bits/{}  {:.0} tokens/s",
+            mean(Quantity::Loss),
+            mean(Quantity::Bits),
+            self.token_name,
+            mean(Quantity::TokensPerSecond)
+        )
+    }
 }
 
 /// Minutes and seconds, or hours and minutes.
@@ -166,7 +170,7 @@ impl MetricsRendererTraining for Lines {
                 "step {}/{}  validation: {}  {accuracy:.1} % right",
                 self.step,
                 self.steps,
-                message(&valid)
+                self.message(&valid)
             ));
         }
     }

@@ -13,16 +13,20 @@ use reformer_train::{DataConfig, Ending, Outcome, Quantity, Run, TrainConfig, Tr
 use crate::arguments::{ModelArguments, set};
 use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
+use crate::generation::TextModel;
 use crate::interrupt;
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
 use crate::progress::ProgressName;
 
+/// Bytes of a sample after an evaluation: few, since training waits for them.
+const SAMPLE_BYTES: usize = 120;
+
 /// Flags of every training program.
 #[derive(Debug, Args)]
 pub struct TrainArguments {
-    /// What to start from: a preset's name, or a JSON file such as a run's config.json
+    /// What to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
     pub preset: Option<String>,
     /// Change any setting of the configuration, by its path in config.json; can be repeated
@@ -71,13 +75,21 @@ struct RunArguments {
     /// Sequences in a step
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Parts in which a step's sequences are computed, one after the other: less memory, the same
+    /// step
+    #[arg(long, value_name = "N")]
+    accumulate: Option<usize>,
     /// Tokens in a sequence
     #[arg(long, value_name = "N")]
     length: Option<usize>,
+    /// Tokens that sequences of a text share with the ones before in an evaluation, as context
+    /// [default: none]
+    #[arg(long, value_name = "N")]
+    eval_context: Option<usize>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
-    /// Steps until it is reached
+    /// Steps in which the learning rate rises
     #[arg(long, value_name = "N")]
     warmup_steps: Option<usize>,
     /// From which weights, data order, dropout and hashing follow
@@ -135,11 +147,19 @@ impl Job for Train<'_> {
         }
         announce::<B>(&run, program, point.step, &device);
         let started = Instant::now();
-        let screen = arguments.progress.screen(point.step, run.config().steps);
-        let options = TrainOptions::new(screen);
+        let screen = arguments.progress.screen(point.step, run.config());
+        let mut options = TrainOptions::new(screen);
+        if run.config().data.is_text() {
+            let config = run.config().clone();
+            options = options.with_samples(move |model| {
+                let model = TextModel::of_run(model.clone(), &config);
+                model.sample(SAMPLE_BYTES, config.seed).ok()
+            });
+        }
         interrupt::on_ctrl_c(options.interrupter.clone())?;
         let outcome = run.train::<B, _>(&device, point.step, options)?;
-        plot_loss(&run.rows()?, &run.folder().join("loss.svg"))?;
+        let token_name = run.config().data.token_name();
+        plot_loss(&run.rows()?, token_name, &run.folder().join("loss.svg"))?;
         report(&run, program, &outcome, started);
         match outcome.ending {
             Ending::Interrupted(_) => Ok(()),
@@ -157,13 +177,19 @@ fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConf
     set(&mut config.steps, run.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);
     set(&mut config.batch_size, run.batch_size);
+    set(&mut config.accumulate, run.accumulate);
     set(&mut config.window_length, run.length);
-    set(&mut config.learning_rate, run.learning_rate);
-    set(&mut config.warmup_steps, run.warmup_steps);
     set(&mut config.seed, run.seed);
+    if let Some(rate) = run.learning_rate {
+        config.schedule.set_rate(rate);
+    }
+    if let Some(steps) = run.warmup_steps {
+        config.schedule.set_warmup_steps(steps);
+    }
     config.checkpoint_every = run.checkpoint_every.or(config.checkpoint_every);
     config.patience = run.patience.or(config.patience);
     config.eval_windows = run.eval_windows.or(config.eval_windows);
+    config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(&mut config.model.reformer);
     overrides::apply(config, &arguments.sets)
 }
@@ -247,10 +273,11 @@ fn report<B: ReformerBackend>(
     if let Some(last) = outcome.valid.last() {
         let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
         println!(
-            "\nAfter step {} and {seconds:.0} s: {:.3} bits per token on held-out data, {:.2} % of \
-             its tokens predicted\nWritten to {}",
+            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {} on held-out data, {:.2} % of \
+             its tokens predicted\nWritten to {}; its curves are in report.html",
             last.step,
-            get(Quantity::BitsPerByte),
+            get(Quantity::Bits),
+            run.config().data.token_name(),
             get(Quantity::Accuracy),
             run.folder().display()
         );

@@ -94,7 +94,7 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
         (&["--chunk-length", "0"], &["chunk_length` is 0"]),
         (&["--steps", "0"], &["`steps` is 0"]),
         (&["--batch-size", "0"], &["`batch_size` is 0"]),
-        (&["--learning-rate", "0"], &["`learning_rate` is 0"]),
+        (&["--learning-rate", "0"], &["`schedule.rate` is 0"]),
         (&["--name", "../x"], &["`../x` is no name"]),
     ];
     for (arguments, parts) in cases {
@@ -124,13 +124,15 @@ fn run_is_written_resumed_and_continued() {
     let output = printed(&train(folder.path(), &arguments));
     assert!(output.contains("--resume runs/x"), "{output}");
     assert!(
-        output.contains("bits per byte on held-out text"),
+        output.contains("bits per byte on held-out data"),
         "{output}"
     );
     assert!(output.contains("--checkpoint runs/x"), "{output}");
     for file in [
         "config.json",
         "metrics.csv",
+        "report.html",
+        "samples.jsonl",
         "loss.svg",
         "model.mpk",
         "sample.txt",
@@ -146,6 +148,20 @@ fn run_is_written_resumed_and_continued() {
     let again = train(folder.path(), &arguments);
     refused(&again, &["`runs/x` exists already", "resume"]);
     assert_eq!(contents(folder.path()), before);
+
+    // Its configuration is one to start from.
+    let preset = [
+        "--preset",
+        "runs/x/config.json",
+        "--name",
+        "again",
+        "--sample-tokens",
+        "0",
+    ];
+    printed(&run(TRAIN, folder.path(), &preset));
+    let config = |name: &str| fs::read_to_string(at(&format!("runs/{name}/config.json"))).unwrap();
+    assert_eq!(config("again"), config("x"));
+    fs::remove_dir_all(at("runs/again")).unwrap();
 
     // As if it had been killed while the last checkpoint was written.
     fs::remove_file(at("runs/x/model.mpk")).unwrap();

@@ -24,6 +24,7 @@ use crate::random::Key;
 #[derive(Debug, Clone)]
 pub struct Pass<B: Backend> {
     key: Option<Key>,
+    part: u64,
     mask_pad: Option<Tensor<B, 2, Bool>>,
     buckets: Option<Tensor<B, 4, Int>>,
     context: Option<usize>,
@@ -34,6 +35,7 @@ impl<B: Backend> Pass<B> {
     pub fn eval() -> Self {
         Self {
             key: None,
+            part: 0,
             mask_pad: None,
             buckets: None,
             context: None,
@@ -46,6 +48,13 @@ impl<B: Backend> Pass<B> {
             key: Some(key),
             ..Self::eval()
         }
+    }
+
+    /// The pass of the `n`-th part of a batch that is computed in parts: hash rotations are those of
+    /// the whole batch, dropout masks are not those of another part.
+    pub fn with_part(mut self, n: u64) -> Self {
+        self.part = n;
+        self
     }
 
     /// Marks padding: true where a position is none of the sequence, `[batch_size, seq_length]`.
@@ -76,6 +85,7 @@ impl<B: Backend> Pass<B> {
     pub fn fold(&self, n: u64) -> Self {
         Self {
             key: self.key.map(|key| key.fold(n)),
+            part: self.part,
             mask_pad: self.mask_pad.clone(),
             buckets: None,
             context: self.context,
@@ -89,6 +99,7 @@ impl<B: Backend> Pass<B> {
     {
         Self {
             key: inner.key,
+            part: inner.part,
             mask_pad: inner.mask_pad.clone().map(Tensor::from_inner),
             buckets: inner.buckets.clone().map(Tensor::from_inner),
             context: inner.context,
@@ -102,6 +113,7 @@ impl<B: Backend> Pass<B> {
     {
         Pass {
             key: self.key,
+            part: self.part,
             mask_pad: self.mask_pad.clone().map(Tensor::inner),
             buckets: self.buckets.clone().map(Tensor::inner),
             context: self.context,
@@ -131,9 +143,12 @@ impl<B: Backend> Pass<B> {
     /// Rate and key of a dropout, if this pass drops anything. `purpose` tells apart the dropouts
     /// of one layer.
     pub(crate) fn dropout(&self, rate: f64, purpose: u64) -> Option<(f64, Key)> {
-        self.key
-            .filter(|_| rate > 0.0)
-            .map(|key| (rate, key.fold(purpose)))
+        let key = self.key.filter(|_| rate > 0.0)?.fold(purpose);
+        let key = match self.part {
+            0 => key,
+            part => key.fold(part),
+        };
+        Some((rate, key))
     }
 }
 
@@ -148,5 +163,20 @@ pub(crate) fn dropout<B: ReformerBackend, const D: usize>(
             tensor * factors
         }
         None => tensor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    #[test]
+    fn parts_share_rotations_and_not_dropout() {
+        let pass = Pass::<Flex>::train(Key::new(3));
+        let [first, second] = [0, 1].map(|part| pass.clone().with_part(part).fold(5));
+        assert_eq!(first.key(), second.key());
+        assert_eq!(first.dropout(0.1, 2), pass.fold(5).dropout(0.1, 2));
+        assert_ne!(first.dropout(0.1, 2), second.dropout(0.1, 2));
     }
 }

@@ -1,5 +1,7 @@
 //! Means of what Burn reports step by step.
 
+use std::f64::consts::LN_2;
+
 use burn::train::metric::{MetricId, NumericEntry};
 
 use crate::metric::Quantity;
@@ -18,8 +20,9 @@ impl Averages {
 
     /// Adds the entry of a step. Those of metrics that are no [`Quantity`] are left out.
     pub fn add(&mut self, id: &MetricId, entry: &NumericEntry) {
-        let is_its_id =
-            |quantity: &Quantity| MetricId::new(quantity.name().to_owned().into()) == *id;
+        let is_its_id = |quantity: &Quantity| {
+            quantity.is_measured() && MetricId::new(quantity.name().to_owned().into()) == *id
+        };
         let Some(index) = Quantity::ALL.iter().position(is_its_id) else {
             return;
         };
@@ -30,13 +33,20 @@ impl Averages {
                 count,
             } => (*aggregated_value, *count as f64),
         };
-        let (sum, weights) = &mut self.sums[index];
-        *sum += value * weight;
-        *weights += weight;
+        if weight > 0.0 {
+            let (sum, weights) = &mut self.sums[index];
+            *sum += value * weight;
+            *weights += weight;
+        }
     }
 
-    /// The mean of a quantity, if there was any.
+    /// The mean of a quantity, if there was any; what follows from the loss, from its mean.
     pub fn mean(&self, quantity: Quantity) -> Option<f64> {
+        match quantity {
+            Quantity::Bits => return Some(self.mean(Quantity::Loss)? / LN_2),
+            Quantity::Perplexity => return Some(self.mean(Quantity::Loss)?.exp()),
+            _ => {}
+        }
         let index = Quantity::ALL.iter().position(|other| *other == quantity)?;
         let (sum, weights) = self.sums[index];
         (weights > 0.0).then(|| sum / weights)
@@ -58,7 +68,10 @@ mod tests {
         averages.add(&id("Loss"), &entry(1.0, 3));
         averages.add(&id("Loss"), &entry(5.0, 1));
         averages.add(&id("CPU usage"), &entry(5.0, 1));
+        averages.add(&id("Accuracy"), &entry(f64::NAN, 0));
         assert_eq!(averages.mean(Quantity::Loss), Some(2.0));
         assert_eq!(averages.mean(Quantity::Accuracy), None);
+        assert_eq!(averages.mean(Quantity::Bits), Some(2.0 / LN_2));
+        assert_eq!(averages.mean(Quantity::Perplexity), Some(2f64.exp()));
     }
 }

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::module::Module;
+use burn::module::{AutodiffModule, Module};
 use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
 
 use crate::error::TrainError;
+use crate::optimizer::{OptimizerConfig, RunOptimizer};
 use crate::record::AtomicRecorder;
 
 /// What Burn's learner saves in a checkpoint, one file each.
@@ -56,16 +57,13 @@ impl Checkpoints {
                 .iter()
                 .all(|part| AtomicRecorder::file(self.part(part, *step)).is_file())
         };
-        let step_of = |name: &str| -> Option<usize> {
-            let stem = name.strip_suffix(".mpk")?;
-            stem.strip_prefix("model-")?.parse().ok()
-        };
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut steps: Vec<usize> = entries
-            .filter_map(|entry| step_of(entry.file_name().to_str()?))
+            .filter_map(|entry| step_of_part(entry.file_name().to_str()?))
             .filter(is_complete)
             .collect();
         steps.sort_unstable_by(|a, b| b.cmp(a));
+        steps.dedup();
         steps
     }
 
@@ -73,15 +71,18 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If there are complete checkpoints, but not one can be read: the newest one's reason.
-    pub fn newest_readable<B, M, O>(&self, device: &B::Device) -> Result<ResumePoint, TrainError>
+    pub(crate) fn newest_readable<B, M>(
+        &self,
+        optimizer: &OptimizerConfig,
+        device: &B::Device,
+    ) -> Result<ResumePoint, TrainError>
     where
         B: AutodiffBackend,
-        M: burn::module::AutodiffModule<B>,
-        O: Optimizer<M, B>,
+        M: AutodiffModule<B>,
     {
         let mut damaged = Vec::new();
         for step in self.complete() {
-            match self.check::<B, M, O>(step, device) {
+            match self.check::<B, M>(step, optimizer, device) {
                 Ok(()) => return Ok(ResumePoint { step, damaged }),
                 Err(error) => damaged.push(error),
             }
@@ -93,38 +94,56 @@ impl Checkpoints {
     }
 
     /// Burn's learner panics on a file that it cannot read, so each is read once before.
-    fn check<B, M, O>(&self, step: usize, device: &B::Device) -> Result<(), TrainError>
+    fn check<B, M>(
+        &self,
+        step: usize,
+        optimizer: &OptimizerConfig,
+        device: &B::Device,
+    ) -> Result<(), TrainError>
     where
         B: AutodiffBackend,
-        M: burn::module::AutodiffModule<B>,
-        O: Optimizer<M, B>,
+        M: AutodiffModule<B>,
     {
+        type State<M, B> = <RunOptimizer<M, B> as Optimizer<M, B>>::Record;
         let [model, optim, scheduler] = PARTS.map(|part| self.part(part, step));
         AtomicRecorder::load_named::<B, <M as Module<B>>::Record>(&model, device)?;
-        AtomicRecorder::load_named::<B, O::Record>(&optim, device)?;
+        let state = AtomicRecorder::load_named::<B, State<M, B>>(&optim, device)?;
         AtomicRecorder::load_named::<B, usize>(&scheduler, device)?;
+        if state.name() != optimizer.name() {
+            let reason = format!(
+                "it is a state of {}, not of {}",
+                state.name(),
+                optimizer.name()
+            );
+            return Err(TrainError::Damaged {
+                path: AtomicRecorder::file(optim),
+                reason,
+            });
+        }
         Ok(())
     }
 }
 
 impl Checkpoints {
-    /// Removes what a killed run left half-written. What cannot be removed does no harm.
-    pub(crate) fn remove_incomplete(&self) {
+    /// Removes what a killed run or a full disk left of checkpoints before a step. What cannot be
+    /// removed does no harm.
+    pub(crate) fn remove_incomplete(&self, before: usize) {
         let complete = self.complete();
-        let is_of = |name: &str, step: &usize| {
-            PARTS
-                .iter()
-                .any(|part| AtomicRecorder::file(self.part(part, *step)).ends_with(name))
-        };
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let is_ours = PARTS.iter().any(|part| name.starts_with(part));
-            if is_ours && !complete.iter().any(|step| is_of(name, step)) {
+            let step = name.to_str().and_then(step_of_part);
+            if step.is_some_and(|step| step < before && !complete.contains(&step)) {
                 fs::remove_file(entry.path()).ok();
             }
         }
     }
+}
+
+/// The step that a file of a checkpoint belongs to, whole or not.
+fn step_of_part(name: &str) -> Option<usize> {
+    let (stem, _) = name.split_once('.')?;
+    let (part, step) = stem.split_once('-')?;
+    PARTS.contains(&part).then(|| step.parse().ok())?
 }
 
 /// The best evaluation so far.
@@ -145,6 +164,8 @@ pub(crate) struct KeepBestAndLast {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) n_last: usize,
     pub(crate) best: SharedBest,
+    /// Step of the one that was saved last, which may not be written yet.
+    pub(crate) newest: usize,
 }
 
 impl KeepBestAndLast {
@@ -164,9 +185,11 @@ impl KeepBestAndLast {
 impl CheckpointingStrategy for KeepBestAndLast {
     fn checkpointing(
         &mut self,
-        _step: usize,
+        step: usize,
         _collector: &EventStoreClient,
     ) -> Vec<CheckpointingAction> {
+        self.checkpoints.remove_incomplete(self.newest);
+        self.newest = step;
         let delete = self.old().into_iter().map(CheckpointingAction::Delete);
         std::iter::once(CheckpointingAction::Save)
             .chain(delete)
@@ -227,6 +250,7 @@ mod tests {
             checkpoints,
             n_last: 2,
             best: Arc::new(Mutex::new(Some(best))),
+            newest: 40,
         };
         assert_eq!(keep.old(), [10]);
     }
@@ -238,7 +262,8 @@ mod tests {
         fs::remove_file(folder.join("optim-20.mpk")).unwrap();
         fs::write(folder.join("model-30.mpk.partial"), "").unwrap();
         fs::write(folder.join("notes.txt"), "").unwrap();
-        checkpoints.remove_incomplete();
+        fs::write(folder.join("model-40.mpk.partial"), "").unwrap();
+        checkpoints.remove_incomplete(40);
         let mut names: Vec<_> = fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -248,6 +273,7 @@ mod tests {
             names,
             [
                 "model-10.mpk",
+                "model-40.mpk.partial",
                 "notes.txt",
                 "optim-10.mpk",
                 "scheduler-10.mpk"

@@ -31,19 +31,16 @@ impl<O> ClipByGlobalNorm<O> {
     fn clipped<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         module: &M,
-        mut gradients: GradientsParams,
+        gradients: GradientsParams,
     ) -> GradientsParams {
         let Some(max_norm) = self.max_norm else {
             return gradients;
         };
-        if let Some(norm) = global_norm(module, &gradients) {
-            let factor = (norm + EPSILON).recip() * max_norm;
-            module.visit(&mut Scale::<B> {
-                gradients: &mut gradients,
-                factor: factor.clamp_max(1.0),
-            });
-        }
-        gradients
+        let Some(norm) = global_norm(module, &gradients) else {
+            return gradients;
+        };
+        let factor = (norm + EPSILON).recip() * max_norm;
+        scaled(module, gradients, factor.clamp_max(1.0))
     }
 }
 
@@ -58,6 +55,19 @@ pub fn global_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     };
     module.visit(&mut squares);
     squares.sum.map(Tensor::sqrt)
+}
+
+/// The gradients of a module times a factor, `[1]`.
+pub(crate) fn scaled<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: &M,
+    mut gradients: GradientsParams,
+    factor: Tensor<B::InnerBackend, 1>,
+) -> GradientsParams {
+    module.visit(&mut Scale::<B> {
+        gradients: &mut gradients,
+        factor,
+    });
+    gradients
 }
 
 impl<O, M, B> Optimizer<M, B> for ClipByGlobalNorm<O>

@@ -5,32 +5,8 @@ use reformer_core::ConfigError;
 use reformer_core::model::ReformerLmConfig;
 
 use crate::data::DataConfig;
-use crate::schedule::WarmupCosine;
-
-/// The optimizer and its settings.
-#[derive(Config, Debug, Copy, PartialEq)]
-pub enum OptimizerConfig {
-    /// Adam (Kingma and Ba, 2015).
-    Adam {
-        /// Decay of the mean of gradients.
-        beta_1: f32,
-        /// Decay of the mean of squared gradients.
-        beta_2: f32,
-        /// Guards the division.
-        epsilon: f32,
-    },
-    /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
-    AdamW {
-        /// Decay of the mean of gradients.
-        beta_1: f32,
-        /// Decay of the mean of squared gradients.
-        beta_2: f32,
-        /// Guards the division.
-        epsilon: f32,
-        /// Share of the weights, times the learning rate, that a step takes away.
-        weight_decay: f32,
-    },
-}
+use crate::optimizer::{DecayGroup, OptimizerConfig};
+use crate::schedule::{Schedule, ScheduleConfig};
 
 /// What to do where loss or gradients are infinite or no number.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -43,6 +19,9 @@ pub enum BadLoss {
         usize,
     ),
 }
+
+/// Most tokens on which hashing is looked at by default: it takes the time of full attention.
+pub const PROBE_LENGTH: usize = 2048;
 
 /// Configuration of a [`Run`](crate::Run).
 #[derive(Config, Debug, PartialEq)]
@@ -57,6 +36,10 @@ pub struct TrainConfig {
     /// Windows in a step.
     #[config(default = 8)]
     pub batch_size: usize,
+    /// Parts in which the windows of a step are computed, one after the other: with more there is
+    /// less in memory at a time, and the step is the same.
+    #[config(default = 1)]
+    pub accumulate: usize,
     /// Steps of the whole run.
     #[config(default = 1000)]
     pub steps: usize,
@@ -78,20 +61,24 @@ pub struct TrainConfig {
     pub n_workers: usize,
     /// Windows in a validation, from the start of the validation data. Default: all.
     pub eval_windows: Option<usize>,
+    /// Tokens at the start of a window that are only context in a validation, because the window
+    /// before has predicted them: of texts, whose windows then overlap. Default: windows lie side
+    /// by side.
+    pub eval_context: Option<usize>,
+    /// Tokens on which hashing is looked at in each validation. Default: a window, at most
+    /// [`PROBE_LENGTH`].
+    pub probe_length: Option<usize>,
     /// The optimizer.
-    #[config(
-        default = "OptimizerConfig::AdamW { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.01 }"
-    )]
+    #[config(default = "OptimizerConfig::Adam { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8 }")]
     pub optimizer: OptimizerConfig,
-    /// Learning rate at the end of the warm-up.
-    #[config(default = 1e-3)]
-    pub learning_rate: f64,
-    /// Learning rate at the end of the run, as a share of the highest.
-    #[config(default = 0.1)]
-    pub final_share: f64,
-    /// Steps in which the learning rate rises from zero.
-    #[config(default = 100)]
-    pub warmup_steps: usize,
+    /// Share of itself that a parameter loses in a step, by groups; see [`DecayGroup`].
+    #[config(default = "DecayGroup::only_weights(0.01)")]
+    pub weight_decay: Vec<DecayGroup>,
+    /// The learning rate.
+    #[config(
+        default = "ScheduleConfig::Cosine { rate: 1e-3, warmup_steps: 100, final_share: 0.1 }"
+    )]
+    pub schedule: ScheduleConfig,
     /// Norm of all gradients together above which they are scaled down. Default: no limit.
     pub max_gradient_norm: Option<f64>,
     /// From which weights, data order, dropout and hash rotations follow.
@@ -108,11 +95,13 @@ impl TrainConfig {
         for (field, value) in [
             ("window_length", self.window_length),
             ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
             ("steps", self.steps),
             ("steps_per_epoch", self.steps_per_epoch),
             ("checkpoint_every", self.checkpoint_every.unwrap_or(1)),
             ("keep_checkpoints", self.keep_checkpoints),
             ("patience", self.patience.unwrap_or(1)),
+            ("probe_length", self.probe_length.unwrap_or(1)),
         ] {
             if value == 0 {
                 return Err(ConfigError::new(
@@ -123,18 +112,25 @@ impl TrainConfig {
                 ));
             }
         }
-        positive("learning_rate", self.learning_rate)?;
+        if self.accumulate > self.batch_size {
+            return Err(ConfigError::new(
+                "accumulate",
+                self.accumulate,
+                format!(
+                    "a step has {} windows (batch_size) to divide",
+                    self.batch_size
+                ),
+                "lower it, or raise batch_size",
+            ));
+        }
         if let Some(norm) = self.max_gradient_norm {
             positive("max_gradient_norm", norm)?;
         }
-        if !(0.0..=1.0).contains(&self.final_share) {
-            return Err(ConfigError::new(
-                "final_share",
-                self.final_share,
-                "a share lies in [0, 1]",
-                "use 0.1",
-            ));
-        }
+        self.optimizer.validate()?;
+        self.weight_decay
+            .iter()
+            .try_for_each(DecayGroup::validate)?;
+        self.schedule.validate()?;
         self.model.validate()?;
         self.validate_length()
     }
@@ -156,18 +152,20 @@ impl TrainConfig {
         self.steps.div_ceil(self.steps_per_epoch)
     }
 
-    /// The learning rate of each step.
-    pub fn schedule(&self) -> WarmupCosine {
-        WarmupCosine::new(
-            self.learning_rate,
-            self.learning_rate * self.final_share,
-            self.warmup_steps,
-            self.steps,
-        )
+    /// Tokens on which hashing is looked at in a validation.
+    pub(crate) fn probed_length(&self) -> usize {
+        let length = self.probe_length.unwrap_or(PROBE_LENGTH);
+        length.min(self.window_length)
+    }
+
+    /// The learning rate of each step, before the first one.
+    pub fn init_schedule(&self) -> Schedule {
+        Schedule::new(self.schedule.clone(), self.steps)
     }
 }
 
-fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
+/// Refuses what is no finite number above 0.
+pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
     if value > 0.0 && value.is_finite() {
         return Ok(());
     }
@@ -201,12 +199,13 @@ mod tests {
             assert_eq!(config.validate().unwrap_err().field, field);
         };
         refused(config().with_steps(0), "steps");
-        refused(config().with_learning_rate(f64::NAN), "learning_rate");
+        refused(config().with_accumulate(9), "accumulate");
         refused(
             config().with_max_gradient_norm(Some(0.0)),
             "max_gradient_norm",
         );
-        refused(config().with_final_share(1.5), "final_share");
+        let decay = vec![DecayGroup::new(vec![], 1, -1.0)];
+        refused(config().with_weight_decay(decay), "weight_decay.rate");
         let with = |reformer| TrainConfig {
             model: ReformerLmConfig::new(reformer),
             ..config()

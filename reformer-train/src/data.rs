@@ -10,7 +10,7 @@ use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
 use reformer_datasets::{
     ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, EvalLoaderConfig, FolderCorpus,
-    HundredMillion, LmBatch, Sequences, Split, Splits, TrainLoaderConfig,
+    HundredMillion, LmBatch, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
 };
 
 use crate::config::TrainConfig;
@@ -101,6 +101,17 @@ impl DataConfig {
         })
     }
 
+    /// What a token of this data is called.
+    pub fn token_name(&self) -> &'static str {
+        match self {
+            Self::Images { .. } => "dim",
+            Self::Duplication { .. } => "token",
+            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
+                "byte"
+            }
+        }
+    }
+
     /// Whether tokens are bytes of a text, so that there is something to read in a sample.
     pub fn is_text(&self) -> bool {
         !matches!(self, Self::Images { .. } | Self::Duplication { .. })
@@ -166,6 +177,21 @@ impl Data {
                 Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
             }
         }
+        match (&self.valid, config.eval_context) {
+            (Part::Bytes(split), Some(context)) => {
+                OverlappingWindows::new(split, config.window_length, context)?;
+            }
+            (Part::Sequences(_), Some(context)) => {
+                return Err(ConfigError::new(
+                    "eval_context",
+                    context,
+                    "only windows of a text can overlap",
+                    "leave it out",
+                )
+                .into());
+            }
+            (_, None) => {}
+        }
         if let Part::Sequences(valid) = &self.valid
             && valid.n_sequences().is_none()
             && config.eval_windows.is_none()
@@ -205,7 +231,8 @@ impl Data {
         device: &B::Device,
     ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
         let loader = EvalLoaderConfig::new(config.window_length, config.batch_size)
-            .with_max_windows(config.eval_windows);
+            .with_max_windows(config.eval_windows)
+            .with_context_length(config.eval_context);
         Ok(Arc::new(match &self.valid {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
@@ -253,5 +280,48 @@ impl Sequences for Selection {
     fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
         self.from
             .read(self.numbers[number as usize], tokens, targets);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+
+    fn config(data: DataConfig) -> TrainConfig {
+        let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
+        TrainConfig::new(model, data).with_window_length(1000)
+    }
+
+    /// Targets in an evaluation on the sample, whose validation part has 50,000 bytes.
+    fn n_targets(context: Option<usize>) -> usize {
+        let config = config(DataConfig::Sample).with_eval_context(context);
+        let data = config.data.open(1000, 0).unwrap();
+        data.check(&config).unwrap();
+        let loader = data.valid_loader::<Flex>(&config, &Default::default());
+        let of_batch = |batch: LmBatch<Flex>| {
+            let targets = batch.targets.into_data();
+            targets.iter::<i64>().filter(|target| *target >= 0).count()
+        };
+        loader.unwrap().iter().map(of_batch).sum()
+    }
+
+    #[test]
+    fn windows_overlap_and_each_byte_counts_once() {
+        assert_eq!(n_targets(Some(600)), 49_999);
+        assert_eq!(n_targets(None), 49_000);
+    }
+
+    #[test]
+    fn overlap_that_cannot_be_is_named() {
+        let refused = |config: TrainConfig| {
+            let data = config.data.open(config.window_length, 0).unwrap();
+            data.check(&config).unwrap_err().to_string()
+        };
+        let too_long = config(DataConfig::Sample).with_eval_context(Some(1000));
+        assert!(refused(too_long).contains("leaves no target"));
+        let no_text = config(DataConfig::Duplication { n_symbols: 9 }).with_eval_context(Some(9));
+        assert!(refused(no_text).starts_with("`eval_context` is 9, but only windows of a text"));
     }
 }

@@ -1,24 +1,25 @@
-//! What a run does once the type of its optimizer is known.
+//! A run from a step to its end, through Burn's learner.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, AdamWConfig, Optimizer};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
+use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::reversible::Mode;
 
-use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast, ResumePoint};
-use crate::clip::ClipByGlobalNorm;
-use crate::config::{OptimizerConfig, TrainConfig};
+use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
+use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::log::{CsvLog, Row};
 use crate::metric::{LmMetric, Quantity};
 use crate::record::{AtomicRecorder, Failure};
+use crate::report::Phase;
 use crate::run::{Outcome, Run, TrainOptions};
+use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, StepByStep};
 use crate::task::LmTask;
@@ -26,121 +27,13 @@ use crate::task::LmTask;
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
 
-/// Something to do with an optimizer of any type.
-pub(crate) trait OptimizerUser<B: AutodiffBackend + ReformerBackend>
-where
-    B::InnerBackend: ReformerBackend,
-{
-    type Output;
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output;
-}
-
-/// Hands the optimizer of a configuration, whose type depends on it, to `user`.
-pub(crate) fn with_optimizer<B, U>(config: &TrainConfig, user: U) -> U::Output
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-    U: OptimizerUser<B>,
-{
-    let limit = config.max_gradient_norm;
-    match config.optimizer {
-        OptimizerConfig::Adam {
-            beta_1,
-            beta_2,
-            epsilon,
-        } => {
-            let adam = AdamConfig::new()
-                .with_beta_1(beta_1)
-                .with_beta_2(beta_2)
-                .with_epsilon(epsilon);
-            user.call(ClipByGlobalNorm::new(adam.init::<B, LmTask<B>>(), limit))
-        }
-        OptimizerConfig::AdamW {
-            beta_1,
-            beta_2,
-            epsilon,
-            weight_decay,
-        } => {
-            let adam_w = AdamWConfig::new()
-                .with_beta_1(beta_1)
-                .with_beta_2(beta_2)
-                .with_epsilon(epsilon)
-                .with_weight_decay(weight_decay);
-            user.call(ClipByGlobalNorm::new(adam_w.init::<B, LmTask<B>>(), limit))
-        }
-    }
-}
-
-/// Looks for a checkpoint that can be read.
-pub(crate) struct Locate<'a, B: Backend> {
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) device: &'a B::Device,
-}
-
-impl<B> OptimizerUser<B> for Locate<'_, B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
-    type Output = Result<ResumePoint, TrainError>;
-
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, _optimizer: O) -> Self::Output {
-        self.checkpoints
-            .newest_readable::<B, LmTask<B>, O>(self.device)
-    }
-}
-
 /// Trains.
-pub(crate) struct Fit<'a, B: Backend, R> {
+pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
     pub(crate) run: &'a Run,
     pub(crate) device: &'a B::Device,
     /// Training steps that are done.
     pub(crate) step: usize,
-    pub(crate) options: TrainOptions<R>,
-}
-
-impl<B, R> OptimizerUser<B> for Fit<'_, B, R>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-    R: MetricsRenderer + 'static,
-{
-    type Output = Result<Outcome<B::InnerBackend>, TrainError>;
-
-    fn call<O: Optimizer<LmTask<B>, B> + 'static>(self, optimizer: O) -> Self::Output {
-        let Self {
-            run, device, step, ..
-        } = self;
-        let config = run.config();
-        let strategy = self.strategy()?;
-        let training = self.training::<O>(&strategy)?;
-        B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed);
-        let learner = Learner::new(task, optimizer, config.schedule());
-        let training = match step {
-            0 => training,
-            step => training.checkpoint(step),
-        };
-        let result = training.launch(learner);
-        // The dashboard gives the terminal back when it is dropped.
-        drop(result.renderer);
-        if let Some(error) = strategy.fatal.take() {
-            return Err(error);
-        }
-        let ending = strategy.ending.lock();
-        let ending = ending.unwrap_or_else(PoisonError::into_inner).clone();
-        let best = *strategy.best.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = match (&ending, best) {
-            (Ending::Early, Some(best)) => {
-                let path = Checkpoints::of_run(run.folder()).model(best.step);
-                let device = Default::default();
-                let record = AtomicRecorder::load_named::<B::InnerBackend, _>(&path, &device)?;
-                result.model.load_record(record)
-            }
-            _ => result.model,
-        };
-        run.finish(task.model, ending, best)
-    }
+    pub(crate) options: TrainOptions<B, R>,
 }
 
 impl<B, R> Fit<'_, B, R>
@@ -149,22 +42,69 @@ where
     B::InnerBackend: ReformerBackend,
     R: MetricsRenderer + 'static,
 {
+    pub(crate) fn run(self) -> Result<Outcome<B::InnerBackend>, TrainError> {
+        let Self {
+            run, device, step, ..
+        } = self;
+        let config = run.config();
+        let strategy = self.strategy()?;
+        let training = self.training(&strategy)?;
+        B::seed(device, config.seed);
+        let task = LmTask::new(config.model.init::<B>(device), config.seed);
+        let task = task.with_parts(config.accumulate);
+        let learner = Learner::new(task, config.init_optimizer(), config.init_schedule());
+        let training = match step {
+            0 => training,
+            step => training.checkpoint(step),
+        };
+        let result = training.launch(learner);
+        // The dashboard gives the terminal back when it is dropped.
+        drop(result.renderer);
+        let (step, ending) = strategy.end();
+        let phase = match ending {
+            Ending::Finished | Ending::Early => Phase::Finished,
+            Ending::Interrupted(_) => Phase::Stopped,
+        };
+        if let Err(error) = run.page::<B>(device).write(phase, step) {
+            (strategy.warn)(&error);
+        }
+        if let Some(error) = strategy.fatal.take() {
+            return Err(error);
+        }
+        let best = *strategy.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = match (&ending, best) {
+            (Ending::Early, Some(best)) => {
+                let path = Checkpoints::of_run(run.folder()).model(best.step);
+                let record = AtomicRecorder::load_named::<B::InnerBackend, _>(&path, device)?;
+                result.model.load_record(record)
+            }
+            _ => result.model,
+        };
+        run.finish(task.model, ending, best)
+    }
+
     /// The way through the run, with what is known from evaluations before it was resumed.
     fn strategy(&self) -> Result<StepByStep<B>, TrainError> {
-        let checkpoints = Checkpoints::of_run(self.run.folder());
+        let folder = self.run.folder();
         let rows = match self.step {
             0 => vec![],
             _ => self.run.rows()?,
         };
         let (best, n_worse) = best_of(&rows, self.step);
-        checkpoints.remove_incomplete();
+        let checkpoints = Checkpoints::of_run(folder);
+        checkpoints.remove_incomplete(usize::MAX);
+        let samples = Samples::of_run(folder);
+        samples.rewind(self.step)?;
         Ok(StepByStep {
             config: self.run.config().clone(),
             device: self.device.clone(),
             start: self.step,
             n_worse,
             best: Arc::new(Mutex::new(best)),
-            ending: Arc::new(Mutex::new(Ending::Finished)),
+            end: Arc::new(Mutex::new((self.step, Ending::Finished))),
+            checkpoints,
+            samples,
+            write: self.options.write.clone(),
             troubles: Failure::default(),
             fatal: Failure::default(),
             warn: self.options.warn,
@@ -172,10 +112,10 @@ where
     }
 
     /// Everything around the learner: data, metrics, checkpoints and where progress is shown.
-    fn training<O: Optimizer<LmTask<B>, B> + 'static>(
+    fn training(
         self,
         strategy: &StepByStep<B>,
-    ) -> Result<SupervisedTraining<Components<B, O>>, TrainError> {
+    ) -> Result<SupervisedTraining<Components<B>>, TrainError> {
         let Self {
             run, device, step, ..
         } = self;
@@ -188,7 +128,7 @@ where
         let train = run.data().train_loader::<B>(config, step, device)?;
         let valid = run.data().valid_loader::<B::InnerBackend>(config, device)?;
         let log = CsvLog::open(
-            &run.metrics_path(),
+            run.page::<B>(device),
             step,
             config.steps.div_ceil(TRAIN_ROWS),
             strategy.troubles.clone(),
@@ -197,16 +137,9 @@ where
             checkpoints: Checkpoints::of_run(run.folder()),
             n_last: config.keep_checkpoints,
             best: strategy.best.clone(),
+            newest: step,
         };
-        let mut training = SupervisedTraining::new(run.folder(), train, valid)
-            .metrics((
-                LmMetric::new(Quantity::Loss),
-                LmMetric::new(Quantity::BitsPerByte),
-                LmMetric::new(Quantity::Accuracy),
-                LmMetric::new(Quantity::TokensPerSecond),
-            ))
-            .metric_train_numeric(LmMetric::new(Quantity::LearningRate))
-            .metric_train_numeric(LmMetric::new(Quantity::GradientNorm))
+        let training = SupervisedTraining::new(run.folder(), train, valid)
             .with_metric_logger(log)
             .with_file_checkpointer(AtomicRecorder::going_on(strategy.troubles.clone()))
             .with_checkpointing_strategy(keep)
@@ -214,9 +147,7 @@ where
             .with_interrupter(interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy.clone())))
             .num_epochs(config.n_epochs());
-        if config.model.reformer.mode != Mode::Plain {
-            training = training.metric_train_numeric(LmMetric::new(Quantity::Drift));
-        }
+        let training = with_metrics(training, config);
         let epoch = step / config.steps_per_epoch;
         Ok(match screen {
             Screen::Dashboard => training.renderer(TuiMetricsRendererWrapper::new(
@@ -226,6 +157,52 @@ where
             Screen::Renderer(renderer) => training.renderer(renderer),
         })
     }
+}
+
+/// What there is to measure with this configuration.
+fn with_metrics<B>(
+    training: SupervisedTraining<Components<B>>,
+    config: &TrainConfig,
+) -> SupervisedTraining<Components<B>>
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    let metric = |quantity: Quantity| LmMetric::labelled(quantity, quantity.label(&config.data));
+    let both = [
+        Quantity::Loss,
+        Quantity::Bits,
+        Quantity::Accuracy,
+        Quantity::TokensPerSecond,
+    ];
+    let mut of_train = vec![Quantity::LearningRate, Quantity::GradientNorm];
+    if config.model.reformer.mode != Mode::Plain {
+        of_train.push(Quantity::Drift);
+    }
+    let has_lsh = config
+        .model
+        .reformer
+        .kinds()
+        .any(|kind| kind == AttentionKind::Lsh);
+    let of_valid: &[Quantity] = match has_lsh {
+        true => &[
+            Quantity::Coverage,
+            Quantity::BucketEntropy,
+            Quantity::LargestBucket,
+        ],
+        false => &[],
+    };
+    let training = both
+        .iter()
+        .chain(&of_train)
+        .fold(training, |training, &quantity| {
+            training.metric_train_numeric(metric(quantity))
+        });
+    both.iter()
+        .chain(of_valid)
+        .fold(training, |training, &quantity| {
+            training.metric_valid_numeric(metric(quantity))
+        })
 }
 
 /// The best evaluation up to a step, and how many came after it.

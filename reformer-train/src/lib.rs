@@ -9,7 +9,8 @@
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
 //!   [`Averages`] are means of all of them.
-//! - [`WarmupCosine`] and [`ClipByGlobalNorm`]: the schedule, and what an optimizer is wrapped in.
+//! - [`OptimizerConfig`] and [`DecayGroup`]: the optimizer, [`Adafactor`] among them, and which
+//!   parameters decay. [`ScheduleConfig`] is the learning rate of each step.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
 //! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
@@ -22,6 +23,8 @@
 //! checkpoint/       model-S.mpk, optim-S.mpk and scheduler-S.mpk after the last steps S that were
 //!                   saved, and after the best; each with a checksum
 //! metrics.csv       a row every few steps, and one for each evaluation
+//! samples.jsonl     texts that the model wrote at evaluations, if it was asked to
+//! report.html       all of this as a page that keeps itself up to date
 //! model.mpk         the weights, once the run is finished
 //! ```
 //!
@@ -71,10 +74,13 @@ mod loader;
 mod log;
 pub mod memory;
 mod metric;
+mod optimizer;
+mod page;
 pub mod probe;
 mod record;
 pub mod report;
 mod run;
+mod samples;
 mod schedule;
 mod screen;
 mod strategy;
@@ -83,14 +89,18 @@ mod task;
 pub use averages::Averages;
 pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use clip::{ClipByGlobalNorm, global_norm};
-pub use config::{BadLoss, OptimizerConfig, TrainConfig};
+pub use config::{BadLoss, PROBE_LENGTH, TrainConfig};
 pub use data::DataConfig;
 pub use error::TrainError;
 pub use log::{CsvLog, Row, read_rows};
 pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
+pub use optimizer::{
+    Adafactor, AdafactorConfig, AdafactorState, DecayGroup, DecayWeights, Factored, OneOf,
+    OptimizerConfig, SecondMoment,
+};
 pub use record::{AtomicRecorder, write_atomically};
-pub use run::{Outcome, Run, TrainOptions, Warn, load_model};
-pub use schedule::WarmupCosine;
+pub use run::{Outcome, Run, TrainOptions, Warn, WriteSample, load_model};
+pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
 pub use strategy::Ending;
 pub use task::LmTask;

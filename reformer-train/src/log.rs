@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
@@ -11,7 +12,9 @@ use burn::train::metric::{MetricDefinition, NumericEntry};
 
 use crate::averages::Averages;
 use crate::error::TrainError;
+use crate::memory::ResidentMemory;
 use crate::metric::Quantity;
+use crate::page::Page;
 use crate::record::{Failure, write_atomically};
 
 /// What stands in a row before the measured values.
@@ -47,6 +50,12 @@ impl Row {
     /// Mean negative log-likelihood, in nats; not a number where there is none.
     pub fn loss(&self) -> f64 {
         self.get(Quantity::Loss).unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn set(&mut self, quantity: Quantity, value: f64) {
+        if let Some(index) = Quantity::ALL.iter().position(|other| *other == quantity) {
+            self.values[index] = Some(value);
+        }
     }
 
     /// A row of the means of some steps.
@@ -120,12 +129,16 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>, TrainError> {
         .collect()
 }
 
-/// Writes `metrics.csv` as Burn's learner reports.
+/// Writes `metrics.csv` as Burn's learner reports, and the page of the run beside it.
 pub struct CsvLog {
     path: PathBuf,
     file: File,
+    page: Page,
     rows_every: usize,
     step: usize,
+    /// Time that the run took before this process.
+    seconds: f64,
+    started: Instant,
     train: Averages,
     valid: Averages,
     failure: Failure,
@@ -138,32 +151,39 @@ impl CsvLog {
     /// # Errors
     /// A file that cannot be written, or rows that cannot be read.
     pub(crate) fn open(
-        path: &Path,
+        page: Page,
         step: usize,
         rows_every: usize,
         failure: Failure,
     ) -> Result<Self, TrainError> {
+        let path = page.metrics_path();
         let mut rows = match path.exists() {
-            true => read_rows(path)?,
+            true => read_rows(&path)?,
             false => vec![],
         };
         rows.retain(|row| row.step <= step);
         let write = || -> io::Result<File> {
-            write_atomically(path, |writer| {
+            write_atomically(&path, |writer| {
                 writeln!(writer, "{}", header())?;
                 rows.iter().try_for_each(|row| writeln!(writer, "{row}"))
             })?;
-            OpenOptions::new().append(true).open(path)
+            OpenOptions::new().append(true).open(&path)
         };
         let file = write().map_err(|source| TrainError::Write {
-            path: path.to_owned(),
+            path: path.clone(),
             source,
         })?;
         Ok(Self {
-            path: path.to_owned(),
+            path,
             file,
+            page,
             rows_every,
             step,
+            seconds: rows
+                .last()
+                .and_then(|row| row.get(Quantity::Seconds))
+                .unwrap_or(0.0),
+            started: Instant::now(),
             train: Averages::new(),
             valid: Averages::new(),
             failure,
@@ -174,13 +194,26 @@ impl CsvLog {
         if averages.mean(Quantity::Loss).is_none() {
             return;
         }
-        let row = Row::new(self.step, epoch, split, &averages);
+        let mut row = Row::new(self.step, epoch, split, &averages);
+        let seconds = self.seconds + self.started.elapsed().as_secs_f64();
+        row.set(Quantity::Seconds, seconds);
+        if let Some(memory) = ResidentMemory::of_this_process() {
+            let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            row.set(Quantity::Memory, mebibytes(memory.current));
+            row.set(Quantity::PeakMemory, mebibytes(memory.peak));
+        }
         // One call, so that a killed run leaves at most one broken line.
         if let Err(source) = self.file.write_all(format!("{row}\n").as_bytes()) {
             self.failure.set(TrainError::Write {
                 path: self.path.clone(),
                 source,
             });
+        }
+    }
+
+    fn refresh_page(&mut self, is_due: bool) {
+        if let Err(error) = self.page.refresh(self.step, is_due) {
+            self.failure.set(error);
         }
     }
 }
@@ -202,6 +235,7 @@ impl MetricLogger for CsvLog {
                 let averages = std::mem::take(&mut self.train);
                 self.write(averages, epoch, split);
             }
+            self.refresh_page(false);
         }
     }
 
@@ -223,12 +257,16 @@ impl MetricLogger for CsvLog {
             Split::Valid | Split::Test(_) => std::mem::take(&mut self.valid),
         };
         self.write(averages, summary.epoch_number, &summary.split);
+        self.refresh_page(summary.split != Split::Train);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrainConfig;
+    use crate::data::DataConfig;
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 
     fn row(step: usize, split: &str) -> Row {
         let mut values = [None; Quantity::ALL.len()];
@@ -242,8 +280,11 @@ mod tests {
         }
     }
 
-    fn open(path: &Path, step: usize) -> Result<CsvLog, TrainError> {
-        CsvLog::open(path, step, 10, Failure::default())
+    fn open(run: &Path, step: usize) -> Result<CsvLog, TrainError> {
+        let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
+        let config = TrainConfig::new(model, DataConfig::Sample);
+        let page = Page::new(run.to_owned(), config, "flex".to_owned());
+        CsvLog::open(page, step, 10, Failure::default())
     }
 
     #[test]
@@ -263,7 +304,7 @@ mod tests {
         let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
         fs::write(&path, format!("{}\n{lines}30,2,tr", header())).unwrap();
         assert_eq!(read_rows(&path).unwrap(), rows);
-        open(&path, 10).unwrap();
+        open(folder.path(), 10).unwrap();
         assert_eq!(read_rows(&path).unwrap(), rows[..2]);
     }
 
@@ -272,7 +313,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         fs::write(&path, format!("{}\n{}\nhello\n", header(), row(1, "train"))).unwrap();
-        let error = open(&path, 1).map(|_| ()).unwrap_err();
+        let error = open(folder.path(), 1).map(|_| ()).unwrap_err();
         assert!(error.to_string().starts_with("line 3 of `"), "{error}");
     }
 }

@@ -13,6 +13,9 @@ use burn::train::metric::{
 };
 use reformer_core::model::LmLoss;
 
+use crate::data::DataConfig;
+use crate::probe::Hashing;
+
 /// What a step returns: numbers that may not have been computed yet.
 #[derive(Debug, Clone)]
 pub struct LmOutput<B: Backend> {
@@ -20,6 +23,8 @@ pub struct LmOutput<B: Backend> {
     pub loss: LmLoss<B>,
     /// Norm of all gradients together, before clipping; in a training step.
     pub gradient_norm: Option<Tensor<B, 1>>,
+    /// What hashing does in the model; in a validation.
+    pub hashing: Option<Hashing>,
     /// When the step began.
     pub started: Instant,
 }
@@ -47,6 +52,7 @@ impl<B: Backend> ItemLazy for LmOutput<B> {
             n_targets: next() as usize,
             gradient_norm: has_norm.then(&mut next),
             drift: next(),
+            hashing: self.hashing,
             started: self.started,
             finished: Instant::now(),
         }
@@ -67,6 +73,8 @@ pub struct LmStats {
     /// How far the input of the reversible stack was off when it was computed back; zero where it
     /// was not.
     pub drift: f64,
+    /// What hashing does in the model; in a validation.
+    pub hashing: Option<Hashing>,
     /// When the step began.
     pub started: Instant,
     /// When its numbers were there.
@@ -79,13 +87,15 @@ impl Adaptor<LmStats> for LmStats {
     }
 }
 
-/// Something to measure in each step.
+/// Something to measure, and a column of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quantity {
     /// Mean negative log-likelihood, in nats.
     Loss,
     /// The same in bits: bits per byte of a text, bits per dimension of an image.
-    BitsPerByte,
+    Bits,
+    /// Its exponential: among so many equally likely tokens the model seems to choose.
+    Perplexity,
     /// Share of targets that got the largest logit, in percent.
     Accuracy,
     /// Tokens in a second.
@@ -96,62 +106,122 @@ pub enum Quantity {
     LearningRate,
     /// Norm of all gradients together, before clipping.
     GradientNorm,
+    /// Share of the softmax mass of full attention that LSH attention sees, in percent.
+    Coverage,
+    /// How evenly hashing fills its buckets, in percent; see
+    /// [`BucketBalance`](crate::probe::BucketBalance).
+    BucketEntropy,
+    /// Share of queries in the fullest bucket, in percent.
+    LargestBucket,
+    /// Memory that the process holds, in MiB.
+    Memory,
+    /// Most memory that the process held, in MiB.
+    PeakMemory,
+    /// Time since the run began, without pauses between its processes.
+    Seconds,
 }
 
 impl Quantity {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// All of them, in the order of the columns.
+    pub const ALL: [Self; 14] = [
         Self::Loss,
-        Self::BitsPerByte,
+        Self::Bits,
+        Self::Perplexity,
         Self::Accuracy,
         Self::TokensPerSecond,
         Self::Drift,
         Self::LearningRate,
         Self::GradientNorm,
+        Self::Coverage,
+        Self::BucketEntropy,
+        Self::LargestBucket,
+        Self::Memory,
+        Self::PeakMemory,
+        Self::Seconds,
     ];
+
+    /// What is measured in each step. The others follow from it, or are those of the process.
+    pub(crate) fn is_measured(self) -> bool {
+        use Quantity::{Bits, Memory, PeakMemory, Perplexity, Seconds};
+        !matches!(self, Bits | Perplexity | Memory | PeakMemory | Seconds)
+    }
 
     /// The name under which Burn knows it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Loss => "Loss",
-            Self::BitsPerByte => "Bits per byte",
+            Self::Bits => "Bits per token",
+            Self::Perplexity => "Perplexity",
             Self::Accuracy => "Accuracy",
             Self::TokensPerSecond => "Tokens per second",
             Self::Drift => "Drift",
             Self::LearningRate => "Learning rate",
             Self::GradientNorm => "Gradient norm",
+            Self::Coverage => "Coverage",
+            Self::BucketEntropy => "Bucket entropy",
+            Self::LargestBucket => "Largest bucket",
+            Self::Memory => "Memory",
+            Self::PeakMemory => "Peak memory",
+            Self::Seconds => "Seconds",
         }
     }
 
-    fn unit(self) -> Option<&'static str> {
-        (self == Self::Accuracy).then_some("%")
+    /// The name for people, who call the tokens of some data bytes or dimensions.
+    pub fn label(self, data: &DataConfig) -> String {
+        match self {
+            Self::Bits => format!("Bits per {}", data.token_name()),
+            other => other.name().to_owned(),
+        }
+    }
+
+    /// The unit, where it has one.
+    pub fn unit(self) -> Option<&'static str> {
+        match self {
+            Self::Loss => Some("nats"),
+            Self::Accuracy | Self::Coverage | Self::BucketEntropy | Self::LargestBucket => {
+                Some("%")
+            }
+            Self::Memory | Self::PeakMemory => Some("MiB"),
+            Self::Seconds => Some("s"),
+            _ => None,
+        }
     }
 
     fn precision(self) -> usize {
         match self {
-            Self::Loss | Self::BitsPerByte => 4,
-            Self::Accuracy | Self::Drift | Self::GradientNorm => 2,
+            Self::Loss | Self::Bits => 4,
             Self::LearningRate => 6,
             Self::TokensPerSecond => 0,
+            _ => 2,
         }
     }
 
-    /// The value in a step and its weight in a mean over steps.
+    /// The value in a step and its weight in a mean over steps; nothing where it is not measured.
     ///
     /// A mean over targets weighs a step by its targets, a rate by its time (in microseconds).
-    fn of(self, stats: &LmStats, time: Duration, learning_rate: Option<f64>) -> (f64, usize) {
+    fn of(
+        self,
+        stats: &LmStats,
+        time: Duration,
+        learning_rate: Option<f64>,
+    ) -> Option<(f64, usize)> {
         let micros = time.as_micros().max(1) as usize;
+        let percent = |share: f64| (100.0 * share, 1);
         match self {
-            Self::Loss => (stats.loss, stats.n_targets),
-            Self::BitsPerByte => (stats.loss / LN_2, stats.n_targets),
+            Self::Loss => Some((stats.loss, stats.n_targets)),
+            Self::Bits => Some((stats.loss / LN_2, stats.n_targets)),
             Self::Accuracy => {
                 let share = stats.n_correct as f64 / stats.n_targets.max(1) as f64;
-                (100.0 * share, stats.n_targets)
+                Some((100.0 * share, stats.n_targets))
             }
-            Self::TokensPerSecond => (stats.n_targets as f64 * 1e6 / micros as f64, micros),
-            Self::Drift => (stats.drift, 1),
-            Self::LearningRate => (learning_rate.unwrap_or(f64::NAN), 1),
-            Self::GradientNorm => (stats.gradient_norm.unwrap_or(f64::NAN), 1),
+            Self::TokensPerSecond => Some((stats.n_targets as f64 * 1e6 / micros as f64, micros)),
+            Self::Drift => Some((stats.drift, 1)),
+            Self::LearningRate => Some((learning_rate?, 1)),
+            Self::GradientNorm => Some((stats.gradient_norm?, 1)),
+            Self::Coverage => Some(percent(stats.hashing?.coverage)),
+            Self::BucketEntropy => Some(percent(stats.hashing?.balance?.entropy)),
+            Self::LargestBucket => Some(percent(stats.hashing?.balance?.largest_share)),
+            Self::Perplexity | Self::Memory | Self::PeakMemory | Self::Seconds => None,
         }
     }
 }
@@ -160,6 +230,7 @@ impl Quantity {
 #[derive(Clone)]
 pub struct LmMetric {
     quantity: Quantity,
+    name: MetricName,
     state: NumericMetricState,
     last_finished: Option<Instant>,
 }
@@ -167,8 +238,14 @@ pub struct LmMetric {
 impl LmMetric {
     /// Measures a quantity.
     pub fn new(quantity: Quantity) -> Self {
+        Self::labelled(quantity, quantity.name().to_owned())
+    }
+
+    /// Measures a quantity under another name.
+    pub(crate) fn labelled(quantity: Quantity, name: String) -> Self {
         Self {
             quantity,
+            name: Arc::new(name),
             state: NumericMetricState::new(),
             last_finished: None,
         }
@@ -179,7 +256,7 @@ impl Metric for LmMetric {
     type Input = LmStats;
 
     fn name(&self) -> MetricName {
-        Arc::new(self.quantity.name().to_owned())
+        self.name.clone()
     }
 
     fn attributes(&self) -> MetricAttributes {
@@ -199,7 +276,8 @@ impl Metric for LmMetric {
             None => stats.started,
         };
         let time = stats.finished.saturating_duration_since(begin);
-        let (value, weight) = self.quantity.of(stats, time, metadata.lr);
+        let measured = self.quantity.of(stats, time, metadata.lr);
+        let (value, weight) = measured.unwrap_or((0.0, 0));
         let format = FormatOptions::new(self.name()).precision(self.quantity.precision());
         let format = match self.quantity.unit() {
             Some(unit) => format.unit(unit),
@@ -250,6 +328,7 @@ mod tests {
             n_targets,
             gradient_norm: None,
             drift: 0.0,
+            hashing: None,
             started: origin + Duration::from_millis(begin),
             finished: origin + Duration::from_millis(end),
         }
@@ -267,7 +346,7 @@ mod tests {
     fn means_weigh_each_target_the_same() {
         let steps = [stats(1.0, 3, 30, [0, 1]), stats(4.0, 9, 10, [1, 2])];
         assert_eq!(mean(Quantity::Loss, &steps), 1.75);
-        assert!((mean(Quantity::BitsPerByte, &steps) - 1.75 / LN_2).abs() < 1e-12);
+        assert!((mean(Quantity::Bits, &steps) - 1.75 / LN_2).abs() < 1e-12);
         assert_eq!(mean(Quantity::Accuracy, &steps), 30.0);
     }
 
@@ -299,6 +378,7 @@ mod tests {
                 drift: None,
             },
             gradient_norm: None,
+            hashing: None,
             started: Instant::now(),
         };
         let mut with_drift = output.clone();

@@ -28,6 +28,27 @@ pub struct BucketBalance {
     pub largest_share: f64,
 }
 
+/// What hashing does in a model: means over its LSH layers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hashing {
+    /// See [`LayerHashing::coverage`].
+    pub coverage: f64,
+    /// See [`LayerHashing::balance`]; over the layers that hash.
+    pub balance: Option<BucketBalance>,
+}
+
+impl Hashing {
+    /// The mean over layers; nothing if there are none.
+    pub fn mean_of(layers: &[LayerHashing]) -> Option<Self> {
+        let balances: Vec<BucketBalance> =
+            layers.iter().filter_map(|layer| layer.balance).collect();
+        (!layers.is_empty()).then(|| Self {
+            coverage: mean(layers.iter().map(|layer| layer.coverage)),
+            balance: (!balances.is_empty()).then(|| BucketBalance::mean_of(&balances)),
+        })
+    }
+}
+
 /// Looks at every LSH layer of a model with the hidden states that it sees in evaluation. Takes
 /// the time of full attention: give it a short batch, from time to time.
 ///
@@ -87,9 +108,13 @@ impl BucketBalance {
             .chunks(seq_length.max(1))
             .map(|round| Self::of_round(round, n_buckets))
             .collect();
+        Self::mean_of(&rounds)
+    }
+
+    fn mean_of(several: &[Self]) -> Self {
         Self {
-            entropy: mean(rounds.iter().map(|round| round.entropy)),
-            largest_share: mean(rounds.iter().map(|round| round.largest_share)),
+            entropy: mean(several.iter().map(|one| one.entropy)),
+            largest_share: mean(several.iter().map(|one| one.largest_share)),
         }
     }
 
@@ -171,6 +196,23 @@ mod tests {
             assert!(balance.entropy > 0.3 && balance.entropy <= 1.0, "{layer:?}");
             assert!(balance.largest_share >= 0.25, "{layer:?}");
         }
+    }
+
+    #[test]
+    fn means_leave_out_what_does_not_hash() {
+        let layer = |coverage, balance| LayerHashing {
+            layer: 0,
+            coverage,
+            balance,
+        };
+        let even = balance([0, 1, 2, 3, 3, 2, 1, 0], 4);
+        let mean = Hashing::mean_of(&[layer(0.5, Some(even)), layer(1.0, None)]);
+        let expected = Hashing {
+            coverage: 0.75,
+            balance: Some(even),
+        };
+        assert_eq!(mean, Some(expected));
+        assert_eq!(Hashing::mean_of(&[]), None);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A run: configuration, data and folder, from the first step to the last.
 
+use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::record::Recorder;
@@ -16,8 +18,9 @@ use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
 use crate::data::Data;
 use crate::error::TrainError;
-use crate::fit::{Fit, Locate, with_optimizer};
+use crate::fit::Fit;
 use crate::log::{Row, read_rows};
+use crate::page::Page;
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
@@ -47,8 +50,11 @@ pub struct Outcome<B: Backend> {
 /// Who is told of what goes wrong without ending a run.
 pub type Warn = fn(&TrainError);
 
-/// What a training does not depend on.
-pub struct TrainOptions<R = Silent> {
+/// Writes a text by a model, to show how far it is.
+pub type WriteSample<B> = Arc<dyn Fn(&ReformerLm<B>) -> Option<String>>;
+
+/// What the weights that a training ends with do not depend on.
+pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Where progress is shown.
     pub screen: Screen<R>,
     /// Stops the run after the step that is being computed, which is then saved.
@@ -56,20 +62,43 @@ pub struct TrainOptions<R = Silent> {
     /// Is told of what goes wrong without ending the run: a checkpoint that cannot be written, a
     /// step that was left out.
     pub warn: Warn,
+    /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
+    pub write: Option<WriteSample<B::InnerBackend>>,
 }
 
-impl<R> TrainOptions<R> {
+impl<B: AutodiffBackend, R> TrainOptions<B, R> {
     /// Shows progress on a screen, and warnings on the standard error output.
     pub fn new(screen: Screen<R>) -> Self {
         Self {
             screen,
             interrupter: Interrupter::new(),
-            warn: |error| eprintln!("warning: {error}; the run goes on"),
+            warn: |error| eprintln!("warning: {}; the run goes on", with_causes(error)),
+            write: None,
         }
+    }
+
+    /// Asks for a text after each evaluation. It takes the time that the function takes.
+    pub fn with_samples(
+        mut self,
+        write: impl Fn(&ReformerLm<B::InnerBackend>) -> Option<String> + 'static,
+    ) -> Self {
+        self.write = Some(Arc::new(write));
+        self
     }
 }
 
-impl TrainOptions {
+/// An error and what led to it, in one line.
+fn with_causes(error: &TrainError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl<B: AutodiffBackend> TrainOptions<B> {
     /// Shows no progress.
     pub fn silent() -> Self {
         Self::new(Screen::silent())
@@ -151,8 +180,13 @@ impl Run {
         self.folder.join("config.json")
     }
 
-    pub(crate) fn metrics_path(&self) -> PathBuf {
+    fn metrics_path(&self) -> PathBuf {
         self.folder.join("metrics.csv")
+    }
+
+    /// The page of the run, computed on a device.
+    pub(crate) fn page<B: Backend>(&self, device: &B::Device) -> Page {
+        Page::new(self.folder.clone(), self.config.clone(), B::name(device))
     }
 
     /// Finds the newest checkpoint that is complete and can be read.
@@ -165,11 +199,7 @@ impl Run {
         B::InnerBackend: ReformerBackend,
     {
         let checkpoints = Checkpoints::of_run(&self.folder);
-        let locate = Locate {
-            checkpoints,
-            device,
-        };
-        with_optimizer::<B, _>(&self.config, locate)
+        checkpoints.newest_readable::<B, LmTask<B>>(&self.config.optimizer, device)
     }
 
     /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
@@ -185,7 +215,7 @@ impl Run {
         &self,
         device: &B::Device,
         step: usize,
-        options: TrainOptions<R>,
+        options: TrainOptions<B, R>,
     ) -> Result<Outcome<B::InnerBackend>, TrainError>
     where
         B: AutodiffBackend + ReformerBackend,
@@ -198,7 +228,7 @@ impl Run {
             step,
             options,
         };
-        with_optimizer::<B, _>(&self.config, fit)
+        fit.run()
     }
 
     /// Keeps the weights of a run that came to its end.

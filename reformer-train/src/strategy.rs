@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
 use burn::module::AutodiffModule;
-use burn::optim::Optimizer;
 use burn::tensor::ElementConversion;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{
@@ -14,17 +13,21 @@ use burn::train::{
 };
 use reformer_core::kernels::ReformerBackend;
 
-use crate::checkpoint::{Best, SharedBest};
+use crate::checkpoint::{Best, Checkpoints, SharedBest};
 use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
 use crate::metric::LmOutput;
+use crate::optimizer::RunOptimizer;
 use crate::record::Failure;
-use crate::run::Warn;
-use crate::schedule::WarmupCosine;
+use crate::report::Sample;
+use crate::run::{Warn, WriteSample};
+use crate::samples::Samples;
+use crate::schedule::Schedule;
 use crate::task::LmTask;
 
 /// Everything of a run that Burn's learner is told by its types.
-pub(crate) type Components<B, O> = LearningComponentsMarker<B, WarmupCosine, LmTask<B>, O>;
+pub(crate) type Components<B> =
+    LearningComponentsMarker<B, Schedule, LmTask<B>, RunOptimizer<LmTask<B>, B>>;
 
 /// How a run came to its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +42,7 @@ pub enum Ending {
 
 /// Training steps, with evaluations and checkpoints between them.
 #[derive(Clone)]
-pub(crate) struct StepByStep<B: Backend> {
+pub(crate) struct StepByStep<B: AutodiffBackend> {
     pub(crate) config: TrainConfig,
     pub(crate) device: B::Device,
     /// Training steps that are done.
@@ -47,7 +50,11 @@ pub(crate) struct StepByStep<B: Backend> {
     /// Evaluations since the best one.
     pub(crate) n_worse: usize,
     pub(crate) best: SharedBest,
-    pub(crate) ending: Arc<Mutex<Ending>>,
+    /// Training steps that are done in the end, and how it came.
+    pub(crate) end: Arc<Mutex<(usize, Ending)>>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) samples: Samples,
+    pub(crate) write: Option<WriteSample<B::InnerBackend>>,
     /// What goes wrong without ending the run.
     pub(crate) troubles: Failure,
     /// What ends it.
@@ -56,12 +63,12 @@ pub(crate) struct StepByStep<B: Backend> {
 }
 
 /// What changes from step to step.
-struct State<B: AutodiffBackend + ReformerBackend, O: Optimizer<LmTask<B>, B> + 'static>
+struct State<B: AutodiffBackend + ReformerBackend>
 where
     B::InnerBackend: ReformerBackend,
 {
-    learner: Learner<Components<B, O>>,
-    components: TrainingComponents<Components<B, O>>,
+    learner: Learner<Components<B>>,
+    components: TrainingComponents<Components<B>>,
     /// Training steps that are done.
     step: usize,
     /// Steps in a row whose gradients were left out.
@@ -70,22 +77,21 @@ where
     last_saved: Option<usize>,
 }
 
-impl<B, O> SupervisedLearningStrategy<Components<B, O>> for StepByStep<B>
+impl<B> SupervisedLearningStrategy<Components<B>> for StepByStep<B>
 where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
-    O: Optimizer<LmTask<B>, B> + 'static,
 {
     fn fit(
         &self,
-        components: TrainingComponents<Components<B, O>>,
-        mut learner: Learner<Components<B, O>>,
-        train: TrainLoader<Components<B, O>>,
-        valid: ValidLoader<Components<B, O>>,
+        components: TrainingComponents<Components<B>>,
+        mut learner: Learner<Components<B>>,
+        train: TrainLoader<Components<B>>,
+        valid: ValidLoader<Components<B>>,
         _starting_epoch: usize,
     ) -> (
-        TrainingModel<Components<B, O>>,
-        SupervisedTrainingEventProcessor<Components<B, O>>,
+        TrainingModel<Components<B>>,
+        SupervisedTrainingEventProcessor<Components<B>>,
     ) {
         learner.fork(&self.device);
         let mut state = State {
@@ -104,7 +110,7 @@ where
                 break ending;
             }
         };
-        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = ending;
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (state.step, ending);
         // The checkpointer's threads end with it, and only then is known what they wrote.
         drop(state.components.checkpointer.take());
         self.report_troubles();
@@ -117,13 +123,21 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
+    /// Training steps that are done, and how the run came to its end.
+    pub(crate) fn end(&self) -> (usize, Ending) {
+        self.end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// The steps to the next evaluation, the evaluation, and a checkpoint. Some ending, if the run
     /// has come to one before its last step.
-    fn epoch<O: Optimizer<LmTask<B>, B> + 'static>(
+    fn epoch(
         &self,
-        state: &mut State<B, O>,
-        train: &TrainLoader<Components<B, O>>,
-        valid: &ValidLoader<Components<B, O>>,
+        state: &mut State<B>,
+        train: &TrainLoader<Components<B>>,
+        valid: &ValidLoader<Components<B>>,
     ) -> Option<Ending> {
         let number = state.step / self.config.steps_per_epoch + 1;
         let of_run = Progress::new(number, self.config.n_epochs());
@@ -167,9 +181,9 @@ where
     }
 
     /// A training step, whose gradients count if they are numbers.
-    fn train_step<O: Optimizer<LmTask<B>, B> + 'static>(
+    fn train_step(
         &self,
-        state: &mut State<B, O>,
+        state: &mut State<B>,
         batch: reformer_datasets::LmBatch<B>,
         progress: Progress,
         of_run: &Progress,
@@ -204,19 +218,24 @@ where
     }
 
     /// Mean loss over the validation data; nothing if it was interrupted.
-    fn evaluate<O: Optimizer<LmTask<B>, B> + 'static>(
+    fn evaluate(
         &self,
-        state: &mut State<B, O>,
-        valid: &ValidLoader<Components<B, O>>,
+        state: &mut State<B>,
+        valid: &ValidLoader<Components<B>>,
         of_run: &Progress,
     ) -> Option<f64> {
         let model = state.learner.model().valid();
         let (mut sum, mut n_targets) = (0.0, 0.0);
         let mut batches = valid.iter();
         let mut iteration = 0;
+        let mut hashing = None;
         while let Some(batch) = batches.next() {
             iteration += 1;
-            let output = model.step(batch);
+            if iteration == 1 {
+                hashing = model.probe(&batch, self.config.probed_length());
+            }
+            let mut output = model.step(batch);
+            output.hashing = hashing;
             let n: f64 = scalar(&output.loss.n_targets);
             sum += scalar(&output.loss.loss) * n;
             n_targets += n;
@@ -228,13 +247,24 @@ where
                 return None;
             }
         }
+        self.sample(&model, state.step);
         let events = &mut state.components.event_processor;
         events.process_valid(LearnerEvent::EndEpoch(of_run.items_processed));
         Some(sum / f64::max(n_targets, 1.0))
     }
 
+    /// Lets the model write, if somebody wants to read it.
+    fn sample(&self, task: &LmTask<B::InnerBackend>, step: usize) {
+        let text = self.write.as_ref().and_then(|write| write(&task.model));
+        if let Some(text) = text
+            && let Err(error) = self.samples.add(&Sample { step, text })
+        {
+            self.troubles.set(error);
+        }
+    }
+
     /// Compares an evaluation with the best one before.
-    fn take_in<O: Optimizer<LmTask<B>, B> + 'static>(&self, state: &mut State<B, O>, loss: f64) {
+    fn take_in(&self, state: &mut State<B>, loss: f64) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         if best.is_none_or(|best| loss < best.loss) {
             *best = Some(Best {
@@ -251,7 +281,7 @@ where
     }
 
     /// Saves a checkpoint, unless the last one is of this step.
-    fn save<O: Optimizer<LmTask<B>, B> + 'static>(&self, state: &mut State<B, O>) {
+    fn save(&self, state: &mut State<B>) {
         if state.last_saved.replace(state.step) == Some(state.step) {
             return;
         }
@@ -268,31 +298,28 @@ where
         }
     }
 
-    fn diverged<O: Optimizer<LmTask<B>, B> + 'static>(
-        &self,
-        state: &State<B, O>,
-        loss: f64,
-        gradient_norm: f64,
-    ) -> TrainError {
+    fn diverged(&self, state: &State<B>, loss: f64, gradient_norm: f64) -> TrainError {
         let rate = state.learner.lr_current();
         let cause = match self.config.max_gradient_norm {
             None => format!(
                 "probably a step was too large: set max_gradient_norm to 1, or lower the learning \
                  rate, which is {rate:.2e} here"
             ),
-            Some(_) if state.step < self.config.warmup_steps => format!(
+            Some(_) if state.step < self.config.schedule.warmup_steps() => format!(
                 "probably the learning rate rises too fast: it is {rate:.2e} here, so warm up in \
                  more steps than {}",
-                self.config.warmup_steps
+                self.config.schedule.warmup_steps()
             ),
             Some(_) => format!(
                 "probably the learning rate is too high, {rate:.2e} here: lower it, or use \
                  `--mode exact` if the drift of the reversible layers grew"
             ),
         };
-        let last_good = match state.last_saved.or((self.start > 0).then_some(self.start)) {
+        // Resuming repeats each step, so one that was saved just before this one leads here again.
+        let mut complete = self.checkpoints.complete().into_iter();
+        let last_good = match complete.find(|saved| *saved < state.step) {
             Some(step) => format!("the last good checkpoint is that of step {step}"),
-            None => "there is no checkpoint yet".to_owned(),
+            None => "there is no good checkpoint yet".to_owned(),
         };
         TrainError::Diverged {
             step: state.step,

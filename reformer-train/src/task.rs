@@ -3,15 +3,18 @@
 use std::time::Instant;
 
 use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::ReformerLm;
+use reformer_core::model::{LmLoss, ReformerLm};
 use reformer_core::{Key, Pass};
 use reformer_datasets::LmBatch;
 
-use crate::clip::global_norm;
+use crate::clip::{global_norm, scaled};
 use crate::metric::LmOutput;
+use crate::probe::{Hashing, probe_hashing};
 
 /// A [`ReformerLm`] and the seed of its training.
 ///
@@ -23,13 +26,99 @@ pub struct LmTask<B: Backend> {
     pub model: ReformerLm<B>,
     #[module(skip)]
     seed: u64,
+    /// Parts in which a step is computed.
+    #[module(skip)]
+    n_parts: usize,
 }
 
 impl<B: Backend> LmTask<B> {
     /// Makes a task of a model.
     pub fn new(model: ReformerLm<B>, seed: u64) -> Self {
-        Self { model, seed }
+        Self {
+            model,
+            seed,
+            n_parts: 1,
+        }
     }
+
+    /// Computes each training step in so many parts of its batch, one after the other. The sum of
+    /// their gradients, each weighted by its share of the targets, is the gradient of the batch.
+    pub fn with_parts(mut self, n_parts: usize) -> Self {
+        self.n_parts = n_parts;
+        self
+    }
+}
+
+impl<B: ReformerBackend> LmTask<B> {
+    /// What hashing does on the first sequence of a batch, up to so many tokens; nothing where the
+    /// model has no LSH attention.
+    pub(crate) fn probe(&self, batch: &LmBatch<B>, max_length: usize) -> Option<Hashing> {
+        let [_, seq_length] = batch.tokens.dims();
+        let length = max_length.min(seq_length);
+        let tokens = batch.tokens.clone().slice([0..1, 0..length]);
+        Hashing::mean_of(&probe_hashing(&self.model.reformer, tokens))
+    }
+}
+
+impl<A> LmTask<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// The loss of a batch and its gradients.
+    fn gradients(&self, batch: LmBatch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        let pass = Pass::train(Key::new(self.seed).fold(batch.step));
+        let [batch_size, _] = batch.tokens.dims();
+        if self.n_parts == 1 {
+            return self.model.gradients(batch.tokens, batch.targets, pass);
+        }
+        let n_targets = count(&batch.targets).clamp_min(1.0);
+        let mut sum = GradientsAccumulator::new();
+        let mut losses = Vec::new();
+        let part_size = batch_size.div_ceil(self.n_parts);
+        for (number, first) in (0..batch_size).step_by(part_size).enumerate() {
+            let rows = first..batch_size.min(first + part_size);
+            let [tokens, targets] =
+                [&batch.tokens, &batch.targets].map(|all| all.clone().slice_dim(0, rows.clone()));
+            let weight = count(&targets) / n_targets.clone();
+            let pass = pass.clone().with_part(number as u64);
+            let (loss, gradients) = self.model.gradients(tokens, targets, pass);
+            sum.accumulate(self, scaled(self, gradients, weight.clone()));
+            losses.push((loss, weight));
+        }
+        (joined(losses, n_targets), sum.grads())
+    }
+}
+
+/// Number of targets: `[1]`.
+fn count<A: AutodiffBackend>(targets: &Tensor<A, 2, Int>) -> Tensor<A::InnerBackend, 1> {
+    targets
+        .clone()
+        .inner()
+        .greater_equal_elem(0)
+        .int()
+        .sum()
+        .float()
+}
+
+/// The loss of a batch from those of its parts and their shares of its targets.
+fn joined<B: Backend>(parts: Vec<(LmLoss<B>, Tensor<B, 1>)>, n_targets: Tensor<B, 1>) -> LmLoss<B> {
+    let zero = n_targets.zeros_like();
+    let empty = LmLoss {
+        loss: zero.clone(),
+        n_correct: zero,
+        n_targets,
+        drift: None,
+    };
+    parts.into_iter().fold(empty, |sum, (part, weight)| LmLoss {
+        loss: sum.loss + part.loss * weight,
+        n_correct: sum.n_correct + part.n_correct,
+        n_targets: sum.n_targets,
+        drift: match (sum.drift, part.drift) {
+            (Some(largest), Some(drift)) => Some(largest.max_pair(drift)),
+            (largest, drift) => largest.or(drift),
+        },
+    })
 }
 
 impl<A> TrainStep for LmTask<A>
@@ -42,14 +131,14 @@ where
 
     fn step(&self, batch: LmBatch<A>) -> TrainOutput<Self::Output> {
         let started = Instant::now();
-        let pass = Pass::train(Key::new(self.seed).fold(batch.step));
-        let (loss, grads) = self.model.gradients(batch.tokens, batch.targets, pass);
+        let (loss, grads) = self.gradients(batch);
         let gradient_norm = global_norm(self, &grads);
         TrainOutput {
             grads,
             item: LmOutput {
                 loss,
                 gradient_norm,
+                hashing: None,
                 started,
             },
         }
@@ -66,7 +155,122 @@ impl<B: ReformerBackend> InferenceStep for LmTask<B> {
         LmOutput {
             loss,
             gradient_norm: None,
+            hashing: None,
             started,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::TensorData;
+    use burn_autodiff::Autodiff;
+    use burn_flex::Flex;
+    use reformer_core::attention::{ExactUpTo, LshConfig, Window};
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+    use reformer_core::reversible::Mode;
+
+    type B = Autodiff<Flex>;
+    const ROWS: usize = 5;
+    const LENGTH: usize = 24;
+
+    fn task(mode: Mode) -> LmTask<B> {
+        let lsh = LshConfig::new()
+            .with_chunk_length(4)
+            .with_window(Window::Bucket { len: 4 })
+            .with_exact_up_to(ExactUpTo::Never);
+        let model = ReformerConfig::new(13, 16, 2)
+            .with_n_heads(2)
+            .with_lsh(lsh)
+            .with_mode(mode);
+        LmTask::new(ReformerLmConfig::new(model).init(&Default::default()), 7)
+    }
+
+    /// Rows with very different numbers of targets; the last one has none.
+    fn batch() -> LmBatch<B> {
+        let number = |i: usize| (i * i * 31 + 7 * i) as i32 % 13;
+        let tokens: Vec<i32> = (0..ROWS * LENGTH).map(number).collect();
+        let target = |i: usize| match i % LENGTH < (ROWS - 1 - i / LENGTH) * 5 {
+            true => number(i + 1),
+            false => -1,
+        };
+        let targets: Vec<i32> = (0..ROWS * LENGTH).map(target).collect();
+        let tensor = |values| {
+            let data = TensorData::new(values, [ROWS, LENGTH]);
+            Tensor::from_data(data, &Default::default())
+        };
+        LmBatch {
+            tokens: tensor(tokens),
+            targets: tensor(targets),
+            step: 3,
+        }
+    }
+
+    struct Compare<'a> {
+        whole: &'a GradientsParams,
+        parts: &'a GradientsParams,
+        n_compared: usize,
+    }
+
+    impl ModuleVisitor<B> for Compare<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let of = |gradients: &GradientsParams| gradients.get::<Flex, D>(param.id);
+            let (whole, parts) = (of(self.whole), of(self.parts));
+            let (whole, parts) = (whole.expect("it is trained"), parts.expect("it is trained"));
+            let largest = whole.clone().abs().max().into_scalar();
+            let error = (whole - parts).abs().max().into_scalar();
+            assert!(error <= 1e-5 * largest, "{error} of {largest}");
+            self.n_compared += 1;
+        }
+    }
+
+    #[test]
+    fn parts_of_a_batch_make_the_step_of_the_whole() {
+        for mode in [Mode::Reversible, Mode::Plain] {
+            let task = task(mode);
+            let (loss, whole) = task.gradients(batch());
+            for n_parts in [2, 3, ROWS] {
+                let (in_parts, parts) = task.clone().with_parts(n_parts).gradients(batch());
+                let mut compare = Compare {
+                    whole: &whole,
+                    parts: &parts,
+                    n_compared: 0,
+                };
+                task.visit(&mut compare);
+                assert_eq!(compare.n_compared, whole.len());
+                let error = (in_parts.loss - loss.loss.clone()).into_scalar();
+                assert!(error.abs() < 1e-6, "{error}");
+                for (part, whole) in [
+                    (in_parts.n_correct, &loss.n_correct),
+                    (in_parts.n_targets, &loss.n_targets),
+                ] {
+                    assert_eq!(part.into_scalar(), whole.clone().into_scalar());
+                }
+                assert_eq!(in_parts.drift.is_some(), loss.drift.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn only_models_that_hash_are_probed() {
+        let batch = LmBatch {
+            tokens: batch().tokens.inner(),
+            targets: batch().targets.inner(),
+            step: 0,
+        };
+        let inner = |task: LmTask<B>| burn::module::AutodiffModule::valid(&task);
+        let hashing = inner(task(Mode::Plain))
+            .probe(&batch, 20)
+            .expect("it hashes");
+        assert!(
+            hashing.coverage > 0.0 && hashing.coverage < 1.0,
+            "{hashing:?}"
+        );
+        let full = ReformerConfig::new(13, 16, 1)
+            .with_layers(vec![reformer_core::attention::AttentionKind::Full]);
+        let model = ReformerLmConfig::new(full).init::<Flex>(&Default::default());
+        assert_eq!(LmTask::new(model, 7).probe(&batch, 20), None);
     }
 }

@@ -1,10 +1,17 @@
 //! The report in a browser. Needs Chromium: from `CHROMIUM`, or one of its usual names in `PATH`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs};
 
+use burn_autodiff::Autodiff;
+use burn_flex::Flex;
+use reformer_core::attention::{ExactUpTo, LshConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_train::report::{Environment, Phase, Report, Sample, Series, Status, write_report};
+use reformer_train::{DataConfig, Quantity, Row, Run, TrainConfig, TrainOptions};
 
 const EVIL: &str = "</script><b>bold</b>";
 const EVIL_AS_TEXT: &str = "&lt;/script&gt;&lt;b&gt;bold&lt;/b&gt;";
@@ -194,4 +201,90 @@ fn page_without_measurements_is_no_error() {
     assert!(!dom.contains("data-error"), "the script failed: {dom}");
     assert!(dom.contains("data-charts=\"0\""));
     assert!(dom.contains("<section id=\"curves\" hidden=\"\">"));
+}
+
+/// A small run whose samples are markup.
+fn config() -> TrainConfig {
+    let lsh = LshConfig::new().with_exact_up_to(ExactUpTo::Never);
+    let model = ReformerConfig::new(256, 16, 1).with_lsh(lsh);
+    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+        .with_window_length(32)
+        .with_batch_size(2)
+        .with_steps(6)
+        .with_steps_per_epoch(2)
+        .with_eval_windows(Some(2))
+}
+
+/// What the script of a page draws.
+fn curves(html: &str) -> Vec<serde_json::Value> {
+    let start = "<script id=\"data\" type=\"application/json\">";
+    let (_, data) = html.split_once(start).expect("there is data");
+    let (data, _) = data.split_once("</script>").expect("it has an end");
+    let data: serde_json::Value = serde_json::from_str(data).expect("it is JSON");
+    data["series"].as_array().expect("there are series").clone()
+}
+
+fn points(rows: &[Row], quantity: Quantity, split: &str) -> Vec<(f64, f64)> {
+    let of_split = rows.iter().filter(|row| row.split == split);
+    of_split
+        .filter_map(|row| Some((row.step as f64, row.get(quantity)?)))
+        .collect()
+}
+
+#[test]
+fn run_leaves_a_page_with_its_curves_and_texts() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let run = Run::create(config(), folder.path().join("small")).expect("it is valid");
+    let page = run.folder().join("report.html");
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    let while_running = page.clone();
+    let options = TrainOptions::silent().with_samples(move |_| {
+        let html = fs::read_to_string(&while_running).unwrap_or_default();
+        RUNNING.fetch_add(usize::from(html.contains(">running<")), Ordering::Relaxed);
+        Some(EVIL.to_owned())
+    });
+    run.train::<Autodiff<Flex>, _>(&Default::default(), 0, options)
+        .expect("nothing keeps it from training");
+
+    // After the first evaluation and after the second; the last is followed by the end.
+    assert_eq!(RUNNING.load(Ordering::Relaxed), 2);
+    let html = fs::read_to_string(&page).expect("it was written");
+    assert!(html.contains(">finished<") && html.contains("step 6 of 6"));
+    assert_eq!(html.matches(EVIL_AS_TEXT).count(), 3, "a sample each time");
+    let (rows, curves) = (run.rows().expect("they were written"), curves(&html));
+    let mut names = BTreeSet::new();
+    for quantity in Quantity::ALL {
+        let label = quantity.label(&run.config().data);
+        for split in ["train", "valid"] {
+            let expected = points(&rows, quantity, split);
+            let is_it = |curve: &&serde_json::Value| {
+                curve["name"] == label.as_str() && curve["split"] == split
+            };
+            let found = curves
+                .iter()
+                .find(is_it)
+                .map(|curve| curve["points"].clone());
+            match expected.is_empty() {
+                true => assert_eq!(found, None, "{label} {split}"),
+                false => assert_eq!(found, Some(serde_json::json!(expected)), "{label} {split}"),
+            }
+            names.extend((!expected.is_empty()).then(|| label.clone()));
+        }
+    }
+    for name in [
+        "Loss",
+        "Bits per byte",
+        "Coverage",
+        "Bucket entropy",
+        "Drift",
+    ] {
+        assert!(names.contains(name), "{name} is missing: {names:?}");
+    }
+    if let Some(dom) = rendered(&page) {
+        assert!(!dom.contains("data-error"), "the script failed: {dom}");
+        assert!(
+            dom.contains(&format!("data-charts=\"{}\"", names.len())),
+            "{dom}"
+        );
+    }
 }

@@ -13,8 +13,8 @@ use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, TrainConfig, TrainError,
-    TrainOptions, load_model,
+    AdafactorConfig, Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, ScheduleConfig,
+    TrainConfig, TrainError, TrainOptions, load_model,
 };
 
 type B = Autodiff<Flex>;
@@ -41,18 +41,13 @@ fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
         .with_steps(8)
         .with_steps_per_epoch(3)
         .with_eval_windows(Some(4))
-        .with_warmup_steps(4)
+        .with_schedule(ScheduleConfig::Linear {
+            rate: 1e-3,
+            warmup_steps: 4,
+            final_share: 0.1,
+        })
         .with_max_gradient_norm(Some(1.0))
         .with_optimizer(optimizer)
-}
-
-fn adam_w() -> OptimizerConfig {
-    OptimizerConfig::AdamW {
-        beta_1: 0.9,
-        beta_2: 0.99,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-    }
 }
 
 fn adam() -> OptimizerConfig {
@@ -61,6 +56,17 @@ fn adam() -> OptimizerConfig {
         beta_2: 0.99,
         epsilon: 1e-8,
     }
+}
+
+fn sgd() -> OptimizerConfig {
+    OptimizerConfig::Sgd {
+        momentum: 0.9,
+        nesterov: true,
+    }
+}
+
+fn adafactor() -> OptimizerConfig {
+    OptimizerConfig::Adafactor(AdafactorConfig::new().with_beta_1(Some(0.9)))
 }
 
 /// Trains from a step to the end.
@@ -113,13 +119,15 @@ fn losses(rows: &[Row]) -> Vec<f64> {
 #[test]
 fn resumed_run_ends_with_the_same_weights() {
     for (mode, optimizer) in [
-        (Mode::Reversible, adam_w()),
-        (Mode::Exact { fraction_bits: 16 }, adam()),
-        (Mode::Plain, adam_w()),
+        (Mode::Reversible, adam()),
+        (Mode::Exact { fraction_bits: 16 }, adafactor()),
+        (Mode::Plain, sgd()),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let config = config(mode, optimizer).with_checkpoint_every(Some(5));
+        let config = config(mode, optimizer)
+            .with_checkpoint_every(Some(5))
+            .with_accumulate(2);
         let run = Run::create(config.clone(), &path).unwrap();
         let (straight, valid) = train(&run, 0);
         // The last, the one in the middle of an epoch, and those of evaluations that were the best.
@@ -149,7 +157,7 @@ fn resumed_run_ends_with_the_same_weights() {
 fn run_killed_before_its_first_checkpoint_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
     let (straight, _) = train(&run, 0);
     fs::remove_dir_all(path.join("checkpoint")).unwrap();
     let run = Run::resume(&path).unwrap();
@@ -162,7 +170,7 @@ fn run_killed_before_its_first_checkpoint_starts_again() {
 fn damaged_checkpoints_are_passed_over_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let run = Run::create(config(Mode::Reversible, adam_w()), &path).unwrap();
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
     train(&run, 0);
     let complete = Checkpoints::of_run(&path).complete();
     assert!(complete.len() >= 2 && complete[0] == 8, "{complete:?}");
@@ -183,9 +191,25 @@ fn truncate(path: &Path) {
 }
 
 #[test]
+fn state_of_another_optimizer_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
+    train(&run, 0);
+    let other = serde_json::to_string(&config(Mode::Reversible, sgd())).unwrap();
+    fs::write(path.join("config.json"), other).unwrap();
+    let run = Run::resume(&path).unwrap();
+    let error = run.resume_point::<B>(&Default::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("a state of Adam, not of Sgd"),
+        "{error}"
+    );
+}
+
+#[test]
 fn existing_folder_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(Mode::Reversible, adam_w());
+    let config = config(Mode::Reversible, adam());
     let error = Run::create(config.clone(), folder.path()).unwrap_err();
     assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
     let path = folder.path().join("no/such/run");

@@ -33,7 +33,8 @@ Examples:
     train_text --preset runs/my-first/config.json --set model.reformer.dropout=0.2
 
 Presets: tiny (the default; two minutes on two CPU cores), small, base, enwik8-64k.
-A run is written to OUT/NAME: config.json, checkpoint/, metrics.csv, loss.svg, model.mpk, sample.txt.
+A run is written to OUT/NAME: config.json, checkpoint/, metrics.csv, report.html (open it in a browser
+while it trains), samples.jsonl, loss.svg, model.mpk, sample.txt.
 Values that are not given come from the preset.";
 
 /// Train a Reformer to predict the next byte of a text.

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::record::write_atomically;
@@ -92,7 +92,7 @@ pub struct Series {
 }
 
 /// A text that the model wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Steps done when it wrote it.
     pub step: usize,

@@ -1,0 +1,224 @@
+//! Optimizers, as configuration and as one type.
+
+mod adafactor;
+mod decay;
+mod one_of;
+
+pub use adafactor::{Adafactor, AdafactorConfig, AdafactorState, Factored, SecondMoment};
+pub use decay::{DecayGroup, DecayWeights};
+pub use one_of::OneOf;
+
+use burn::config::Config;
+use burn::module::AutodiffModule;
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{Adam, AdamConfig, Sgd, SgdConfig};
+use burn::tensor::backend::AutodiffBackend;
+use reformer_core::ConfigError;
+
+use crate::clip::ClipByGlobalNorm;
+use crate::config::{TrainConfig, positive};
+
+/// The optimizer and its settings. Weights decay by [`DecayGroup`]s, whatever the optimizer: Adam
+/// with them is AdamW.
+#[derive(Config, Debug, Copy, PartialEq)]
+pub enum OptimizerConfig {
+    /// Adam (Kingma and Ba, 2015).
+    Adam {
+        /// Decay of the mean of gradients.
+        beta_1: f32,
+        /// Decay of the mean of squared gradients.
+        beta_2: f32,
+        /// Guards the division.
+        epsilon: f32,
+    },
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Share of the last step that is taken again; 0 takes gradients as they are.
+        momentum: f64,
+        /// Whether to look ahead by the momentum (Nesterov).
+        nesterov: bool,
+    },
+    /// Adafactor, for large models: a few numbers for each matrix.
+    Adafactor(
+        /// Its settings.
+        AdafactorConfig,
+    ),
+}
+
+/// Any of the optimizers, as one type.
+type AnyOptimizer<M, B> = OneOf<
+    OptimizerAdaptor<Adam, M, B>,
+    OptimizerAdaptor<Sgd<<B as AutodiffBackend>::InnerBackend>, M, B>,
+    OptimizerAdaptor<Adafactor, M, B>,
+>;
+
+/// The optimizer of a run: gradients are clipped, weights decay, and then it does its step.
+pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<AnyOptimizer<M, B>>>;
+
+impl OptimizerConfig {
+    /// The name of the optimizer, as its [state](OneOf::name) has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Adam { .. } => OneOf::Adam::<_, (), ()>(()).name(),
+            Self::Sgd { .. } => OneOf::Sgd::<(), _, ()>(()).name(),
+            Self::Adafactor(_) => OneOf::Adafactor::<(), (), _>(()).name(),
+        }
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match *self {
+            Self::Adam {
+                beta_1,
+                beta_2,
+                epsilon,
+            } => {
+                share("optimizer.beta_1", beta_1.into())?;
+                share("optimizer.beta_2", beta_2.into())?;
+                positive("optimizer.epsilon", epsilon.into())
+            }
+            Self::Sgd { momentum, nesterov } => {
+                if nesterov && momentum == 0.0 {
+                    return Err(ConfigError::new(
+                        "optimizer.nesterov",
+                        nesterov,
+                        "there is no momentum to look ahead by",
+                        "set momentum to 0.9",
+                    ));
+                }
+                share("optimizer.momentum", momentum)
+            }
+            Self::Adafactor(config) => config.validate(),
+        }
+    }
+
+    /// The optimizer, before its first step.
+    fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> AnyOptimizer<M, B> {
+        match *self {
+            Self::Adam {
+                beta_1,
+                beta_2,
+                epsilon,
+            } => {
+                let adam = AdamConfig::new().with_beta_1(beta_1).with_beta_2(beta_2);
+                OneOf::Adam(adam.with_epsilon(epsilon).init())
+            }
+            Self::Sgd { momentum, nesterov } => {
+                let momentum = (momentum > 0.0).then(|| {
+                    let config = MomentumConfig::new().with_momentum(momentum);
+                    config.with_dampening(0.0).with_nesterov(nesterov)
+                });
+                OneOf::Sgd(SgdConfig::new().with_momentum(momentum).init())
+            }
+            Self::Adafactor(config) => OneOf::Adafactor(config.build().into()),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The optimizer of the run, before its first step.
+    pub(crate) fn init_optimizer<B: AutodiffBackend, M: AutodiffModule<B>>(
+        &self,
+    ) -> RunOptimizer<M, B> {
+        let optimizer = DecayWeights::new(self.optimizer.init(), self.weight_decay.clone());
+        ClipByGlobalNorm::new(optimizer, self.max_gradient_norm)
+    }
+}
+
+/// Refuses what is no decay of a mean.
+fn share(field: &str, value: f64) -> Result<(), ConfigError> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        field,
+        value,
+        "a decay lies in [0, 1)",
+        "use 0.9",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::{GradientsParams, Optimizer};
+    use burn::tensor::Tensor;
+    use burn_autodiff::Autodiff;
+    use burn_flex::Flex;
+
+    type B = Autodiff<Flex>;
+
+    /// The weights of a layer after some steps of a gradient that is 2 times the weight.
+    fn steps(config: OptimizerConfig, rate: f64, n: usize) -> Vec<f32> {
+        let device = Default::default();
+        let mut layer = LinearConfig::new(1, 2).with_bias(false).init::<B>(&device);
+        layer.weight = burn::module::Param::from_data([[1.0, -2.0]], &device);
+        let mut optimizer = config.init::<B, Linear<B>>();
+        for _ in 0..n {
+            let mut gradients = GradientsParams::new();
+            let weight: Tensor<Flex, 2> = layer.weight.val().inner();
+            gradients.register(layer.weight.id, weight * 2.0);
+            layer = optimizer.step(rate, layer, gradients);
+        }
+        layer
+            .weight
+            .val()
+            .into_data()
+            .to_vec()
+            .expect("they are floats")
+    }
+
+    #[test]
+    fn sgd_is_what_its_formulae_say() {
+        let sgd = |momentum, nesterov| OptimizerConfig::Sgd { momentum, nesterov };
+        assert_eq!(steps(sgd(0.0, false), 0.25, 2), [0.25, -0.5]);
+        // v = 2, x = 1/2; v = 1/2 * 2 + 1 = 2, x = 0.
+        assert_eq!(steps(sgd(0.5, false), 0.25, 2), [0.0, 0.0]);
+        // v = 2, x = 1 - (2 + 1) / 4 = 1/4; v = 1 + 1/2, x = 1/4 - (1/2 + 3/4) / 4.
+        assert_eq!(steps(sgd(0.5, true), 0.25, 2), [-0.0625, 0.125]);
+    }
+
+    #[test]
+    fn state_of_another_optimizer_is_told_apart() {
+        let adam = OptimizerConfig::Adam {
+            beta_1: 0.9,
+            beta_2: 0.99,
+            epsilon: 1e-8,
+        };
+        let sgd = OptimizerConfig::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+        };
+        let record = adam.init::<B, Linear<B>>().to_record();
+        assert_eq!(record.name(), adam.name());
+        assert_ne!(record.name(), sgd.name());
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        let refused = |config: OptimizerConfig, field: &str| {
+            let error = config.validate().expect_err("it cannot work");
+            assert_eq!(error.field, format!("optimizer.{field}"));
+        };
+        let adam = |beta_1, epsilon| OptimizerConfig::Adam {
+            beta_1,
+            beta_2: 0.99,
+            epsilon,
+        };
+        refused(adam(1.0, 1e-8), "beta_1");
+        refused(adam(0.9, 0.0), "epsilon");
+        let sgd = |momentum| OptimizerConfig::Sgd {
+            momentum,
+            nesterov: true,
+        };
+        refused(sgd(0.0), "nesterov");
+        refused(sgd(1.0), "momentum");
+        let adafactor = AdafactorConfig::new().with_clip_threshold(0.0);
+        refused(OptimizerConfig::Adafactor(adafactor), "clip_threshold");
+    }
+}

@@ -1,0 +1,111 @@
+//! Several optimizers as one, so that what uses them is compiled once.
+
+use burn::module::AutodiffModule;
+use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
+use burn::record::{PrecisionSettings, Record};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use serde::{Deserialize, Serialize};
+
+/// One of the optimizers, or its state, or that state as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum OneOf<A, S, F> {
+    /// Adam's.
+    Adam(A),
+    /// That of stochastic gradient descent.
+    Sgd(S),
+    /// Adafactor's.
+    Adafactor(F),
+}
+
+impl<A, S, F> OneOf<A, S, F> {
+    /// Which one it is.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Adam(_) => "Adam",
+            Self::Sgd(_) => "Sgd",
+            Self::Adafactor(_) => "Adafactor",
+        }
+    }
+}
+
+impl<B, A, S, F> Record<B> for OneOf<A, S, F>
+where
+    B: Backend,
+    A: Record<B>,
+    S: Record<B>,
+    F: Record<B>,
+{
+    type Item<P: PrecisionSettings> = OneOf<A::Item<P>, S::Item<P>, F::Item<P>>;
+
+    fn into_item<P: PrecisionSettings>(self) -> Self::Item<P> {
+        match self {
+            Self::Adam(record) => OneOf::Adam(record.into_item()),
+            Self::Sgd(record) => OneOf::Sgd(record.into_item()),
+            Self::Adafactor(record) => OneOf::Adafactor(record.into_item()),
+        }
+    }
+
+    fn from_item<P: PrecisionSettings>(item: Self::Item<P>, device: &B::Device) -> Self {
+        match item {
+            OneOf::Adam(item) => Self::Adam(A::from_item(item, device)),
+            OneOf::Sgd(item) => Self::Sgd(S::from_item(item, device)),
+            OneOf::Adafactor(item) => Self::Adafactor(F::from_item(item, device)),
+        }
+    }
+}
+
+impl<M, B, A, S, F> Optimizer<M, B> for OneOf<A, S, F>
+where
+    M: AutodiffModule<B>,
+    B: AutodiffBackend,
+    A: Optimizer<M, B>,
+    S: Optimizer<M, B>,
+    F: Optimizer<M, B>,
+{
+    type Record = OneOf<A::Record, S::Record, F::Record>;
+
+    fn step(&mut self, lr: LearningRate, module: M, grads: GradientsParams) -> M {
+        match self {
+            Self::Adam(optimizer) => optimizer.step(lr, module, grads),
+            Self::Sgd(optimizer) => optimizer.step(lr, module, grads),
+            Self::Adafactor(optimizer) => optimizer.step(lr, module, grads),
+        }
+    }
+
+    fn step_multi(&mut self, lr: LearningRate, module: M, grads: MultiGradientsParams) -> M {
+        match self {
+            Self::Adam(optimizer) => optimizer.step_multi(lr, module, grads),
+            Self::Sgd(optimizer) => optimizer.step_multi(lr, module, grads),
+            Self::Adafactor(optimizer) => optimizer.step_multi(lr, module, grads),
+        }
+    }
+
+    fn to_record(&self) -> Self::Record {
+        match self {
+            Self::Adam(optimizer) => OneOf::Adam(optimizer.to_record()),
+            Self::Sgd(optimizer) => OneOf::Sgd(optimizer.to_record()),
+            Self::Adafactor(optimizer) => OneOf::Adafactor(optimizer.to_record()),
+        }
+    }
+
+    /// # Panics
+    /// On the state of another optimizer: compare their [names](Self::name) first.
+    fn load_record(self, record: Self::Record) -> Self {
+        match (self, record) {
+            (Self::Adam(optimizer), OneOf::Adam(record)) => {
+                Self::Adam(optimizer.load_record(record))
+            }
+            (Self::Sgd(optimizer), OneOf::Sgd(record)) => Self::Sgd(optimizer.load_record(record)),
+            (Self::Adafactor(optimizer), OneOf::Adafactor(record)) => {
+                Self::Adafactor(optimizer.load_record(record))
+            }
+            (optimizer, record) => {
+                panic!(
+                    "{} cannot go on from a state of {}",
+                    optimizer.name(),
+                    record.name()
+                )
+            }
+        }
+    }
+}

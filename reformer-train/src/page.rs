@@ -1,0 +1,97 @@
+//! The page of a run, written again as it goes on.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::log::{Row, read_rows};
+use crate::metric::Quantity;
+use crate::report::{Environment, Phase, Report, Series, Status, write_report};
+use crate::samples::Samples;
+
+/// Least time between two versions of the page, but for those after an evaluation.
+const REFRESH_EVERY: Duration = Duration::from_secs(20);
+const SPLITS: [&str; 2] = ["train", "valid"];
+/// Samples that are shown, the newest ones.
+const N_SAMPLES: usize = 20;
+
+/// `report.html` in a run's folder. What it shows is what the other files hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    folder: PathBuf,
+    config: TrainConfig,
+    environment: Environment,
+    last_written: Instant,
+}
+
+impl Page {
+    /// The page of the run in a folder, which a backend of this name computes.
+    pub(crate) fn new(folder: PathBuf, config: TrainConfig, backend: String) -> Self {
+        Self {
+            folder,
+            config,
+            environment: Environment::of_this_process(backend),
+            last_written: Instant::now(),
+        }
+    }
+
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.folder.join("metrics.csv")
+    }
+
+    /// Writes the page of a run that goes on, if it is due or old.
+    pub(crate) fn refresh(&mut self, step: usize, is_due: bool) -> Result<(), TrainError> {
+        if !is_due && self.last_written.elapsed() < REFRESH_EVERY {
+            return Ok(());
+        }
+        self.last_written = Instant::now();
+        self.write(Phase::Running, step)
+    }
+
+    /// Writes the page.
+    pub(crate) fn write(&self, phase: Phase, step: usize) -> Result<(), TrainError> {
+        let rows = read_rows(&self.metrics_path())?;
+        let last = rows.last().and_then(|row| row.get(Quantity::Seconds));
+        let mut samples = Samples::of_run(&self.folder).read();
+        let report = Report {
+            title: self
+                .folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            status: Status {
+                phase,
+                step,
+                steps: self.config.steps,
+                seconds: last.unwrap_or(0.0),
+            },
+            config_json: serde_json::to_string_pretty(&self.config).unwrap_or_default(),
+            environment: self.environment.clone(),
+            series: self.series(&rows),
+            samples: samples.split_off(samples.len().saturating_sub(N_SAMPLES)),
+            refresh_seconds: Some(REFRESH_EVERY.as_secs() as u32),
+        };
+        write_report(&report, &self.folder.join("report.html"))
+    }
+
+    /// A curve of each quantity that was measured, in each split.
+    fn series(&self, rows: &[Row]) -> Vec<Series> {
+        let curve = |quantity: Quantity, split: &str| Series {
+            name: quantity.label(&self.config.data),
+            unit: quantity.unit().unwrap_or_default().to_owned(),
+            split: split.to_owned(),
+            points: rows
+                .iter()
+                .filter(|row| row.split == split)
+                .filter_map(|row| Some((row.step as f64, row.get(quantity)?)))
+                .collect(),
+        };
+        let quantities = Quantity::ALL.into_iter();
+        quantities
+            .flat_map(|quantity| SPLITS.map(|split| curve(quantity, split)))
+            .filter(|series| !series.points.is_empty())
+            .collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! `samples.jsonl`: texts that the model wrote on its way.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::TrainError;
+use crate::record::write_atomically;
+use crate::report::Sample;
+
+/// The samples of a run, a line of JSON each.
+#[derive(Debug, Clone)]
+pub(crate) struct Samples {
+    path: PathBuf,
+}
+
+impl Samples {
+    /// Those of the run in this folder.
+    pub(crate) fn of_run(folder: &Path) -> Self {
+        Self {
+            path: folder.join("samples.jsonl"),
+        }
+    }
+
+    /// All of them, the oldest first. A line that is none is left out: a killed run can leave one.
+    pub(crate) fn read(&self) -> Vec<Sample> {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        let lines = text.lines();
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Drops those of later steps, which are going to be done again.
+    pub(crate) fn rewind(&self, step: usize) -> Result<(), TrainError> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let mut samples = self.read();
+        samples.retain(|sample| sample.step <= step);
+        self.written(write_atomically(&self.path, |file| {
+            samples
+                .iter()
+                .try_for_each(|sample| write_line(file, sample))
+        }))
+    }
+
+    /// Adds a sample.
+    pub(crate) fn add(&self, sample: &Sample) -> Result<(), TrainError> {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.path);
+        self.written(file.and_then(|mut file| write_line(&mut file, sample)))
+    }
+
+    fn written(&self, result: io::Result<()>) -> Result<(), TrainError> {
+        result.map_err(|source| TrainError::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+fn write_line(file: &mut impl Write, sample: &Sample) -> io::Result<()> {
+    let mut line = serde_json::to_vec(sample)?;
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_back_but_for_later_ones_and_a_broken_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = Samples::of_run(folder.path());
+        samples.rewind(3).unwrap();
+        let sample = |step| Sample {
+            step,
+            text: format!("step\n\"{step}\""),
+        };
+        for step in [2, 4, 6] {
+            samples.add(&sample(step)).unwrap();
+        }
+        let mut file = OpenOptions::new().append(true).open(&samples.path).unwrap();
+        file.write_all(b"{\"step\": 8, \"te").unwrap();
+        assert_eq!(samples.read(), [2, 4, 6].map(sample));
+        samples.rewind(4).unwrap();
+        assert_eq!(samples.read(), [2, 4].map(sample));
+    }
+}

@@ -1,0 +1,178 @@
+//! What goes wrong is told, and nothing is lost that need not be.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::module::{Module, Param};
+use burn::record::Recorder;
+use burn::train::metric::MetricDefinition;
+use burn::train::renderer::{
+    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, ProgressType, TrainingProgress,
+};
+use burn_autodiff::Autodiff;
+use burn_flex::Flex;
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_train::{
+    AtomicRecorder, BadLoss, Checkpoints, DataConfig, Ending, LmTask, OptimizerConfig, Quantity,
+    Run, ScheduleConfig, Screen, TrainConfig, TrainError, TrainOptions,
+};
+
+type B = Autodiff<Flex>;
+const WINDOW: usize = 40;
+
+fn config(rate: f64) -> TrainConfig {
+    let model = ReformerConfig::new(256, 16, 1).with_n_heads(2);
+    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+        .with_window_length(WINDOW)
+        .with_batch_size(2)
+        .with_steps(12)
+        .with_steps_per_epoch(6)
+        .with_eval_windows(Some(2))
+        .with_optimizer(OptimizerConfig::Sgd {
+            momentum: 0.0,
+            nesterov: false,
+        })
+        .with_schedule(ScheduleConfig::Constant {
+            rate,
+            warmup_steps: 0,
+        })
+}
+
+#[test]
+fn loss_that_is_no_number_ends_the_run_with_step_cause_and_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(1e30).with_checkpoint_every(Some(1));
+    let run = Run::create(config, folder.path().join("run")).unwrap();
+    let result = run.train::<B, _>(&Default::default(), 0, TrainOptions::silent());
+    let error = result.map(|_| ()).expect_err("the rate is far too high");
+    let TrainError::Diverged { step, .. } = &error else {
+        panic!("{error}");
+    };
+    // The first step is that of fresh weights, and the one that breaks them.
+    assert_eq!(*step, 1);
+    let message = error.to_string();
+    for part in [
+        "step 1 ",
+        "set max_gradient_norm",
+        "1.00e30",
+        "no good checkpoint",
+    ] {
+        assert!(message.contains(part), "{part:?} is missing: {message}");
+    }
+    let page = fs::read_to_string(run.folder().join("report.html")).unwrap();
+    assert!(page.contains(">stopped<"));
+}
+
+/// Steps that were left out.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+fn count_skipped(error: &TrainError) {
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    SKIPPED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A model that gives no chance at all to `X`, and a text in which it is rare: the loss of some
+/// steps is infinite.
+#[test]
+fn steps_without_a_number_are_left_out_where_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text");
+    let mut text = vec![b'a'; 4000];
+    text.iter_mut()
+        .skip(130)
+        .step_by(260)
+        .for_each(|byte| *byte = b'X');
+    // Nothing strange in the part that is kept for validation.
+    text.iter_mut().skip(3500).for_each(|byte| *byte = b'a');
+    fs::write(&path, text).unwrap();
+    let mut config = config(0.1).with_bad_loss(BadLoss::Skip(8));
+    config.data = DataConfig::File(path);
+    let run = Run::create(config.with_steps(6), folder.path().join("run")).unwrap();
+    run.train::<B, _>(&Default::default(), 0, TrainOptions::silent())
+        .expect("nothing is strange yet");
+
+    let checkpoints = Checkpoints::of_run(run.folder());
+    let device = Default::default();
+    let task = LmTask::new(run.config().model.init::<B>(&device), 0);
+    let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(6), &device).unwrap();
+    let mut task = task.load_record(record);
+    let bias = task
+        .model
+        .output
+        .bias
+        .take()
+        .expect("by default there is one");
+    let mut values: Vec<f32> = bias.val().into_data().to_vec().unwrap();
+    values[usize::from(b'X')] = f32::NEG_INFINITY;
+    let values = burn::tensor::Tensor::from_floats(values.as_slice(), &device).require_grad();
+    task.model.output.bias = Some(Param::initialized(bias.id, values));
+    let record = task.into_record();
+    Recorder::<B>::record(&AtomicRecorder::default(), record, checkpoints.model(6)).unwrap();
+    let json = serde_json::to_string(&run.config().clone().with_steps(30)).unwrap();
+    fs::write(run.folder().join("config.json"), json).unwrap();
+
+    let run = Run::resume(run.folder()).unwrap();
+    let mut options = TrainOptions::silent();
+    options.warn = count_skipped;
+    let outcome = run
+        .train::<B, _>(&device, 6, options)
+        .expect("some steps are good");
+    assert_eq!(outcome.ending, Ending::Finished);
+    let n_skipped = SKIPPED.load(Ordering::Relaxed);
+    assert!((3..24).contains(&n_skipped), "{n_skipped} of 24");
+    assert!(outcome.valid.iter().all(|row| row.loss().is_finite()));
+}
+
+/// What happens to the folder of the run after its first step.
+static DAMAGE: Mutex<Option<PathBuf>> = Mutex::new(None);
+static TOLD: Mutex<Vec<String>> = Mutex::new(vec![]);
+
+/// Puts files where folders are: not even an administrator can write there then.
+struct Vandal;
+
+impl MetricsRendererTraining for Vandal {
+    fn update_train(&mut self, _state: MetricState) {}
+    fn update_valid(&mut self, _state: MetricState) {}
+    fn render_train(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {
+        let damage = DAMAGE.lock().ok().and_then(|mut folder| folder.take());
+        if let Some(folder) = damage {
+            fs::remove_dir_all(folder.join("checkpoint")).expect("it is there");
+            fs::write(folder.join("checkpoint"), "").expect("it can be written");
+            fs::create_dir(folder.join("report.html.partial")).expect("it is not there");
+        }
+    }
+    fn render_valid(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {}
+}
+
+impl MetricsRendererEvaluation for Vandal {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+    fn render_test(&mut self, _item: EvaluationProgress, _indicators: Vec<ProgressType>) {}
+}
+
+impl MetricsRenderer for Vandal {
+    fn manual_close(&mut self) {}
+    fn register_metric(&mut self, _definition: MetricDefinition) {}
+}
+
+#[test]
+fn folder_that_cannot_be_written_is_told_and_training_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::create(config(0.1), folder.path().join("run")).unwrap();
+    *DAMAGE.lock().unwrap() = Some(run.folder().to_owned());
+    let mut options = TrainOptions::new(Screen::Renderer(Vandal));
+    options.warn = |error| TOLD.lock().unwrap().push(error.to_string());
+    let outcome = run.train::<B, _>(&Default::default(), 0, options);
+    assert_eq!(outcome.expect("it goes on").ending, Ending::Finished);
+    let told = TOLD.lock().unwrap();
+    for file in ["checkpoint/", "report.html"] {
+        let is_named = |line: &String| line.contains(file) && line.contains("cannot be written");
+        assert!(told.iter().any(is_named), "{file} is missing: {told:?}");
+    }
+    assert!(run.folder().join("model.mpk").is_file());
+    let rows = run.rows().unwrap();
+    assert!(rows.iter().all(|row| row.get(Quantity::Loss).is_some()));
+    assert_eq!(rows.last().unwrap().step, 12);
+}
