@@ -1,10 +1,13 @@
 //! Programs that use trained models: texts of Hugging Face folders, and images.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use burn_flex::Flex;
+use common::{printed, refused, run};
 use reformer_core::huggingface::{self, HfBuckets, HfConfig};
 use reformer_datasets::images::Picture;
 
@@ -13,34 +16,6 @@ const IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
 const TRAIN_IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
 const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
 const BENCH: &str = env!("CARGO_BIN_EXE_bench_generation");
-
-fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .expect("the program is built")
-}
-
-/// What a program printed that succeeded.
-fn printed(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    text
-}
-
-/// Asserts that a program failed with one line that has all these parts.
-#[track_caller]
-fn refused(output: &Output, parts: &[&str]) {
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    assert_eq!(message.lines().count(), 1, "{message}");
-    for part in parts {
-        assert!(message.contains(part), "{part:?} is missing: {message}");
-    }
-}
 
 /// `google/reformer-enwik8`, but small.
 fn enwik8() -> HfConfig {
