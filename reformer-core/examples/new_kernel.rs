@@ -1,15 +1,8 @@
 //! How a kernel for a new backend is written and judged: a function of tensors that takes the place
 //! of a default body, held against the reference.
 //!
-//! In the crate of the backend, or here beside the others, it is then one method:
-//!
-//! ```ignore
-//! impl ReformerBackend for MyBackend {
-//!     fn hash(vectors: .., rotations: .., factors: &[usize]) -> Tensor<Self, 4, Int> {
-//!         my_hash(vectors, rotations, factors)
-//!     }
-//! }
-//! ```
+//! In the crate of the backend it is then the method `hash` of `impl ReformerBackend for MyBackend`;
+//! methods that are left out are computed by tensor operations.
 //!
 //!     cargo run --release -p reformer-core --example new_kernel
 
