@@ -18,6 +18,7 @@ pub mod inspection;
 pub mod interrupt;
 pub mod median;
 pub mod memory;
+pub mod nodes;
 pub mod overrides;
 pub mod plot;
 pub mod preset;

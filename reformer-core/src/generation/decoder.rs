@@ -9,7 +9,6 @@ use super::cache::LayerCache;
 use super::error::GenerationError;
 use super::logits::Logits;
 use crate::kernels::ReformerBackend;
-use crate::linear::linear;
 use crate::model::ReformerLm;
 
 /// Configuration of an [`LmDecoder`].
@@ -97,7 +96,7 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
                 caches[number].push(cache);
                 output
             });
-            logits.extend(values(linear(&model.output, hidden)));
+            logits.extend(values(model.logits(hidden)));
         }
         let joined = caches
             .into_iter()
@@ -148,7 +147,7 @@ impl<B: ReformerBackend> StepDecoder for LmDecoder<'_, B> {
             let attention = &model.reformer.blocks[number].attention;
             layers[number].step(attention, x, positions)
         });
-        let logits = values(linear(&model.output, hidden));
+        let logits = values(model.logits(hidden));
         self.lengths.iter_mut().for_each(|length| *length += 1);
         decoder_logits(logits, model)
     }

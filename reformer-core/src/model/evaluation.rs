@@ -7,6 +7,7 @@ use super::reformer::{Reformer, side_by_side};
 use crate::attention::{Attention, InspectedHead, LshAttention, LshProbe};
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
+use crate::precision::widen;
 use crate::reversible::{ReversibleBlock, add_residuals, forward};
 
 impl<B: ReformerBackend> Reformer<B> {
@@ -123,7 +124,10 @@ impl<B: ReformerBackend> Reformer<B> {
         let x = self.mode().on_grid(x);
         let mut streams = [x.clone(), x];
         for (number, block) in self.blocks.iter().enumerate() {
-            let f = |x| attend(number, block.attention_norm.forward(x));
+            let f = |x| {
+                let x = self.precision().lower(block.attention_norm.forward(x));
+                widen(attend(number, x))
+            };
             let g = |_, x| block.g(x, &pass);
             streams = add_residuals(streams, self.mode(), f, block.g_chunk_length(), g);
         }

@@ -12,4 +12,5 @@ mod gradients;
 mod huggingface;
 mod kernels;
 mod oracle;
+mod precision;
 mod properties;

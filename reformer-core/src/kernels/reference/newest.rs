@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{FORBIDDEN, MaskLogits};
 use crate::kernels::Seen;
+use crate::precision::widen;
 
 /// See [`ReformerBackend::write_rows`](crate::kernels::ReformerBackend::write_rows).
 pub fn write_rows<B: Backend>(
@@ -31,7 +32,8 @@ pub fn newest_attention<B: Backend>(
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, _, d] = q.dims();
     let [_, _, n_rows, d_v] = v.dims();
-    let (device, n) = (q.device(), batch_size * n_heads);
+    let (device, n, dtype) = (q.device(), batch_size * n_heads, q.dtype());
+    let [q, k, v] = [q, k, v].map(widen);
     let masks = MaskLogits::of(&q);
     let width = seen.iter().map(|seen| seen.keys.len()).max().unwrap_or(0);
 
@@ -60,5 +62,5 @@ pub fn newest_attention<B: Backend>(
     let logits = (gather(k, d) * q.reshape([n, 1, d])).sum_dim(2);
     let logits = logits.mask_fill(own, masks.itself) + bias.clamp_min(masks.forbidden);
     let output = (softmax(logits, 1) * gather(v, d_v)).sum_dim(1);
-    output.reshape([batch_size, n_heads, 1, d_v])
+    output.reshape([batch_size, n_heads, 1, d_v]).cast(dtype)
 }

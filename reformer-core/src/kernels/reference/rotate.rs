@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::kernels::Turn;
 use crate::position::sin_cos;
+use crate::precision::widen;
 
 /// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate).
 pub fn rotate<B: Backend>(heads: Tensor<B, 4>, base: f64, turn: Turn) -> Tensor<B, 4> {
@@ -28,7 +29,8 @@ fn turned<B: Backend>(
     waves: [Vec<f32>; 2],
     turn: Turn,
 ) -> Tensor<B, 4> {
-    let device = heads.device();
+    let (device, dtype) = (heads.device(), heads.dtype());
+    let heads = widen(heads);
     let d_head = heads.dims()[3];
     let [sin, cos] =
         waves.map(|values| Tensor::<B, 4>::from_data(TensorData::new(values, shape), &device));
@@ -39,5 +41,5 @@ fn turned<B: Backend>(
         first.clone() * cos.clone() - second.clone() * sin.clone(),
         second * cos + first * sin,
     ];
-    Tensor::cat(turned, 3)
+    Tensor::cat(turned, 3).cast(dtype)
 }
