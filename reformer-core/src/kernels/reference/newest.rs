@@ -33,7 +33,7 @@ pub fn newest_attention<B: Backend>(
     let [batch_size, n_heads, _, d] = q.dims();
     let [_, _, n_rows, d_v] = v.dims();
     let (device, n, dtype) = (q.device(), batch_size * n_heads, q.dtype());
-    let [q, k, v] = [q, k, v].map(widen);
+    let q = widen(q);
     let masks = MaskLogits::of(&q);
     let width = seen.iter().map(|seen| seen.keys.len()).max().unwrap_or(0);
 
@@ -55,7 +55,7 @@ pub fn newest_attention<B: Backend>(
     let rows = integers(rows);
     let gather = |cache: Tensor<B, 4>, d: usize| {
         let flat = cache.reshape([n * n_rows, d]);
-        flat.select(0, rows.clone()).reshape([n, width, d])
+        widen(flat.select(0, rows.clone()).reshape([n, width, d]))
     };
     let bias = Tensor::<B, 3>::from_data(TensorData::new(bias, [n, width, 1]), &device);
     let own = integers(own).reshape([n, width, 1]).equal_elem(1);
