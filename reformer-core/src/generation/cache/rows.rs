@@ -52,7 +52,7 @@ impl<B: ReformerBackend> KeysValues<B> {
             cache.inplace(|cache| {
                 let [batch_size, n_heads, rows, d] = cache.dims();
                 let shape = [batch_size, n_heads, n_rows - rows, d];
-                let more = Tensor::zeros(shape, &cache.device()).cast(cache.dtype());
+                let more = Tensor::<B, 4>::zeros(shape, &cache.device()).cast(cache.dtype());
                 Tensor::cat(vec![cache, more], 2)
             });
         }

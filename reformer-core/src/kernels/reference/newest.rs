@@ -4,7 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{FORBIDDEN, MaskLogits};
+use super::{FORBIDDEN, SELF};
 use crate::kernels::Seen;
 use crate::precision::widen;
 
@@ -34,7 +34,6 @@ pub fn newest_attention<B: Backend>(
     let [_, _, n_rows, d_v] = v.dims();
     let (device, n, dtype) = (q.device(), batch_size * n_heads, q.dtype());
     let q = widen(q);
-    let masks = MaskLogits::of(&q);
     let width = seen.iter().map(|seen| seen.keys.len()).max().unwrap_or(0);
 
     let (mut rows, mut bias, mut own) = (Vec::new(), Vec::new(), Vec::new());
@@ -60,7 +59,7 @@ pub fn newest_attention<B: Backend>(
     let bias = Tensor::<B, 3>::from_data(TensorData::new(bias, [n, width, 1]), &device);
     let own = integers(own).reshape([n, width, 1]).equal_elem(1);
     let logits = (gather(k, d) * q.reshape([n, 1, d])).sum_dim(2);
-    let logits = logits.mask_fill(own, masks.itself) + bias.clamp_min(masks.forbidden);
+    let logits = logits.mask_fill(own, SELF) + bias;
     let output = (softmax(logits, 1) * gather(v, d_v)).sum_dim(1);
     output.reshape([batch_size, n_heads, 1, d_v]).cast(dtype)
 }
