@@ -93,6 +93,7 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
         .map(|(number, (max, sum))| {
             let mut output = vec![0.0; seq_length * d_v];
             let to = HeadOutput {
+                first: 0,
                 output: &mut output,
                 max,
                 sum,
@@ -112,7 +113,7 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
 
 /// Heads, each `[seq_length, d]`, as a tensor `[batch_size, n_heads, seq_length, d]` that lies in
 /// memory as `[batch_size, seq_length, n_heads, d]`: what joins heads then copies nothing.
-fn joined<B: Backend>(
+pub(super) fn joined<B: Backend>(
     heads: Vec<Vec<f32>>,
     [batch_size, n_heads, seq_length, d]: [usize; 4],
     device: &B::Device,
