@@ -62,6 +62,7 @@ pub struct Pass<B: Backend> {
     mask_pad: Option<Tensor<B, 2, Bool>>,
     buckets: Option<Tensor<B, 4, Int>>,
     source: Option<Source<B>>,
+    context: Option<usize>,
 }
 
 impl<B: Backend> Pass<B> {
@@ -73,6 +74,7 @@ impl<B: Backend> Pass<B> {
             mask_pad: None,
             buckets: None,
             source: None,
+            context: None,
         }
     }
 
@@ -112,7 +114,16 @@ impl<B: Backend> Pass<B> {
         self
     }
 
-    /// The pass of the `n`-th child: the same padding and source, another key.
+    /// The length that decides what depends on the length: the number of automatic buckets, and,
+    /// under [`Window::Bucket`](crate::attention::Window), whether LSH attention is exact. Default:
+    /// that of the sequence. With the same context the beginning of a sequence gives what it gives
+    /// in the whole.
+    pub fn with_context(mut self, context: Option<usize>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The pass of the `n`-th child: the same padding, source and context, another key.
     pub fn fold(&self, n: u64) -> Self {
         Self {
             key: self.key.map(|key| key.fold(n)),
@@ -120,6 +131,7 @@ impl<B: Backend> Pass<B> {
             mask_pad: self.mask_pad.clone(),
             buckets: None,
             source: self.source.clone(),
+            context: self.context,
         }
     }
 
@@ -134,6 +146,7 @@ impl<B: Backend> Pass<B> {
             mask_pad: inner.mask_pad.clone().map(Tensor::from_inner),
             buckets: inner.buckets.clone().map(Tensor::from_inner),
             source: inner.source.clone().map(Source::from_inner),
+            context: inner.context,
         }
     }
 
@@ -148,6 +161,7 @@ impl<B: Backend> Pass<B> {
             mask_pad: self.mask_pad.clone().map(Tensor::inner),
             buckets: self.buckets.clone().map(Tensor::inner),
             source: self.source.clone().map(Source::inner),
+            context: self.context,
         }
     }
 
@@ -159,6 +173,11 @@ impl<B: Backend> Pass<B> {
     /// True where a position is padding.
     pub fn mask_pad(&self) -> Option<&Tensor<B, 2, Bool>> {
         self.mask_pad.as_ref()
+    }
+
+    /// The length that decides in place of the sequence's, if there is one.
+    pub fn context(&self) -> Option<usize> {
+        self.context
     }
 
     /// Buckets to be used again.

@@ -13,7 +13,7 @@ pub enum GenerationError {
     #[error("there are no prompts: give at least one")]
     NoPrompts,
     /// A prompt without tokens.
-    #[error("prompt {number} is empty, and a model continues something: give at least 1 token")]
+    #[error("prompt {} is empty, and a model continues something: give at least 1 token", number + 1)]
     EmptyPrompt {
         /// Which one, from 0 up.
         number: usize,

@@ -284,7 +284,7 @@ mod tests {
                 .to_string()
         };
         assert!(refused(&[]).contains("no prompts"));
-        assert!(refused(&[vec![3], vec![]]).contains("prompt 1 is empty"));
+        assert!(refused(&[vec![3], vec![]]).contains("prompt 2 is empty"));
         assert!(refused(&[vec![11]]).contains("token 11"));
         assert!(refused(&[vec![3; 21]]).contains("21 tokens are more than the 20"));
     }

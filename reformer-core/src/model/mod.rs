@@ -4,6 +4,7 @@
 mod block;
 mod config;
 mod encoder;
+mod evaluation;
 mod heads;
 mod lm;
 mod loss;
