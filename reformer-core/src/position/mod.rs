@@ -158,11 +158,6 @@ pub struct Position<B: Backend> {
 }
 
 impl<B: Backend> Position<B> {
-    /// Longest sequence that has positions, if there is a limit.
-    pub fn max_length(&self) -> Option<usize> {
-        self.config.max_length()
-    }
-
     /// Embeddings of the first `seq_length` positions, if this kind has any.
     ///
     /// # Shapes
