@@ -1,6 +1,7 @@
 //! Flags about models, which several programs share.
 
 use clap::{Args, ValueEnum};
+use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
@@ -89,6 +90,29 @@ impl OptimizerName {
     }
 }
 
+/// In which type blocks compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionName {
+    /// As the weights.
+    F32,
+    /// Half the memory inside blocks, the range of f32.
+    Bf16,
+    /// The same with more digits and less range: the loss is scaled.
+    F16,
+}
+
+impl PrecisionName {
+    /// The precision of that name.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::Full,
+            Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
+        }
+    }
+}
+
 /// Changes to a model.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
@@ -126,6 +150,9 @@ pub struct ModelArguments {
     /// What backward starts from
     #[arg(long, value_enum)]
     pub mode: Option<ModeName>,
+    /// In which type blocks compute; weights, streams and loss are f32
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionName>,
 }
 
 impl ModelArguments {
@@ -140,6 +167,8 @@ impl ModelArguments {
         set(&mut model.lsh.n_buckets, self.n_buckets.map(Buckets::Count));
         set(&mut model.dropout, self.dropout);
         set(&mut model.mode, self.mode.map(ModeName::mode));
+        let precision = self.precision.map(PrecisionName::precision);
+        set(&mut model.precision, precision);
         let window = self.window.map(|len| Window::Bucket { len });
         set(&mut model.lsh.window, window);
         model.d_ff = self.d_ff.or(model.d_ff);
@@ -170,12 +199,14 @@ mod tests {
             window: Some(16),
             attention: Some(vec![KindName::Full, KindName::Lsh]),
             mode: Some(ModeName::Plain),
+            precision: Some(PrecisionName::Bf16),
             ..ModelArguments::default()
         };
         arguments.apply(&mut model);
         assert_eq!(model.lsh.window, Window::Bucket { len: 16 });
         assert_eq!(model.layers, [AttentionKind::Full, AttentionKind::Lsh]);
         assert_eq!(model.mode, Mode::Plain);
+        assert_eq!(model.precision, Precision::Bf16);
         assert_eq!(model.d_ff, None);
     }
 }

@@ -1,8 +1,9 @@
 //! From `--device` to a backend.
 
 use anyhow::{Result, bail};
+use burn::prelude::DeviceOps;
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::ValueEnum;
 use reformer_core::kernels::ReformerBackend;
 use serde::Serialize;
@@ -56,6 +57,28 @@ pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
             name = flag(name)
         ),
     }
+}
+
+/// The devices of these numbers, of the kind of the default one.
+///
+/// # Errors
+/// A number that no device has, or one that is given twice.
+pub fn numbered<B: Backend>(numbers: &[u16]) -> Result<Vec<B::Device>> {
+    let id = B::Device::default().to_id();
+    let n_devices = B::device_count(id.type_id);
+    let mut devices = Vec::new();
+    for (place, &number) in numbers.iter().enumerate() {
+        if usize::from(number) >= n_devices {
+            bail!("there is no device {number}: this backend has {n_devices}, numbered from 0");
+        }
+        if numbers[..place].contains(&number) {
+            bail!("`--devices` names device {number} twice");
+        }
+        let mut id = id;
+        id.index_id = number;
+        devices.push(B::Device::from_id(id));
+    }
+    Ok(devices)
 }
 
 fn flag(name: DeviceName) -> String {

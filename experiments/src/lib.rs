@@ -16,6 +16,7 @@ pub mod generation;
 pub mod interrupt;
 pub mod median;
 pub mod memory;
+pub mod nodes;
 pub mod overrides;
 pub mod plot;
 pub mod preset;

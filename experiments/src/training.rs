@@ -15,6 +15,7 @@ use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::Generator;
 use crate::interrupt;
+use crate::nodes::{self, NodeArguments};
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
@@ -47,6 +48,8 @@ pub struct TrainArguments {
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressName,
+    #[command(flatten)]
+    nodes: NodeArguments,
     #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
@@ -140,9 +143,22 @@ impl Job for Train<'_> {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments, program) = self;
+        let devices = match &arguments.nodes.devices {
+            Some(numbers) => device::numbered::<B>(numbers)?,
+            None => vec![device],
+        };
+        if let Some(address) = &arguments.nodes.join {
+            return nodes::help::<B>(address, &devices);
+        }
+        let device = devices[0].clone();
+        let coordinator = arguments.nodes.listen(program.name())?;
         let run = match &arguments.resume {
             Some(folder) => Run::resume(folder)?,
-            None => Run::create(config(&arguments, program)?, folder(&arguments, program)?)?,
+            None => {
+                let config = config(&arguments, program)?;
+                config.model.reformer.precision.check::<B>(&device)?;
+                Run::create(config, folder(&arguments, program)?)?
+            }
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
@@ -152,6 +168,7 @@ impl Job for Train<'_> {
         let started = Instant::now();
         let screen = arguments.progress.screen(point.step, run.config());
         let mut options = TrainOptions::new(screen);
+        options.coordinator = coordinator;
         if run.config().data.is_text() {
             let (config, device) = (run.config().clone(), device.clone());
             options = options.with_samples(move |model| {
@@ -160,7 +177,7 @@ impl Job for Train<'_> {
             });
         }
         interrupt::on_ctrl_c(options.interrupter.clone())?;
-        let outcome = run.train::<B, _>(&device, point.step, options)?;
+        let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
         let token_name = run.config().data.token_name();
         plot_loss(&run.rows()?, token_name, &run.folder().join("loss.svg"))?;
         report(&run, program, &outcome, started);

@@ -260,6 +260,20 @@ fn folder_without_a_run_is_named() {
     refused(&generated, &["`runs/none` is not the folder of a run"]);
 }
 
+#[test]
+fn half_precision_is_recorded_and_refused_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--name", "half", "--steps", "2", "--precision", "f16"];
+    printed(&train(folder.path(), &arguments));
+    let config = fs::read_to_string(folder.path().join("runs/half/config.json")).unwrap();
+    assert!(config.contains("\"precision\": \"F16\""), "{config}");
+    let before = contents(folder.path());
+    let arguments = ["--device", "ndarray", "--precision", "bf16"];
+    let parts = ["`precision` is Bf16", "cannot compute in it"];
+    refused(&train(folder.path(), &arguments), &parts);
+    assert_eq!(contents(folder.path()), before);
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn backend_that_is_not_compiled_in_is_named() {

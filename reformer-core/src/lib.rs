@@ -16,6 +16,7 @@
 //!   [`ReformerEncoder`](model::ReformerEncoder), for both directions.
 //! - [`position`] and [`feed_forward`] are the other parts of a model.
 //! - [`huggingface`] reads and writes Hugging Face's Reformer checkpoints.
+//! - [`Precision`] is the type in which blocks compute.
 //! - A [`Pass`] tells a layer all that its output depends on beside input and weights; a [`Key`]
 //!   names its randomness.
 //!
@@ -63,6 +64,7 @@ pub mod model;
 mod norm;
 mod pass;
 pub mod position;
+mod precision;
 mod random;
 pub mod reversible;
 
@@ -70,6 +72,7 @@ pub use chunks::in_chunks;
 pub use error::ConfigError;
 pub use norm::{LayerNorm, LayerNormConfig};
 pub use pass::Pass;
+pub use precision::Precision;
 pub use random::{Key, Stream, philox};
 
 /// The example in the README.

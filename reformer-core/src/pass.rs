@@ -141,6 +141,7 @@ pub(crate) fn dropout<B: ReformerBackend, const D: usize>(
     match dropout {
         Some((rate, key)) => {
             let factors = B::dropout_factors(tensor.dims(), rate, key, &tensor.device());
+            let factors = factors.cast(tensor.dtype());
             tensor * factors
         }
         None => tensor,

@@ -11,6 +11,7 @@ use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
 
 use crate::error::TrainError;
+use crate::loss_scale::WithLossScale;
 use crate::optimizer::{OptimizerConfig, RunOptimizer};
 use crate::record::AtomicRecorder;
 
@@ -47,6 +48,19 @@ impl Checkpoints {
 
     fn part(&self, part: &str, step: usize) -> PathBuf {
         self.folder.join(format!("{part}-{step}"))
+    }
+
+    /// The files of a checkpoint: model, optimizer and schedule.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn bytes(&self, step: usize) -> Result<[Vec<u8>; 3], TrainError> {
+        let read = |part| {
+            let path = AtomicRecorder::file(self.part(part, step));
+            fs::read(&path).map_err(|source| TrainError::Read { path, source })
+        };
+        let [model, optim, scheduler] = PARTS.map(read);
+        Ok([model?, optim?, scheduler?])
     }
 
     /// Steps of which there is every part, the newest first. A run that was killed between two
@@ -104,10 +118,10 @@ impl Checkpoints {
         B: AutodiffBackend,
         M: AutodiffModule<B>,
     {
-        type State<M, B> = <RunOptimizer<M, B> as Optimizer<M, B>>::Record;
+        type State<M, B> = <WithLossScale<RunOptimizer<M, B>> as Optimizer<M, B>>::Record;
         let [model, optim, scheduler] = PARTS.map(|part| self.part(part, step));
         AtomicRecorder::load_named::<B, <M as Module<B>>::Record>(&model, device)?;
-        let state = AtomicRecorder::load_named::<B, State<M, B>>(&optim, device)?;
+        let (state, _) = AtomicRecorder::load_named::<B, State<M, B>>(&optim, device)?;
         AtomicRecorder::load_named::<B, usize>(&scheduler, device)?;
         if state.name() != optimizer.name() {
             let reason = format!(

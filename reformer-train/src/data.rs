@@ -1,5 +1,6 @@
 //! What to train on, and its parts as loaders.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -201,12 +202,13 @@ impl Data {
         Ok(())
     }
 
-    /// Batches of training steps from `step` to the end of the run, an evaluation's interval in
-    /// each walk.
+    /// Some rows of the batches of training steps from `step` to the end of the run, an evaluation's
+    /// interval in each walk.
     pub(crate) fn train_loader<B: AutodiffBackend>(
         &self,
         config: &TrainConfig,
         step: usize,
+        rows: Range<usize>,
         device: &B::Device,
     ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
         let loader = TrainLoaderConfig::new(
@@ -220,7 +222,7 @@ impl Data {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
         };
-        let loader = Arc::new(loader.starting_at(step as u64));
+        let loader = Arc::new(loader.taking_rows(rows).starting_at(step as u64));
         Ok(Arc::new(UpTo::new(loader, config.steps as u64)))
     }
 

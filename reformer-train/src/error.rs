@@ -7,6 +7,8 @@ use reformer_core::ConfigError;
 use reformer_datasets::DatasetError;
 use thiserror::Error;
 
+use crate::parallel::ParallelError;
+
 /// Why a run failed. Each message is one line and names the setting or the file.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -14,6 +16,10 @@ pub enum TrainError {
     /// A setting that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+
+    /// Nodes that cannot train together.
+    #[error(transparent)]
+    Parallel(#[from] ParallelError),
 
     /// Data that cannot be used.
     #[error(transparent)]

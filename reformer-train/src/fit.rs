@@ -15,7 +15,9 @@ use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::log::{CsvLog, Row};
+use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
+use crate::parallel::{Replicas, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
 use crate::run::{Outcome, Run, TrainOptions};
@@ -30,7 +32,7 @@ const TRAIN_ROWS: usize = 500;
 /// Trains.
 pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
     pub(crate) run: &'a Run,
-    pub(crate) device: &'a B::Device,
+    pub(crate) devices: &'a [B::Device],
     /// Training steps that are done.
     pub(crate) step: usize,
     pub(crate) options: TrainOptions<B, R>,
@@ -42,17 +44,25 @@ where
     B::InnerBackend: ReformerBackend,
     R: MetricsRenderer + 'static,
 {
-    pub(crate) fn run(self) -> Result<Outcome<B::InnerBackend>, TrainError> {
+    pub(crate) fn run(mut self) -> Result<Outcome<B::InnerBackend>, TrainError> {
         let Self {
-            run, device, step, ..
+            run, devices, step, ..
         } = self;
-        let config = run.config();
-        let strategy = self.strategy()?;
-        let training = self.training(&strategy)?;
+        let (config, device) = (run.config(), &devices[0]);
+        let loss_scale = LossScale::new(config.model.reformer.precision);
         B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed);
-        let task = task.with_parts(config.accumulate);
-        let learner = Learner::new(task, config.init_optimizer(), config.init_schedule());
+        let task = LmTask::new(config.model.init::<B>(device), config.seed)
+            .with_parts(config.accumulate)
+            .with_loss_scale(loss_scale.clone())
+            // Weights are drawn when they are first used, and clones would draw their own.
+            .fork(device);
+        let replicas = self.replicas(&task)?;
+        let strategy = self.strategy(replicas.clone(), loss_scale.clone())?;
+        let training = self
+            .training(&strategy)
+            .inspect_err(|error| replicas.give_up(&error.to_string()))?;
+        let optimizer = WithLossScale::new(config.init_optimizer(), loss_scale);
+        let learner = Learner::new(task, optimizer, config.init_schedule());
         let training = match step {
             0 => training,
             step => training.checkpoint(step),
@@ -69,8 +79,10 @@ where
             (strategy.warn)(&error);
         }
         if let Some(error) = strategy.fatal.take() {
+            replicas.give_up(&error.to_string());
             return Err(error);
         }
+        replicas.end(&ending.to_string());
         let best = *strategy.best.lock().unwrap_or_else(PoisonError::into_inner);
         let task = match (&ending, best) {
             (Ending::Early, Some(best)) => {
@@ -83,8 +95,28 @@ where
         run.finish(task.model, ending, best)
     }
 
+    /// The devices that compute a step, once all other nodes are there.
+    fn replicas(&mut self, task: &LmTask<B>) -> Result<Replicas<B>, TrainError> {
+        let Some(coordinator) = self.options.coordinator.take() else {
+            return Ok(Replicas::new(self.devices, None));
+        };
+        let state = state(task, &Checkpoints::of_run(self.run.folder()), self.step)?;
+        let group = coordinator.gather(
+            self.run.config(),
+            self.step,
+            self.devices.len(),
+            &state,
+            &self.options.interrupter,
+        )?;
+        Ok(Replicas::new(self.devices, Some(group)))
+    }
+
     /// The way through the run, with what is known from evaluations before it was resumed.
-    fn strategy(&self) -> Result<StepByStep<B>, TrainError> {
+    fn strategy(
+        &self,
+        replicas: Replicas<B>,
+        loss_scale: LossScale,
+    ) -> Result<StepByStep<B>, TrainError> {
         let folder = self.run.folder();
         let rows = match self.step {
             0 => vec![],
@@ -103,7 +135,8 @@ where
         samples.rewind(self.step)?;
         Ok(StepByStep {
             config: config.clone(),
-            device: self.device.clone(),
+            device: self.devices[0].clone(),
+            replicas,
             start: self.step,
             owes_evaluation: self.step > 0 && ends_epoch && !is_evaluated,
             n_worse,
@@ -115,6 +148,7 @@ where
             troubles: Failure::default(),
             fatal: Failure::default(),
             warn: self.options.warn,
+            loss_scale,
         })
     }
 
@@ -124,15 +158,17 @@ where
         strategy: &StepByStep<B>,
     ) -> Result<SupervisedTraining<Components<B>>, TrainError> {
         let Self {
-            run, device, step, ..
+            run, devices, step, ..
         } = self;
+        let device = &devices[0];
         let TrainOptions {
             screen,
             interrupter,
             ..
         } = self.options;
         let config = run.config();
-        let train = run.data().train_loader::<B>(config, step, device)?;
+        let rows = strategy.replicas.rows(config.batch_size)?;
+        let train = run.data().train_loader::<B>(config, step, rows, device)?;
         let valid = run.data().valid_loader::<B::InnerBackend>(config, device)?;
         let log = CsvLog::open(
             run.page::<B>(device),

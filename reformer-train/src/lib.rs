@@ -13,6 +13,7 @@
 //!   parameters decay. [`ScheduleConfig`] is the learning rate of each step.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
+//! - [`parallel`]: several devices and several machines.
 //! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
 //!   holds; [`report`]: a run as a page.
 //!
@@ -72,10 +73,12 @@ mod error;
 mod fit;
 mod loader;
 mod log;
+mod loss_scale;
 pub mod memory;
 mod metric;
 mod optimizer;
 mod page;
+pub mod parallel;
 pub mod probe;
 mod record;
 pub mod report;

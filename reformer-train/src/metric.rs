@@ -217,7 +217,8 @@ impl Quantity {
             Self::TokensPerSecond => Some((stats.n_targets as f64 * 1e6 / micros as f64, micros)),
             Self::Drift => Some((stats.drift, 1)),
             Self::LearningRate => Some((learning_rate?, 1)),
-            Self::GradientNorm => Some((stats.gradient_norm?, 1)),
+            // A step that is left out because of its gradients is no part of the mean.
+            Self::GradientNorm => Some((stats.gradient_norm.filter(|norm| norm.is_finite())?, 1)),
             Self::Coverage => Some(percent(stats.hashing?.coverage)),
             Self::BucketEntropy => Some(percent(stats.hashing?.balance?.entropy)),
             Self::LargestBucket => Some(percent(stats.hashing?.balance?.largest_share)),

@@ -21,6 +21,7 @@ use crate::error::TrainError;
 use crate::fit::Fit;
 use crate::log::{Row, read_rows};
 use crate::page::Page;
+use crate::parallel::Coordinator;
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
@@ -64,6 +65,8 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     pub warn: Warn,
     /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
+    /// Waits for other processes to train with; the run begins when they are there.
+    pub coordinator: Option<Coordinator>,
 }
 
 impl<B: AutodiffBackend, R> TrainOptions<B, R> {
@@ -74,6 +77,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             interrupter: Interrupter::new(),
             warn: |error| eprintln!("warning: {}; the run goes on", with_causes(error)),
             write: None,
+            coordinator: None,
         }
     }
 
@@ -198,6 +202,7 @@ impl Run {
         B: AutodiffBackend + ReformerBackend,
         B::InnerBackend: ReformerBackend,
     {
+        self.check_device::<B>(device)?;
         let checkpoints = Checkpoints::of_run(&self.folder);
         checkpoints.newest_readable::<B, LmTask<B>>(&self.config.optimizer, device)
     }
@@ -222,13 +227,44 @@ impl Run {
         B::InnerBackend: ReformerBackend,
         R: MetricsRenderer + 'static,
     {
+        self.train_on::<B, R>(core::slice::from_ref(device), step, options)
+    }
+
+    /// As [`train`](Self::train), with each device computing some rows of each batch. What the first
+    /// one holds beside is the optimizer.
+    ///
+    /// # Errors
+    /// The same, and fewer sequences in a batch than there are devices, or a
+    /// [coordinator](TrainOptions::coordinator) whose nodes do not come or get lost.
+    ///
+    /// # Panics
+    /// Without a device, or if the checkpoint of that step cannot be read.
+    pub fn train_on<B, R>(
+        &self,
+        devices: &[B::Device],
+        step: usize,
+        options: TrainOptions<B, R>,
+    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+        R: MetricsRenderer + 'static,
+    {
+        for device in devices {
+            self.check_device::<B>(device)?;
+        }
         let fit = Fit {
             run: self,
-            device,
+            devices,
             step,
             options,
         };
         fit.run()
+    }
+
+    /// Checks what a configuration asks of the device.
+    fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
+        Ok(self.config.model.reformer.precision.check::<B>(device)?)
     }
 
     /// Keeps the weights of a run that came to its end.
@@ -282,6 +318,7 @@ pub fn load_model<B: Backend>(
 ) -> Result<(ReformerLm<B>, TrainConfig), TrainError> {
     let config = read_config(folder)?;
     config.validate()?;
+    config.model.reformer.precision.check::<B>(device)?;
     let model = config.model.init::<B>(device);
     let path = model_path(folder);
     let checkpoints = Checkpoints::of_run(folder);

@@ -1,5 +1,6 @@
 //! How Burn's learner goes through a run: step by step, so that it can stop, save and measure at any.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
@@ -16,8 +17,10 @@ use reformer_core::kernels::ReformerBackend;
 use crate::checkpoint::{Best, Checkpoints, SharedBest};
 use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
+use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::LmOutput;
 use crate::optimizer::RunOptimizer;
+use crate::parallel::Replicas;
 use crate::record::Failure;
 use crate::report::Sample;
 use crate::run::{Warn, WriteSample};
@@ -27,7 +30,7 @@ use crate::task::LmTask;
 
 /// Everything of a run that Burn's learner is told by its types.
 pub(crate) type Components<B> =
-    LearningComponentsMarker<B, Schedule, LmTask<B>, RunOptimizer<LmTask<B>, B>>;
+    LearningComponentsMarker<B, Schedule, LmTask<B>, WithLossScale<RunOptimizer<LmTask<B>, B>>>;
 
 /// How a run came to its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,11 +43,22 @@ pub enum Ending {
     Interrupted(String),
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("all steps are done"),
+            Self::Early => f.write_str("the loss did not get better any more"),
+            Self::Interrupted(reason) => write!(f, "it was stopped: {reason}"),
+        }
+    }
+}
+
 /// Training steps, with evaluations and checkpoints between them.
 #[derive(Clone)]
 pub(crate) struct StepByStep<B: AutodiffBackend> {
     pub(crate) config: TrainConfig,
     pub(crate) device: B::Device,
+    pub(crate) replicas: Replicas<B>,
     /// Training steps that are done.
     pub(crate) start: usize,
     /// Whether the run was stopped after an epoch and before its evaluation.
@@ -62,6 +76,7 @@ pub(crate) struct StepByStep<B: AutodiffBackend> {
     /// What ends it.
     pub(crate) fatal: Failure,
     pub(crate) warn: Warn,
+    pub(crate) loss_scale: LossScale,
 }
 
 /// What changes from step to step.
@@ -152,6 +167,10 @@ where
         while let Some(batch) = batches.next() {
             let progress = batches.progress();
             if let Err(error) = self.train_step(state, batch, progress, &of_run) {
+                if matches!(error, TrainError::Parallel(_)) {
+                    // The weights are those of the step before on all nodes.
+                    self.save(state);
+                }
                 self.fatal.set(error);
                 return Some(Ending::Interrupted("The loss is no number.".to_owned()));
             }
@@ -204,13 +223,15 @@ where
         of_run: &Progress,
     ) -> Result<(), TrainError> {
         let learner = &mut state.learner;
+        let output = self.replicas.step(&learner.model(), batch)?;
         learner.lr_step();
-        let output = learner.train_step(batch);
         let [loss, gradient_norm] = numbers(&output.item);
-        if loss.is_finite() && gradient_norm.is_finite() {
+        let is_finite = loss.is_finite() && gradient_norm.is_finite();
+        let is_left_out = self.loss_scale.leaves_out(is_finite);
+        if is_finite {
             state.n_skipped = 0;
             learner.optimizer_step(output.grads);
-        } else {
+        } else if !is_left_out {
             state.n_skipped += 1;
             let error = self.diverged(state, loss, gradient_norm);
             match self.config.bad_loss {
@@ -357,7 +378,7 @@ fn interrupted(interrupter: &Interrupter) -> Option<String> {
 }
 
 /// Loss and norm of the gradients.
-fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+pub(crate) fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }

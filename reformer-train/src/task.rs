@@ -13,6 +13,7 @@ use reformer_core::{Key, Pass};
 use reformer_datasets::LmBatch;
 
 use crate::clip::{global_norm, scaled};
+use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
 use crate::probe::{Hashing, probe_hashing};
 
@@ -29,6 +30,11 @@ pub struct LmTask<B: Backend> {
     /// Parts in which a step is computed.
     #[module(skip)]
     n_parts: usize,
+    /// Number of the first of them in the batch of all replicas.
+    #[module(skip)]
+    first_part: usize,
+    #[module(skip)]
+    loss_scale: LossScale,
 }
 
 impl<B: Backend> LmTask<B> {
@@ -38,6 +44,8 @@ impl<B: Backend> LmTask<B> {
             model,
             seed,
             n_parts: 1,
+            first_part: 0,
+            loss_scale: LossScale::none(),
         }
     }
 
@@ -45,6 +53,19 @@ impl<B: Backend> LmTask<B> {
     /// their gradients, each weighted by its share of the targets, is the gradient of the batch.
     pub fn with_parts(mut self, n_parts: usize) -> Self {
         self.n_parts = n_parts;
+        self
+    }
+
+    /// Takes the parts of each batch that the `n`-th of several replicas has, with dropout masks of
+    /// their own.
+    pub(crate) fn of_replica(mut self, n: usize) -> Self {
+        self.first_part = n * self.n_parts;
+        self
+    }
+
+    /// Scales the loss in training.
+    pub(crate) fn with_loss_scale(mut self, loss_scale: LossScale) -> Self {
+        self.loss_scale = loss_scale;
         self
     }
 }
@@ -67,10 +88,9 @@ where
 {
     /// The loss of a batch and its gradients.
     fn gradients(&self, batch: LmBatch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        let pass = Pass::train(Key::new(self.seed).fold(batch.step));
         let [batch_size, _] = batch.tokens.dims();
         if self.n_parts == 1 {
-            return self.model.gradients(batch.tokens, batch.targets, pass);
+            return self.gradients_of_part(batch.tokens, batch.targets, batch.step, 0);
         }
         let n_targets = count(&batch.targets).clamp_min(1.0);
         let mut sum = GradientsAccumulator::new();
@@ -81,12 +101,25 @@ where
             let [tokens, targets] =
                 [&batch.tokens, &batch.targets].map(|all| all.clone().slice_dim(0, rows.clone()));
             let weight = count(&targets) / n_targets.clone();
-            let pass = pass.clone().with_part(number as u64);
-            let (loss, gradients) = self.model.gradients(tokens, targets, pass);
+            let (loss, gradients) = self.gradients_of_part(tokens, targets, batch.step, number);
             sum.accumulate(self, scaled(self, gradients, weight.clone()));
             losses.push((loss, weight));
         }
         (joined(losses, n_targets), sum.grads())
+    }
+
+    fn gradients_of_part(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        targets: Tensor<A, 2, Int>,
+        step: u64,
+        number: usize,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        let pass = Pass::train(Key::new(self.seed).fold(step));
+        let pass = pass.with_part((self.first_part + number) as u64);
+        let scale = self.loss_scale.factor();
+        let (loss, gradients) = self.model.scaled_gradients(tokens, targets, pass, scale);
+        (loss, self.loss_scale.unscale(self, gradients))
     }
 }
 
@@ -102,7 +135,10 @@ fn count<A: AutodiffBackend>(targets: &Tensor<A, 2, Int>) -> Tensor<A::InnerBack
 }
 
 /// The loss of a batch from those of its parts and their shares of its targets.
-fn joined<B: Backend>(parts: Vec<(LmLoss<B>, Tensor<B, 1>)>, n_targets: Tensor<B, 1>) -> LmLoss<B> {
+pub(crate) fn joined<B: Backend>(
+    parts: Vec<(LmLoss<B>, Tensor<B, 1>)>,
+    n_targets: Tensor<B, 1>,
+) -> LmLoss<B> {
     let zero = n_targets.zeros_like();
     let empty = LmLoss {
         loss: zero.clone(),

@@ -1,5 +1,6 @@
 //! The endless stream of batches that a model trains on.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::config::Config;
@@ -88,7 +89,11 @@ impl TrainLoaderConfig {
         epoch: Epoch,
         device: &B::Device,
     ) -> TrainLoader<B> {
-        let schedule = Schedule { source, epoch };
+        let schedule = Schedule {
+            source,
+            epoch,
+            rows: None,
+        };
         TrainLoader::new(schedule, self.n_workers, 0, device.clone())
     }
 }
@@ -128,6 +133,8 @@ impl Epoch {
 struct Schedule<S> {
     source: S,
     epoch: Epoch,
+    /// Rows that are taken out of each batch. None: all.
+    rows: Option<Range<usize>>,
 }
 
 impl<S: BatchSource> Schedule<S> {
@@ -139,7 +146,11 @@ impl<S: BatchSource> Schedule<S> {
         } = self.epoch;
         let offset = step % n_steps;
         let first = (step - offset) * batch_size;
-        let rows = rows.of_batch(offset as usize);
+        let mut rows = rows.of_batch(offset as usize);
+        if let Some(wanted) = &self.rows {
+            let end = rows.end.min(rows.start + wanted.end);
+            rows = (rows.start + wanted.start).min(end)..end;
+        }
         self.source
             .read(first + rows.start as u64..first + rows.end as u64)
     }
@@ -204,7 +215,11 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
         device: &B::Device,
     ) -> Result<Self, DatasetError> {
         let epoch = Epoch::new(steps_per_epoch, 1)?;
-        let schedule = Schedule { source, epoch };
+        let schedule = Schedule {
+            source,
+            epoch,
+            rows: None,
+        };
         Ok(Self::new(schedule, n_workers, 0, device.clone()))
     }
 
@@ -224,6 +239,37 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
     /// ends where it would have.
     pub fn starting_at(self, step: u64) -> Self {
         Self::new(self.schedule, self.n_workers, step, self.device)
+    }
+
+    /// The same stream with these rows of each batch only: what one of several machines reads that
+    /// share a batch. Steps, epochs and progress stay those of whole batches.
+    ///
+    /// ```
+    /// use burn_flex::Flex;
+    /// use reformer_datasets::{ByteCorpus, TrainLoaderConfig};
+    ///
+    /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+    /// let split = ByteCorpus::sample().split().train;
+    /// let loader = || TrainLoaderConfig::new(16, 4, 10).init::<Flex>(&split, &Default::default());
+    /// let whole = loader()?.batch(7);
+    /// let half = loader()?.taking_rows(2..4).batch(7);
+    /// let rows = whole.tokens.slice_dim(0, 2..4).into_data();
+    /// half.tokens.into_data().assert_eq(&rows, true);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When no row is wanted, or one that a batch does not have.
+    pub fn taking_rows(mut self, rows: Range<usize>) -> Self {
+        let batch_size = self.schedule.epoch.batch_size as usize;
+        assert!(
+            !rows.is_empty() && rows.end <= batch_size,
+            "rows {rows:?} of batches of {batch_size}"
+        );
+        self.schedule.rows = Some(rows);
+        self
     }
 
     /// The step of the next batch: what to keep in a checkpoint and to give to

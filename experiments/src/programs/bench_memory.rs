@@ -108,6 +108,7 @@ impl Job for Measure {
         let Self(arguments) = self;
         let config = config(&arguments);
         config.validate()?;
+        config.reformer.precision.check::<B>(&device)?;
         if arguments.length == 0 {
             bail!("`length` is 0, but it must be at least 1: raise it");
         }

@@ -25,7 +25,7 @@ Sequences are 0w0w with random symbols w; only the second half counts.";
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// Different symbols in w
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["resume", "join"])]
     symbols: Option<usize>,
     #[command(flatten)]
     train: TrainArguments,

@@ -27,7 +27,7 @@ Of photographs, every twentieth is kept for validation.";
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// Folder or archive of PNG and JPEG files, or folder of downsampled ImageNet's .npz files
-    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
     #[command(flatten)]
     train: TrainArguments,

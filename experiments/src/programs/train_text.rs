@@ -44,7 +44,7 @@ Values that are not given come from the preset.";
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// Text (or any file) to train on: 90 % of it, 5 % validate [default: a sample of Shakespeare]
-    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
     /// What --data is
     #[arg(long, value_enum, default_value = "bytes", requires = "data")]

@@ -108,6 +108,7 @@ pub fn rotations<B: Backend>(
 }
 
 /// Buckets of vectors, for each round. Several factors count like digits, the first one lowest.
+/// Vectors are hashed in the type of the rotations.
 ///
 /// # Shapes
 /// - vectors: `[batch_size, n_heads, seq_length, d_head]`
@@ -130,7 +131,7 @@ pub fn hash<B: ReformerBackend>(
         "rotations of shape {:?} do not fit {n_heads} heads of {d_head} and {factors:?} buckets",
         rotations.dims()
     );
-    B::hash(vectors, rotations, factors)
+    B::hash(vectors.cast(rotations.dtype()), rotations, factors)
 }
 
 #[cfg(test)]

@@ -253,8 +253,8 @@ pub trait ReformerBackend: Backend {
 /// Backends in host memory, with the kernels of [`cpu`] for `f32`.
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 macro_rules! cpu_backends {
-    ($($backend:ty),* $(,)?) => {$(
-        impl ReformerBackend for $backend {
+    ($backend:ty $(, $parameters:tt)* $(; where $($bounds:tt)*)?) => {
+        impl<$($parameters),*> ReformerBackend for $backend $(where $($bounds)*)? {
             fn tiled_attention(
                 qkv: Qkv<Self>,
                 slots: &Slots<Self>,
@@ -413,7 +413,7 @@ macro_rules! cpu_backends {
                 reference::rotate(heads, base, turn)
             }
         }
-    )*};
+    };
 }
 
 #[cfg(feature = "flex")]
@@ -421,10 +421,12 @@ cpu_backends!(burn_flex::Flex);
 
 #[cfg(feature = "ndarray")]
 cpu_backends!(
-    burn_ndarray::NdArray<f32, i64>,
-    burn_ndarray::NdArray<f32, i32>,
-    burn_ndarray::NdArray<f64, i64>,
-    burn_ndarray::NdArray<f64, i32>,
+    burn_ndarray::NdArray<E, I>, E, I;
+    where
+        E: burn_ndarray::FloatNdArrayElement,
+        I: burn_ndarray::IntNdArrayElement,
+        burn_ndarray::NdArrayTensor: From<burn_ndarray::SharedArray<E>>,
+        burn_ndarray::NdArrayTensor: From<burn_ndarray::SharedArray<I>>,
 );
 
 #[cfg(feature = "cuda")]

@@ -10,6 +10,7 @@ use crate::feed_forward::FeedForward;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
+use crate::precision::{Precision, widen};
 use crate::reversible::ReversibleBlock;
 
 /// Purpose of the randomness that a block adds to those of its parts.
@@ -29,6 +30,8 @@ pub struct Block<B: Backend> {
     pub feed_forward: FeedForward<B>,
     dropout: f64,
     ff_chunk_length: Option<usize>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> Block<B> {
@@ -46,6 +49,7 @@ impl<B: Backend> Block<B> {
             feed_forward,
             dropout: config.dropout,
             ff_chunk_length: config.ff_chunk_length,
+            precision: config.precision,
         }
     }
 }
@@ -53,16 +57,16 @@ impl<B: Backend> Block<B> {
 impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {
     fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>) {
         let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
-        let attended = self
-            .attention
-            .forward(self.attention_norm.forward(x), &inside);
-        let output = dropout(attended.output, pass.dropout(self.dropout, OUTPUT));
+        let x = self.precision.lower(self.attention_norm.forward(x));
+        let attended = self.attention.forward(x, &inside);
+        let output = widen(attended.output);
+        let output = dropout(output, pass.dropout(self.dropout, OUTPUT));
         (output, attended.buckets)
     }
 
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
-        self.feed_forward
-            .forward(self.feed_forward_norm.forward(x), pass)
+        let x = self.precision.lower(self.feed_forward_norm.forward(x));
+        widen(self.feed_forward.forward(x, pass))
     }
 
     fn g_chunk_length(&self) -> Option<usize> {

@@ -13,6 +13,7 @@ use crate::attention::{
 use crate::error::ConfigError;
 use crate::feed_forward::{Activation, FeedForwardConfig};
 use crate::position::PositionConfig;
+use crate::precision::Precision;
 use crate::reversible::Mode;
 
 /// Configuration of a [`Reformer`].
@@ -69,6 +70,10 @@ pub struct ReformerConfig {
     /// What backward starts from.
     #[config(default = "Mode::Reversible")]
     pub mode: Mode,
+    /// In which type blocks and the output projection compute. Weights, streams, normalisation and
+    /// the loss keep theirs.
+    #[config(default = "Precision::Full")]
+    pub precision: Precision,
     /// Guards the division by the deviation in layer normalisation.
     #[config(default = 1e-6)]
     pub norm_epsilon: f64,

@@ -15,6 +15,7 @@ use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::pass::Pass;
+use crate::precision::widen;
 use crate::reversible::{GradientSum, Mode, pull_back};
 
 /// Configuration of a [`ReformerLm`].
@@ -99,7 +100,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// # Panics
     /// If the sequence is longer than the positions allow.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
-        linear(&self.output, self.reformer.forward(tokens, pass))
+        self.logits(self.reformer.forward(tokens, pass))
     }
 
     /// Mean loss of the targets, without gradients. Targets below zero are ignored.
@@ -126,7 +127,13 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// Logits of a chunk of the streams that the blocks end with.
     fn chunk_logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
         let pass = Reformer::output_pass(pass).fold(chunk);
-        linear(&self.output, self.reformer.normalize(streams, &pass))
+        self.logits(self.reformer.normalize(streams, &pass))
+    }
+
+    /// The output projection, whose logits are `f32` whatever it computes in.
+    fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = self.reformer.precision().lower(hidden);
+        widen(linear(&self.output, hidden))
     }
 
     /// Hands out streams, side by side, and targets chunk by chunk.
@@ -189,10 +196,26 @@ where
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        self.scaled_gradients(tokens, targets, pass, 1.0)
+    }
+
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
+    /// through the blocks. In [`f16`](crate::Precision::F16) small ones would be zero otherwise.
+    /// The loss is not scaled.
+    ///
+    /// # Shapes
+    /// - tokens, targets: `[batch_size, seq_length]`
+    pub fn scaled_gradients(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         if self.reformer.mode() == Mode::Plain {
-            self.gradients_by_graph(tokens, targets, pass)
+            self.gradients_by_graph(tokens, targets, pass, scale)
         } else {
-            self.gradients_by_tape(tokens, targets, pass)
+            self.gradients_by_tape(tokens, targets, pass, scale)
         }
     }
 
@@ -201,9 +224,11 @@ where
         tokens: Tensor<A, 2, Int>,
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
+        scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let loss = self.loss(tokens, targets, &pass);
-        let gradients = GradientsParams::from_grads(loss.loss.backward(), self);
+        let scaled = loss.loss.clone() * scale;
+        let gradients = GradientsParams::from_grads(scaled.backward(), self);
         let loss = LmLoss {
             loss: loss.loss.inner(),
             n_correct: loss.n_correct.inner(),
@@ -218,12 +243,13 @@ where
         tokens: Tensor<A, 2, Int>,
         targets: Tensor<A, 2, Int>,
         pass: Pass<A>,
+        scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
         let (tape, streams) = self.reformer.record_streams(tokens, pass.clone());
         let targets = targets.inner();
         let n_targets = count_targets(targets.clone());
-        let weight = (n_targets.ones_like() / n_targets.clone()).reshape([1, 1, 1]);
+        let weight = (n_targets.ones_like() * scale / n_targets.clone()).reshape([1, 1, 1]);
         let mut total = Total::new();
         let mut gradients = Vec::new();
         self.for_each_chunk(streams, targets, |chunk, streams, targets| {

@@ -17,6 +17,18 @@ pub struct LmLoss<B: Backend> {
     pub drift: Option<Tensor<B, 1>>,
 }
 
+impl<B: Backend> LmLoss<B> {
+    /// The same numbers on another device.
+    pub fn to_device(self, device: &B::Device) -> Self {
+        Self {
+            loss: self.loss.to_device(device),
+            n_correct: self.n_correct.to_device(device),
+            n_targets: self.n_targets.to_device(device),
+            drift: self.drift.map(|drift| drift.to_device(device)),
+        }
+    }
+}
+
 /// Number of targets, which are those not below zero: `[1]`, at least one.
 pub(super) fn count_targets<B: Backend>(targets: Tensor<B, 2, Int>) -> Tensor<B, 1> {
     targets

@@ -14,6 +14,7 @@ use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
+use crate::precision::Precision;
 use crate::reversible::{GradientSum, Mode, Tape, forward};
 
 /// Children of the key of a pass.
@@ -39,6 +40,8 @@ pub struct Reformer<B: Backend> {
     dropout: f64,
     #[module(skip)]
     mode: Mode,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: Backend> Reformer<B> {
@@ -58,6 +61,7 @@ impl<B: Backend> Reformer<B> {
             vocab_size: config.vocab_size,
             dropout: config.dropout,
             mode: config.mode,
+            precision: config.precision,
         }
     }
 
@@ -70,6 +74,11 @@ impl<B: Backend> Reformer<B> {
     /// What backward starts from.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// In which type blocks compute.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 }
 

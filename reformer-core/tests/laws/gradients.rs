@@ -15,10 +15,10 @@ use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
 
-const VOCABULARY: u32 = 13;
-const SHAPE: [usize; 2] = [2, 50]; // batch_size, seq_length
+pub(crate) const VOCABULARY: u32 = 13;
+pub(crate) const SHAPE: [usize; 2] = [2, 50]; // batch_size, seq_length
 
-fn config(n_layers: usize) -> ReformerConfig {
+pub(crate) fn config(n_layers: usize) -> ReformerConfig {
     ReformerConfig::new(VOCABULARY as usize, 16, n_layers)
         .with_n_heads(2)
         .with_layers(vec![
@@ -43,7 +43,7 @@ fn config(n_layers: usize) -> ReformerConfig {
         .with_embedding_std(0.5)
 }
 
-fn lm<B: AutodiffBackend>(config: ReformerConfig) -> ReformerLm<B> {
+pub(crate) fn lm<B: AutodiffBackend>(config: ReformerConfig) -> ReformerLm<B> {
     let config = ReformerLmConfig::new(config).with_loss_chunk_length(20);
     drawn(config.init(&Default::default()))
 }
@@ -72,13 +72,21 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Ordered<'_> {
     }
 }
 
-struct Result {
-    loss: f64,
+pub(crate) struct Result {
+    pub(crate) loss: f64,
     drift: Option<f64>,
-    gradients: Vec<(String, Vec<f64>)>,
+    pub(crate) gradients: Vec<(String, Vec<f64>)>,
 }
 
-fn run<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>) -> Result
+pub(crate) fn run<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>) -> Result
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    run_scaled(model, mode, pass, 1.0)
+}
+
+pub(crate) fn run_scaled<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>, scale: f64) -> Result
 where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
@@ -87,7 +95,7 @@ where
     let tokens = integers::<B, 2>(1, SHAPE, VOCABULARY);
     // Some targets are ignored.
     let targets: Tensor<B, 2, Int> = integers::<B, 2>(2, SHAPE, VOCABULARY + 2) - 2;
-    let (loss, gradients) = model.gradients(tokens, targets, pass.clone());
+    let (loss, gradients) = model.scaled_gradients(tokens, targets, pass.clone(), scale);
     let mut ordered = Ordered {
         gradients: &gradients,
         values: Vec::new(),

@@ -11,4 +11,5 @@ mod gradients;
 mod huggingface;
 mod kernels;
 mod oracle;
+mod precision;
 mod properties;

@@ -9,6 +9,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
+use reformer_core::Precision;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::reversible::Mode;
@@ -118,16 +119,22 @@ fn losses(rows: &[Row]) -> Vec<f64> {
 
 #[test]
 fn resumed_run_ends_with_the_same_weights() {
-    for (mode, optimizer) in [
-        (Mode::Reversible, adam()),
-        (Mode::Exact { fraction_bits: 16 }, adafactor()),
-        (Mode::Plain, sgd()),
+    for (mode, optimizer, precision) in [
+        (Mode::Reversible, adam(), Precision::Full),
+        (Mode::Reversible, adam(), Precision::F16),
+        (
+            Mode::Exact { fraction_bits: 16 },
+            adafactor(),
+            Precision::Full,
+        ),
+        (Mode::Plain, sgd(), Precision::Full),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
-        let config = config(mode, optimizer)
+        let mut config = config(mode, optimizer)
             .with_checkpoint_every(Some(5))
             .with_accumulate(2);
+        config.model.reformer.precision = precision;
         let run = Run::create(config.clone(), &path).unwrap();
         let (straight, valid) = train(&run, 0);
         // The last, the one in the middle of an epoch, and those of evaluations that were the best.

@@ -5,17 +5,21 @@ use burn::tensor::activation::{gelu, gelu_approximate, relu, sigmoid, silu, tanh
 use burn::tensor::backend::Backend;
 
 use crate::feed_forward::Activation;
+use crate::precision::widen;
 
 /// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation).
 pub fn activation<B: Backend>(x: Tensor<B, 3>, activation: Activation) -> Tensor<B, 3> {
-    match activation {
+    let dtype = x.dtype();
+    let x = widen(x);
+    let y = match activation {
         Activation::Relu => relu(x),
         Activation::Gelu => gelu(x),
         Activation::GeluTanh => gelu_approximate(x),
         Activation::Silu => silu(x),
         Activation::Tanh => tanh(x),
         Activation::Sigmoid => sigmoid(x),
-    }
+    };
+    y.cast(dtype)
 }
 
 /// See [`ReformerBackend::activation_backward`](crate::kernels::ReformerBackend::activation_backward).
@@ -26,6 +30,8 @@ pub fn activation_backward<B: Backend>(
 ) -> Tensor<B, 3> {
     use core::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
+    let dtype = x.dtype();
+    let x = widen(x);
     let one_minus = |y: Tensor<B, 3>| -y + 1.0;
     let slope = match activation {
         Activation::Relu => x.greater_elem(0.0).float(),
@@ -52,5 +58,5 @@ pub fn activation_backward<B: Backend>(
             s.clone() * one_minus(s)
         }
     };
-    grad * slope
+    (widen(grad) * slope).cast(dtype)
 }

@@ -6,6 +6,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use super::keys::{key_rows, through_keys};
 use super::tile::Tile;
 use crate::kernels::{AttentionGradients, AttentionOutput, Masking, Qkv, ReformerBackend};
+use crate::precision::widen;
 
 /// Logits that may exist at once for each batch row and head: the memory of a slice is this many
 /// floats however long the sequence is.
@@ -96,7 +97,7 @@ pub fn full_attention<B: ReformerBackend>(qkv: Qkv<B>, masking: &Masking<B>) -> 
         .unzip();
     let max = Tensor::cat(lses, 2);
     AttentionOutput {
-        output: Tensor::cat(outputs, 2),
+        output: Tensor::cat(outputs, 2).cast(v.dtype()),
         log_sum: max.zeros_like(),
         max,
     }
@@ -111,10 +112,9 @@ pub fn full_attention_backward<B: ReformerBackend>(
 ) -> AttentionGradients<B> {
     masking.check(&qkv);
     let (q, k, v) = (&qkv.q, &key_rows(&qkv), &qkv.v);
-    let delta = (output.output * grad.clone()).sum_dim(3);
+    let delta = (widen(output.output) * widen(grad.clone())).sum_dim(3);
     let mut grad_q = Vec::new();
-    let mut grad_k = k.zeros_like();
-    let mut grad_v = v.zeros_like();
+    let [mut grad_k, mut grad_v] = [k, v].map(|tensor| widen(tensor.zeros_like()));
     for slice in slices(q.dims()[2]) {
         let range = slice.1.clone();
         let tile = tile(q, k, v, masking, slice);

@@ -4,12 +4,17 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::kernels::{AttentionGradients, KEY_EPSILON, Keys, Qkv};
+use crate::precision::widen;
 
 /// Keys as logits take them: `[batch_size, n_heads, seq_length, d_head]`.
 pub(super) fn key_rows<B: Backend>(qkv: &Qkv<B>) -> Tensor<B, 4> {
     match &qkv.keys {
         Keys::Own(k) => k.clone(),
-        Keys::UnitQueries(length) => qkv.q.clone() / divisor(&qkv.q, *length),
+        Keys::UnitQueries(length) => {
+            let q = widen(qkv.q.clone());
+            let divisor = divisor(&q, *length);
+            (q / divisor).cast(qkv.q.dtype())
+        }
     }
 }
 
@@ -22,25 +27,28 @@ fn divisor<B: Backend>(q: &Tensor<B, 4>, length: f64) -> Tensor<B, 4> {
     (mean_square + KEY_EPSILON).sqrt() * (d_head.sqrt() / length)
 }
 
-/// Gradients of what attention was computed of, from those of queries, keys and values. Where keys
-/// are queries, `k = q length / |q|` hands on `dq += (dk - k (k . dk) / length^2) length / |q|`.
+/// Gradients of what attention was computed of, in its type, from those of queries, keys and values.
+/// Where keys are queries, `k = q length / |q|` hands on `dq += (dk - k (k . dk) / length^2) length / |q|`.
 pub(super) fn through_keys<B: Backend>(
     qkv: Qkv<B>,
     [dq, dk, dv]: [Tensor<B, 4>; 3],
 ) -> AttentionGradients<B> {
-    let k = key_rows(&qkv);
+    let dtype = qkv.q.dtype();
     match qkv.keys {
         Keys::Own(_) => AttentionGradients {
-            q: dq,
-            k: Some(dk),
-            v: dv,
+            q: dq.cast(dtype),
+            k: Some(dk.cast(dtype)),
+            v: dv.cast(dtype),
         },
         Keys::UnitQueries(length) => {
+            let q = widen(qkv.q);
+            let divisor = divisor(&q, length);
+            let k = q / divisor.clone();
             let along = (k.clone() * dk.clone()).sum_dim(3) / (length * length);
             AttentionGradients {
-                q: dq + (dk - k * along) / divisor(&qkv.q, length),
+                q: (dq + (dk - k * along) / divisor).cast(dtype),
                 k: None,
-                v: dv,
+                v: dv.cast(dtype),
             }
         }
     }

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 
 use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
+use crate::precision::widen;
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
 pub fn linear<B: Backend>(
@@ -31,6 +32,7 @@ pub fn linear_backward<B: Backend>(
     let [batch_size, seq_length, d_in] = x.dims();
     let d_out = grad.dims()[2];
     let n_rows = batch_size * seq_length;
+    let dtype = grad.dtype();
     LinearGradients {
         x: wanted
             .x
@@ -39,6 +41,8 @@ pub fn linear_backward<B: Backend>(
             let x = x.reshape([n_rows, d_in]);
             x.transpose().matmul(grad.clone().reshape([n_rows, d_out]))
         }),
-        bias: wanted.bias.then(|| grad.sum_dims_squeeze(&[0, 1])),
+        bias: wanted
+            .bias
+            .then(|| widen(grad).sum_dims_squeeze(&[0, 1]).cast(dtype)),
     }
 }

@@ -32,7 +32,7 @@ pub use sort::bucket_sort;
 pub use tiled::{tiled_attention, tiled_attention_backward};
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::AttentionOutput;
 use crate::random::{Dropout, Key};
@@ -42,29 +42,6 @@ pub(super) const FORBIDDEN: f32 = -1e9;
 /// Logit of a query with itself under a shared query and key (paper, equation 15): far below every
 /// real logit and far above [`FORBIDDEN`], so it counts only where nothing else does.
 pub(super) const SELF: f32 = -1e5;
-
-/// The finite logits in a float type that may be too small for the ones above.
-#[derive(Clone, Copy)]
-struct MaskLogits {
-    forbidden: f32,
-    itself: f32,
-}
-
-impl MaskLogits {
-    fn of<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Self {
-        if tensor.dtype() == DType::F16 {
-            // f16 ends at 65504: as in Hugging Face's half precision.
-            return Self {
-                forbidden: -1e4,
-                itself: -1e3,
-            };
-        }
-        Self {
-            forbidden: FORBIDDEN,
-            itself: SELF,
-        }
-    }
-}
 
 /// See [`ReformerBackend::dropout_factors`](super::ReformerBackend::dropout_factors).
 pub fn dropout_factors<B: Backend, const D: usize>(

@@ -5,11 +5,13 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::kernels::Turn;
 use crate::position::sin_cos;
+use crate::precision::widen;
 
 /// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate).
 pub fn rotate<B: Backend>(heads: Tensor<B, 4>, base: f64, turn: Turn) -> Tensor<B, 4> {
     let [_, _, seq_length, d_head] = heads.dims();
-    let device = heads.device();
+    let (device, dtype) = (heads.device(), heads.dtype());
+    let heads = widen(heads);
     let [sin, cos] = sin_cos(seq_length, d_head / 2, base).map(|values| {
         let data = TensorData::new(values, [1, 1, seq_length, d_head / 2]);
         Tensor::<B, 4>::from_data(data, &device)
@@ -21,5 +23,5 @@ pub fn rotate<B: Backend>(heads: Tensor<B, 4>, base: f64, turn: Turn) -> Tensor<
         first.clone() * cos.clone() - second.clone() * sin.clone(),
         second * cos + first * sin,
     ];
-    Tensor::cat(turned, 3)
+    Tensor::cat(turned, 3).cast(dtype)
 }

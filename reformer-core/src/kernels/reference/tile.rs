@@ -3,12 +3,15 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
 
-use super::MaskLogits;
+use super::{FORBIDDEN, SELF};
+use crate::precision::widen;
 
 /// Blocks of queries with the keys in their reach, all of one size.
 ///
 /// `n` counts blocks, `m` queries in a block, `w` keys in reach of a block. Masks and counts may
 /// have 1 in place of `batch_size`, `n_heads` or `n`.
+///
+/// Products are in the type of `q`, `k` and `v`, all of one; softmax and sums are in `f32` at least.
 pub(super) struct Tile<B: Backend> {
     /// `[batch_size, n_heads, n, m, d_head]`
     pub(super) q: Tensor<B, 5>,
@@ -36,18 +39,17 @@ pub(super) struct TileGradients<B: Backend> {
 impl<B: Backend> Tile<B> {
     /// `q_i · k_j - log N_ij`, masked: `[batch_size, n_heads, n, m, w]`.
     fn logits(&self) -> Tensor<B, 5> {
-        let mut logits = self.q.clone().matmul(self.k.clone().swap_dims(3, 4));
-        let mask = MaskLogits::of(&logits);
+        let mut logits = widen(self.q.clone().matmul(self.k.clone().swap_dims(3, 4)));
         let shape = logits.dims();
         if let Some(log_count) = &self.log_count {
             logits = logits - log_count.clone();
         }
         if let Some(forbidden) = &self.forbidden {
-            logits = logits.mask_fill(forbidden.clone().expand(shape), mask.forbidden);
+            logits = logits.mask_fill(forbidden.clone().expand(shape), FORBIDDEN);
         }
         if let Some(itself) = &self.itself {
             // After the other masks: a padded or lonely position still has itself.
-            logits = logits.mask_fill(itself.clone().expand(shape), mask.itself);
+            logits = logits.mask_fill(itself.clone().expand(shape), SELF);
         }
         logits
     }
@@ -72,7 +74,8 @@ impl<B: Backend> Tile<B> {
         let lse = max.clone() + sum.log();
         // By the rounded log-sum-exp, like the backward, which has nothing else. It only matters
         // for a query that sees itself twice and nothing else, as the peers' wrapped rounds allow.
-        let output = self.drop(weights).matmul(self.v.clone()) * (max - lse.clone()).exp();
+        let weights = self.drop(weights).cast(self.v.dtype());
+        let output = widen(weights.matmul(self.v.clone())) * (max - lse.clone()).exp();
         (output, lse)
     }
 
@@ -92,21 +95,25 @@ impl<B: Backend> Tile<B> {
         delta: Tensor<B, 5>,
     ) -> TileGradients<B> {
         let weights = ((self.logits() - max) - log_sum).exp();
+        let dtype = self.v.dtype();
         let v = self
             .drop(weights.clone())
+            .cast(dtype)
             .swap_dims(3, 4)
             .matmul(grad.clone());
-        let grad_weights = self.drop(grad.matmul(self.v.clone().swap_dims(3, 4)));
+        let grad_weights = widen(grad.matmul(self.v.clone().swap_dims(3, 4)));
+        let grad_weights = self.drop(grad_weights);
         let mut grad_logits = weights * (grad_weights - delta);
         if let Some(itself) = &self.itself {
             // That logit is a constant, so nothing flows through it.
             let shape = grad_logits.dims();
             grad_logits = grad_logits.mask_fill(itself.clone().expand(shape), 0.0);
         }
+        let grad_logits = grad_logits.cast(dtype);
         TileGradients {
-            q: grad_logits.clone().matmul(self.k.clone()),
-            k: grad_logits.swap_dims(3, 4).matmul(self.q.clone()),
-            v,
+            q: widen(grad_logits.clone().matmul(self.k.clone())),
+            k: widen(grad_logits.swap_dims(3, 4).matmul(self.q.clone())),
+            v: widen(v),
         }
     }
 }

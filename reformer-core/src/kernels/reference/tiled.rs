@@ -10,6 +10,7 @@ use crate::kernels::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Qkv, ReformerBackend, Slots,
     TileShape, TiledAttention,
 };
+use crate::precision::widen;
 
 /// See [`ReformerBackend::tiled_attention`].
 pub fn tiled_attention<B: ReformerBackend>(
@@ -30,11 +31,12 @@ pub fn tiled_attention<B: ReformerBackend>(
             round.to_positions(lse),
         ));
     }
-    let output = state.expect("a round at least").finish();
+    let mut attended = state.expect("a round at least").finish();
     if rules.tile.wrap && n_rounds > 1 {
-        return output.rounded_like_the_peers();
+        attended = attended.rounded_like_the_peers();
     }
-    output
+    attended.output = attended.output.cast(v.dtype());
+    attended
 }
 
 /// See [`ReformerBackend::tiled_attention_backward`].
@@ -47,12 +49,12 @@ pub fn tiled_attention_backward<B: ReformerBackend>(
 ) -> AttentionGradients<B> {
     slots.check(&qkv, rules);
     let (q, k, v) = (&qkv.q, &key_rows(&qkv), &qkv.v);
-    let delta = (output.output * grad.clone()).sum_dim(3);
-    let (mut dq, mut dk, mut dv) = (q.zeros_like(), k.zeros_like(), v.zeros_like());
+    let delta = (widen(output.output) * widen(grad.clone())).sum_dim(3);
+    let [mut dq, mut dk, mut dv] = [q, k, v].map(|tensor| widen(tensor.zeros_like()));
     for round in 0..slots.order.dims()[2] {
         let round = Round::new(slots, rules, round);
         let grads = round.tile(q, k, v).backward(
-            round.queries(&grad) * round.occupied(),
+            round.queries(&grad) * round.occupied().cast(grad.dtype()),
             round.queries(&output.max),
             round.queries(&output.log_sum),
             round.queries(&delta) * round.occupied(),
