@@ -73,32 +73,41 @@ fn special_pieces_come_first_and_text_about_them_is_text() -> Result<(), Dataset
 fn models_of_sentencepiece_read_as_it_does() -> Result<(), Box<dyn std::error::Error>> {
     let file = tempfile::NamedTempFile::new()?;
     let open = || Subwords::open_sentencepiece(file.path(), &SpecialTokens::default());
-    std::fs::write(file.path(), include_bytes!("data/sentencepiece.model"))?;
-    let subwords = open()?;
-    // It numbers unknown, begin and end; padding comes on top.
-    assert_eq!(
-        [subwords.bos(), subwords.eos(), subwords.pad()],
-        [1, 2, 400]
-    );
-    assert_eq!(subwords.vocab_size(), 401);
-    for line in include_str!("data/sentencepiece.tsv").split_terminator('\n') {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let numbers = fields[1]
-            .split_terminator(' ')
-            .map(str::parse)
-            .collect::<Result<Vec<u32>, _>>()?;
-        assert_eq!(subwords.encode(fields[0])?, numbers, "{:?}", fields[0]);
-        // It prints another sign for unknown pieces.
-        if !numbers.contains(&0) {
-            assert_eq!(subwords.decode(&numbers)?, fields[2]);
+    let models: [(&[u8], &str); 2] = [
+        (
+            include_bytes!("data/sentencepiece.model"),
+            include_str!("data/sentencepiece.tsv"),
+        ),
+        (
+            include_bytes!("data/sentencepiece_bpe.model"),
+            include_str!("data/sentencepiece_bpe.tsv"),
+        ),
+    ];
+    for (model, lines) in models {
+        std::fs::write(file.path(), model)?;
+        let subwords = open()?;
+        // It numbers unknown, begin and end; padding comes on top.
+        assert_eq!(
+            [subwords.bos(), subwords.eos(), subwords.pad()],
+            [1, 2, 400]
+        );
+        assert_eq!(subwords.vocab_size(), 401);
+        for line in lines.split_terminator('\n') {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let numbers = fields[1]
+                .split_terminator(' ')
+                .map(str::parse)
+                .collect::<Result<Vec<u32>, _>>()?;
+            assert_eq!(subwords.encode(fields[0])?, numbers, "{:?}", fields[0]);
+            // It prints another sign for unknown pieces.
+            if !numbers.contains(&0) {
+                assert_eq!(subwords.decode(&numbers)?, fields[2]);
+            }
         }
     }
     std::fs::write(file.path(), b"not a model")?;
     let error = open().expect_err("another file").to_string();
-    assert!(
-        error.contains("is not a unigram model of SentencePiece"),
-        "{error}"
-    );
+    assert!(error.contains("is not a model of SentencePiece"), "{error}");
     Ok(())
 }
 

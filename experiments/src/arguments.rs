@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
+use reformer_core::generation::SamplerConfig;
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig};
@@ -175,6 +176,42 @@ impl ModelArguments {
         if let Some(attention) = &self.attention {
             model.layers = attention.iter().map(|name| name.kind()).collect();
         }
+    }
+}
+
+/// How tokens are drawn.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Drawing")]
+pub struct SamplerArguments {
+    /// What logits are divided by: 0 takes the most probable token, 1 draws as the model says
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
+    pub temperature: f64,
+    /// Draw from so many of the most probable tokens only
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the most probable tokens only that have this share together
+    #[arg(long, value_name = "SHARE")]
+    pub top_p: Option<f64>,
+    /// Draw from tokens only that have this share of the most probable one's probability
+    #[arg(long, value_name = "SHARE")]
+    pub min_p: Option<f64>,
+    /// Make tokens less probable that there were already: above 1
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub repetition_penalty: f64,
+    /// From which everything drawn follows
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl SamplerArguments {
+    /// The sampler's configuration.
+    pub fn config(&self) -> SamplerConfig {
+        SamplerConfig::new()
+            .with_temperature(self.temperature)
+            .with_top_k(self.top_k)
+            .with_top_p(self.top_p)
+            .with_min_p(self.min_p)
+            .with_repetition_penalty(self.repetition_penalty)
     }
 }
 

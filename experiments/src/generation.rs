@@ -1,57 +1,179 @@
-//! Continuing a text.
+//! Continuing texts with a trained model.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use anyhow::{Result, bail};
-use burn::tensor::{Int, Tensor, TensorData};
-use reformer_core::Pass;
+use burn::tensor::{Tensor, TensorData};
+use reformer_core::attention::InspectedHead;
+use reformer_core::generation::{
+    BeamConfig, DecodingConfig, GenerationError, Hypothesis, LmDecoder, Logits, SamplerConfig,
+    StepDecoder, StopStrings, beam_search, generate,
+};
+use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
-use reformer_train::TrainConfig;
+use reformer_core::{Key, Pass};
+use reformer_train::{TrainConfig, load_model};
 
-use crate::sampling::Sampler;
+use crate::codec::Codec;
 
-/// Different bytes; a model may have more tokens, which are never drawn.
-const BYTES: usize = 256;
-
-/// A model that continues texts, byte by byte.
-///
-/// The whole text is read again for each byte. The model sees as many of the last bytes as the
-/// windows that it was trained on had.
+/// A model that continues texts.
 #[derive(Debug)]
-pub struct Generator<B: ReformerBackend> {
+pub struct TextModel<B: ReformerBackend> {
     model: ReformerLm<B>,
-    window_length: usize,
-    device: B::Device,
+    codec: Codec,
+    /// Tokens that the model was trained to see at a time, if that is known.
+    window_length: Option<usize>,
 }
 
-impl<B: ReformerBackend> Generator<B> {
-    /// Makes a generator of a model and the configuration of its run.
-    pub fn new(model: ReformerLm<B>, config: &TrainConfig, device: B::Device) -> Self {
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The beginnings.
+    pub prompts: Vec<String>,
+    /// Continuations of each.
+    pub n_samples: usize,
+    /// Tokens of each continuation.
+    pub n_tokens: usize,
+    /// How tokens are drawn.
+    pub sampler: SamplerConfig,
+    /// From which everything follows.
+    pub seed: u64,
+    /// Strings before which a continuation ends.
+    pub stop: Vec<String>,
+}
+
+impl Wish {
+    /// One continuation of one beginning.
+    pub fn new(prompt: &str, n_tokens: usize, sampler: SamplerConfig, seed: u64) -> Self {
+        Self {
+            prompts: vec![prompt.to_owned()],
+            n_samples: 1,
+            n_tokens,
+            sampler,
+            seed,
+            stop: Vec::new(),
+        }
+    }
+}
+
+/// A continuation that a search found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its text.
+    pub text: Vec<u8>,
+    /// Logarithm of its probability over the length penalty.
+    pub score: f64,
+}
+
+impl<B: ReformerBackend> TextModel<B> {
+    /// Opens the folder of a run, or one of Hugging Face.
+    ///
+    /// # Errors
+    /// A folder that is neither, a model that is not of text, or files that cannot be read.
+    pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
+        if is_hugging_face(folder) {
+            let (model, config) = huggingface::load::<B>(folder, device)?;
+            let codec = Codec::of_folder(folder, config.reformer.vocab_size)?;
+            return Ok(Self {
+                model,
+                codec,
+                window_length: None,
+            });
+        }
+        let (model, config) = load_model::<B>(folder, device)?;
+        if !config.data.is_text() {
+            bail!("the model in `{}` is not one of texts", folder.display());
+        }
+        Ok(Self::of_run(model, &config))
+    }
+
+    /// The model of a run on texts.
+    pub fn of_run(model: ReformerLm<B>, config: &TrainConfig) -> Self {
         Self {
             model,
-            window_length: config.window_length,
-            device,
+            codec: Codec::Bytes(0),
+            window_length: Some(config.window_length),
         }
     }
 
-    /// Hands the `n_bytes` that follow a prompt to `output`, one by one.
+    /// How its tokens are text.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    /// The model.
+    pub fn model(&self) -> &ReformerLm<B> {
+        &self.model
+    }
+
+    /// Hands what follows the prompts to `take` as it is drawn: the number of the continuation,
+    /// counted through all samples of the first prompt and then on, and a piece of its text.
+    ///
+    /// A text ends before a stop string and with the token that ends texts.
     ///
     /// # Errors
-    /// An empty prompt or one longer than the model can see, no bytes to generate, or an error of
-    /// `output`.
-    pub fn generate(
+    /// A wish that cannot be fulfilled, or an error of `take`.
+    pub fn write_on(
         &self,
-        prompt: &[u8],
-        n_bytes: usize,
-        sampler: &mut Sampler,
-        mut output: impl FnMut(u8) -> Result<()>,
+        wish: &Wish,
+        mut take: impl FnMut(usize, &[u8]) -> Result<()>,
     ) -> Result<()> {
-        self.check(prompt, n_bytes)?;
-        let mut text = prompt.to_vec();
-        for _ in 0..n_bytes {
-            let seen = &text[text.len().saturating_sub(self.window_length)..];
-            let byte = sampler.sample(&self.logits(seen)?) as u8;
-            text.push(byte);
-            output(byte)?;
+        if wish.n_samples == 0 {
+            return Ok(());
+        }
+        let never = self.codec.no_text(self.model.reformer.vocab_size);
+        let prompts = self.encode(&wish.prompts)?;
+        let rows: Vec<usize> = (0..prompts.len())
+            .flat_map(|prompt| std::iter::repeat_n(prompt, wish.n_samples))
+            .collect();
+        let mut samplers = Vec::new();
+        for (number, &prompt) in (0..).zip(&rows) {
+            let sampler = wish.sampler.init(Key::new(wish.seed).fold(number))?;
+            let mut sampler = sampler.without(never.iter().copied());
+            sampler.observe(&prompts[prompt]);
+            samplers.push(sampler);
+        }
+        let (mut decoder, first) = self.read(&prompts, wish.n_tokens)?;
+        decoder.select(&rows)?;
+        let of_rows: Vec<f32> = rows
+            .iter()
+            .flat_map(|&row| first.row(row))
+            .copied()
+            .collect();
+        let first = Logits::new(of_rows, first.vocab_size());
+        let mut texts: Vec<_> = rows
+            .iter()
+            .map(|&row| {
+                (
+                    self.codec.stream(&prompts[row]),
+                    StopStrings::new(wish.stop.clone()),
+                )
+            })
+            .collect();
+        let n_tokens = wish.n_tokens;
+        generate(
+            &mut decoder,
+            first,
+            &mut samplers,
+            n_tokens,
+            |row, token| {
+                let (stream, stop) = &mut texts[row];
+                if self.codec.end() == Some(token) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let text = stop.push(&stream.push(token)?);
+                take(row, &text)?;
+                Ok::<_, anyhow::Error>(match stop.is_stopped() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            },
+        )?;
+        for (row, (_, stop)) in texts.iter_mut().enumerate() {
+            take(row, &stop.finish())?;
         }
         Ok(())
     }
@@ -59,57 +181,120 @@ impl<B: ReformerBackend> Generator<B> {
     /// A short text of its own, to show how far a model is.
     ///
     /// # Errors
-    /// Those of [`generate`](Self::generate).
-    pub fn sample(&self, n_bytes: usize, seed: u64) -> Result<String> {
-        let mut sampler = Sampler::new(0.8, None, seed)?;
-        let mut bytes = Vec::with_capacity(n_bytes);
-        self.generate(b"\n", n_bytes, &mut sampler, |byte| {
-            bytes.push(byte);
+    /// No tokens, or a model whose weights are not finite.
+    pub fn sample(&self, n_tokens: usize, seed: u64) -> Result<String> {
+        let sampler = SamplerConfig::new().with_temperature(0.8);
+        let mut bytes = Vec::with_capacity(n_tokens);
+        self.write_on(&Wish::new("\n", n_tokens, sampler, seed), |_, text| {
+            bytes.extend_from_slice(text);
             Ok(())
         })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Checks what is going to be asked of [`generate`](Self::generate).
+    /// The best continuations of each prompt, by beam search.
     ///
     /// # Errors
-    /// An empty prompt or one longer than the model can see, or no bytes to generate.
-    pub fn check(&self, prompt: &[u8], n_bytes: usize) -> Result<()> {
-        if prompt.is_empty() {
-            bail!("the prompt is empty, and a model continues something: give at least 1 byte");
+    /// A wish that cannot be fulfilled.
+    pub fn search(
+        &self,
+        prompts: &[String],
+        n_tokens: usize,
+        config: &BeamConfig,
+    ) -> Result<Vec<Vec<Found>>> {
+        if n_tokens == 0 {
+            return Err(GenerationError::NoTokens.into());
         }
-        if n_bytes == 0 {
-            bail!("0 tokens were asked for: ask for at least 1");
-        }
-        if prompt.len() > self.window_length {
-            bail!(
-                "the prompt has {} bytes, but the model sees {} at a time: shorten it",
-                prompt.len(),
-                self.window_length
-            );
-        }
-        Ok(())
+        config.validate()?;
+        let config = config.clone().with_end(self.codec.end());
+        let prompts = self.encode(prompts)?;
+        let (mut decoder, first) = self.read(&prompts, n_tokens)?;
+        let lengths = vec![n_tokens; prompts.len()];
+        let found = beam_search(&mut decoder, &first, &lengths, &config)?;
+        let of_prompt = |(prompt, found): (&Vec<u32>, Vec<_>)| {
+            let text = |hypothesis: Hypothesis| {
+                let mut stream = self.codec.stream(prompt);
+                let mut text = Vec::new();
+                for token in hypothesis.tokens {
+                    text.extend(stream.push(token)?);
+                }
+                let score = hypothesis.score;
+                Ok(Found { text, score })
+            };
+            found.into_iter().map(text).collect::<Result<Vec<_>>>()
+        };
+        prompts.iter().zip(found).map(of_prompt).collect()
     }
 
-    /// Logits of the byte after these.
-    fn logits(&self, bytes: &[u8]) -> Result<Vec<f32>> {
-        let length = bytes.len();
-        let tokens: Vec<i32> = bytes.iter().copied().map(i32::from).collect();
-        let tokens =
-            Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, [1, length]), &self.device);
-        let pass = Pass::eval();
-        // Only the last position's logits are wanted.
-        let hidden = self.model.reformer.forward(tokens, &pass);
-        let last = hidden.slice_dim(1, length - 1..length);
-        let logits = self.model.output.forward(last).into_data();
-        let logits: Vec<f32> = logits.iter::<f32>().take(BYTES).collect();
-        if logits.iter().any(|logit| logit.is_nan()) {
+    /// What each LSH layer, with the number of its block, does to tokens.
+    ///
+    /// # Errors
+    /// Tokens that the model does not know, or more than it has positions for.
+    pub fn inspect(&self, tokens: &[u32]) -> Result<Vec<(usize, Vec<InspectedHead>)>> {
+        let stack = &self.model.reformer;
+        let vocab_size = stack.vocab_size;
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(GenerationError::Token { token, vocab_size }.into());
+        }
+        if let Some(limit) = stack
+            .position
+            .max_length()
+            .filter(|&max| tokens.len() > max)
+        {
             bail!(
-                "the model's weights are not finite: its training diverged, lower the learning rate"
+                "{} tokens are more than the {limit} that the model has positions for: ask for fewer",
+                tokens.len()
             );
         }
-        Ok(logits)
+        let numbers: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let data = TensorData::new(numbers, [1, tokens.len()]);
+        let tokens = Tensor::from_data(data, &self.model.output.weight.device());
+        let pass = Pass::eval().with_context(self.window_length);
+        Ok(stack.inspect(tokens, &pass))
     }
+
+    fn encode(&self, prompts: &[String]) -> Result<Vec<Vec<u32>>> {
+        prompts
+            .iter()
+            .map(|prompt| self.codec.encode(prompt))
+            .collect()
+    }
+
+    /// Reads prompts, with room for so many tokens after each. What depends on a length follows the
+    /// windows of the training, or what Hugging Face would see at the end.
+    fn read(
+        &self,
+        prompts: &[Vec<u32>],
+        n_tokens: usize,
+    ) -> Result<(LmDecoder<'_, B>, Logits), GenerationError> {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        // The last token is not read again.
+        let length = longest + n_tokens.saturating_sub(1);
+        if let Some(limit) = self
+            .model
+            .reformer
+            .position
+            .max_length()
+            .filter(|&max| length > max)
+        {
+            let what = "the model has positions for";
+            return Err(GenerationError::TooLong {
+                length,
+                limit,
+                what,
+            });
+        }
+        let context = self.window_length.unwrap_or(length);
+        let config = DecodingConfig::new(context).with_max_length(Some(length));
+        LmDecoder::prefill(&self.model, prompts, &config)
+    }
+}
+
+/// Whether a folder has a configuration of Hugging Face.
+fn is_hugging_face(folder: &Path) -> bool {
+    let config = fs::read(folder.join("config.json")).unwrap_or_default();
+    let config: Option<serde_json::Value> = serde_json::from_slice(&config).ok();
+    config.is_some_and(|config| config.get("model_type").is_some())
 }
 
 #[cfg(test)]
@@ -119,44 +304,82 @@ mod tests {
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
     use reformer_train::DataConfig;
 
-    fn generator() -> Generator<Flex> {
+    fn model() -> TextModel<Flex> {
         let device = Default::default();
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
         let config = TrainConfig::new(model, DataConfig::Sample).with_window_length(24);
-        Generator::new(config.model.init(&device), &config, device)
+        TextModel::of_run(config.model.init(&device), &config)
     }
 
-    fn generate(
-        generator: &Generator<Flex>,
-        prompt: &[u8],
-        n: usize,
-        seed: u64,
-    ) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut sampler = Sampler::new(1.0, None, seed)?;
-        generator.generate(prompt, n, &mut sampler, |byte| {
-            bytes.push(byte);
+    fn wish(prompt: &str, n_tokens: usize, seed: u64) -> Wish {
+        Wish::new(prompt, n_tokens, SamplerConfig::new(), seed)
+    }
+
+    fn written(model: &TextModel<Flex>, wish: &Wish) -> Result<Vec<Vec<u8>>> {
+        let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
+        model.write_on(wish, |row, text| {
+            texts[row].extend_from_slice(text);
             Ok(())
         })?;
-        Ok(bytes)
+        Ok(texts)
     }
 
     #[test]
     fn same_seed_gives_the_same_text_beyond_the_window() {
-        let generator = generator();
-        let text = generate(&generator, b"ROMEO:", 40, 3).unwrap();
-        assert_eq!(text.len(), 40);
-        assert_eq!(generate(&generator, b"ROMEO:", 40, 3).unwrap(), text);
-        assert_ne!(generate(&generator, b"ROMEO:", 40, 4).unwrap(), text);
+        let model = model();
+        let text = |seed| written(&model, &wish("ROMEO:", 40, seed)).unwrap();
+        assert_eq!(text(3)[0].len(), 40);
+        assert_eq!(text(3), text(3));
+        assert_ne!(text(3), text(4));
+    }
+
+    #[test]
+    fn samples_of_several_prompts_come_in_order_and_the_first_is_as_alone() {
+        let model = model();
+        let mut wish = wish("ROMEO:", 10, 1);
+        let alone = written(&model, &wish).unwrap();
+        wish.prompts.push("A".to_owned());
+        wish.n_samples = 3;
+        let all = written(&model, &wish).unwrap();
+        assert_eq!(all.len(), 6);
+        assert_eq!(all[0], alone[0]);
+        assert_ne!(all[1], all[0]);
+    }
+
+    #[test]
+    fn text_ends_before_a_stop_string() {
+        let model = model();
+        let mut wish = wish("ROMEO:", 40, 3);
+        let whole = written(&model, &wish).unwrap().remove(0);
+        // Any byte will do that is a character of its own.
+        let stop = whole.iter().find(|byte| byte.is_ascii()).copied().unwrap();
+        wish.stop = vec![char::from(stop).to_string()];
+        let text = written(&model, &wish).unwrap().remove(0);
+        let place = whole.iter().position(|&byte| byte == stop).unwrap();
+        assert_eq!(text, whole[..place]);
+    }
+
+    #[test]
+    fn search_gives_as_many_as_the_beam_is_wide_and_the_best_first() {
+        let config = BeamConfig::new().with_beam_size(3);
+        let prompts = ["ROMEO:".to_owned(), "B".to_owned()];
+        let found = model().search(&prompts, 8, &config).unwrap();
+        for found in found {
+            assert_eq!(found.len(), 3);
+            assert!(found.is_sorted_by(|a, b| a.score >= b.score));
+            assert!(found.iter().all(|found| found.text.len() == 8));
+        }
     }
 
     #[test]
     fn impossible_wishes_are_refused() {
-        let generator = generator();
-        let refused =
-            |prompt: &[u8], n| generate(&generator, prompt, n, 0).unwrap_err().to_string();
-        assert!(refused(b"", 1).contains("empty"));
-        assert!(refused(b"x", 0).starts_with("0 tokens"));
-        assert!(refused(&[b'x'; 25], 1).contains("has 25 bytes, but the model sees 24"));
+        let model = model();
+        let refused = |wish: &Wish| written(&model, wish).unwrap_err().to_string();
+        assert!(refused(&wish("", 1, 0)).starts_with("prompt 1 is empty"));
+        assert!(refused(&wish("x", 0, 0)).starts_with("0 tokens"));
+        let cold = SamplerConfig::new().with_temperature(-1.0);
+        assert!(refused(&Wish::new("x", 1, cold, 0)).starts_with("`temperature` is -1"));
+        let search = model.search(&["x".to_owned()], 0, &BeamConfig::new());
+        assert!(search.unwrap_err().to_string().starts_with("0 tokens"));
     }
 }

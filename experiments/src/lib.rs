@@ -10,9 +10,11 @@ pub mod allocator;
 pub mod arguments;
 pub mod baseline;
 pub mod cli;
+pub mod codec;
 pub mod device;
 pub mod flops;
 pub mod generation;
+pub mod inspection;
 pub mod interrupt;
 pub mod median;
 pub mod memory;
@@ -24,7 +26,6 @@ pub mod preset;
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;
-pub mod sampling;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;

@@ -77,7 +77,7 @@ mod tests {
             ("steps", "has no `=`"),
             (
                 "step=3",
-                "instead of `step` use one of bad_loss, batch_size",
+                "instead of `step` use one of accumulate, bad_loss",
             ),
             ("steps.x=3", "plain value"),
             ("steps=many", "`--set steps=many`"),

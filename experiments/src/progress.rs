@@ -13,6 +13,23 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_train::{Averages, Quantity, Screen, TrainConfig};
 
+/// Says on a terminal what is waited for, until it is dropped.
+#[derive(Debug)]
+pub struct Waiting(ProgressBar);
+
+/// Begins to wait.
+pub fn waiting(what: &'static str) -> Waiting {
+    let spinner = ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    Waiting(spinner)
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Time between two lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 

@@ -13,7 +13,7 @@ use reformer_train::{DataConfig, Ending, Outcome, Quantity, Run, TrainConfig, Tr
 use crate::arguments::{ModelArguments, OptimizerName, set};
 use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
-use crate::generation::Generator;
+use crate::generation::TextModel;
 use crate::interrupt;
 use crate::nodes::{self, NodeArguments};
 use crate::overrides;
@@ -170,10 +170,10 @@ impl Job for Train<'_> {
         let mut options = TrainOptions::new(screen);
         options.coordinator = coordinator;
         if run.config().data.is_text() {
-            let (config, device) = (run.config().clone(), device.clone());
+            let config = run.config().clone();
             options = options.with_samples(move |model| {
-                let generator = Generator::new(model.clone(), &config, device.clone());
-                generator.sample(SAMPLE_BYTES, config.seed).ok()
+                let model = TextModel::of_run(model.clone(), &config);
+                model.sample(SAMPLE_BYTES, config.seed).ok()
             });
         }
         interrupt::on_ctrl_c(options.interrupter.clone())?;

@@ -57,6 +57,7 @@ pub mod attention;
 mod chunks;
 mod error;
 pub mod feed_forward;
+pub mod generation;
 pub mod huggingface;
 pub mod kernels;
 mod linear;

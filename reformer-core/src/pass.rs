@@ -27,6 +27,7 @@ pub struct Pass<B: Backend> {
     part: u64,
     mask_pad: Option<Tensor<B, 2, Bool>>,
     buckets: Option<Tensor<B, 4, Int>>,
+    context: Option<usize>,
 }
 
 impl<B: Backend> Pass<B> {
@@ -37,6 +38,7 @@ impl<B: Backend> Pass<B> {
             part: 0,
             mask_pad: None,
             buckets: None,
+            context: None,
         }
     }
 
@@ -70,13 +72,23 @@ impl<B: Backend> Pass<B> {
         self
     }
 
-    /// The pass of the `n`-th child: the same padding, another key.
+    /// The length that decides what depends on the length: the number of automatic buckets, and,
+    /// under [`Window::Bucket`](crate::attention::Window), whether LSH attention is exact. Default:
+    /// that of the sequence. With the same context the beginning of a sequence gives what it gives
+    /// in the whole.
+    pub fn with_context(mut self, context: Option<usize>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The pass of the `n`-th child: the same padding and context, another key.
     pub fn fold(&self, n: u64) -> Self {
         Self {
             key: self.key.map(|key| key.fold(n)),
             part: self.part,
             mask_pad: self.mask_pad.clone(),
             buckets: None,
+            context: self.context,
         }
     }
 
@@ -90,6 +102,7 @@ impl<B: Backend> Pass<B> {
             part: inner.part,
             mask_pad: inner.mask_pad.clone().map(Tensor::from_inner),
             buckets: inner.buckets.clone().map(Tensor::from_inner),
+            context: inner.context,
         }
     }
 
@@ -103,6 +116,7 @@ impl<B: Backend> Pass<B> {
             part: self.part,
             mask_pad: self.mask_pad.clone().map(Tensor::inner),
             buckets: self.buckets.clone().map(Tensor::inner),
+            context: self.context,
         }
     }
 
@@ -114,6 +128,11 @@ impl<B: Backend> Pass<B> {
     /// True where a position is padding.
     pub fn mask_pad(&self) -> Option<&Tensor<B, 2, Bool>> {
         self.mask_pad.as_ref()
+    }
+
+    /// The length that decides in place of the sequence's, if there is one.
+    pub fn context(&self) -> Option<usize> {
+        self.context
     }
 
     /// Buckets to be used again.

@@ -120,7 +120,7 @@ impl Sink<'_> {
 }
 
 /// Decodes one file, as colours even if it is gray, and brings it to the size.
-fn decode(name: &str, bytes: Vec<u8>, size: usize) -> Result<RgbImage, DatasetError> {
+pub(super) fn decode(name: &str, bytes: Vec<u8>, size: usize) -> Result<RgbImage, DatasetError> {
     let malformed =
         |found: String| DatasetError::malformed(Path::new(name), "a PNG or JPEG image", found);
     let image = ImageReader::new(Cursor::new(bytes))

@@ -6,6 +6,8 @@ use std::path::Path;
 use image::{ImageFormat, RgbImage, imageops};
 
 use crate::error::DatasetError;
+use crate::images::decode::decode;
+use crate::storage::map_file;
 
 /// A square image, to look at what a model generated or was trained on.
 ///
@@ -57,6 +59,24 @@ impl Picture {
         let side = u32::try_from(size).ok()?;
         let pixels = RgbImage::from_raw(side, side, bytes.collect())?;
         Some(Self { pixels })
+    }
+
+    /// The image of a PNG or JPEG file, brought to this size with its proportions given up.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
+    /// [`Directory`](DatasetError::Directory), or [`Malformed`](DatasetError::Malformed).
+    ///
+    /// # Panics
+    ///
+    /// When `size` is 0.
+    pub fn open(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
+        assert!(size > 0, "an image has pixels");
+        let path = path.as_ref();
+        let bytes = map_file(path)?.to_vec();
+        let pixels = decode(&path.display().to_string(), bytes, size)?;
+        Ok(Self { pixels })
     }
 
     /// Several images in rows of `n_columns`, with a black line between them.
@@ -161,6 +181,10 @@ mod tests {
         picture.save_png(&path)?;
         let read = image::load_from_memory_with_format(&std::fs::read(&path)?, ImageFormat::Png)?;
         assert_eq!(read.into_rgb8().as_raw(), picture.as_bytes());
+        assert_eq!(Picture::open(&path, 5)?, picture);
+        assert_eq!(Picture::open(&path, 3)?.size(), [3, 3]);
+        let none = Picture::open(folder.path().join("none.png"), 3).expect_err("no file");
+        assert!(none.to_string().contains("none.png"), "{none}");
 
         let error = picture
             .save_png(folder.path().join("no/such/folder.png"))

@@ -4,6 +4,8 @@
 //! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>, encoding:
 //! <https://protobuf.dev/programming-guides/encoding>.
 
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence, Strip};
@@ -13,16 +15,22 @@ use tokenizers::{AddedToken, Tokenizer};
 /// What SentencePiece writes for a space.
 const SPACE: char = '\u{2581}';
 
+/// Type of a piece that text is made of.
+const NORMAL: u64 = 1;
 /// Type of a piece that stands for what no other piece does.
 const UNKNOWN: u64 = 2;
 /// Type of a piece that no text has.
 const CONTROL: u64 = 3;
 /// Number of the unigram algorithm.
 const UNIGRAM: u64 = 1;
+/// Number of byte pair encoding.
+const BYTE_PAIRS: u64 = 2;
 
 /// A model, as far as reading needs it.
 struct Model {
     pieces: Vec<(String, f64)>,
+    /// Numbers of the pieces that text is made of.
+    normal: Vec<usize>,
     unknown: Option<usize>,
     controls: Vec<String>,
     algorithm: u64,
@@ -35,8 +43,8 @@ struct Model {
 /// The tokenizer of a SentencePiece model. On failure, tells what is wrong.
 pub(super) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
     let model = Model::parse(file).ok_or("it is cut off or something else")?;
-    if model.algorithm != UNIGRAM {
-        return Err("its algorithm is not unigram".to_owned());
+    if ![UNIGRAM, BYTE_PAIRS].contains(&model.algorithm) {
+        return Err("its algorithm is neither unigram nor byte pairs".to_owned());
     }
     model.tokenizer().map_err(|error| error.to_string())
 }
@@ -45,6 +53,7 @@ impl Model {
     fn parse(file: &[u8]) -> Option<Self> {
         let mut model = Self {
             pieces: Vec::new(),
+            normal: Vec::new(),
             unknown: None,
             controls: Vec::new(),
             algorithm: UNIGRAM,
@@ -96,6 +105,7 @@ impl Model {
             }
         }
         match kind {
+            NORMAL => self.normal.push(self.pieces.len()),
             UNKNOWN => self.unknown = Some(self.pieces.len()),
             CONTROL => self.controls.push(text.clone()),
             _ => {}
@@ -104,7 +114,7 @@ impl Model {
         Some(())
     }
 
-    fn tokenizer(self) -> Result<Tokenizer, tokenizers::Error> {
+    fn tokenizer(mut self) -> Result<Tokenizer, tokenizers::Error> {
         let prepend = if self.adds_space {
             PrependScheme::Always
         } else {
@@ -120,16 +130,51 @@ impl Model {
             normalizers.push(Strip::new(true, true).into());
             normalizers.push(Replace::new(several, " ")?.into());
         }
-        let unigram = Unigram::from(self.pieces, self.unknown, self.byte_fallback)?;
-        let mut tokenizer = Tokenizer::new(unigram);
+        let controls = std::mem::take(&mut self.controls).into_iter();
+        let controls: Vec<_> = controls.map(|name| AddedToken::from(name, true)).collect();
+        let model: ModelWrapper = match self.algorithm {
+            BYTE_PAIRS => self.byte_pairs()?.into(),
+            _ => Unigram::from(self.pieces, self.unknown, self.byte_fallback)?.into(),
+        };
+        let mut tokenizer = Tokenizer::new(model);
         tokenizer
             .with_normalizer(Some(Sequence::new(normalizers)))
             .with_pre_tokenizer(Some(spaces.clone()))
             .with_decoder(Some(spaces));
-        let controls = self.controls.into_iter();
-        let controls: Vec<_> = controls.map(|name| AddedToken::from(name, true)).collect();
         tokenizer.add_special_tokens(&controls);
         Ok(tokenizer)
+    }
+}
+
+impl Model {
+    /// SentencePiece joins the neighbours whose piece has the best score. A merge is written down for
+    /// each way to cut a piece in two others, those of the best piece first.
+    fn byte_pairs(mut self) -> Result<BPE, tokenizers::Error> {
+        let pieces = &self.pieces;
+        self.normal
+            .sort_by(|&a, &b| pieces[b].1.total_cmp(&pieces[a].1));
+        let vocabulary: Vocab = (0..)
+            .zip(pieces)
+            .map(|(number, (text, _))| (text.clone(), number))
+            .collect();
+        let mut merges = Merges::new();
+        for (text, _) in self.normal.iter().map(|&number| &pieces[number]) {
+            let cuts = text
+                .char_indices()
+                .skip(1)
+                .map(|(place, _)| text.split_at(place));
+            let known = cuts.filter(|(left, right)| {
+                vocabulary.contains_key(*left) && vocabulary.contains_key(*right)
+            });
+            merges.extend(known.map(|(left, right)| (left.to_owned(), right.to_owned())));
+        }
+        let mut builder = BPE::builder()
+            .fuse_unk(true)
+            .byte_fallback(self.byte_fallback);
+        if let Some(unknown) = self.unknown {
+            builder = builder.unk_token(pieces[unknown].0.clone());
+        }
+        builder.vocab_and_merges(vocabulary, merges).build()
     }
 }
 
@@ -229,10 +274,10 @@ mod tests {
     #[test]
     fn other_algorithms_are_refused() {
         let piece = field(1, &field(1, b"a"));
-        let byte_pairs = field(2, &[3 << 3, 2]);
-        let file = [piece, byte_pairs, field(3, b"")].concat();
-        let error = tokenizer(&file).expect_err("byte pairs");
-        assert_eq!(error, "its algorithm is not unigram");
+        let words = field(2, &[3 << 3, 3]);
+        let file = [piece, words, field(3, b"")].concat();
+        let error = tokenizer(&file).expect_err("words");
+        assert_eq!(error, "its algorithm is neither unigram nor byte pairs");
     }
 
     proptest! {
@@ -241,6 +286,9 @@ mod tests {
             let _ = tokenizer(&bytes);
             let piece = field(1, &field(1, b"a"));
             let file = [piece, field(2, b""), field(3, &field(2, &bytes))].concat();
+            let _ = tokenizer(&file);
+            let pairs = field(2, &[3 << 3, 2]);
+            let file = [field(1, &bytes), pairs, field(3, b"")].concat();
             let _ = tokenizer(&file);
         }
 

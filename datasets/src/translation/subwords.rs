@@ -176,7 +176,7 @@ impl Subwords {
         Self::new(tokenizer, special)
     }
 
-    /// Loads a `.model` file of SentencePiece with the unigram algorithm. Special tokens that it does not have, as most have no
+    /// Loads a `.model` file of SentencePiece, unigram or byte pairs. Special tokens that it does not have, as most have no
     /// padding, are added at the end.
     ///
     /// A sentence with the name of a special token in it is read as if it were that token.
@@ -190,9 +190,8 @@ impl Subwords {
         special: &SpecialTokens,
     ) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let mut tokenizer = sentencepiece::tokenizer(&decompressed(path)?).map_err(|found| {
-            DatasetError::malformed(path, "a unigram model of SentencePiece", found)
-        })?;
+        let mut tokenizer = sentencepiece::tokenizer(&decompressed(path)?)
+            .map_err(|found| DatasetError::malformed(path, "a model of SentencePiece", found))?;
         tokenizer.add_special_tokens(&special.added());
         Self::new(tokenizer, special)
     }

@@ -1,4 +1,4 @@
-"""Writes sentencepiece.model and sentencepiece.tsv: a small unigram model, and how SentencePiece itself reads with it.
+"""Writes small models of SentencePiece, unigram and byte pairs, and how SentencePiece itself reads with them.
 
     pip install sentencepiece==0.2.3
     python make_sentencepiece.py
@@ -13,16 +13,6 @@ import sentencepiece
 os.chdir(pathlib.Path(__file__).parent)
 folder = pathlib.Path(".")
 sample = pathlib.Path("../../samples/tinyshakespeare.txt")
-sentencepiece.SentencePieceTrainer.train(
-    input=str(sample),
-    model_prefix=str(folder / "sentencepiece"),
-    vocab_size=400,
-    model_type="unigram",
-    normalization_rule_name="identity",
-    num_threads=1,
-)
-(folder / "sentencepiece.vocab").unlink()
-processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.model"))
 lines = [line for line in sample.read_text(encoding="utf-8").splitlines() if line]
 sentences = lines[:3000:30] + [
     "  two   blanks and more  ",
@@ -31,9 +21,20 @@ sentences = lines[:3000:30] + [
     "1,234.50",
     "",
 ]
-rows = []
-for sentence in sentences:
-    pieces = processor.encode(sentence)
-    numbers = " ".join(map(str, pieces))
-    rows.append(f"{sentence}\t{numbers}\t{processor.decode(pieces)}\n")
-(folder / "sentencepiece.tsv").write_text("".join(rows), encoding="utf-8", newline="")
+for name, model_type in [("sentencepiece", "unigram"), ("sentencepiece_bpe", "bpe")]:
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(sample),
+        model_prefix=str(folder / name),
+        vocab_size=400,
+        model_type=model_type,
+        normalization_rule_name="identity",
+        num_threads=1,
+    )
+    (folder / f"{name}.vocab").unlink()
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{name}.model"))
+    rows = []
+    for sentence in sentences:
+        pieces = processor.encode(sentence)
+        numbers = " ".join(map(str, pieces))
+        rows.append(f"{sentence}\t{numbers}\t{processor.decode(pieces)}\n")
+    (folder / f"{name}.tsv").write_text("".join(rows), encoding="utf-8", newline="")

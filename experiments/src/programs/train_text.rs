@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use crate::allocator::keep_freed_memory;
 use crate::cli::{self, shell_argument};
 use crate::device::{self, DeviceName, Job};
-use crate::generation::Generator;
-use crate::sampling::Sampler;
+use crate::generation::{TextModel, Wish};
 use crate::text::Utf8Writer;
 use crate::training::{Program, TrainArguments, absolute, train};
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, ValueEnum};
+use reformer_core::generation::SamplerConfig;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{DataConfig, Run, load_model, write_atomically};
 
@@ -144,15 +144,16 @@ impl Job for Sample<'_> {
     {
         let Self { run, n_bytes } = self;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
-        let generator = Generator::new(model, &config, device);
-        let prompt = b"\n";
+        let model = TextModel::of_run(model, &config);
+        let sampler = SamplerConfig::new().with_temperature(0.8);
         let mut bytes = Vec::new();
         let mut writer = Utf8Writer::new(stdout());
-        let mut sampler = Sampler::new(0.8, None, config.seed)?;
         println!("\nA sample:");
-        generator.generate(prompt, n_bytes, &mut sampler, |byte| {
-            bytes.push(byte);
-            Ok(writer.push(byte)?)
+        let wish = Wish::new("\n", n_bytes, sampler, config.seed);
+        model.write_on(&wish, |_, text| {
+            bytes.extend_from_slice(text);
+            text.iter().try_for_each(|&byte| writer.push(byte))?;
+            Ok(())
         })?;
         writer.finish()?;
         writeln!(stdout())?;

@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 
 use super::{Attended, Heads, HeadsConfig, purpose};
 use crate::error::ConfigError;
-use crate::kernels::{Masking, ReformerBackend};
+use crate::kernels::{Masking, Qkv, ReformerBackend};
 use crate::pass::Pass;
 
 /// Configuration of [`FullAttention`].
@@ -48,7 +48,7 @@ impl FullAttentionConfig {
 pub struct FullAttention<B: Backend> {
     /// Projections.
     pub heads: Heads<B>,
-    causal: bool,
+    pub(super) causal: bool,
     dropout: f64,
 }
 
@@ -59,7 +59,19 @@ impl<B: ReformerBackend> FullAttention<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let queries = self.heads.queries(x.clone());
+        self.attend(queries, x, pass, |_| {})
+    }
+
+    /// Attends with queries that were projected already, and shows what it is computed of.
+    pub(crate) fn attend(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        pass: &Pass<B>,
+        show: impl FnOnce(&Qkv<B>),
+    ) -> Attended<B> {
         let qkv = self.heads.queries_keys_values(queries, x);
+        show(&qkv);
         let masking = Masking {
             causal: self.causal,
             exclude_self: self.heads.share_qk(),

@@ -147,14 +147,44 @@ impl<B: ReformerBackend> Heads<B> {
     /// - queries: `[batch_size, n_heads, seq_length, d_head]`
     /// - x: `[batch_size, seq_length, d_model]`
     pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> Qkv<B> {
+        self.qkv(queries, x, |heads, base| {
+            B::rotate(heads, base, Turn::Forward)
+        })
+    }
+
+    /// The same for a single position of each sequence.
+    ///
+    /// # Shapes
+    /// - queries: `[batch_size, n_heads, 1, d_head]`
+    /// - x: `[batch_size, 1, d_model]`
+    /// - positions: `[batch_size]`
+    pub(crate) fn queries_keys_values_at(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        positions: &[usize],
+    ) -> Qkv<B> {
+        self.qkv(queries, x, |heads, base| {
+            B::rotate_at(heads, positions, base)
+        })
+    }
+
+    fn qkv(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        rotate: impl Fn(Tensor<B, 4>, f64) -> Tensor<B, 4>,
+    ) -> Qkv<B> {
+        let rotate = |heads| match self.rotary_base {
+            Some(base) => rotate(heads, base),
+            None => heads,
+        };
         let keys = match &self.key {
-            Some(key) => {
-                Keys::Own(self.rotate(self.split(linear(key, x.clone()))) * self.logit_scale)
-            }
+            Some(key) => Keys::Own(rotate(self.split(linear(key, x.clone()))) * self.logit_scale),
             None => Keys::UnitQueries(self.logit_scale),
         };
         Qkv {
-            q: self.rotate(queries),
+            q: rotate(queries),
             keys,
             v: self.split(linear(&self.value, x)),
         }
@@ -177,12 +207,5 @@ impl<B: ReformerBackend> Heads<B> {
         let [batch_size, seq_length, width] = x.dims();
         x.reshape([batch_size, seq_length, self.n_heads, width / self.n_heads])
             .swap_dims(1, 2)
-    }
-
-    fn rotate(&self, heads: Tensor<B, 4>) -> Tensor<B, 4> {
-        match self.rotary_base {
-            Some(base) => B::rotate(heads, base, Turn::Forward),
-            None => heads,
-        }
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 
 use super::{Attended, Heads, HeadsConfig, purpose};
 use crate::error::ConfigError;
-use crate::kernels::{Duplicates, KeyRule, ReformerBackend, Slots, TileShape, TiledAttention};
+use crate::kernels::{Duplicates, KeyRule, Qkv, ReformerBackend, Slots, TileShape, TiledAttention};
 use crate::pass::Pass;
 
 /// Which chunks a position looks at.
@@ -82,10 +82,10 @@ impl LocalAttentionConfig {
 pub struct LocalAttention<B: Backend> {
     /// Projections.
     pub heads: Heads<B>,
-    causal: bool,
+    pub(super) causal: bool,
     dropout: f64,
     #[module(skip)]
-    local: LocalConfig,
+    pub(crate) local: LocalConfig,
 }
 
 impl<B: ReformerBackend> LocalAttention<B> {
@@ -95,7 +95,19 @@ impl<B: ReformerBackend> LocalAttention<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let queries = self.heads.queries(x.clone());
+        self.attend(queries, x, pass, |_| {})
+    }
+
+    /// Attends with queries that were projected already, and shows what it is computed of.
+    pub(crate) fn attend(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        pass: &Pass<B>,
+        show: impl FnOnce(&Qkv<B>),
+    ) -> Attended<B> {
         let qkv = self.heads.queries_keys_values(queries, x);
+        show(&qkv);
         let [batch_size, n_heads, seq_length, _] = qkv.q.dims();
         let tile = self.tile(seq_length);
         let rules = TiledAttention {

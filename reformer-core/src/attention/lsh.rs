@@ -9,7 +9,8 @@ use super::hashing::{Buckets, hash, rotations};
 use super::{Attended, Heads, HeadsConfig, purpose};
 use crate::error::ConfigError;
 use crate::kernels::{
-    Duplicates, KeyRule, Masking, ReformerBackend, SlotLayout, Slots, TileShape, TiledAttention,
+    Duplicates, KeyRule, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TileShape,
+    TiledAttention,
 };
 use crate::pass::Pass;
 use crate::random::Key;
@@ -133,6 +134,28 @@ impl LshConfig {
         }
     }
 
+    /// Whether attention is exact, where a [context](Pass::with_context) may stand for the length.
+    /// Windows cut from the sorted sequence are those of the sequence at hand in any case, as in
+    /// Hugging Face.
+    pub(crate) fn is_exact_in(
+        &self,
+        seq_length: usize,
+        context: Option<usize>,
+        causal: bool,
+    ) -> bool {
+        let length = match self.window {
+            Window::Bucket { .. } => context.unwrap_or(seq_length),
+            Window::Chunk { .. } => seq_length,
+        };
+        self.is_exact(length, causal)
+    }
+
+    /// Factors of the number of buckets, where a context may stand for the length.
+    pub(crate) fn factors_in(&self, seq_length: usize, context: Option<usize>) -> Vec<usize> {
+        let length = context.unwrap_or(seq_length);
+        self.n_buckets.factors(length, self.chunk_length)
+    }
+
     /// Tiles, rule and layout of slots that make the window.
     fn tiling(&self, seq_length: usize, causal: bool) -> (TileShape, KeyRule, SlotLayout) {
         match self.window {
@@ -238,7 +261,7 @@ pub struct LshAttention<B: Backend> {
     /// [`with_rotations`](Self::with_rotations).
     pub rotations: Option<Param<Tensor<B, 4>>>,
     #[module(skip)]
-    pub(super) config: LshAttentionConfig,
+    pub(crate) config: LshAttentionConfig,
 }
 
 /// Which keys the queries of a sequence see.
@@ -288,12 +311,24 @@ impl<B: ReformerBackend> LshAttention<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let queries = self.heads.queries(x.clone());
+        self.attend(queries, x, pass, |_| {})
+    }
+
+    /// Attends with queries that were projected already, and shows what it is computed of.
+    pub(crate) fn attend(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        pass: &Pass<B>,
+        show: impl FnOnce(&Qkv<B>),
+    ) -> Attended<B> {
         let [_, _, seq_length, _] = queries.dims();
         let lsh = &self.config.lsh;
         let causal = self.config.heads.causal;
         let dropout = pass.dropout(self.config.heads.dropout, purpose::WEIGHTS);
-        if lsh.is_exact(seq_length, causal) {
+        if lsh.is_exact_in(seq_length, pass.context(), causal) {
             let qkv = self.heads.queries_keys_values(queries, x);
+            show(&qkv);
             let masking = Masking {
                 causal,
                 exclude_self: true,
@@ -309,6 +344,7 @@ impl<B: ReformerBackend> LshAttention<B> {
 
         let routing = self.route(queries.clone(), pass, dropout);
         let qkv = self.heads.queries_keys_values(queries, x);
+        show(&qkv);
         let attended = B::tiled_attention(qkv, &routing.slots, &routing.rules);
         Attended {
             output: self.heads.join(attended.output),
@@ -329,7 +365,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         let [_, _, seq_length, _] = queries.dims();
         let HeadsConfig { causal, .. } = self.config.heads;
         let lsh = &self.config.lsh;
-        let factors = lsh.n_buckets.factors(seq_length, lsh.chunk_length);
+        let factors = lsh.factors_in(seq_length, pass.context());
         let n_buckets = factors.iter().product();
         let buckets = match pass.buckets() {
             Some(buckets) => buckets.clone().cast(B::IntElem::dtype()),
@@ -352,26 +388,36 @@ impl<B: ReformerBackend> LshAttention<B> {
         }
     }
 
+    /// What queries are hashed with: fixed rotations, or those of a key, or those of the module.
+    pub(crate) fn rotations_of(
+        &self,
+        key: Option<Key>,
+        factors: &[usize],
+        device: &B::Device,
+    ) -> Tensor<B, 4> {
+        if let Some(rotations) = &self.rotations {
+            return rotations.val();
+        }
+        let key = match key {
+            Some(key) => key.fold(purpose::ROTATIONS),
+            None => Key::new(self.config.hash_seed),
+        };
+        let HeadsConfig { n_heads, .. } = self.config.heads;
+        let d_head = self.config.heads.head_width();
+        let n_rounds = self.config.lsh.n_rounds;
+        rotations(key, n_heads, d_head, n_rounds, factors, device)
+    }
+
     /// Hashes queries; padding goes to a last bucket of its own, where it takes no token's place.
-    fn buckets(
+    pub(crate) fn buckets(
         &self,
         queries: Tensor<B, 4>,
         factors: &[usize],
         pass: &Pass<B>,
     ) -> Tensor<B, 4, Int> {
-        let [batch_size, n_heads, seq_length, d_head] = queries.dims();
+        let [batch_size, n_heads, seq_length, _] = queries.dims();
         let n_rounds = self.config.lsh.n_rounds;
-        let device = queries.device();
-        let rotations = match &self.rotations {
-            Some(rotations) => rotations.val(),
-            None => {
-                let key = match pass.key() {
-                    Some(key) => key.fold(purpose::ROTATIONS),
-                    None => Key::new(self.config.hash_seed),
-                };
-                rotations(key, n_heads, d_head, n_rounds, factors, &device)
-            }
-        };
+        let rotations = self.rotations_of(pass.key(), factors, &queries.device());
         let buckets = hash(queries, rotations, factors);
         match pass.mask_pad() {
             Some(mask_pad) => {

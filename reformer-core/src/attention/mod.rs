@@ -8,6 +8,7 @@
 mod full;
 mod hashing;
 mod heads;
+mod inspect;
 mod local;
 mod lsh;
 mod probe;
@@ -20,6 +21,7 @@ use burn::tensor::{Int, Tensor};
 pub use full::{FullAttention, FullAttentionConfig};
 pub use hashing::{Buckets, hash, rotations};
 pub use heads::{Heads, HeadsConfig};
+pub use inspect::InspectedHead;
 pub use local::{LocalAttention, LocalAttentionConfig, LocalConfig};
 pub use lsh::{ExactUpTo, LshAttention, LshAttentionConfig, LshConfig, Window};
 pub use probe::LshProbe;
@@ -64,6 +66,26 @@ pub struct Attended<B: Backend> {
     /// Buckets that were attended with, where there are any:
     /// `[batch_size, n_heads, n_rounds, seq_length]`. See [`Pass::with_buckets`].
     pub buckets: Option<Tensor<B, 4, Int>>,
+}
+
+impl<B: Backend> Attention<B> {
+    /// The projections around it.
+    pub fn heads(&self) -> &Heads<B> {
+        match self {
+            Self::Lsh(attention) => &attention.heads,
+            Self::Local(attention) => &attention.heads,
+            Self::Full(attention) => &attention.heads,
+        }
+    }
+
+    /// Whether no position sees a later one.
+    pub fn is_causal(&self) -> bool {
+        match self {
+            Self::Lsh(attention) => attention.config.heads.causal,
+            Self::Local(attention) => attention.causal,
+            Self::Full(attention) => attention.causal,
+        }
+    }
 }
 
 impl<B: ReformerBackend> Attention<B> {

@@ -57,15 +57,11 @@ impl<B: ReformerBackend> LshAttention<B> {
         let [batch_size, n_heads, seq_length, _] = queries.dims();
         let shape = [batch_size, n_heads, seq_length];
         let lsh = &self.config.lsh;
-        if lsh.is_exact(seq_length, self.config.heads.causal) {
+        if lsh.is_exact_in(seq_length, pass.context(), self.config.heads.causal) {
             return LshProbe {
                 coverage: Tensor::ones(shape, &queries.device()),
                 buckets: None,
-                n_buckets: lsh
-                    .n_buckets
-                    .factors(seq_length, lsh.chunk_length)
-                    .iter()
-                    .product(),
+                n_buckets: lsh.factors_in(seq_length, pass.context()).iter().product(),
             };
         }
 

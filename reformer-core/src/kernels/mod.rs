@@ -21,6 +21,7 @@ mod autodiff;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod cpu;
 mod layers;
+mod newest;
 mod problem;
 pub mod reference;
 
@@ -28,6 +29,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
+pub(crate) use newest::KEYS_AT_ONCE;
+pub use newest::Seen;
 pub(crate) use problem::KEY_EPSILON;
 pub use problem::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
@@ -238,6 +241,55 @@ pub trait ReformerBackend: Backend {
         reference::rotate(heads, base, turn)
     }
 
+    /// [`rotate`](Self::rotate) for a single position of each sequence.
+    ///
+    /// # Shapes
+    /// - heads, output: `[batch_size, n_heads, 1, d_head]`, `d_head` even
+    /// - positions: `[batch_size]`
+    fn rotate_at(heads: Tensor<Self, 4>, positions: &[usize], base: f64) -> Tensor<Self, 4> {
+        reference::rotate_at(heads, positions, base)
+    }
+
+    /// Keys as logits take them, for a cache.
+    ///
+    /// # Shapes
+    /// - output: `[batch_size, n_heads, seq_length, d_head]`
+    fn key_rows(qkv: &Qkv<Self>) -> Tensor<Self, 4> {
+        reference::key_rows(qkv)
+    }
+
+    /// Writes a row of each sequence into a cache. In place where a backend can and nobody else has
+    /// the cache.
+    ///
+    /// # Shapes
+    /// - cache, output: `[batch_size, n_heads, n_rows, d]`
+    /// - rows: `[batch_size]`, each below `n_rows`
+    /// - values: `[batch_size, n_heads, 1, d]`
+    fn write_rows(
+        cache: Tensor<Self, 4>,
+        rows: &[usize],
+        values: Tensor<Self, 4>,
+    ) -> Tensor<Self, 4> {
+        reference::write_rows(cache, rows, values)
+    }
+
+    /// Attention of the newest position of each sequence to rows of a cache, with logits `q . k`.
+    /// With `exclude_self` a position sees itself only if it sees nothing else.
+    ///
+    /// # Shapes
+    /// - q: `[batch_size, n_heads, 1, d_head]`
+    /// - k: `[batch_size, n_heads, n_rows, d_head]`, v: `[batch_size, n_heads, n_rows, d_v]`
+    /// - seen: for each head of the batch, or for each sequence
+    /// - output: `[batch_size, n_heads, 1, d_v]`
+    fn newest_attention(
+        q: Tensor<Self, 4>,
+        [k, v]: [Tensor<Self, 4>; 2],
+        seen: &[Seen],
+        exclude_self: bool,
+    ) -> Tensor<Self, 4> {
+        reference::newest_attention(q, [k, v], seen, exclude_self)
+    }
+
     /// What dropout multiplies a tensor with: 0 at the given rate, otherwise `1 / (1 - rate)`;
     /// element `i` in row-major order depends on the key and on `i` alone.
     fn dropout_factors<const D: usize>(
@@ -392,6 +444,47 @@ macro_rules! cpu_backends {
                     return cpu::activation_backward(x, activation, grad);
                 }
                 reference::activation_backward(x, activation, grad)
+            }
+
+            fn rotate_at(
+                heads: Tensor<Self, 4>,
+                positions: &[usize],
+                base: f64,
+            ) -> Tensor<Self, 4> {
+                if cpu::serves(&heads) {
+                    return cpu::rotate_at(heads, positions, base);
+                }
+                reference::rotate_at(heads, positions, base)
+            }
+
+            fn key_rows(qkv: &Qkv<Self>) -> Tensor<Self, 4> {
+                if cpu::serves(&qkv.q) {
+                    return cpu::key_rows(qkv);
+                }
+                reference::key_rows(qkv)
+            }
+
+            fn write_rows(
+                cache: Tensor<Self, 4>,
+                rows: &[usize],
+                values: Tensor<Self, 4>,
+            ) -> Tensor<Self, 4> {
+                if cpu::serves(&cache) {
+                    return cpu::write_rows(cache, rows, values);
+                }
+                reference::write_rows(cache, rows, values)
+            }
+
+            fn newest_attention(
+                q: Tensor<Self, 4>,
+                [k, v]: [Tensor<Self, 4>; 2],
+                seen: &[Seen],
+                exclude_self: bool,
+            ) -> Tensor<Self, 4> {
+                if cpu::serves(&q) {
+                    return cpu::newest_attention(q, [k, v], seen, exclude_self);
+                }
+                reference::newest_attention(q, [k, v], seen, exclude_self)
             }
 
             fn layer_normalization_backward(

@@ -131,7 +131,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
     }
 
     /// The output projection, whose logits are `f32` whatever it computes in.
-    fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+    pub(crate) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let hidden = self.reformer.precision().lower(hidden);
         widen(linear(&self.output, hidden))
     }

@@ -3,6 +3,7 @@
 mod block;
 mod config;
 mod encoder;
+mod evaluation;
 mod lm;
 mod loss;
 mod reformer;

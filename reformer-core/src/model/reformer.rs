@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::config::ReformerConfig;
-use crate::attention::{Attention, LshProbe};
+use crate::attention::Attention;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
@@ -145,36 +145,6 @@ impl<B: ReformerBackend> Reformer<B> {
         buckets
     }
 
-    /// What hashing does to each LSH layer, from the first one up, on the hidden states that it
-    /// sees in evaluation; see [`LshAttention::probe`](crate::attention::LshAttention::probe).
-    ///
-    /// # Shapes
-    /// - tokens: `[batch_size, seq_length]`
-    ///
-    /// # Panics
-    /// If the sequence is longer than the positions allow.
-    pub fn probe(&self, tokens: Tensor<B, 2, Int>) -> Vec<LshProbe<B>> {
-        let pass = Pass::eval();
-        let x = self.mode.on_grid(self.embed(tokens, &pass));
-        let mut streams = [x.clone(), x];
-        let mut probes = Vec::new();
-        for block in &self.blocks {
-            if let Attention::Lsh(attention) = &block.attention {
-                let x = block.attention_norm.forward(streams[1].clone());
-                probes.push(attention.probe(x, &pass));
-            }
-            // One block at a time: in evaluation the number of a block has no influence.
-            streams = forward(
-                core::slice::from_ref(block),
-                streams,
-                &pass,
-                self.mode,
-                |_| {},
-            );
-        }
-        probes
-    }
-
     /// Both streams before the last normalisation: `[batch_size, seq_length, d_model]` each.
     pub(super) fn streams(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> [Tensor<B, 3>; 2] {
         let x = self.embed(tokens, pass);
@@ -184,7 +154,7 @@ impl<B: ReformerBackend> Reformer<B> {
     }
 
     /// Embeddings of tokens and positions, which both streams start from.
-    fn embed(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
+    pub(super) fn embed(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
         let x = self.embedding.forward(tokens);
         let x = match self.position.forward(x.dims()[1], &x.device()) {
             Some(positions) => x + positions.unsqueeze(),

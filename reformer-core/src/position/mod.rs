@@ -172,22 +172,41 @@ impl<B: Backend> Position<B> {
                 "a sequence of {seq_length} is longer than the {max_length} positions of the model"
             );
         }
+        self.at(0..seq_length, device)
+    }
+
+    /// Embeddings of single positions, if this kind has any.
+    ///
+    /// # Shapes
+    /// - output: `[positions, d_model]`
+    pub(crate) fn at(
+        &self,
+        positions: impl ExactSizeIterator<Item = usize>,
+        device: &B::Device,
+    ) -> Option<Tensor<B, 2>> {
         match &self.config {
             PositionConfig::Axial { .. } | PositionConfig::Learned { .. } => {
-                Some(self.look_up(seq_length, device))
+                let positions: Vec<i32> = positions.map(|position| position as i32).collect();
+                Some(self.look_up(Tensor::from_ints(positions.as_slice(), device)))
             }
-            PositionConfig::Sinusoidal => Some(waves::sinusoids(seq_length, self.d_model, device)),
+            PositionConfig::Sinusoidal => Some(waves::sinusoids(positions, self.d_model, device)),
             PositionConfig::Rotary { .. } | PositionConfig::None => None,
         }
     }
 
+    /// Longest sequence that has positions, if there is a limit.
+    pub fn max_length(&self) -> Option<usize> {
+        self.config.max_length()
+    }
+
     /// The rows of the tables side by side; the last axis counts fastest.
-    fn look_up(&self, seq_length: usize, device: &B::Device) -> Tensor<B, 2> {
+    fn look_up(&self, positions: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         let mut stride: usize = self.tables.iter().map(|table| table.dims()[0]).product();
         let parts = self.tables.iter().map(|table| {
             let length = table.dims()[0];
             stride /= length;
-            let coordinates = Tensor::<B, 1, Int>::arange(0..seq_length as i64, device)
+            let coordinates = positions
+                .clone()
                 .div_scalar(stride as i64)
                 .remainder_scalar(length as i64);
             table.val().select(0, coordinates)

@@ -6,13 +6,17 @@ use burn::tensor::{Tensor, TensorData};
 /// Base of the wave lengths of sinusoidal positions (Vaswani et al., 2017).
 const SINUSOIDAL_BASE: f64 = 10_000.0;
 
-/// `sin` and `cos` of `position / base^(i / n_waves)`: twice `[seq_length, n_waves]`.
+/// `sin` and `cos` of `position / base^(i / n_waves)`: twice `[positions, n_waves]`.
 ///
 /// Computed in `f64`: at a million positions the fastest wave is beyond what `f32` resolves.
-pub(crate) fn sin_cos(seq_length: usize, n_waves: usize, base: f64) -> [Vec<f32>; 2] {
+pub(crate) fn sin_cos(
+    positions: impl Iterator<Item = usize>,
+    n_waves: usize,
+    base: f64,
+) -> [Vec<f32>; 2] {
     let frequencies = frequencies(n_waves, base);
     let angles =
-        (0..seq_length).flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
+        positions.flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
     let (sin, cos) = angles
         .map(|angle| {
             let (sin, cos) = angle.sin_cos();
@@ -30,15 +34,15 @@ pub(crate) fn frequencies(n_waves: usize, base: f64) -> Vec<f64> {
 }
 
 /// Sinusoidal positions (Vaswani et al., 2017, section 3.5), sines before cosines:
-/// `[seq_length, d_model]`.
+/// `[positions, d_model]`.
 pub(super) fn sinusoids<B: Backend>(
-    seq_length: usize,
+    positions: impl ExactSizeIterator<Item = usize>,
     d_model: usize,
     device: &B::Device,
 ) -> Tensor<B, 2> {
-    let waves = sin_cos(seq_length, d_model / 2, SINUSOIDAL_BASE).map(|values| {
-        Tensor::from_data(TensorData::new(values, [seq_length, d_model / 2]), device)
-    });
+    let shape = [positions.len(), d_model / 2];
+    let waves = sin_cos(positions, d_model / 2, SINUSOIDAL_BASE)
+        .map(|values| Tensor::from_data(TensorData::new(values, shape), device));
     Tensor::cat(waves.to_vec(), 1)
 }
 
@@ -90,7 +94,7 @@ mod tests {
 
     #[test]
     fn sinusoids_are_what_the_formula_says() {
-        let table = sinusoids::<Flex>(5, 4, &Default::default());
+        let table = sinusoids::<Flex>(0..5, 4, &Default::default());
         let expected = [3f64.sin(), 0.03f64.sin(), 3f64.cos(), 0.03f64.cos()];
         table
             .slice_dim(0, 3..4)

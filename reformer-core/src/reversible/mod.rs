@@ -123,17 +123,32 @@ pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
     mode: Mode,
     mut remember: impl FnMut(Option<Tensor<B, 4, Int>>),
 ) -> [Tensor<B, 3>; 2] {
-    let [mut x1, mut x2] = streams.map(|stream| mode.on_grid(stream));
+    let mut streams = streams.map(|stream| mode.on_grid(stream));
     for (number, block) in blocks.iter().enumerate() {
         let passes = BlockPasses::new(pass, number);
-        let (f, buckets) = block.f(x2.clone(), &passes.f);
-        remember(buckets);
-        let y1 = B::residual(x1, vec![mode.on_grid(f)], Residual::Add);
-        let g = parts(y1.clone(), block.g_chunk_length(), |chunk, y1| {
-            mode.on_grid(block.g(y1, &passes.g.fold(chunk)))
-        });
-        x2 = B::residual(x2, g, Residual::Add);
-        x1 = y1;
+        let f = |x| {
+            let (output, buckets) = block.f(x, &passes.f);
+            remember(buckets);
+            output
+        };
+        let g = |chunk, x| block.g(x, &passes.g.fold(chunk));
+        streams = add_residuals(streams, mode, f, block.g_chunk_length(), g);
     }
-    [x1, x2]
+    streams
+}
+
+/// `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`. G is given at most `g_chunk_length` positions at a time,
+/// and the number of the chunk.
+pub(crate) fn add_residuals<B: ReformerBackend>(
+    [x1, x2]: [Tensor<B, 3>; 2],
+    mode: Mode,
+    f: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+    g_chunk_length: Option<usize>,
+    mut g: impl FnMut(u64, Tensor<B, 3>) -> Tensor<B, 3>,
+) -> [Tensor<B, 3>; 2] {
+    let y1 = B::residual(x1, vec![mode.on_grid(f(x2.clone()))], Residual::Add);
+    let g = parts(y1.clone(), g_chunk_length, |chunk, y1| {
+        mode.on_grid(g(chunk, y1))
+    });
+    [y1, B::residual(x2, g, Residual::Add)]
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn_flex::Flex;
 use burn_store::ModuleSnapshot;
+use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfConfig, HfError};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use tempfile::TempDir;
@@ -64,6 +65,11 @@ fn a_folder_goes_round() {
         let (again, config_again) = load(&written).unwrap();
         assert_eq!(config, config_again);
         assert_same_weights(&model, &again);
+        let logits = |model: &ReformerLm<Flex>| {
+            let tokens = crate::common::integers(1, [2, 50], 30);
+            model.forward(tokens, &Pass::eval()).into_data()
+        };
+        assert_eq!(logits(&model), logits(&again), "{case}");
     }
 }
 

@@ -7,6 +7,7 @@
 mod cases;
 mod causality;
 mod common;
+mod decoding;
 mod gradients;
 mod huggingface;
 mod kernels;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::{Environment, Phase, Report, Sample, Series, Status};
 
 const TEMPLATE: &str = include_str!("template.html");
-const STYLE: &str = include_str!("style.css");
+/// The style of all pages.
+pub const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// What the script reads.
@@ -48,7 +49,7 @@ pub(super) fn page(report: &Report, written: u64) -> io::Result<String> {
 }
 
 /// Puts a text in the place of each `{{name}}`. What is put in is not looked through again.
-fn fill(template: &str, text: impl Fn(&str) -> String) -> String {
+pub fn fill(template: &str, text: impl Fn(&str) -> String) -> String {
     let mut page = String::new();
     let mut rest = template;
     while let Some((before, (name, after))) = rest
@@ -63,7 +64,7 @@ fn fill(template: &str, text: impl Fn(&str) -> String) -> String {
 }
 
 /// Text as HTML, in elements and in quoted attributes.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -80,7 +81,7 @@ fn escape(text: &str) -> String {
 
 /// JSON as it may stand inside a script element: nothing in it ends the element or a line.
 /// These characters occur in strings only, where each has another spelling.
-fn escape_json(json: &str) -> String {
+pub fn escape_json(json: &str) -> String {
     json.replace('<', "\\u003c")
         .replace('\u{2028}', "\\u2028")
         .replace('\u{2029}', "\\u2029")

@@ -5,6 +5,8 @@
 
 mod html;
 
+pub use html::{STYLE, escape, escape_json, fill};
+
 use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,10 +2,9 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
-use super::head::{self, HeadOutput, HeadRows, Tiles, Upstream};
+use super::head::{self, HeadGradients, HeadOutput, HeadRows, Tiles, UnitKeys, Upstream};
 use super::host::{Floats, Host, Rows, tensor};
 use super::simd::dot;
 use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
@@ -31,8 +30,8 @@ struct Inputs<B: Host> {
     q: Floats<B, 4>,
     k: Option<Floats<B, 4>>,
     v: Floats<B, 4>,
-    /// See [`HeadRows::key_scale`]: `[heads in the batch, seq_length]`.
-    key_scales: Option<Vec<f32>>,
+    /// See [`UnitKeys`]; scales are `[heads in the batch, seq_length]`.
+    unit_keys: Option<(Vec<f32>, f32)>,
     /// Heads in the batch.
     n: usize,
     seq_length: usize,
@@ -43,7 +42,7 @@ impl<B: Host> Inputs<B> {
         let [batch_size, n_heads, seq_length, ..] = qkv.sizes();
         let n = batch_size * n_heads;
         let q = Floats::rows_of(qkv.q);
-        let (k, key_scales) = match qkv.keys {
+        let (k, unit_keys) = match qkv.keys {
             Keys::Own(k) => (Some(Floats::rows_of(k)), None),
             Keys::UnitQueries(length) => {
                 let mut scales = vec![0.0; n * seq_length];
@@ -51,14 +50,14 @@ impl<B: Host> Inputs<B> {
                     .par_chunks_mut(seq_length)
                     .enumerate()
                     .for_each(|(number, scales)| head::key_scales(q.head(number), length, scales));
-                (None, Some(scales))
+                (None, Some((scales, length as f32)))
             }
         };
         Self {
             q,
             k,
             v: Floats::rows_of(qkv.v),
-            key_scales,
+            unit_keys,
             n,
             seq_length,
         }
@@ -69,10 +68,10 @@ impl<B: Host> Inputs<B> {
         HeadRows {
             q,
             k: self.k.as_ref().map_or(q, |k| k.head(number)),
-            key_scale: self
-                .key_scales
-                .as_ref()
-                .map(|scales| &scales[number * self.seq_length..][..self.seq_length]),
+            unit_keys: self.unit_keys.as_ref().map(|(scales, length)| UnitKeys {
+                scales: &scales[number * self.seq_length..][..self.seq_length],
+                length: *length,
+            }),
             v: self.v.head(number),
         }
     }
@@ -94,6 +93,7 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
         .map(|(number, (max, sum))| {
             let mut output = vec![0.0; seq_length * d_v];
             let to = HeadOutput {
+                first: 0,
                 output: &mut output,
                 max,
                 sum,
@@ -113,7 +113,7 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
 
 /// Heads, each `[seq_length, d]`, as a tensor `[batch_size, n_heads, seq_length, d]` that lies in
 /// memory as `[batch_size, seq_length, n_heads, d]`: what joins heads then copies nothing.
-fn joined<B: Backend>(
+pub(super) fn joined<B: Backend>(
     heads: Vec<Vec<f32>>,
     [batch_size, n_heads, seq_length, d]: [usize; 4],
     device: &B::Device,
@@ -141,10 +141,6 @@ pub(super) fn backward<B: Host>(
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
     let [batch_size, n_heads, seq_length, d, d_v] = qkv.sizes();
-    let unit_length = match &qkv.keys {
-        Keys::Own(_) => None,
-        Keys::UnitQueries(length) => Some(*length as f32),
-    };
     let device = qkv.q.device();
     let inputs = Inputs::new(qkv);
     let [max, log_sum] = [output.max, output.log_sum].map(Floats::row_major);
@@ -162,16 +158,15 @@ pub(super) fn backward<B: Host>(
         };
         let rows = inputs.head(number);
         let zeros = |d: usize| vec![0.0; seq_length * d];
-        let (mut dq, mut dk, mut dv) = (zeros(d), zeros(d), zeros(d_v));
-        let to = [&mut dq[..], &mut dk[..], &mut dv[..]];
+        let (mut dq, mut dv) = (zeros(d), zeros(d_v));
+        let mut dk = rows.unit_keys.is_none().then(|| zeros(d));
+        let to = HeadGradients {
+            q: &mut dq,
+            k: dk.as_deref_mut(),
+            v: &mut dv,
+        };
         head::backward(&heads.head(number), at_once, &rows, &upstream, to);
-        match rows.key_scale.zip(unit_length) {
-            Some((scales, length)) => {
-                Arch::new().dispatch(|| through_keys(&mut dq, &dk, rows.q, scales, length));
-                ((dq, None), dv)
-            }
-            None => ((dq, Some(dk)), dv),
-        }
+        ((dq, dk), dv)
     };
     let ((dq, dk), dv): ((Vec<_>, Vec<Option<_>>), Vec<_>) =
         (0..inputs.n).into_par_iter().map(of_head).unzip();
@@ -190,18 +185,4 @@ pub(super) fn backward<B: Host>(
 fn deltas(grad: Rows, output: Rows, seq_length: usize) -> Vec<f32> {
     let of = |position| dot(grad.row(position), output.row(position));
     (0..seq_length).map(of).collect()
-}
-
-/// Hands gradients of keys on to the queries that they are: with `k = q s`, where `s` is
-/// `length / |q|`, `dq += (dk - k (k . dk) / length^2) s`.
-#[inline(always)]
-fn through_keys(dq: &mut [f32], dk: &[f32], q: Rows, scales: &[f32], length: f32) {
-    let rows = dq.chunks_exact_mut(q.d).zip(dk.chunks_exact(q.d));
-    for ((position, (dq, dk)), scale) in rows.enumerate().zip(scales) {
-        let q = q.row(position);
-        let along = dot(q, dk) * (scale / length) * (scale / length);
-        for ((dq, dk), q) in dq.iter_mut().zip(dk).zip(q) {
-            *dq += (dk - q * along) * scale;
-        }
-    }
 }

@@ -1,9 +1,12 @@
 //! Products with weights, straight on the memory of tensors.
 
+use core::ops::Range;
+
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::host::{Floats, Host, tensor};
+use super::row::{Onto, row_product};
 use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
 
@@ -45,6 +48,25 @@ impl<'a> Matrix<'a> {
         &self.memory[number * self.strides[0]..][..self.shape[1]]
     }
 
+    /// A range of columns of a matrix [of a batch](Self::of_batch).
+    fn columns(&self, range: Range<usize>) -> Self {
+        Self {
+            memory: &self.memory[range.start.min(self.memory.len())..],
+            shape: [self.shape[0], range.len()],
+            strides: self.strides,
+        }
+    }
+
+    /// A range of rows.
+    fn rows(&self, range: Range<usize>) -> Self {
+        let start = range.start * self.strides[0];
+        Self {
+            memory: &self.memory[start.min(self.memory.len())..],
+            shape: [range.len(), self.shape[1]],
+            strides: self.strides,
+        }
+    }
+
     fn transposed(self) -> Self {
         let ([rows, columns], [row, column]) = (self.shape, self.strides);
         Self {
@@ -71,15 +93,6 @@ pub(super) fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
         let apart = batch_size == 1 || seq_length == 1 || strides[0] == seq_length * strides[1];
         apart && (d == 1 || strides[2] == 1)
     })
-}
-
-/// What a product is written on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Onto {
-    /// It replaces what is there.
-    Nothing,
-    /// It is added to what is there.
-    Sum,
 }
 
 /// `output = a b` or `output += a b`, with `output` row-major, on all threads.
@@ -126,6 +139,32 @@ fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
     }
 }
 
+/// Terms of a sum that are added up in one chain.
+const TERMS: usize = 512;
+
+/// `output = x weight` or `output += x weight` for the rows of a batch; what one row gives does not
+/// depend on how many there are, to the last bit, as long as the weight is row-major.
+///
+/// That is what lets a token be read alone and give what it gives among others. The crate `gemm`
+/// adds up each element in the order of its terms, but cuts long sums by the shape of the whole,
+/// and takes other ways for a single row. So sums are cut here, by their length alone, and a single
+/// row has a kernel of its own.
+fn rows_product(output: &mut [f32], x: Matrix, weight: Matrix, mut onto: Onto) {
+    let ([n_rows, k], [_, d_out]) = (x.shape, weight.shape);
+    // Parts of one length: the ways that `gemm` has for one or two terms are not taken.
+    let length = k.div_ceil(k.div_ceil(TERMS).max(1)).max(1);
+    for start in (0..k).step_by(length) {
+        let terms = start..k.min(start + length);
+        let (x, weight) = (x.columns(terms.clone()), weight.rows(terms));
+        if n_rows == 1 && d_out > 1 && length > 2 && weight.strides[1] == 1 {
+            row_product(output, x.row(0), weight.memory, weight.strides[0], onto);
+        } else {
+            product(output, x, weight, onto);
+        }
+        onto = Onto::Sum;
+    }
+}
+
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
 pub(in crate::kernels) fn linear<B: Host>(
     x: Tensor<B, 3>,
@@ -145,7 +184,7 @@ pub(in crate::kernels) fn linear<B: Host>(
         ),
         None => (vec![0.0; n_rows * d_out], Onto::Nothing),
     };
-    product(&mut output, Matrix::of_batch(&x), weight, onto);
+    rows_product(&mut output, Matrix::of_batch(&x), weight, onto);
     tensor(output, [batch_size, seq_length, d_out], &device)
 }
 
@@ -214,12 +253,16 @@ pub(super) fn add(sums: &mut [f32], terms: &[f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{check, on_both_backends};
+    use super::super::testing::{check, numbers, on_both_backends};
     use crate::kernels::{ReformerBackend, reference};
     use burn::tensor::Tensor;
     use burn_autodiff::Autodiff;
 
-    on_both_backends!(kernel_is_the_reference strided_inputs_are_taken_as_they_lie);
+    on_both_backends!(
+        kernel_is_the_reference
+        strided_inputs_are_taken_as_they_lie
+        one_row_gives_what_it_gives_among_others
+    );
 
     fn kernel_is_the_reference<B: ReformerBackend>() {
         // The last one is large enough for threads, and has more terms than one block of a sum.
@@ -247,6 +290,35 @@ mod tests {
                 |inputs| apply(inputs.as_array().expect("three"), true),
                 |inputs| apply(inputs.as_array().expect("three"), false),
             );
+        }
+    }
+
+    fn one_row_gives_what_it_gives_among_others<B: ReformerBackend>() {
+        let bits = |tensor: Tensor<B, 3>| -> Vec<u32> {
+            tensor.into_data().iter::<f32>().map(f32::to_bits).collect()
+        };
+        for [d_in, d_out] in [
+            [3, 2],
+            [16, 70],
+            [65, 33],
+            [256, 300],
+            [600, 40],
+            [1100, 129],
+        ] {
+            let x = numbers::<B>(200 * d_in, 1).reshape([1, 200, d_in]);
+            let weight = numbers::<B>(d_in * d_out, 2).reshape([d_in, d_out]);
+            for bias in [None, Some(numbers::<B>(d_out, 3))] {
+                let rows = |range: core::ops::Range<usize>| {
+                    let x = x.clone().slice_dim(1, range);
+                    bits(B::linear_layer(x, weight.clone(), bias.clone()))
+                };
+                let all = rows(0..200);
+                for (start, n) in [(0, 1), (77, 1), (50, 2), (3, 5), (100, 16), (9, 65)] {
+                    let expected = &all[start * d_out..(start + n) * d_out];
+                    let found = rows(start..start + n);
+                    assert!(found == expected, "{n} rows of {d_in} x {d_out}");
+                }
+            }
         }
     }
 

@@ -7,14 +7,13 @@ use super::head::{Rules, Tiles};
 use super::host::Host;
 use super::tile::Tile;
 use crate::kernels::{
-    AttentionGradients, AttentionOutput, KeyRule, Masking, Qkv, reference::slice_length,
+    AttentionGradients, AttentionOutput, KEYS_AT_ONCE, KeyRule, Masking, Qkv,
+    reference::slice_length,
 };
 use crate::random::{Dropout, Key};
 
 /// Queries of a tile.
 const QUERIES: usize = 64;
-/// Keys of a tile.
-const KEYS: usize = 128;
 
 /// See [`ReformerBackend::full_attention`](crate::kernels::ReformerBackend::full_attention).
 pub(in crate::kernels) fn full_attention<B: Host>(
@@ -59,7 +58,7 @@ impl All {
                 true => seq_length.min(query + QUERIES),
                 false => seq_length,
             };
-            (0..end).step_by(KEYS).map(move |key| [query, key])
+            (0..end).step_by(KEYS_AT_ONCE).map(move |key| [query, key])
         };
         Self {
             causal: masking.causal,
@@ -117,7 +116,7 @@ impl Tiles for AllHead<'_> {
             (start as u32)..(start + length).min(self.all.seq_length) as u32
         };
         tile.start(positions(query, QUERIES));
-        tile.push_keys(positions(key, KEYS));
+        tile.push_keys(positions(key, KEYS_AT_ONCE));
         tile.finish(0, &self.rules);
     }
 

@@ -5,9 +5,10 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::host::{Floats, Host, Rows};
-use super::simd::{Left, product};
+use super::simd::{LANES, Left, product};
 
-/// Positions whose projections exist at a time; they are the columns of a product.
+/// Positions whose projections exist at a time; they are the columns of a product. Where there are
+/// no more than fit a register, as in decoding, so many are enough.
 const TILE: usize = 64;
 /// Positions that a thread takes at a time.
 const SPAN: usize = 8 * TILE;
@@ -67,6 +68,17 @@ impl WithSimd for Span<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<i32> {
+        match self.positions.len() {
+            0..=LANES => self.buckets::<S, LANES>(simd),
+            _ => self.buckets::<S, TILE>(simd),
+        }
+    }
+}
+
+impl Span<'_> {
+    /// Buckets, found `TILE` positions at a time.
+    #[inline(always)]
+    fn buckets<S: Simd, const TILE: usize>(self, simd: S) -> Vec<i32> {
         let d = self.vectors.d;
         let n_projections = self.factors.iter().sum::<usize>() / 2;
         let width = self.n_rounds * n_projections;
@@ -88,7 +100,7 @@ impl WithSimd for Span<'_> {
                 let left = Left::Columns(&self.rotations[round * n_projections..], width);
                 let sizes = [n_projections, d, TILE];
                 product(simd, &mut projections, left, &columns, sizes);
-                let of_tile = buckets_of(&projections, self.factors);
+                let of_tile = buckets_of::<TILE>(&projections, self.factors);
                 buckets[round * length + start..][..n].copy_from_slice(&of_tile[..n]);
             }
         }
@@ -98,7 +110,7 @@ impl WithSimd for Span<'_> {
 
 /// Buckets of a tile from its projections, `[sum(factors) / 2, TILE]`.
 #[inline(always)]
-fn buckets_of(projections: &[f32], factors: &[usize]) -> [i32; TILE] {
+fn buckets_of<const TILE: usize>(projections: &[f32], factors: &[usize]) -> [i32; TILE] {
     let (mut rest, _) = projections.as_chunks::<TILE>();
     let mut buckets = [0; TILE];
     let mut weight = 1;
@@ -116,7 +128,7 @@ fn buckets_of(projections: &[f32], factors: &[usize]) -> [i32; TILE] {
 
 /// For each column the first index of the largest of `[x; -x]`.
 #[inline(always)]
-fn largest(x: &[[f32; TILE]]) -> [i32; TILE] {
+fn largest<const TILE: usize>(x: &[[f32; TILE]]) -> [i32; TILE] {
     let mut best = [f32::NEG_INFINITY; TILE];
     let mut index = [0; TILE];
     for (sign, first) in [(1.0, 0), (-1.0, x.len() as i32)] {

@@ -8,6 +8,13 @@ pub(in crate::kernels) trait Host: Backend {
     /// The memory of a tensor of `f32` from its first element on, and its strides. None for other
     /// types, and for layouts that are no slice.
     fn lend(primitive: &Self::FloatTensorPrimitive) -> Option<(&[f32], Vec<usize>)>;
+
+    /// The memory of a tensor of `f32` in row-major order, to be written. It is the tensor's own if
+    /// nobody else has it, a copy otherwise. None where [`lend`](Self::lend) gives none, for other
+    /// orders, and where writing into a slice of the tensor copies no more than this would.
+    fn lend_mut(_primitive: &mut Self::FloatTensorPrimitive) -> Option<&mut [f32]> {
+        None
+    }
 }
 
 fn strides_forward(strides: &[isize]) -> Option<Vec<usize>> {
@@ -26,6 +33,12 @@ impl Host for burn_flex::Flex {
         let layout = primitive.layout();
         let memory = primitive.storage::<f32>().get(layout.start_offset()..)?;
         Some((memory, strides_forward(layout.strides())?))
+    }
+
+    fn lend_mut(primitive: &mut burn_flex::FlexTensor) -> Option<&mut [f32]> {
+        let is_whole = primitive.is_contiguous() && primitive.layout().start_offset() == 0;
+        let n = primitive.layout().num_elements();
+        (primitive.dtype() == DType::F32 && is_whole).then(|| &mut primitive.storage_mut()[..n])
     }
 }
 
@@ -134,6 +147,11 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// The first row in the place of every other.
+    pub(super) fn first_everywhere(self) -> Self {
+        Self { stride: 0, ..self }
+    }
+
     #[inline(always)]
     pub(super) fn row(&self, number: usize) -> &'a [f32] {
         &self.memory[number * self.stride..][..self.d]

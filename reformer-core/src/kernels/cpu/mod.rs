@@ -13,9 +13,11 @@ mod hash;
 mod head;
 mod host;
 mod loss;
+mod newest;
 mod norm;
 mod residual;
 mod rotate;
+mod row;
 mod simd;
 #[cfg(test)]
 mod testing;
@@ -30,9 +32,10 @@ pub(super) use dense::{linear, linear_backward};
 pub(super) use full::{full_attention, full_attention_backward};
 pub(super) use hash::hash;
 pub(super) use loss::{token_loss, token_loss_backward};
+pub(super) use newest::{key_rows, newest_attention, write_rows};
 pub(super) use norm::{layer_normalization, layer_normalization_backward};
 pub(super) use residual::residual;
-pub(super) use rotate::rotate;
+pub(super) use rotate::{rotate, rotate_at};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
 /// Whether these kernels can work on a tensor; the reference serves all others.

@@ -27,6 +27,7 @@ pub(in crate::kernels) fn rotate<B: Host>(
     let device = heads.device();
     let heads = Floats::rows_of(heads);
     let waves = Waves::new(d_head / 2, base, turn);
+    let offsets: Vec<_> = (0..POSITIONS).map(|offset| waves.angles(offset)).collect();
     let width = n_heads * d_head;
     let mut output = vec![0.0; batch_size * seq_length * width];
     let sequences = output
@@ -36,7 +37,7 @@ pub(in crate::kernels) fn rotate<B: Host>(
         let blocks = output.par_chunks_mut(POSITIONS * width).enumerate();
         blocks.for_each(|(block, output)| {
             let first = block * POSITIONS;
-            let [sin, cos] = waves.of_block(first);
+            let [sin, cos] = waves.turned_on(first, &offsets);
             for (number, output) in output.chunks_exact_mut(d_head).enumerate() {
                 let (at, head) = (number / n_heads, number % n_heads);
                 let x = heads.head(batch * n_heads + head).row(first + at);
@@ -46,6 +47,35 @@ pub(in crate::kernels) fn rotate<B: Host>(
         });
     });
     tensor(output, [batch_size, seq_length, n_heads, d_head], &device).swap_dims(1, 2)
+}
+
+/// See [`ReformerBackend::rotate_at`](crate::kernels::ReformerBackend::rotate_at). By the same
+/// arithmetic as among all positions.
+pub(in crate::kernels) fn rotate_at<B: Host>(
+    heads: Tensor<B, 4>,
+    positions: &[usize],
+    base: f64,
+) -> Tensor<B, 4> {
+    let [batch_size, n_heads, n_positions, d_head] = heads.dims();
+    assert!(
+        n_positions == 1 && positions.len() == batch_size && d_head.is_multiple_of(2),
+        "{positions:?} are no positions for heads of {:?}",
+        heads.dims()
+    );
+    let device = heads.device();
+    let heads = Floats::rows_of(heads);
+    let waves = Waves::new(d_head / 2, base, Turn::Forward);
+    let mut output = vec![0.0; batch_size * n_heads * d_head];
+    let sequences = output.chunks_exact_mut(n_heads * d_head).zip(positions);
+    for (batch, (output, position)) in sequences.enumerate() {
+        let offset = position % POSITIONS;
+        let [sin, cos] = waves.turned_on(position - offset, &[waves.angles(offset)]);
+        for (head, output) in output.chunks_exact_mut(d_head).enumerate() {
+            let x = heads.head(batch * n_heads + head).row(0);
+            Arch::new().dispatch(|| turn_row(output, x, &sin, &cos));
+        }
+    }
+    tensor(output, [batch_size, 1, n_heads, d_head], &device).swap_dims(1, 2)
 }
 
 #[inline(always)]
@@ -60,45 +90,37 @@ fn turn_row(output: &mut [f32], x: &[f32], sin: &[f32], cos: &[f32]) {
     }
 }
 
-/// Sines and cosines of a block of positions by the angles of its start, computed exactly, and the
-/// way from there, which is the same in every block. In `f64`, so that nothing shows in `f32`.
+/// Sines and cosines of positions by the angles of the start of their block, computed exactly, and
+/// the way from there, which is the same in every block. In `f64`, so that nothing shows in `f32`.
 struct Waves {
     n: usize,
     frequencies: Vec<f64>,
     sign: f64,
-    /// Sine and cosine of the angle from the start of a block: `[POSITIONS, n]`.
-    offsets: Vec<(f64, f64)>,
 }
 
 impl Waves {
     fn new(n: usize, base: f64, turn: Turn) -> Self {
-        let frequencies = frequencies(n, base);
-        let offsets = (0..POSITIONS)
-            .flat_map(|offset| {
-                frequencies
-                    .iter()
-                    .map(move |f| (offset as f64 * f).sin_cos())
-            })
-            .collect();
         Self {
             n,
-            frequencies,
+            frequencies: frequencies(n, base),
             sign: f64::from(turn.sign()),
-            offsets,
         }
     }
 
-    /// Sines, with the sign of the turn, and cosines of a block: `[POSITIONS, n]` each.
-    fn of_block(&self, first: usize) -> [Vec<f32>; 2] {
-        let mut sines = Vec::with_capacity(self.offsets.len());
-        let mut cosines = Vec::with_capacity(self.offsets.len());
-        let start: Vec<(f64, f64)> = self
-            .frequencies
-            .iter()
-            .map(|frequency| (first as f64 * frequency).sin_cos())
-            .collect();
-        for offsets in self.offsets.chunks_exact(self.n.max(1)) {
-            let pairs = || start.iter().zip(offsets);
+    /// Sine and cosine of each angle of a position: `[n]`.
+    fn angles(&self, position: usize) -> Vec<(f64, f64)> {
+        let angle = |frequency: &f64| (position as f64 * frequency).sin_cos();
+        self.frequencies.iter().map(angle).collect()
+    }
+
+    /// Sines, with the sign of the turn, and cosines of positions some way from the first of a
+    /// block: `[offsets, n]` each.
+    fn turned_on(&self, first: usize, offsets: &[Vec<(f64, f64)>]) -> [Vec<f32>; 2] {
+        let mut sines = Vec::with_capacity(offsets.len() * self.n);
+        let mut cosines = Vec::with_capacity(offsets.len() * self.n);
+        let start = self.angles(first);
+        for offset in offsets {
+            let pairs = || start.iter().zip(offset);
             sines.extend(pairs().map(|(a, b)| (self.sign * (a.0 * b.1 + a.1 * b.0)) as f32));
             cosines.extend(pairs().map(|(a, b)| (a.1 * b.1 - a.0 * b.0) as f32));
         }
@@ -113,7 +135,11 @@ mod tests {
     use crate::kernels::{ReformerBackend, reference};
     use burn_autodiff::Autodiff;
 
-    on_both_backends!(kernel_is_the_reference far_positions_are_exact);
+    on_both_backends!(
+        kernel_is_the_reference
+        far_positions_are_exact
+        single_positions_turn_as_among_all
+    );
 
     fn kernel_is_the_reference<B: ReformerBackend>() {
         for [batch_size, n_heads, seq_length, d_head] in
@@ -150,5 +176,23 @@ mod tests {
         let expected = reference::rotate(heads(), 10_000.0, Turn::Forward);
         let end = |heads: Tensor<B, 4>| heads.slice_dim(2, 69_900..70_001).into_data();
         assert_close(&end(found), &end(expected), 0);
+    }
+
+    fn single_positions_turn_as_among_all<B: ReformerBackend>() {
+        let heads = numbers::<B>(2 * 3 * 100 * 6, 1).reshape([2, 3, 100, 6]);
+        let all = B::rotate(heads.clone(), 1e4, Turn::Forward);
+        for positions in [[0, 99], [31, 32], [64, 7]] {
+            let rows = |heads: &Tensor<B, 4>| {
+                let row = |(batch, &position): (usize, &usize)| {
+                    let sequence = heads.clone().slice_dim(0, batch..batch + 1);
+                    sequence.slice_dim(2, position..position + 1)
+                };
+                Tensor::cat(positions.iter().enumerate().map(row).collect(), 0)
+            };
+            let found = B::rotate_at(rows(&heads), &positions, 1e4);
+            assert_eq!(found.into_data(), rows(&all).into_data());
+            let reference = reference::rotate_at(rows(&heads), &positions, 1e4);
+            assert_close(&reference.into_data(), &rows(&all).into_data(), 0);
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Tile {
     pub(super) key_slots: Vec<u32>,
     /// Slots in reach, those without a key included.
     pub(super) reach: usize,
+    /// What weights of the keys are divided by, where it is known beforehand.
+    pub(super) counts: Vec<f32>,
     /// Hash round, for the rules about buckets.
     round: usize,
     /// Last position that each query may see.
@@ -58,6 +60,7 @@ impl Tile {
         self.queries.resize(padded(self.n_queries), NOWHERE);
         self.keys.clear();
         self.key_slots.clear();
+        self.counts.clear();
         self.reach = 0;
     }
 
@@ -199,6 +202,10 @@ impl Tile {
     /// taking `log N_ij` off the logits amounts to. Zero weights may be divided by anything.
     #[inline(always)]
     pub(super) fn divide_by_counts<S: Simd>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
+        let rows = weights.chunks_exact_mut(self.queries.len());
+        for (row, count) in rows.zip(&self.counts) {
+            row.iter_mut().for_each(|weight| *weight /= count);
+        }
         let Some(places) = rules.places.as_ref().filter(|places| places.count) else {
             return;
         };

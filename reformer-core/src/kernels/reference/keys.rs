@@ -6,8 +6,8 @@ use burn::tensor::backend::Backend;
 use crate::kernels::{AttentionGradients, KEY_EPSILON, Keys, Qkv};
 use crate::precision::widen;
 
-/// Keys as logits take them: `[batch_size, n_heads, seq_length, d_head]`.
-pub(super) fn key_rows<B: Backend>(qkv: &Qkv<B>) -> Tensor<B, 4> {
+/// See [`ReformerBackend::key_rows`](crate::kernels::ReformerBackend::key_rows).
+pub fn key_rows<B: Backend>(qkv: &Qkv<B>) -> Tensor<B, 4> {
     match &qkv.keys {
         Keys::Own(k) => k.clone(),
         Keys::UnitQueries(length) => {

@@ -10,12 +10,30 @@ use crate::precision::widen;
 /// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate).
 pub fn rotate<B: Backend>(heads: Tensor<B, 4>, base: f64, turn: Turn) -> Tensor<B, 4> {
     let [_, _, seq_length, d_head] = heads.dims();
+    let [sin, cos] = sin_cos(0..seq_length, d_head / 2, base);
+    turned(heads, [1, 1, seq_length, d_head / 2], [sin, cos], turn)
+}
+
+/// See [`ReformerBackend::rotate_at`](crate::kernels::ReformerBackend::rotate_at).
+pub fn rotate_at<B: Backend>(heads: Tensor<B, 4>, positions: &[usize], base: f64) -> Tensor<B, 4> {
+    let [batch_size, _, _, d_head] = heads.dims();
+    let waves = sin_cos(positions.iter().copied(), d_head / 2, base);
+    let shape = [batch_size, 1, 1, d_head / 2];
+    turned(heads, shape, waves, Turn::Forward)
+}
+
+/// Turns pairs of features by angles whose sines and cosines have a shape of their own.
+fn turned<B: Backend>(
+    heads: Tensor<B, 4>,
+    shape: [usize; 4],
+    waves: [Vec<f32>; 2],
+    turn: Turn,
+) -> Tensor<B, 4> {
     let (device, dtype) = (heads.device(), heads.dtype());
     let heads = widen(heads);
-    let [sin, cos] = sin_cos(seq_length, d_head / 2, base).map(|values| {
-        let data = TensorData::new(values, [1, 1, seq_length, d_head / 2]);
-        Tensor::<B, 4>::from_data(data, &device)
-    });
+    let d_head = heads.dims()[3];
+    let [sin, cos] =
+        waves.map(|values| Tensor::<B, 4>::from_data(TensorData::new(values, shape), &device));
     let sin = sin * turn.sign();
     let first = heads.clone().slice_dim(3, 0..d_head / 2);
     let second = heads.slice_dim(3, d_head / 2..d_head);

@@ -3,9 +3,9 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::scratch::{SCRATCH, Scratch, drop, gather};
-use super::{HeadRows, Tiles, in_groups};
+use super::{HeadRows, Tiles, UnitKeys, in_groups};
 use crate::kernels::cpu::host::Rows;
-use crate::kernels::cpu::simd::{Left, padded, product, transpose};
+use crate::kernels::cpu::simd::{Left, dot, padded, product, transpose};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
 /// What backward of a head reads beside its inputs.
@@ -24,7 +24,7 @@ struct Differentiated {
     tile: Tile,
     /// `[queries, padded d]`
     q: Vec<f32>,
-    /// `[keys, padded d]`
+    /// `[keys, padded d]`; of the queries behind them, where keys are [`UnitKeys`].
     k: Vec<f32>,
     /// `[keys, padded d_v]`
     v: Vec<f32>,
@@ -104,6 +104,24 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
         product(simd, &mut result.k, Left::Rows(of_logits, m), q, [w, m, d]);
         let weights = Left::Rows(&scratch.weights, m);
         product(simd, &mut result.v, weights, grad, [w, m, d_v]);
+        if let Some(unit) = rows.unit_keys {
+            through_keys(&mut result.k, k, &tile.keys, unit, d);
+        }
+    }
+}
+
+/// Turns gradients of keys, `[keys, padded d]`, into those of the queries that they are: with
+/// `k = q s`, where `s` is `length / |q|`, they are `(dk - k (k . dk) / length^2) s`. A sum over
+/// tiles may be taken after this as well as before.
+#[inline(always)]
+fn through_keys(dk: &mut [f32], k: &[f32], positions: &[u32], unit: UnitKeys, d: usize) {
+    let rows = dk.chunks_exact_mut(d).zip(k.chunks_exact(d));
+    for ((dk, k), &position) in rows.zip(positions) {
+        let scale = unit.scales[position as usize];
+        let along = dot(k, dk) / (unit.length * unit.length);
+        for (dk, k) in dk.iter_mut().zip(k) {
+            *dk = (*dk - k * along) * scale;
+        }
     }
 }
 
@@ -115,14 +133,23 @@ fn at_positions(to: &mut Vec<f32>, positions: &[u32], of: &[f32], nowhere: f32) 
     }));
 }
 
-/// Adds gradients of queries, keys and values, `[seq_length, d]` or `d_v` each, `at_once` tiles at a
-/// time.
+/// Gradients of a head.
+pub(in crate::kernels::cpu) struct HeadGradients<'a> {
+    /// `[seq_length, d]`
+    pub(in crate::kernels::cpu) q: &'a mut [f32],
+    /// `[seq_length, d]`; none where keys are [`UnitKeys`], which hand theirs on to the queries.
+    pub(in crate::kernels::cpu) k: Option<&'a mut [f32]>,
+    /// `[seq_length, d_v]`
+    pub(in crate::kernels::cpu) v: &'a mut [f32],
+}
+
+/// Adds gradients, `at_once` tiles at a time.
 pub(in crate::kernels::cpu) fn backward(
     tiles: &impl Tiles,
     at_once: usize,
     rows: &HeadRows,
     upstream: &Upstream,
-    [dq, dk, dv]: [&mut [f32]; 3],
+    mut to: HeadGradients,
 ) {
     let (d, d_v) = (rows.q.d, rows.v.d);
     in_groups(
@@ -142,9 +169,9 @@ pub(in crate::kernels::cpu) fn backward(
         },
         |Differentiated { tile, q, k, v }| {
             Arch::new().dispatch(|| {
-                scatter_add(dq, &tile.queries, q, d);
-                scatter_add(dk, &tile.keys, k, d);
-                scatter_add(dv, &tile.keys, v, d_v);
+                scatter_add(to.q, &tile.queries, q, d);
+                scatter_add(to.k.as_deref_mut().unwrap_or(to.q), &tile.keys, k, d);
+                scatter_add(to.v, &tile.keys, v, d_v);
             });
         },
     );

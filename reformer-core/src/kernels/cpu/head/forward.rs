@@ -66,6 +66,8 @@ impl<T: Tiles> WithSimd for Forward<'_, T> {
 
 /// Output of a head, and its softmax so far.
 pub(in crate::kernels::cpu) struct HeadOutput<'a> {
+    /// The query whose row is the first one.
+    pub(in crate::kernels::cpu) first: usize,
     /// `[seq_length, d_v]`
     pub(in crate::kernels::cpu) output: &'a mut [f32],
     /// Largest log-sum-exp of a tile: `[seq_length]`.
@@ -91,7 +93,8 @@ impl HeadOutput<'_> {
             if query == NOWHERE {
                 continue;
             }
-            let (max, sum) = (&mut self.max[query as usize], &mut self.sum[query as usize]);
+            let row = query as usize - self.first;
+            let (max, sum) = (&mut self.max[row], &mut self.sum[row]);
             let largest = max.max(*lse);
             let (old, new) = (exp(*max - largest), exp(*lse - largest));
             *sum = *sum * old + new;
@@ -105,7 +108,8 @@ impl HeadOutput<'_> {
             if query == NOWHERE {
                 continue;
             }
-            let output = &mut self.output[query as usize * d_v..][..d_v];
+            let place = query as usize - self.first;
+            let output = &mut self.output[place * d_v..][..d_v];
             for (output, value) in output.iter_mut().zip(row) {
                 *output = *output * old + value * new;
             }

@@ -12,7 +12,7 @@ mod scratch;
 use pulp::Arch;
 use rayon::prelude::*;
 
-pub(super) use self::backward::{Upstream, backward};
+pub(super) use self::backward::{HeadGradients, Upstream, backward};
 pub(super) use self::forward::{HeadOutput, forward};
 use super::host::Rows;
 use super::simd::dot;
@@ -66,9 +66,17 @@ pub(super) trait Tiles: Sync {
 pub(super) struct HeadRows<'a> {
     pub(super) q: Rows<'a>,
     pub(super) k: Rows<'a>,
-    /// What rows of `k` are multiplied with to become keys; nothing if they are keys: `[seq_length]`.
-    pub(super) key_scale: Option<&'a [f32]>,
+    /// How rows of `k` become keys; nothing if they are keys.
+    pub(super) unit_keys: Option<UnitKeys<'a>>,
     pub(super) v: Rows<'a>,
+}
+
+/// Keys that are queries, scaled to one length.
+#[derive(Clone, Copy)]
+pub(super) struct UnitKeys<'a> {
+    /// What each query is multiplied with: `[seq_length]`.
+    pub(super) scales: &'a [f32],
+    pub(super) length: f32,
 }
 
 /// `length / |q|` for each query, so that keys have that length.

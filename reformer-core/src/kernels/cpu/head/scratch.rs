@@ -51,7 +51,8 @@ impl Scratch {
     pub(super) fn logits<S: Simd>(&mut self, simd: S, tile: &Tile, rules: &Rules, rows: &HeadRows) {
         let (m, w, d) = (tile.queries.len(), tile.keys.len(), padded(rows.q.d));
         gather(&mut self.q, &tile.queries, rows.q, None);
-        gather(&mut self.k, &tile.keys, rows.k, rows.key_scale);
+        let scales = rows.unit_keys.map(|unit| unit.scales);
+        gather(&mut self.k, &tile.keys, rows.k, scales);
         gather(&mut self.v, &tile.keys, rows.v, None);
         self.q_transposed.resize(m * d, 0.0);
         transpose(&mut self.q_transposed, &self.q, [m, d]);

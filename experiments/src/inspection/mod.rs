@@ -1,0 +1,139 @@
+//! What hashing does to a text, as a page and as data.
+
+use reformer_core::attention::InspectedHead;
+use reformer_train::report::{STYLE, escape, escape_json, fill};
+use serde::Serialize;
+
+const PAGE: &str = include_str!("page.html");
+const OWN_STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Digits after the point that are written of shares.
+const DIGITS: f32 = 1e4;
+
+/// A text and what each LSH layer does to it.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    /// The text of each token.
+    pub tokens: Vec<String>,
+    /// The LSH layers.
+    pub layers: Vec<Layer>,
+}
+
+/// An LSH layer.
+#[derive(Debug, Serialize)]
+pub struct Layer {
+    /// Number of the block, from 0 up.
+    pub number: usize,
+    /// Its heads.
+    pub heads: Vec<Head>,
+}
+
+/// A head.
+#[derive(Debug, Serialize)]
+pub struct Head {
+    /// Bucket of each position in each round: `[n_rounds][tokens]`.
+    pub buckets: Vec<Vec<u32>>,
+    /// Share of full attention that each position finds.
+    pub coverage: Vec<f32>,
+    /// What each position attends to: position and weight, the largest first.
+    pub weights: Vec<Vec<(usize, f32)>>,
+}
+
+impl Layer {
+    /// Takes what was found in a block, with the `n_largest` weights of each position.
+    pub fn new(number: usize, heads: Vec<InspectedHead>, n_largest: usize) -> Self {
+        let round = |share: f32| (share * DIGITS).round() / DIGITS;
+        let heads = heads.into_iter().map(|head| Head {
+            buckets: head.buckets,
+            coverage: head.coverage.into_iter().map(round).collect(),
+            weights: head
+                .weights
+                .into_iter()
+                .map(|weights| {
+                    let largest = weights.into_iter().take(n_largest);
+                    largest.map(|(key, weight)| (key, round(weight))).collect()
+                })
+                .collect(),
+        });
+        Self {
+            number,
+            heads: heads.collect(),
+        }
+    }
+}
+
+impl Inspection {
+    /// A page that needs nothing but itself.
+    ///
+    /// # Errors
+    /// None that is known: data of this kind can be written as JSON.
+    pub fn page(&self, title: &str) -> serde_json::Result<String> {
+        let data = escape_json(&serde_json::to_string(self)?);
+        Ok(fill(PAGE, |name| match name {
+            "title" => escape(title),
+            "summary" => escape(&self.summary()),
+            "style" => STYLE.trim_end().to_owned(),
+            "own_style" => OWN_STYLE.trim_end().to_owned(),
+            "data" => data.clone(),
+            "script" => SCRIPT.trim_end().to_owned(),
+            unknown => unreachable!("the template has no place for {unknown}"),
+        }))
+    }
+
+    /// Mean coverage of each layer in words.
+    pub fn summary(&self) -> String {
+        let layers = self.layers.iter().map(|layer| {
+            let shares: Vec<f32> = layer
+                .heads
+                .iter()
+                .flat_map(|h| &h.coverage)
+                .copied()
+                .collect();
+            let mean = 100.0 * shares.iter().sum::<f32>() / shares.len().max(1) as f32;
+            let rounds = layer.heads.first().map_or(0, |head| head.buckets.len());
+            match rounds {
+                0 => format!("layer {} attends exactly", layer.number + 1),
+                _ => format!(
+                    "layer {} finds {mean:.1} % in {rounds} rounds",
+                    layer.number + 1
+                ),
+            }
+        });
+        let layers: Vec<String> = layers.collect();
+        format!("{} tokens · {}", self.tokens.len(), layers.join(" · "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_has_everything_and_no_content_becomes_markup() {
+        let head = InspectedHead {
+            buckets: vec![vec![0, 1], vec![2, 2]],
+            coverage: vec![1.0, 0.123_456],
+            weights: vec![vec![(0, 1.0)], vec![(0, 0.7), (1, 0.3)]],
+        };
+        let inspection = Inspection {
+            tokens: vec!["</script><b>".to_owned(), "{{data}}".to_owned()],
+            layers: vec![Layer::new(3, vec![head], 1)],
+        };
+        let page = inspection.page("<i>").unwrap();
+        assert!(page.contains("<title>&lt;i&gt;</title>"));
+        assert!(page.contains("2 tokens · layer 4 finds 56.2 % in 2 rounds"));
+        assert!(!page.contains("<b>"));
+        let (_, data) = page.split_once("type=\"application/json\">").unwrap();
+        let (data, _) = data.split_once("</script>").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["tokens"][0], "</script><b>");
+        let head = &data["layers"][0]["heads"][0];
+        assert_eq!(head["buckets"][1][1], 2);
+        assert_eq!(
+            head["weights"][1].as_array().unwrap().len(),
+            1,
+            "the largest"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! Times the reading of a token from a cache, over the length of what was read before.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::allocator::keep_freed_memory;
+use crate::arguments::KindName;
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+use crate::median::median;
+use anyhow::{Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use rand::Rng;
+use reformer_core::Key;
+use reformer_core::attention::{Buckets, LshConfig, Window};
+use reformer_core::generation::{DecodingConfig, LmDecoder, StepDecoder};
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use serde::Serialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  The table in benchmarks/:
+    bench_generation
+  Exact attention, whose cost grows with the length:
+    bench_generation --contexts 1024,4096 --attention full
+  Eight sequences at a time, for a program to read:
+    bench_generation --batch 8 --json";
+
+/// Bytes.
+const VOCAB_SIZE: u32 = 256;
+
+/// Measure the time of a token and the memory of the cache.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Tokens that are read before
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        default_value = "1024,4096,16384,65536"
+    )]
+    contexts: Vec<usize>,
+    /// Tokens that are timed; the median counts
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    tokens: usize,
+    /// Sequences at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Kinds of attention, repeated for all blocks
+    #[arg(
+        long,
+        value_name = "KIND,...",
+        value_delimiter = ',',
+        default_value = "lsh"
+    )]
+    attention: Vec<KindName>,
+    /// Number of blocks
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    depth: usize,
+    /// Width of each residual stream
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    d_model: usize,
+    /// Number of attention heads
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    n_heads: usize,
+    /// Hash rounds of LSH attention
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    n_rounds: usize,
+    /// Hash buckets, an even number (as many as the length asks for)
+    #[arg(long, value_name = "N")]
+    n_buckets: Option<usize>,
+    /// Earlier positions of its own bucket that a position sees in a round
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    window: usize,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    device: DeviceName,
+    /// Print a line of JSON for each length
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured at a length.
+#[derive(Debug, Serialize)]
+struct Measurement {
+    context: usize,
+    /// Milliseconds of a step.
+    token_ms: f64,
+    /// Seconds of reading what came before, all at once.
+    prefill_seconds: f64,
+    cache_mib: f64,
+    /// Time of a token over that at the first length.
+    ratio: f64,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let device = arguments.device;
+        device::run(device, Bench(arguments))
+    })
+}
+
+struct Bench(Arguments);
+
+impl Job for Bench {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments) = self;
+        let sizes = [
+            ("--tokens", arguments.tokens),
+            ("--batch", arguments.batch),
+            (
+                "--contexts",
+                arguments.contexts.iter().copied().min().unwrap_or(0),
+            ),
+        ];
+        for (flag, value) in sizes {
+            if value == 0 {
+                bail!("`{flag}` is 0, but it must be at least 1: raise it");
+            }
+        }
+        if !arguments.json {
+            println!("context  ms a token  ratio  prefill s  cache MiB");
+        }
+        let mut first = None;
+        for &context in &arguments.contexts {
+            let mut measured = measure::<B::InnerBackend>(&arguments, context, &device)?;
+            measured.ratio = measured.token_ms / *first.get_or_insert(measured.token_ms);
+            if arguments.json {
+                println!("{}", serde_json::to_string(&measured)?);
+            } else {
+                let Measurement {
+                    token_ms,
+                    ratio,
+                    prefill_seconds,
+                    cache_mib,
+                    ..
+                } = measured;
+                println!(
+                    "{context:>7}  {token_ms:>10.3}  {ratio:>5.2}  {prefill_seconds:>9.2}  {cache_mib:>9.1}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn measure<B: ReformerBackend>(
+    arguments: &Arguments,
+    context: usize,
+    device: &B::Device,
+) -> Result<Measurement> {
+    let mut lsh = LshConfig::new()
+        .with_n_rounds(arguments.n_rounds)
+        .with_window(Window::Bucket {
+            len: arguments.window,
+        });
+    if let Some(n_buckets) = arguments.n_buckets {
+        lsh.n_buckets = Buckets::Count(n_buckets);
+    }
+    let stack = ReformerConfig::new(VOCAB_SIZE as usize, arguments.d_model, arguments.depth)
+        .with_n_heads(arguments.n_heads)
+        .with_layers(arguments.attention.iter().map(|name| name.kind()).collect())
+        .with_lsh(lsh);
+    let config = ReformerLmConfig::new(stack);
+    config.validate()?;
+    let model = config.init::<B>(device);
+
+    let mut stream = Key::new(1).stream();
+    let mut random =
+        |n: usize| -> Vec<u32> { (0..n).map(|_| stream.next_u32() % VOCAB_SIZE).collect() };
+    let prompts: Vec<Vec<u32>> = (0..arguments.batch).map(|_| random(context)).collect();
+    // One more token warms up.
+    let decoding =
+        DecodingConfig::new(context).with_max_length(Some(context + arguments.tokens + 1));
+    let begin = Instant::now();
+    let (mut decoder, _) = LmDecoder::prefill(&model, &prompts, &decoding)?;
+    let prefill_seconds = begin.elapsed().as_secs_f64();
+    let mut seconds = Vec::with_capacity(arguments.tokens);
+    for number in 0..=arguments.tokens {
+        let tokens = random(arguments.batch);
+        let begin = Instant::now();
+        decoder.step(&tokens)?;
+        if number > 0 {
+            seconds.push(begin.elapsed().as_secs_f64());
+        }
+    }
+    Ok(Measurement {
+        context,
+        token_ms: 1e3 * median(seconds),
+        prefill_seconds,
+        cache_mib: decoder.memory_bytes() as f64 / f64::from(1 << 20),
+        ratio: 1.0,
+    })
+}

@@ -1,0 +1,173 @@
+//! Completes images with a trained model.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::arguments::SamplerArguments;
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+use anyhow::{Context, Result, anyhow, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use indicatif::ProgressBar;
+use reformer_core::Key;
+use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder, generate};
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::START_TOKEN;
+use reformer_datasets::images::Picture;
+use reformer_train::{DataConfig, load_model};
+
+const EXAMPLES: &str = "\
+Examples:
+  Four ways to go on from the upper half of a photograph:
+    generate_image --checkpoint runs/images-16-1 --complete-from cat.png
+  Images out of nothing:
+    generate_image --checkpoint runs/images-16-1 --batch 8 --out eight.png
+
+The PNG file shows, from left to right: what was given, the completions, the original.";
+
+/// Bytes of a pixel.
+const COLOURS: usize = 3;
+
+/// Complete images with a model that train_images has trained.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    checkpoint: PathBuf,
+    /// PNG or JPEG file whose upper part is given [default: nothing is given]
+    #[arg(long, value_name = "FILE")]
+    complete_from: Option<PathBuf>,
+    /// Share of its rows that is given
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    keep: f64,
+    /// Images to generate
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    batch: usize,
+    /// File to write
+    #[arg(long, value_name = "FILE", default_value = "completions.png")]
+    out: PathBuf,
+    #[command(flatten)]
+    sampler: SamplerArguments,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    device: DeviceName,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let device = arguments.device;
+        device::run(device, Complete(arguments))
+    })
+}
+
+struct Complete(Arguments);
+
+impl Job for Complete {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments) = self;
+        arguments.sampler.config().validate()?;
+        if arguments.batch == 0 {
+            bail!("`--batch` is 0, but it must be at least 1: raise it");
+        }
+        if !(0.0..1.0).contains(&arguments.keep) {
+            bail!(
+                "`--keep` is {}, but it is a share in [0, 1): use 0.5",
+                arguments.keep
+            );
+        }
+        let (model, config) = load_model::<B::InnerBackend>(&arguments.checkpoint, &device)?;
+        let DataConfig::Images { size, .. } = config.data else {
+            let folder = arguments.checkpoint.display();
+            bail!("the model in `{folder}` is not one of images: use generate_text");
+        };
+        let original = match &arguments.complete_from {
+            Some(path) => Some(Picture::open(path, size)?),
+            None => None,
+        };
+        let n_given = match &original {
+            Some(_) => (arguments.keep * size as f64).round() as usize * size * COLOURS,
+            None => 0,
+        };
+        let given: Vec<u32> = original
+            .iter()
+            .flat_map(Picture::as_bytes)
+            .take(n_given)
+            .map(|&byte| byte.into())
+            .collect();
+
+        let prompt = [&[START_TOKEN as u32], &given[..]].concat();
+        let n_tokens = COLOURS * size * size;
+        let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(n_tokens));
+        let (mut decoder, first) = LmDecoder::prefill(&model, &[prompt], &decoding)?;
+        decoder.select(&vec![0; arguments.batch])?;
+        let first = Logits::new(first.row(0).repeat(arguments.batch), first.vocab_size());
+
+        let mut images = vec![given.clone(); arguments.batch];
+        let bar = ProgressBar::new((n_tokens - n_given) as u64);
+        let sampler = |row| {
+            arguments
+                .sampler
+                .config()
+                .init(Key::new(arguments.sampler.seed).fold(row))
+        };
+        let mut samplers = (0..arguments.batch as u64)
+            .map(sampler)
+            .collect::<Result<Vec<_>, _>>()?;
+        generate(
+            &mut decoder,
+            first,
+            &mut samplers,
+            n_tokens - n_given,
+            |row, token| {
+                images[row].push(token);
+                if row == 0 {
+                    bar.inc(1);
+                }
+                Ok::<_, anyhow::Error>(ControlFlow::Continue(()))
+            },
+        )?;
+        bar.finish_and_clear();
+
+        let mut pictures = Vec::new();
+        if original.is_some() {
+            let mut black = given;
+            black.resize(n_tokens, 0);
+            pictures.push(picture(&black)?);
+        }
+        for image in &images {
+            pictures.push(picture(image)?);
+        }
+        pictures.extend(original);
+        let grid = Picture::grid(&pictures, pictures.len());
+        save(&grid, &arguments)?;
+        println!("Written to {}", arguments.out.display());
+        Ok(())
+    }
+}
+
+fn picture(tokens: &[u32]) -> Result<Picture> {
+    let tokens: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+    Picture::from_tokens(&tokens).context("an image has three colours of every pixel")
+}
+
+/// Writes a file that is whole or not there.
+fn save(grid: &Picture, arguments: &Arguments) -> Result<()> {
+    let out = &arguments.out;
+    let name = out
+        .file_name()
+        .ok_or_else(|| anyhow!("`{}` is no file", out.display()))?;
+    let partial = out.with_file_name(format!("{}.partial", name.display()));
+    grid.save_png(&partial)?;
+    std::fs::rename(&partial, out).with_context(|| format!("`{}` cannot be written", out.display()))
+}

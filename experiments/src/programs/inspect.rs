@@ -1,0 +1,126 @@
+//! Shows what hashing does to a text.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+use crate::generation::TextModel;
+use crate::inspection::{Inspection, Layer};
+use crate::progress::waiting;
+use anyhow::{Context, Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::write_atomically;
+
+const EXAMPLES: &str = "\
+Examples:
+  inspect --checkpoint runs/small-1 --text chapter.txt
+  The beginning of a longer text, for a program to read:
+    inspect --checkpoint runs/small-1 --text book.txt --tokens 2000 --json buckets.json
+
+The page needs nothing but itself. Point at a token: it shows its bucket mates in each round, what it
+attends to, and the share of full attention that it finds.";
+
+/// Show buckets, attention and coverage of a text in the LSH layers of a model.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folder of the run, or of a Hugging Face model
+    #[arg(long, value_name = "FOLDER")]
+    checkpoint: PathBuf,
+    /// File with the text
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// Tokens of its beginning that are looked at
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    tokens: usize,
+    /// Weights of each position that are kept, the largest ones
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    weights: usize,
+    /// Page to write
+    #[arg(long, value_name = "FILE", default_value = "inspect.html")]
+    html: PathBuf,
+    /// Data to write
+    #[arg(long, value_name = "FILE", default_value = "inspect.json")]
+    json: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    device: DeviceName,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let device = arguments.device;
+        device::run(device, Inspect(arguments))
+    })
+}
+
+struct Inspect(Arguments);
+
+impl Job for Inspect {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments) = self;
+        let path = &arguments.text;
+        let text =
+            fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+        let text = String::from_utf8_lossy(&text);
+        let inspection = {
+            let _waiting = waiting("Looking");
+            let model = TextModel::<B::InnerBackend>::open(&arguments.checkpoint, &device)?;
+            inspect(&model, &text, &arguments)?
+        };
+        let title = format!("{} in {}", path.display(), arguments.checkpoint.display());
+        write(&arguments.html, inspection.page(&title)?.as_bytes())?;
+        write(&arguments.json, &serde_json::to_vec(&inspection)?)?;
+        println!("{}", inspection.summary());
+        println!(
+            "Written to {} and {}",
+            arguments.html.display(),
+            arguments.json.display()
+        );
+        Ok(())
+    }
+}
+
+fn inspect<B: ReformerBackend>(
+    model: &TextModel<B>,
+    text: &str,
+    arguments: &Arguments,
+) -> Result<Inspection> {
+    let mut tokens = model.codec().encode(text)?;
+    tokens.truncate(arguments.tokens);
+    if tokens.is_empty() {
+        bail!("there is nothing to look at: give a text, and `--tokens` of at least 1");
+    }
+    let inspected = model.inspect(&tokens)?;
+    if inspected.is_empty() {
+        bail!("the model has no LSH layer, so there are no buckets to look at");
+    }
+    let mut spelled = Vec::new();
+    let mut stream = model.codec().stream(&[]);
+    for &token in &tokens {
+        spelled.push(String::from_utf8_lossy(&stream.push(token)?).into_owned());
+    }
+    let layer = |(number, heads)| Layer::new(number, heads, arguments.weights);
+    Ok(Inspection {
+        tokens: spelled,
+        layers: inspected.into_iter().map(layer).collect(),
+    })
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically(path, |file| file.write_all(bytes))
+        .with_context(|| format!("`{}` cannot be written", path.display()))
+}

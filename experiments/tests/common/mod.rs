@@ -1,0 +1,34 @@
+//! What the tests of programs share.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs a program in a folder, to its end.
+pub(crate) fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .expect("the program is built")
+}
+
+/// What a program printed that succeeded.
+pub(crate) fn printed(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    text
+}
+
+/// Asserts that a program failed with one line that has all these parts.
+#[track_caller]
+pub(crate) fn refused(output: &Output, parts: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.starts_with("error: "), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing: {message}");
+    }
+}

@@ -1,0 +1,384 @@
+//! Programs that use trained models: texts of Hugging Face folders, and images.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use burn_flex::Flex;
+use common::{printed, refused, run};
+use reformer_core::huggingface::{self, HfBuckets, HfConfig};
+use reformer_datasets::images::Picture;
+
+const TEXT: &str = env!("CARGO_BIN_EXE_generate_text");
+const IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
+const TRAIN_IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
+const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
+const BENCH: &str = env!("CARGO_BIN_EXE_bench_generation");
+
+/// `google/reformer-enwik8`, but small.
+fn enwik8() -> HfConfig {
+    HfConfig {
+        attention_head_size: 16,
+        attn_layers: ["local", "local", "lsh", "local"].map(Into::into).to_vec(),
+        axial_pos_embds_dim: vec![8, 24],
+        axial_pos_shape: vec![16, 32],
+        feed_forward_size: 64,
+        hidden_size: 32,
+        is_decoder: true,
+        local_attn_chunk_length: 16,
+        lsh_attn_chunk_length: 32,
+        max_position_embeddings: 512,
+        num_attention_heads: 2,
+        num_buckets: Some(HfBuckets::Count(16)),
+        num_hashes: 4,
+        vocab_size: 258,
+        ..HfConfig::default()
+    }
+}
+
+/// `google/reformer-crime-and-punishment`, but small, and with the vocabulary of a test's model.
+fn crime_and_punishment() -> HfConfig {
+    HfConfig {
+        attn_layers: ["local", "lsh"]
+            .repeat(2)
+            .into_iter()
+            .map(Into::into)
+            .collect(),
+        num_buckets: Some(HfBuckets::Factors(vec![4, 8])),
+        num_hashes: 1,
+        vocab_size: 400,
+        ..enwik8()
+    }
+}
+
+/// Writes a folder with random weights.
+fn write(config: &HfConfig, folder: &Path) {
+    let config = config.to_config().expect("settings of a test");
+    let model = config.init::<Flex>(&Default::default());
+    huggingface::save(&model, &config, folder).expect("an empty folder");
+}
+
+fn text(folder: &Path, arguments: &[&str]) -> Output {
+    run(TEXT, folder, &[&["--checkpoint", "."], arguments].concat())
+}
+
+#[test]
+fn bytes_of_a_hugging_face_folder_are_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&enwik8(), folder.path());
+    // The chunk of 32 is passed on the way.
+    let write = |seed| {
+        let arguments = ["--prompt", "In 1965, ", "--tokens", "60", "--seed", seed];
+        printed(&text(folder.path(), &arguments))
+    };
+    assert!(write("1").starts_with("In 1965, "));
+    assert_eq!(write("1"), write("1"));
+    assert_ne!(write("1"), write("2"));
+
+    let prompts = ["--prompt", "In 1965, ", "--prompt", "B", "--tokens", "12"];
+    let several = printed(&text(
+        folder.path(),
+        &[&prompts[..], &["--batch", "2"]].concat(),
+    ));
+    assert_eq!(
+        several.matches("--- prompt 1, continuation").count(),
+        2,
+        "{several}"
+    );
+    assert_eq!(
+        several.matches("--- prompt 2, continuation").count(),
+        2,
+        "{several}"
+    );
+    let searched = printed(&text(
+        folder.path(),
+        &[&prompts[..], &["--beam-size", "3"]].concat(),
+    ));
+    assert_eq!(
+        searched.matches("--- prompt 2, number").count(),
+        3,
+        "{searched}"
+    );
+
+    let long = "x".repeat(500);
+    refused(
+        &text(folder.path(), &["--prompt", &long, "--tokens", "20"]),
+        &["519 tokens are more than the 512", "positions"],
+    );
+    refused(
+        &text(folder.path(), &["--prompt", ""]),
+        &["prompt 1 is empty"],
+    );
+    refused(
+        &text(folder.path(), &["--prompt", "x", "--tokens", "0"]),
+        &["0 tokens were asked for"],
+    );
+    refused(
+        &text(folder.path(), &["--prompt", "x", "--top-p", "2"]),
+        &["`top_p` is 2"],
+    );
+    refused(
+        &text(folder.path(), &["--prompt", "x", "--beam-size", "0"]),
+        &["`beam_size` is 0"],
+    );
+}
+
+#[test]
+fn pieces_of_a_hugging_face_folder_are_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&crime_and_punishment(), folder.path());
+    let pieces = include_bytes!("../../datasets/tests/data/sentencepiece_bpe.model");
+    fs::write(folder.path().join("spiece.model"), pieces).unwrap();
+    let arguments = ["--prompt", "A few months later", "--tokens", "40"];
+    let found = printed(&text(folder.path(), &arguments));
+    assert!(found.starts_with("A few months later"), "{found}");
+    assert!(!found.contains('\u{2581}'), "spaces are spaces: {found}");
+
+    // Another tokenizer than that of the model.
+    let folder = tempfile::tempdir().unwrap();
+    let smaller = HfConfig {
+        vocab_size: 300,
+        ..crime_and_punishment()
+    };
+    write(&smaller, folder.path());
+    fs::write(folder.path().join("spiece.model"), pieces).unwrap();
+    refused(
+        &text(
+            folder.path(),
+            &["--prompt", "A few months later: zxq", "--tokens", "5"],
+        ),
+        &["is outside of the vocabulary of 300", "tokenizer"],
+    );
+    fs::write(folder.path().join("spiece.model"), "something").unwrap();
+    refused(
+        &text(folder.path(), &["--prompt", "A"]),
+        &["spiece.model", "is not a model of SentencePiece"],
+    );
+    fs::remove_file(folder.path().join("spiece.model")).unwrap();
+    refused(
+        &text(folder.path(), &["--prompt", "A"]),
+        &["no spiece.model, and 300 tokens are not bytes"],
+    );
+}
+
+#[test]
+fn folders_of_other_models_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let both_sides = HfConfig {
+        is_decoder: false,
+        ..enwik8()
+    };
+    write(&both_sides, folder.path());
+    refused(&text(folder.path(), &["--prompt", "A"]), &["not causal"]);
+
+    let config = folder.path().join("config.json");
+    let other = fs::read_to_string(&config)
+        .unwrap()
+        .replace("\"reformer\"", "\"bert\"");
+    fs::write(&config, other).unwrap();
+    refused(
+        &text(folder.path(), &["--prompt", "A"]),
+        &["model_type is \"bert\""],
+    );
+
+    let wider = HfConfig {
+        feed_forward_size: 65,
+        ..enwik8()
+    };
+    fs::write(&config, serde_json::to_string(&wider).unwrap()).unwrap();
+    refused(
+        &text(folder.path(), &["--prompt", "A"]),
+        &["does not fit its config.json"],
+    );
+}
+
+#[test]
+fn images_are_completed() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    for number in 0..21 {
+        let tokens: Vec<i32> = (0..3 * 16 * 16).map(|at| (at * number) % 256).collect();
+        let picture = Picture::from_tokens(&tokens).unwrap();
+        picture
+            .save_png(photos.join(format!("{number:02}.png")))
+            .unwrap();
+    }
+    let train = [
+        "--data",
+        "photos",
+        "--name",
+        "i",
+        "--steps",
+        "1",
+        "--layers",
+        "2",
+        "--batch-size",
+        "1",
+        "--eval-windows",
+        "1",
+    ];
+    printed(&run(TRAIN_IMAGES, folder.path(), &train));
+
+    let complete = |arguments: &[&str]| {
+        let checkpoint = ["--checkpoint", "runs/i", "--batch", "2"];
+        run(IMAGE, folder.path(), &[&checkpoint, arguments].concat())
+    };
+    let half = ["--complete-from", "photos/03.png", "--out", "grid.png"];
+    assert!(printed(&complete(&half)).contains("grid.png"));
+    let grid = fs::read(folder.path().join("grid.png")).unwrap();
+    let grid = image::load_from_memory(&grid).unwrap().into_rgb8();
+    // Given, two completions, original.
+    assert_eq!(grid.dimensions(), (4 * 16 + 3, 16));
+    let column = |number: u32, y: u32| *grid.get_pixel(number * 17 + 5, y);
+    for number in 0..4 {
+        assert_eq!(column(number, 7), column(3, 7), "the upper half is given");
+    }
+    assert_eq!(column(0, 8), image::Rgb([0; 3]));
+    printed(&complete(&["--keep", "0.9", "--out", "nothing.png"]));
+
+    refused(&complete(&["--complete-from", "none.png"]), &["none.png"]);
+    refused(&complete(&["--keep", "1"]), &["`--keep` is 1"]);
+    refused(
+        &run(
+            TEXT,
+            folder.path(),
+            &["--checkpoint", "runs/i", "--prompt", "A"],
+        ),
+        &["is not one of texts"],
+    );
+}
+
+#[test]
+fn time_of_a_token_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = [
+        "--contexts",
+        "40,80",
+        "--tokens",
+        "3",
+        "--depth",
+        "2",
+        "--d-model",
+        "16",
+        "--n-heads",
+        "2",
+        "--attention",
+        "lsh,local",
+        "--json",
+    ];
+    let lines = printed(&run(BENCH, folder.path(), &small));
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    for line in lines.lines() {
+        let measured: serde_json::Value = serde_json::from_str(line).unwrap();
+        for key in ["token_ms", "prefill_seconds", "cache_mib", "ratio"] {
+            assert!(measured[key].as_f64().unwrap() > 0.0, "{key}: {line}");
+        }
+    }
+    refused(
+        &run(BENCH, folder.path(), &["--tokens", "0"]),
+        &["`--tokens` is 0"],
+    );
+}
+
+fn browser() -> Option<PathBuf> {
+    let path = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    path.or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        let mut files = names
+            .iter()
+            .flat_map(|name| std::env::split_paths(&path).map(move |folder| folder.join(name)));
+        files.find(|file| file.is_file())
+    })
+}
+
+/// Points at the fortieth token.
+const POINT: &str = r#"<script>
+document.querySelector("[data-position='40']").dispatchEvent(new Event("pointerover", { bubbles: true }));
+</script></body>"#;
+
+#[test]
+fn text_is_inspected() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&enwik8(), folder.path());
+    let letters = "To be, or not to be: that is the question.\n".repeat(3);
+    fs::write(folder.path().join("text.txt"), &letters).unwrap();
+    let inspect = |arguments: &[&str]| {
+        run(
+            INSPECT,
+            folder.path(),
+            &[&["--checkpoint", "."], arguments].concat(),
+        )
+    };
+    let told = printed(&inspect(&[
+        "--text",
+        "text.txt",
+        "--tokens",
+        "100",
+        "--weights",
+        "5",
+    ]));
+    assert!(told.contains("100 tokens · layer 3 finds"), "{told}");
+
+    let json = fs::read(folder.path().join("inspect.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let tokens: Vec<&str> = json["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token.as_str().unwrap())
+        .collect();
+    assert_eq!(tokens.concat(), letters[..100]);
+    let heads = json["layers"][0]["heads"].as_array().unwrap();
+    assert_eq!(heads.len(), 2);
+    for head in heads {
+        assert_eq!(head["buckets"].as_array().unwrap().len(), 4);
+        assert_eq!(head["weights"].as_array().unwrap().len(), 100);
+        for (position, weights) in head["weights"].as_array().unwrap().iter().enumerate() {
+            let weights = weights.as_array().unwrap();
+            assert!((1..=5).contains(&weights.len()));
+            assert!(
+                weights
+                    .iter()
+                    .all(|w| w[0].as_u64().unwrap() <= position as u64)
+            );
+        }
+    }
+    refused(
+        &inspect(&["--text", "none.txt"]),
+        &["`none.txt` cannot be read"],
+    );
+    refused(
+        &inspect(&["--text", "text.txt", "--tokens", "0"]),
+        &["nothing to look at"],
+    );
+
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: there is no Chromium in PATH or CHROMIUM, so no page was opened");
+        return;
+    };
+    let page = folder.path().join("inspect.html");
+    let html = fs::read_to_string(&page).unwrap().replace("</body>", POINT);
+    fs::write(&page, html).unwrap();
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .args(["--virtual-time-budget=3000", "--dump-dom"])
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    assert!(!dom.contains("data-error"), "the script failed: {dom}");
+    assert!(dom.contains("data-tokens=\"100\""));
+    assert_eq!(dom.matches("class=\"chosen\"").count(), 1);
+    assert!(dom.contains("at position 40: finds"));
+}

@@ -1,0 +1,446 @@
+//! Beam search: the best continuations as a whole, several hypotheses at a time.
+
+use burn::config::Config;
+
+use super::logits::{Logits, log_softmax};
+use crate::error::ConfigError;
+
+/// A model that reads one token after another: a language model with its cache, or a decoder with
+/// an encoder's output beside its cache.
+///
+/// It holds a state for each of some rows, which are sequences.
+pub trait StepDecoder {
+    /// What can go wrong in a step.
+    type Error;
+
+    /// Makes row `i` of the state a copy of what row `rows[i]` was. Rows that are not named are
+    /// given up; a row that is named twice goes two ways from here.
+    ///
+    /// # Errors
+    /// Whatever keeps the state from being copied.
+    fn select(&mut self, rows: &[usize]) -> Result<(), Self::Error>;
+
+    /// Reads one more token in each row, and gives the logits of the token after it.
+    ///
+    /// # Errors
+    /// Tokens that cannot be read, such as one too many for the model's positions.
+    fn step(&mut self, tokens: &[u32]) -> Result<Logits, Self::Error>;
+}
+
+/// Settings of [`beam_search`].
+#[derive(Config, Debug, PartialEq)]
+pub struct BeamConfig {
+    /// Hypotheses that are followed for each sequence.
+    #[config(default = 4)]
+    pub beam_size: usize,
+    /// The token that ends a sequence. Default: none, so that only the length does.
+    pub end: Option<u32>,
+    /// Exponent `alpha` of the length penalty (Wu et al., 2016): the score of a hypothesis is its
+    /// log-probability over `((5 + length) / 6)^alpha`. 0 compares probabilities as they are.
+    #[config(default = 0.6)]
+    pub length_penalty: f64,
+}
+
+impl BeamConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// No beam, or a penalty below zero or that is no number.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_least_one("beam_size", self.beam_size)?;
+        if !(self.length_penalty.is_finite() && self.length_penalty >= 0.0) {
+            return Err(ConfigError::new(
+                "length_penalty",
+                self.length_penalty,
+                "it must be a number from 0 up",
+                "use 0.6, or 0 to switch it off",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a log-probability is divided by; `length` counts the end.
+    fn penalty(&self, length: usize) -> f64 {
+        ((5.0 + length as f64) / 6.0).powf(self.length_penalty)
+    }
+}
+
+/// A continuation that [`beam_search`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hypothesis {
+    /// Its tokens, without the one that ends it.
+    pub tokens: Vec<u32>,
+    /// Logarithm of its probability, that of its end included.
+    pub log_prob: f64,
+    /// Log-probability over the length penalty.
+    pub score: f64,
+    /// Whether it came to an end. If not, it is as long as was allowed.
+    pub is_ended: bool,
+}
+
+/// The best continuations of some sequences.
+///
+/// `decoder` has read the beginnings, one row each, and `first` are its logits after them.
+/// `max_tokens` says how long each continuation may become, its end included. The result has the
+/// best continuations of each sequence, the best first, as many as the beam is wide. Of equal
+/// candidates the one from the better hypothesis goes first, then the one with the smaller token.
+///
+/// ```
+/// use reformer_core::generation::{BeamConfig, Logits, StepDecoder, beam_search};
+///
+/// /// After a token follows the next one, or the one after that half as often.
+/// struct Counter;
+///
+/// impl Counter {
+///     fn logits(token: u32) -> impl Iterator<Item = f32> {
+///         (0..5).map(move |next| match next - token as i32 {
+///             1 => 0.0,
+///             2 => -(2f32.ln()),
+///             _ => f32::NEG_INFINITY,
+///         })
+///     }
+/// }
+///
+/// impl StepDecoder for Counter {
+///     type Error = std::convert::Infallible;
+///
+///     fn select(&mut self, _rows: &[usize]) -> Result<(), Self::Error> {
+///         Ok(()) // The last token is all there is to know.
+///     }
+///
+///     fn step(&mut self, tokens: &[u32]) -> Result<Logits, Self::Error> {
+///         Ok(Logits::new(tokens.iter().flat_map(|&t| Counter::logits(t)).collect(), 5))
+///     }
+/// }
+///
+/// let first = Counter.step(&[0]).unwrap();
+/// let config = BeamConfig::new().with_end(Some(4)).with_length_penalty(0.0);
+/// let found = beam_search(&mut Counter, &first, &[10], &config).unwrap();
+/// assert_eq!(found[0][0].tokens, [1, 2, 3]); // 2/3 * 2/3 * 2/3, and the others are less
+/// ```
+///
+/// # Errors
+/// Those of the decoder.
+///
+/// # Panics
+/// If the configuration is not [valid](BeamConfig::validate), or `first` and `max_tokens` have
+/// not one entry for each sequence.
+pub fn beam_search<D: StepDecoder>(
+    decoder: &mut D,
+    first: &Logits,
+    max_tokens: &[usize],
+    config: &BeamConfig,
+) -> Result<Vec<Vec<Hypothesis>>, D::Error> {
+    if let Err(error) = config.validate() {
+        panic!("{error}");
+    }
+    assert_eq!(first.n_rows(), max_tokens.len(), "a length for each row");
+    let mut searches: Vec<Search> = max_tokens
+        .iter()
+        .enumerate()
+        .map(|(row, &max_tokens)| Search::new(row, max_tokens, config))
+        .collect();
+    let mut logits = first.clone();
+    loop {
+        let (mut rows, mut tokens) = (Vec::new(), Vec::new());
+        for search in &mut searches {
+            search.advance(&logits);
+            // The rows of the next step are those that were named for it, in order.
+            for live in &mut search.live {
+                tokens.push(*live.tokens.last().expect("it was advanced"));
+                rows.push(std::mem::replace(&mut live.row, rows.len()));
+            }
+        }
+        if rows.is_empty() {
+            return Ok(searches.into_iter().map(|search| search.ended).collect());
+        }
+        decoder.select(&rows)?;
+        logits = decoder.step(&tokens)?;
+    }
+}
+
+/// A hypothesis that goes on.
+struct Live {
+    tokens: Vec<u32>,
+    log_prob: f64,
+    /// Its row in the decoder's state.
+    row: usize,
+}
+
+/// A way to go on.
+struct Candidate {
+    log_prob: f64,
+    /// Number of the hypothesis.
+    parent: usize,
+    token: u32,
+}
+
+/// The search of one sequence.
+struct Search<'a> {
+    config: &'a BeamConfig,
+    max_tokens: usize,
+    /// The best first.
+    live: Vec<Live>,
+    /// The best first, at most as many as the beam is wide.
+    ended: Vec<Hypothesis>,
+}
+
+impl<'a> Search<'a> {
+    fn new(row: usize, max_tokens: usize, config: &'a BeamConfig) -> Self {
+        let beginning = Live {
+            tokens: Vec::new(),
+            log_prob: 0.0,
+            row,
+        };
+        Self {
+            config,
+            max_tokens,
+            live: if max_tokens == 0 {
+                Vec::new()
+            } else {
+                vec![beginning]
+            },
+            ended: Vec::new(),
+        }
+    }
+
+    /// Follows the best ways on from the live hypotheses.
+    fn advance(&mut self, logits: &Logits) {
+        let Some(length) = self.live.first().map(|live| live.tokens.len() + 1) else {
+            return;
+        };
+        let mut next = Vec::new();
+        for candidate in self.candidates(logits) {
+            let is_end = self.config.end == Some(candidate.token);
+            if !is_end && next.len() == self.config.beam_size {
+                continue;
+            }
+            let parent = &self.live[candidate.parent];
+            let mut tokens = parent.tokens.clone();
+            if !is_end {
+                tokens.push(candidate.token);
+            }
+            if is_end || length == self.max_tokens {
+                self.end(tokens, candidate.log_prob, length, is_end);
+            } else {
+                next.push(Live {
+                    tokens,
+                    log_prob: candidate.log_prob,
+                    row: parent.row,
+                });
+            }
+        }
+        self.live = next;
+        if self.is_decided() {
+            self.live.clear();
+        }
+    }
+
+    /// The best ways on, the best first. For each hypothesis one may be the end, so twice as many
+    /// as the beam is wide leave enough that are not.
+    fn candidates(&self, logits: &Logits) -> Vec<Candidate> {
+        let mut all = Vec::with_capacity(self.live.len() * logits.vocab_size());
+        for (parent, live) in self.live.iter().enumerate() {
+            let log_probs = log_softmax(logits.row(live.row));
+            all.extend((0..).zip(log_probs).map(|(token, log_prob)| Candidate {
+                log_prob: live.log_prob + log_prob,
+                parent,
+                token,
+            }));
+        }
+        // What cannot be is no way on.
+        all.retain(|candidate| candidate.log_prob > f64::NEG_INFINITY);
+        let order = |a: &Candidate, b: &Candidate| {
+            let places = (a.parent, a.token).cmp(&(b.parent, b.token));
+            b.log_prob.total_cmp(&a.log_prob).then(places)
+        };
+        let n = 2 * self.config.beam_size;
+        if all.len() > n {
+            all.select_nth_unstable_by(n, order);
+            all.truncate(n);
+        }
+        all.sort_unstable_by(order);
+        all
+    }
+
+    fn end(&mut self, tokens: Vec<u32>, log_prob: f64, length: usize, is_ended: bool) {
+        let score = log_prob / self.config.penalty(length);
+        let place = self.ended.partition_point(|other| other.score >= score);
+        self.ended.insert(
+            place,
+            Hypothesis {
+                tokens,
+                log_prob,
+                score,
+                is_ended,
+            },
+        );
+        self.ended.truncate(self.config.beam_size);
+    }
+
+    /// Whether nothing that is live can still be among the best. Probabilities only shrink, and
+    /// the penalty is the mildest at the full length.
+    fn is_decided(&self) -> bool {
+        let (Some(best), Some(worst)) = (self.live.first(), self.ended.last()) else {
+            return false;
+        };
+        let bound = best.log_prob / self.config.penalty(self.max_tokens);
+        self.ended.len() == self.config.beam_size && worst.score >= bound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Key;
+    use core::convert::Infallible;
+
+    const VOCABULARY: u32 = 4;
+    const END: u32 = 3;
+
+    /// Logits that depend on all tokens so far, and on which beginning it was.
+    struct Random {
+        rows: Vec<Vec<u32>>,
+        steps: usize,
+    }
+
+    impl Random {
+        fn new(n: u32) -> (Self, Logits) {
+            let rows: Vec<Vec<u32>> = (0..n).map(|beginning| vec![100 + beginning]).collect();
+            let first = rows.iter().flat_map(|row| Self::logits(row)).collect();
+            (
+                Self { rows, steps: 0 },
+                Logits::new(first, VOCABULARY as usize),
+            )
+        }
+
+        fn logits(tokens: &[u32]) -> Vec<f32> {
+            let key = tokens
+                .iter()
+                .fold(Key::new(9), |key, &token| key.fold(u64::from(token)));
+            let bits = key.bits(0);
+            bits.iter().map(|&b| b as f32 / 1e9).collect()
+        }
+    }
+
+    impl StepDecoder for Random {
+        type Error = Infallible;
+
+        fn select(&mut self, rows: &[usize]) -> Result<(), Infallible> {
+            self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
+            Ok(())
+        }
+
+        fn step(&mut self, tokens: &[u32]) -> Result<Logits, Infallible> {
+            self.steps += 1;
+            for (row, token) in self.rows.iter_mut().zip(tokens) {
+                row.push(*token);
+            }
+            let logits = self.rows.iter().flat_map(|row| Self::logits(row)).collect();
+            Ok(Logits::new(logits, VOCABULARY as usize))
+        }
+    }
+
+    /// Every continuation of at most `left` tokens.
+    fn all(prefix: &[u32], left: usize, log_prob: f64, config: &BeamConfig) -> Vec<Hypothesis> {
+        let mut found = Vec::new();
+        for (token, of_token) in (0..).zip(log_softmax(&Random::logits(prefix))) {
+            let log_prob = log_prob + of_token;
+            let is_ended = token == END;
+            if is_ended || left == 1 {
+                let mut tokens = prefix[1..].to_vec();
+                let length = tokens.len() + 1;
+                if !is_ended {
+                    tokens.push(token);
+                }
+                found.push(Hypothesis {
+                    tokens,
+                    log_prob,
+                    score: log_prob / config.penalty(length),
+                    is_ended,
+                });
+            } else {
+                found.extend(all(
+                    &[prefix, &[token]].concat(),
+                    left - 1,
+                    log_prob,
+                    config,
+                ));
+            }
+        }
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        found
+    }
+
+    #[test]
+    fn wide_beam_finds_the_best_of_all() {
+        for length_penalty in [0.0, 0.6, 2.0] {
+            let config = BeamConfig::new()
+                .with_beam_size(300)
+                .with_end(Some(END))
+                .with_length_penalty(length_penalty);
+            let (mut decoder, first) = Random::new(1);
+            let found = beam_search(&mut decoder, &first, &[4], &config).unwrap();
+            assert_eq!(found[0], all(&[100], 4, 0.0, &config));
+        }
+    }
+
+    #[test]
+    fn beam_stops_when_nothing_can_be_better() {
+        let config = BeamConfig::new().with_beam_size(3).with_end(Some(END));
+        let search = |max_tokens| {
+            let (mut decoder, first) = Random::new(1);
+            let found = beam_search(&mut decoder, &first, &[max_tokens], &config).unwrap();
+            (found, decoder.steps)
+        };
+        let (found, steps) = search(200);
+        assert!(steps < 150, "{steps} steps");
+        assert_eq!(found[0].len(), 3);
+        assert!(found[0].iter().all(|hypothesis| hypothesis.is_ended));
+        // With more room it goes on for longer, and finds the same.
+        let (again, more_steps) = search(400);
+        assert_eq!(again, found);
+        assert!(more_steps >= steps);
+    }
+
+    #[test]
+    fn beam_of_one_is_greedy() {
+        let config = BeamConfig::new().with_beam_size(1).with_length_penalty(0.0);
+        let (mut decoder, first) = Random::new(1);
+        let found = beam_search(&mut decoder, &first, &[12], &config).unwrap();
+        let mut greedy = vec![100];
+        for _ in 0..12 {
+            let logits = Random::logits(&greedy);
+            let best =
+                (0..VOCABULARY).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]));
+            greedy.push(best.unwrap());
+        }
+        assert_eq!(found[0][0].tokens, greedy[1..]);
+        assert!(!found[0][0].is_ended);
+    }
+
+    #[test]
+    fn sequences_of_a_batch_do_not_touch() {
+        let config = BeamConfig::new().with_end(Some(END));
+        let lengths = [7, 0, 1, 30];
+        let (mut decoder, first) = Random::new(4);
+        let together = beam_search(&mut decoder, &first, &lengths, &config).unwrap();
+        for (row, length) in lengths.into_iter().enumerate() {
+            let (mut decoder, first) = Random::new(4);
+            decoder.select(&[row]).unwrap();
+            let first = Logits::new(first.row(row).to_vec(), VOCABULARY as usize);
+            let alone = beam_search(&mut decoder, &first, &[length], &config).unwrap();
+            assert_eq!(together[row], alone[0], "row {row}");
+        }
+        assert!(together[1].is_empty());
+    }
+
+    #[test]
+    fn impossible_settings_are_refused() {
+        assert!(BeamConfig::new().with_beam_size(0).validate().is_err());
+        for penalty in [-0.1, f64::NAN, f64::INFINITY] {
+            let config = BeamConfig::new().with_length_penalty(penalty);
+            assert!(config.validate().is_err());
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Where hashing puts positions, and which of them the newest one sees.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+use rayon::prelude::*;
+
+use crate::attention::{LshAttention, LshConfig, Window, hash};
+use crate::kernels::{Duplicates, ReformerBackend, Seen};
+
+/// The buckets of an LSH layer.
+#[derive(Debug, Clone)]
+pub(super) struct Hashed<B: Backend> {
+    config: LshConfig,
+    rotations: Tensor<B, 4>,
+    factors: Vec<usize>,
+    /// `[batch_size, n_heads, n_rounds]`
+    rounds: Vec<Vec<Round>>,
+}
+
+impl<B: ReformerBackend> Hashed<B> {
+    /// Of the first positions of a sequence, in buckets
+    /// `[batch_size, n_heads, n_rounds, seq_length]`.
+    pub(super) fn new(
+        attention: &LshAttention<B>,
+        factors: Vec<usize>,
+        buckets: Tensor<B, 4, Int>,
+    ) -> Self {
+        let [batch_size, n_heads, n_rounds, seq_length] = buckets.dims();
+        let n_buckets = factors.iter().product();
+        let buckets: Vec<usize> = buckets
+            .into_data()
+            .iter::<i64>()
+            .map(|b| b as usize)
+            .collect();
+        let all: Vec<Round> = buckets
+            .chunks_exact(seq_length)
+            .map(|buckets| Round::new(buckets, n_buckets))
+            .collect();
+        let sequences = all.chunks_exact(n_heads * n_rounds);
+        let rounds: Vec<Vec<Round>> = sequences.map(<[Round]>::to_vec).collect();
+        assert_eq!(rounds.len(), batch_size, "rounds of every sequence");
+        Self {
+            config: attention.config.lsh.clone(),
+            rotations: attention.rotations_of(
+                None,
+                &factors,
+                &attention.heads.query.weight.device(),
+            ),
+            factors,
+            rounds,
+        }
+    }
+
+    /// Takes in the next position of each sequence, and tells which ones each of its heads sees.
+    ///
+    /// # Shapes
+    /// - queries: `[batch_size, n_heads, 1, d_head]`
+    pub(super) fn advance(&mut self, queries: Tensor<B, 4>, positions: &[usize]) -> Vec<Seen> {
+        let [_, n_heads, ..] = queries.dims();
+        let n_rounds = self.config.n_rounds;
+        let buckets = hash(queries, self.rotations.clone(), &self.factors).into_data();
+        let buckets: Vec<usize> = buckets.iter::<i64>().map(|b| b as usize).collect();
+        let config = &self.config;
+        let sequences = self.rounds.iter_mut().zip(positions);
+        let heads: Vec<_> = sequences
+            .flat_map(|(rounds, &position)| {
+                rounds
+                    .chunks_exact_mut(n_rounds)
+                    .map(move |rounds| (rounds, position))
+            })
+            .zip(buckets.chunks_exact(n_rounds))
+            .collect();
+        assert_eq!(
+            heads.len(),
+            positions.len() * n_heads,
+            "buckets of every head"
+        );
+        heads
+            .into_par_iter()
+            .map(|((rounds, position), buckets)| {
+                let mut seen = Seen {
+                    own: position as u32,
+                    ..Seen::default()
+                };
+                for (round, &bucket) in rounds.iter_mut().zip(buckets) {
+                    round.buckets[bucket].push(position as u32);
+                    round.newest_sees(config, bucket, &mut seen.keys);
+                    seen.end_part();
+                }
+                if config.duplicates == Duplicates::Exact && n_rounds > 1 {
+                    seen.count_once();
+                }
+                seen
+            })
+            .collect()
+    }
+
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        self.rounds = rows.iter().map(|&row| self.rounds[row].clone()).collect();
+    }
+
+    pub(super) fn join(parts: Vec<Self>) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next()?;
+        all.rounds.extend(parts.flat_map(|part| part.rounds));
+        Some(all)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.rounds.iter().flatten().map(Round::bytes).sum()
+    }
+}
+
+/// One round of one head.
+#[derive(Debug, Clone)]
+struct Round {
+    /// Positions in each bucket, the newest last.
+    buckets: Vec<Vec<u32>>,
+}
+
+impl Round {
+    fn new(buckets: &[usize], n_buckets: usize) -> Self {
+        let mut lists = vec![Vec::new(); n_buckets];
+        for (position, &bucket) in (0..).zip(buckets) {
+            lists[bucket].push(position);
+        }
+        Self { buckets: lists }
+    }
+
+    /// Adds what the newest position, the last one in its bucket, sees, itself included.
+    fn newest_sees(&self, config: &LshConfig, bucket: usize, keys: &mut Vec<u32>) {
+        let own = &self.buckets[bucket];
+        match config.window {
+            Window::Bucket { len } => keys.extend(&own[own.len().saturating_sub(len + 1)..]),
+            Window::Chunk {
+                before,
+                after,
+                within_bucket,
+            } => {
+                let first_of_bucket: usize = self.buckets[..bucket].iter().map(Vec::len).sum();
+                let own_chunk = (first_of_bucket + own.len() - 1) / config.chunk_length;
+                let start = (own_chunk as isize - before as isize) * config.chunk_length as isize;
+                let reach = config.chunk_length * (before + 1 + after);
+                if config.wrap_rounds {
+                    self.around(start, reach, keys);
+                    return;
+                }
+                let end = (start + reach as isize) as usize;
+                let start = start.max(0) as usize;
+                if within_bucket {
+                    let start = start.saturating_sub(first_of_bucket);
+                    keys.extend(&own[start..]);
+                } else {
+                    keys.extend(self.sorted().skip(start).take(end - start));
+                }
+            }
+        }
+    }
+
+    /// All positions by bucket, and in each of them by position.
+    fn sorted(&self) -> impl Iterator<Item = u32> {
+        self.buckets.iter().flatten().copied()
+    }
+
+    /// So many places of the sorted sequence, which begins anew where it ends.
+    fn around(&self, start: isize, reach: usize, keys: &mut Vec<u32>) {
+        let n: usize = self.buckets.iter().map(Vec::len).sum();
+        let mut start = start.rem_euclid(n as isize) as usize;
+        let wanted = keys.len() + reach;
+        while keys.len() < wanted {
+            keys.extend(self.sorted().skip(start).take(wanted - keys.len()));
+            start = 0;
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let lists = self
+            .buckets
+            .iter()
+            .map(|list| list.capacity() * size_of::<u32>());
+        lists.sum::<usize>() + self.buckets.capacity() * size_of::<Vec<u32>>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sees(config: &LshConfig, buckets: &[usize]) -> Vec<u32> {
+        let round = Round::new(buckets, 4);
+        let mut keys = Vec::new();
+        let newest = *buckets.last().unwrap();
+        round.newest_sees(config, newest, &mut keys);
+        keys
+    }
+
+    /// Sorted by bucket: 2 4 | 0 3 7 | 1 5 | 6, newest 7 in place 4.
+    const BUCKETS: [usize; 8] = [1, 2, 0, 1, 0, 2, 3, 1];
+
+    #[test]
+    fn band_is_the_end_of_the_bucket() {
+        let window = |len| LshConfig::new().with_window(Window::Bucket { len });
+        assert_eq!(sees(&window(1), &BUCKETS), [3, 7]);
+        assert_eq!(sees(&window(9), &BUCKETS), [0, 3, 7]);
+    }
+
+    #[test]
+    fn chunks_are_those_of_the_sorted_prefix() {
+        let chunks = |chunk_length, before, after, within_bucket| {
+            let window = Window::Chunk {
+                before,
+                after,
+                within_bucket,
+            };
+            LshConfig::new()
+                .with_chunk_length(chunk_length)
+                .with_window(window)
+        };
+        assert_eq!(sees(&chunks(2, 1, 0, false), &BUCKETS), [0, 3, 7, 1]);
+        assert_eq!(sees(&chunks(2, 1, 1, false), &BUCKETS), [0, 3, 7, 1, 5, 6]);
+        assert_eq!(sees(&chunks(2, 1, 0, true), &BUCKETS), [0, 3, 7]);
+        assert_eq!(sees(&chunks(4, 0, 0, true), &BUCKETS), [7]);
+        assert_eq!(
+            sees(&chunks(4, 2, 0, false), &BUCKETS),
+            [2, 4, 0, 3, 7, 1, 5, 6]
+        );
+        let around = chunks(3, 2, 0, false).with_wrap_rounds(true);
+        assert_eq!(sees(&around, &BUCKETS), [1, 5, 6, 2, 4, 0, 3, 7, 1]);
+    }
+}

@@ -1,0 +1,22 @@
+//! Using a trained model: continuing sequences.
+//!
+//! - [`LmDecoder`] reads prompts and then one token after another, with a cache.
+//! - [`generate`] draws tokens by a [`Sampler`], [`StopStrings`] end a text.
+//! - [`beam_search`] follows several continuations at a time, with any [`StepDecoder`].
+
+mod beam;
+mod cache;
+mod decoder;
+mod error;
+mod generate;
+mod logits;
+mod sampling;
+mod stop;
+
+pub use beam::{BeamConfig, Hypothesis, StepDecoder, beam_search};
+pub use decoder::{DecodingConfig, LmDecoder};
+pub use error::GenerationError;
+pub use generate::generate;
+pub use logits::Logits;
+pub use sampling::{Sampler, SamplerConfig};
+pub use stop::StopStrings;

@@ -1,0 +1,136 @@
+//! Evaluation block by block: with attention left to a cache, or looked at on the way.
+
+use burn::tensor::{Int, Tensor};
+
+use super::block::Block;
+use super::reformer::{Reformer, side_by_side};
+use crate::attention::{Attention, InspectedHead, LshAttention, LshProbe};
+use crate::kernels::ReformerBackend;
+use crate::pass::Pass;
+use crate::precision::widen;
+use crate::reversible::{ReversibleBlock, add_residuals, forward};
+
+impl<B: ReformerBackend> Reformer<B> {
+    /// What hashing does to each LSH layer, from the first one up, on the hidden states that it
+    /// sees in evaluation; see [`LshAttention::probe`](crate::attention::LshAttention::probe).
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    ///
+    /// # Panics
+    /// If the sequence is longer than the positions allow.
+    pub fn probe(&self, tokens: Tensor<B, 2, Int>) -> Vec<LshProbe<B>> {
+        let mut probes = Vec::new();
+        self.visit_lsh(tokens, &Pass::eval(), |attention, x, pass| {
+            probes.push(attention.probe(x, pass));
+        });
+        probes
+    }
+
+    /// What each head of each LSH layer, from the first one up, does to a sequence in evaluation:
+    /// buckets and weights of every position; see
+    /// [`LshAttention::inspect`](crate::attention::LshAttention::inspect).
+    ///
+    /// # Shapes
+    /// - tokens: `[1, seq_length]`
+    ///
+    /// # Panics
+    /// If there is more than one sequence, or it is longer than the positions allow.
+    pub fn inspect(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        pass: &Pass<B>,
+    ) -> Vec<(usize, Vec<InspectedHead>)> {
+        let mut inspected = Vec::new();
+        let is_lsh = |(number, block): (usize, &Block<B>)| {
+            matches!(block.attention, Attention::Lsh(_)).then_some(number)
+        };
+        let mut numbers = self.blocks.iter().enumerate().filter_map(is_lsh);
+        self.visit_lsh(tokens, pass, |attention, x, pass| {
+            let number = numbers.next().expect("as many as there are");
+            inspected.push((number, attention.inspect(x, pass)));
+        });
+        inspected
+    }
+
+    /// Hands out each LSH layer with what it attends to in evaluation.
+    fn visit_lsh(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        pass: &Pass<B>,
+        mut visit: impl FnMut(&LshAttention<B>, Tensor<B, 3>, &Pass<B>),
+    ) {
+        let x = self.mode().on_grid(self.embed(tokens, pass));
+        let mut streams = [x.clone(), x];
+        for block in &self.blocks {
+            if let Attention::Lsh(attention) = &block.attention {
+                visit(
+                    attention,
+                    block.attention_norm.forward(streams[1].clone()),
+                    pass,
+                );
+            }
+            // One block at a time: in evaluation the number of a block has no influence.
+            let block = core::slice::from_ref(block);
+            streams = forward(block, streams, pass, self.mode(), |_| {});
+        }
+    }
+
+    /// Hidden states of a single token of each sequence in evaluation, with attention left to the
+    /// caller: it is given the number of the block and its normalised input.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, 1]`, positions: `[batch_size]`
+    /// - output: `[batch_size, 1, 2 * d_model]`
+    pub(crate) fn forward_at(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        positions: &[usize],
+        attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let x = self.embedding.forward(tokens);
+        let at = self.position.at(positions.iter().copied(), &x.device());
+        let x = match at {
+            Some(positions) => x + positions.unsqueeze_dim(1),
+            None => x,
+        };
+        let streams = self.through_blocks(x, attend);
+        self.normalize(side_by_side(streams), &Pass::eval())
+    }
+
+    /// The streams after the last of all positions in evaluation, with attention left to the caller.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    /// - output: `[batch_size, 1, 2 * d_model]`
+    pub(crate) fn last_hidden(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let [_, seq_length] = tokens.dims();
+        let x = self.embed(tokens, &Pass::eval());
+        let last = |stream: Tensor<B, 3>| stream.slice_dim(1, seq_length - 1..seq_length);
+        let streams = self.through_blocks(x, attend).map(last);
+        self.normalize(side_by_side(streams), &Pass::eval())
+    }
+
+    fn through_blocks(
+        &self,
+        x: Tensor<B, 3>,
+        mut attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> [Tensor<B, 3>; 2] {
+        let pass = Pass::eval();
+        let x = self.mode().on_grid(x);
+        let mut streams = [x.clone(), x];
+        for (number, block) in self.blocks.iter().enumerate() {
+            let f = |x| {
+                let x = self.precision().lower(block.attention_norm.forward(x));
+                widen(attend(number, x))
+            };
+            let g = |_, x| block.g(x, &pass);
+            streams = add_residuals(streams, self.mode(), f, block.g_chunk_length(), g);
+        }
+        streams
+    }
+}
