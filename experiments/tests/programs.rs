@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use common::{printed, refused, run};
+use reformer_train::Checkpoints;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
@@ -65,7 +66,7 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
             &["--data", "short.txt"],
             &["short.txt", "window of length 48"],
         ),
-        (&["--data", "."], &["is a directory"]),
+        (&["--data", "."], &["number of files is 2", "at least 3"]),
         (&["--n-heads", "3"], &["`n_heads` is 3", "`d_model` (16)"]),
         (&["--n-buckets", "7"], &["`n_buckets` is [7]", "even"]),
         (&["--chunk-length", "0"], &["chunk_length` is 0"]),
@@ -212,7 +213,7 @@ fn run_is_written_resumed_and_continued() {
 
     // As if it had been killed while the last checkpoint was written.
     fs::remove_file(at("runs/x/model.mpk")).unwrap();
-    fs::remove_file(at("runs/x/checkpoint/scheduler-3.mpk")).unwrap();
+    fs::remove_file(at("runs/x/checkpoint/scheduler-5.mpk")).unwrap();
     let resumed = printed(&run(
         TRAIN,
         folder.path(),
@@ -222,7 +223,7 @@ fn run_is_written_resumed_and_continued() {
     assert_eq!(fs::read(at("runs/x/model.mpk")).unwrap(), weights);
 
     // A damaged checkpoint is named, and an older one taken.
-    truncate(&at("runs/x/checkpoint/optim-3.mpk"));
+    truncate(&at("runs/x/checkpoint/optim-5.mpk"));
     let resumed = run(
         TRAIN,
         folder.path(),
@@ -231,18 +232,18 @@ fn run_is_written_resumed_and_continued() {
     assert!(printed(&resumed).contains("Resuming after step 4"));
     let warning = String::from_utf8_lossy(&resumed.stderr).into_owned();
     assert!(
-        warning.starts_with("warning: `runs/x/checkpoint/optim-3.mpk` is"),
+        warning.starts_with("warning: `runs/x/checkpoint/optim-5.mpk` is"),
         "{warning}"
     );
     assert_eq!(fs::read(at("runs/x/model.mpk")).unwrap(), weights);
 
     // Without an older one it is an error.
-    for epoch in [2, 3] {
-        truncate(&at(&format!("runs/x/checkpoint/model-{epoch}.mpk")));
+    for step in Checkpoints::of_run(&at("runs/x")).complete() {
+        truncate(&at(&format!("runs/x/checkpoint/model-{step}.mpk")));
     }
     let before = contents(folder.path());
     let failed = run(TRAIN, folder.path(), &["--resume", "runs/x"]);
-    refused(&failed, &["runs/x/checkpoint/model-3.mpk"]);
+    refused(&failed, &["runs/x/checkpoint/model-5.mpk"]);
     assert_eq!(contents(folder.path()), before);
 
     continue_text(folder.path());
