@@ -7,6 +7,7 @@
 
 mod activation;
 mod attention;
+mod backends;
 mod dense;
 mod full;
 mod hash;
