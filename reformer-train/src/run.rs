@@ -116,17 +116,22 @@ impl Run {
     /// # Errors
     /// A setting or data that cannot work, a folder that exists or cannot be written.
     pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
-        let run = Self::open(config, folder.into())?;
+        let mut run = Self::open(config, folder.into())?;
         let json = serde_json::to_string_pretty(&run.config).map_err(io::Error::other);
-        let write = |json: String| -> io::Result<()> {
+        let write = |json: String| -> io::Result<TrainConfig> {
             if let Some(parent) = run.folder.parent() {
                 fs::create_dir_all(parent)?;
             }
             fs::create_dir(&run.folder)?;
-            write_atomically(&run.config_path(), |file| file.write_all(json.as_bytes()))
+            write_atomically(&run.config_path(), |file| file.write_all(json.as_bytes()))?;
+            Ok(serde_json::from_str(&json)?)
         };
         match json.and_then(write) {
-            Ok(()) => Ok(run),
+            // As it will be read when the run is resumed: a number's last digit can be another.
+            Ok(config) => {
+                run.config = config;
+                Ok(run)
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(TrainError::RunExists { path: run.folder })
             }

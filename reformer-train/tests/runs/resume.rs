@@ -135,7 +135,8 @@ fn resumed_run_ends_with_the_same_weights() {
             .with_checkpoint_every(Some(5))
             .with_accumulate(2);
         config.model.reformer.precision = precision;
-        let run = Run::create(config.clone(), &path).unwrap();
+        let run = Run::create(config, &path).unwrap();
+        let config = run.config().clone();
         let (straight, valid) = train(&run, 0);
         // The last, the one in the middle of an epoch, and those of evaluations that were the best.
         let complete = Checkpoints::of_run(&path).complete();
