@@ -84,6 +84,7 @@ impl<B: ReformerBackend> TextModel<B> {
             });
         }
         let (model, config) = load_model::<B>(folder, device)?;
+        let model = model.into_lm()?;
         if !config.data.is_text() {
             bail!("the model in `{}` is not one of texts", folder.display());
         }
@@ -307,8 +308,9 @@ mod tests {
     fn model() -> TextModel<Flex> {
         let device = Default::default();
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
-        let config = TrainConfig::new(model, DataConfig::Sample).with_window_length(24);
-        TextModel::of_run(config.model.init(&device), &config)
+        let config = TrainConfig::new(model.into(), DataConfig::Sample).with_window_length(24);
+        let model = config.model.init(&device).into_lm().unwrap();
+        TextModel::of_run(model, &config)
     }
 
     fn wish(prompt: &str, n_tokens: usize, seed: u64) -> Wish {

@@ -29,3 +29,4 @@ pub mod progress;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;
+pub mod translation;

@@ -11,7 +11,7 @@ use serde_json::Value;
 ///
 /// let sets = ["steps=10", "model.reformer.lsh.n_rounds=8"].map(str::to_owned);
 /// let config = overrides::apply(preset::load("tiny").unwrap(), &sets).unwrap();
-/// assert_eq!((config.steps, config.model.reformer.lsh.n_rounds), (10, 8));
+/// assert_eq!((config.steps, config.model.reformer().lsh.n_rounds), (10, 8));
 /// ```
 ///
 /// # Errors

@@ -8,7 +8,9 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
-use reformer_train::{DataConfig, Ending, Outcome, Quantity, Run, TrainConfig, TrainOptions};
+use reformer_train::{
+    DataConfig, Ending, Outcome, PairFiles, Quantity, Run, TrainConfig, TrainOptions,
+};
 
 use crate::arguments::{ModelArguments, OptimizerName, set};
 use crate::cli::shell_argument;
@@ -156,7 +158,7 @@ impl Job for Train<'_> {
             Some(folder) => Run::resume(folder)?,
             None => {
                 let config = config(&arguments, program)?;
-                config.model.reformer.precision.check::<B>(&device)?;
+                config.model.reformer().precision.check::<B>(&device)?;
                 Run::create(config, folder(&arguments, program)?)?
             }
         };
@@ -172,7 +174,7 @@ impl Job for Train<'_> {
         if run.config().data.is_text() {
             let config = run.config().clone();
             options = options.with_samples(move |model| {
-                let model = TextModel::of_run(model.clone(), &config);
+                let model = TextModel::of_run(model.clone().into_lm().ok()?, &config);
                 model.sample(SAMPLE_BYTES, config.seed).ok()
             });
         }
@@ -214,7 +216,7 @@ fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConf
     config.patience = run.patience.or(config.patience);
     config.eval_windows = run.eval_windows.or(config.eval_windows);
     config.eval_context = run.eval_context.or(config.eval_context);
-    arguments.model.apply(&mut config.model.reformer);
+    arguments.model.apply(config.model.reformer_mut());
     overrides::apply(config, &arguments.sets)
 }
 
@@ -273,6 +275,13 @@ fn describe(data: &DataConfig) -> String {
             format!("images of {size} x {size} pixels in {}", path.display())
         }
         DataConfig::Duplication { n_symbols } => format!("0w0w of {n_symbols} symbols"),
+        DataConfig::Pairs(pairs) => match &pairs.train {
+            PairFiles::Sample => "the sample (Tatoeba)".to_owned(),
+            PairFiles::Table(path) => path.display().to_string(),
+            PairFiles::Lines { source, target } => {
+                format!("{} and {}", source.display(), target.display())
+            }
+        },
     }
 }
 

@@ -10,6 +10,7 @@ use common::{printed, refused, run};
 use reformer_train::Checkpoints;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
+const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
 const STEP: &str = env!("CARGO_BIN_EXE_bench_step");
@@ -91,6 +92,69 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
 fn replace<'a>(defaults: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
     let others = defaults.chunks(2).filter(|pair| pair[0] != arguments[0]);
     others.flatten().chain(arguments).copied().collect()
+}
+
+#[test]
+fn translation_is_trained_scored_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    let translate = |more: &[&str]| {
+        let small = "--layers 1 --d-model 16 --n-heads 2 --batch-size 8 --steps-per-epoch 2 \
+                     --eval-windows 8 --set model.reformer.vocab_size=300 --steps 4";
+        let small: Vec<&str> = small.split_whitespace().collect();
+        run(TRANSLATE, folder.path(), &[&small, more].concat())
+    };
+    let scored = ["--bleu-sentences", "6", "--beam-size", "2"];
+    let output = printed(&translate(&[&["--name", "x"], &scored[..]].concat()));
+    assert!(output.contains("bits per piece"), "{output}");
+    assert!(
+        output.contains("6 sentences, beam of 2: BLEU = "),
+        "{output}"
+    );
+    assert!(output.contains("nrefs:1|case:mixed"), "{output}");
+    for file in ["subwords.json", "report.html", "model.mpk", "bleu.txt"] {
+        assert!(at(&format!("runs/x/{file}")).is_file(), "{file}");
+    }
+    let translations = fs::read_to_string(at("runs/x/translations.tsv")).unwrap();
+    assert_eq!(translations.lines().count(), 6, "{translations}");
+    assert!(
+        translations
+            .lines()
+            .all(|line| line.matches('\t').count() == 2)
+    );
+
+    let weights = fs::read(at("runs/x/model.mpk")).unwrap();
+    fs::remove_file(at("runs/x/model.mpk")).unwrap();
+    fs::remove_file(at("runs/x/checkpoint/model-4.mpk")).unwrap();
+    let resume = [&["--resume", "runs/x"], &scored[..]].concat();
+    let resumed = printed(&run(TRANSLATE, folder.path(), &resume));
+    assert!(resumed.contains("Resuming after step 2"), "{resumed}");
+    assert_eq!(fs::read(at("runs/x/model.mpk")).unwrap(), weights);
+
+    // Your own files, the other way.
+    fs::write(at("a.en"), "One.\nTwo.\nThree.\n".repeat(9)).unwrap();
+    fs::write(at("a.de"), "Eins.\nZwei.\nDrei.\n".repeat(9)).unwrap();
+    let own = "--data a.en a.de --valid a.en a.de --reverse --name y --bleu-sentences 1";
+    let own: Vec<&str> = own.split_whitespace().collect();
+    assert!(printed(&translate(&own)).contains("Eins. ->"));
+
+    fs::write(at("b.de"), "Eins.\n").unwrap();
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["--data", "a.en", "b.de"], &["27 lines", "has 1"]),
+        (&["--data", "a.en"], &["a.en", "no tab"]),
+        (&["--data", "none.tsv"], &["none.tsv", "no file"]),
+        (&["--preset", "tiny"], &["not for translation"]),
+        (&["--preset", "wmt-base"], &["--data"]),
+        (&["--beam-size", "0"], &["`beam_size` is 0"]),
+    ];
+    for (arguments, parts) in cases {
+        refused(&translate(arguments), parts);
+    }
+    let generate = ["--checkpoint", "runs/x", "--prompt", "Tom"];
+    refused(
+        &run(GENERATE, folder.path(), &generate),
+        &["an encoder-decoder"],
+    );
 }
 
 #[test]

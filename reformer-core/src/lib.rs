@@ -13,7 +13,8 @@
 //!   [`Tape`](reversible::Tape) that trains a stack of them in the memory of one.
 //! - [`model`] puts it together: [`Reformer`](model::Reformer), the stack;
 //!   [`ReformerLm`](model::ReformerLm), the language model;
-//!   [`ReformerEncoder`](model::ReformerEncoder), for both directions.
+//!   [`ReformerEncoder`](model::ReformerEncoder), for both directions, with its heads;
+//!   [`ReformerSeq2Seq`](model::ReformerSeq2Seq), the encoder-decoder.
 //! - [`position`] and [`feed_forward`] are the other parts of a model.
 //! - [`huggingface`] reads and writes Hugging Face's Reformer checkpoints.
 //! - [`Precision`] is the type in which blocks compute.
@@ -72,7 +73,7 @@ pub mod reversible;
 pub use chunks::in_chunks;
 pub use error::ConfigError;
 pub use norm::{LayerNorm, LayerNormConfig};
-pub use pass::Pass;
+pub use pass::{Pass, Source};
 pub use precision::Precision;
 pub use random::{Key, Stream, philox};
 

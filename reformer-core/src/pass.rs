@@ -6,8 +6,42 @@ use burn::tensor::{Bool, Int, Tensor};
 use crate::kernels::ReformerBackend;
 use crate::random::Key;
 
+/// What a decoder looks at beside its own sequence: the hidden states of another one, the source.
+#[derive(Debug, Clone)]
+pub struct Source<B: Backend> {
+    /// `[batch_size, source_length, d_model]`.
+    pub hidden: Tensor<B, 3>,
+    /// True where a position is padding: `[batch_size, source_length]`. Padding is never attended
+    /// to.
+    pub mask_pad: Option<Tensor<B, 2, Bool>>,
+}
+
+impl<B: Backend> Source<B> {
+    /// The same on an autodiff backend.
+    pub fn from_inner<I: Backend>(inner: Source<I>) -> Self
+    where
+        B: AutodiffBackend<InnerBackend = I>,
+    {
+        Self {
+            hidden: Tensor::from_inner(inner.hidden),
+            mask_pad: inner.mask_pad.map(Tensor::from_inner),
+        }
+    }
+
+    /// The same on the backend inside.
+    pub fn inner(self) -> Source<B::InnerBackend>
+    where
+        B: AutodiffBackend,
+    {
+        Source {
+            hidden: self.hidden.inner(),
+            mask_pad: self.mask_pad.map(Tensor::inner),
+        }
+    }
+}
+
 /// Everything a layer's output depends on beside its input and its weights: the key of its
-/// randomness, the padding, and buckets to be used again.
+/// randomness, the padding, buckets to be used again, and the source that a decoder reads.
 ///
 /// Layers hold no random state and remember nothing between calls. Given equal passes they compute
 /// the same thing, which is what lets a reversible stack run them a second time.
@@ -27,6 +61,7 @@ pub struct Pass<B: Backend> {
     part: u64,
     mask_pad: Option<Tensor<B, 2, Bool>>,
     buckets: Option<Tensor<B, 4, Int>>,
+    source: Option<Source<B>>,
     context: Option<usize>,
 }
 
@@ -38,6 +73,7 @@ impl<B: Backend> Pass<B> {
             part: 0,
             mask_pad: None,
             buckets: None,
+            source: None,
             context: None,
         }
     }
@@ -72,6 +108,12 @@ impl<B: Backend> Pass<B> {
         self
     }
 
+    /// What the layers of a decoder look at beside the sequence itself.
+    pub fn with_source(mut self, source: Option<Source<B>>) -> Self {
+        self.source = source;
+        self
+    }
+
     /// The length that decides what depends on the length: the number of automatic buckets, and,
     /// under [`Window::Bucket`](crate::attention::Window), whether LSH attention is exact. Default:
     /// that of the sequence. With the same context the beginning of a sequence gives what it gives
@@ -81,13 +123,14 @@ impl<B: Backend> Pass<B> {
         self
     }
 
-    /// The pass of the `n`-th child: the same padding and context, another key.
+    /// The pass of the `n`-th child: the same padding, source and context, another key.
     pub fn fold(&self, n: u64) -> Self {
         Self {
             key: self.key.map(|key| key.fold(n)),
             part: self.part,
             mask_pad: self.mask_pad.clone(),
             buckets: None,
+            source: self.source.clone(),
             context: self.context,
         }
     }
@@ -102,6 +145,7 @@ impl<B: Backend> Pass<B> {
             part: inner.part,
             mask_pad: inner.mask_pad.clone().map(Tensor::from_inner),
             buckets: inner.buckets.clone().map(Tensor::from_inner),
+            source: inner.source.clone().map(Source::from_inner),
             context: inner.context,
         }
     }
@@ -116,6 +160,7 @@ impl<B: Backend> Pass<B> {
             part: self.part,
             mask_pad: self.mask_pad.clone().map(Tensor::inner),
             buckets: self.buckets.clone().map(Tensor::inner),
+            source: self.source.clone().map(Source::inner),
             context: self.context,
         }
     }
@@ -138,6 +183,11 @@ impl<B: Backend> Pass<B> {
     /// Buckets to be used again.
     pub fn buckets(&self) -> Option<&Tensor<B, 4, Int>> {
         self.buckets.as_ref()
+    }
+
+    /// What the layers of a decoder look at beside the sequence itself.
+    pub fn source(&self) -> Option<&Source<B>> {
+        self.source.as_ref()
     }
 
     /// Rate and key of a dropout, if this pass drops anything. `purpose` tells apart the dropouts

@@ -2,9 +2,9 @@
 
 use burn::config::Config;
 use reformer_core::ConfigError;
-use reformer_core::model::ReformerLmConfig;
 
 use crate::data::DataConfig;
+use crate::model::ModelConfig;
 use crate::optimizer::{DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
 
@@ -27,13 +27,13 @@ pub const PROBE_LENGTH: usize = 2048;
 #[derive(Config, Debug, PartialEq)]
 pub struct TrainConfig {
     /// The model.
-    pub model: ReformerLmConfig,
+    pub model: ModelConfig,
     /// The data.
     pub data: DataConfig,
-    /// Tokens that the model sees at a time.
+    /// Tokens that the model sees at a time; of pairs of sentences, the most that either may have.
     #[config(default = 512)]
     pub window_length: usize,
-    /// Windows in a step.
+    /// Windows in a step. Of pairs, as many as have no more tokens than so many windows.
     #[config(default = 8)]
     pub batch_size: usize,
     /// Parts in which the windows of a step are computed, one after the other: with more there is
@@ -136,7 +136,7 @@ impl TrainConfig {
     }
 
     fn validate_length(&self) -> Result<(), ConfigError> {
-        match self.model.reformer.position.max_length() {
+        match self.model.reformer().position.max_length() {
             Some(max_length) if max_length < self.window_length => Err(ConfigError::new(
                 "window_length",
                 self.window_length,
@@ -180,12 +180,12 @@ pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reformer_core::model::ReformerConfig;
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig, ReformerSeq2SeqConfig};
     use reformer_core::position::PositionConfig;
 
     fn config() -> TrainConfig {
         let reformer = ReformerConfig::new(256, 32, 2);
-        TrainConfig::new(ReformerLmConfig::new(reformer), DataConfig::Sample)
+        TrainConfig::new(ReformerLmConfig::new(reformer).into(), DataConfig::Sample)
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         let decay = vec![DecayGroup::new(vec![], 1, -1.0)];
         refused(config().with_weight_decay(decay), "weight_decay.rate");
         let with = |reformer| TrainConfig {
-            model: ReformerLmConfig::new(reformer),
+            model: ReformerLmConfig::new(reformer).into(),
             ..config()
         };
         let learned = PositionConfig::Learned {
@@ -233,5 +233,12 @@ mod tests {
             .with_max_gradient_norm(Some(1.0));
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
+        let model = ReformerSeq2SeqConfig::new(ReformerConfig::new(300, 32, 2));
+        let config = TrainConfig::new(model.into(), DataConfig::Sample);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
+        let wrong = json.replace("\"Full\"", "\"Most\"");
+        let error = serde_json::from_str::<TrainConfig>(&wrong).unwrap_err();
+        assert!(error.to_string().contains("Most"), "{error}");
     }
 }

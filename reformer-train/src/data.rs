@@ -1,7 +1,7 @@
 //! What to train on, and its parts as loaders.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::config::Config;
@@ -9,14 +9,17 @@ use burn::data::dataloader::DataLoader;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
+use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
     ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, EvalLoaderConfig, FolderCorpus,
-    HundredMillion, LmBatch, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
+    HundredMillion, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
 };
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::loader::UpTo;
+use crate::model::{Batch, ModelConfig};
+use crate::pairs::{Pairs, PairsConfig};
 
 /// Every so-manieth image is kept for validation where the files do not say.
 const VALID_EVERY: usize = 20;
@@ -59,6 +62,11 @@ pub enum DataConfig {
         /// Different symbols in `w`.
         n_symbols: usize,
     },
+    /// Sentences and their translations, for an encoder-decoder.
+    Pairs(
+        /// Where they are.
+        PairsConfig,
+    ),
 }
 
 /// Opened data.
@@ -67,6 +75,7 @@ pub(crate) struct Data {
     train: Part,
     valid: Part,
     vocab_size: usize,
+    pairs: Option<Arc<Pairs>>,
 }
 
 /// The part for one purpose.
@@ -75,14 +84,21 @@ enum Part {
     /// To be cut into windows.
     Bytes(Split),
     Sequences(Arc<dyn Sequences>),
+    Pairs(TokenPairs),
 }
 
 impl DataConfig {
-    /// Opens the data. `length` and `seed` matter to what is made up.
+    /// Opens the data of a run: what is made up follows from its configuration, and its folder, if
+    /// it has one, can have the vocabulary already.
     ///
     /// # Errors
     /// What is missing, unreadable, empty or of another form.
-    pub(crate) fn open(&self, length: usize, seed: u64) -> Result<Data, TrainError> {
+    pub(crate) fn open(
+        &self,
+        config: &TrainConfig,
+        folder: Option<&Path>,
+    ) -> Result<Data, TrainError> {
+        let seed = config.seed;
         Ok(match self {
             Self::Sample => ByteCorpus::sample().split().into(),
             Self::File(path) => ByteCorpus::open(path)?.split().into(),
@@ -92,12 +108,16 @@ impl DataConfig {
             Self::Images { path, size } => images(path, *size)?,
             Self::Duplication { n_symbols } => {
                 let task = DuplicationConfig::new()
-                    .with_seq_length(length)
+                    .with_seq_length(config.window_length)
                     .with_n_symbols(*n_symbols);
                 // Two streams that share no sequence.
                 let train = task.clone().with_seed(seed).init()?;
                 let valid = task.with_seed(!seed).init()?;
                 Data::of_sequences(Arc::new(train), Arc::new(valid))
+            }
+            Self::Pairs(pairs) => {
+                let vocab_size = config.model.reformer().vocab_size;
+                pairs.open(vocab_size, folder)?.into()
             }
         })
     }
@@ -107,6 +127,7 @@ impl DataConfig {
         match self {
             Self::Images { .. } => "dim",
             Self::Duplication { .. } => "token",
+            Self::Pairs(_) => "piece",
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
                 "byte"
             }
@@ -115,7 +136,10 @@ impl DataConfig {
 
     /// Whether tokens are bytes of a text, so that there is something to read in a sample.
     pub fn is_text(&self) -> bool {
-        !matches!(self, Self::Images { .. } | Self::Duplication { .. })
+        !matches!(
+            self,
+            Self::Images { .. } | Self::Duplication { .. } | Self::Pairs(_)
+        )
     }
 }
 
@@ -125,11 +149,23 @@ impl From<Splits> for Data {
             train: Part::Bytes(splits.train),
             valid: Part::Bytes(splits.valid),
             vocab_size: 256,
+            pairs: None,
         }
     }
 }
 
-fn images(path: &std::path::Path, size: usize) -> Result<Data, TrainError> {
+impl From<Pairs> for Data {
+    fn from(pairs: Pairs) -> Self {
+        Self {
+            train: Part::Pairs(pairs.train.clone()),
+            valid: Part::Pairs(pairs.valid.clone()),
+            vocab_size: pairs.subwords.vocab_size(),
+            pairs: Some(Arc::new(pairs)),
+        }
+    }
+}
+
+fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
     if path.join("val_data.npz").exists() {
         let ImageNet64 { train, valid } = ImageNet64::open(path)?;
         let (train, valid) = (train.with_size(size)?, valid.with_size(size)?);
@@ -154,12 +190,19 @@ impl Data {
             vocab_size: train.vocab_size(),
             train: Part::Sequences(train),
             valid: Part::Sequences(valid),
+            pairs: None,
         }
+    }
+
+    /// Pairs of sentences, if that is what it is.
+    pub(crate) fn pairs(&self) -> Option<&Pairs> {
+        self.pairs.as_deref()
     }
 
     /// Checks that a model can be trained on it.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
-        let vocab_size = config.model.reformer.vocab_size;
+        self.check_model(&config.model)?;
+        let vocab_size = config.model.reformer().vocab_size;
         if vocab_size < self.vocab_size {
             return Err(ConfigError::new(
                 "vocab_size",
@@ -176,13 +219,20 @@ impl Data {
             match part {
                 Part::Bytes(split) => drop(ByteWindows::new(split, config.window_length)?),
                 Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
+                Part::Pairs(pairs) if pairs.is_empty() => {
+                    return Err(DatasetError::NoSequences.into());
+                }
+                Part::Pairs(_) => {}
             }
+        }
+        if let Some(pairs) = &self.pairs {
+            pairs.check(config)?;
         }
         match (&self.valid, config.eval_context) {
             (Part::Bytes(split), Some(context)) => {
                 OverlappingWindows::new(split, config.window_length, context)?;
             }
-            (Part::Sequences(_), Some(context)) => {
+            (Part::Sequences(_) | Part::Pairs(_), Some(context)) => {
                 return Err(ConfigError::new(
                     "eval_context",
                     context,
@@ -202,15 +252,31 @@ impl Data {
         Ok(())
     }
 
+    /// Refuses a model that cannot read it.
+    fn check_model(&self, model: &ModelConfig) -> Result<(), ConfigError> {
+        let (found, wanted) = match (model, &self.pairs) {
+            (ModelConfig::Lm(_), Some(_)) => ("a language model", "an encoder-decoder"),
+            (ModelConfig::Seq2Seq(_), None) => ("an encoder-decoder", "a language model"),
+            _ => return Ok(()),
+        };
+        Err(ConfigError::new(
+            "model",
+            found,
+            format!("this data is for {wanted}"),
+            "use a preset that was made for it",
+        ))
+    }
+
     /// Some rows of the batches of training steps from `step` to the end of the run, an evaluation's
-    /// interval in each walk.
+    /// interval in each walk. Batches of pairs, which have rows in any number, are not shared out.
     pub(crate) fn train_loader<B: AutodiffBackend>(
         &self,
         config: &TrainConfig,
         step: usize,
         rows: Range<usize>,
         device: &B::Device,
-    ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
+    ) -> Result<Arc<dyn DataLoader<B, Batch<B>>>, TrainError> {
+        let end = config.steps as u64;
         let loader = TrainLoaderConfig::new(
             config.window_length,
             config.batch_size,
@@ -221,9 +287,29 @@ impl Data {
         let loader = match &self.train {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
+            Part::Pairs(_) if rows != (0..config.batch_size) => {
+                return Err(ConfigError::new(
+                    "data",
+                    "Pairs",
+                    "batches of pairs have rows in any number, which are not shared out",
+                    "train on one device in one process",
+                )
+                .into());
+            }
+            Part::Pairs(pairs) => {
+                let max_tokens = config.batch_size.saturating_mul(config.window_length);
+                let loader = PairTrainLoaderConfig::new(max_tokens, config.steps_per_epoch)
+                    .with_max_length(config.window_length)
+                    .with_seed(config.seed)
+                    .with_n_workers(config.n_workers)
+                    .init(pairs, device)?;
+                return Ok(until(loader.starting_at(step as u64), end));
+            }
         };
-        let loader = Arc::new(loader.taking_rows(rows).starting_at(step as u64));
-        Ok(Arc::new(UpTo::new(loader, config.steps as u64)))
+        Ok(until(
+            loader.taking_rows(rows).starting_at(step as u64),
+            end,
+        ))
     }
 
     /// Batches of an evaluation.
@@ -231,15 +317,31 @@ impl Data {
         &self,
         config: &TrainConfig,
         device: &B::Device,
-    ) -> Result<Arc<dyn DataLoader<B, LmBatch<B>>>, TrainError> {
+    ) -> Result<Arc<dyn DataLoader<B, Batch<B>>>, TrainError> {
         let loader = EvalLoaderConfig::new(config.window_length, config.batch_size)
             .with_max_windows(config.eval_windows)
             .with_context_length(config.eval_context);
-        Ok(Arc::new(match &self.valid {
+        let loader = match &self.valid {
             Part::Bytes(split) => loader.init(split, device)?,
             Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
-        }))
+            Part::Pairs(pairs) => {
+                let loader = PairEvalLoaderConfig::new(config.batch_size)
+                    .with_max_pairs(config.eval_windows)
+                    .init(pairs, device)?;
+                return Ok(until(loader, u64::MAX));
+            }
+        };
+        Ok(until(loader, u64::MAX))
     }
+}
+
+/// The batches of a loader below a step.
+fn until<B: Backend, T: Into<Batch<B>> + 'static>(
+    loader: impl DataLoader<B, T> + 'static,
+    end: u64,
+) -> Arc<dyn DataLoader<B, Batch<B>>> {
+    let loader: Arc<dyn DataLoader<B, T>> = Arc::new(loader);
+    Arc::new(UpTo::new(loader, end))
 }
 
 fn check_length(sequences: &dyn Sequences, window_length: usize) -> Result<(), TrainError> {
@@ -293,17 +395,17 @@ mod tests {
 
     fn config(data: DataConfig) -> TrainConfig {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
-        TrainConfig::new(model, data).with_window_length(1000)
+        TrainConfig::new(model.into(), data).with_window_length(1000)
     }
 
     /// Targets in an evaluation on the sample, whose validation part has 50,000 bytes.
     fn n_targets(context: Option<usize>) -> usize {
         let config = config(DataConfig::Sample).with_eval_context(context);
-        let data = config.data.open(1000, 0).unwrap();
+        let data = config.data.open(&config, None).unwrap();
         data.check(&config).unwrap();
         let loader = data.valid_loader::<Flex>(&config, &Default::default());
-        let of_batch = |batch: LmBatch<Flex>| {
-            let targets = batch.targets.into_data();
+        let of_batch = |batch: Batch<Flex>| {
+            let targets = batch.targets().to_data();
             targets.iter::<i64>().filter(|target| *target >= 0).count()
         };
         loader.unwrap().iter().map(of_batch).sum()
@@ -318,7 +420,7 @@ mod tests {
     #[test]
     fn overlap_that_cannot_be_is_named() {
         let refused = |config: TrainConfig| {
-            let data = config.data.open(config.window_length, 0).unwrap();
+            let data = config.data.open(&config, None).unwrap();
             data.check(&config).unwrap_err().to_string()
         };
         let too_long = config(DataConfig::Sample).with_eval_context(Some(1000));

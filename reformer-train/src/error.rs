@@ -52,6 +52,15 @@ pub enum TrainError {
         source: serde_json::Error,
     },
 
+    /// A run of a model of another kind.
+    #[error("the run trains {found}, but this is for {wanted}: name another run")]
+    OtherModel {
+        /// What it is.
+        found: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+
     /// Weights or the state of an optimizer that cannot be read.
     #[error("`{}` is missing or damaged: {reason}", path.display())]
     Damaged {

@@ -17,6 +17,7 @@ use crate::error::TrainError;
 use crate::log::{CsvLog, Row};
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
+use crate::model::ModelConfig;
 use crate::parallel::{Replicas, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
@@ -24,7 +25,7 @@ use crate::run::{Outcome, Run, TrainOptions};
 use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, StepByStep};
-use crate::task::LmTask;
+use crate::task::Task;
 
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
@@ -49,9 +50,9 @@ where
             run, devices, step, ..
         } = self;
         let (config, device) = (run.config(), &devices[0]);
-        let loss_scale = LossScale::new(config.model.reformer.precision);
+        let loss_scale = LossScale::new(config.model.reformer().precision);
         B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed)
+        let task = Task::new(config.model.init::<B>(device), config.seed)
             .with_parts(config.accumulate)
             .with_loss_scale(loss_scale.clone())
             // Weights are drawn when they are first used, and clones would draw their own.
@@ -96,7 +97,7 @@ where
     }
 
     /// The devices that compute a step, once all other nodes are there.
-    fn replicas(&mut self, task: &LmTask<B>) -> Result<Replicas<B>, TrainError> {
+    fn replicas(&mut self, task: &Task<B>) -> Result<Replicas<B>, TrainError> {
         let Some(coordinator) = self.options.coordinator.take() else {
             return Ok(Replicas::new(self.devices, None));
         };
@@ -219,14 +220,17 @@ where
         Quantity::TokensPerSecond,
     ];
     let mut of_train = vec![Quantity::LearningRate, Quantity::GradientNorm];
-    if config.model.reformer.mode != Mode::Plain {
+    if config.model.reformer().mode != Mode::Plain {
         of_train.push(Quantity::Drift);
     }
-    let has_lsh = config
-        .model
-        .reformer
-        .kinds()
-        .any(|kind| kind == AttentionKind::Lsh);
+    let has_lsh = match &config.model {
+        ModelConfig::Lm(model) => model
+            .reformer
+            .kinds()
+            .any(|kind| kind == AttentionKind::Lsh),
+        // Nobody looks at its hashing.
+        ModelConfig::Seq2Seq(_) => false,
+    };
     let of_valid: &[Quantity] = match has_lsh {
         true => &[
             Quantity::Coverage,

@@ -1,11 +1,11 @@
-//! Training language models of `reformer-core` with Burn's learner.
+//! Training models of `reformer-core` with Burn's learner.
 //!
 //! # The nouns, and how they meet
 //!
 //! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
 //!   [`Run::resume`] goes on with one that was stopped or killed.
-//! - [`LmTask`]: a model as Burn's learner wants it. A training step is a pass through the
+//! - [`Task`]: a [`Model`] as Burn's learner wants it. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
 //!   [`Averages`] are means of all of them.
@@ -46,7 +46,7 @@
 //! # fn main() -> Result<(), reformer_train::TrainError> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2)); // vocab_size, d_model, n_layers
-//! let config = TrainConfig::new(model, DataConfig::Sample)
+//! let config = TrainConfig::new(model.into(), DataConfig::Sample)
 //!     .with_window_length(64)
 //!     .with_batch_size(2)
 //!     .with_steps(4)
@@ -76,8 +76,10 @@ mod log;
 mod loss_scale;
 pub mod memory;
 mod metric;
+mod model;
 mod optimizer;
 mod page;
+mod pairs;
 pub mod parallel;
 pub mod probe;
 mod record;
@@ -97,13 +99,15 @@ pub use data::DataConfig;
 pub use error::TrainError;
 pub use log::{CsvLog, Row, read_rows};
 pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
+pub use model::{Batch, Model, ModelConfig};
 pub use optimizer::{
     Adafactor, AdafactorConfig, AdafactorState, DecayGroup, DecayWeights, Factored, OneOf,
     OptimizerConfig, SecondMoment,
 };
+pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, write_atomically};
 pub use run::{Outcome, Run, TrainOptions, Warn, WriteSample, load_model};
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
 pub use strategy::Ending;
-pub use task::LmTask;
+pub use task::Task;

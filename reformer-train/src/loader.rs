@@ -1,29 +1,32 @@
 //! A data loader that ends with the run.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
-use reformer_datasets::LmBatch;
+
+use crate::model::Batch;
 
 /// The batches of another loader up to a step, so that the last epoch of a run can be shorter.
-pub(crate) struct UpTo<B: Backend> {
-    loader: Arc<dyn DataLoader<B, LmBatch<B>>>,
+pub(crate) struct UpTo<B: Backend, T> {
+    loader: Arc<dyn DataLoader<B, T>>,
     end: u64,
 }
 
-impl<B: Backend> UpTo<B> {
+impl<B: Backend, T> UpTo<B, T> {
     /// Those of `loader` whose step is below `end`.
-    pub(crate) fn new(loader: Arc<dyn DataLoader<B, LmBatch<B>>>, end: u64) -> Self {
+    pub(crate) fn new(loader: Arc<dyn DataLoader<B, T>>, end: u64) -> Self {
         Self { loader, end }
     }
 }
 
-impl<B: Backend> DataLoader<B, LmBatch<B>> for UpTo<B> {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<LmBatch<B>> + 'a> {
+impl<B: Backend, T: Into<Batch<B>> + 'static> DataLoader<B, Batch<B>> for UpTo<B, T> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch<B>> + 'a> {
         Box::new(UpToIterator {
             iterator: self.loader.iter(),
             end: self.end,
+            backend: PhantomData,
         })
     }
 
@@ -31,29 +34,31 @@ impl<B: Backend> DataLoader<B, LmBatch<B>> for UpTo<B> {
         self.loader.num_items()
     }
 
-    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, LmBatch<B>>> {
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, Batch<B>>> {
         Arc::new(Self::new(self.loader.to_device(device), self.end))
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, LmBatch<B>>> {
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, Batch<B>>> {
         Arc::new(Self::new(self.loader.slice(start, end), self.end))
     }
 }
 
-struct UpToIterator<'a, B: Backend> {
-    iterator: Box<dyn DataLoaderIterator<LmBatch<B>> + 'a>,
+struct UpToIterator<'a, B, T> {
+    iterator: Box<dyn DataLoaderIterator<T> + 'a>,
     end: u64,
+    backend: PhantomData<B>,
 }
 
-impl<B: Backend> Iterator for UpToIterator<'_, B> {
-    type Item = LmBatch<B>;
+impl<B: Backend, T: Into<Batch<B>>> Iterator for UpToIterator<'_, B, T> {
+    type Item = Batch<B>;
 
-    fn next(&mut self) -> Option<LmBatch<B>> {
-        self.iterator.next().filter(|batch| batch.step < self.end)
+    fn next(&mut self) -> Option<Batch<B>> {
+        let batch = self.iterator.next()?.into();
+        (batch.step() < self.end).then_some(batch)
     }
 }
 
-impl<B: Backend> DataLoaderIterator<LmBatch<B>> for UpToIterator<'_, B> {
+impl<B: Backend, T: Into<Batch<B>>> DataLoaderIterator<Batch<B>> for UpToIterator<'_, B, T> {
     fn progress(&self) -> Progress {
         self.iterator.progress()
     }
@@ -63,7 +68,7 @@ impl<B: Backend> DataLoaderIterator<LmBatch<B>> for UpToIterator<'_, B> {
 mod tests {
     use super::*;
     use burn_flex::Flex;
-    use reformer_datasets::{ByteCorpus, TrainLoaderConfig};
+    use reformer_datasets::{ByteCorpus, LmBatch, TrainLoaderConfig};
 
     #[test]
     fn last_epoch_ends_with_the_run() {
@@ -72,8 +77,9 @@ mod tests {
         let loader = TrainLoaderConfig::new(16, 2, 4)
             .init::<Flex>(&split, &device)
             .unwrap();
-        let loader = UpTo::new(Arc::new(loader), 6);
-        let epoch = || loader.iter().map(|batch| batch.step).collect::<Vec<_>>();
+        let loader: Arc<dyn DataLoader<Flex, LmBatch<Flex>>> = Arc::new(loader);
+        let loader = UpTo::new(loader, 6);
+        let epoch = || loader.iter().map(|batch| batch.step()).collect::<Vec<_>>();
         assert_eq!(epoch(), [0, 1, 2, 3]);
         assert_eq!(epoch(), [4, 5]);
     }

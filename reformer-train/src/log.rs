@@ -282,7 +282,7 @@ mod tests {
 
     fn open(run: &Path, step: usize) -> Result<CsvLog, TrainError> {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
-        let config = TrainConfig::new(model, DataConfig::Sample);
+        let config = TrainConfig::new(model.into(), DataConfig::Sample);
         let page = Page::new(run.to_owned(), config, "flex".to_owned());
         CsvLog::open(page, step, 10, Failure::default())
     }

@@ -12,7 +12,6 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::ReformerLm;
 
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
@@ -20,12 +19,14 @@ use crate::data::Data;
 use crate::error::TrainError;
 use crate::fit::Fit;
 use crate::log::{Row, read_rows};
+use crate::model::Model;
 use crate::page::Page;
+use crate::pairs::Pairs;
 use crate::parallel::Coordinator;
 use crate::record::{AtomicRecorder, Failure, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
-use crate::task::LmTask;
+use crate::task::Task;
 
 /// A run: its configuration, its data and its folder.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub struct Run {
 #[derive(Debug)]
 pub struct Outcome<B: Backend> {
     /// The trained model.
-    pub model: ReformerLm<B>,
+    pub model: Model<B>,
     /// All validations so far, the last one last.
     pub valid: Vec<Row>,
     /// The best of them.
@@ -52,7 +53,7 @@ pub struct Outcome<B: Backend> {
 pub type Warn = fn(&TrainError);
 
 /// Writes a text by a model, to show how far it is.
-pub type WriteSample<B> = Arc<dyn Fn(&ReformerLm<B>) -> Option<String>>;
+pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
 
 /// What the weights that a training ends with do not depend on.
 pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
@@ -84,7 +85,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
     /// Asks for a text after each evaluation. It takes the time that the function takes.
     pub fn with_samples(
         mut self,
-        write: impl Fn(&ReformerLm<B::InnerBackend>) -> Option<String> + 'static,
+        write: impl Fn(&Model<B::InnerBackend>) -> Option<String> + 'static,
     ) -> Self {
         self.write = Some(Arc::new(write));
         self
@@ -116,20 +117,20 @@ impl Run {
     /// # Errors
     /// A setting or data that cannot work, a folder that exists or cannot be written.
     pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
-        let mut run = Self::open(config, folder.into())?;
+        let run = Self::open(config, folder.into())?;
         let json = serde_json::to_string_pretty(&run.config).map_err(io::Error::other);
-        let write = |json: String| -> io::Result<TrainConfig> {
+        let write = |json: String| -> io::Result<()> {
             if let Some(parent) = run.folder.parent() {
                 fs::create_dir_all(parent)?;
             }
             fs::create_dir(&run.folder)?;
-            write_atomically(&run.config_path(), |file| file.write_all(json.as_bytes()))?;
-            Ok(serde_json::from_str(&json)?)
+            write_atomically(&run.config_path(), |file| file.write_all(json.as_bytes()))
         };
         match json.and_then(write) {
-            // As it will be read when the run is resumed: a number's last digit can be another.
-            Ok(config) => {
-                run.config = config;
+            Ok(()) => {
+                if let Some(pairs) = run.pairs() {
+                    pairs.save_subwords(&run.folder)?;
+                }
                 Ok(run)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -154,7 +155,7 @@ impl Run {
 
     fn open(config: TrainConfig, folder: PathBuf) -> Result<Self, TrainError> {
         config.validate()?;
-        let data = config.data.open(config.window_length, config.seed)?;
+        let data = config.data.open(&config, Some(&folder))?;
         data.check(&config)?;
         Ok(Self {
             config,
@@ -179,6 +180,11 @@ impl Run {
     /// A file that is missing or of another form.
     pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
         read_rows(&self.metrics_path())
+    }
+
+    /// The pairs of sentences that it trains on, if it does.
+    pub fn pairs(&self) -> Option<&Pairs> {
+        self.data.pairs()
     }
 
     pub(crate) fn data(&self) -> &Data {
@@ -209,7 +215,7 @@ impl Run {
     {
         self.check_device::<B>(device)?;
         let checkpoints = Checkpoints::of_run(&self.folder);
-        checkpoints.newest_readable::<B, LmTask<B>>(&self.config.optimizer, device)
+        checkpoints.newest_readable::<B, Task<B>>(&self.config.optimizer, device)
     }
 
     /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
@@ -269,13 +275,13 @@ impl Run {
 
     /// Checks what a configuration asks of the device.
     fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
-        Ok(self.config.model.reformer.precision.check::<B>(device)?)
+        Ok(self.config.model.reformer().precision.check::<B>(device)?)
     }
 
     /// Keeps the weights of a run that came to its end.
     pub(crate) fn finish<B: Backend>(
         &self,
-        model: ReformerLm<B>,
+        model: Model<B>,
         ending: Ending,
         best: Option<Best>,
     ) -> Result<Outcome<B>, TrainError> {
@@ -320,17 +326,17 @@ fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
 pub fn load_model<B: Backend>(
     folder: &Path,
     device: &B::Device,
-) -> Result<(ReformerLm<B>, TrainConfig), TrainError> {
+) -> Result<(Model<B>, TrainConfig), TrainError> {
     let config = read_config(folder)?;
     config.validate()?;
-    config.model.reformer.precision.check::<B>(device)?;
+    config.model.reformer().precision.check::<B>(device)?;
     let model = config.model.init::<B>(device);
     let path = model_path(folder);
     let checkpoints = Checkpoints::of_run(folder);
     let newest = checkpoints.complete().first().copied();
     let model = match newest {
         Some(step) if !AtomicRecorder::file(&path).exists() => {
-            let task = LmTask::new(model, config.seed);
+            let task = Task::new(model, config.seed);
             let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(step), device)?;
             task.load_record(record).model
         }

@@ -19,6 +19,7 @@ use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::LmOutput;
+use crate::model::Batch;
 use crate::optimizer::RunOptimizer;
 use crate::parallel::Replicas;
 use crate::record::Failure;
@@ -26,11 +27,11 @@ use crate::report::Sample;
 use crate::run::{Warn, WriteSample};
 use crate::samples::Samples;
 use crate::schedule::Schedule;
-use crate::task::LmTask;
+use crate::task::Task;
 
 /// Everything of a run that Burn's learner is told by its types.
 pub(crate) type Components<B> =
-    LearningComponentsMarker<B, Schedule, LmTask<B>, WithLossScale<RunOptimizer<LmTask<B>, B>>>;
+    LearningComponentsMarker<B, Schedule, Task<B>, WithLossScale<RunOptimizer<Task<B>, B>>>;
 
 /// How a run came to its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -218,7 +219,7 @@ where
     fn train_step(
         &self,
         state: &mut State<B>,
-        batch: reformer_datasets::LmBatch<B>,
+        batch: Batch<B>,
         progress: Progress,
         of_run: &Progress,
     ) -> Result<(), TrainError> {
@@ -290,7 +291,7 @@ where
     }
 
     /// Lets the model write, if somebody wants to read it.
-    fn sample(&self, task: &LmTask<B::InnerBackend>, step: usize) {
+    fn sample(&self, task: &Task<B::InnerBackend>, step: usize) {
         let text = self.write.as_ref().and_then(|write| write(&task.model));
         if let Some(text) = text
             && let Err(error) = self.samples.add(&Sample { step, text })

@@ -1,4 +1,4 @@
-//! A language model as Burn's learner wants it.
+//! A model as Burn's learner wants it.
 
 use std::time::Instant;
 
@@ -8,23 +8,23 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::{LmLoss, ReformerLm};
+use reformer_core::model::LmLoss;
 use reformer_core::{Key, Pass};
-use reformer_datasets::LmBatch;
 
 use crate::clip::{global_norm, scaled};
 use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
+use crate::model::{Batch, Model};
 use crate::probe::{Hashing, probe_hashing};
 
-/// A [`ReformerLm`] and the seed of its training.
+/// A [`Model`] and the seed of its training.
 ///
 /// Dropout and hash rotations of a training step are functions of the seed and of
-/// [`LmBatch::step`], so a resumed run repeats them.
+/// [`Batch::step`], so a resumed run repeats them.
 #[derive(Module, Debug)]
-pub struct LmTask<B: Backend> {
+pub struct Task<B: Backend> {
     /// The model.
-    pub model: ReformerLm<B>,
+    pub model: Model<B>,
     #[module(skip)]
     seed: u64,
     /// Parts in which a step is computed.
@@ -37,9 +37,9 @@ pub struct LmTask<B: Backend> {
     loss_scale: LossScale,
 }
 
-impl<B: Backend> LmTask<B> {
+impl<B: Backend> Task<B> {
     /// Makes a task of a model.
-    pub fn new(model: ReformerLm<B>, seed: u64) -> Self {
+    pub fn new(model: Model<B>, seed: u64) -> Self {
         Self {
             model,
             seed,
@@ -70,38 +70,40 @@ impl<B: Backend> LmTask<B> {
     }
 }
 
-impl<B: ReformerBackend> LmTask<B> {
+impl<B: ReformerBackend> Task<B> {
     /// What hashing does on the first sequence of a batch, up to so many tokens; nothing where the
-    /// model has no LSH attention.
-    pub(crate) fn probe(&self, batch: &LmBatch<B>, max_length: usize) -> Option<Hashing> {
+    /// model has no LSH attention, or reads two sequences.
+    pub(crate) fn probe(&self, batch: &Batch<B>, max_length: usize) -> Option<Hashing> {
+        let (Model::Lm(model), Batch::Tokens(batch)) = (&self.model, batch) else {
+            return None;
+        };
         let [_, seq_length] = batch.tokens.dims();
         let length = max_length.min(seq_length);
         let tokens = batch.tokens.clone().slice([0..1, 0..length]);
-        Hashing::mean_of(&probe_hashing(&self.model.reformer, tokens))
+        Hashing::mean_of(&probe_hashing(&model.reformer, tokens))
     }
 }
 
-impl<A> LmTask<A>
+impl<A> Task<A>
 where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
     /// The loss of a batch and its gradients.
-    fn gradients(&self, batch: LmBatch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        let [batch_size, _] = batch.tokens.dims();
+    fn gradients(&self, batch: Batch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         if self.n_parts == 1 {
-            return self.gradients_of_part(batch.tokens, batch.targets, batch.step, 0);
+            return self.gradients_of_part(batch, 0);
         }
-        let n_targets = count(&batch.targets).clamp_min(1.0);
+        let [batch_size, _] = batch.targets().dims();
+        let n_targets = count(batch.targets()).clamp_min(1.0);
         let mut sum = GradientsAccumulator::new();
         let mut losses = Vec::new();
         let part_size = batch_size.div_ceil(self.n_parts);
         for (number, first) in (0..batch_size).step_by(part_size).enumerate() {
             let rows = first..batch_size.min(first + part_size);
-            let [tokens, targets] =
-                [&batch.tokens, &batch.targets].map(|all| all.clone().slice_dim(0, rows.clone()));
-            let weight = count(&targets) / n_targets.clone();
-            let (loss, gradients) = self.gradients_of_part(tokens, targets, batch.step, number);
+            let part = batch.rows(rows);
+            let weight = count(part.targets()) / n_targets.clone();
+            let (loss, gradients) = self.gradients_of_part(part, number);
             sum.accumulate(self, scaled(self, gradients, weight.clone()));
             losses.push((loss, weight));
         }
@@ -110,15 +112,13 @@ where
 
     fn gradients_of_part(
         &self,
-        tokens: Tensor<A, 2, Int>,
-        targets: Tensor<A, 2, Int>,
-        step: u64,
+        part: Batch<A>,
         number: usize,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        let pass = Pass::train(Key::new(self.seed).fold(step));
+        let pass = Pass::train(Key::new(self.seed).fold(part.step()));
         let pass = pass.with_part((self.first_part + number) as u64);
         let scale = self.loss_scale.factor();
-        let (loss, gradients) = self.model.scaled_gradients(tokens, targets, pass, scale);
+        let (loss, gradients) = self.model.scaled_gradients(part, pass, scale);
         (loss, self.loss_scale.unscale(self, gradients))
     }
 }
@@ -157,15 +157,15 @@ pub(crate) fn joined<B: Backend>(
     })
 }
 
-impl<A> TrainStep for LmTask<A>
+impl<A> TrainStep for Task<A>
 where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    type Input = LmBatch<A>;
+    type Input = Batch<A>;
     type Output = LmOutput<A::InnerBackend>;
 
-    fn step(&self, batch: LmBatch<A>) -> TrainOutput<Self::Output> {
+    fn step(&self, batch: Batch<A>) -> TrainOutput<Self::Output> {
         let started = Instant::now();
         let (loss, grads) = self.gradients(batch);
         let gradient_norm = global_norm(self, &grads);
@@ -181,13 +181,13 @@ where
     }
 }
 
-impl<B: ReformerBackend> InferenceStep for LmTask<B> {
-    type Input = LmBatch<B>;
+impl<B: ReformerBackend> InferenceStep for Task<B> {
+    type Input = Batch<B>;
     type Output = LmOutput<B>;
 
-    fn step(&self, batch: LmBatch<B>) -> LmOutput<B> {
+    fn step(&self, batch: Batch<B>) -> LmOutput<B> {
         let started = Instant::now();
-        let loss = self.model.loss(batch.tokens, batch.targets, &Pass::eval());
+        let loss = self.model.loss(batch, &Pass::eval());
         LmOutput {
             loss,
             gradient_norm: None,
@@ -200,6 +200,7 @@ impl<B: ReformerBackend> InferenceStep for LmTask<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ModelConfig;
     use burn::module::{ModuleVisitor, Param};
     use burn::tensor::TensorData;
     use burn_autodiff::Autodiff;
@@ -207,12 +208,13 @@ mod tests {
     use reformer_core::attention::{ExactUpTo, LshConfig, Window};
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
     use reformer_core::reversible::Mode;
+    use reformer_datasets::LmBatch;
 
     type B = Autodiff<Flex>;
     const ROWS: usize = 5;
     const LENGTH: usize = 24;
 
-    fn task(mode: Mode) -> LmTask<B> {
+    fn task(mode: Mode) -> Task<B> {
         let lsh = LshConfig::new()
             .with_chunk_length(4)
             .with_window(Window::Bucket { len: 4 })
@@ -221,11 +223,16 @@ mod tests {
             .with_n_heads(2)
             .with_lsh(lsh)
             .with_mode(mode);
-        LmTask::new(ReformerLmConfig::new(model).init(&Default::default()), 7)
+        task_of(model)
+    }
+
+    fn task_of<B: Backend>(model: ReformerConfig) -> Task<B> {
+        let config = ModelConfig::from(ReformerLmConfig::new(model));
+        Task::new(config.init(&Default::default()), 7)
     }
 
     /// Rows with very different numbers of targets; the last one has none.
-    fn batch() -> LmBatch<B> {
+    fn batch() -> Batch<B> {
         let number = |i: usize| (i * i * 31 + 7 * i) as i32 % 13;
         let tokens: Vec<i32> = (0..ROWS * LENGTH).map(number).collect();
         let target = |i: usize| match i % LENGTH < (ROWS - 1 - i / LENGTH) * 5 {
@@ -237,11 +244,11 @@ mod tests {
             let data = TensorData::new(values, [ROWS, LENGTH]);
             Tensor::from_data(data, &Default::default())
         };
-        LmBatch {
+        Batch::Tokens(LmBatch {
             tokens: tensor(tokens),
             targets: tensor(targets),
             step: 3,
-        }
+        })
     }
 
     struct Compare<'a> {
@@ -291,12 +298,15 @@ mod tests {
 
     #[test]
     fn only_models_that_hash_are_probed() {
-        let batch = LmBatch {
-            tokens: batch().tokens.inner(),
-            targets: batch().targets.inner(),
-            step: 0,
+        let Batch::Tokens(batch) = batch() else {
+            unreachable!("made above");
         };
-        let inner = |task: LmTask<B>| burn::module::AutodiffModule::valid(&task);
+        let batch = Batch::Tokens(LmBatch {
+            tokens: batch.tokens.inner(),
+            targets: batch.targets.inner(),
+            step: 0,
+        });
+        let inner = |task: Task<B>| burn::module::AutodiffModule::valid(&task);
         let hashing = inner(task(Mode::Plain))
             .probe(&batch, 20)
             .expect("it hashes");
@@ -306,7 +316,6 @@ mod tests {
         );
         let full = ReformerConfig::new(13, 16, 1)
             .with_layers(vec![reformer_core::attention::AttentionKind::Full]);
-        let model = ReformerLmConfig::new(full).init::<Flex>(&Default::default());
-        assert_eq!(LmTask::new(model, 7).probe(&batch, 20), None);
+        assert_eq!(task_of::<Flex>(full).probe(&batch, 20), None);
     }
 }

@@ -15,9 +15,9 @@ use burn::train::Interrupter;
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::{ExactUpTo, LocalConfig, LshConfig, Window};
-use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_train::parallel::{Coordinator, Member, ParallelError, Patience};
-use reformer_train::{Checkpoints, DataConfig, Run, TrainConfig, TrainError, TrainOptions};
+use reformer_train::{Checkpoints, DataConfig, Model, Run, TrainConfig, TrainError, TrainOptions};
 
 type B = Autodiff<Flex>;
 
@@ -40,7 +40,7 @@ fn config() -> TrainConfig {
         .with_n_heads(2)
         .with_local(LocalConfig::new().with_chunk_length(8))
         .with_lsh(lsh);
-    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+    TrainConfig::new(ReformerLmConfig::new(model).into(), DataConfig::Sample)
         .with_window_length(40)
         .with_batch_size(4)
         .with_steps(6)
@@ -57,7 +57,7 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
     }
 }
 
-fn weights<B: Backend>(model: &ReformerLm<B>) -> Vec<f32> {
+fn weights<B: Backend>(model: &Model<B>) -> Vec<f32> {
     let mut collect = Collect(vec![]);
     model.visit(&mut collect);
     collect.0

@@ -1,5 +1,6 @@
 //! Sentences and their translations, as they are published.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
@@ -7,6 +8,9 @@ use std::sync::Arc;
 
 use crate::error::DatasetError;
 use crate::storage::{Bytes, decompressed};
+
+/// The sample that ships with the crate; see `samples/README.md`.
+const SAMPLE: &[u8] = include_bytes!("../../samples/tatoeba-eng-deu.tsv");
 
 /// Pairs of a sentence and its translation. A clone shares the text.
 ///
@@ -44,6 +48,12 @@ impl fmt::Debug for ParallelText {
 }
 
 impl ParallelText {
+    /// The sample that ships with the crate: 7,941 short sentences in English and German, from Tatoeba.
+    pub fn sample() -> Self {
+        Self::table("tatoeba-eng-deu".to_owned(), Bytes::Static(SAMPLE))
+            .expect("the sample is a table")
+    }
+
     /// Two files in UTF-8, in which equal lines are translations of each other, as WMT has them. They may be packed as gzip,
     /// xz or zip; raw ones are mapped and must not be changed meanwhile.
     ///
@@ -86,13 +96,17 @@ impl ParallelText {
     /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_tsv(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let bytes = utf8(path)?;
+        let text = Self::table(path.display().to_string(), utf8(path)?);
+        text.map_err(|found| DatasetError::malformed(path, "a table of pairs", found))
+    }
+
+    /// A table's pairs, or what is wrong with it.
+    fn table(name: String, bytes: Bytes) -> Result<Self, String> {
         let mut pairs = Vec::new();
         for (index, line) in lines(&bytes).into_iter().enumerate() {
             let mut fields = bytes[line.clone()].split(|&byte| byte == b'\t');
             let (Some(source), Some(target)) = (fields.next(), fields.next()) else {
-                let found = format!("line {} has no tab", index + 1);
-                return Err(DatasetError::malformed(path, "a table of pairs", found));
+                return Err(format!("line {} has no tab", index + 1));
             };
             let source_end = line.start + source.len();
             let target_start = source_end + 1;
@@ -103,7 +117,7 @@ impl ParallelText {
         }
         let bytes = Arc::new(bytes);
         Ok(Self {
-            name: path.display().to_string(),
+            name,
             sides: [bytes.clone(), bytes],
             pairs,
         })
@@ -138,6 +152,26 @@ impl ParallelText {
             pair.reverse();
         }
         self
+    }
+
+    /// The text in two parts, to train and to validate: of the different sources, in order, every `every`th goes into the
+    /// second part with all its translations. So no source is in both.
+    ///
+    /// # Panics
+    ///
+    /// When `every` is 0.
+    pub fn split_by_source(&self, every: usize) -> [Self; 2] {
+        assert!(every > 0, "there is no zeroth source");
+        let mut numbers = HashMap::new();
+        let (valid, train) = self.pairs.iter().cloned().partition(|[source, _]| {
+            let next = numbers.len();
+            let number = *numbers.entry(self.part(0, source)).or_insert(next);
+            number % every == every - 1
+        });
+        [train, valid].map(|pairs| Self {
+            pairs,
+            ..self.clone()
+        })
     }
 
     /// The paths it was read from, or the name it was given.
@@ -288,6 +322,33 @@ mod tests {
         let error = ParallelText::open_tsv(&bad).expect_err("an empty line");
         assert!(error.to_string().contains("(line 2 has no tab)"), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn parts_share_no_source() {
+        let pairs = [
+            ("a", "1"),
+            ("b", "2"),
+            ("a", "3"),
+            ("c", "4"),
+            ("d", "5"),
+            ("b", "6"),
+        ];
+        let [train, valid] = ParallelText::from_pairs("letters", pairs).split_by_source(2);
+        let pairs = |text: &ParallelText| -> Vec<String> {
+            text.iter().map(|(a, b)| format!("{a}{b}")).collect()
+        };
+        assert_eq!(pairs(&train), ["a1", "a3", "c4"]);
+        assert_eq!(pairs(&valid), ["b2", "d5", "b6"]);
+    }
+
+    #[test]
+    fn sample_is_whole() {
+        let sample = ParallelText::sample();
+        assert_eq!(sample.len(), 7941);
+        assert!(sample.iter().all(|(a, b)| !a.is_empty() && !b.is_empty()));
+        let [train, valid] = sample.split_by_source(20);
+        assert_eq!((train.len(), valid.len()), (7544, 397));
     }
 
     #[test]

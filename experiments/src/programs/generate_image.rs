@@ -87,6 +87,7 @@ impl Job for Complete {
             );
         }
         let (model, config) = load_model::<B::InnerBackend>(&arguments.checkpoint, &device)?;
+        let model = model.into_lm()?;
         let DataConfig::Images { size, .. } = config.data else {
             let folder = arguments.checkpoint.display();
             bail!("the model in `{folder}` is not one of images: use generate_text");

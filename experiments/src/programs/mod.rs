@@ -11,3 +11,4 @@ pub mod plot_steps;
 pub mod train_duplication;
 pub mod train_images;
 pub mod train_text;
+pub mod train_translation;

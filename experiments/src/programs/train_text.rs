@@ -144,7 +144,7 @@ impl Job for Sample<'_> {
     {
         let Self { run, n_bytes } = self;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
-        let model = TextModel::of_run(model, &config);
+        let model = TextModel::of_run(model.into_lm()?, &config);
         let sampler = SamplerConfig::new().with_temperature(0.8);
         let mut bytes = Vec::new();
         let mut writer = Utf8Writer::new(stdout());

@@ -141,11 +141,11 @@ impl<B: ReformerBackend> Heads<B> {
     }
 
     /// Queries, keys and values as kernels take them, from [`queries`](Self::queries) and the
-    /// input: rotated by position, with the logit scale in the keys.
+    /// sequence they look at: rotated by position, with the logit scale in the keys.
     ///
     /// # Shapes
     /// - queries: `[batch_size, n_heads, seq_length, d_head]`
-    /// - x: `[batch_size, seq_length, d_model]`
+    /// - x: `[batch_size, n_keys, d_model]`
     pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> Qkv<B> {
         self.qkv(queries, x, |heads, base| {
             B::rotate(heads, base, Turn::Forward)

@@ -1,10 +1,12 @@
-//! Self-attention: by locality-sensitive hashing, local, and full.
+//! Self-attention: by locality-sensitive hashing, local, and full; and attention to another
+//! sequence.
 //!
 //! [`LshAttention`] is the Reformer's; [`LocalAttention`] looks at neighbouring chunks;
 //! [`FullAttention`] is exact, and the judge of the other two. All three take
 //! `[batch_size, seq_length, d_model]` of any length and share [`Heads`], the projections around
-//! them.
+//! them, with [`CrossAttention`], by which a decoder reads the source.
 
+mod cross;
 mod full;
 mod hashing;
 mod heads;
@@ -18,6 +20,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+pub use cross::{CrossAttention, CrossAttentionConfig};
 pub use full::{FullAttention, FullAttentionConfig};
 pub use hashing::{Buckets, hash, rotations};
 pub use heads::{Heads, HeadsConfig};

@@ -210,9 +210,14 @@ impl<'a> Search<'a> {
             return;
         };
         let mut next = Vec::new();
-        for candidate in self.candidates(logits) {
+        for (rank, candidate) in self.candidates(logits).into_iter().enumerate() {
             let is_end = self.config.end == Some(candidate.token);
-            if !is_end && next.len() == self.config.beam_size {
+            // An end has to be among the best itself, so that a beam of one is greedy.
+            let is_full = match is_end {
+                true => rank >= self.config.beam_size,
+                false => next.len() == self.config.beam_size,
+            };
+            if is_full {
                 continue;
             }
             let parent = &self.live[candidate.parent];
@@ -405,18 +410,28 @@ mod tests {
 
     #[test]
     fn beam_of_one_is_greedy() {
-        let config = BeamConfig::new().with_beam_size(1).with_length_penalty(0.0);
+        for end in [None, Some(END)] {
+            greedy_until(end);
+        }
+    }
+
+    fn greedy_until(end: Option<u32>) {
+        let config = BeamConfig::new()
+            .with_beam_size(1)
+            .with_length_penalty(0.0)
+            .with_end(end);
         let (mut decoder, first) = Random::new(1);
         let found = beam_search(&mut decoder, &first, &[12], &config).unwrap();
-        let mut greedy = vec![100];
-        for _ in 0..12 {
+        let (mut greedy, mut is_ended) = (vec![100], false);
+        while greedy.len() < 13 && !is_ended {
             let logits = Random::logits(&greedy);
             let best =
                 (0..VOCABULARY).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]));
-            greedy.push(best.unwrap());
+            is_ended = best == end;
+            greedy.extend(best.filter(|_| !is_ended));
         }
         assert_eq!(found[0][0].tokens, greedy[1..]);
-        assert!(!found[0][0].is_ended);
+        assert_eq!(found[0][0].is_ended, is_ended);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! - [`LmDecoder`] reads prompts and then one token after another, with a cache.
 //! - [`generate`] draws tokens by a [`Sampler`], [`StopStrings`] end a text.
-//! - [`beam_search`] follows several continuations at a time, with any [`StepDecoder`].
+//! - [`beam_search`] follows several continuations at a time, with any [`StepDecoder`];
+//!   [`translate`] does so with an encoder-decoder.
 
 mod beam;
 mod cache;
@@ -11,6 +12,7 @@ mod error;
 mod generate;
 mod logits;
 mod sampling;
+mod seq2seq;
 mod stop;
 
 pub use beam::{BeamConfig, Hypothesis, StepDecoder, beam_search};
@@ -19,4 +21,5 @@ pub use error::GenerationError;
 pub use generate::generate;
 pub use logits::Logits;
 pub use sampling::{Sampler, SamplerConfig};
+pub use seq2seq::{Seq2SeqDecoder, translate};
 pub use stop::StopStrings;

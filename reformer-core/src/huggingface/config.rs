@@ -26,6 +26,8 @@ pub struct HfConfig {
     pub axial_pos_embds_dim: Vec<usize>,
     pub axial_pos_shape: Vec<usize>,
     pub chunk_size_feed_forward: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classifier_dropout: Option<f64>,
     pub feed_forward_size: usize,
     pub hash_seed: Option<u64>,
     pub hidden_act: String,
@@ -78,6 +80,7 @@ impl Default for HfConfig {
             axial_pos_embds_dim: vec![64, 192],
             axial_pos_shape: vec![64, 64],
             chunk_size_feed_forward: 0,
+            classifier_dropout: None,
             feed_forward_size: 512,
             hash_seed: None,
             hidden_act: "relu".into(),

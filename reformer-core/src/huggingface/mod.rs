@@ -2,6 +2,7 @@
 //!
 //! [`load`] reads a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`) into
 //! a [`ReformerLm`] that computes what Hugging Face computes; [`save`] writes such a folder.
+//! [`load_classifier`] and [`load_question_answering`] read those with another head.
 //!
 //! Hugging Face draws hash rotations anew in every forward pass, so a checkpoint has none. The
 //! loaded model uses rotations drawn once from `hash_seed`; fixed ones can be given with
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::module::ParamId;
+use burn::module::{Module, ParamId};
 use burn::tensor::backend::Backend;
 use burn_store::pytorch::PytorchReader;
 use burn_store::{ModuleSnapshot, ModuleStore, SafetensorsStore, TensorSnapshot};
@@ -24,8 +25,11 @@ use safetensors::tensor::TensorView;
 pub use config::{HfBuckets, HfConfig};
 pub use error::HfError;
 
-use crate::model::{ReformerLm, ReformerLmConfig};
-use tensors::{Entry, entries};
+use crate::model::{
+    ReformerClassifier, ReformerClassifierConfig, ReformerLm, ReformerLmConfig,
+    ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
+};
+use tensors::{Entry, linear, stack};
 
 const CONFIG: &str = "config.json";
 const SAFETENSORS: &str = "model.safetensors";
@@ -48,11 +52,69 @@ pub fn load<B: Backend>(
     let (path, mut found) = read_tensors(folder)?;
     found.remove(UNUSED_BIAS);
     let config = config.with_output_bias(found.contains_key(OUTPUT_BIAS));
-    let mut model = config.init::<B>(device);
-    let ours = our_tensors(&model);
+    let model = fill(config.init::<B>(device), lm_entries(&config), &path, found)?;
+    Ok((model, config))
+}
 
+/// Reads a Hugging Face Reformer that tells classes of sequences.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_classifier<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(ReformerClassifier<B>, ReformerClassifierConfig), HfError> {
+    let hf = read_config(folder)?;
+    let (path, found) = read_tensors(folder)?;
+    // How many classes there are is told by the weights alone; without any, loading will say so.
+    let n_classes = found.get("classifier.out_proj.weight").map(|w| w.shape[0]);
+    let config = ReformerClassifierConfig::new(hf.to_config()?.reformer, n_classes.unwrap_or(2))
+        .with_dropout(hf.classifier_dropout);
+    let mut entries = stack(&config.reformer);
+    entries.extend(linear("classifier.dense", "head.dense", true));
+    entries.extend(linear("classifier.out_proj", "head.output", true));
+    let model = fill(config.init::<B>(device), entries, &path, found)?;
+    Ok((model, config))
+}
+
+/// Reads a Hugging Face Reformer that points at answers.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_question_answering<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<
+    (
+        ReformerQuestionAnswering<B>,
+        ReformerQuestionAnsweringConfig,
+    ),
+    HfError,
+> {
+    let config = ReformerQuestionAnsweringConfig::new(read_config(folder)?.to_config()?.reformer);
+    let (path, found) = read_tensors(folder)?;
+    let mut entries = stack(&config.reformer);
+    entries.extend(linear("qa_outputs", "output", true));
+    let model = fill(config.init::<B>(device), entries, &path, found)?;
+    Ok((model, config))
+}
+
+fn lm_entries(config: &ReformerLmConfig) -> Vec<Entry> {
+    let mut entries = stack(&config.reformer);
+    entries.extend(linear("lm_head.decoder", "output", config.output_bias));
+    entries
+}
+
+/// Gives a module the tensors that were found in a file: exactly those of the entries.
+fn fill<B: Backend, M: Module<B>>(
+    mut model: M,
+    entries: Vec<Entry>,
+    path: &Path,
+    mut found: BTreeMap<String, TensorSnapshot>,
+) -> Result<M, HfError> {
+    let ours = our_tensors(&model);
     let (mut missing, mut shapes, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in entries(&config) {
+    for entry in entries {
         let shape = &ours[&entry.ours].shape;
         let Some(snapshot) = found.remove(&entry.theirs) else {
             missing.push(entry.theirs);
@@ -68,7 +130,7 @@ pub fn load<B: Backend>(
     let unknown: Vec<String> = found.into_keys().collect();
     if !(missing.is_empty() && unknown.is_empty() && shapes.is_empty()) {
         return Err(HfError::Tensors {
-            path,
+            path: path.to_path_buf(),
             missing,
             unknown,
             shapes,
@@ -77,13 +139,13 @@ pub fn load<B: Backend>(
 
     let snapshots = snapshots
         .into_iter()
-        .map(|(entry, shape, snapshot)| to_ours(&path, entry, shape, &snapshot))
+        .map(|(entry, shape, snapshot)| to_ours(path, entry, shape, &snapshot))
         .collect::<Result<Vec<_>, _>>()?;
     let result = model.apply(snapshots, None, None, true);
     if let Some(error) = result.errors.first() {
-        return Err(damaged(&path, error));
+        return Err(damaged(path, error));
     }
-    Ok((model, config))
+    Ok(model)
 }
 
 /// Writes a model as a Hugging Face folder: `config.json` and `model.safetensors`. Both appear
@@ -111,7 +173,7 @@ pub fn save<B: Backend>(
         theirs,
         ours: path,
         layout,
-    } in entries(config)
+    } in lm_entries(config)
     {
         let snapshot = &ours[&path];
         let data = snapshot.to_data().map_err(|e| damaged(&weights_path, e))?;
@@ -185,7 +247,7 @@ fn read_tensors(folder: &Path) -> Result<(PathBuf, BTreeMap<String, TensorSnapsh
 }
 
 /// The tensors of a model by path.
-fn our_tensors<B: Backend>(model: &ReformerLm<B>) -> BTreeMap<String, TensorSnapshot> {
+fn our_tensors<B: Backend, M: Module<B>>(model: &M) -> BTreeMap<String, TensorSnapshot> {
     model
         .collect(None, None, true)
         .into_iter()

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, TensorData};
 
 use crate::attention::AttentionKind;
-use crate::model::ReformerLmConfig;
+use crate::model::ReformerConfig;
 use crate::position::PositionConfig;
 
 /// How a tensor is laid out over there.
@@ -64,7 +64,7 @@ pub(super) struct Entry {
     pub(super) layout: Layout,
 }
 
-/// Every tensor of a model.
+/// Every tensor of a stack.
 ///
 /// | Hugging Face | here |
 /// |---|---|
@@ -80,10 +80,8 @@ pub(super) struct Entry {
 /// | `encoder.layers.N.feed_forward.output.dense.*` | `blocks.N.feed_forward.outer.*` |
 /// | `encoder.layer_norm.*` | `norm.*` |
 ///
-/// All of them below `reformer.` on both sides, beside `lm_head.decoder.*` for `output.*`.
-pub(super) fn entries(config: &ReformerLmConfig) -> Vec<Entry> {
-    let output_bias = config.output_bias;
-    let config = &config.reformer;
+/// All of them below `reformer.` on both sides; [`linear`] names what is beside it.
+pub(super) fn stack(config: &ReformerConfig) -> Vec<Entry> {
     let mut table = Table::default();
     table.stack(
         "embeddings.word_embeddings.weight",
@@ -111,13 +109,29 @@ pub(super) fn entries(config: &ReformerLmConfig) -> Vec<Entry> {
         table.block(number, kind);
     }
     table.norm("encoder.layer_norm", "norm");
+    table.entries
+}
+
+/// The tensors of a linear layer.
+///
+/// | Hugging Face | here | of |
+/// |---|---|---|
+/// | `lm_head.decoder` | `output` | `ReformerLm` |
+/// | `classifier.dense`, `classifier.out_proj` | `head.dense`, `head.output` | `ReformerClassifier` |
+/// | `qa_outputs` | `output` | `ReformerQuestionAnswering` |
+pub(super) fn linear(theirs: &str, ours: &str, has_bias: bool) -> Vec<Entry> {
+    let mut table = Table::default();
     table.push(
-        "lm_head.decoder.weight",
-        "output.weight",
+        &format!("{theirs}.weight"),
+        &format!("{ours}.weight"),
         Layout::Transposed,
     );
-    if output_bias {
-        table.push("lm_head.decoder.bias", "output.bias", Layout::Same);
+    if has_bias {
+        table.push(
+            &format!("{theirs}.bias"),
+            &format!("{ours}.bias"),
+            Layout::Same,
+        );
     }
     table.entries
 }

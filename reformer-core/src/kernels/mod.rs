@@ -87,10 +87,14 @@ pub trait ReformerBackend: Backend {
     }
 
     /// Exact attention over all positions, one slice of queries after another, so that memory
-    /// stays linear in the length (the paper's memory-efficient baseline).
+    /// stays linear in the length (the paper's memory-efficient baseline). Keys and values may be
+    /// those of another sequence, of another length, if no rule asks how positions lie.
     ///
     /// # Shapes
-    /// As for [`tiled_attention`](Self::tiled_attention).
+    /// - output: `[batch_size, n_heads, seq_length, d_v]`
+    ///
+    /// # Panics
+    /// If shapes do not fit each other.
     fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
         reference::full_attention(qkv, masking)
     }

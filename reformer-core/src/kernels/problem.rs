@@ -65,7 +65,8 @@ pub enum SlotLayout {
 /// What keys are made of.
 #[derive(Debug, Clone)]
 pub enum Keys<B: Backend> {
-    /// Rows of their own, scaled as logits need it: `[batch_size, n_heads, seq_length, d_head]`.
+    /// Rows of their own, scaled as logits need it: `[batch_size, n_heads, n_keys, d_head]`, where
+    /// `n_keys` is `seq_length` unless another sequence is attended to.
     Own(Tensor<B, 4>),
     /// The queries themselves, scaled to this length (shared query and key; paper, section 2).
     UnitQueries(f64),
@@ -79,33 +80,36 @@ pub(crate) const KEY_EPSILON: f64 = 1e-6;
 pub struct Qkv<B: Backend> {
     /// `[batch_size, n_heads, seq_length, d_head]`.
     pub q: Tensor<B, 4>,
-    /// Keys, shaped like the queries.
+    /// Keys, as many as values.
     pub keys: Keys<B>,
-    /// `[batch_size, n_heads, seq_length, d_v]`.
+    /// `[batch_size, n_heads, n_keys, d_v]`.
     pub v: Tensor<B, 4>,
 }
 
 impl<B: Backend> Qkv<B> {
-    /// `[batch_size, n_heads, seq_length, d_head, d_v]`
+    /// `[batch_size, n_heads, seq_length, n_keys, d_head, d_v]`
     ///
     /// # Panics
     /// If the shapes do not fit each other.
-    pub(crate) fn sizes(&self) -> [usize; 5] {
+    pub(crate) fn sizes(&self) -> [usize; 6] {
         let q @ [batch_size, n_heads, seq_length, d_head] = self.q.dims();
+        let k = match &self.keys {
+            Keys::Own(k) => k.dims(),
+            Keys::UnitQueries(_) => q,
+        };
+        let n_keys = k[2];
+        assert_eq!(
+            [batch_size, n_heads, n_keys, d_head],
+            k,
+            "queries of shape {q:?} do not fit keys of shape {k:?}"
+        );
         let v @ [.., d_v] = self.v.dims();
         assert_eq!(
             v[..3],
-            q[..3],
-            "queries of shape {q:?} do not fit values of shape {v:?}"
+            k[..3],
+            "keys of shape {k:?} do not fit values of shape {v:?}"
         );
-        if let Keys::Own(k) = &self.keys {
-            let k = k.dims();
-            assert_eq!(
-                q, k,
-                "queries of shape {q:?} do not fit keys of shape {k:?}"
-            );
-        }
-        [batch_size, n_heads, seq_length, d_head, d_v]
+        [batch_size, n_heads, seq_length, n_keys, d_head, d_v]
     }
 }
 
@@ -154,9 +158,13 @@ impl<B: Backend> Slots<B> {
     /// # Panics
     /// If the shapes do not fit each other.
     pub(crate) fn check(&self, qkv: &Qkv<B>, rules: &TiledAttention) {
-        let [batch_size, n_heads, seq_length, ..] = qkv.sizes();
+        let [batch_size, n_heads, seq_length, n_keys, ..] = qkv.sizes();
         let order @ [batch, heads, n_rounds, n_slots] = self.order.dims();
         let q = qkv.q.dims();
+        assert_eq!(
+            n_keys, seq_length,
+            "tiles hold queries and keys of one sequence"
+        );
         assert_eq!(
             [batch, heads],
             [batch_size, n_heads],
@@ -224,26 +232,32 @@ pub struct Masking<B: Backend> {
     pub exclude_self: bool,
     /// Rate and key of the dropout of attention weights.
     pub dropout: Option<(f64, Key)>,
-    /// True where a position is padding: `[batch_size, seq_length]`. Padding is never a key.
+    /// True where a key's position is padding: `[batch_size, n_keys]`. Padding is never a key.
     pub mask_pad: Option<Tensor<B, 2, Bool>>,
 }
 
 impl<B: Backend> Masking<B> {
-    /// Checks that the mask is that of a sequence.
+    /// Checks that the mask is that of a sequence, and that rules about positions are for queries
+    /// and keys of one sequence.
     ///
     /// # Panics
     /// If the shapes do not fit each other.
     pub(crate) fn check(&self, qkv: &Qkv<B>) {
         check_mask(&self.mask_pad, qkv);
+        let [_, _, seq_length, n_keys, ..] = qkv.sizes();
+        assert!(
+            seq_length == n_keys || !(self.causal || self.exclude_self),
+            "{seq_length} queries and {n_keys} keys have no positions in common"
+        );
     }
 }
 
 fn check_mask<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>, qkv: &Qkv<B>) {
-    let [batch_size, _, seq_length, ..] = qkv.sizes();
+    let [batch_size, _, _, n_keys, ..] = qkv.sizes();
     let Some(mask_pad) = mask_pad else {
         return;
     };
-    let (mask, wanted) = (mask_pad.dims(), [batch_size, seq_length]);
+    let (mask, wanted) = (mask_pad.dims(), [batch_size, n_keys]);
     assert_eq!(
         mask, wanted,
         "a mask of shape {mask:?} does not fit a sequence of shape {wanted:?}"
@@ -287,9 +301,9 @@ impl<B: Backend> AttentionOutput<B> {
 pub struct AttentionGradients<B: Backend> {
     /// Through the keys too, where they are the queries: `[batch_size, n_heads, seq_length, d_head]`.
     pub q: Tensor<B, 4>,
-    /// Of keys of their own: `[batch_size, n_heads, seq_length, d_head]`.
+    /// Of keys of their own: `[batch_size, n_heads, n_keys, d_head]`.
     pub k: Option<Tensor<B, 4>>,
-    /// `[batch_size, n_heads, seq_length, d_v]`.
+    /// `[batch_size, n_heads, n_keys, d_v]`.
     pub v: Tensor<B, 4>,
 }
 

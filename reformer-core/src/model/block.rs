@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
-use crate::attention::Attention;
+use crate::attention::{Attended, Attention};
 use crate::feed_forward::FeedForward;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
@@ -54,14 +54,22 @@ impl<B: Backend> Block<B> {
     }
 }
 
+impl<B: ReformerBackend> Block<B> {
+    /// Attention and dropout, of what is normalised already: `f32` whatever it computes in.
+    pub(super) fn attend(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
+        let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
+        let attended = self.attention.forward(self.precision.lower(x), &inside);
+        Attended {
+            output: dropout(widen(attended.output), pass.dropout(self.dropout, OUTPUT)),
+            buckets: attended.buckets,
+        }
+    }
+}
+
 impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {
     fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>) {
-        let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
-        let x = self.precision.lower(self.attention_norm.forward(x));
-        let attended = self.attention.forward(x, &inside);
-        let output = widen(attended.output);
-        let output = dropout(output, pass.dropout(self.dropout, OUTPUT));
-        (output, attended.buckets)
+        let attended = self.attend(self.attention_norm.forward(x), pass);
+        (attended.output, attended.buckets)
     }
 
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {

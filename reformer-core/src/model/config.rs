@@ -129,6 +129,10 @@ impl ReformerConfig {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
+        Reformer::new(self.blocks(device), self, device)
+    }
+
+    pub(super) fn blocks<B: Backend>(&self, device: &B::Device) -> Vec<Block<B>> {
         let blocks = self.kinds().enumerate().map(|(number, kind)| {
             Block::new(
                 self.attention(number, kind, device),
@@ -137,10 +141,10 @@ impl ReformerConfig {
                 device,
             )
         });
-        Reformer::new(blocks.collect(), self, device)
+        blocks.collect()
     }
 
-    fn heads(&self, kind: AttentionKind) -> HeadsConfig {
+    pub(super) fn heads(&self, kind: AttentionKind) -> HeadsConfig {
         let dropout = match kind {
             AttentionKind::Local => self
                 .local_attention_dropout

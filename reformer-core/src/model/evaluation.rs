@@ -3,7 +3,8 @@
 use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
-use super::reformer::{Reformer, side_by_side};
+use super::reformer::Reformer;
+use super::streams::side_by_side;
 use crate::attention::{Attention, InspectedHead, LshAttention, LshProbe};
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;

@@ -1,5 +1,7 @@
 //! The language model.
 
+use core::ops::Range;
+
 use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{Linear, LinearConfig};
@@ -8,15 +10,15 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
-use super::loss::{LmLoss, count_targets};
-use super::reformer::{Reformer, side_by_side};
-use crate::chunks::chunk_ranges;
+use super::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
+use super::reformer::Reformer;
+use super::streams::side_by_side;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::pass::Pass;
 use crate::precision::widen;
-use crate::reversible::{GradientSum, Mode, pull_back};
+use crate::reversible::{GradientSum, Mode};
 
 /// Configuration of a [`ReformerLm`].
 ///
@@ -114,14 +116,9 @@ impl<B: ReformerBackend> ReformerLm<B> {
         pass: &Pass<B>,
     ) -> LmLoss<B> {
         let streams = self.reformer.streams(tokens, pass);
-        let n_targets = count_targets(targets.clone());
-        let mut total = Total::new();
-        self.for_each_chunk(streams, targets, |chunk, streams, targets| {
-            let logits = self.chunk_logits(streams, chunk, pass);
-            let part = B::token_loss(logits, targets);
-            total.add(part.nll, part.n_correct);
-        });
-        total.finish(n_targets)
+        loss_in_chunks(targets, self.loss_chunk_length, |chunk, range| {
+            self.chunk_logits(part(&streams, range), chunk, pass)
+        })
     }
 
     /// Logits of a chunk of the streams that the blocks end with.
@@ -135,21 +132,12 @@ impl<B: ReformerBackend> ReformerLm<B> {
         let hidden = self.reformer.precision().lower(hidden);
         widen(linear(&self.output, hidden))
     }
+}
 
-    /// Hands out streams, side by side, and targets chunk by chunk.
-    fn for_each_chunk<I: Backend>(
-        &self,
-        streams: [Tensor<I, 3>; 2],
-        targets: Tensor<I, 2, Int>,
-        mut function: impl FnMut(u64, Tensor<I, 3>, Tensor<I, 2, Int>),
-    ) {
-        let [_, seq_length] = targets.dims();
-        for (chunk, range) in chunk_ranges(seq_length, Some(self.loss_chunk_length)) {
-            let part = |stream: &Tensor<I, 3>| stream.clone().slice_dim(1, range.clone());
-            let streams = side_by_side(streams.each_ref().map(part));
-            function(chunk, streams, targets.clone().slice_dim(1, range.clone()));
-        }
-    }
+/// Both streams side by side, at some positions.
+fn part<B: Backend>(streams: &[Tensor<B, 3>; 2], positions: Range<usize>) -> Tensor<B, 3> {
+    let of = |stream: &Tensor<B, 3>| stream.clone().slice_dim(1, positions.clone());
+    side_by_side(streams.each_ref().map(of))
 }
 
 impl<B: Backend> ReformerLm<B> {
@@ -229,13 +217,7 @@ where
         let loss = self.loss(tokens, targets, &pass);
         let scaled = loss.loss.clone() * scale;
         let gradients = GradientsParams::from_grads(scaled.backward(), self);
-        let loss = LmLoss {
-            loss: loss.loss.inner(),
-            n_correct: loss.n_correct.inner(),
-            n_targets: loss.n_targets.inner(),
-            drift: None,
-        };
-        (loss, gradients)
+        (loss.inner(), gradients)
     }
 
     fn gradients_by_tape(
@@ -247,60 +229,16 @@ where
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
         let (tape, streams) = self.reformer.record_streams(tokens, pass.clone());
-        let targets = targets.inner();
-        let n_targets = count_targets(targets.clone());
-        let weight = (n_targets.ones_like() * scale / n_targets.clone()).reshape([1, 1, 1]);
-        let mut total = Total::new();
-        let mut gradients = Vec::new();
-        self.for_each_chunk(streams, targets, |chunk, streams, targets| {
-            let leaf = Tensor::from_inner(streams).require_grad();
-            let logits = self.chunk_logits(leaf.clone(), chunk, &pass);
-            let part = A::token_loss(logits, Tensor::from_inner(targets));
-            total.add(part.nll.clone().inner(), part.n_correct.inner());
-            let nll = part.nll.reshape([1, 1, 1]);
-            gradients.push(pull_back(nll, leaf, weight.clone(), self, &mut sum));
-        });
-        let drift = tape.backward(&self.reformer, Tensor::cat(gradients, 1), &mut sum);
-        let loss = LmLoss {
-            drift: Some(drift),
-            ..total.finish(n_targets)
-        };
-        (loss, sum.into_params())
-    }
-}
-
-/// Sums over chunks.
-struct Total<B: Backend> {
-    nll: Option<Tensor<B, 1>>,
-    n_correct: Option<Tensor<B, 1>>,
-}
-
-impl<B: Backend> Total<B> {
-    fn new() -> Self {
-        Self {
-            nll: None,
-            n_correct: None,
-        }
-    }
-
-    fn add(&mut self, nll: Tensor<B, 1>, n_correct: Tensor<B, 1>) {
-        let plus = |sum: &mut Option<Tensor<B, 1>>, part| {
-            *sum = Some(match sum.take() {
-                Some(sum) => sum + part,
-                None => part,
-            });
-        };
-        plus(&mut self.nll, nll);
-        plus(&mut self.n_correct, n_correct);
-    }
-
-    fn finish(self, n_targets: Tensor<B, 1>) -> LmLoss<B> {
-        let sum = |sum: Option<Tensor<B, 1>>| sum.unwrap_or_else(|| n_targets.zeros_like());
-        LmLoss {
-            loss: sum(self.nll) / n_targets.clone(),
-            n_correct: sum(self.n_correct),
-            n_targets: n_targets.clone(),
-            drift: None,
-        }
+        let (loss, gradient) = gradients_in_chunks(
+            (targets.inner(), scale),
+            self.loss_chunk_length,
+            // Gone with the streams when backward begins, which then works in place.
+            move |range| part(&streams, range),
+            |chunk, streams| self.chunk_logits(streams, chunk, &pass),
+            self,
+            &mut sum,
+        );
+        let drift = Some(self.reformer.backward(tape, gradient, &mut sum));
+        (LmLoss { drift, ..loss }, sum.into_params())
     }
 }

@@ -1,9 +1,16 @@
 //! Cross-entropy that never holds the logits of more than a chunk.
 
-use burn::tensor::backend::Backend;
+use core::ops::Range;
+
+use burn::module::AutodiffModule;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
-/// The loss of a language model.
+use crate::chunks::chunk_ranges;
+use crate::kernels::ReformerBackend;
+use crate::reversible::{GradientSum, pull_back};
+
+/// The loss of a model that predicts tokens.
 #[derive(Debug, Clone)]
 pub struct LmLoss<B: Backend> {
     /// Mean negative log-likelihood of the targets, in nats: `[1]`.
@@ -15,6 +22,18 @@ pub struct LmLoss<B: Backend> {
     /// How far the reversible stack's input, computed back from its output, was off: `[1]`. Only
     /// after a backward pass through a tape.
     pub drift: Option<Tensor<B, 1>>,
+}
+
+impl<A: AutodiffBackend> LmLoss<A> {
+    /// The same numbers without the graph behind them.
+    pub fn inner(self) -> LmLoss<A::InnerBackend> {
+        LmLoss {
+            loss: self.loss.inner(),
+            n_correct: self.n_correct.inner(),
+            n_targets: self.n_targets.inner(),
+            drift: self.drift.map(Tensor::inner),
+        }
+    }
 }
 
 impl<B: Backend> LmLoss<B> {
@@ -29,12 +48,104 @@ impl<B: Backend> LmLoss<B> {
     }
 }
 
+/// Loss of targets, without gradients. `logits` gives those of a chunk of positions, by its number
+/// and its place.
+///
+/// # Shapes
+/// - targets: `[batch_size, seq_length]`
+pub(super) fn loss_in_chunks<B: ReformerBackend>(
+    targets: Tensor<B, 2, Int>,
+    chunk_length: usize,
+    logits: impl Fn(u64, Range<usize>) -> Tensor<B, 3>,
+) -> LmLoss<B> {
+    let n_targets = count_targets(targets.clone());
+    let mut total = Total::new();
+    for (chunk, range) in chunk_ranges(targets.dims()[1], Some(chunk_length)) {
+        let targets = targets.clone().slice_dim(1, range.clone());
+        let part = B::token_loss(logits(chunk, range), targets);
+        total.add(part.nll, part.n_correct);
+    }
+    total.finish(n_targets)
+}
+
+/// Loss of targets, and its gradient with regard to the hidden states that logits are computed
+/// from; gradients of the parameters of `module` go to the sum. All gradients are multiplied by
+/// `scale`. `hidden` gives the hidden states of a range of positions, `logits` what becomes of a
+/// chunk, by its number.
+///
+/// # Shapes
+/// - targets: `[batch_size, seq_length]`
+/// - gradient: `[batch_size, seq_length, width of hidden]`
+pub(super) fn gradients_in_chunks<B, A, M>(
+    (targets, scale): (Tensor<B, 2, Int>, f64),
+    chunk_length: usize,
+    hidden: impl Fn(Range<usize>) -> Tensor<B, 3>,
+    logits: impl Fn(u64, Tensor<A, 3>) -> Tensor<A, 3>,
+    module: &M,
+    sum: &mut GradientSum,
+) -> (LmLoss<B>, Tensor<B, 3>)
+where
+    B: ReformerBackend,
+    A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
+    M: AutodiffModule<A>,
+{
+    let n_targets = count_targets(targets.clone());
+    let weight = (n_targets.ones_like() * scale / n_targets.clone()).reshape([1, 1, 1]);
+    let mut total = Total::new();
+    let mut gradients = Vec::new();
+    for (chunk, range) in chunk_ranges(targets.dims()[1], Some(chunk_length)) {
+        let leaf = Tensor::<A, 3>::from_inner(hidden(range.clone())).require_grad();
+        let targets = Tensor::from_inner(targets.clone().slice_dim(1, range));
+        let part = A::token_loss(logits(chunk, leaf.clone()), targets);
+        total.add(part.nll.clone().inner(), part.n_correct.inner());
+        let nll = part.nll.reshape([1, 1, 1]);
+        gradients.push(pull_back(nll, leaf, weight.clone(), module, sum));
+    }
+    (total.finish(n_targets), Tensor::cat(gradients, 1))
+}
+
 /// Number of targets, which are those not below zero: `[1]`, at least one.
-pub(super) fn count_targets<B: Backend>(targets: Tensor<B, 2, Int>) -> Tensor<B, 1> {
+fn count_targets<B: Backend>(targets: Tensor<B, 2, Int>) -> Tensor<B, 1> {
     targets
         .greater_equal_elem(0)
         .int()
         .sum()
         .float()
         .clamp_min(1.0)
+}
+
+/// Sums over chunks.
+struct Total<B: Backend> {
+    nll: Option<Tensor<B, 1>>,
+    n_correct: Option<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Total<B> {
+    fn new() -> Self {
+        Self {
+            nll: None,
+            n_correct: None,
+        }
+    }
+
+    fn add(&mut self, nll: Tensor<B, 1>, n_correct: Tensor<B, 1>) {
+        let plus = |sum: &mut Option<Tensor<B, 1>>, part| {
+            *sum = Some(match sum.take() {
+                Some(sum) => sum + part,
+                None => part,
+            });
+        };
+        plus(&mut self.nll, nll);
+        plus(&mut self.n_correct, n_correct);
+    }
+
+    fn finish(self, n_targets: Tensor<B, 1>) -> LmLoss<B> {
+        let sum = |sum: Option<Tensor<B, 1>>| sum.unwrap_or_else(|| n_targets.zeros_like());
+        LmLoss {
+            loss: sum(self.nll) / n_targets.clone(),
+            n_correct: sum(self.n_correct),
+            n_targets: n_targets.clone(),
+            drift: None,
+        }
+    }
 }

@@ -1,16 +1,28 @@
-//! Whole models: the [`Reformer`] stack, and what is built on it.
+//! Whole models: the [`Reformer`] stack and what is built on it, and the encoder-decoder
+//! [`ReformerSeq2Seq`].
 
 mod block;
 mod config;
 mod encoder;
 mod evaluation;
+mod heads;
 mod lm;
 mod loss;
 mod reformer;
+mod seq2seq;
+mod streams;
 
 pub use block::Block;
 pub use config::ReformerConfig;
 pub use encoder::ReformerEncoder;
+pub use heads::{
+    ClassificationHead, Labels, MaskingConfig, ReformerClassifier, ReformerClassifierConfig,
+    ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, SpanLogits,
+};
 pub use lm::{ReformerLm, ReformerLmConfig};
 pub use loss::LmLoss;
 pub use reformer::{Recorded, Reformer};
+pub use seq2seq::{
+    Cross, CrossKind, Decoder, DecoderBlock, Encoder, ReformerSeq2Seq, ReformerSeq2SeqConfig,
+    Seq2SeqInput, Side,
+};

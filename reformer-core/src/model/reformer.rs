@@ -8,6 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::config::ReformerConfig;
+use super::streams::{StreamsTape, embed, side_by_side};
 use crate::attention::Attention;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
@@ -15,13 +16,13 @@ use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
 use crate::precision::Precision;
-use crate::reversible::{GradientSum, Mode, Tape, forward};
+use crate::reversible::{GradientSum, Mode, forward};
 
 /// Children of the key of a pass.
-mod purpose {
-    pub(super) const EMBEDDINGS: u64 = 0;
-    pub(super) const BLOCKS: u64 = 1;
-    pub(super) const OUTPUT: u64 = 2;
+pub(super) mod purpose {
+    pub(in crate::model) const EMBEDDINGS: u64 = 0;
+    pub(in crate::model) const BLOCKS: u64 = 1;
+    pub(in crate::model) const OUTPUT: u64 = 2;
 }
 
 /// Tokens in, hidden states out.
@@ -155,11 +156,7 @@ impl<B: ReformerBackend> Reformer<B> {
 
     /// Embeddings of tokens and positions, which both streams start from.
     pub(super) fn embed(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let x = self.embedding.forward(tokens);
-        let x = match self.position.forward(x.dims()[1], &x.device()) {
-            Some(positions) => x + positions.unsqueeze(),
-            None => x,
-        };
+        let x = embed(&self.embedding, &self.position, tokens);
         dropout(x, pass.dropout(self.dropout, purpose::EMBEDDINGS))
     }
 
@@ -175,11 +172,6 @@ impl<B: ReformerBackend> Reformer<B> {
     }
 }
 
-/// Two streams as one: `[batch_size, seq_length, 2 * d_model]`.
-pub(super) fn side_by_side<B: Backend>(streams: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
-    Tensor::cat(streams.to_vec(), 2)
-}
-
 /// A forward pass, ready for backward.
 ///
 /// Made by [`Reformer::record`]. The caller computes a loss from [`hidden`](Self::hidden) as with
@@ -190,13 +182,6 @@ pub struct Recorded<A: AutodiffBackend> {
     /// The streams that `hidden` was computed from, and the way back from them. None in plain
     /// mode, where the graph behind `hidden` is that of the whole model.
     tape: Option<(Tensor<A, 3>, StreamsTape<A>)>,
-}
-
-/// The way back from both streams, as they are before the last normalisation.
-pub(super) struct StreamsTape<A: AutodiffBackend> {
-    tokens: Tensor<A, 2, Int>,
-    pass: Pass<A>,
-    tape: Tape<A::InnerBackend>,
 }
 
 impl<A> Reformer<A>
@@ -249,16 +234,26 @@ where
         pass: Pass<A>,
     ) -> (StreamsTape<A>, [Tensor<A::InnerBackend, 3>; 2]) {
         let inside = self.valid();
-        let inner_pass = pass.inner();
-        let x = inside.embed(tokens.clone().inner(), &inner_pass);
-        let tape = Tape::record(
-            &inside.blocks,
-            [x.clone(), x],
-            inner_pass.fold(purpose::BLOCKS),
-            self.mode,
-        );
-        let streams = tape.output();
-        (StreamsTape { tokens, pass, tape }, streams)
+        let x = inside.embed(tokens.clone().inner(), &pass.inner());
+        let of_blocks = pass.fold(purpose::BLOCKS);
+        StreamsTape::record(&inside.blocks, tokens, x, [pass, of_blocks], self.mode)
+    }
+
+    /// From the gradient of both streams, side by side, to those of blocks and embeddings. Gives
+    /// the drift.
+    pub(super) fn backward(
+        &self,
+        tape: StreamsTape<A>,
+        gradient: Tensor<A::InnerBackend, 3>,
+        sum: &mut GradientSum,
+    ) -> Tensor<A::InnerBackend, 1> {
+        let d_model = gradient.dims()[2] / 2;
+        let halves =
+            [0..d_model, d_model..2 * d_model].map(|half| gradient.clone().slice_dim(2, half));
+        drop(gradient);
+        let embed = |tokens, pass: &Pass<A>| self.embed(tokens, pass);
+        let arrived = tape.backward(&self.blocks, embed, self, halves, sum);
+        arrived.drift
     }
 }
 
@@ -271,44 +266,22 @@ where
     /// [`hidden`](Self::hidden). Gradients of other modules stay in `gradients`.
     pub fn backward(self, model: &Reformer<A>, gradients: &mut A::Gradients) -> GradientsParams {
         let mut sum = GradientSum::new();
+        self.add_gradients(model, gradients, &mut sum);
+        sum.into_params()
+    }
+
+    /// As [`backward`](Self::backward), added to a sum.
+    pub(super) fn add_gradients(
+        self,
+        model: &Reformer<A>,
+        gradients: &mut A::Gradients,
+        sum: &mut GradientSum,
+    ) {
         sum.add(gradients, model);
         if let Some((leaf, tape)) = self.tape
             && let Some(gradient) = leaf.grad_remove(gradients)
         {
-            tape.backward(model, gradient, &mut sum);
+            model.backward(tape, gradient, sum);
         }
-        sum.into_params()
-    }
-}
-
-impl<A> StreamsTape<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
-    /// From the gradient of both streams, side by side, to those of blocks and embeddings.
-    ///
-    /// Gives the drift: the largest difference between an embedding and what the blocks, undone,
-    /// lead back to.
-    pub(super) fn backward(
-        self,
-        model: &Reformer<A>,
-        gradient: Tensor<A::InnerBackend, 3>,
-        sum: &mut GradientSum,
-    ) -> Tensor<A::InnerBackend, 1> {
-        let d_model = gradient.dims()[2] / 2;
-        let halves =
-            [0..d_model, d_model..2 * d_model].map(|half| gradient.clone().slice_dim(2, half));
-        let input = self.tape.backward::<A, _>(&model.blocks, halves, sum);
-
-        let x = model.embed(self.tokens, &self.pass);
-        let [drift1, drift2] = input.streams.map(|stream| {
-            let original = model.mode.on_grid(x.clone().inner());
-            (stream - original).abs().max()
-        });
-        let [dx1, dx2] = input.gradients;
-        let mut gradients = A::seed_backward(x, Tensor::from_inner(dx1 + dx2)).backward();
-        sum.add(&mut gradients, model);
-        drift1.max_pair(drift2)
     }
 }

@@ -8,7 +8,7 @@ use super::gradients::GradientSum;
 use super::{BlockPasses, Mode, ReversibleBlock, forward};
 use crate::chunks::chunk_ranges;
 use crate::kernels::{ReformerBackend, Residual};
-use crate::pass::Pass;
+use crate::pass::{Pass, Source};
 
 /// What a forward pass leaves behind: the output of the last block, and the buckets of every LSH
 /// layer, in two bytes each where there are few enough.
@@ -31,6 +31,9 @@ pub struct Reconstruction<B: Backend> {
     pub streams: [Tensor<B, 3>; 2],
     /// Gradients of the two streams at the input.
     pub gradients: [Tensor<B, 3>; 2],
+    /// Gradient of the [source](Pass::with_source), added up over the blocks that read it:
+    /// `[batch_size, source_length, d_model]`.
+    pub source: Option<Tensor<B, 3>>,
 }
 
 impl<B: ReformerBackend> Tape<B> {
@@ -80,8 +83,9 @@ impl<B: ReformerBackend> Tape<B> {
         let mut state = Reconstruction {
             streams: self.streams,
             gradients,
+            source: None,
         };
-        let pass = Pass::<A>::from_inner(&self.pass);
+        let pass = with_source_as_leaf(Pass::<A>::from_inner(&self.pass));
         let buckets = self.buckets.into_iter().enumerate();
         for (block, (number, buckets)) in blocks.iter().zip(buckets).rev() {
             let passes = BlockPasses::new(&pass, number);
@@ -91,6 +95,15 @@ impl<B: ReformerBackend> Tape<B> {
         }
         state
     }
+}
+
+/// A pass whose source has a gradient.
+fn with_source_as_leaf<A: AutodiffBackend>(pass: Pass<A>) -> Pass<A> {
+    let source = pass.source().cloned().map(|source| Source {
+        hidden: source.hidden.require_grad(),
+        ..source
+    });
+    pass.with_source(source)
 }
 
 /// From `y2 = x2 + G(y1)` back to `x2`, a chunk at a time.
@@ -108,6 +121,7 @@ where
 {
     let [y1, y2] = state.streams;
     let [dy1, dy2] = state.gradients;
+    let mut source = state.source;
     let seq_length = y1.dims()[1];
     let (mut values, mut input_gradients) = (Vec::new(), Vec::new());
     for (chunk, range) in chunk_ranges(seq_length, block.g_chunk_length()) {
@@ -115,11 +129,14 @@ where
         let leaf = Tensor::<A, 3>::from_inner(part(&y1)).require_grad();
         let g = block.g(leaf.clone(), &pass.fold(chunk));
         values.push(mode.on_grid(g.clone().inner()));
-        input_gradients.push(pull_back(g, leaf, part(&dy2), block, sum));
+        let mut gradients = backward_from(g, part(&dy2), block, sum);
+        input_gradients.push(take(leaf, &mut gradients));
+        source = plus_source(source, pass, &mut gradients);
     }
     Reconstruction {
         streams: [y1, B::residual(y2, values, Residual::TakeAway)],
         gradients: [B::residual(dy1, input_gradients, Residual::Add), dy2],
+        source,
     }
 }
 
@@ -142,11 +159,32 @@ where
     let (f, _) = block.f(leaf.clone(), pass);
     let inner = mode.on_grid(f.clone().inner());
     let x1 = B::residual(y1, vec![inner], Residual::TakeAway);
-    let through_f = pull_back(f, leaf, dy1.clone(), block, sum);
+    let mut gradients = backward_from(f, dy1.clone(), block, sum);
+    let through_f = take(leaf, &mut gradients);
     let dx2 = B::residual(dy2, vec![through_f], Residual::Add);
     Reconstruction {
         streams: [x1, x2],
         gradients: [dy1, dx2],
+        source: plus_source(state.source, pass, &mut gradients),
+    }
+}
+
+/// Adds the gradient of the source that a part of a block read, if it read it.
+fn plus_source<B, A>(
+    sum: Option<Tensor<B, 3>>,
+    pass: &Pass<A>,
+    gradients: &mut A::Gradients,
+) -> Option<Tensor<B, 3>>
+where
+    B: Backend,
+    A: AutodiffBackend<InnerBackend = B>,
+{
+    let new = pass
+        .source()
+        .and_then(|source| source.hidden.grad_remove(gradients));
+    match (sum, new) {
+        (Some(sum), Some(new)) => Some(sum + new),
+        (sum, new) => sum.or(new),
     }
 }
 
@@ -164,8 +202,32 @@ where
     A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
     M: AutodiffModule<A>,
 {
+    take(leaf, &mut backward_from(value, gradient, module, sum))
+}
+
+/// Backward from the gradient of a value. Gradients of the module's parameters go to the sum; those
+/// of leaves are left.
+fn backward_from<B, A, M>(
+    value: Tensor<A, 3>,
+    gradient: Tensor<B, 3>,
+    module: &M,
+    sum: &mut GradientSum,
+) -> A::Gradients
+where
+    B: Backend,
+    A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
+    M: AutodiffModule<A>,
+{
     let mut gradients = A::seed_backward(value, Tensor::from_inner(gradient)).backward();
     sum.add(&mut gradients, module);
-    leaf.grad_remove(&mut gradients)
+    gradients
+}
+
+/// The gradient of a leaf; zeros where nothing depends on it.
+fn take<A: AutodiffBackend>(
+    leaf: Tensor<A, 3>,
+    gradients: &mut A::Gradients,
+) -> Tensor<A::InnerBackend, 3> {
+    leaf.grad_remove(gradients)
         .unwrap_or_else(|| leaf.inner().zeros_like())
 }

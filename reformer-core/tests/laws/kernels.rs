@@ -101,7 +101,7 @@ fn results<B: ReformerBackend>(
     reference: bool,
 ) -> Vec<(&'static str, Vec<f64>)> {
     let output = case.forward(qkv.clone(), reference);
-    let grad = normal::<B, 4>(9, qkv.v.dims());
+    let grad = normal::<B, 4>(9, output.output.dims());
     let gradients = case.backward(qkv.clone(), output.clone(), grad, reference);
     let mut results = vec![
         ("output", numbers(output.output)),
@@ -232,6 +232,29 @@ fn full_is_the_reference<B: ReformerBackend>() {
     }
 }
 
+/// Keys and values of another sequence, shorter or longer.
+fn other_sequences_are_the_reference<B: ReformerBackend>() {
+    for (seq_length, n_keys) in [(1, 300), (70, 2), (201, 333), (150, 20)] {
+        let inputs = inputs::<B>([2, 2, n_keys, 24], 1, n_keys > 7);
+        let [_, k, v] = inputs.qkv.clone();
+        let qkv = Qkv {
+            q: normal(7, [2, 2, seq_length, 24]),
+            keys: Keys::Own(k),
+            v,
+        };
+        for dropout in [None, Some((0.3, Key::new(8)))] {
+            let masking = Masking {
+                causal: false,
+                exclude_self: false,
+                dropout,
+                mask_pad: inputs.mask_pad.clone(),
+            };
+            let name = format!("{seq_length} queries, {n_keys} keys, {dropout:?}");
+            compare(&name, &masking, &qkv);
+        }
+    }
+}
+
 /// The slices of the reference are shorter than a tile of the kernel here.
 fn full_dropout_does_not_depend_on_slices<B: ReformerBackend>() {
     let inputs = inputs::<B>([1, 1, 20_000, 2], 1, false);
@@ -321,6 +344,18 @@ fn bad_shapes_are_refused_by_name<B: ReformerBackend>() {
         inputs.mask_pad = Some(buckets.greater_elem(2));
     });
     assert!(message.contains("a mask of shape [2, 36]"), "{message}");
+    let message = refusal(std::panic::AssertUnwindSafe(|| {
+        let [qkv, _] = both_keys(&inputs::<B>(SHAPE, 1, false), false);
+        let q = normal(1, [2, 2, 4, 5]);
+        let masking = Masking {
+            causal: true,
+            exclude_self: false,
+            dropout: None,
+            mask_pad: None,
+        };
+        B::full_attention(Qkv { q, ..qkv }, &masking);
+    }));
+    assert!(message.contains("4 queries and 37 keys"), "{message}");
 }
 
 crate::on_cpu_backends!(
@@ -328,6 +363,7 @@ crate::on_cpu_backends!(
     tiled_is_the_reference_at_real_sizes,
     wrapped_rounds_are_the_reference,
     full_is_the_reference,
+    other_sequences_are_the_reference,
     full_dropout_does_not_depend_on_slices,
     threads_change_nothing,
     bad_shapes_are_refused_by_name,

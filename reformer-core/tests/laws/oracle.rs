@@ -6,8 +6,9 @@
 
 use crate::cases::{Inputs, SHAPE, cases, inputs, own_keys, real_rows, slots};
 use crate::common::{assert_close, normal, numbers};
-use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use reformer_core::Key;
 use reformer_core::kernels::{
@@ -198,6 +199,43 @@ fn full_attention_is_one_tile<B: ReformerBackend>() {
     }
 }
 
+/// Attention to another sequence, by the definition; gradients by Burn's autodiff through plain
+/// tensor operations.
+fn attention_to_another_sequence_is_a_softmax<B: ReformerBackend>() {
+    let (q_shape, k_shape) = ([2, 2, 5, 6], [2, 2, 9, 6]);
+    let leaf = |seed, shape| normal::<Autodiff<B>, 4>(seed, shape).require_grad();
+    let (q, k, v) = (leaf(1, q_shape), leaf(2, k_shape), leaf(3, [2, 2, 9, 3]));
+    // The last three keys of the second sequence are padding.
+    let padded: Vec<bool> = (0..18).map(|i| i >= 15).collect();
+    let padded = TensorData::new(padded, [2, 9]);
+    let mask_pad = Tensor::<Autodiff<B>, 2, Bool>::from_data(padded, &q.device());
+    let run = |explicit: bool| {
+        let output = if explicit {
+            let masking = Masking {
+                causal: false,
+                exclude_self: false,
+                dropout: None,
+                mask_pad: Some(mask_pad.clone()),
+            };
+            let qkv = own_keys([q.clone(), k.clone(), v.clone()]);
+            Autodiff::<B>::full_attention(qkv, &masking).output
+        } else {
+            let logits = q.clone().matmul(k.clone().swap_dims(2, 3));
+            let mask = mask_pad.clone().reshape([2, 1, 1, 9]).expand(logits.dims());
+            softmax(logits.mask_fill(mask, -1e9), 3).matmul(v.clone())
+        };
+        let weight = normal::<Autodiff<B>, 4>(4, output.dims());
+        let gradients = (output.clone() * weight).sum().backward();
+        let of = [&q, &k, &v].map(|x| numbers(x.grad(&gradients).expect("it was used")));
+        (numbers(output), of)
+    };
+    let ((found, found_gradients), (expected, expected_gradients)) = (run(true), run(false));
+    assert_close("output", &found, &expected, 1e-5);
+    for (found, expected) in found_gradients.iter().zip(&expected_gradients) {
+        assert_close("gradient", found, expected, 1e-5);
+    }
+}
+
 /// With more rounds, and keys counted once, LSH attention becomes full attention.
 fn rounds_converge_to_full_attention<B: ReformerBackend>() {
     let shape = [4, 4, 64, 8];
@@ -268,5 +306,6 @@ crate::on_cpu_backends!(
     kernel_agrees_with_the_definition,
     backward_agrees_with_autodiff,
     full_attention_is_one_tile,
+    attention_to_another_sequence_is_a_softmax,
     rounds_converge_to_full_attention,
 );

@@ -2,7 +2,8 @@
 //! that computes in it.
 
 use crate::common::{integers, normal, numbers, relative_error};
-use crate::gradients::{Result, SHAPE, VOCABULARY, config, lm, run, run_scaled};
+use crate::gradients::{SHAPE, VOCABULARY, config, lm, run, run_scaled};
+use crate::steps::Step;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
@@ -26,7 +27,7 @@ const HALVES: [(Precision, DType, f64); 2] = [
 ];
 
 /// Norm of the difference of all gradients together, relative to that of the expected ones.
-fn error(found: &Result, expected: &Result) -> f64 {
+pub(crate) fn error(found: &Step, expected: &Step) -> f64 {
     let (mut difference, mut norm) = (0.0, 0.0);
     for ((_, found), (_, expected)) in found.gradients.iter().zip(&expected.gradients) {
         for (f, e) in found.iter().zip(expected) {
@@ -37,7 +38,7 @@ fn error(found: &Result, expected: &Result) -> f64 {
     (difference / norm).sqrt()
 }
 
-fn with(config: &ReformerConfig, precision: Precision, mode: Mode, pass: &Pass<B>) -> Result {
+fn with(config: &ReformerConfig, precision: Precision, mode: Mode, pass: &Pass<B>) -> Step {
     run(
         &lm::<B>(config.clone().with_precision(precision)),
         mode,

@@ -339,7 +339,7 @@ mod tests {
 
     fn config() -> TrainConfig {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
-        TrainConfig::new(model, DataConfig::Sample)
+        TrainConfig::new(model.into(), DataConfig::Sample)
     }
 
     fn listen(n_nodes: usize) -> (Coordinator, String) {

@@ -7,8 +7,6 @@ use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Record, Recorde
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::Interrupter;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::ReformerLm;
-use reformer_datasets::LmBatch;
 
 use super::error::ParallelError;
 use super::group::{Group, Patience, Welcome, join};
@@ -17,16 +15,17 @@ use crate::checkpoint::Checkpoints;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
+use crate::model::{Batch, Model};
 use crate::optimizer::RunOptimizer;
 use crate::schedule::Schedule;
 use crate::strategy::numbers;
-use crate::task::LmTask;
+use crate::task::Task;
 
 /// What a node has at the end of a run that it helped with.
 #[derive(Debug)]
 pub struct Helped<B: Backend> {
     /// The weights, which are those of the first node.
-    pub model: ReformerLm<B>,
+    pub model: Model<B>,
     /// How the run ended.
     pub reason: String,
 }
@@ -108,8 +107,8 @@ where
     device: B::Device,
     /// Training steps that are done.
     step: usize,
-    task: LmTask<B>,
-    optimizer: WithLossScale<RunOptimizer<LmTask<B>, B>>,
+    task: Task<B>,
+    optimizer: WithLossScale<RunOptimizer<Task<B>, B>>,
     schedule: Schedule,
     scale: LossScale,
 }
@@ -127,11 +126,11 @@ where
         device: &B::Device,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        let precision = config.model.reformer.precision;
+        let precision = config.model.reformer().precision;
         precision.check::<B>(device)?;
         let scale = LossScale::new(precision);
         B::seed(device, config.seed);
-        let task = LmTask::new(config.model.init::<B>(device), config.seed);
+        let task = Task::new(config.model.init::<B>(device), config.seed);
         let mut learning = Self {
             task: task
                 .with_parts(config.accumulate)
@@ -148,7 +147,7 @@ where
             learning.task = learning.task.load_record(record);
         }
         if let Some(record) = learning.record(&optimizer?)? {
-            learning.optimizer = Optimizer::<LmTask<B>, B>::load_record(learning.optimizer, record);
+            learning.optimizer = Optimizer::<Task<B>, B>::load_record(learning.optimizer, record);
         }
         if let Some(record) = learning.record(&schedule?)? {
             learning.schedule = learning.schedule.load_record::<B>(record);
@@ -196,7 +195,7 @@ where
         mut watch: impl FnMut(usize, f64),
     ) -> Result<(), TrainError> {
         let config = &self.config;
-        let data = config.data.open(config.window_length, config.seed)?;
+        let data = config.data.open(config, None)?;
         data.check(config)?;
         let rows = replicas.rows(config.batch_size)?;
         let loader = data.train_loader::<B>(config, self.step, rows, &self.device)?;
@@ -214,7 +213,7 @@ where
     }
 
     /// As the first node does it, which also decides whether steps may be left out at all.
-    fn train_step(&mut self, replicas: &Replicas<B>, batch: LmBatch<B>) -> Result<f64, TrainError> {
+    fn train_step(&mut self, replicas: &Replicas<B>, batch: Batch<B>) -> Result<f64, TrainError> {
         let rate = self.schedule.step();
         let output = replicas.step(&self.task, batch)?;
         let [loss, gradient_norm] = numbers(&output.item);
@@ -231,7 +230,7 @@ where
 /// What a run goes on from, as a member takes it: the parts of a checkpoint, or the weights that a
 /// new run starts from.
 pub(crate) fn state<B>(
-    task: &LmTask<B>,
+    task: &Task<B>,
     checkpoints: &Checkpoints,
     step: usize,
 ) -> Result<[Vec<u8>; 3], TrainError>

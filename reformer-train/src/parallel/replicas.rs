@@ -11,14 +11,14 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{TrainOutput, TrainStep};
 use reformer_core::ConfigError;
 use reformer_core::kernels::ReformerBackend;
-use reformer_datasets::LmBatch;
 
 use super::error::ParallelError;
 use super::gradients::Contribution;
 use super::group::Group;
 use crate::clip::{global_norm, scaled};
 use crate::metric::LmOutput;
-use crate::task::{LmTask, joined};
+use crate::model::Batch;
+use crate::task::{Task, joined};
 
 /// The devices that compute a step: those of this node, and those of the others if there are any.
 #[derive(Debug, Clone)]
@@ -113,8 +113,8 @@ where
     /// The same on all nodes.
     pub(crate) fn step(
         &self,
-        task: &LmTask<B>,
-        batch: LmBatch<B>,
+        task: &Task<B>,
+        batch: Batch<B>,
     ) -> Result<TrainOutput<LmOutput<B::InnerBackend>>, ParallelError> {
         let mut output = self.step_of_node(task, batch);
         let group = self.group();
@@ -133,8 +133,8 @@ where
     /// The same of the rows of this node. Nothing waits for a device before all have their work.
     fn step_of_node(
         &self,
-        task: &LmTask<B>,
-        batch: LmBatch<B>,
+        task: &Task<B>,
+        batch: Batch<B>,
     ) -> TrainOutput<LmOutput<B::InnerBackend>> {
         let started = Instant::now();
         let first = self.numbers.start;
@@ -144,22 +144,19 @@ where
         if others.is_empty() {
             return task.clone().of_replica(first).step(batch);
         }
-        let [batch_size, _] = batch.tokens.dims();
+        let [batch_size, _] = batch.targets().dims();
+        let rows = |number| share(batch_size, &(number..number + 1), self.devices.len());
         let outputs: Vec<_> = (0..self.devices.len())
+            // Batches of pairs can have fewer rows than there are devices.
+            .filter(|&number| !rows(number).is_empty())
             .map(|number| {
                 let device = &self.devices[number];
-                let rows = share(batch_size, &(number..number + 1), self.devices.len());
-                let [tokens, targets] = [&batch.tokens, &batch.targets]
-                    .map(|all| all.clone().slice_dim(0, rows.clone()).to_device(device));
+                let part = batch.rows(rows(number)).to_device(device);
                 let replica = match number {
                     0 => task.clone(),
                     _ => task.clone().fork(device),
                 };
-                replica.of_replica(first + number).step(LmBatch {
-                    tokens,
-                    targets,
-                    step: batch.step,
-                })
+                replica.of_replica(first + number).step(part)
             })
             .collect();
         let n_targets = outputs

@@ -209,7 +209,7 @@ fn config() -> TrainConfig {
     let model = ReformerConfig::new(256, 16, 1)
         .with_lsh(lsh)
         .with_layers(vec![AttentionKind::Lsh]);
-    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+    TrainConfig::new(ReformerLmConfig::new(model).into(), DataConfig::Sample)
         .with_window_length(32)
         .with_batch_size(2)
         .with_steps(6)

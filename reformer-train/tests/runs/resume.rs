@@ -11,20 +11,20 @@ use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::Precision;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
-use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    AdafactorConfig, Checkpoints, DataConfig, Ending, OptimizerConfig, Row, Run, ScheduleConfig,
-    TrainConfig, TrainError, TrainOptions, load_model,
+    AdafactorConfig, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, Row, Run,
+    ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
 };
 
-type B = Autodiff<Flex>;
+pub(super) type B = Autodiff<Flex>;
 
 /// Initial weights come from the backend's one generator, so no two runs may start at once.
 static SEEDED: Mutex<()> = Mutex::new(());
 
 /// Everything that draws random numbers: dropout, hashing beyond the exact length, shuffling.
-fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
+pub(super) fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
     let model = ReformerConfig::new(256, 16, 2)
         .with_n_heads(2)
         .with_local(LocalConfig::new().with_chunk_length(8))
@@ -36,7 +36,7 @@ fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
         .with_dropout(0.1)
         .with_attention_dropout(0.1)
         .with_mode(mode);
-    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+    TrainConfig::new(ReformerLmConfig::new(model).into(), DataConfig::Sample)
         .with_window_length(40)
         .with_batch_size(3)
         .with_steps(8)
@@ -51,7 +51,7 @@ fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
         .with_optimizer(optimizer)
 }
 
-fn adam() -> OptimizerConfig {
+pub(super) fn adam() -> OptimizerConfig {
     OptimizerConfig::Adam {
         beta_1: 0.9,
         beta_2: 0.99,
@@ -71,7 +71,7 @@ fn adafactor() -> OptimizerConfig {
 }
 
 /// Trains from a step to the end.
-fn train(run: &Run, step: usize) -> (Vec<TensorData>, Vec<Row>) {
+pub(super) fn train(run: &Run, step: usize) -> (Vec<TensorData>, Vec<Row>) {
     let _one_at_a_time = SEEDED.lock();
     let outcome = run
         .train::<B, _>(&Default::default(), step, TrainOptions::silent())
@@ -88,13 +88,13 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
     }
 }
 
-fn parameters<B: Backend>(model: &ReformerLm<B>) -> Vec<TensorData> {
+pub(super) fn parameters<B: Backend>(model: &Model<B>) -> Vec<TensorData> {
     let mut collect = Collect(vec![]);
     model.visit(&mut collect);
     collect.0
 }
 
-fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
+pub(super) fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
     assert_eq!(resumed.len(), straight.len());
     for (resumed, straight) in resumed.iter().zip(straight) {
         resumed.assert_eq(straight, true);
@@ -102,7 +102,7 @@ fn assert_equal(resumed: &[TensorData], straight: &[TensorData]) {
 }
 
 /// Brings a finished run into the state after a step's checkpoint.
-fn rewind(run: &Run, step: usize) {
+pub(super) fn rewind(run: &Run, step: usize) {
     let newer = Checkpoints::of_run(run.folder()).complete().into_iter();
     for newer in newer.filter(|newer| *newer > step) {
         for part in ["model", "optim", "scheduler"] {
@@ -113,7 +113,7 @@ fn rewind(run: &Run, step: usize) {
     fs::remove_file(run.folder().join("model.mpk")).expect("it is finished");
 }
 
-fn losses(rows: &[Row]) -> Vec<f64> {
+pub(super) fn losses(rows: &[Row]) -> Vec<f64> {
     rows.iter().map(Row::loss).collect()
 }
 
@@ -134,9 +134,8 @@ fn resumed_run_ends_with_the_same_weights() {
         let mut config = config(mode, optimizer)
             .with_checkpoint_every(Some(5))
             .with_accumulate(2);
-        config.model.reformer.precision = precision;
-        let run = Run::create(config, &path).unwrap();
-        let config = run.config().clone();
+        config.model.reformer_mut().precision = precision;
+        let run = Run::create(config.clone(), &path).unwrap();
         let (straight, valid) = train(&run, 0);
         // The last, the one in the middle of an epoch, and those of evaluations that were the best.
         let complete = Checkpoints::of_run(&path).complete();

@@ -16,8 +16,8 @@ use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_train::{
-    AtomicRecorder, BadLoss, Checkpoints, DataConfig, Ending, LmTask, OptimizerConfig, Quantity,
-    Run, ScheduleConfig, Screen, TrainConfig, TrainError, TrainOptions,
+    AtomicRecorder, BadLoss, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, Quantity,
+    Run, ScheduleConfig, Screen, Task, TrainConfig, TrainError, TrainOptions,
 };
 
 type B = Autodiff<Flex>;
@@ -25,7 +25,7 @@ const WINDOW: usize = 40;
 
 fn config(rate: f64) -> TrainConfig {
     let model = ReformerConfig::new(256, 16, 1).with_n_heads(2);
-    TrainConfig::new(ReformerLmConfig::new(model), DataConfig::Sample)
+    TrainConfig::new(ReformerLmConfig::new(model).into(), DataConfig::Sample)
         .with_window_length(WINDOW)
         .with_batch_size(2)
         .with_steps(12)
@@ -96,19 +96,17 @@ fn steps_without_a_number_are_left_out_where_that_is_wanted() {
 
     let checkpoints = Checkpoints::of_run(run.folder());
     let device = Default::default();
-    let task = LmTask::new(run.config().model.init::<B>(&device), 0);
+    let task = Task::new(run.config().model.init::<B>(&device), 0);
     let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(6), &device).unwrap();
     let mut task = task.load_record(record);
-    let bias = task
-        .model
-        .output
-        .bias
-        .take()
-        .expect("by default there is one");
+    let Model::Lm(model) = &mut task.model else {
+        panic!("it is a language model");
+    };
+    let bias = model.output.bias.take().expect("by default there is one");
     let mut values: Vec<f32> = bias.val().into_data().to_vec().unwrap();
     values[usize::from(b'X')] = f32::NEG_INFINITY;
     let values = burn::tensor::Tensor::from_floats(values.as_slice(), &device).require_grad();
-    task.model.output.bias = Some(Param::initialized(bias.id, values));
+    model.output.bias = Some(Param::initialized(bias.id, values));
     let record = task.into_record();
     Recorder::<B>::record(&AtomicRecorder::default(), record, checkpoints.model(6)).unwrap();
     let json = serde_json::to_string(&run.config().clone().with_steps(30)).unwrap();

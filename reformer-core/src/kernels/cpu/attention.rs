@@ -79,7 +79,7 @@ impl<B: Host> Inputs<B> {
 
 /// Attends with all heads.
 pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutput<B> {
-    let [batch_size, n_heads, seq_length, _, d_v] = qkv.sizes();
+    let [batch_size, n_heads, seq_length, _, _, d_v] = qkv.sizes();
     let device = qkv.q.device();
     let inputs = Inputs::new(qkv);
     let at_once = head::tiles_at_once(inputs.n);
@@ -140,7 +140,7 @@ pub(super) fn backward<B: Host>(
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
-    let [batch_size, n_heads, seq_length, d, d_v] = qkv.sizes();
+    let [batch_size, n_heads, seq_length, n_keys, d, d_v] = qkv.sizes();
     let device = qkv.q.device();
     let inputs = Inputs::new(qkv);
     let [max, log_sum] = [output.max, output.log_sum].map(Floats::row_major);
@@ -157,9 +157,9 @@ pub(super) fn backward<B: Host>(
             delta: &deltas(grad, output.head(number), seq_length),
         };
         let rows = inputs.head(number);
-        let zeros = |d: usize| vec![0.0; seq_length * d];
-        let (mut dq, mut dv) = (zeros(d), zeros(d_v));
-        let mut dk = rows.unit_keys.is_none().then(|| zeros(d));
+        let zeros = |length: usize, d: usize| vec![0.0; length * d];
+        let (mut dq, mut dv) = (zeros(seq_length, d), zeros(n_keys, d_v));
+        let mut dk = rows.unit_keys.is_none().then(|| zeros(n_keys, d));
         let to = HeadGradients {
             q: &mut dq,
             k: dk.as_deref_mut(),
@@ -172,12 +172,12 @@ pub(super) fn backward<B: Host>(
         (0..inputs.n).into_par_iter().map(of_head).unzip();
     // Tensors as large as the sequence, of no use from here on.
     drop((inputs, max, log_sum, grad, output));
-    let shape = [batch_size, n_heads, seq_length, d];
+    let shape = |length: usize, d: usize| [batch_size, n_heads, length, d];
     let dk: Option<Vec<_>> = dk.into_iter().collect();
     AttentionGradients {
-        q: joined(dq, shape, &device),
-        k: dk.map(|dk| joined(dk, shape, &device)),
-        v: joined(dv, [batch_size, n_heads, seq_length, d_v], &device),
+        q: joined(dq, shape(seq_length, d), &device),
+        k: dk.map(|dk| joined(dk, shape(n_keys, d), &device)),
+        v: joined(dv, shape(n_keys, d_v), &device),
     }
 }
 

@@ -42,21 +42,22 @@ struct All {
     causal: bool,
     exclude_self: bool,
     dropout: Option<(f64, Key)>,
-    /// `[batch_size, seq_length]`
+    /// `[batch_size, n_keys]`
     padded: Option<Vec<bool>>,
     n_heads: usize,
     seq_length: usize,
+    n_keys: usize,
     /// First query and first key of each tile; those of a query are neighbours.
     tiles: Vec<[usize; 2]>,
 }
 
 impl All {
     fn new<B: Host>(qkv: &Qkv<B>, masking: &Masking<B>) -> Self {
-        let [_, n_heads, seq_length, ..] = qkv.sizes();
+        let [_, n_heads, seq_length, n_keys, ..] = qkv.sizes();
         let keys = |query: usize| {
             let end = match masking.causal {
-                true => seq_length.min(query + QUERIES),
-                false => seq_length,
+                true => n_keys.min(query + QUERIES),
+                false => n_keys,
             };
             (0..end).step_by(KEYS_AT_ONCE).map(move |key| [query, key])
         };
@@ -67,6 +68,7 @@ impl All {
             padded: attention::padding(&masking.mask_pad),
             n_heads,
             seq_length,
+            n_keys,
             tiles: (0..seq_length).step_by(QUERIES).flat_map(keys).collect(),
         }
     }
@@ -87,7 +89,7 @@ impl Heads for All {
                 padded: self
                     .padded
                     .as_ref()
-                    .map(|padded| &padded[batch * self.seq_length..][..self.seq_length]),
+                    .map(|padded| &padded[batch * self.n_keys..][..self.n_keys]),
                 places: None,
             },
         }
@@ -112,11 +114,11 @@ impl Tiles for AllHead<'_> {
 
     fn place(&self, number: usize, tile: &mut Tile) {
         let [query, key] = self.all.tiles[number];
-        let positions = |start: usize, length: usize| {
-            (start as u32)..(start + length).min(self.all.seq_length) as u32
+        let positions = |start: usize, length: usize, end: usize| {
+            start as u32..(start + length).min(end) as u32
         };
-        tile.start(positions(query, QUERIES));
-        tile.push_keys(positions(key, KEYS_AT_ONCE));
+        tile.start(positions(query, QUERIES, self.all.seq_length));
+        tile.push_keys(positions(key, KEYS_AT_ONCE, self.all.n_keys));
         tile.finish(0, &self.rules);
     }
 
@@ -125,12 +127,16 @@ impl Tiles for AllHead<'_> {
     fn dropout(&self, number: usize, _tile: &Tile, query: usize) -> Option<(Dropout, usize)> {
         let (rate, key) = self.all.dropout?;
         let [first_query, first_key] = self.all.tiles[number];
-        let (query, seq_length) = (first_query + query, self.all.seq_length);
-        let length = slice_length(seq_length);
+        let query = first_query + query;
+        let length = slice_length(self.all.seq_length, self.all.n_keys);
         let (slice, in_slice) = (query / length, query % length);
-        let end = seq_length.min((slice + 1) * length);
+        let end = self.all.seq_length.min((slice + 1) * length);
         let n_queries = end - slice * length;
-        let n_keys = if self.all.causal { end } else { seq_length };
+        let n_keys = if self.all.causal {
+            end
+        } else {
+            self.all.n_keys
+        };
         let row = self.number * n_queries + in_slice;
         let dropout = Dropout::new(key.fold(slice as u64), rate);
         Some((dropout, row * n_keys + first_key))

@@ -82,7 +82,7 @@ pub(in crate::kernels) fn newest_attention<B: Host>(
         let rows = HeadRows {
             q: q.head(number).first_everywhere(),
             k: k.head(number),
-            key_scale: None,
+            unit_keys: None,
             v: v.head(number),
         };
         let mut output = vec![0.0; d_v];

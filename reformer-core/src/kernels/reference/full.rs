@@ -12,13 +12,17 @@ use crate::precision::widen;
 /// floats however long the sequence is.
 const LOGITS_AT_ONCE: usize = 1 << 20;
 
-pub(in crate::kernels) fn slice_length(seq_length: usize) -> usize {
-    (LOGITS_AT_ONCE / seq_length).clamp(1, seq_length)
+/// Queries in a slice.
+pub(in crate::kernels) fn slice_length(seq_length: usize, n_keys: usize) -> usize {
+    (LOGITS_AT_ONCE / n_keys).clamp(1, seq_length)
 }
 
 /// `[start, end)` of each slice of queries, with its number.
-fn slices(seq_length: usize) -> impl Iterator<Item = (u64, core::ops::Range<usize>)> {
-    let length = slice_length(seq_length);
+fn slices(
+    seq_length: usize,
+    n_keys: usize,
+) -> impl Iterator<Item = (u64, core::ops::Range<usize>)> {
+    let length = slice_length(seq_length, n_keys);
     (0..seq_length)
         .step_by(length)
         .map(move |start| start..(start + length).min(seq_length))
@@ -37,7 +41,7 @@ fn tile<B: ReformerBackend>(
     masking: &Masking<B>,
     (number, range): (u64, core::ops::Range<usize>),
 ) -> Tile<B> {
-    let [batch_size, n_heads, seq_length, _] = q.dims();
+    let [batch_size, n_heads, ..] = q.dims();
     let device = q.device();
     let n_queries = range.len();
     let positions = |range: core::ops::Range<usize>| {
@@ -48,7 +52,7 @@ fn tile<B: ReformerBackend>(
     let n_keys = if masking.causal {
         range.end
     } else {
-        seq_length
+        k.dims()[2]
     };
     let keys = positions(0..n_keys).reshape([1, 1, 1, 1, n_keys]);
     let mask_shape = [1, 1, 1, n_queries, n_keys];
@@ -89,7 +93,7 @@ fn tile<B: ReformerBackend>(
 pub fn full_attention<B: ReformerBackend>(qkv: Qkv<B>, masking: &Masking<B>) -> AttentionOutput<B> {
     masking.check(&qkv);
     let (k, Qkv { q, v, .. }) = (key_rows(&qkv), qkv);
-    let (outputs, lses): (Vec<_>, Vec<_>) = slices(q.dims()[2])
+    let (outputs, lses): (Vec<_>, Vec<_>) = slices(q.dims()[2], k.dims()[2])
         .map(|slice| {
             let (output, lse) = tile(&q, &k, &v, masking, slice).forward();
             (output.squeeze_dim::<4>(2), lse.squeeze_dim::<4>(2))
@@ -115,7 +119,7 @@ pub fn full_attention_backward<B: ReformerBackend>(
     let delta = (widen(output.output) * widen(grad.clone())).sum_dim(3);
     let mut grad_q = Vec::new();
     let [mut grad_k, mut grad_v] = [k, v].map(|tensor| widen(tensor.zeros_like()));
-    for slice in slices(q.dims()[2]) {
+    for slice in slices(q.dims()[2], k.dims()[2]) {
         let range = slice.1.clone();
         let tile = tile(q, k, v, masking, slice);
         let n_keys = tile.k.dims()[3];
@@ -134,9 +138,9 @@ pub fn full_attention_backward<B: ReformerBackend>(
 
 /// Adds to the first `n_rows` rows.
 fn add_rows<B: Backend>(sum: Tensor<B, 4>, n_rows: usize, part: Tensor<B, 5>) -> Tensor<B, 4> {
-    let [batch_size, n_heads, seq_length, d] = sum.dims();
+    let [batch_size, n_heads, n_keys, d] = sum.dims();
     let part = part.squeeze_dim::<4>(2);
-    if n_rows == seq_length {
+    if n_rows == n_keys {
         return sum + part;
     }
     let range = [0..batch_size, 0..n_heads, 0..n_rows, 0..d];

@@ -28,7 +28,7 @@ pub(super) struct Rules<'a> {
     pub(super) causal: bool,
     pub(super) exclude_self: bool,
     pub(super) keys: KeyRule,
-    /// `[seq_length]`
+    /// `[n_keys]`
     pub(super) padded: Option<&'a [bool]>,
     /// Where positions stand, if anybody asks.
     pub(super) places: Option<Places>,

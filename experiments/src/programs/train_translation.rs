@@ -1,0 +1,218 @@
+//! Trains an encoder-decoder to translate.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+use crate::training::{Program, TrainArguments, absolute, train};
+use crate::translation::Translator;
+use anyhow::{Context, Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::{Args, Parser};
+use reformer_core::generation::BeamConfig;
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::translation::Bleu;
+use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_atomically};
+
+const EXAMPLES: &str = "\
+Examples:
+  Three minutes on the sample that ships with the project, English to German:
+    train_translation
+  German to English:
+    train_translation --reverse
+  Two files line by line, validated on two others, a GPU:
+    train_translation --data train.en train.de --valid dev.en dev.de --preset wmt-base --device cuda
+  A table with a tab between a sentence and its translation:
+    train_translation --data deu.txt --steps 20000 --name mine
+  Go on with a run that was stopped or killed:
+    train_translation --resume runs/mine
+
+Presets: translation (the default), wmt-base (that of the paper; a large GPU).
+A run is written to OUT/NAME: config.json, subwords.json, checkpoint/, metrics.csv, loss.svg,
+model.mpk, translations.tsv (source, reference, translation) and bleu.txt.
+A batch has as many pieces on a side as --batch-size times --length; longer pairs are left out.";
+
+/// Train a reversible encoder-decoder to translate sentences.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(flatten)]
+    pairs: PairArguments,
+    #[command(flatten)]
+    bleu: BleuArguments,
+    #[command(flatten)]
+    train: TrainArguments,
+}
+
+/// What to train on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+struct PairArguments {
+    /// Two files line by line, or one with tabs [default: a sample of Tatoeba]
+    #[arg(long, value_name = "PATH", num_args = 1..=2, conflicts_with = "resume")]
+    data: Vec<PathBuf>,
+    /// The same, to validate on [default: every twentieth source of --data]
+    #[arg(long, value_name = "PATH", num_args = 1..=2, requires = "data")]
+    valid: Vec<PathBuf>,
+    /// Translate the other way
+    #[arg(long, conflicts_with = "resume")]
+    reverse: bool,
+}
+
+/// How translations are scored at the end.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Evaluation")]
+struct BleuArguments {
+    /// Sentences to translate at the end, from the start of the validation text; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    bleu_sentences: usize,
+    /// Hypotheses of the beam search; 1 takes the most probable piece each time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    beam_size: usize,
+    /// Exponent of its length penalty
+    #[arg(
+        long,
+        value_name = "ALPHA",
+        default_value_t = 0.6,
+        allow_negative_numbers = true
+    )]
+    length_penalty: f64,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let Arguments {
+            pairs,
+            bleu,
+            train: arguments,
+        } = arguments;
+        // Known before the training and not after it.
+        bleu.beam().validate()?;
+        train(arguments, &Translation { pairs, bleu })
+    })
+}
+
+struct Translation {
+    pairs: PairArguments,
+    bleu: BleuArguments,
+}
+
+impl BleuArguments {
+    fn beam(&self) -> BeamConfig {
+        BeamConfig::new()
+            .with_beam_size(self.beam_size)
+            .with_length_penalty(self.length_penalty)
+    }
+}
+
+/// One file is a table, two are lines.
+fn files(paths: &[PathBuf]) -> Result<Option<PairFiles>> {
+    Ok(match paths {
+        [] => None,
+        [table] => Some(PairFiles::Table(absolute(table)?)),
+        [source, target, ..] => Some(PairFiles::Lines {
+            source: absolute(source)?,
+            target: absolute(target)?,
+        }),
+    })
+}
+
+impl Program for Translation {
+    fn name(&self) -> &'static str {
+        "train_translation"
+    }
+
+    fn preset(&self) -> &'static str {
+        "translation"
+    }
+
+    fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+        let DataConfig::Pairs(mut pairs) = preset else {
+            bail!("this preset is not for translation: use translation or wmt-base");
+        };
+        if let Some(train) = files(&self.pairs.data)? {
+            pairs = PairsConfig::new(train).with_valid(files(&self.pairs.valid)?);
+        }
+        if matches!(&pairs.train, PairFiles::Lines { source, .. } if source.is_relative()) {
+            bail!("this preset has no text of its own: name two files or a table by --data");
+        }
+        pairs.reversed |= self.pairs.reverse;
+        Ok(DataConfig::Pairs(pairs))
+    }
+
+    fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {
+        if self.bleu.bleu_sentences == 0 {
+            return Ok(());
+        }
+        device::run(
+            device,
+            Score {
+                run,
+                arguments: &self.bleu,
+            },
+        )
+    }
+}
+
+/// Translates the beginning of the validation text, and says how well.
+struct Score<'a> {
+    run: &'a Run,
+    arguments: &'a BleuArguments,
+}
+
+impl Job for Score<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self { run, arguments } = self;
+        let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
+        let model = model.into_seq2seq()?;
+        let pairs = run.pairs().context("the run has no pairs of sentences")?;
+        let sentences: Vec<(&str, &str)> = pairs
+            .valid_text
+            .iter()
+            .take(arguments.bleu_sentences)
+            .collect();
+        let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
+        let translator =
+            Translator::new(&model, &pairs.subwords, arguments.beam(), config.batch_size)?;
+        let translations = translator.translate(&sources)?;
+        let bleu = Bleu::of_corpus(&translations, &references)?;
+        println!("\nSome translations:");
+        let n_shown = 8.min(sources.len());
+        for number in (0..n_shown).map(|n| n * sources.len() / n_shown) {
+            println!("  {} -> {}", sources[number], translations[number]);
+        }
+        let score = format!("{bleu}\n{}", Bleu::SIGNATURE);
+        println!(
+            "\n{} sentences, beam of {}: {score}",
+            sources.len(),
+            arguments.beam_size
+        );
+        write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
+        write(run, "translations.tsv", |file| {
+            let mut rows = sentences.iter().zip(&translations);
+            rows.try_for_each(|((source, reference), translation)| {
+                writeln!(file, "{source}\t{reference}\t{translation}")
+            })
+        })
+    }
+}
+
+fn write(
+    run: &Run,
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let path = run.folder().join(name);
+    write_atomically(&path, |file| write(file))
+        .with_context(|| format!("`{}` cannot be written", path.display()))
+}

@@ -1,0 +1,85 @@
+//! Heads on a bidirectional stack: what is predicted from its hidden states.
+//!
+//! Masked tokens are predicted by a [`ReformerLm`](super::ReformerLm) that is not causal;
+//! [`MaskingConfig`] hides them.
+
+mod classifier;
+mod masking;
+mod question_answering;
+
+use burn::module::{AutodiffModule, Initializer};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::GradientsParams;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
+
+pub use classifier::{ClassificationHead, Labels, ReformerClassifier, ReformerClassifierConfig};
+pub use masking::MaskingConfig;
+pub use question_answering::{
+    ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, SpanLogits,
+};
+
+use super::config::ReformerConfig;
+use super::reformer::Reformer;
+use crate::kernels::ReformerBackend;
+use crate::pass::Pass;
+use crate::reversible::GradientSum;
+
+/// A linear layer of a head: weights as in the stack, biases from zero.
+fn projection<B: Backend>(
+    config: &ReformerConfig,
+    d_input: usize,
+    d_output: usize,
+    device: &B::Device,
+) -> Linear<B> {
+    Linear {
+        weight: LinearConfig::new(d_input, d_output)
+            .with_initializer(config.initializer.clone())
+            .init::<B>(device)
+            .weight,
+        bias: Some(Initializer::Zeros.init([d_output], device)),
+    }
+}
+
+/// Mean cross-entropy of rows, each a choice among its columns. Targets outside of them are
+/// ignored.
+///
+/// # Shapes
+/// - logits: `[n_rows, n_columns]`, targets: `[n_rows]`, output: `[1]`
+fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let [_, n_columns] = logits.dims();
+    let last = n_columns as i64 - 1;
+    let is_target = targets
+        .clone()
+        .greater_equal_elem(0)
+        .bool_and(targets.clone().lower_equal_elem(last));
+    let weight = is_target.float();
+    let n_targets = weight.clone().sum().clamp_min(1.0);
+    let columns = targets.clamp(0, last).unsqueeze_dim::<2>(1);
+    let log_probs = log_softmax(logits, 1).gather(1, columns);
+    (log_probs.squeeze_dim::<1>(1) * weight).sum().neg() / n_targets
+}
+
+/// A loss of a head on a stack, and the gradients of both, with the memory that the mode of the
+/// stack allows.
+fn head_gradients<A, H>(
+    reformer: &Reformer<A>,
+    head: &H,
+    tokens: Tensor<A, 2, Int>,
+    pass: Pass<A>,
+    loss: impl FnOnce(Tensor<A, 3>) -> Tensor<A, 1>,
+) -> (Tensor<A::InnerBackend, 1>, GradientsParams)
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+    H: AutodiffModule<A>,
+{
+    let recorded = reformer.record(tokens, pass);
+    let loss = loss(recorded.hidden.clone());
+    let mut gradients = loss.backward();
+    let mut sum = GradientSum::new();
+    sum.add(&mut gradients, head);
+    recorded.add_gradients(reformer, &mut gradients, &mut sum);
+    (loss.inner(), sum.into_params())
+}

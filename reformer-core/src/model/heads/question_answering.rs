@@ -1,0 +1,204 @@
+//! Answers that are a part of the sequence.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::optim::GradientsParams;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Bool, Int, Tensor};
+
+use super::{cross_entropy, head_gradients, projection};
+use crate::error::ConfigError;
+use crate::kernels::ReformerBackend;
+use crate::linear::linear;
+use crate::model::config::ReformerConfig;
+use crate::model::reformer::Reformer;
+use crate::pass::Pass;
+use crate::reversible::Mode;
+
+/// Logit of a position where no answer can begin or end.
+const NOWHERE: f64 = -1e9;
+
+/// Configuration of a [`ReformerQuestionAnswering`].
+#[derive(Config, Debug, PartialEq)]
+pub struct ReformerQuestionAnsweringConfig {
+    /// The stack below. Whatever it says, it is not causal.
+    pub reformer: ReformerConfig,
+}
+
+impl ReformerQuestionAnsweringConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.reformer.validate()
+    }
+
+    /// Initialises the model.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, device: &B::Device) -> ReformerQuestionAnswering<B> {
+        let reformer = self.reformer.clone().with_causal(false);
+        ReformerQuestionAnswering {
+            reformer: reformer.init(device),
+            output: projection(&reformer, 2 * reformer.d_model, 2, device),
+        }
+    }
+}
+
+/// How much each position looks like the begin and the end of the answer.
+#[derive(Debug, Clone)]
+pub struct SpanLogits<B: Backend> {
+    /// `[batch_size, seq_length]`.
+    pub start: Tensor<B, 2>,
+    /// That of the last position of the answer: `[batch_size, seq_length]`.
+    pub end: Tensor<B, 2>,
+}
+
+impl<B: Backend> SpanLogits<B> {
+    /// The same with padding ruled out.
+    ///
+    /// # Shapes
+    /// - mask_pad: `[batch_size, seq_length]`, true where a position is padding
+    pub fn without_padding(self, mask_pad: Option<Tensor<B, 2, Bool>>) -> Self {
+        let Some(mask) = mask_pad else {
+            return self;
+        };
+        Self {
+            start: self.start.mask_fill(mask.clone(), NOWHERE),
+            end: self.end.mask_fill(mask, NOWHERE),
+        }
+    }
+
+    /// Mean cross-entropy of begins and ends, half of each: `[1]`. Positions that are not in the
+    /// sequence are ignored.
+    ///
+    /// # Shapes
+    /// - start, end: `[batch_size]`
+    pub fn loss(self, start: Tensor<B, 1, Int>, end: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+        (cross_entropy(self.start, start) + cross_entropy(self.end, end)) * 0.5
+    }
+
+    /// First and last position of the best answer of each sequence, of at most `max_length`
+    /// positions: the pair, in order, with the largest sum of logits; of equals, the first.
+    ///
+    /// # Panics
+    /// If `max_length` is 0.
+    pub fn best(&self, max_length: usize) -> Vec<[usize; 2]> {
+        assert!(max_length > 0, "an answer has a position");
+        let [_, seq_length] = self.start.dims();
+        let [start, end] = [&self.start, &self.end].map(|logits| {
+            let data = logits.to_data();
+            data.iter::<f32>().collect::<Vec<f32>>()
+        });
+        let rows = start.chunks(seq_length).zip(end.chunks(seq_length));
+        rows.map(|(start, end)| best_span(start, end, max_length))
+            .collect()
+    }
+}
+
+fn best_span(start: &[f32], end: &[f32], max_length: usize) -> [usize; 2] {
+    let (mut best, mut best_sum) = ([0, 0], f32::NEG_INFINITY);
+    for (first, &of_start) in start.iter().enumerate() {
+        let reach = end.len().min(first.saturating_add(max_length));
+        for (last, &of_end) in end.iter().enumerate().take(reach).skip(first) {
+            if of_start + of_end > best_sum {
+                (best, best_sum) = ([first, last], of_start + of_end);
+            }
+        }
+    }
+    best
+}
+
+/// A bidirectional [`Reformer`] that points at an answer in its sequence, which holds the question
+/// and the text.
+///
+/// ```
+/// use burn::tensor::{Int, Tensor};
+/// use burn_flex::Flex;
+/// use reformer_core::Pass;
+/// use reformer_core::model::{ReformerConfig, ReformerQuestionAnsweringConfig};
+///
+/// let device = Default::default();
+/// let config = ReformerQuestionAnsweringConfig::new(ReformerConfig::new(256, 32, 2));
+/// let model = config.init::<Flex>(&device);
+/// let bytes = Tensor::<Flex, 2, Int>::zeros([1, 100], &device);
+/// let [first, last] = model.forward(bytes, &Pass::eval()).best(20)[0];
+/// assert!(first <= last && last < 100);
+/// ```
+#[derive(Module, Debug)]
+pub struct ReformerQuestionAnswering<B: Backend> {
+    /// The stack below.
+    pub reformer: Reformer<B>,
+    /// From hidden states to the logits of begin and end.
+    pub output: Linear<B>,
+}
+
+impl<B: Backend> ReformerQuestionAnswering<B> {
+    /// The same weights, trained in another mode.
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.reformer = self.reformer.with_mode(mode);
+        self
+    }
+}
+
+impl<B: ReformerBackend> ReformerQuestionAnswering<B> {
+    /// Logits of begin and end at every position.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    ///
+    /// # Panics
+    /// If the sequence is longer than the positions allow.
+    pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> SpanLogits<B> {
+        self.spans(self.reformer.forward(tokens, pass))
+    }
+
+    fn spans(&self, hidden: Tensor<B, 3>) -> SpanLogits<B> {
+        let logits = linear(&self.output, hidden);
+        let [start, end] = [0, 1].map(|of| logits.clone().slice_dim(2, of..of + 1).squeeze_dim(2));
+        SpanLogits { start, end }
+    }
+}
+
+impl<A> ReformerQuestionAnswering<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// Mean loss of answers, `[1]`, and the gradients of all parameters. Padding is no answer;
+    /// positions that are not in the sequence are ignored.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    /// - start, end: `[batch_size]`, first and last position
+    pub fn gradients(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        start: Tensor<A, 1, Int>,
+        end: Tensor<A, 1, Int>,
+        pass: Pass<A>,
+    ) -> (Tensor<A::InnerBackend, 1>, GradientsParams) {
+        let mask_pad = pass.mask_pad().cloned();
+        head_gradients(&self.reformer, &self.output, tokens, pass, |hidden| {
+            let spans = self.spans(hidden).without_padding(mask_pad);
+            spans.loss(start, end)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn best_span_is_in_order_and_not_too_long() {
+        let start = [0.0, 5.0, 1.0, 0.0, 4.0];
+        let end = [9.0, 0.0, 2.0, 7.0, 1.0];
+        assert_eq!(best_span(&start, &end, 5), [1, 3]);
+        assert_eq!(best_span(&start, &end, 2), [0, 0]);
+        assert_eq!(best_span(&start, &[0.0; 5], 3), [1, 1]);
+    }
+}

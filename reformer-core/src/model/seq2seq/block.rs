@@ -1,0 +1,151 @@
+//! One layer of the decoder.
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Int, Tensor};
+
+use crate::attention::{Attention, CrossAttention, CrossAttentionConfig};
+use crate::kernels::ReformerBackend;
+use crate::model::block::Block;
+use crate::model::config::ReformerConfig;
+use crate::norm::{LayerNorm, LayerNormConfig};
+use crate::pass::{Pass, Source, dropout};
+use crate::precision::{Precision, widen};
+use crate::reversible::ReversibleBlock;
+
+/// Children of the key of G.
+const FEED_FORWARD: u64 = 0;
+const CROSS: u64 = 1;
+
+/// Attention to the source as a part of a block.
+#[derive(Module, Debug)]
+pub struct Cross<B: Backend> {
+    /// Normalises what asks the source.
+    pub norm: LayerNorm<B>,
+    /// Asks it.
+    pub attention: CrossAttention<B>,
+    dropout: f64,
+    #[module(skip)]
+    precision: Precision,
+}
+
+impl<B: Backend> Cross<B> {
+    fn new(config: &ReformerConfig, attention: CrossAttention<B>, device: &B::Device) -> Self {
+        Self {
+            norm: LayerNormConfig::new(config.d_model)
+                .with_epsilon(config.norm_epsilon)
+                .init(device),
+            attention,
+            dropout: config.dropout,
+            precision: config.precision,
+        }
+    }
+}
+
+impl<B: ReformerBackend> Cross<B> {
+    fn forward(&self, x: Tensor<B, 3>, source: &Source<B>, pass: &Pass<B>) -> Tensor<B, 3> {
+        let x = self.precision.lower(self.norm.forward(x));
+        let source = Source {
+            hidden: self.precision.lower(source.hidden.clone()),
+            mask_pad: source.mask_pad.clone(),
+        };
+        let attended = widen(self.attention.forward(x, &source, &pass.fold(0)));
+        dropout(attended, pass.dropout(self.dropout, 1))
+    }
+}
+
+/// A block whose second function reads the source:
+/// `y1 = x1 + Attention(x2)`, `c = Cross(y1, source)`, `y2 = x2 + c + FeedForward(y1 + c)`, each
+/// function with a normalisation before it.
+///
+/// A decoder's layer has three residual functions, and there are two streams. Cross-attention and
+/// feed-forward share one because both are position-wise once the source is given: G passes in
+/// chunks as it does without a source, and F computes again no more than self-attention. Trax lets
+/// single functions alternate between the streams instead, so that every other layer runs with the
+/// streams' parts exchanged; its cross-attention, too, asks with what self-attention has just
+/// written.
+///
+/// Without cross-attention, F looks at the source and the target one after the other, as Trax's
+/// Terraformer and reformer_pytorch do: with LSH attention in time linear in both lengths. Local
+/// attention then looks at the target alone.
+#[derive(Module, Debug)]
+pub struct DecoderBlock<B: Backend> {
+    /// Self-attention and feed-forward.
+    pub block: Block<B>,
+    /// Attention to the source, where self-attention does not look at it.
+    pub cross: Option<Cross<B>>,
+}
+
+impl<B: Backend> DecoderBlock<B> {
+    pub(super) fn new(
+        block: Block<B>,
+        cross: Option<CrossAttentionConfig>,
+        config: &ReformerConfig,
+        device: &B::Device,
+    ) -> Self {
+        Self {
+            block,
+            cross: cross.map(|cross| Cross::new(config, cross.init(device), device)),
+        }
+    }
+}
+
+impl<B: ReformerBackend> ReversibleBlock<B> for DecoderBlock<B> {
+    fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>) {
+        let is_local = matches!(self.block.attention, Attention::Local(_));
+        if self.cross.is_some() || is_local {
+            return self.block.f(x, pass);
+        }
+        let source = source_of(pass);
+        let [_, source_length, _] = source.hidden.dims();
+        let [_, target_length, _] = x.dims();
+        let target = self.block.attention_norm.forward(x);
+        let both = Tensor::cat(vec![source.hidden.clone(), target], 1);
+        let mask_pad = joint_mask(source, pass.mask_pad(), target_length);
+        let attended = self
+            .block
+            .attend(both, &pass.clone().with_mask_pad(mask_pad));
+        let of_target = source_length..source_length + target_length;
+        (attended.output.slice_dim(1, of_target), attended.buckets)
+    }
+
+    fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
+        let Some(cross) = &self.cross else {
+            return self.block.g(x, &pass.fold(FEED_FORWARD));
+        };
+        let of_source = cross.forward(x.clone(), source_of(pass), &pass.fold(CROSS));
+        let y = x + of_source.clone();
+        of_source + self.block.g(y, &pass.fold(FEED_FORWARD))
+    }
+
+    fn g_chunk_length(&self) -> Option<usize> {
+        self.block.g_chunk_length()
+    }
+}
+
+fn source_of<B: Backend>(pass: &Pass<B>) -> &Source<B> {
+    pass.source()
+        .expect("a decoder's pass has the source: see `Pass::with_source`")
+}
+
+/// True where source and target, one after the other, are padding; none if neither has a mask.
+fn joint_mask<B: Backend>(
+    source: &Source<B>,
+    target: Option<&Tensor<B, 2, Bool>>,
+    target_length: usize,
+) -> Option<Tensor<B, 2, Bool>> {
+    if source.mask_pad.is_none() && target.is_none() {
+        return None;
+    }
+    let [batch_size, source_length, _] = source.hidden.dims();
+    let device = source.hidden.device();
+    let or_none = |mask: Option<&Tensor<B, 2, Bool>>, length| match mask {
+        Some(mask) => mask.clone(),
+        None => Tensor::<B, 2, Int>::zeros([batch_size, length], &device).equal_elem(1),
+    };
+    let masks = [
+        or_none(source.mask_pad.as_ref(), source_length),
+        or_none(target, target_length),
+    ];
+    Some(Tensor::cat(masks.to_vec(), 1))
+}

@@ -1,0 +1,112 @@
+//! A step of training: from the loss through the decoder and the encoder back to the tokens.
+
+use burn::module::AutodiffModule;
+use burn::optim::GradientsParams;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Int, Tensor};
+
+use super::{ReformerSeq2Seq, Seq2SeqInput};
+use crate::kernels::ReformerBackend;
+use crate::model::loss::{LmLoss, gradients_in_chunks};
+use crate::model::streams::mean;
+use crate::pass::{Pass, Source};
+use crate::reversible::{GradientSum, Mode, pull_back};
+
+impl<A> ReformerSeq2Seq<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// Mean loss of the targets, and the gradients of all parameters. Targets below zero are
+    /// ignored.
+    ///
+    /// Works with the memory that the [mode](Self::mode) allows. On the tape it keeps the last
+    /// streams of both sides, however many blocks there are; every block of the decoder adds to the
+    /// gradient of the encoder's output, which then goes back through the encoder. Logits exist for
+    /// one chunk at a time.
+    ///
+    /// # Shapes
+    /// - targets: `[batch_size, target_length]`
+    pub fn gradients(
+        &self,
+        input: Seq2SeqInput<A>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        self.scaled_gradients(input, targets, pass, 1.0)
+    }
+
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
+    /// through the blocks. In [`f16`](crate::Precision::F16) small ones would be zero otherwise.
+    /// The loss is not scaled.
+    ///
+    /// # Shapes
+    /// - targets: `[batch_size, target_length]`
+    pub fn scaled_gradients(
+        &self,
+        input: Seq2SeqInput<A>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        if self.mode == Mode::Plain {
+            let loss = self.loss(input, targets, &pass);
+            let scaled = loss.loss.clone() * scale;
+            let gradients = GradientsParams::from_grads(scaled.backward(), self);
+            return (loss.inner(), gradients);
+        }
+        self.gradients_by_tape(input, targets, pass, scale)
+    }
+
+    fn gradients_by_tape(
+        &self,
+        input: Seq2SeqInput<A>,
+        targets: Tensor<A, 2, Int>,
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        let mut sum = GradientSum::new();
+        let embedding = &self.embedding;
+
+        let encoder_pass = Self::encoder_pass(&pass, input.source_mask_pad.clone());
+        let (encoder_tape, streams) =
+            self.encoder
+                .record(embedding, input.source, encoder_pass.clone(), self.mode);
+        let encoded = mean(streams);
+        let hidden = self
+            .encoder
+            .valid()
+            .normalize(encoded.clone(), &encoder_pass.inner());
+        let source = Source {
+            hidden: Tensor::from_inner(hidden),
+            mask_pad: input.source_mask_pad,
+        };
+
+        let decoder_pass = Self::decoder_pass(&pass, input.input_mask_pad, source);
+        let (decoder_tape, streams) =
+            self.decoder
+                .record(embedding, input.inputs, decoder_pass.clone(), self.mode);
+        let decoded = mean(streams);
+        let (loss, gradient) = gradients_in_chunks(
+            (targets.inner(), scale),
+            self.loss_chunk_length,
+            move |range| decoded.clone().slice_dim(1, range),
+            |chunk, streams| self.logits(streams, chunk, &decoder_pass),
+            self,
+            &mut sum,
+        );
+
+        let decoder = self
+            .decoder
+            .backward(decoder_tape, embedding, gradient, &mut sum);
+        let gradient = decoder.source.unwrap_or_else(|| encoded.zeros_like());
+        let encoded = Tensor::<A, 3>::from_inner(encoded).require_grad();
+        let hidden = self.encoder.normalize(encoded.clone(), &encoder_pass);
+        let gradient = pull_back(hidden, encoded, gradient, &self.encoder.norm, &mut sum);
+        let encoder = self
+            .encoder
+            .backward(encoder_tape, embedding, gradient, &mut sum);
+        let drift = Some(decoder.drift.max_pair(encoder.drift));
+        (LmLoss { drift, ..loss }, sum.into_params())
+    }
+}

@@ -1,0 +1,109 @@
+//! The two streams of a stack: from tokens to them, and back by a tape.
+
+use burn::module::AutodiffModule;
+use burn::nn::Embedding;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
+
+use crate::kernels::ReformerBackend;
+use crate::pass::Pass;
+use crate::position::Position;
+use crate::reversible::{GradientSum, Mode, ReversibleBlock, Tape};
+
+/// Embeddings of tokens and positions.
+///
+/// # Shapes
+/// - tokens: `[batch_size, seq_length]`
+/// - output: `[batch_size, seq_length, d_model]`
+pub(super) fn embed<B: Backend>(
+    embedding: &Embedding<B>,
+    position: &Position<B>,
+    tokens: Tensor<B, 2, Int>,
+) -> Tensor<B, 3> {
+    let x = embedding.forward(tokens);
+    match position.forward(x.dims()[1], &x.device()) {
+        Some(positions) => x + positions.unsqueeze(),
+        None => x,
+    }
+}
+
+/// Two streams as one: `[batch_size, seq_length, 2 * d_model]`.
+pub(super) fn side_by_side<B: Backend>(streams: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
+    Tensor::cat(streams.to_vec(), 2)
+}
+
+/// The mean of two streams: `[batch_size, seq_length, d_model]`.
+pub(super) fn mean<B: Backend>([y1, y2]: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
+    (y1 + y2) * 0.5
+}
+
+/// The way back from both streams, as they are after the last block.
+pub(super) struct StreamsTape<A: AutodiffBackend> {
+    tokens: Tensor<A, 2, Int>,
+    /// That of the embeddings.
+    pass: Pass<A>,
+    tape: Tape<A::InnerBackend>,
+    mode: Mode,
+}
+
+/// What a [`StreamsTape`] leads to beside gradients of parameters.
+pub(super) struct Arrived<B: Backend> {
+    /// The largest difference between an embedding and what the blocks, undone, lead back to: `[1]`.
+    pub(super) drift: Tensor<B, 1>,
+    /// Gradient of the source that the blocks read, if they did.
+    pub(super) source: Option<Tensor<B, 3>>,
+}
+
+impl<A> StreamsTape<A>
+where
+    A: AutodiffBackend + ReformerBackend,
+    A::InnerBackend: ReformerBackend,
+{
+    /// Runs blocks forward on `x`, the embeddings of `tokens` in this pass.
+    pub(super) fn record<M: ReversibleBlock<A::InnerBackend>>(
+        blocks: &[M],
+        tokens: Tensor<A, 2, Int>,
+        x: Tensor<A::InnerBackend, 3>,
+        [pass, of_blocks]: [Pass<A>; 2],
+        mode: Mode,
+    ) -> (Self, [Tensor<A::InnerBackend, 3>; 2]) {
+        let tape = Tape::record(blocks, [x.clone(), x], of_blocks.inner(), mode);
+        let streams = tape.output();
+        let recorded = Self {
+            tokens,
+            pass,
+            tape,
+            mode,
+        };
+        (recorded, streams)
+    }
+
+    /// From the gradients of both streams to those of blocks and embeddings. `embed` makes the
+    /// embeddings once more; `module` has their parameters.
+    pub(super) fn backward<M, E>(
+        self,
+        blocks: &[M],
+        embed: impl FnOnce(Tensor<A, 2, Int>, &Pass<A>) -> Tensor<A, 3>,
+        module: &E,
+        gradients: [Tensor<A::InnerBackend, 3>; 2],
+        sum: &mut GradientSum,
+    ) -> Arrived<A::InnerBackend>
+    where
+        M: ReversibleBlock<A> + AutodiffModule<A>,
+        E: AutodiffModule<A>,
+    {
+        let input = self.tape.backward::<A, M>(blocks, gradients, sum);
+        let x = embed(self.tokens, &self.pass);
+        let [drift1, drift2] = input.streams.map(|stream| {
+            let original = self.mode.on_grid(x.clone().inner());
+            (stream - original).abs().max()
+        });
+        let [dx1, dx2] = input.gradients;
+        let mut gradients = A::seed_backward(x, Tensor::from_inner(dx1 + dx2)).backward();
+        sum.add(&mut gradients, module);
+        Arrived {
+            drift: drift1.max_pair(drift2),
+            source: input.source,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Parallel text to train an encoder-decoder on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::config::Config;
+use reformer_core::ConfigError;
+use reformer_datasets::translation::{
+    ParallelText, SpecialTokens, Subwords, SubwordsConfig, TokenPairs,
+};
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+
+/// Of the different sources of a text, every so-manieth is kept for validation.
+const VALID_EVERY: usize = 20;
+/// The vocabulary in a run's folder, as Hugging Face's tokenizers write it.
+const SUBWORDS: &str = "subwords.json";
+
+/// Where pairs of sentences are.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum PairFiles {
+    /// The sentences that ship with `reformer-datasets`, English and German.
+    Sample,
+    /// A file with a pair in each line, a tab between source and target.
+    Table(
+        /// Its path.
+        PathBuf,
+    ),
+    /// Two files, line by line.
+    Lines {
+        /// Path of the sources.
+        source: PathBuf,
+        /// Path of the targets.
+        target: PathBuf,
+    },
+}
+
+/// Parallel text to train and to validate on.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct PairsConfig {
+    /// What to train on. Its subwords are the vocabulary.
+    pub train: PairFiles,
+    /// What to validate on. Default: every twentieth source of the other text, which is then not
+    /// trained on.
+    pub valid: Option<PairFiles>,
+    /// Whether targets are translated into sources.
+    #[config(default = false)]
+    pub reversed: bool,
+}
+
+impl PairFiles {
+    fn open(&self, reversed: bool) -> Result<ParallelText, TrainError> {
+        let text = match self {
+            Self::Sample => ParallelText::sample(),
+            Self::Table(path) => ParallelText::open_tsv(path)?,
+            Self::Lines { source, target } => ParallelText::open_files(source, target)?,
+        };
+        Ok(match reversed {
+            true => text.reversed(),
+            false => text,
+        })
+    }
+}
+
+/// Opened pairs of a run.
+#[derive(Debug, Clone)]
+pub struct Pairs {
+    /// The joint vocabulary.
+    pub subwords: Subwords,
+    /// Sentences to validate on, as they are printed.
+    pub valid_text: ParallelText,
+    /// The same as numbers.
+    pub valid: TokenPairs,
+    /// What is trained on.
+    pub train: TokenPairs,
+}
+
+impl PairsConfig {
+    /// Opens the text. The vocabulary is that of the run's folder, or is made of the text, with as
+    /// many pieces as the model knows.
+    pub(crate) fn open(
+        &self,
+        vocab_size: usize,
+        folder: Option<&Path>,
+    ) -> Result<Pairs, TrainError> {
+        let text = self.train.open(self.reversed)?;
+        let [train, valid_text] = match &self.valid {
+            Some(valid) => [text, valid.open(self.reversed)?],
+            None => text.split_by_source(VALID_EVERY),
+        };
+        let subwords = match folder.filter(|folder| folder.join(SUBWORDS).exists()) {
+            Some(folder) => load_subwords(folder)?,
+            None => SubwordsConfig::new(vocab_size).train(train.sentences())?,
+        };
+        Ok(Pairs {
+            valid: TokenPairs::encode(&valid_text, &subwords)?,
+            train: TokenPairs::encode(&train, &subwords)?,
+            subwords,
+            valid_text,
+        })
+    }
+}
+
+impl Pairs {
+    /// Checks that a model can be trained on them.
+    pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), ConfigError> {
+        let longest = (0..self.valid.len())
+            .map(|pair| self.valid.get(pair))
+            .map(|(source, target)| source.len().max(target.len()) + 1)
+            .max();
+        let limit = config.model.reformer().position.max_length();
+        match (limit, longest) {
+            (Some(limit), Some(longest)) if longest > limit => Err(ConfigError::new(
+                "position.max_length",
+                limit,
+                format!("a sentence to validate on has {longest} pieces with its end"),
+                "give the model more positions, or use sinusoidal or rotary ones",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the vocabulary in a run's folder.
+    pub(crate) fn save_subwords(&self, folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(SUBWORDS);
+        let partial = path.with_extension("partial");
+        self.subwords.save(&partial)?;
+        fs::rename(&partial, &path).map_err(|source| TrainError::Write { path, source })
+    }
+}
+
+/// The vocabulary of a run of an encoder-decoder.
+///
+/// # Errors
+/// A folder without one, or a damaged file.
+pub fn load_subwords(folder: &Path) -> Result<Subwords, TrainError> {
+    Ok(Subwords::open(
+        folder.join(SUBWORDS),
+        &SpecialTokens::default(),
+    )?)
+}
