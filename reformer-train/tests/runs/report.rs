@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
-use reformer_core::attention::{ExactUpTo, LshConfig};
+use reformer_core::attention::{AttentionKind, ExactUpTo, LshConfig};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_train::report::{Environment, Phase, Report, Sample, Series, Status, write_report};
 use reformer_train::{DataConfig, Quantity, Row, Run, TrainConfig, TrainOptions};
@@ -206,7 +206,9 @@ fn page_without_measurements_is_no_error() {
 /// A small run whose samples are markup.
 fn config() -> TrainConfig {
     let lsh = LshConfig::new().with_exact_up_to(ExactUpTo::Never);
-    let model = ReformerConfig::new(256, 16, 1).with_lsh(lsh);
+    let model = ReformerConfig::new(256, 16, 1)
+        .with_lsh(lsh)
+        .with_layers(vec![AttentionKind::Lsh]);
     TrainConfig::new(ReformerLmConfig::new(model).into(), DataConfig::Sample)
         .with_window_length(32)
         .with_batch_size(2)
