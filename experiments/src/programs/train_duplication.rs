@@ -15,8 +15,8 @@ Examples:
     train_duplication
   One hash round in training:
     train_duplication --n-rounds 1 --name one-round
-  The length of the paper:
-    train_duplication --length 1024 --set model.reformer.position.Learned.max_length=1024
+  The length of the paper; a row of positions has one less than half of it:
+    train_duplication --length 1024 --set 'model.reformer.position.Axial.shape=[3,511]'
 
 Sequences are 0w0w with random symbols w; only the second half counts.";
 
