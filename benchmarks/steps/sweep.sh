@@ -8,7 +8,8 @@ cargo build --release -p experiments --bin bench_step --bin plot_steps
 for pair in "${@:-lsh:4096}"; do
     kind=${pair%%:*}
     length=${pair##*:}
-    steps=3
+    steps=5
+    [ "$length" -ge 8192 ] && steps=3
     [ "$length" -ge 32768 ] && steps=1
     ./target/release/bench_step --attention "$kind" --length "$length" --steps $steps --json |
         tee -a $out/steps.jsonl
