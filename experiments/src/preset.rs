@@ -16,7 +16,7 @@ use reformer_train::TrainConfig;
 /// | duplication | 1 layer of width 128 | `0w0w` of 256 tokens | minutes on two CPU cores |
 /// | images-16 | 4 layers of width 64 | images of 16 x 16 pixels | minutes on two CPU cores |
 /// | imagenet64 | the paper's, 12 layers of width 1,024 | images of 64 x 64 pixels | a large GPU |
-/// | translation | 3 layers of width 128 on each side | 7,941 short sentences | three minutes on two CPU cores |
+/// | translation | 3 layers of width 128 on each side | 7,941 short sentences | six minutes on two CPU cores |
 /// | wmt-base | the paper's, 6 layers of width 512 on each side | your files | a large GPU |
 ///
 /// In `duplication` positions are axial, in rows of one token less than half a sequence: a token

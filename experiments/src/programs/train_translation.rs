@@ -19,7 +19,7 @@ use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_
 
 const EXAMPLES: &str = "\
 Examples:
-  Three minutes on the sample that ships with the project, English to German:
+  Six minutes on the sample that ships with the project, English to German:
     train_translation
   German to English:
     train_translation --reverse
