@@ -224,12 +224,12 @@ where
         of_train.push(Quantity::Drift);
     }
     let has_lsh = match &config.model {
-        ModelConfig::Lm(model) => model
-            .reformer
-            .kinds()
-            .any(|kind| kind == AttentionKind::Lsh),
         // Nobody looks at its hashing.
         ModelConfig::Seq2Seq(_) => false,
+        model => model
+            .reformer()
+            .kinds()
+            .any(|kind| kind == AttentionKind::Lsh),
     };
     let of_valid: &[Quantity] = match has_lsh {
         true => &[

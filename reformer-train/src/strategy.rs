@@ -19,7 +19,7 @@ use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::LmOutput;
-use crate::model::Batch;
+use crate::batch::Batch;
 use crate::optimizer::RunOptimizer;
 use crate::parallel::Replicas;
 use crate::record::Failure;

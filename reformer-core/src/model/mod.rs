@@ -16,7 +16,7 @@ pub use block::Block;
 pub use config::ReformerConfig;
 pub use encoder::ReformerEncoder;
 pub use heads::{
-    ClassificationHead, Labels, MaskingConfig, ReformerClassifier, ReformerClassifierConfig,
+    BestSpan, ClassificationHead, Labels, MaskingConfig, ReformerClassifier, ReformerClassifierConfig,
     ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, SpanLogits,
 };
 pub use lm::{ReformerLm, ReformerLmConfig};
