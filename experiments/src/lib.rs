@@ -16,6 +16,7 @@ pub mod flops;
 pub mod generation;
 pub mod inspection;
 pub mod interrupt;
+pub mod masked;
 pub mod median;
 pub mod memory;
 pub mod nodes;
@@ -26,6 +27,7 @@ pub mod preset;
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;
+pub mod scores;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;

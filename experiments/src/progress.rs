@@ -60,6 +60,8 @@ impl ProgressName {
 pub struct Lines {
     bar: ProgressBar,
     token_name: &'static str,
+    /// What is counted in a second.
+    unit: String,
     steps: usize,
     step: usize,
     first_step: usize,
@@ -80,6 +82,7 @@ impl Lines {
         Self {
             bar,
             token_name: config.data.token_name(),
+            unit: config.data.unit(),
             steps,
             step: steps_done,
             first_step: steps_done,
@@ -109,11 +112,13 @@ impl Lines {
 
     fn message(&self, averages: &Averages) -> String {
         let mean = |quantity| averages.mean(quantity).unwrap_or(f64::NAN);
+        let Self {
+            token_name, unit, ..
+        } = self;
         format!(
-            "loss {:.4}  {:.4} bits/{}  {:.0} tokens/s",
+            "loss {:.4}  {:.4} bits/{token_name}  {:.0} {unit}/s",
             mean(Quantity::Loss),
             mean(Quantity::Bits),
-            self.token_name,
             mean(Quantity::TokensPerSecond)
         )
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::backend::Backend;
 use burn::tensor::ElementConversion;
+use burn::tensor::backend::Backend;
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::LmLoss;
@@ -100,6 +100,15 @@ impl<B: ReformerBackend> Evaluation<B> {
         }
     }
 
+    /// The first batch of the data.
+    ///
+    /// # Errors
+    /// A batch size or a number of sequences that cannot be.
+    pub fn first_batch(&self, device: &B::Device) -> Result<Option<Batch<B>>, TrainError> {
+        let loader = self.data.valid_loader::<B>(&self.config, device)?;
+        Ok(loader.iter().next())
+    }
+
     /// Goes through the data once. `watch` is told how many sequences are done, and of how many.
     ///
     /// # Errors
@@ -154,7 +163,9 @@ impl<B: ReformerBackend> Evaluation<B> {
                     let is_found = best.lead >= 0.0 && best.lead.is_finite();
                     is_found.then(|| question.text_at(best.span))
                 });
-                measured.answers.extend(answers.map(Option::unwrap_or_default));
+                measured
+                    .answers
+                    .extend(answers.map(Option::unwrap_or_default));
             }
         }
         logits.loss(&batch.targets)

@@ -212,7 +212,11 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
-    let metric = |quantity: Quantity| LmMetric::labelled(quantity, quantity.label(&config.data));
+    // What is measured is found again by its name.
+    let metric = |quantity: Quantity| match quantity.is_measured() {
+        true => LmMetric::new(quantity),
+        false => LmMetric::labelled(quantity, quantity.label(&config.data)),
+    };
     let both = [
         Quantity::Loss,
         Quantity::Bits,

@@ -1,8 +1,8 @@
 //! What a head says about the sequences of a batch.
 
+use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
-use burn::optim::GradientsParams;
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{Labels, LmLoss, SpanLogits};

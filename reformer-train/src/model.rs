@@ -229,9 +229,7 @@ impl<B: ReformerBackend> Model<B> {
                 let (input, targets) = read(batch);
                 model.loss(input, targets, pass)
             }
-            (model, Batch::Labelled(batch)) => {
-                model.head_logits(&batch, pass).loss(&batch.targets)
-            }
+            (model, Batch::Labelled(batch)) => model.head_logits(&batch, pass).loss(&batch.targets),
             _ => panic!("{ANOTHER}"),
         }
     }

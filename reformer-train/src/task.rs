@@ -11,10 +11,10 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::LmLoss;
 use reformer_core::{Key, Pass};
 
+use crate::batch::Batch;
 use crate::clip::{global_norm, scaled};
 use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
-use crate::batch::Batch;
 use crate::model::Model;
 use crate::probe::{Hashing, probe_hashing};
 

@@ -41,7 +41,10 @@ impl<B: Backend> LabelledBatch<B> {
     /// When there is no row of this number.
     pub fn length(&self, row: usize) -> usize {
         let mask_pad = self.mask_pad.clone().slice_dim(0, row..row + 1).to_data();
-        mask_pad.iter::<bool>().filter(|is_padding| !is_padding).count()
+        mask_pad
+            .iter::<bool>()
+            .filter(|is_padding| !is_padding)
+            .count()
     }
 }
 
@@ -186,7 +189,12 @@ impl EvalLoaderConfig {
             (0, ..) => Err(DatasetError::ZeroBatchSize),
             (_, Some(0), _) => Err(DatasetError::ZeroMaxWindows),
             (.., 0) => Err(DatasetError::NoSequences),
-            _ => Ok(EvalLoader::new(rows.clone(), n_rows, self.batch_size, device)),
+            _ => Ok(EvalLoader::new(
+                rows.clone(),
+                n_rows,
+                self.batch_size,
+                device,
+            )),
         }
     }
 }

@@ -48,10 +48,7 @@ impl LabelledTexts {
     }
 
     /// Texts with the names of their classes, which are numbered in the order of the alphabet.
-    pub fn new(
-        name: impl Into<String>,
-        texts: impl IntoIterator<Item = (String, String)>,
-    ) -> Self {
+    pub fn new(name: impl Into<String>, texts: impl IntoIterator<Item = (String, String)>) -> Self {
         let texts: Vec<(String, String)> = texts.into_iter().collect();
         let mut classes: Vec<String> = texts.iter().map(|(_, class)| class.clone()).collect();
         classes.sort();
@@ -106,7 +103,10 @@ impl LabelledTexts {
             if class == UNLABELLED {
                 continue;
             }
-            texts.push((text_of(&utf8(&file)?).to_owned(), class.to_string_lossy().into_owned()));
+            texts.push((
+                text_of(&utf8(&file)?).to_owned(),
+                class.to_string_lossy().into_owned(),
+            ));
         }
         if texts.is_empty() {
             return Err(DatasetError::NothingIn {
@@ -144,7 +144,10 @@ impl LabelledTexts {
     pub fn split(&self, every: usize) -> [Self; 2] {
         let keys = self.texts.iter().map(|(text, _)| text.as_str());
         split_by_key(keys, every).map(|numbers| Self {
-            texts: numbers.iter().map(|&number| self.texts[number].clone()).collect(),
+            texts: numbers
+                .iter()
+                .map(|&number| self.texts[number].clone())
+                .collect(),
             ..self.clone()
         })
     }
@@ -204,7 +207,10 @@ fn read_table(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
         let is_it = |name: &str| name.trim().eq_ignore_ascii_case(column);
         header.iter().position(is_it).ok_or_else(|| {
             let names: Vec<&str> = header.iter().collect();
-            format!("its first line names no column `{column}`, but {}", names.join(", "))
+            format!(
+                "its first line names no column `{column}`, but {}",
+                names.join(", ")
+            )
         })
     };
     let [text_column, label_column] = [place(COLUMNS[0])?, place(COLUMNS[1])?];

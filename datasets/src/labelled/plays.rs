@@ -27,7 +27,9 @@ pub(super) fn passages() -> Vec<(String, String)> {
     plays
         .flat_map(|((&begin, end), (play, _))| {
             let passages = cut(&text[begin..end]);
-            passages.into_iter().map(move |passage| (passage, play.to_owned()))
+            passages
+                .into_iter()
+                .map(move |passage| (passage, play.to_owned()))
         })
         .collect()
 }
@@ -52,7 +54,10 @@ mod tests {
     #[test]
     fn passages_are_the_whole_text() {
         let passages = passages();
-        let text: String = passages.iter().map(|(passage, _)| passage.as_str()).collect();
+        let text: String = passages
+            .iter()
+            .map(|(passage, _)| passage.as_str())
+            .collect();
         assert_eq!(text.as_bytes(), ByteCorpus::sample().as_bytes());
         assert!(passages.iter().all(|(passage, _)| passage.len() <= PASSAGE));
         let mut plays: Vec<&str> = passages.iter().map(|(_, play)| play.as_str()).collect();

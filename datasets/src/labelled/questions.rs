@@ -30,7 +30,9 @@ impl Question {
 
     /// The right answers.
     pub fn answer_texts(&self) -> impl Iterator<Item = &str> {
-        self.answers.iter().map(|place| &self.context[place.clone()])
+        self.answers
+            .iter()
+            .map(|place| &self.context[place.clone()])
     }
 
     /// What stands between two positions of a row, the last one included. Bytes that are no whole character become
@@ -207,7 +209,10 @@ mod tests {
     #[test]
     fn rows_point_at_bytes() {
         let rows = questions().encode(100);
-        assert_eq!(rows.tokens(2)[..7], [BEGIN, 119, 101, 114, 63, SEPARATOR, 117]);
+        assert_eq!(
+            rows.tokens(2)[..7],
+            [BEGIN, 119, 101, 114, 63, SEPARATOR, 117]
+        );
         assert_eq!(rows.targets(0), [6, 11]);
         assert_eq!(questions().get(0).unwrap().text_at([6, 11]), "Käthe");
         assert_eq!(rows.targets(1), [0, 0]);
@@ -223,7 +228,10 @@ mod tests {
         assert_eq!(short.targets(1), [0, 0]);
         assert_eq!(short.targets(2), [-1, -1]);
         let fitting = questions().fitting(12);
-        let ids: Vec<&str> = fitting.iter().map(|question| question.id.as_str()).collect();
+        let ids: Vec<&str> = fitting
+            .iter()
+            .map(|question| question.id.as_str())
+            .collect();
         assert_eq!(ids, ["a", "b"]);
     }
 

@@ -66,7 +66,10 @@ impl AnswerScore {
 /// The words of an answer that count.
 fn words(answer: &str) -> Vec<String> {
     let lower = answer.to_lowercase();
-    let lower: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    let lower: String = lower
+        .chars()
+        .filter(|c| !c.is_ascii_punctuation())
+        .collect();
     let mut text = String::with_capacity(lower.len());
     let mut rest = lower.as_str();
     while let Some(first) = rest.chars().next() {
@@ -128,7 +131,10 @@ mod tests {
 
     #[test]
     fn case_articles_punctuation_and_blanks_do_not_count() {
-        assert_eq!(words("The  A-Team's\tan “end”, theatre"), ["ateams", "“end”", "theatre"]);
+        assert_eq!(
+            words("The  A-Team's\tan “end”, theatre"),
+            ["ateams", "“end”", "theatre"]
+        );
         assert_eq!(words("a–b"), ["–b"]);
         let eiffel = question("the Eiffel Tower", &["the Eiffel Tower"]);
         assert_eq!(score(&eiffel, "eiffel tower!"), [100.0, 100.0]);

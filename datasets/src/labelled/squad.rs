@@ -72,7 +72,9 @@ fn question(asked: Asked, context: Arc<str>) -> Result<Question, String> {
     let place = |answer: &Answer| {
         place(&context, answer).ok_or_else(|| {
             let Answer { text, answer_start } = answer;
-            format!("answer `{text}` of question `{id}` is not at character {answer_start} of its text")
+            format!(
+                "answer `{text}` of question `{id}` is not at character {answer_start} of its text"
+            )
         })
     };
     let answers = answers.iter().map(place).collect::<Result<_, _>>()?;
@@ -124,12 +126,21 @@ mod tests {
             ))
         };
         for (text, found) in [
-            (answer(r#"{"text": "Wien", "answer_start": 12}"#), "`Wien` of question `q7` is not at character 12"),
-            (answer(r#"{"text": "Wien", "answer_start": 99}"#), "character 99"),
+            (
+                answer(r#"{"text": "Wien", "answer_start": 12}"#),
+                "`Wien` of question `q7` is not at character 12",
+            ),
+            (
+                answer(r#"{"text": "Wien", "answer_start": 99}"#),
+                "character 99",
+            ),
             (answer(r#"{"text": "", "answer_start": 2}"#), "character 2"),
             (answer(""), "`q7` has no answer"),
             (file(""), "no questions"),
-            (r#"{"data": [{"paragraphs": [{}]}]}"#.to_owned(), "missing field `context` at line 1"),
+            (
+                r#"{"data": [{"paragraphs": [{}]}]}"#.to_owned(),
+                "missing field `context` at line 1",
+            ),
             ("hello".to_owned(), "line 1 column 1"),
         ] {
             let error = read(text.as_bytes()).unwrap_err();

@@ -101,7 +101,12 @@ impl TrainLoaderConfig {
             epoch: Epoch::new(self.steps_per_epoch, self.batch_size)?,
             rows: None,
         };
-        Ok(TrainLoader::new(schedule, self.n_workers, 0, device.clone()))
+        Ok(TrainLoader::new(
+            schedule,
+            self.n_workers,
+            0,
+            device.clone(),
+        ))
     }
 }
 

@@ -67,12 +67,16 @@ fn classifier_modes_agree<B: ReformerBackend>() {
 
 /// Loss, and numbers of right and of all targets.
 fn all_numbers<B: Backend>(loss: LmLoss<B>) -> Vec<f64> {
-    numbers(Tensor::cat(vec![loss.loss, loss.n_correct, loss.n_targets], 0))
+    numbers(Tensor::cat(
+        vec![loss.loss, loss.n_correct, loss.n_targets],
+        0,
+    ))
 }
 
 fn scale_is_that_of_gradients_alone<B: ReformerBackend>() {
     let tokens = || integers::<Autodiff<B>, 2>(1, SHAPE, VOCABULARY);
-    let numbers_of = |tensor: [i32; 3]| Tensor::<Autodiff<B>, 1, Int>::from_ints(tensor, &Default::default());
+    let numbers_of =
+        |tensor: [i32; 3]| Tensor::<Autodiff<B>, 1, Int>::from_ints(tensor, &Default::default());
     let pass = || Pass::train(Key::new(3));
     let classes = ReformerClassifierConfig::new(config(), 4);
     let classes = drawn(classes.init::<Autodiff<B>>(&Default::default()));
@@ -110,8 +114,8 @@ fn losses_are_their_definitions<B: ReformerBackend>() {
     };
     let loss = |labels: Labels<B>| all_numbers(labels.loss(logits.clone()));
     let is_largest = |row: usize, class: usize| {
-        let others = rows[4 * row..][..4].iter();
-        f64::from(others.fold(true, |is, x| is && rows[4 * row + class] >= *x))
+        let mut all = rows[4 * row..][..4].iter();
+        f64::from(all.all(|x| rows[4 * row + class] >= *x))
     };
     // The second sequence has no class.
     let found = loss(Labels::Class(Tensor::from_ints([3, 4, 0], &device)));
@@ -127,7 +131,9 @@ fn losses_are_their_definitions<B: ReformerBackend>() {
     });
     let found = loss(Labels::Classes(classes.float()));
     let sides = rows.iter().zip(&is_in);
-    let n_correct = sides.filter(|(x, is_in)| (**x > 0.0) == (**is_in > 0.5)).count() as f64;
+    let n_correct = sides
+        .filter(|(x, is_in)| (**x > 0.0) == (**is_in > 0.5))
+        .count() as f64;
     let expected = [expected.sum::<f64>() / 12.0, n_correct, 12.0];
     assert_close("any classes", &found, &expected, 1e-5);
 

@@ -168,7 +168,11 @@ impl DataConfig {
                 let valid = QuestionFiles::Squad(path.to_owned()).open()?;
                 let train = valid.encode(length);
                 let n_left_out = 0;
-                let asked = Asked { train, valid, n_left_out };
+                let asked = Asked {
+                    train,
+                    valid,
+                    n_left_out,
+                };
                 Data::of_questions(asked, length)
             }
         })
@@ -200,6 +204,14 @@ impl DataConfig {
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
                 "byte"
             }
+        }
+    }
+
+    /// What is counted in a second of training, in the plural: tokens, or what a head says.
+    pub fn unit(&self) -> String {
+        match self {
+            Self::Classes(_) | Self::Questions(_) => format!("{}s", self.token_name()),
+            _ => "tokens".to_owned(),
         }
     }
 
@@ -256,4 +268,3 @@ impl Sequences for Selection {
             .read(self.numbers[number as usize], tokens, targets);
     }
 }
-

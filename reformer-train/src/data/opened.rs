@@ -141,7 +141,12 @@ impl Data {
         let vocab_size = config.model.reformer().vocab_size;
         at_least("vocab_size", vocab_size, self.vocab_size, "tokens")?;
         if let Some(masking) = &config.masking {
-            at_least("masking.mask_token", masking.mask_token, self.vocab_size, "tokens")?;
+            at_least(
+                "masking.mask_token",
+                masking.mask_token,
+                self.vocab_size,
+                "tokens",
+            )?;
         }
         if config.eval_windows == Some(0) {
             return Err(DatasetError::ZeroMaxWindows.into());
@@ -227,7 +232,10 @@ impl Data {
         .with_seed(config.seed)
         .with_n_workers(config.n_workers);
         let end_at = |loader: TrainLoader<B>| {
-            until(loader.taking_rows(rows.clone()).starting_at(step as u64), end)
+            until(
+                loader.taking_rows(rows.clone()).starting_at(step as u64),
+                end,
+            )
         };
         Ok(match &self.train {
             Part::Bytes(split) => end_at(match &config.masking {

@@ -84,7 +84,8 @@ impl<B: Backend> Labels<B> {
     /// # Shapes
     /// - logits: `[batch_size, n_classes]`
     pub fn loss(self, logits: Tensor<B, 2>) -> LmLoss<B> {
-        let n_logits = Tensor::from_floats([logits.shape().num_elements() as f32], &logits.device());
+        let n_logits =
+            Tensor::from_floats([logits.shape().num_elements() as f32], &logits.device());
         match self {
             Self::Class(classes) => cross_entropy(logits, classes),
             Self::Classes(is_in) => {

@@ -127,11 +127,7 @@ impl MaskingConfig {
     ///
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
-    pub fn hide_tokens(
-        &self,
-        tokens: impl Iterator<Item = i64>,
-        key: Key,
-    ) -> (Vec<i64>, Vec<i64>) {
+    pub fn hide_tokens(&self, tokens: impl Iterator<Item = i64>, key: Key) -> (Vec<i64>, Vec<i64>) {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
