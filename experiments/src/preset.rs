@@ -18,7 +18,7 @@ use reformer_train::TrainConfig;
 /// | imagenet64 | the paper's, 12 layers of width 1,024 | images of 64 x 64 pixels | a large GPU |
 /// | translation | 3 layers of width 128 on each side | 7,941 short sentences | six minutes on two CPU cores |
 /// | masked | 4 layers of width 64, both sides | windows of 256 bytes, 15 % hidden | three minutes on two CPU cores |
-/// | classifier | 4 layers of width 64, both sides | passages of eight plays | minutes on two CPU cores |
+/// | classifier | 4 layers of width 64, both sides | passages in three languages | minutes on two CPU cores |
 /// | qa | 4 layers of width 96, both sides | sentences among four of another language | minutes on two CPU cores |
 /// | wmt-base | the paper's, 6 layers of width 512 on each side | your files | a large GPU |
 ///

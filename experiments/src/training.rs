@@ -293,7 +293,7 @@ fn describe(data: &DataConfig) -> String {
             }
         },
         DataConfig::Classes(classes) => match &classes.train {
-            ClassFiles::Sample => "the sample (plays of Shakespeare)".to_owned(),
+            ClassFiles::Sample => "the sample (passages in three languages)".to_owned(),
             ClassFiles::Table(path) | ClassFiles::Folder(path) => path.display().to_string(),
         },
         DataConfig::Questions(questions) => match &questions.train {

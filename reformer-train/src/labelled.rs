@@ -20,7 +20,7 @@ const CLASSES: &str = "classes.json";
 /// Where texts with classes are.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub enum ClassFiles {
-    /// Passages of the plays in the sample of Shakespeare that ships with `reformer-datasets`.
+    /// Passages of the samples that ship with `reformer-datasets`; see [`LabelledTexts::sample`].
     Sample,
     /// A table with the columns `text` and `label`, between tabs or commas.
     Table(

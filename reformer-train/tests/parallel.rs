@@ -170,7 +170,7 @@ fn labels_and_masks_are_those_of_one_process() {
     }
     .with_masking(Some(MaskingConfig::new(257, 256)));
     let classes = TrainConfig {
-        model: ReformerClassifierConfig::new(reformer, 8).into(),
+        model: ReformerClassifierConfig::new(reformer, 3).into(),
         data: DataConfig::Classes(ClassesConfig::new(ClassFiles::Sample)),
         ..config()
     };

@@ -17,7 +17,7 @@
 
 mod batch;
 mod classes;
-mod plays;
+mod passages;
 mod questions;
 mod rows;
 mod score;

@@ -18,7 +18,7 @@ use reformer_train::{
 
 const EXAMPLES: &str = "\
 Examples:
-  Minutes on the sample: which of eight plays of Shakespeare is a passage from?
+  Minutes on the sample: is a passage German, English of our day, or English of Shakespeare's?
     train_classifier
   A table with the columns text and label, between tabs or commas:
     train_classifier --data reviews.csv --length 2048 --name mine
@@ -46,7 +46,7 @@ struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 struct ClassArguments {
-    /// Table with columns text and label, or folder of folders [default: plays of Shakespeare]
+    /// Table with columns text and label, or folder of folders [default: passages of the samples]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
     /// The same, to validate on [default: every tenth text of --data]
