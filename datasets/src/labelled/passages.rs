@@ -13,15 +13,22 @@ pub(super) fn passages() -> Vec<(String, String)> {
     let (pairs, plays) = (ParallelText::sample(), ByteCorpus::sample());
     let plays = str::from_utf8(plays.as_bytes()).expect("the sample is ASCII");
     // Without the names of who speaks.
-    let lines = plays.lines().filter(|line| !line.is_empty() && !line.ends_with(':'));
+    let lines = plays
+        .lines()
+        .filter(|line| !line.is_empty() && !line.ends_with(':'));
     let classes = [
         ("English", joined(pairs.iter().map(|(english, _)| english))),
         ("German", joined(pairs.iter().map(|(_, german)| german))),
-        ("Shakespeare", joined(lines).into_iter().step_by(EVERY).collect()),
+        (
+            "Shakespeare",
+            joined(lines).into_iter().step_by(EVERY).collect(),
+        ),
     ];
     let of_class = |(class, passages): (&str, Vec<String>)| {
         let class = class.to_owned();
-        passages.into_iter().map(move |passage| (passage, class.clone()))
+        passages
+            .into_iter()
+            .map(move |passage| (passage, class.clone()))
     };
     classes.into_iter().flat_map(of_class).collect()
 }

@@ -192,16 +192,16 @@ mod tests {
     use super::*;
 
     fn questions() -> Questions {
-        let question = |id: &str, context: &str, answers| Question {
+        let question = |id: &str, context: &str, answers: &[[usize; 2]]| Question {
             id: id.to_owned(),
             question: "wer?".to_owned(),
             context: context.into(),
-            answers,
+            answers: answers.iter().map(|[start, end]| *start..*end).collect(),
         };
         let questions = vec![
-            question("a", "Käthe und Tom", vec![0..6, 11..14]),
-            question("b", "niemand", vec![]),
-            question("c", "und Tom", vec![4..7]),
+            question("a", "Käthe und Tom", &[[0, 6], [11, 14]]),
+            question("b", "niemand", &[]),
+            question("c", "und Tom", &[[4, 7]]),
         ];
         Questions::new("three", questions)
     }

@@ -62,7 +62,8 @@ fn measure(folder: &Path, others: &[PathBuf]) -> Result<Measured, TrainError> {
 
 /// Asserts that a run's last evaluation found the same.
 fn assert_same(measured: &Measured, last: &Row) {
-    let [loss, accuracy] = [Quantity::Loss, Quantity::Accuracy].map(|q| last.get(q).unwrap());
+    let of = |quantity| last.get(quantity).expect("it is measured");
+    let [loss, accuracy] = [Quantity::Loss, Quantity::Accuracy].map(of);
     assert!((measured.loss - loss).abs() < 1e-6, "{measured:?} {loss}");
     assert!(
         (measured.accuracy() - accuracy).abs() < 1e-4,
@@ -120,7 +121,7 @@ fn language_model_is_measured_on_its_data_and_on_another_text() {
     let text = folder.path().join("text");
     fs::write(&text, "To be or not to be. ".repeat(20)).unwrap();
     // All windows of 40 bytes that are followed by another byte.
-    let measured = measure(&path, &[text.clone()]).unwrap();
+    let measured = measure(&path, std::slice::from_ref(&text)).unwrap();
     assert_eq!(measured.n_targets, 360);
     let error = measure(&path, &[text.clone(), text]).unwrap_err();
     assert!(error.to_string().contains("2 files"), "{error}");
@@ -170,7 +171,7 @@ fn classifier_learns_and_is_measured_on_other_texts() {
 fn squad(n_questions: usize) -> String {
     let question = |i: usize| {
         let letter = char::from(b'A' + (i % 20) as u8);
-        let (place, is_there) = (i * 7 % 13, i % 4 > 0);
+        let (place, is_there) = (i * 7 % 13, !i.is_multiple_of(4));
         let mut context: Vec<char> = format!("{:-<14}", i % 9).chars().collect();
         if is_there {
             context[place] = letter;
