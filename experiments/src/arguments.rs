@@ -45,6 +45,8 @@ pub enum ModeName {
     Exact,
     /// All activations are kept: memory grows with depth.
     Plain,
+    /// One residual stream, as in a Transformer: for comparison. Memory grows with depth.
+    Ordinary,
 }
 
 impl ModeName {
@@ -56,6 +58,7 @@ impl ModeName {
                 fraction_bits: FRACTION_BITS,
             },
             Self::Plain => Mode::Plain,
+            Self::Ordinary => Mode::Ordinary,
         }
     }
 }

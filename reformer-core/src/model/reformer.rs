@@ -212,7 +212,7 @@ where
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
     pub fn record(&self, tokens: Tensor<A, 2, Int>, pass: Pass<A>) -> Recorded<A> {
-        if self.mode == Mode::Plain {
+        if !self.mode.is_recomputed() {
             return Recorded {
                 hidden: self.forward(tokens, &pass),
                 tape: None,
