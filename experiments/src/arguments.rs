@@ -7,7 +7,7 @@ use reformer_core::generation::SamplerConfig;
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Digits after the point in `--mode exact`.
 const FRACTION_BITS: u32 = 16;
@@ -36,7 +36,7 @@ impl KindName {
 }
 
 /// What backward starts from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeName {
     /// Activations are computed back from the output: memory does not grow with depth.

@@ -36,7 +36,8 @@ struct Measurement {
     seconds: f64,
     tokens_per_second: f64,
     peak_mib: Option<f64>,
-    ratio_to_limit: f64,
+    /// Not if it was measured `--bare`.
+    ratio_to_limit: Option<f64>,
     settings: Settings,
 }
 
@@ -92,14 +93,13 @@ fn table(measurements: &[Measurement]) -> String {
         let peak = row
             .peak_mib
             .map_or("-".to_owned(), |peak| format!("{peak:.0}"));
+        let ratio = row
+            .ratio_to_limit
+            .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
         writeln!(
             table,
-            "| {} | {} | {:.3} | {:.0} | {peak} | {:.2} |",
-            row.settings.length,
-            row.settings.attention,
-            row.seconds,
-            row.tokens_per_second,
-            row.ratio_to_limit
+            "| {} | {} | {:.3} | {:.0} | {peak} | {ratio} |",
+            row.settings.length, row.settings.attention, row.seconds, row.tokens_per_second
         )
         .expect("a string takes everything");
     }
@@ -154,7 +154,7 @@ mod tests {
             seconds,
             tokens_per_second: length as f64 / seconds,
             peak_mib: Some(100.0),
-            ratio_to_limit: 1.5,
+            ratio_to_limit: Some(1.5),
             settings: Settings {
                 length,
                 attention: attention.to_owned(),

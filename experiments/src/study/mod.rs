@@ -21,6 +21,8 @@ pub mod child;
 mod comparison;
 mod folder;
 mod report;
+#[cfg(not(test))]
+mod steps;
 mod table;
 #[cfg(not(test))]
 mod trainings;
@@ -37,6 +39,8 @@ pub use bases::{Base, DataArguments, DataKind};
 pub use comparison::{Comparison, Contest, Variant, compare};
 pub use folder::Study;
 pub use report::Report;
+#[cfg(not(test))]
+pub use steps::{measure_steps, step};
 pub use table::Table;
 #[cfg(not(test))]
 pub use trainings::{Trained, Training, train_all};

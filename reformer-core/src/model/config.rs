@@ -172,7 +172,7 @@ impl ReformerConfig {
             .with_initializer(self.initializer.clone())
     }
 
-    fn attention<B: Backend>(
+    pub(super) fn attention<B: Backend>(
         &self,
         number: usize,
         kind: AttentionKind,
