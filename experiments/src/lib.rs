@@ -12,6 +12,7 @@ pub mod baseline;
 pub mod cli;
 pub mod codec;
 pub mod device;
+pub mod figure;
 pub mod flops;
 pub mod generation;
 pub mod inspection;
@@ -28,6 +29,7 @@ pub mod preset;
 pub mod programs;
 pub mod progress;
 pub mod scores;
+pub mod study;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;
