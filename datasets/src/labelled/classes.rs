@@ -40,7 +40,7 @@ pub struct LabelledTexts {
 }
 
 impl LabelledTexts {
-    /// The sample, 2,507 passages of up to 250 bytes made of the other samples: English and German sentences of
+    /// The sample, 2,509 passages of up to 250 bytes made of the other samples: English and German sentences of
     /// [`ParallelText::sample`](crate::translation::ParallelText::sample), and lines of
     /// [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the names of who speaks. Which of the three a
     /// passage is from is easy to tell: it is a task for a program to be tried with.
