@@ -1,14 +1,79 @@
 //! Translating sentences with a trained model.
 
 use anyhow::{Result, bail};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_core::generation::{BeamConfig, translate};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerSeq2Seq;
-use reformer_datasets::translation::Subwords;
+use reformer_datasets::translation::{Bleu, Subwords};
+use reformer_train::Pairs;
 
 /// Pieces that a translation may have beyond those of its source.
 const MORE_PIECES: usize = 50;
+
+/// How translations are scored.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Translation")]
+pub struct BleuArguments {
+    /// Sentences to translate and to score, from the start of the validation text; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub bleu_sentences: usize,
+    /// Hypotheses of the beam search; 1 takes the most probable piece each time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub beam_size: usize,
+    /// Exponent of its length penalty
+    #[arg(
+        long,
+        value_name = "ALPHA",
+        default_value_t = 0.6,
+        allow_negative_numbers = true
+    )]
+    pub length_penalty: f64,
+}
+
+/// Sentences, translated and scored.
+#[derive(Debug)]
+pub struct Scored<'a> {
+    /// Each with its reference.
+    pub sentences: Vec<(&'a str, &'a str)>,
+    /// What the model makes of them.
+    pub translations: Vec<String>,
+    /// How good that is.
+    pub bleu: Bleu,
+}
+
+impl BleuArguments {
+    /// The beam search.
+    pub fn beam(&self) -> BeamConfig {
+        BeamConfig::new()
+            .with_beam_size(self.beam_size)
+            .with_length_penalty(self.length_penalty)
+    }
+
+    /// Translates the beginning of a validation text.
+    ///
+    /// # Errors
+    /// Settings that cannot work, or sentences that cannot be translated.
+    pub fn score<'a, B: ReformerBackend>(
+        &self,
+        model: &ReformerSeq2Seq<B>,
+        pairs: &'a Pairs,
+        batch_size: usize,
+    ) -> Result<Scored<'a>> {
+        let sentences = pairs.valid_text.iter().take(self.bleu_sentences);
+        let sentences: Vec<(&str, &str)> = sentences.collect();
+        let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
+        let translator = Translator::new(model, &pairs.subwords, self.beam(), batch_size)?;
+        let translations = translator.translate(&sources)?;
+        let bleu = Bleu::of_corpus(&translations, &references)?;
+        Ok(Scored {
+            sentences,
+            translations,
+            bleu,
+        })
+    }
+}
 
 /// A model and its vocabulary.
 #[derive(Debug)]
