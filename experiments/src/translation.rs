@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use reformer_core::generation::{BeamConfig, translate};
+use reformer_core::generation::{
+    BeamConfig, DecodingConfig, Hypothesis, Seq2SeqDecoder, translate,
+};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerSeq2Seq;
 use reformer_datasets::translation::Subwords;
@@ -43,40 +45,82 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
         })
     }
 
-    /// The best translation of each sentence. Sentences of similar length are translated together,
-    /// with a progress bar.
+    /// The pieces of a sentence with its end; none of one that is empty but for spaces.
     ///
     /// # Errors
-    /// Sentences that are longer than the model's positions, or that the vocabulary cannot read.
-    pub fn translate<S: AsRef<str>>(&self, sentences: &[S]) -> Result<Vec<String>> {
-        let mut sources = Vec::with_capacity(sentences.len());
-        for (number, sentence) in sentences.iter().enumerate() {
-            let mut pieces = self.subwords.encode(sentence.as_ref())?;
-            pieces.push(self.subwords.eos());
-            sources.push((number, pieces));
+    /// A sentence that is longer than the model's positions, or that the vocabulary cannot read.
+    pub fn read(&self, sentence: &str) -> Result<Vec<u32>> {
+        if sentence.trim().is_empty() {
+            return Ok(Vec::new());
         }
-        sources.sort_by_key(|(_, pieces)| pieces.len());
-        let style = ProgressStyle::with_template("translating {bar:30} {pos}/{len} sentences");
-        let bar = ProgressBar::new(sentences.len() as u64)
-            .with_style(style.expect("the template is a constant"));
+        let mut pieces = self.subwords.encode(sentence)?;
+        pieces.push(self.subwords.eos());
+        match self.model.encoder.position.max_length() {
+            Some(limit) if pieces.len() > limit => bail!(
+                "{} pieces with the end are more than the {limit} that the model has positions for: \
+                 split the sentence",
+                pieces.len()
+            ),
+            _ => Ok(pieces),
+        }
+    }
+
+    /// The best translation of each sentence, a line without its end; nothing stays nothing.
+    /// Sentences of similar length are translated together; `done` is told of how many.
+    ///
+    /// With LSH attention the sentences beside one have a small influence: as in training, the
+    /// longest of a batch decides on the number of buckets.
+    ///
+    /// # Errors
+    /// Pieces of another vocabulary, or a model whose weights are not finite.
+    pub fn translate(
+        &self,
+        sentences: &[Vec<u32>],
+        mut done: impl FnMut(usize),
+    ) -> Result<Vec<String>> {
         let mut translations = vec![String::new(); sentences.len()];
-        for batch in sources.chunks(self.batch_size) {
-            let (numbers, pieces): (Vec<usize>, Vec<Vec<u32>>) = batch.iter().cloned().unzip();
-            let positions = self.model.decoder.position.max_length();
-            let most = |source: &Vec<u32>| {
-                let limit = positions.unwrap_or(usize::MAX);
-                (source.len() + MORE_PIECES).min(limit)
-            };
-            let most: Vec<usize> = pieces.iter().map(most).collect();
-            let begin = self.subwords.bos();
-            let found = translate(self.model, &pieces, begin, &most, &self.beam)?;
-            for (number, hypotheses) in numbers.into_iter().zip(found) {
-                let best = hypotheses.first().map_or(&[][..], |best| &best.tokens);
-                translations[number] = self.subwords.decode(best)?;
+        let is_text = |&(_, pieces): &(usize, &Vec<u32>)| !pieces.is_empty();
+        let mut order: Vec<_> = sentences.iter().enumerate().filter(is_text).collect();
+        done(sentences.len() - order.len());
+        order.sort_by_key(|(_, pieces)| pieces.len());
+        for batch in order.chunks(self.batch_size) {
+            let (numbers, sources): (Vec<usize>, Vec<Vec<u32>>) = batch
+                .iter()
+                .map(|&(number, pieces)| (number, pieces.clone()))
+                .unzip();
+            for (number, translation) in numbers.into_iter().zip(self.batch(&sources)?) {
+                translations[number] = translation;
             }
-            bar.inc(batch.len() as u64);
+            done(batch.len());
         }
-        bar.finish_and_clear();
         Ok(translations)
     }
+
+    fn batch(&self, sources: &[Vec<u32>]) -> Result<Vec<String>> {
+        let positions = self.model.decoder.position.max_length();
+        let most = |source: &Vec<u32>| {
+            let limit = positions.unwrap_or(usize::MAX);
+            (source.len() + MORE_PIECES).min(limit)
+        };
+        let most: Vec<usize> = sources.iter().map(most).collect();
+        // Targets are about as long as their sources.
+        let longest = sources.iter().map(Vec::len).max().unwrap_or(0);
+        let decoding = DecodingConfig::new(longest).with_max_length(most.iter().copied().max());
+        let mut decoder = Seq2SeqDecoder::new(self.model, sources, &decoding)?;
+        let found = translate(&mut decoder, self.subwords.bos(), &most, &self.beam)?;
+        let text = |hypotheses: Vec<_>| {
+            let best = hypotheses
+                .first()
+                .map_or(&[][..], |best: &Hypothesis| &best.tokens);
+            let text = self.subwords.decode(best)?;
+            Ok(text.replace(['\n', '\r'], " "))
+        };
+        found.into_iter().map(text).collect()
+    }
+}
+
+/// Shows how many sentences are translated.
+pub fn translation_bar(sentences: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("translating {bar:30} {pos}/{len} sentences");
+    ProgressBar::new(sentences as u64).with_style(style.expect("the template is a constant"))
 }

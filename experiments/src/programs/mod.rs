@@ -12,3 +12,4 @@ pub mod train_duplication;
 pub mod train_images;
 pub mod train_text;
 pub mod train_translation;
+pub mod translate;

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
+use crate::arguments::BeamArguments;
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::training::{Program, TrainArguments, absolute, train};
-use crate::translation::Translator;
+use crate::translation::{Translator, translation_bar};
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
-use reformer_core::generation::BeamConfig;
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::translation::Bleu;
 use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_atomically};
@@ -32,7 +32,7 @@ Examples:
 
 Presets: translation (the default), wmt-base (that of the paper; a large GPU).
 A run is written to OUT/NAME: config.json, subwords.json, checkpoint/, metrics.csv, loss.svg,
-model.mpk, translations.tsv (source, reference, translation) and bleu.txt.
+model.mpk, translations.tsv (source, reference, translation) and bleu.txt. `translate` uses it.
 A batch has as many pieces on a side as --batch-size times --length; longer pairs are left out.";
 
 /// Train a reversible encoder-decoder to translate sentences.
@@ -69,17 +69,8 @@ struct BleuArguments {
     /// Sentences to translate at the end, from the start of the validation text; 0 for none
     #[arg(long, value_name = "N", default_value_t = 400)]
     bleu_sentences: usize,
-    /// Hypotheses of the beam search; 1 takes the most probable piece each time
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    beam_size: usize,
-    /// Exponent of its length penalty
-    #[arg(
-        long,
-        value_name = "ALPHA",
-        default_value_t = 0.6,
-        allow_negative_numbers = true
-    )]
-    length_penalty: f64,
+    #[command(flatten)]
+    beam: BeamArguments,
 }
 
 /// Runs the program.
@@ -93,7 +84,7 @@ pub fn main() -> ExitCode {
             train: arguments,
         } = arguments;
         // Known before the training and not after it.
-        bleu.beam().validate()?;
+        bleu.beam.config().validate()?;
         train(arguments, &Translation { pairs, bleu })
     })
 }
@@ -101,14 +92,6 @@ pub fn main() -> ExitCode {
 struct Translation {
     pairs: PairArguments,
     bleu: BleuArguments,
-}
-
-impl BleuArguments {
-    fn beam(&self) -> BeamConfig {
-        BeamConfig::new()
-            .with_beam_size(self.beam_size)
-            .with_length_penalty(self.length_penalty)
-    }
 }
 
 /// One file is a table, two are lines.
@@ -182,9 +165,16 @@ impl Job for Score<'_> {
             .take(arguments.bleu_sentences)
             .collect();
         let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
-        let translator =
-            Translator::new(&model, &pairs.subwords, arguments.beam(), config.batch_size)?;
-        let translations = translator.translate(&sources)?;
+        let beam = arguments.beam.config();
+        let translator = Translator::new(&model, &pairs.subwords, beam, config.batch_size)?;
+        let pieces = (1..).zip(&sources).map(|(number, source)| {
+            let pieces = translator.read(source);
+            pieces.with_context(|| format!("sentence {number} of the validation text"))
+        });
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let bar = translation_bar(pieces.len());
+        let translations = translator.translate(&pieces, |n| bar.inc(n as u64))?;
+        bar.finish_and_clear();
         let bleu = Bleu::of_corpus(&translations, &references)?;
         println!("\nSome translations:");
         let n_shown = 8.min(sources.len());
@@ -195,7 +185,7 @@ impl Job for Score<'_> {
         println!(
             "\n{} sentences, beam of {}: {score}",
             sources.len(),
-            arguments.beam_size
+            arguments.beam.size
         );
         write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
         write(run, "translations.tsv", |file| {
