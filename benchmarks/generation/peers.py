@@ -1,8 +1,8 @@
 """Times greedy generation of other Reformers, on the shape that bench_generation has by default.
 
     pip install torch==2.15.0 transformers==5.23.0 reformer_pytorch==1.4.4
-    python peers.py huggingface --contexts 1024,4096,16384 > huggingface.jsonl
-    python peers.py reformer_pytorch --tokens 3 > reformer_pytorch.jsonl
+    python peers.py huggingface --attention local,lsh
+    python peers.py reformer_pytorch --tokens 3
 
 Six layers, width 256, four heads of 64, d_ff 1,024, bytes, batch 1, four rounds, chunks of 64 that look
 one back, random weights. The tokens come from each library's own `generate`: the first one closes the
@@ -10,8 +10,10 @@ reading of what is there (`prefill_seconds`), the median of the others is `token
 """
 
 import argparse
+import contextlib
 import json
 import statistics
+import sys
 import time
 from importlib.metadata import version
 
@@ -124,7 +126,8 @@ def main():
     generate, package = PEERS[arguments.peer]
     attention = arguments.attention.split(",")
     for context in map(int, arguments.contexts.split(",")):
-        with torch.no_grad():
+        # What the libraries print is no result.
+        with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
             # Once before, for what happens once.
             generate(attention, 4 * CHUNK, 2)
             times = generate(attention, context, arguments.tokens)

@@ -148,6 +148,7 @@ fn decoding_gives_the_bits_in_every_setting<B: ReformerBackend>() {
         let mut configs = vec![
             config(cross).with_tie_output(false).with_output_bias(false),
             changed(|it| it.with_mode(Mode::Exact { fraction_bits: 16 })),
+            changed(|it| it.with_mode(Mode::Ordinary)),
             changed(|it| it.with_ff_chunk_length(Some(7)).with_gated(true)),
             changed(|it| it.with_full_share_qk(false)),
             changed(|it| {
