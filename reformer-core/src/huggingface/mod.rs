@@ -260,7 +260,10 @@ fn our_tensors<B: Backend, M: Module<B>>(model: &M) -> BTreeMap<String, TensorSn
 fn to_ours(entry: Entry, shape: Vec<usize>, snapshot: TensorSnapshot) -> TensorSnapshot {
     let path = entry.ours.split('.').map(Into::into).collect();
     let (layout, of_result) = (entry.layout, shape.clone());
-    let convert = move || Ok(layout.convert(snapshot.to_data()?, of_result.clone()));
+    let convert = move || {
+        let data = snapshot.to_data();
+        data.map(|data| layout.convert(data, of_result.clone()))
+    };
     TensorSnapshot::from_closure(
         Rc::new(convert),
         DType::F32,
