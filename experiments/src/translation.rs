@@ -1,6 +1,6 @@
 //! Translating sentences with a trained model.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_core::generation::{
     BeamConfig, DecodingConfig, Hypothesis, Seq2SeqDecoder, translate,
@@ -65,6 +65,22 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
         }
     }
 
+    /// The best translation of each sentence, with a progress bar.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) and [`translate_pieces`](Self::translate_pieces).
+    pub fn translate<S: AsRef<str>>(&self, sentences: &[S]) -> Result<Vec<String>> {
+        let pieces = (1..).zip(sentences).map(|(number, sentence)| {
+            let pieces = self.read(sentence.as_ref());
+            pieces.with_context(|| format!("sentence {number}"))
+        });
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let bar = translation_bar(pieces.len());
+        let translations = self.translate_pieces(&pieces, |n| bar.inc(n as u64))?;
+        bar.finish_and_clear();
+        Ok(translations)
+    }
+
     /// The best translation of each sentence, a line without its end; nothing stays nothing.
     /// Sentences of similar length are translated together; `done` is told of how many.
     ///
@@ -73,7 +89,7 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
     ///
     /// # Errors
     /// Pieces of another vocabulary, or a model whose weights are not finite.
-    pub fn translate(
+    pub fn translate_pieces(
         &self,
         sentences: &[Vec<u32>],
         mut done: impl FnMut(usize),

@@ -9,7 +9,7 @@ use crate::arguments::BeamArguments;
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::training::{Program, TrainArguments, absolute, train};
-use crate::translation::{Translator, translation_bar};
+use crate::translation::Translator;
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
@@ -177,14 +177,7 @@ impl Job for Score<'_> {
         let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
         let beam = arguments.beam.config();
         let translator = Translator::new(&model, &pairs.subwords, beam, config.batch_size)?;
-        let pieces = (1..).zip(&sources).map(|(number, source)| {
-            let pieces = translator.read(source);
-            pieces.with_context(|| format!("sentence {number} of the validation text"))
-        });
-        let pieces = pieces.collect::<Result<Vec<_>>>()?;
-        let bar = translation_bar(pieces.len());
-        let translations = translator.translate(&pieces, |n| bar.inc(n as u64))?;
-        bar.finish_and_clear();
+        let translations = translator.translate(&sources)?;
         let bleu = Bleu::of_corpus(&translations, &references)?;
         println!("\nSome translations:");
         let n_shown = 8.min(sources.len());

@@ -168,7 +168,7 @@ impl Lines {
                 return Ok(());
             }
             let bar = &self.bar;
-            for translation in translator.translate(&sources, |n| bar.inc(n as u64))? {
+            for translation in translator.translate_pieces(&sources, |n| bar.inc(n as u64))? {
                 writeln!(output, "{translation}")?;
             }
             output.flush()?;
