@@ -12,8 +12,13 @@ mod cases;
 #[allow(dead_code)]
 #[path = "../laws/common.rs"]
 mod common;
+mod model;
 mod sorting;
+#[allow(dead_code)]
+#[path = "../laws/steps.rs"]
+mod steps;
 
+use std::io::Write;
 use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
@@ -29,12 +34,17 @@ pub(crate) fn adapter() -> bool {
     static FOUND: LazyLock<bool> = LazyLock::new(|| {
         let found = catch_unwind(|| Gpu::sync(&Default::default())).is_ok_and(|sync| sync.is_ok());
         match found {
-            true => eprintln!("adapter: {}", Gpu::name(&Default::default())),
-            false => eprintln!("SKIPPED: wgpu finds no adapter, so no kernel for it is tested"),
+            true => say(&format!("adapter: {}", Gpu::name(&Default::default()))),
+            false => say("SKIPPED: wgpu finds no adapter, so no kernel for it is tested"),
         }
         found
     });
     *FOUND
+}
+
+/// Writes a line that the test harness does not keep to itself.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The same tensor on the backend that judges.

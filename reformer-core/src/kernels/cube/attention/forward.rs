@@ -73,8 +73,8 @@ pub(super) fn attend<F: Float, I: Int>(
 
     for first in range_stepped(0, n_others, others) {
         sync_cube();
-        if UNIT_POS < others {
-            let reached = first + UNIT_POS;
+        for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
+            let reached = first + number;
             let mut slot = slot_over_rounds(
                 block.first_other + reached as i32,
                 &sizes,
@@ -85,9 +85,9 @@ pub(super) fn attend<F: Float, I: Int>(
                 slot = NOWHERE.runtime();
             }
             let key = look_up(slot, head, order, places, mask, &sizes, false, plan);
-            key_positions[UNIT_POS as usize] = key.position;
-            key_places[UNIT_POS as usize] = key.place;
-            key_visible[UNIT_POS as usize] = key.visible;
+            key_positions[number as usize] = key.position;
+            key_places[number as usize] = key.place;
+            key_visible[number as usize] = key.visible;
         }
         sync_cube();
         if any_in_sight(&key_positions, &key_places, &range, &sizes, plan) {

@@ -93,19 +93,14 @@ pub(super) fn differentiate<F: Float, I: Int>(
         value_sums[i as usize] = Four::new(0.0);
     }
 
-    let mut begin = 0u32.runtime();
     let mut end = block.n_others;
-    if comptime![plan.causal && !plan.sorted] {
-        if comptime![of_keys] {
-            begin = range.first as u32 / others * others;
-        } else {
-            end = min(end, range.last as u32 + 1);
-        }
+    if comptime![plan.causal && !plan.sorted && !of_keys] {
+        end = min(end, range.last as u32 + 1);
     }
-    for start in range_stepped(begin, end, others) {
+    for start in range_stepped(0, end, others) {
         sync_cube();
-        if UNIT_POS < others {
-            let reached = start + UNIT_POS;
+        for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
+            let reached = start + number;
             let mut slot = slot_over_rounds(
                 block.first_other + reached as i32,
                 &sizes,
@@ -116,11 +111,11 @@ pub(super) fn differentiate<F: Float, I: Int>(
                 slot = NOWHERE.runtime();
             }
             let other = look_up(slot, head, order, places, mask, &sizes, of_keys, plan);
-            other_positions[UNIT_POS as usize] = other.position;
-            other_places[UNIT_POS as usize] = other.place;
-            other_visible[UNIT_POS as usize] = other.visible;
+            other_positions[number as usize] = other.position;
+            other_places[number as usize] = other.place;
+            other_visible[number as usize] = other.visible;
             if comptime![plan.dropout && of_keys] {
-                let draw = (UNIT_POS * 4) as usize;
+                let draw = (number * 4) as usize;
                 draws[draw] = other.draw_row;
                 draws[draw + 1] = other.draw_width;
                 draws[draw + 2] = other.draw_low;
