@@ -7,7 +7,7 @@ use reformer_core::generation::SamplerConfig;
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Digits after the point in `--mode exact`.
 const FRACTION_BITS: u32 = 16;
@@ -36,7 +36,7 @@ impl KindName {
 }
 
 /// What backward starts from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeName {
     /// Activations are computed back from the output: memory does not grow with depth.
@@ -45,6 +45,8 @@ pub enum ModeName {
     Exact,
     /// All activations are kept: memory grows with depth.
     Plain,
+    /// One residual stream, as in a Transformer: for comparison. Memory grows with depth.
+    Ordinary,
 }
 
 impl ModeName {
@@ -56,6 +58,7 @@ impl ModeName {
                 fraction_bits: FRACTION_BITS,
             },
             Self::Plain => Mode::Plain,
+            Self::Ordinary => Mode::Ordinary,
         }
     }
 }

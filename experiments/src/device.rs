@@ -6,12 +6,12 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use clap::ValueEnum;
 use reformer_core::kernels::ReformerBackend;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::quietly;
 
 /// The backends that a program can be compiled with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceName {
     /// Burn's own CPU backend, the fastest on a CPU.

@@ -2,7 +2,6 @@
 
 use reformer_core::attention::{AttentionKind, Window};
 use reformer_core::model::ReformerLmConfig;
-use reformer_core::reversible::Mode;
 
 /// Floating-point operations of one training step (forward, loss, backward), where a product of an
 /// `m x k` and a `k x n` matrix has `2 m k n` of them. Everything else (normalisation, softmax,
@@ -19,12 +18,12 @@ use reformer_core::reversible::Mode;
 /// The output layer has `4 d_model vocab_size` a token.
 ///
 /// A backward pass has two products for each product of the forward, and attention, which keeps no
-/// weights, computes its logits once more. Layers that are computed again in backward
-/// ([`Mode::Reversible`], [`Mode::Exact`]) have their forward twice. So dense layers count 3 or 4
-/// times, attention 3.5 or 4.5 times.
+/// weights, computes its logits once more. Layers that are
+/// [computed again](reformer_core::reversible::Mode::is_recomputed) in backward have their forward
+/// twice. So dense layers count 3 or 4 times, attention 3.5 or 4.5 times.
 pub fn training_step(config: &ReformerLmConfig, batch_size: usize, seq_length: usize) -> f64 {
     let model = &config.reformer;
-    let again = f64::from(u8::from(model.mode != Mode::Plain));
+    let again = f64::from(u8::from(model.mode.is_recomputed()));
     let (dense_passes, attention_passes) = (3.0 + again, 3.5 + again);
     let d_model = model.d_model as f64;
     let width = (model.n_heads * model.d_head.unwrap_or(model.d_model / model.n_heads)) as f64;
@@ -102,6 +101,7 @@ mod tests {
     use super::*;
     use reformer_core::attention::LshConfig;
     use reformer_core::model::ReformerConfig;
+    use reformer_core::reversible::Mode;
 
     /// The shape of the table in the README, by hand.
     #[test]

@@ -12,6 +12,7 @@ pub mod baseline;
 pub mod cli;
 pub mod codec;
 pub mod device;
+pub mod figure;
 pub mod flops;
 pub mod generation;
 pub mod inspection;
@@ -26,6 +27,7 @@ pub mod preset;
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;
+pub mod study;
 pub mod text;
 #[cfg(not(test))]
 pub mod training;

@@ -2,13 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
-use plotters::prelude::*;
-use reformer_train::Row;
+use anyhow::Result;
+use reformer_train::{Quantity, Row};
 
-const SIZE: (u32, u32) = (900, 500);
-/// Room around the curves, as a share of their range.
-const MARGIN: f64 = 0.05;
+use crate::figure::{Axis, Curve, Panel, write_svg};
+
+/// Bits per token over steps, of the rows of one split (`train` or `valid`).
+pub fn bits(rows: &[Row], split: &str) -> Vec<(f64, f64)> {
+    let of_split = rows.iter().filter(|row| row.split == split);
+    of_split
+        .map(|row| {
+            let bits = row.get(Quantity::Bits).unwrap_or(f64::NAN);
+            (row.step as f64, bits)
+        })
+        .collect()
+}
 
 /// Draws bits per token over steps, in training and validation, as SVG. `token_name` is what tokens
 /// are called.
@@ -16,72 +24,16 @@ const MARGIN: f64 = 0.05;
 /// # Errors
 /// No rows to draw, or a file that cannot be written.
 pub fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<()> {
-    let curve = |split: &str| -> Vec<(f64, f64)> {
-        let of_split = rows.iter().filter(|row| row.split == split);
-        of_split
-            .map(|row| (row.step as f64, row.loss() / std::f64::consts::LN_2))
-            .filter(|(_, bits)| bits.is_finite())
-            .collect()
+    let panel = Panel {
+        title: String::new(),
+        x: Axis::linear("step"),
+        y: Axis::linear(format!("bits per {token_name}")),
+        curves: vec![
+            Curve::new("training", bits(rows, "train")),
+            Curve::new("validation", bits(rows, "valid")),
+        ],
     };
-    let (train, valid) = (curve("train"), curve("valid"));
-    let points = || train.iter().chain(&valid);
-    let last_step = points().map(|point| point.0).fold(f64::NAN, f64::max);
-    let lowest = points().map(|point| point.1).fold(f64::NAN, f64::min);
-    let highest = points().map(|point| point.1).fold(f64::NAN, f64::max);
-    if last_step.is_nan() {
-        return Err(anyhow!("there are no measurements to plot"));
-    }
-    let room = MARGIN * (highest - lowest).max(MARGIN);
-    draw(
-        &train,
-        &valid,
-        last_step,
-        [lowest - room, highest + room],
-        &format!("bits per {token_name}"),
-        path,
-    )
-    .map_err(|error| anyhow!(error.to_string()))
-    .with_context(|| format!("`{}` cannot be written", path.display()))
-}
-
-fn draw(
-    train: &[(f64, f64)],
-    valid: &[(f64, f64)],
-    last_step: f64,
-    [bottom, top]: [f64; 2],
-    label: &str,
-    path: &Path,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(15)
-        .x_label_area_size(40)
-        .y_label_area_size(55)
-        .build_cartesian_2d(0.0..last_step, bottom..top)?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .y_desc(label)
-        .x_label_formatter(&|step| format!("{step:.0}"))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    for (name, points, color) in [("training", train, BLUE), ("validation", valid, RED)] {
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().copied(),
-                color.stroke_width(2),
-            ))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
-    }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE)
-        .border_style(BLACK)
-        .draw()?;
-    area.present()?;
-    Ok(())
+    write_svg(&[panel], path)
 }
 
 #[cfg(test)]
@@ -89,8 +41,8 @@ mod tests {
     use super::*;
     use reformer_train::read_rows;
 
-    /// The columns after the loss.
-    const EMPTY: &str = ",,,,,,,,,,,,,";
+    /// The columns after bits.
+    const EMPTY: &str = ",,,,,,,,,,,,";
 
     /// Rows of a file like those that a run writes.
     fn rows(lines: &str) -> Vec<Row> {
@@ -108,8 +60,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
         let rows = rows(&format!(
-            "1,1,train,5.5{EMPTY}\n2,1,train,2.1{EMPTY}\n2,1,valid,2.4{EMPTY}\n"
+            "1,1,train,3.8,5.5{EMPTY}\n2,1,train,1.4,2.1{EMPTY}\n2,1,valid,1.6,2.4{EMPTY}\n"
         ));
+        assert_eq!(bits(&rows, "valid"), [(2.0, 2.4)]);
         plot_loss(&rows, "byte", &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         for text in ["training", "validation", "bits per byte"] {
@@ -122,6 +75,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("loss.svg");
         assert!(plot_loss(&[], "byte", &path).is_err());
-        assert!(plot_loss(&rows(&format!("1,1,train,{EMPTY}\n")), "byte", &path).is_err());
+        assert!(plot_loss(&rows(&format!("1,1,train,,{EMPTY}\n")), "byte", &path).is_err());
     }
 }

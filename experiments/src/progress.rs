@@ -59,6 +59,8 @@ impl ProgressName {
 /// A bar on a terminal; without one, a line every few seconds. A line for each validation.
 pub struct Lines {
     bar: ProgressBar,
+    /// What is in front of every line.
+    prefix: String,
     token_name: &'static str,
     steps: usize,
     step: usize,
@@ -73,12 +75,13 @@ impl Lines {
     /// Progress of a run of which some steps are done.
     pub fn new(steps_done: usize, config: &TrainConfig) -> Self {
         let steps = config.steps;
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
+        let style = ProgressStyle::with_template("{prefix}{bar:30} {pos}/{len} {msg}");
         let bar = ProgressBar::new(steps as u64)
             .with_position(steps_done as u64)
             .with_style(style.expect("the template is a constant"));
         Self {
             bar,
+            prefix: String::new(),
             token_name: config.data.token_name(),
             steps,
             step: steps_done,
@@ -90,7 +93,15 @@ impl Lines {
         }
     }
 
+    /// The same with a text in front of every line: which one of several trainings it is.
+    pub fn with_prefix(mut self, prefix: &str) -> Self {
+        self.prefix = format!("{prefix}  ");
+        self.bar.set_prefix(self.prefix.clone());
+        self
+    }
+
     fn line(&self, line: &str) {
+        let line = format!("{}{line}", self.prefix);
         if self.bar.is_hidden() {
             // A reader that went away is no reason to stop training.
             writeln!(io::stdout(), "{line}").ok();

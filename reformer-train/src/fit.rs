@@ -9,7 +9,6 @@ use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::reversible::Mode;
 
 use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
@@ -220,7 +219,7 @@ where
         Quantity::TokensPerSecond,
     ];
     let mut of_train = vec![Quantity::LearningRate, Quantity::GradientNorm];
-    if config.model.reformer().mode != Mode::Plain {
+    if config.model.reformer().mode.is_recomputed() {
         of_train.push(Quantity::Drift);
     }
     let has_lsh = match &config.model {

@@ -23,7 +23,7 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,73 +48,77 @@ const GEMM_SIZE: usize = 2048;
 const GEMM_REPEATS: usize = 5;
 
 /// Measure the time and memory of a training step.
-#[derive(Debug, Clone, Parser, Serialize)]
+#[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub struct StepArguments {
     /// Bytes in a sequence
     #[arg(long, value_name = "N", default_value_t = 4096)]
-    length: usize,
+    pub(crate) length: usize,
     /// Sequences in a step
     #[arg(long, value_name = "N", default_value_t = 1)]
-    batch: usize,
+    pub(crate) batch: usize,
     /// Number of blocks, each of attention and feed-forward
     #[arg(long, value_name = "N", default_value_t = 6)]
-    depth: usize,
+    pub(crate) depth: usize,
     /// Width of each residual stream
     #[arg(long, value_name = "N", default_value_t = 256)]
-    d_model: usize,
+    pub(crate) d_model: usize,
     /// Number of attention heads
     #[arg(long, value_name = "N", default_value_t = 4)]
-    n_heads: usize,
+    pub(crate) n_heads: usize,
     /// Width of a head
     #[arg(long, value_name = "N", default_value_t = 64)]
-    d_head: usize,
+    pub(crate) d_head: usize,
     /// Width inside the feed-forward layers
     #[arg(long, value_name = "N", default_value_t = 1024)]
-    d_ff: usize,
+    pub(crate) d_ff: usize,
     /// Hash rounds of LSH attention
     #[arg(long, value_name = "N", default_value_t = 4)]
-    n_rounds: usize,
+    pub(crate) n_rounds: usize,
     /// Positions in a chunk of LSH and local attention
     #[arg(long, value_name = "N", default_value_t = 64)]
-    chunk: usize,
+    pub(crate) chunk: usize,
     /// Kind of attention in all blocks
     #[arg(long, value_enum, default_value = "lsh")]
-    attention: Attention,
+    pub(crate) attention: StepAttention,
     /// What a query of LSH attention sees in a round
     #[arg(long, value_enum, default_value = "chunk")]
-    window: WindowName,
+    pub(crate) window: WindowName,
     /// Hash even where the sequence is short enough to be attended to exactly
     #[arg(long, conflicts_with = "exact_where_cheaper")]
-    always_hash: bool,
+    pub(crate) always_hash: bool,
     /// Attend exactly wherever that computes fewer logits than hashing
     #[arg(long)]
-    exact_where_cheaper: bool,
+    pub(crate) exact_where_cheaper: bool,
     /// What backward starts from
     #[arg(long, value_enum, default_value = "reversible")]
-    mode: ModeName,
+    pub(crate) mode: ModeName,
     /// Positions in a chunk of the feed-forward layers and of the loss
     #[arg(long, value_name = "N", default_value_t = 1024)]
-    ff_chunk: usize,
+    pub(crate) ff_chunk: usize,
     /// Steps that are timed; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
-    steps: usize,
+    pub(crate) steps: usize,
     /// Threads of the CPU backends [default: one for each core]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
     /// Where to compute
     #[arg(long, value_enum, default_value = "flex")]
-    device: DeviceName,
+    pub(crate) device: DeviceName,
     /// Print one line of JSON
     #[arg(long)]
     #[serde(skip)]
     json: bool,
+    /// Do not warm up, nor measure the rate of a large product: for steps that take minutes or most
+    /// of the memory
+    #[arg(long)]
+    pub(crate) bare: bool,
 }
 
 /// What is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Attention {
+pub(crate) enum StepAttention {
     /// A Reformer that hashes.
     Lsh,
     /// One that attends among neighbouring chunks.
@@ -125,7 +129,7 @@ enum Attention {
     Transformer,
 }
 
-impl Attention {
+impl StepAttention {
     fn kind(self) -> AttentionKind {
         match self {
             Self::Lsh => AttentionKind::Lsh,
@@ -136,50 +140,65 @@ impl Attention {
 }
 
 /// What a query of LSH attention sees in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum WindowName {
+pub(crate) enum WindowName {
     /// Its own chunk of the sorted sequence and the one before, as in the peers.
     Chunk,
     /// The last positions of its own bucket, as many as a chunk has.
     Bucket,
 }
 
-/// What is printed.
-#[derive(Debug, Serialize)]
-struct Measurement {
+/// What was measured of a step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measurement {
     /// Median of the timed steps.
-    seconds: f64,
-    tokens_per_second: f64,
+    pub(crate) seconds: f64,
+    pub(crate) tokens_per_second: f64,
     /// Highest resident memory of the process; unknown for a GPU.
-    peak_mib: Option<f64>,
+    pub(crate) peak_mib: Option<f64>,
     /// Operations of a step.
     gflop: f64,
-    /// Rate of one large matrix product.
-    gemm_gflops: f64,
+    /// Rate of one large matrix product; not if bare.
+    gemm_gflops: Option<f64>,
     /// `seconds` over `gflop / gemm_gflops`.
-    ratio_to_limit: f64,
-    parameters: usize,
+    ratio_to_limit: Option<f64>,
+    pub(crate) parameters: usize,
     loss: f64,
-    settings: Arguments,
+    pub(crate) settings: StepArguments,
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = StepArguments::parse();
     keep_freed_memory();
     cli::main(|| {
-        let threads = arguments.threads.unwrap_or(0); // 0: one for each core
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .with_context(|| format!("{threads} threads cannot be started"))?;
-        let device = arguments.device;
-        device::run(device, Bench(arguments))
+        let json = arguments.json;
+        let measurement = measure(arguments)?;
+        print(&measurement, json)
     })
 }
 
-fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
+/// Measures a step, with the threads that are asked for: once in a process.
+///
+/// # Errors
+/// Settings that cannot work, or a device that is not there.
+pub fn measure(arguments: StepArguments) -> Result<Measurement> {
+    let threads = arguments.threads.unwrap_or(0); // 0: one for each core
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .with_context(|| format!("{threads} threads cannot be started"))?;
+    let mut measurement = None;
+    let bench = Bench {
+        measurement: &mut measurement,
+        arguments,
+    };
+    device::run(bench.arguments.device, bench)?;
+    measurement.context("nothing was measured")
+}
+
+fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
     let window = match arguments.window {
         WindowName::Chunk => Window::Chunk {
             before: 1,
@@ -201,7 +220,7 @@ fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
         lsh.exact_up_to = ExactUpTo::Cheaper;
     }
     let mode = match arguments.attention {
-        Attention::Transformer => Mode::Plain,
+        StepAttention::Transformer => Mode::Plain,
         _ => arguments.mode.mode(),
     };
     let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.depth)
@@ -228,26 +247,36 @@ fn config(arguments: &Arguments) -> Result<ReformerLmConfig> {
     Ok(config)
 }
 
-struct Bench(Arguments);
+struct Bench<'a> {
+    arguments: StepArguments,
+    measurement: &'a mut Option<Measurement>,
+}
 
-impl Job for Bench {
+impl Job for Bench<'_> {
     fn run<B>(self, device: B::Device) -> Result<()>
     where
         B: AutodiffBackend + ReformerBackend,
         B::InnerBackend: ReformerBackend,
     {
-        let Self(arguments) = self;
+        let Self {
+            arguments,
+            measurement,
+        } = self;
         let config = config(&arguments)?;
         let on_cpu = matches!(arguments.device, DeviceName::Flex | DeviceName::Ndarray);
-        let gemm_gflops = gemm_rate::<B::InnerBackend>(&device)?;
+        let gemm_gflops = match arguments.bare {
+            true => None,
+            false => Some(gemm_rate::<B::InnerBackend>(&device)?),
+        };
+        let warm_up = usize::from(!arguments.bare);
 
         let size = arguments.batch * arguments.length;
         let tokens = tokens::<B>(&arguments, &device);
         let (parameters, seconds, loss) = match arguments.attention {
-            Attention::Transformer => {
+            StepAttention::Transformer => {
                 let model = transformer(&arguments)?.init::<B>(&device);
                 let step = |_| model.gradients(tokens.clone(), tokens.clone());
-                let (seconds, loss) = time::<B>(arguments.steps, &device, step)?;
+                let (seconds, loss) = time::<B>([warm_up, arguments.steps], &device, step)?;
                 (model.num_params(), seconds, loss)
             }
             _ => {
@@ -257,7 +286,7 @@ impl Job for Bench {
                     let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
                     (loss.loss, gradients)
                 };
-                let (seconds, loss) = time::<B>(arguments.steps, &device, step)?;
+                let (seconds, loss) = time::<B>([warm_up, arguments.steps], &device, step)?;
                 (model.num_params(), seconds, loss)
             }
         };
@@ -268,23 +297,23 @@ impl Job for Bench {
         } else {
             None
         };
-        let measurement = Measurement {
+        *measurement = Some(Measurement {
             seconds,
             tokens_per_second: size as f64 / seconds,
             peak_mib,
             gflop,
             gemm_gflops,
-            ratio_to_limit: seconds * gemm_gflops / gflop,
+            ratio_to_limit: gemm_gflops.map(|gflops| seconds * gflops / gflop),
             parameters,
             loss,
             settings: arguments,
-        };
-        print(&measurement)
+        });
+        Ok(())
     }
 }
 
 /// Random bytes, `[batch, length]`.
-fn tokens<B: AutodiffBackend>(arguments: &Arguments, device: &B::Device) -> Tensor<B, 2, Int> {
+fn tokens<B: AutodiffBackend>(arguments: &StepArguments, device: &B::Device) -> Tensor<B, 2, Int> {
     let shape = [arguments.batch, arguments.length];
     let mut stream = Key::new(1).stream();
     let bytes: Vec<i32> = (0..shape[0] * shape[1])
@@ -294,8 +323,8 @@ fn tokens<B: AutodiffBackend>(arguments: &Arguments, device: &B::Device) -> Tens
 }
 
 /// Burn's Transformer of the size that is asked for.
-fn transformer(arguments: &Arguments) -> Result<TransformerLmConfig> {
-    let Arguments {
+fn transformer(arguments: &StepArguments) -> Result<TransformerLmConfig> {
+    let StepArguments {
         d_model,
         d_ff,
         n_heads,
@@ -314,22 +343,22 @@ fn transformer(arguments: &Arguments) -> Result<TransformerLmConfig> {
     ))
 }
 
-/// Seconds of each step after the first, and the last loss.
+/// Seconds of each step after those to warm up, and the last loss.
 fn time<B: AutodiffBackend>(
-    steps: usize,
+    [warm_up, steps]: [usize; 2],
     device: &B::Device,
     mut step: impl FnMut(u64) -> (Tensor<B::InnerBackend, 1>, GradientsParams),
 ) -> Result<(Vec<f64>, f64)> {
     let mut seconds = Vec::with_capacity(steps);
     let mut last_loss = f64::NAN;
-    for number in 0..=steps {
+    for number in 0..warm_up + steps {
         let begin = Instant::now();
         let (loss, gradients) = step(number as u64);
         last_loss = scalar(loss)?;
         B::sync(device).map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
         let elapsed = begin.elapsed().as_secs_f64();
         drop(gradients);
-        if number > 0 {
+        if number >= warm_up {
             seconds.push(elapsed);
         }
     }
@@ -356,8 +385,8 @@ fn gemm_rate<B: ReformerBackend>(device: &B::Device) -> Result<f64> {
     Ok(2.0 * (GEMM_SIZE as f64).powi(3) / best / 1e9)
 }
 
-fn print(measurement: &Measurement) -> Result<()> {
-    if measurement.settings.json {
+fn print(measurement: &Measurement, json: bool) -> Result<()> {
+    if json {
         println!("{}", serde_json::to_string(measurement)?);
         return Ok(());
     }
@@ -365,8 +394,6 @@ fn print(measurement: &Measurement) -> Result<()> {
         seconds,
         tokens_per_second,
         gflop,
-        gemm_gflops,
-        ratio_to_limit,
         ..
     } = measurement;
     println!("a step:          {seconds:.3} s, {tokens_per_second:.0} tokens/s");
@@ -375,7 +402,9 @@ fn print(measurement: &Measurement) -> Result<()> {
         None => println!("peak memory:     not known for this device"),
     }
     println!("products:        {gflop:.1} GFLOP");
-    println!("large product:   {gemm_gflops:.0} GFLOP/s");
-    println!("ratio to limit:  {ratio_to_limit:.2}");
+    if let (Some(gflops), Some(ratio)) = (measurement.gemm_gflops, measurement.ratio_to_limit) {
+        println!("large product:   {gflops:.0} GFLOP/s");
+        println!("ratio to limit:  {ratio:.2}");
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod generate_image;
 pub mod generate_text;
 pub mod inspect;
 pub mod plot_steps;
+pub mod studies;
 pub mod train_duplication;
 pub mod train_images;
 pub mod train_text;

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::figure::{Axis, Curve, Panel, write_svg};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
-use plotters::coord::combinators::IntoLogRange;
-use plotters::prelude::*;
 use serde::Deserialize;
 
 const EXAMPLES: &str = "\
@@ -19,9 +18,6 @@ Example:
     bench_step --attention $kind --length $length --json >> steps.jsonl
   done; done
   plot_steps steps.jsonl --svg steps.svg";
-
-const SIZE: (u32, u32) = (1000, 460);
-const COLORS: [RGBColor; 4] = [BLUE, RED, GREEN, MAGENTA];
 
 /// Draw time and memory of training steps over length, and print them as a table.
 #[derive(Debug, Parser)]
@@ -40,7 +36,8 @@ struct Measurement {
     seconds: f64,
     tokens_per_second: f64,
     peak_mib: Option<f64>,
-    ratio_to_limit: f64,
+    /// Not if it was measured `--bare`.
+    ratio_to_limit: Option<f64>,
     settings: Settings,
 }
 
@@ -56,9 +53,7 @@ pub fn main() -> ExitCode {
     cli::main(|| {
         let measurements = read(&arguments.measurements)?;
         if let Some(path) = &arguments.svg {
-            draw(&measurements, path)
-                .map_err(|error| anyhow!(error.to_string()))
-                .with_context(|| format!("`{}` cannot be written", path.display()))?;
+            draw(&measurements, path)?;
         }
         print!("{}", table(&measurements));
         Ok(())
@@ -98,94 +93,56 @@ fn table(measurements: &[Measurement]) -> String {
         let peak = row
             .peak_mib
             .map_or("-".to_owned(), |peak| format!("{peak:.0}"));
+        let ratio = row
+            .ratio_to_limit
+            .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
         writeln!(
             table,
-            "| {} | {} | {:.3} | {:.0} | {peak} | {:.2} |",
-            row.settings.length,
-            row.settings.attention,
-            row.seconds,
-            row.tokens_per_second,
-            row.ratio_to_limit
+            "| {} | {} | {:.3} | {:.0} | {peak} | {ratio} |",
+            row.settings.length, row.settings.attention, row.seconds, row.tokens_per_second
         )
         .expect("a string takes everything");
     }
     table
 }
 
-/// Points of each kind of attention by length.
-fn curves(
+/// Curves of each kind of attention by length.
+fn panel(
     measurements: &[Measurement],
+    label: &str,
     of: impl Fn(&Measurement) -> Option<f64>,
-) -> BTreeMap<&str, Vec<(f64, f64)>> {
+) -> Panel {
     let mut curves = BTreeMap::<_, Vec<_>>::new();
     for measurement in measurements {
         if let Some(value) = of(measurement) {
-            let curve = curves
-                .entry(measurement.settings.attention.as_str())
-                .or_default();
+            let curve = curves.entry(&measurement.settings.attention).or_default();
             curve.push((measurement.settings.length as f64, value));
         }
     }
     for curve in curves.values_mut() {
         curve.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
-    curves
+    let curves = curves.into_iter();
+    Panel {
+        title: label.to_owned(),
+        x: Axis::log("length"),
+        y: Axis::log(label),
+        curves: curves
+            .map(|(kind, curve)| Curve::new(kind, curve))
+            .collect(),
+    }
 }
 
-fn draw(measurements: &[Measurement], path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
-    let (left, right) = area.split_horizontally(SIZE.0 / 2);
-    let seconds = curves(measurements, |measurement| Some(measurement.seconds));
-    draw_curves(&left, "seconds a step", &seconds)?;
-    let memory = curves(measurements, |measurement| measurement.peak_mib);
-    draw_curves(&right, "peak memory, MiB", &memory)?;
-    area.present()?;
-    Ok(())
-}
-
-fn draw_curves(
-    area: &DrawingArea<SVGBackend, plotters::coord::Shift>,
-    name: &str,
-    curves: &BTreeMap<&str, Vec<(f64, f64)>>,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let points = || curves.values().flatten();
-    if points().next().is_none() {
-        return Ok(());
-    }
-    let range = |of: fn(&(f64, f64)) -> f64| {
-        let lowest = points().map(of).fold(f64::INFINITY, f64::min);
-        let highest = points().map(of).fold(0.0, f64::max);
-        (0.8 * lowest..1.25 * highest).log_scale()
-    };
-    let mut chart = ChartBuilder::on(area)
-        .margin(15)
-        .caption(name, ("sans-serif", 16))
-        .x_label_area_size(40)
-        .y_label_area_size(60)
-        .build_cartesian_2d(range(|point| point.0), range(|point| point.1))?;
-    chart
-        .configure_mesh()
-        .x_desc("length")
-        .x_label_formatter(&|length| format!("{length:.0}"))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    for ((kind, points), color) in curves.iter().zip(COLORS) {
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().copied(),
-                color.stroke_width(2),
-            ))?
-            .label(*kind)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE)
-        .border_style(BLACK)
-        .draw()?;
-    Ok(())
+fn draw(measurements: &[Measurement], path: &Path) -> Result<()> {
+    let panels = [
+        panel(measurements, "seconds a step", |measured| {
+            Some(measured.seconds)
+        }),
+        panel(measurements, "peak memory, MiB", |measured| {
+            measured.peak_mib
+        }),
+    ];
+    write_svg(&panels, path)
 }
 
 #[cfg(test)]
@@ -197,7 +154,7 @@ mod tests {
             seconds,
             tokens_per_second: length as f64 / seconds,
             peak_mib: Some(100.0),
-            ratio_to_limit: 1.5,
+            ratio_to_limit: Some(1.5),
             settings: Settings {
                 length,
                 attention: attention.to_owned(),

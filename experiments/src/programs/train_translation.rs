@@ -48,9 +48,9 @@ struct Arguments {
 }
 
 /// What to train on.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
-struct PairArguments {
+pub struct PairArguments {
     /// Two files line by line, or one with tabs [default: a sample of Tatoeba]
     #[arg(long, value_name = "PATH", num_args = 1..=2, conflicts_with = "resume")]
     data: Vec<PathBuf>,
@@ -98,6 +98,26 @@ pub fn main() -> ExitCode {
     })
 }
 
+impl PairArguments {
+    /// The data that they name, given what a preset has.
+    ///
+    /// # Errors
+    /// A preset for something else, or one that has no text of its own, without files.
+    pub fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+        let DataConfig::Pairs(mut pairs) = preset else {
+            bail!("this preset is not for translation: use translation or wmt-base");
+        };
+        if let Some(train) = files(&self.data)? {
+            pairs = PairsConfig::new(train).with_valid(files(&self.valid)?);
+        }
+        if matches!(&pairs.train, PairFiles::Lines { source, .. } if source.is_relative()) {
+            bail!("this preset has no text of its own: name two files or a table by --data");
+        }
+        pairs.reversed |= self.reverse;
+        Ok(DataConfig::Pairs(pairs))
+    }
+}
+
 struct Translation {
     pairs: PairArguments,
     bleu: BleuArguments,
@@ -133,17 +153,7 @@ impl Program for Translation {
     }
 
     fn data(&self, preset: DataConfig) -> Result<DataConfig> {
-        let DataConfig::Pairs(mut pairs) = preset else {
-            bail!("this preset is not for translation: use translation or wmt-base");
-        };
-        if let Some(train) = files(&self.pairs.data)? {
-            pairs = PairsConfig::new(train).with_valid(files(&self.pairs.valid)?);
-        }
-        if matches!(&pairs.train, PairFiles::Lines { source, .. } if source.is_relative()) {
-            bail!("this preset has no text of its own: name two files or a table by --data");
-        }
-        pairs.reversed |= self.pairs.reverse;
-        Ok(DataConfig::Pairs(pairs))
+        self.pairs.data(preset)
     }
 
     fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {

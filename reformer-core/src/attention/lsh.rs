@@ -80,6 +80,10 @@ pub struct LshConfig {
     /// Up to which length attention is exact instead.
     #[config(default = "ExactUpTo::Window")]
     pub exact_up_to: ExactUpTo,
+    /// Whether training hashes with the rotations used outside of it, instead of fresh ones in
+    /// each step.
+    #[config(default = false)]
+    pub fixed_rotations: bool,
 }
 
 impl LshConfig {
@@ -305,7 +309,8 @@ impl<B: ReformerBackend> LshAttention<B> {
     }
 
     /// Attends. Without [buckets to use again](Pass::with_buckets) the queries are hashed: with
-    /// fresh rotations in training, with those of the module otherwise.
+    /// fresh rotations in training (unless they are [fixed](LshConfig::fixed_rotations)), with those
+    /// of the module otherwise.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
@@ -398,7 +403,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         if let Some(rotations) = &self.rotations {
             return rotations.val();
         }
-        let key = match key {
+        let key = match key.filter(|_| !self.config.lsh.fixed_rotations) {
             Some(key) => key.fold(purpose::ROTATIONS),
             None => Key::new(self.config.hash_seed),
         };
@@ -452,6 +457,28 @@ fn compact<B: Backend>(buckets: Tensor<B, 4, Int>, n_buckets: usize) -> Tensor<B
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn_flex::Flex;
+
+    #[test]
+    fn fixed_rotations_are_those_of_evaluation() {
+        let device = Default::default();
+        let buckets = |fixed_rotations, pass: Pass<Flex>| {
+            let lsh = LshConfig::new().with_fixed_rotations(fixed_rotations);
+            let layer = LshAttentionConfig::new(HeadsConfig::new(8, 2), lsh).init(&device);
+            let numbers = Tensor::<Flex, 1, Int>::arange(0..1600, &device).float();
+            let queries = numbers.sin().reshape([1, 2, 200, 4]);
+            layer.buckets(queries, &[8], &pass).into_data()
+        };
+        let in_training = |step| Pass::train(Key::new(1).fold(step));
+        let evaluated = buckets(true, Pass::eval());
+        assert_eq!(buckets(true, in_training(0)), evaluated);
+        assert_eq!(buckets(false, Pass::eval()), evaluated);
+        assert_ne!(buckets(false, in_training(0)), evaluated);
+        assert_ne!(
+            buckets(false, in_training(0)),
+            buckets(false, in_training(1))
+        );
+    }
 
     #[test]
     fn exact_where_that_computes_no_more_logits() {

@@ -81,6 +81,16 @@ impl<B: Backend> Attention<B> {
         }
     }
 
+    /// The same kind with other projections.
+    pub(crate) fn with_heads(mut self, heads: Heads<B>) -> Self {
+        match &mut self {
+            Self::Lsh(attention) => attention.heads = heads,
+            Self::Local(attention) => attention.heads = heads,
+            Self::Full(attention) => attention.heads = heads,
+        }
+        self
+    }
+
     /// Whether no position sees a later one.
     pub fn is_causal(&self) -> bool {
         match self {

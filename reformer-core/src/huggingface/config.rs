@@ -312,8 +312,13 @@ impl HfConfig {
         if ours.local.share_qk || !ours.local.wrap {
             refuse("local has share_qk, or does not wrap".into());
         }
-        if let Mode::Exact { .. } = ours.mode {
-            refuse("mode is Exact, which rounds what layers add".into());
+        match ours.mode {
+            Mode::Reversible | Mode::Plain => {}
+            Mode::Exact { .. } => refuse("mode is Exact, which rounds what layers add".into()),
+            Mode::Ordinary => refuse("mode is Ordinary, which has one stream".into()),
+        }
+        if ours.logit_scale.is_some() {
+            refuse("logit_scale is not the default".into());
         }
         if !unsupported.is_empty() {
             return Err(HfError::Unsupported {

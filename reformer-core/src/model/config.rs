@@ -50,6 +50,9 @@ pub struct ReformerConfig {
     /// Whether full attention shares query and key as LSH attention does.
     #[config(default = true)]
     pub full_share_qk: bool,
+    /// What logits of attention are multiplied with. Default: see
+    /// [`HeadsConfig`](crate::attention::HeadsConfig::logit_scale).
+    pub logit_scale: Option<f64>,
     /// The function inside feed-forward layers.
     #[config(default = "Activation::Gelu")]
     pub activation: Activation,
@@ -155,6 +158,7 @@ impl ReformerConfig {
             .with_d_head(self.d_head)
             .with_causal(self.causal)
             .with_dropout(dropout)
+            .with_logit_scale(self.logit_scale)
             .with_rotary_base(self.position.rotary_base())
             .with_initializer(self.initializer.clone())
     }
@@ -168,7 +172,7 @@ impl ReformerConfig {
             .with_initializer(self.initializer.clone())
     }
 
-    fn attention<B: Backend>(
+    pub(super) fn attention<B: Backend>(
         &self,
         number: usize,
         kind: AttentionKind,

@@ -200,7 +200,7 @@ where
         pass: Pass<A>,
         scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        if self.reformer.mode() == Mode::Plain {
+        if !self.reformer.mode().is_recomputed() {
             self.gradients_by_graph(tokens, targets, pass, scale)
         } else {
             self.gradients_by_tape(tokens, targets, pass, scale)

@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor};
 use super::block::Block;
 use super::config::ReformerConfig;
 use super::streams::{StreamsTape, embed, side_by_side};
-use crate::attention::Attention;
+use crate::attention::{Attention, Heads};
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
@@ -70,6 +70,41 @@ impl<B: Backend> Reformer<B> {
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
+    }
+
+    /// The same weights with attention of another configuration: trained with hashing and evaluated
+    /// exactly, say, or with more rounds (paper, table 2). Nothing else of the configuration counts.
+    ///
+    /// # Errors
+    /// Attention that needs other projections.
+    pub fn with_attention(
+        mut self,
+        config: &ReformerConfig,
+        device: &B::Device,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let kinds: Vec<_> = config.kinds().collect();
+        for (number, block) in self.blocks.iter_mut().enumerate() {
+            let kind = kinds[number % kinds.len()];
+            let other = config.attention::<B>(number, kind, device);
+            let shape = |heads: &Heads<B>| {
+                let width = heads.query.weight.dims();
+                (width, heads.n_heads, heads.key.is_none())
+            };
+            let mut heads = block.attention.heads().clone();
+            if shape(&heads) != shape(other.heads()) {
+                return Err(ConfigError::new(
+                    "layers",
+                    format!("{kind:?} in block {number}"),
+                    "it has other projections than these weights",
+                    "keep d_model, the heads, and whether queries and keys are shared",
+                ));
+            }
+            heads.logit_scale = other.heads().logit_scale;
+            heads.rotary_base = other.heads().rotary_base;
+            block.attention = other.with_heads(heads);
+        }
+        Ok(self)
     }
 
     /// What backward starts from.
@@ -212,7 +247,7 @@ where
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
     pub fn record(&self, tokens: Tensor<A, 2, Int>, pass: Pass<A>) -> Recorded<A> {
-        if self.mode == Mode::Plain {
+        if !self.mode.is_recomputed() {
             return Recorded {
                 hidden: self.forward(tokens, &pass),
                 tape: None,

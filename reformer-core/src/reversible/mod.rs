@@ -41,6 +41,10 @@ pub enum Mode {
     },
     /// Burn's autodiff keeps everything. Memory grows with depth.
     Plain,
+    /// One residual stream, `y = x + F(x)`, `z = y + G(y)`, as in a Transformer, with the same
+    /// parameters, by Burn's autodiff: what reversible layers are compared with (paper, figure 3).
+    /// Both streams are `z`.
+    Ordinary,
 }
 
 impl Mode {
@@ -60,6 +64,11 @@ impl Mode {
         }
     }
 
+    /// Whether backward computes activations again, from a [`Tape`], instead of keeping them.
+    pub fn is_recomputed(self) -> bool {
+        matches!(self, Self::Reversible | Self::Exact { .. })
+    }
+
     /// What a residual function adds, on the grid of this mode.
     pub(crate) fn on_grid<B: Backend>(self, residual: Tensor<B, 3>) -> Tensor<B, 3> {
         match self {
@@ -67,7 +76,7 @@ impl Mode {
                 let steps = f64::from(1u32 << fraction_bits);
                 residual.mul_scalar(steps).round().div_scalar(steps)
             }
-            Self::Reversible | Self::Plain => residual,
+            Self::Reversible | Self::Plain | Self::Ordinary => residual,
         }
     }
 }
@@ -137,8 +146,8 @@ pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
     streams
 }
 
-/// `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`. G is given at most `g_chunk_length` positions at a time,
-/// and the number of the chunk.
+/// `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`, or both `y1 + G(y1)` in [`Mode::Ordinary`]. G is given at most
+/// `g_chunk_length` positions at a time, and the number of the chunk.
 pub(crate) fn add_residuals<B: ReformerBackend>(
     [x1, x2]: [Tensor<B, 3>; 2],
     mode: Mode,
@@ -150,5 +159,33 @@ pub(crate) fn add_residuals<B: ReformerBackend>(
     let g = parts(y1.clone(), g_chunk_length, |chunk, y1| {
         mode.on_grid(g(chunk, y1))
     });
+    if mode == Mode::Ordinary {
+        let z = B::residual(y1, g, Residual::Add);
+        return [z.clone(), z];
+    }
     [y1, B::residual(x2, g, Residual::Add)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    #[test]
+    fn an_ordinary_block_has_one_stream() {
+        let x = || Tensor::<Flex, 3>::from_data([[[1.0, 2.0], [3.0, 4.0]]], &Default::default());
+        let block = |mode| {
+            let g = |_, y: Tensor<Flex, 3>| y * 10.0;
+            add_residuals([x(), x()], mode, |x| x * 2.0, Some(1), g)
+                .map(|stream| stream.into_data().to_vec::<f32>().unwrap())
+        };
+        let y = vec![3.0, 6.0, 9.0, 12.0];
+        assert_eq!(
+            block(Mode::Plain),
+            [y, vec![31.0, 62.0, 93.0, 124.0]],
+            "x + F(x), x + G(y)"
+        );
+        let z = vec![33.0, 66.0, 99.0, 132.0];
+        assert_eq!(block(Mode::Ordinary), [z.clone(), z], "twice y + G(y)");
+    }
 }

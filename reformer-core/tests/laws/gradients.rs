@@ -78,7 +78,7 @@ fn reversible_equals_plain<B: ReformerBackend>() {
     }
 }
 
-fn finite_differences_confirm_both_modes<B: ReformerBackend>() {
+fn finite_differences_confirm_all_modes<B: ReformerBackend>() {
     // Full and local attention and smooth activations: buckets that tip over are no slope.
     let config = config(3)
         .with_layers(vec![AttentionKind::Full, AttentionKind::Local])
@@ -86,7 +86,7 @@ fn finite_differences_confirm_both_modes<B: ReformerBackend>() {
         .with_attention_dropout(0.1);
     let model = lm::<Autodiff<B>>(config);
     let pass = Pass::train(Key::new(11));
-    for mode in [Mode::Plain, Mode::Reversible] {
+    for mode in [Mode::Plain, Mode::Reversible, Mode::Ordinary] {
         assert_slopes(&format!("{mode:?}"), &model, |model| {
             run(model, mode, &pass)
         });
@@ -120,7 +120,7 @@ fn one_seed_gives_one_step<B: ReformerBackend>() {
 
 crate::on_cpu_backends!(
     reversible_equals_plain,
-    finite_differences_confirm_both_modes,
+    finite_differences_confirm_all_modes,
     only_the_exact_mode_has_no_drift,
     the_exact_mode_rounds_and_nothing_more,
     one_seed_gives_one_step,

@@ -10,7 +10,7 @@ use crate::kernels::ReformerBackend;
 use crate::model::loss::{LmLoss, gradients_in_chunks};
 use crate::model::streams::mean;
 use crate::pass::{Pass, Source};
-use crate::reversible::{GradientSum, Mode, pull_back};
+use crate::reversible::{GradientSum, pull_back};
 
 impl<A> ReformerSeq2Seq<A>
 where
@@ -49,7 +49,7 @@ where
         pass: Pass<A>,
         scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        if self.mode == Mode::Plain {
+        if !self.mode.is_recomputed() {
             let loss = self.loss(input, targets, &pass);
             let scaled = loss.loss.clone() * scale;
             let gradients = GradientsParams::from_grads(scaled.backward(), self);

@@ -1,0 +1,209 @@
+//! What the paper chose without showing alternatives, and what implementations differ in.
+
+use std::process::ExitCode;
+
+use super::{comparison, help};
+use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
+
+/// The peers' chunks of the sorted sequence, one back.
+const ACROSS: &str =
+    r#"model.reformer.lsh.window={"Chunk":{"before":1,"after":0,"within_bucket":false}}"#;
+const WITHIN: &str =
+    r#"model.reformer.lsh.window={"Chunk":{"before":1,"after":0,"within_bucket":true}}"#;
+
+/// Keys that were seen in several rounds are counted once, or again.
+pub fn ablation_duplicates() -> ExitCode {
+    let duplicates = |rule| format!("model.reformer.lsh.duplicates={rule}");
+    ablation(
+        "ablation_duplicates",
+        "Count keys that several rounds find once, or again in each",
+        "Ablation: keys that are seen in several rounds",
+        "Paper (appendix A): the logits of a key lose log N, where N is the number of rounds that find it. \
+         Hugging Face and trax leave this out.",
+        &["model.reformer.lsh.n_rounds=8"],
+        vec![
+            Variant::new("exact", "counted once", &[&duplicates("Exact")]),
+            Variant::new("keep", "counted in each round", &[&duplicates("Keep")]),
+        ],
+    )
+}
+
+/// Chunks of the sorted sequence against the last positions of a bucket.
+pub fn ablation_window() -> ExitCode {
+    ablation(
+        "ablation_window",
+        "Look at chunks of the sorted sequence, or at the last positions of a query's bucket",
+        "Ablation: what a query sees in a round",
+        "The paper and its peers cut the sorted sequence into chunks, whose borders later tokens move. A \
+         window of the bucket is strictly causal. Both see at most as many keys: 2 chunks of 32, or 64 of \
+         the bucket.",
+        &["model.reformer.lsh.chunk_length=32"],
+        vec![
+            Variant::new(
+                "bucket",
+                "last 64 of the bucket",
+                &[r#"model.reformer.lsh.window={"Bucket":{"len":64}}"#],
+            ),
+            Variant::new("chunk", "chunks, within the bucket", &[WITHIN]),
+        ],
+    )
+}
+
+/// Chunks look at other buckets, or do not.
+pub fn ablation_across_buckets() -> ExitCode {
+    ablation(
+        "ablation_across_buckets",
+        "Look at chunks of the sorted sequence within a query's bucket, or at all that is there",
+        "Ablation: within or across buckets",
+        "The paper's text has a query attend within its bucket; the code of trax (as trained later), \
+         Hugging Face and reformer_pytorch lets it see whatever is in its chunk and the one before.",
+        &["model.reformer.lsh.chunk_length=32"],
+        vec![
+            Variant::new("within", "within the bucket", &[WITHIN]),
+            Variant::new("across", "across buckets", &[ACROSS]),
+        ],
+    )
+}
+
+/// What logits are multiplied with where keys are normalised queries.
+pub fn ablation_logit_scale() -> ExitCode {
+    ablation(
+        "ablation_logit_scale",
+        "Multiply the logits of shared queries and keys with 1, or with 1 / sqrt(d_head)",
+        "Ablation: the scale of logits",
+        "Keys are queries of length 1. trax and Hugging Face take logits as they are; reformer_pytorch \
+         divides them by the root of d_head; the paper says nothing.",
+        &[],
+        vec![
+            Variant::new("one", "1", &["model.reformer.logit_scale=1.0"]),
+            // Heads of 32.
+            Variant::new(
+                "root",
+                "1 / sqrt(d_head)",
+                &["model.reformer.logit_scale=0.17678"],
+            ),
+            Variant::new(
+                "root-up",
+                "sqrt(d_head)",
+                &["model.reformer.logit_scale=5.65685"],
+            ),
+        ],
+    )
+}
+
+/// Rotations that are drawn anew in each step, or once.
+pub fn ablation_rotations() -> ExitCode {
+    ablation(
+        "ablation_rotations",
+        "Draw the rotations of hashing anew in each step, or once",
+        "Ablation: fixed and redrawn rotations",
+        "Training draws new rotations in each step in all implementations; Hugging Face can fix them by \
+         `hash_seed`. Evaluation has rotations of its own when training redraws them, and the same when it \
+         does not.",
+        &[],
+        vec![
+            Variant::new("redrawn", "redrawn in each step", &[]),
+            Variant::new(
+                "fixed",
+                "fixed",
+                &["model.reformer.lsh.fixed_rotations=true"],
+            ),
+        ],
+    )
+}
+
+/// Activations are computed back with rounding errors, without, or kept.
+pub fn ablation_reversal() -> ExitCode {
+    ablation(
+        "ablation_reversal",
+        "Compute activations back from the output, exactly or with rounding errors, or keep them",
+        "Ablation: exact and ordinary reversal",
+        "Reversing a block in floating point gives its input but for rounding. Exact reversal rounds what \
+         layers add to a grid instead. All three start from the same weights and see the same batches.",
+        &["model.reformer.n_layers=8"],
+        vec![
+            Variant::new(
+                "plain",
+                "activations are kept",
+                &[r#"model.reformer.mode="Plain""#],
+            ),
+            Variant::new("reversible", "reversed", &[]),
+            Variant::new(
+                "exact",
+                "reversed exactly",
+                &[r#"model.reformer.mode={"Exact":{"fraction_bits":16}}"#],
+            ),
+        ],
+    )
+}
+
+/// An ablation on text and on the duplication task, with the first variant once more from another seed.
+fn ablation(
+    name: &'static str,
+    about: &'static str,
+    title: &'static str,
+    claim: &'static str,
+    all: &'static [&'static str],
+    mut variants: Vec<Variant>,
+) -> ExitCode {
+    variants.insert(1, variants[0].again());
+    let help = help(
+        name,
+        " --enwik8 enwik8.zip",
+        "Minutes on two CPU cores",
+        "The paper's width and lengths; a day or two on a large GPU",
+    );
+    comparison(about, &help, name, |scale: Scale| Comparison {
+        name,
+        title,
+        claim,
+        contests: contests(scale, all, variants),
+    })
+}
+
+fn contests(scale: Scale, all: &'static [&'static str], variants: Vec<Variant>) -> Vec<Contest> {
+    let contest = |key, title, data, cpu| Contest {
+        key,
+        title,
+        base: Base {
+            data,
+            all: &[r#"model.reformer.layers=["Lsh"]"#],
+            cpu,
+            paper: &[],
+        },
+        variants: with(all, &variants),
+    };
+    let text = contest("text", "text", DataKind::Text, TEXT);
+    let task = contest("duplication", "duplication", DataKind::Duplication, TASK);
+    // The task is small at any scale.
+    match scale {
+        Scale::Paper => vec![text],
+        Scale::Smoke | Scale::Cpu => vec![text, task],
+    }
+}
+
+/// The changes of the ablation in front of those of its variants.
+fn with(all: &[&str], variants: &[Variant]) -> Vec<Variant> {
+    let mut variants = variants.to_vec();
+    for variant in &mut variants {
+        let own = std::mem::take(&mut variant.sets);
+        variant.sets = all.iter().map(|set| (*set).to_owned()).chain(own).collect();
+    }
+    variants
+}
+
+const TEXT: &[&str] = &[
+    "steps=300",
+    "window_length=512",
+    "batch_size=4",
+    "eval_windows=48",
+    "model.reformer.lsh.n_rounds=4",
+    "model.reformer.lsh.n_buckets=\"Auto\"",
+    r#"model.reformer.position={"Axial":{"shape":[16,32],"dims":[32,32],"std":0.5}}"#,
+];
+/// Few steps: with more, all variants are always right.
+const TASK: &[&str] = &[
+    "steps=500",
+    "steps_per_epoch=50",
+    "model.reformer.lsh.n_rounds=2",
+];

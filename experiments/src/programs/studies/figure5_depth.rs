@@ -1,0 +1,65 @@
+//! Figure 5, left: deeper Reformers on enwik8.
+
+use std::process::ExitCode;
+
+use super::{comparison, help};
+use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
+
+const NAME: &str = "figure5_depth";
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    comparison(
+        "Train Reformers of several depths on text",
+        &help(
+            NAME,
+            " --enwik8 enwik8.zip",
+            "Ten minutes on two CPU cores",
+            "The paper's 3 to 20 layers of width 1,024 on 64K bytes; some 16 GB, and weeks on one GPU",
+        ),
+        NAME,
+        figure,
+    )
+}
+
+fn figure(scale: Scale) -> Comparison {
+    let depths: &[usize] = scale.pick(&[1, 2], &[1, 2, 4, 8], &[3, 6, 12, 20]);
+    let variants = depths.iter().map(|n| {
+        let label = match n {
+            1 => "1 layer".to_owned(),
+            n => format!("{n} layers"),
+        };
+        Variant {
+            // The only one of these that the paper has a number for.
+            paper: (scale == Scale::Paper && *n == 12).then_some("1.19"),
+            ..Variant::new(
+                format!("depth-{n}"),
+                label,
+                &[&format!("model.reformer.n_layers={n}")],
+            )
+        }
+    });
+    Comparison {
+        name: NAME,
+        title: "Figure 5, left: bits per byte over depth",
+        claim: "Paper (enwik8, windows of 64K bytes): the deeper, the better, up to 20 layers; after \
+                20,000 steps 12 layers reach 1.19 bits per byte on the test text, and 1.05 when trained \
+                longer with other settings.",
+        contests: vec![Contest {
+            key: "text",
+            title: "text",
+            base: Base {
+                data: DataKind::Text,
+                all: &[r#"model.reformer.layers=["Local","Lsh"]"#],
+                cpu: &[
+                    "steps=400",
+                    "window_length=512",
+                    "eval_windows=48",
+                    "model.reformer.lsh.n_rounds=2",
+                ],
+                paper: &["steps=20000", "model.reformer.dropout=0.1"],
+            },
+            variants: variants.collect(),
+        }],
+    }
+}

@@ -1,0 +1,76 @@
+//! The tables and figures of the paper, and ablations that nobody published.
+
+mod ablations;
+pub mod figure3;
+pub mod figure4;
+pub mod figure5_depth;
+pub mod figure5_speed;
+pub mod long_context;
+pub mod table1;
+pub mod table2;
+pub mod table3;
+pub mod table4;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+pub use ablations::{
+    ablation_across_buckets, ablation_duplicates, ablation_logit_scale, ablation_reversal,
+    ablation_rotations, ablation_window,
+};
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::study::{Comparison, DataArguments, Scale, StudyArguments, compare};
+
+/// Flags of a comparison.
+#[derive(Debug, clap::Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    study: StudyArguments,
+    #[command(flatten)]
+    data: DataArguments,
+}
+
+/// The text after `--help`, which says what each preset costs.
+fn help(name: &str, flags: &str, cpu: &str, paper: &str) -> String {
+    format!(
+        "\
+Examples:
+  {cpu}:
+    {name}{flags}
+  Seconds, to see that it works:
+    {name} --preset smoke
+  {paper}:
+    {name}{flags} --preset paper --device cuda
+
+It writes config.json, results.json, results.csv, curves.csv, figure.svg, figure.png and table.md into
+OUT/{name}/PRESET. Interrupted, or killed, it goes on when it is called again."
+    )
+}
+
+/// Reads flags, with a description and help of the study.
+fn parse<A: CommandFactory + FromArgMatches>(name: &'static str, about: &str, help: &str) -> A {
+    let command = A::command()
+        .name(name)
+        .about(about.to_owned())
+        .after_help(help.to_owned());
+    A::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// Runs a comparison as a program.
+fn comparison(
+    about: &str,
+    help: &str,
+    name: &'static str,
+    comparison: impl FnOnce(Scale) -> Comparison,
+) -> ExitCode {
+    let arguments: Arguments = parse(name, about, help);
+    keep_freed_memory();
+    cli::main(|| {
+        let comparison = comparison(arguments.study.preset);
+        compare(&comparison, &arguments.study, &arguments.data)
+    })
+}

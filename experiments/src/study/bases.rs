@@ -1,0 +1,171 @@
+//! The trainings that studies vary: a model and data at each scale.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use reformer_train::{DataConfig, TrainConfig};
+
+use super::Scale;
+use crate::{overrides, preset};
+
+/// Where text and images are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArguments {
+    /// A text, or a folder of them [default: the sample that ships with the project]
+    #[arg(long, value_name = "PATH", conflicts_with = "enwik8")]
+    pub text: Option<PathBuf>,
+    /// The official enwik8, raw or packed
+    #[arg(long, value_name = "FILE")]
+    pub enwik8: Option<PathBuf>,
+    /// A folder or an archive of images, or the folder of downsampled ImageNet's .npz files [default:
+    /// none, and what needs them is left out]
+    #[arg(long, value_name = "PATH")]
+    pub images: Option<PathBuf>,
+}
+
+/// What a training is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataKind {
+    /// The next byte of a text.
+    Text,
+    /// The next colour of an image.
+    Images,
+    /// What was read before.
+    Duplication,
+}
+
+/// A training at each scale, as changes to a preset.
+#[derive(Debug, Clone, Copy)]
+pub struct Base {
+    /// What is to be learnt.
+    pub data: DataKind,
+    /// Changes at every scale.
+    pub all: &'static [&'static str],
+    /// Changes in `cpu`.
+    pub cpu: &'static [&'static str],
+    /// Changes in `paper`.
+    pub paper: &'static [&'static str],
+}
+
+/// A model that is trained in a moment.
+const SMOKE: &[&str] = &[
+    "steps=4",
+    "steps_per_epoch=2",
+    "eval_windows=2",
+    "batch_size=2",
+    "model.reformer.d_model=16",
+    "model.reformer.n_heads=2",
+    "model.reformer.n_layers=2",
+];
+/// Three layers, as in the paper's ablations; learnt in a minute or two.
+const CPU: &[&str] = &["model.reformer.n_layers=3", "steps_per_epoch=50"];
+/// The paper's ablations: three layers, Adafactor.
+const PAPER: &[&str] = &["model.reformer.n_layers=3", "batch_size=8"];
+
+impl DataArguments {
+    /// The data of a kind, unless it is not there.
+    ///
+    /// # Errors
+    /// A path that is none.
+    fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
+        let absolute = |path: &Path| match path.exists() {
+            true => Ok(std::path::absolute(path)?),
+            false => bail!("`{}` is not there", path.display()),
+        };
+        Ok(match (kind, &self.text, &self.enwik8, &self.images) {
+            (DataKind::Duplication, ..) => Some(DataConfig::Duplication { n_symbols: 127 }),
+            (DataKind::Text, _, Some(path), _) => Some(DataConfig::Enwik8(absolute(path)?)),
+            (DataKind::Text, Some(path), ..) if path.is_dir() => {
+                Some(DataConfig::Folder(absolute(path)?))
+            }
+            (DataKind::Text, Some(path), ..) => Some(DataConfig::File(absolute(path)?)),
+            (DataKind::Text, None, None, _) => Some(DataConfig::Sample),
+            (DataKind::Images, _, _, Some(path)) => Some(DataConfig::Images {
+                path: absolute(path)?,
+                size: scale.pick(4, 16, 64),
+            }),
+            (DataKind::Images, _, _, None) => None,
+        })
+    }
+}
+
+impl Base {
+    /// The configuration at a scale; none without data.
+    ///
+    /// # Errors
+    /// Changes that cannot be made, or data that is not there.
+    pub fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
+        let Some(data) = data.data(self.data, scale)? else {
+            return Ok(None);
+        };
+        let name = match self.data {
+            DataKind::Text => scale.pick("tiny", "tiny", "enwik8-64k"),
+            DataKind::Images => scale.pick("images-16", "images-16", "imagenet64"),
+            DataKind::Duplication => "duplication",
+        };
+        let mut config = preset::load(name)?;
+        config.data = data;
+        let of_data: &[&str] = match (scale, self.data) {
+            (Scale::Smoke, DataKind::Text) => &["window_length=32"],
+            (Scale::Smoke, DataKind::Images) => &[
+                "window_length=48",
+                r#"model.reformer.position={"Axial":{"shape":[4,12],"dims":[8,8],"std":0.5}}"#,
+            ],
+            (Scale::Smoke, DataKind::Duplication) => &[
+                "window_length=32",
+                r#"model.reformer.position={"Axial":{"shape":[3,15],"dims":[8,8],"std":1.0}}"#,
+            ],
+            _ => &[],
+        };
+        let general = match self.data {
+            // The task has one layer.
+            DataKind::Duplication => scale.pick(SMOKE, &[][..], &[][..]),
+            _ => scale.pick(SMOKE, CPU, PAPER),
+        };
+        let own = scale.pick(&[][..], self.cpu, self.paper);
+        let sets = [general, of_data, self.all, own].concat();
+        let sets: Vec<String> = sets.into_iter().map(str::to_owned).collect();
+        Ok(Some(overrides::apply(config, &sets)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Base = Base {
+        data: DataKind::Text,
+        all: &[r#"model.reformer.layers=["Lsh"]"#],
+        cpu: &["steps=7"],
+        paper: &["steps=9"],
+    };
+
+    #[test]
+    fn every_scale_is_a_configuration() {
+        let steps = |scale| {
+            let config = BASE.config(scale, &DataArguments::default()).unwrap();
+            let config = config.unwrap();
+            config.validate().unwrap();
+            (config.steps, config.model.reformer().n_layers)
+        };
+        assert_eq!(
+            [Scale::Smoke, Scale::Cpu, Scale::Paper].map(steps),
+            [(4, 2), (7, 3), (9, 3)]
+        );
+    }
+
+    #[test]
+    fn images_have_to_be_given() {
+        let base = Base {
+            data: DataKind::Images,
+            ..BASE
+        };
+        let mut data = DataArguments::default();
+        assert!(base.config(Scale::Cpu, &data).unwrap().is_none());
+        data.images = Some("no/images".into());
+        let message = base.config(Scale::Cpu, &data).unwrap_err().to_string();
+        assert_eq!(message, "`no/images` is not there");
+    }
+}

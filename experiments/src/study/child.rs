@@ -1,0 +1,44 @@
+//! Measurements in a process of their own, whose peak memory is that of nothing else.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Calls this program again with `--measure`, and takes what it prints.
+///
+/// # Errors
+/// What that process could not measure, among it that it ran out of memory.
+pub fn ask<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
+    let own = std::env::current_exe().context("the path of this program is unknown")?;
+    let output = Command::new(own)
+        .arg("--measure")
+        .arg(serde_json::to_string(task)?)
+        .output()
+        .context("this program cannot be started again")?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        match message.trim().trim_start_matches("error: ") {
+            "" => bail!(
+                "a measurement was ended ({}): is memory short?",
+                output.status
+            ),
+            message => bail!("{message}"),
+        }
+    }
+    serde_json::from_slice(&output.stdout).context("a measurement is not what it should be")
+}
+
+/// What the process does that was called: measures, and prints.
+///
+/// # Errors
+/// What is no task, or cannot be measured.
+pub fn answer<A: DeserializeOwned, T: Serialize>(
+    task: &str,
+    measure: impl FnOnce(A) -> Result<T>,
+) -> Result<()> {
+    let task = serde_json::from_str(task).context("`--measure` is for this program itself")?;
+    println!("{}", serde_json::to_string(&measure(task)?)?);
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The folder of a study, and what is kept in it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use reformer_train::write_atomically;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Scale, StudyArguments};
+use crate::device::DeviceName;
+
+/// A study in its folder.
+#[derive(Debug, Clone)]
+pub struct Study {
+    name: &'static str,
+    scale: Scale,
+    device: DeviceName,
+    folder: PathBuf,
+}
+
+impl Study {
+    /// Begins a study, or goes on with it.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or one where the same study was begun with other settings.
+    pub fn open(
+        name: &'static str,
+        arguments: &StudyArguments,
+        settings: &impl Serialize,
+    ) -> Result<Self> {
+        let study = Self {
+            name,
+            scale: arguments.preset,
+            device: arguments.device,
+            folder: arguments.out.join(name).join(arguments.preset.name()),
+        };
+        // Files are written below it, whatever is measured first.
+        let points = study.folder.join("points");
+        fs::create_dir_all(&points)
+            .with_context(|| format!("the folder `{}` cannot be made", points.display()))?;
+        let settings = serde_json::to_value(settings)?;
+        let path = study.folder.join("config.json");
+        match read::<Value>(&path)? {
+            None => study.write_json("config.json", &settings)?,
+            Some(earlier) if earlier == settings => {
+                println!("Going on in {}", study.folder.display());
+            }
+            Some(_) => bail!(
+                "`{}` holds this study with other settings (see its config.json): remove it, or \
+                 name another folder by --out",
+                study.folder.display()
+            ),
+        }
+        Ok(study)
+    }
+
+    /// Its name, which is that of its program.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How much is computed.
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> DeviceName {
+        self.device
+    }
+
+    /// Where it writes.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What was measured before under this name, or else measures it and keeps it.
+    ///
+    /// # Errors
+    /// What cannot be measured, read or written.
+    pub fn remember<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        measure: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let name = format!("points/{key}.json");
+        if let Some(value) = read(&self.folder.join(&name))? {
+            return Ok(value);
+        }
+        let value = measure()?;
+        self.write_json(&name, &value)?;
+        Ok(value)
+    }
+
+    /// Writes a file of the folder.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        self.write(name, &format!("{}\n", serde_json::to_string_pretty(value)?))
+    }
+
+    /// Writes a file of the folder.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        write_atomically(&path, |file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("`{}` cannot be written", path.display()))
+    }
+}
+
+/// A value from a file, if it is there.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text =
+        fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let value = serde_json::from_str(&text)
+        .with_context(|| format!("`{}` is damaged: remove it", path.display()))?;
+    Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(out: &Path) -> StudyArguments {
+        StudyArguments {
+            preset: Scale::Smoke,
+            out: out.to_owned(),
+            device: DeviceName::Flex,
+            measure: None,
+        }
+    }
+
+    #[test]
+    fn what_was_measured_is_not_measured_again() {
+        let out = tempfile::tempdir().unwrap();
+        let open = || Study::open("table", &arguments(out.path()), &[1, 2]).unwrap();
+        let value = open().remember("a", || Ok(1.5)).unwrap();
+        let again = open().remember("a", || bail!("again")).unwrap();
+        assert_eq!((value, again), (1.5, 1.5));
+        let failed = open().remember::<f64>("b", || bail!("no memory"));
+        assert_eq!(failed.unwrap_err().to_string(), "no memory");
+        assert_eq!(open().remember("b", || Ok(2.0)).unwrap(), 2.0);
+    }
+
+    #[test]
+    fn other_settings_need_another_folder() {
+        let out = tempfile::tempdir().unwrap();
+        let open = |settings: &[i32]| Study::open("table", &arguments(out.path()), &settings);
+        open(&[1]).unwrap();
+        let message = open(&[2]).unwrap_err().to_string();
+        assert!(
+            message.contains("table/smoke") && message.contains("--out"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let out = tempfile::tempdir().unwrap();
+        let study = Study::open("table", &arguments(out.path()), &1).unwrap();
+        study.write("points/a.json", "{").unwrap();
+        let message = study.remember("a", || Ok(1)).unwrap_err().to_string();
+        assert!(message.contains("a.json` is damaged"), "{message}");
+    }
+}

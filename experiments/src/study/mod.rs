@@ -1,0 +1,91 @@
+//! What the studies share: programs that reproduce a table or a figure of the paper, or compare variants.
+//!
+//! A [`Study`] has a folder, in which everything that was measured is kept at once, so that a study that was
+//! interrupted goes on where it stopped. What it measures are [trainings](train_all), one after the other, or
+//! steps in [processes of their own](child). At the end it writes a [`Report`].
+//!
+//! ```text
+//! results/NAME/PRESET/
+//! config.json        the settings, which have to be the same to go on
+//! points/, runs/     what has been measured so far, trainings among it
+//! results.json       all numbers
+//! results.csv        the table
+//! curves.csv         the points of the figure
+//! figure.svg, .png   laid out like the paper's
+//! table.md           the table, with the paper's numbers, the command and the date
+//! ```
+
+mod bases;
+pub mod child;
+#[cfg(not(test))]
+mod comparison;
+mod folder;
+mod report;
+#[cfg(not(test))]
+mod steps;
+mod table;
+#[cfg(not(test))]
+mod trainings;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceName;
+
+pub use bases::{Base, DataArguments, DataKind};
+#[cfg(not(test))]
+pub use comparison::{Comparison, Contest, Variant, compare};
+pub use folder::Study;
+pub use report::Report;
+#[cfg(not(test))]
+pub use steps::{measure_steps, step};
+pub use table::Table;
+#[cfg(not(test))]
+pub use trainings::{Trained, Training, train_all};
+
+/// How much is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// Seconds, to see that it works; what is measured says nothing.
+    Smoke,
+    /// Minutes on two CPU cores: small models that show the effect.
+    Cpu,
+    /// The paper's own set-up, on one large GPU.
+    Paper,
+}
+
+impl Scale {
+    /// One of three values.
+    pub fn pick<T>(self, smoke: T, cpu: T, paper: T) -> T {
+        match self {
+            Self::Smoke => smoke,
+            Self::Cpu => cpu,
+            Self::Paper => paper,
+        }
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        self.pick("smoke", "cpu", "paper")
+    }
+}
+
+/// Flags of every study.
+#[derive(Debug, Clone, Args)]
+pub struct StudyArguments {
+    /// How much to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub preset: Scale,
+    /// Folder of results; the study writes into OUT/NAME/PRESET, or goes on there
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    pub out: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    pub device: DeviceName,
+    /// Measure this, in a process of its own, and print it as JSON
+    #[arg(long, value_name = "JSON", hide = true)]
+    pub measure: Option<String>,
+}

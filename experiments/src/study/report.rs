@@ -1,0 +1,92 @@
+//! What a study ends with.
+
+use anyhow::Result;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::folder::Study;
+use super::table::{Table, quoted};
+use crate::device::DeviceName;
+use crate::figure::{self, Panel};
+
+/// What a study found.
+#[derive(Debug)]
+pub struct Report<'a, T> {
+    /// What it is about, as a heading.
+    pub title: &'a str,
+    /// What there is to know about the numbers: what the paper says, what was measured how.
+    pub notes: Vec<String>,
+    /// The paper's numbers, ours and their difference.
+    pub table: Table,
+    /// Laid out like the paper's figure.
+    pub panels: Vec<Panel>,
+    /// All numbers.
+    pub values: &'a T,
+}
+
+impl<T: Serialize> Report<'_, T> {
+    /// Writes it into the study's folder, and prints the table.
+    ///
+    /// # Errors
+    /// A file that cannot be written, or nothing to draw.
+    pub fn write(&self, study: &Study) -> Result<()> {
+        study.write_json("results.json", self.values)?;
+        study.write("results.csv", &self.table.csv())?;
+        study.write("curves.csv", &self.curves())?;
+        figure::write(&self.panels, &study.folder().join("figure"))?;
+        let table = self.table.markdown();
+        let mut text = format!(
+            "# {}\n\n`{}`  \n{}, {}\n\n![](figure.svg)\n\n{table}",
+            self.title,
+            command(),
+            device(study.device()),
+            OffsetDateTime::now_utc().date()
+        );
+        for note in &self.notes {
+            text += &format!("\n{note}\n");
+        }
+        study.write("table.md", &text)?;
+        println!("\n{}\n\n{table}", self.title);
+        for note in &self.notes {
+            println!("{note}");
+        }
+        println!("\nWritten to {}", study.folder().display());
+        Ok(())
+    }
+
+    /// The points of all curves, a line each.
+    fn curves(&self) -> String {
+        let mut text = "panel,curve,x,y\n".to_owned();
+        for panel in &self.panels {
+            for curve in &panel.curves {
+                for (x, y) in &curve.points {
+                    let (panel, label) = (quoted(&panel.title), quoted(&curve.label));
+                    text += &format!("{panel},{label},{x},{y}\n");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// What was typed, without folders, which are the user's own business.
+fn command() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let short = |word: String| match word.starts_with('/') {
+        true => word.rsplit('/').next().unwrap_or_default().to_owned(),
+        false => word,
+    };
+    let words: Vec<String> = std::iter::once(program).chain(words).map(short).collect();
+    words.join(" ")
+}
+
+fn device(device: DeviceName) -> String {
+    let name = format!("{device:?}").to_lowercase();
+    match device {
+        DeviceName::Flex | DeviceName::Ndarray => {
+            format!("{name}, {} threads", rayon::current_num_threads())
+        }
+        DeviceName::Cuda | DeviceName::Wgpu => name,
+    }
+}

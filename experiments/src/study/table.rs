@@ -1,0 +1,90 @@
+//! Tables, in Markdown and CSV.
+
+/// Rows of text below names of columns.
+#[derive(Debug, Clone)]
+pub struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table of these columns.
+    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            columns: columns.into_iter().map(Into::into).collect(),
+            rows: vec![],
+        }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Panics
+    /// If it does not have a cell for each column.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        let cells: Vec<String> = cells.into_iter().map(Into::into).collect();
+        assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
+        self.rows.push(cells);
+    }
+
+    /// In Markdown; columns of numbers are aligned to the right.
+    pub fn markdown(&self) -> String {
+        let is_number = |cell: &str| {
+            let cell = cell.trim_start_matches('>').replace([' ', ',', '%'], "");
+            cell.is_empty() || cell == "-" || cell.parse::<f64>().is_ok()
+        };
+        let rule = |column: usize| {
+            let mut cells = self.rows.iter().map(|row| &row[column]);
+            if cells.all(|cell| is_number(cell)) {
+                "---:"
+            } else {
+                "---"
+            }
+        };
+        let rules: Vec<&str> = (0..self.columns.len()).map(rule).collect();
+        let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+        let mut text = line(self.columns.iter().map(String::as_str).collect());
+        text += &format!("|{}|\n", rules.join("|"));
+        for row in &self.rows {
+            text += &line(row.iter().map(String::as_str).collect());
+        }
+        text
+    }
+
+    /// As CSV.
+    pub fn csv(&self) -> String {
+        let line = |cells: &Vec<String>| {
+            let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
+            cells.join(",") + "\n"
+        };
+        let rows = self.rows.iter().map(line);
+        line(&self.columns) + &rows.collect::<String>()
+    }
+}
+
+/// A cell of a CSV file (RFC 4180).
+pub(super) fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_have_every_cell() {
+        let mut table = Table::new(["model", "bits"]);
+        table.row(["LSH, 4 rounds", "2.5"]);
+        table.row(["a \"full\" one", "-"]);
+        assert_eq!(
+            table.markdown(),
+            "| model | bits |\n|---|---:|\n| LSH, 4 rounds | 2.5 |\n| a \"full\" one | - |\n"
+        );
+        assert_eq!(
+            table.csv(),
+            "model,bits\n\"LSH, 4 rounds\",2.5\n\"a \"\"full\"\" one\",-\n"
+        );
+    }
+}

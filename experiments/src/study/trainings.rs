@@ -1,0 +1,125 @@
+//! Trainings one after the other.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use burn::train::Interrupter;
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::{Ending, Row, Run, Screen, TrainConfig, TrainOptions};
+
+use super::folder::Study;
+use crate::device::{self, Job};
+use crate::interrupt;
+use crate::progress::Lines;
+
+/// One of several trainings.
+#[derive(Debug, Clone)]
+pub struct Training {
+    /// Its folder below `runs/`.
+    pub key: String,
+    /// Its name for people.
+    pub label: String,
+    /// What it trains.
+    pub config: TrainConfig,
+}
+
+/// A training that came to its end.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// Its folder, as [`reformer_train::load_model`] wants it.
+    pub folder: PathBuf,
+    /// What was measured on the way.
+    pub rows: Vec<Row>,
+}
+
+/// Does all trainings that have not been done yet, and goes on with the one that was interrupted. Nothing
+/// if it is interrupted again.
+///
+/// # Errors
+/// A training that fails.
+pub fn train_all(study: &Study, trainings: &[Training]) -> Result<Option<Vec<Trained>>> {
+    let mut trained = None;
+    let job = TrainAll {
+        study,
+        trainings,
+        trained: &mut trained,
+    };
+    device::run(study.device(), job)?;
+    Ok(trained)
+}
+
+struct TrainAll<'a> {
+    study: &'a Study,
+    trainings: &'a [Training],
+    trained: &'a mut Option<Vec<Trained>>,
+}
+
+impl Job for TrainAll<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let interrupter = Interrupter::new();
+        interrupt::on_ctrl_c(interrupter.clone())?;
+        let mut all = Vec::new();
+        for (number, training) in self.trainings.iter().enumerate() {
+            let place = format!(
+                "[{}/{}] {}",
+                number + 1,
+                self.trainings.len(),
+                training.label
+            );
+            let trained = train::<B>(self.study, training, &place, &interrupter, &device)
+                .with_context(|| format!("training `{}`", training.key))?;
+            match trained {
+                Some(trained) => all.push(trained),
+                None => {
+                    println!("Stopped. The same command goes on.");
+                    return Ok(());
+                }
+            }
+        }
+        *self.trained = Some(all);
+        Ok(())
+    }
+}
+
+fn train<B>(
+    study: &Study,
+    training: &Training,
+    place: &str,
+    interrupter: &Interrupter,
+    device: &B::Device,
+) -> Result<Option<Trained>>
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    let folder = study.folder().join("runs").join(&training.key);
+    let run = match folder.join("config.json").exists() {
+        true => Run::resume(&folder)?,
+        false => Run::create(training.config.clone(), &folder)?,
+    };
+    if *run.config() != training.config {
+        bail!(
+            "`{}` holds a training with other settings: remove it",
+            folder.display()
+        );
+    }
+    if !folder.join("model.mpk").exists() {
+        let point = run.resume_point::<B>(device)?;
+        let lines = Lines::new(point.step, run.config()).with_prefix(place);
+        let mut options = TrainOptions::new(Screen::Renderer(lines));
+        options.interrupter = interrupter.clone();
+        let outcome = run.train::<B, _>(device, point.step, options)?;
+        if let Ending::Interrupted(_) = outcome.ending {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Trained {
+        rows: run.rows()?,
+        folder,
+    }))
+}
