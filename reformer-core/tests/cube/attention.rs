@@ -66,7 +66,16 @@ fn compare(
     let ours = found.0(qkv.clone());
     let theirs = expected.0(judge.clone());
     let close = |of: &str, found: Vec<f64>, expected: Vec<f64>| {
-        for (i, (f, e)) in found.iter().zip(&expected).enumerate().filter(|(_, (f, e))| (*f - *e).abs() > 1e-2).step_by(23).take(40) { eprint!("DBG {of} {i}: {f} {e}; "); }
+        for (i, (f, e)) in found
+            .iter()
+            .zip(&expected)
+            .enumerate()
+            .filter(|(_, (f, e))| (*f - *e).abs() > 1e-2)
+            .step_by(23)
+            .take(40)
+        {
+            eprint!("DBG {of} {i}: {f} {e}; ");
+        }
         assert_close(&format!("{name}: {of}"), &found, &expected, tolerance);
     };
     close(
@@ -154,20 +163,21 @@ fn tiled_is_the_reference_by_every_rule() {
         return;
     }
     for (n_rounds, padded, dropout) in [
-        (1, true, None),
-        (3, false, Some((0.25, Key::new(6)))),
+        (1, false, None),
         (4, true, None),
+        (3, false, Some((0.25, Key::new(6)))),
     ] {
         let inputs = inputs::<Gpu>(SHAPE, n_rounds, padded);
-        for (name, layout, rules) in cases() {
+        for (number, (name, layout, rules)) in cases().into_iter().enumerate() {
             if padded && !rules.exclude_self {
                 continue; // Padded queries may see nothing.
             }
+            // To compile a kernel takes longer than to run it: each kind of keys in turn.
+            let [own, unit] = both_keys(&inputs, false);
+            let qkv = if number % 2 == 0 { own } else { unit };
             let rules = TiledAttention { dropout, ..rules };
-            for qkv in both_keys(&inputs, false) {
-                let name = format!("{n_rounds} rounds, {name}");
-                compare_tiled(&name, &qkv, &slots(&inputs, layout), rules);
-            }
+            let name = format!("{n_rounds} rounds, {name}");
+            compare_tiled(&name, &qkv, &slots(&inputs, layout), rules);
         }
     }
 }
@@ -193,7 +203,7 @@ fn tiled_is_the_reference_at_real_sizes() {
         ("bands", SlotLayout::BucketAligned(32), band, 4),
         ("long tiles", SlotLayout::Dense(150), chunks(150, 1, 0), 1),
     ];
-    let sizes = [(64, 333), (32, 257), (128, 190), (20, 199), (300, 70)];
+    let sizes = [(64, 333), (128, 190), (20, 199)];
     for ((d_head, seq_length), case) in sizes.into_iter().zip(0..) {
         for (name, layout, rules, n_rounds) in cases {
             let inputs = inputs::<Gpu>([1, 2, seq_length, d_head], n_rounds, false);
@@ -230,11 +240,14 @@ fn natural_order_is_the_reference() {
     if !adapter() {
         return;
     }
-    let inputs = inputs::<Gpu>([2, 2, 150, 24], 1, true);
-    let slots = Slots::natural([2, 2, 150], 64, &Default::default())
-        .with_padding(inputs.mask_pad.clone());
-    for qkv in both_keys(&inputs, true) {
-        compare_tiled("local", &qkv, &slots, chunks(64, 1, 0));
+    // Heads of 300 are shared out among many units.
+    for d_head in [24, 300] {
+        let inputs = inputs::<Gpu>([2, 2, 150, d_head], 1, true);
+        let slots = Slots::natural([2, 2, 150], 64, &Default::default())
+            .with_padding(inputs.mask_pad.clone());
+        for qkv in both_keys(&inputs, true) {
+            compare_tiled("local", &qkv, &slots, chunks(64, 1, 0));
+        }
     }
 }
 
@@ -345,8 +358,7 @@ fn gradients_are_the_same_bits_every_time() {
     let once = || {
         let attended = Gpu::tiled_attention(qkv.clone(), &slots, &rules);
         let grad: Tensor<Gpu, 4> = normal(9, attended.output.dims());
-        let gradients =
-            Gpu::tiled_attention_backward(qkv.clone(), &slots, &rules, attended, grad);
+        let gradients = Gpu::tiled_attention_backward(qkv.clone(), &slots, &rules, attended, grad);
         [numbers(gradients.q), numbers(gradients.v)]
     };
     assert_eq!(once(), once());

@@ -22,11 +22,7 @@ fn assert_same_order(buckets: Tensor<Gpu, 4, Int>, n_buckets: usize, layout: Slo
         list(expected.slot_of),
         "{name}"
     );
-    assert_eq!(
-        list(judged(found.buckets)),
-        list(judged(buckets)),
-        "{name}"
-    );
+    assert_eq!(list(judged(found.buckets)), list(judged(buckets)), "{name}");
     let (n_found, n_expected) = (found.order.dims()[3], expected.order.dims()[3]);
     assert!(n_found >= n_expected, "{name}");
     let found = list(judged(found.order));
@@ -87,12 +83,7 @@ fn hashing_whole_numbers_is_the_reference() {
     if !adapter() {
         return;
     }
-    let cases: [(_, &[usize]); 4] = [
-        (4, &[8]),
-        (64, &[16, 32]),
-        (20, &[2, 4, 6]),
-        (128, &[200]),
-    ];
+    let cases: [(_, &[usize]); 4] = [(4, &[8]), (64, &[16, 32]), (20, &[2, 4, 6]), (128, &[200])];
     for (d_head, factors) in cases {
         let n_projections = factors.iter().sum::<usize>() / 2;
         // Few values, so that ties are common.

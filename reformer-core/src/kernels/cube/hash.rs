@@ -34,8 +34,7 @@ fn largest<F: Float, I: Int>(
     let mut shared = SharedMemory::<Four>::new(comptime![(at_once * fours) as usize]);
     let mut vector = Array::<Four>::new(comptime![fours as usize]);
     // Units without a position read the last one.
-    let row = head_at(vectors, head)
-        + min(position, seq_length - 1) as usize * vectors.stride(2);
+    let row = head_at(vectors, head) + min(position, seq_length - 1) as usize * vectors.stride(2);
     #[unroll]
     for i in 0..fours {
         vector[i as usize] = four_of(vectors, row, 4 * i, d_head);

@@ -76,7 +76,12 @@ pub(super) fn factor(
     if low < start {
         high += 1u32;
     }
-    let bits = stream((low >> 2u32) | (high << 30u32), high >> 2u32, key_low, key_high);
+    let bits = stream(
+        (low >> 2u32) | (high << 30u32),
+        high >> 2u32,
+        key_low,
+        key_high,
+    );
     let lane = low & 3u32;
     let mut word = bits.a;
     if lane == 1 {

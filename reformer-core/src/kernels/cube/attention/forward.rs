@@ -5,7 +5,9 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::pair::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::{Plan, Sizes};
-use super::side::{Known, NOWHERE, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
+use super::side::{
+    Known, NOWHERE, load_rows, look_up, part_of_product, read_part, slot_over_rounds,
+};
 use super::walk::{Block, block_of};
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
@@ -41,9 +43,11 @@ pub(super) fn attend<F: Float, I: Int>(
     let mut values = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
     // `[parts, others, rows]`: shares of products; then, in the first part, logits.
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
-    let mut factors = SharedMemory::<f32>::new(comptime![
-        if plan.dropout { (others * rows) as usize } else { 1 }
-    ]);
+    let mut factors = SharedMemory::<f32>::new(comptime![if plan.dropout {
+        (others * rows) as usize
+    } else {
+        1
+    }]);
 
     let block: Block = block_of(sizes.seq_length, &sizes, plan);
     let slot = slot_over_rounds(block.own, &sizes, sizes.seq_length, plan);
@@ -58,7 +62,14 @@ pub(super) fn attend<F: Float, I: Int>(
         terminate!();
     }
 
-    let own = read_part(q, head_at(q, head), query.position, 1.0f32.runtime(), fours, d_head);
+    let own = read_part(
+        q,
+        head_at(q, head),
+        query.position,
+        1.0f32.runtime(),
+        fours,
+        d_head,
+    );
     let mut sums = Array::<Four>::new(comptime![fours_v as usize]);
     #[unroll]
     for i in 0..fours_v {
@@ -94,12 +105,28 @@ pub(super) fn attend<F: Float, I: Int>(
             let divided = comptime![plan.unit_keys];
             let of_head = head as usize * sizes.n_keys as usize;
             load_rows(
-                &mut keys, k, head_at(k, head), &key_positions, divisors, of_head,
-                others, comptime![parts * fours], d_head, divided,
+                &mut keys,
+                k,
+                head_at(k, head),
+                &key_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours],
+                d_head,
+                divided,
             );
             load_rows(
-                &mut values, v, head_at(v, head), &key_positions, divisors, of_head,
-                others, comptime![parts * fours_v], d_v, false,
+                &mut values,
+                v,
+                head_at(v, head),
+                &key_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours_v],
+                d_v,
+                false,
             );
             sync_cube();
             for other in 0..others {
@@ -163,20 +190,20 @@ pub(super) fn attend<F: Float, I: Int>(
         lse = largest + sum.ln();
         scale = (largest - lse).exp();
     }
-    let statistic = head as usize * sizes.seq_length as usize
-        + max(query.position, 0i32.runtime()) as usize;
+    let statistic =
+        head as usize * sizes.seq_length as usize + max(query.position, 0i32.runtime()) as usize;
     let mut new_max = lse;
     let mut old = 0.0f32.runtime();
     let mut new_sum = 1.0f32.runtime();
-    if comptime![!plan.first] {
+    if sizes.round > 0 {
         new_max = max(lse, max_of[statistic]);
         old = (max_of[statistic] - new_max).exp();
         let new = (lse - new_max).exp();
         new_sum = sum_of[statistic] * old + new;
         scale *= new;
-        // All units of a row have read before one of them writes.
-        sync_storage();
     }
+    // All units of a row have read before one of them writes.
+    sync_storage();
     if query.position >= 0 {
         let row = head_at(output, head) + query.position as usize * output.stride(2);
         #[unroll]
@@ -186,7 +213,7 @@ pub(super) fn attend<F: Float, I: Int>(
                 let feature = (part * fours_v + i) * 4 + j;
                 if feature < d_v {
                     let mut value = sums[i as usize][j as usize] * scale;
-                    if comptime![!plan.first] {
+                    if sizes.round > 0 {
                         value += output[row + feature as usize] * old;
                     }
                     output[row + feature as usize] = value;

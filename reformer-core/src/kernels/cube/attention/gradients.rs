@@ -62,7 +62,14 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let block: Block = block_of(n_rows, &sizes, plan);
     let slot = slot_over_rounds(block.own, &sizes, n_rows, plan);
     let own: Known = look_up(
-        slot, head, order, places, mask, &sizes, comptime![!of_keys], plan,
+        slot,
+        head,
+        order,
+        places,
+        mask,
+        &sizes,
+        comptime![!of_keys],
+        plan,
     );
     if part == 0 {
         positions[row as usize] = own.position;
@@ -80,8 +87,22 @@ pub(super) fn differentiate<F: Float, I: Int>(
         divisor = divisors[of_head + max(own.position, 0i32.runtime()) as usize];
     }
     let one = 1.0f32.runtime();
-    let first = read_part(rows_of, head_at(rows_of, head), own.position, divisor, fours, d_head);
-    let second = read_part(ups_of, head_at(ups_of, head), own.position, one, fours_v, d_v);
+    let first = read_part(
+        rows_of,
+        head_at(rows_of, head),
+        own.position,
+        divisor,
+        fours,
+        d_head,
+    );
+    let second = read_part(
+        ups_of,
+        head_at(ups_of, head),
+        own.position,
+        one,
+        fours_v,
+        d_v,
+    );
     let mut sums = Array::<Four>::new(comptime![fours as usize]);
     #[unroll]
     for i in 0..fours {
@@ -101,12 +122,8 @@ pub(super) fn differentiate<F: Float, I: Int>(
         sync_cube();
         for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
             let reached = start + number;
-            let mut slot = slot_over_rounds(
-                block.first_other + reached as i32,
-                &sizes,
-                n_others,
-                plan,
-            );
+            let mut slot =
+                slot_over_rounds(block.first_other + reached as i32, &sizes, n_others, plan);
             if reached >= end {
                 slot = NOWHERE.runtime();
             }
@@ -125,13 +142,28 @@ pub(super) fn differentiate<F: Float, I: Int>(
         sync_cube();
         if any_in_sight(&other_positions, &other_places, &range, &sizes, plan) {
             load_rows(
-                &mut firsts, others_of, head_at(others_of, head), &other_positions, divisors,
-                of_head, others, comptime![parts * fours], d_head,
+                &mut firsts,
+                others_of,
+                head_at(others_of, head),
+                &other_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours],
+                d_head,
                 comptime![plan.unit_keys && !of_keys],
             );
             load_rows(
-                &mut seconds, downs_of, head_at(downs_of, head), &other_positions, divisors,
-                of_head, others, comptime![parts * fours_v], d_v, false,
+                &mut seconds,
+                downs_of,
+                head_at(downs_of, head),
+                &other_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours_v],
+                d_v,
+                false,
             );
             sync_cube();
             for other in 0..others {
@@ -165,14 +197,19 @@ pub(super) fn differentiate<F: Float, I: Int>(
                     theirs.draw_low = draws[draw + 2];
                     theirs.draw_high = draws[draw + 3];
                 }
-                let (query, key) = if of_keys { (theirs, own) } else { (own, theirs) };
+                let (query, key) = if of_keys {
+                    (theirs, own)
+                } else {
+                    (own, theirs)
+                };
                 let mut of_logit = 0.0f32.runtime();
                 let mut of_value = 0.0f32.runtime();
                 if query.position >= 0 && key.position >= 0 {
                     let logit = logit_of(product, &query, &key, head, places, &sizes, plan);
-                    let statistic = (head as usize * sizes.seq_length as usize
-                        + query.position as usize) * 3;
-                    let weight = ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
+                    let statistic =
+                        (head as usize * sizes.seq_length as usize + query.position as usize) * 3;
+                    let weight =
+                        ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
                     of_value = weight;
                     if comptime![plan.dropout] {
                         let mut reached = start + other;
@@ -216,9 +253,25 @@ pub(super) fn differentiate<F: Float, I: Int>(
     }
 
     if own.position >= 0 {
-        add_part(sums_of, head, own.position, &sums, fours, d_head, comptime![plan.first]);
+        add_part(
+            sums_of,
+            head,
+            own.position,
+            &sums,
+            fours,
+            d_head,
+            sizes.round,
+        );
         if comptime![of_keys] {
-            add_part(values_of, head, own.position, &value_sums, fours_v, d_v, comptime![plan.first]);
+            add_part(
+                values_of,
+                head,
+                own.position,
+                &value_sums,
+                fours_v,
+                d_v,
+                sizes.round,
+            );
         }
     }
 }
@@ -232,7 +285,7 @@ fn add_part(
     part: &Array<Four>,
     #[comptime] fours: u32,
     #[comptime] width: u32,
-    #[comptime] first: bool,
+    round: u32,
 ) {
     let row = head_at(to, head) + position as usize * to.stride(2);
     #[unroll]
@@ -242,7 +295,7 @@ fn add_part(
             let feature = (UNIT_POS_Y * fours + i) * 4 + j;
             if feature < width {
                 let mut value = part[i as usize][j as usize];
-                if comptime![!first] {
+                if round > 0 {
                     value += to[row + feature as usize];
                 }
                 to[row + feature as usize] = value;

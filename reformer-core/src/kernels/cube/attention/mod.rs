@@ -67,7 +67,8 @@ impl<R: CubeRuntime> Attention<R> {
         let plan = attention.plan;
         if plan.near || plan.count {
             let of_positions = [&slots.slot_of, &slots.buckets];
-            let [slot_of, buckets] = of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
+            let [slot_of, buckets] =
+                of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
             let gap = if plan.near { width + 1 } else { 0 };
             attention.places = places(slot_of, buckets, unit, gap);
         }
@@ -144,12 +145,7 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     /// The plan for a kernel whose cubes have rows of queries or of keys, with its grid.
-    fn cut(
-        &self,
-        width: u32,
-        matrices: u32,
-        of_keys: bool,
-    ) -> (Plan, CubeCount, CubeDim) {
+    fn cut(&self, width: u32, matrices: u32, of_keys: bool) -> (Plan, CubeCount, CubeDim) {
         let client = &self.q.client;
         let n_rows = match of_keys {
             true => self.numbers.n_keys,
@@ -178,7 +174,6 @@ impl<R: CubeRuntime> Attention<R> {
         let (max, sum) = (statistic(), statistic());
         let (plan, grid, units) = self.cut(FORWARD_WIDTH, 1, false);
         for round in 0..self.numbers.n_rounds {
-            let first = round == 0;
             forward::attend::launch(
                 &self.q.client,
                 grid.clone(),
@@ -195,7 +190,7 @@ impl<R: CubeRuntime> Attention<R> {
                 max.clone().into_tensor_arg(),
                 sum.clone().into_tensor_arg(),
                 self.numbers.launch(round),
-                Plan { first, ..plan },
+                plan,
                 [self.q.dtype.into(), self.order.dtype.into()],
             );
         }
@@ -212,8 +207,18 @@ impl<R: CubeRuntime> Attention<R> {
         let dq = self.rows(seq_length, d_head);
         let dk = self.rows(n_keys, d_head);
         let dv = self.rows(n_keys, d_v);
-        self.differentiate([&self.q, &self.k, &grad, &self.v], &statistics, [&dq, &dv], false);
-        self.differentiate([&self.k, &self.q, &self.v, &grad], &statistics, [&dk, &dv], true);
+        self.differentiate(
+            [&self.q, &self.k, &grad, &self.v],
+            &statistics,
+            [&dq, &dv],
+            false,
+        );
+        self.differentiate(
+            [&self.k, &self.q, &self.v, &grad],
+            &statistics,
+            [&dk, &dv],
+            true,
+        );
         if let Some(length) = self.unit_keys {
             through_keys(&self.q, self.divisors, length, dk.clone(), &dq);
         }
@@ -230,7 +235,6 @@ impl<R: CubeRuntime> Attention<R> {
     ) {
         let (plan, grid, units) = self.cut(BACKWARD_WIDTH, 2, of_keys);
         for round in 0..self.numbers.n_rounds {
-            let first = round == 0;
             gradients::differentiate::launch(
                 &self.q.client,
                 grid.clone(),
@@ -248,7 +252,7 @@ impl<R: CubeRuntime> Attention<R> {
                 sums.clone().into_tensor_arg(),
                 values.clone().into_tensor_arg(),
                 self.numbers.launch(round),
-                Plan { first, ..plan },
+                plan,
                 [self.q.dtype.into(), self.order.dtype.into()],
             );
         }

@@ -132,13 +132,7 @@ pub(super) fn logit_of(
 
 /// In how many rounds a query sees a key.
 #[cube]
-fn rounds_together(
-    query: i32,
-    key: i32,
-    head: u32,
-    places: &Tensor<i32>,
-    sizes: &Sizes,
-) -> u32 {
+fn rounds_together(query: i32, key: i32, head: u32, places: &Tensor<i32>, sizes: &Sizes) -> u32 {
     let first = head as usize * sizes.seq_length as usize;
     let n_rounds = sizes.n_rounds as usize;
     let of_query = (first + query as usize) * n_rounds;

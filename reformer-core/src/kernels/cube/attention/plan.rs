@@ -40,8 +40,6 @@ pub(super) struct Plan {
     pub(super) unit_keys: bool,
     /// Whether rows are of keys.
     pub(super) of_keys: bool,
-    /// Whether this is the first round: what is in the outputs does not count.
-    pub(super) first: bool,
 }
 
 impl Plan {
@@ -58,11 +56,17 @@ impl Plan {
     /// The same rules for a cube whose units have at most `width` features in registers and which
     /// keeps `matrices` matrices of pairs.
     pub(super) fn cut(mut self, width: u32, matrices: u32, n_rows: u32, most_units: u32) -> Self {
-        self.parts = self.d_head.max(self.d_v).div_ceil(width).next_power_of_two();
+        self.parts = self
+            .d_head
+            .max(self.d_v)
+            .div_ceil(width)
+            .next_power_of_two();
         let most = (128.min(most_units) / self.parts).clamp(1, 64);
         let rows = if self.sorted { self.length } else { n_rows };
-        // Blocks of one size, so that the last one is not nearly empty.
-        self.rows = rows.div_ceil(rows.div_ceil(most));
+        // Blocks of one size, so that the last one is not nearly empty; and no part of a plane is
+        // idle, where rows suffice.
+        let even = rows.div_ceil(rows.div_ceil(most));
+        self.rows = even.next_multiple_of(8).min(most);
         self.others = 16;
         while self.others > 1 && self.shared_bytes(matrices) > SHARED_BYTES {
             self.others /= 2;
@@ -121,7 +125,6 @@ impl Plan {
             dropout: dropout.is_some(),
             unit_keys: false,
             of_keys: false,
-            first: true,
         }
     }
 }
@@ -207,6 +210,8 @@ pub(super) fn nearness(rules: &TiledAttention) -> [usize; 3] {
     let tile = rules.tile;
     match rules.keys {
         KeyRule::Band(band) => [1, band, 2 * band],
-        KeyRule::Across | KeyRule::SameBucket => [tile.length, tile.after, tile.before + tile.after],
+        KeyRule::Across | KeyRule::SameBucket => {
+            [tile.length, tile.after, tile.before + tile.after]
+        }
     }
 }

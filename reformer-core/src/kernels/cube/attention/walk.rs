@@ -37,7 +37,11 @@ pub(super) fn block_of(n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
             own = (tile * length + in_tile) as i32;
         }
         // Whom a key is seen by stands the other way round from whom a query sees.
-        let before = comptime![if plan.of_keys { plan.after } else { plan.before }];
+        let before = comptime![if plan.of_keys {
+            plan.after
+        } else {
+            plan.before
+        }];
         first_other = (tile * length) as i32 - comptime![(before * plan.length) as i32];
         n_others = comptime![plan.reach()].runtime();
     } else {
