@@ -74,7 +74,6 @@ fn compare(
             .step_by(23)
             .take(40)
         {
-            eprint!("DBG {of} {i}: {f} {e}; ");
         }
         assert_close(&format!("{name}: {of}"), &found, &expected, tolerance);
     };
