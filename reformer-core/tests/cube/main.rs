@@ -12,11 +12,8 @@ mod cases;
 #[allow(dead_code)]
 #[path = "../laws/common.rs"]
 mod common;
-mod model;
+mod reads;
 mod sorting;
-#[allow(dead_code)]
-#[path = "../laws/steps.rs"]
-mod steps;
 
 use std::io::Write;
 use std::panic::catch_unwind;

@@ -81,7 +81,8 @@ pub(super) fn any_in_sight(
                 from = range.lowest - after;
                 to = range.highest - after + width;
             }
-            in_sight = in_sight && place >= from && place <= to;
+            in_sight = in_sight && place >= from;
+            in_sight = in_sight && place <= to;
         }
         any = any || in_sight;
     }
@@ -120,7 +121,8 @@ pub(super) fn logit_of(
         }
     }
     if comptime![plan.count] {
-        if seen && !itself {
+        let counted = seen && !itself;
+        if counted {
             let count = rounds_together(query.position, key.position, head, places, sizes);
             if count > 1 {
                 logit -= f32::cast_from(count).ln();
