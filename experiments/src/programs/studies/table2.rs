@@ -47,7 +47,7 @@ const ROWS: [(Way, [f64; 5]); 4] = [
 const BASE: Base = Base {
     data: DataKind::Duplication,
     all: &[],
-    cpu: &["steps=2000", "steps_per_epoch=100"],
+    cpu: &["steps=3000", "steps_per_epoch=100"],
     paper: &[
         "window_length=1024",
         "steps=150000",
@@ -56,7 +56,7 @@ const BASE: Base = Base {
         "model.reformer.d_model=256",
         "model.reformer.d_ff=256",
         "model.reformer.lsh.n_buckets={\"Count\":32}",
-        r#"model.reformer.position={"Axial":{"shape":[3,511],"dims":[128,128],"std":1.0}}"#,
+        r#"model.reformer.position={"Axial":{"shape":[3,511],"dims":[16,240],"std":1.0}}"#,
     ],
 };
 
