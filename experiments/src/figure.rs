@@ -226,6 +226,8 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &DrawingArea<DB, Shift>) 
         .configure_mesh()
         .x_desc(&panel.x.label)
         .y_desc(&panel.y.label)
+        .x_labels(labels(panel, |point| point.0, &panel.x))
+        .y_labels(labels(panel, |point| point.1, &panel.y))
         .x_label_formatter(&|place| panel.x.text(*place))
         .y_label_formatter(&|place| panel.y.text(*place))
         .label_style((FONT, 13))
@@ -255,6 +257,17 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &DrawingArea<DB, Shift>) 
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()
+}
+
+/// Most marks of an axis: on one of factors, one for each doubling, if there are some.
+fn labels(panel: &Panel, of: impl Fn(&(f64, f64)) -> f64, axis: &Axis) -> usize {
+    const USUAL: usize = 10;
+    let range = range(panel, of, 0.0);
+    let doublings = (range.end - range.start) as usize;
+    match axis.log && (2..USUAL).contains(&doublings) {
+        true => doublings + 1,
+        false => USUAL,
+    }
 }
 
 /// Where curves that fall, as losses do, or rise leave room.

@@ -23,8 +23,10 @@ use reformer_train::TrainConfig;
 /// | wmt-base | the paper's, 6 layers of width 512 on each side | your files | a large GPU |
 ///
 /// In `duplication` positions are axial, in rows of one token less than half a sequence: a token
-/// and the one it has to be followed by then share half of their positions, and a single layer finds
-/// the one from the other in some hundred steps.
+/// and the one it has to be followed by then share most of their positions, and a single layer finds
+/// the one from the other in some hundred steps. Both have to fall into one bucket whatever the tokens
+/// are, and no gradient says so, since a key that hashing misses has none. So query projections decay:
+/// what nobody needs in them, the tokens, fades.
 ///
 /// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
 /// blocks begin by adding little to what the tokens say: on the sample this needs half the steps.

@@ -63,6 +63,12 @@ impl Key {
         Self(u64::from(bits[0]) | u64::from(bits[1]) << 32)
     }
 
+    /// The key as words of 32 bits, lowest first.
+    #[cfg(feature = "cube")]
+    pub(crate) fn words(self) -> [u32; 2] {
+        words(self.0)
+    }
+
     /// Random bits number `4 * block` to `4 * block + 3` of this key's stream.
     pub fn bits(self, block: u64) -> [u32; 4] {
         let [low, high] = words(block);
@@ -118,9 +124,11 @@ impl TryRng for Stream {
 /// `1 / (1 - rate)`. Element `i` depends on the key and on `i` alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dropout {
-    key: Key,
-    threshold: u32,
-    kept: f32,
+    pub(crate) key: Key,
+    /// Bits below it drop an element.
+    pub(crate) threshold: u32,
+    /// The factor of the others.
+    pub(crate) kept: f32,
 }
 
 impl Dropout {

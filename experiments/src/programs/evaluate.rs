@@ -58,7 +58,7 @@ struct Arguments {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     cli::main(|| {
-        arguments.bleu.beam().validate()?;
+        arguments.bleu.beam.config().validate()?;
         device::run(arguments.device, Evaluate(arguments))
     })
 }
@@ -85,7 +85,7 @@ impl Job for Evaluate {
             println!(
                 "{} sentences, beam of {}: {}\n{}",
                 scored.sentences.len(),
-                arguments.bleu.beam_size,
+                arguments.bleu.beam.size,
                 scored.bleu,
                 Bleu::SIGNATURE
             );

@@ -17,3 +17,4 @@ pub mod train_masked;
 pub mod train_qa;
 pub mod train_text;
 pub mod train_translation;
+pub mod translate;

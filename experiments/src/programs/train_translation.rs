@@ -31,7 +31,7 @@ Examples:
 
 Presets: translation (the default), wmt-base (that of the paper; a large GPU).
 A run is written to OUT/NAME: config.json, subwords.json, checkpoint/, metrics.csv, loss.svg,
-model.mpk, translations.tsv (source, reference, translation) and bleu.txt.
+model.mpk, translations.tsv (source, reference, translation) and bleu.txt. `translate` uses it.
 A batch has as many pieces on a side as --batch-size times --length; longer pairs are left out.";
 
 /// Train a reversible encoder-decoder to translate sentences.
@@ -72,7 +72,7 @@ pub fn main() -> ExitCode {
             train: arguments,
         } = arguments;
         // Known before the training and not after it.
-        bleu.beam().validate()?;
+        bleu.beam.config().validate()?;
         train(arguments, &Translation { pairs, bleu })
     })
 }
@@ -165,7 +165,7 @@ impl Job for Score<'_> {
         println!(
             "\n{} sentences, beam of {}: {score}",
             sentences.len(),
-            arguments.beam_size
+            arguments.beam.size
         );
         write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
         write(run, "translations.tsv", |file| {

@@ -20,6 +20,8 @@
 mod autodiff;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
 mod layers;
 mod newest;
 mod problem;
@@ -305,9 +307,3 @@ pub trait ReformerBackend: Backend {
         reference::dropout_factors(shape, rate, key, device)
     }
 }
-
-#[cfg(feature = "cuda")]
-impl ReformerBackend for burn_cuda::Cuda {}
-
-#[cfg(feature = "wgpu")]
-impl ReformerBackend for burn_wgpu::Wgpu {}

@@ -1,14 +1,15 @@
 //! What holds for any length, batch, window, chunk and number of rounds.
 
-use crate::common::{assert_close, normal, numbers};
+use crate::common::{assert_close, drawn, integers, normal, numbers};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 use proptest::prelude::*;
 use reformer_core::attention::{
-    Attention, Buckets, ExactUpTo, FullAttentionConfig, HeadsConfig, LocalAttentionConfig,
-    LocalConfig, LshAttentionConfig, LshConfig, Window,
+    Attention, AttentionKind, Buckets, ExactUpTo, FullAttentionConfig, HeadsConfig,
+    LocalAttentionConfig, LocalConfig, LshAttentionConfig, LshConfig, Window,
 };
 use reformer_core::kernels::{Duplicates, ReformerBackend};
+use reformer_core::model::ReformerConfig;
 use reformer_core::{Key, Pass};
 
 const D_MODEL: usize = 12;
@@ -128,6 +129,40 @@ fn mask<B: Backend>(length: usize, padding: usize) -> Tensor<B, 2, Bool> {
         .reshape([1, length + padding])
         .expand([2, length + padding])
 }
+
+/// Trained with hashing, evaluated exactly: the same weights in another attention.
+fn weights_serve_any_attention<B: ReformerBackend>() {
+    let device = Default::default();
+    let exact = |kind, exact_up_to| {
+        let lsh = LshConfig::new().with_exact_up_to(exact_up_to);
+        ReformerConfig::new(13, D_MODEL, 2)
+            .with_n_heads(2)
+            .with_layers(vec![kind])
+            .with_lsh(lsh)
+    };
+    let hashed = exact(AttentionKind::Lsh, ExactUpTo::Never);
+    let exactly = exact(AttentionKind::Lsh, ExactUpTo::Length(1000));
+    let full = exact(AttentionKind::Full, ExactUpTo::Never);
+    let model = drawn(hashed.init::<B>(&device));
+    let tokens = integers::<B, 2>(1, [2, 300], 13);
+    let hidden = |config: &ReformerConfig| {
+        let model = model.clone().with_attention(config, &device).unwrap();
+        numbers(model.forward(tokens.clone(), &Pass::eval()))
+    };
+    let own = numbers(model.forward(tokens.clone(), &Pass::eval()));
+    assert!(hidden(&hashed) == own, "the same attention changes nothing");
+    assert!(hidden(&full) == hidden(&exactly), "exact is exact");
+    assert!(hidden(&full) != own, "hashing is not exact");
+    for config in [
+        full.clone().with_full_share_qk(false),
+        hashed.clone().with_n_heads(3),
+    ] {
+        let error = model.clone().with_attention(&config, &device).unwrap_err();
+        assert!(error.to_string().contains("other projections"), "{error}");
+    }
+}
+
+crate::on_cpu_backends!(weights_serve_any_attention);
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]

@@ -48,7 +48,7 @@ fn setting(scale: Scale) -> (usize, Vec<usize>, &'static str) {
         (
             256,
             powers(7, 8),
-            "--depth 1 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk 16 --steps 1",
+            "--depth 1 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk 16 --steps 1 --bare",
         ),
         (
             16_384,

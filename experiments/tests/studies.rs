@@ -1,0 +1,127 @@
+//! The tables, figures and ablations at their smallest: they end, and leave what they promise.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use common::{printed, refused, run};
+
+macro_rules! programs {
+    ($($name:literal),* $(,)?) => { [$(($name, env!(concat!("CARGO_BIN_EXE_", $name)))),*] };
+}
+
+const STUDIES: [(&str, &str); 15] = programs![
+    "ablation_across_buckets",
+    "ablation_duplicates",
+    "ablation_logit_scale",
+    "ablation_reversal",
+    "ablation_rotations",
+    "ablation_window",
+    "figure3_sharing_and_reversibility",
+    "figure4_hash_rounds",
+    "figure5_depth",
+    "figure5_speed",
+    "long_context",
+    "table1_complexity",
+    "table2_duplication",
+    "table3_memory",
+    "table4_translation",
+];
+const ROUNDS: &str = env!("CARGO_BIN_EXE_figure4_hash_rounds");
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_study_ends_and_nothing_is_measured_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, program) in STUDIES {
+        let smoke = || printed(&run(program, folder.path(), &["--preset", "smoke"]));
+        let first = smoke();
+        let results = folder.path().join("results").join(name).join("smoke");
+        let text = read(&results.join("table.md"));
+        assert!(text.starts_with("# ") && text.contains(name), "{text}");
+        // A table of some rows, which is printed too.
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(rows.len() >= 4, "{name}: {text}");
+        assert!(rows.iter().all(|row| first.contains(row)), "{name}");
+        let columns = |row: &str| row.matches('|').count();
+        assert!(
+            rows.iter().all(|row| columns(row) == columns(rows[0])),
+            "{name}"
+        );
+        assert!(!text.contains("NaN"), "{name}: {text}");
+        let csv = read(&results.join("results.csv"));
+        assert_eq!(csv.lines().count() + 1, rows.len(), "{name}: {csv}");
+        assert!(read(&results.join("curves.csv")).lines().count() > 2);
+        assert!(read(&results.join("figure.svg")).contains("<svg"));
+        let png = image::open(results.join("figure.png")).unwrap();
+        assert!(png.width() >= 500 && png.height() >= 400);
+
+        let numbers = read(&results.join("results.json"));
+        let values: serde_json::Value = serde_json::from_str(&numbers).unwrap();
+        assert!(values.is_array(), "{name}");
+        let again = smoke();
+        assert!(again.contains("Going on in"), "{again}");
+        assert_eq!(read(&results.join("results.json")), numbers, "{name}");
+    }
+}
+
+#[test]
+fn an_interrupted_sweep_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = || printed(&run(ROUNDS, folder.path(), &["--preset", "smoke"]));
+    smoke();
+    let results = folder.path().join("results/figure4_hash_rounds/smoke");
+    let weights = || -> BTreeMap<String, (Vec<u8>, std::time::SystemTime)> {
+        let runs = fs::read_dir(results.join("runs")).unwrap();
+        let weights = runs.map(|entry| {
+            let path = entry.unwrap().path();
+            let file = path.join("model.mpk");
+            let written = fs::metadata(&file).unwrap().modified().unwrap();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, (fs::read(file).unwrap(), written))
+        });
+        weights.collect()
+    };
+    let before = weights();
+    assert!(before.len() >= 3);
+    // As if it had been killed in the last training, after its first checkpoint.
+    let last = results.join("runs/text-lsh-4");
+    fs::remove_file(last.join("model.mpk")).unwrap();
+    for entry in fs::read_dir(last.join("checkpoint")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("-4.mpk") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    fs::remove_file(results.join("results.json")).unwrap();
+    let text = smoke();
+    assert!(text.contains("step 4/4"), "{text}");
+    assert!(!text.contains("step 2/4"), "the first half is done: {text}");
+    let after = weights();
+    for (name, (bytes, written)) in &before {
+        assert!(after[name].0 == *bytes, "{name} has other weights");
+        let is_same = after[name].1 == *written;
+        assert_eq!(is_same, *name != "text-lsh-4", "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = |more: &[&str]| {
+        let arguments = [&["--preset", "smoke"], more].concat();
+        run(ROUNDS, folder.path(), &arguments)
+    };
+    refused(&smoke(&["--images", "none"]), &["`none` is not there"]);
+    refused(&smoke(&["--device", "cuda"]), &["--features cuda"]);
+    printed(&smoke(&["--out", "here"]));
+    let text = "To be, or not to be. ".repeat(400);
+    fs::write(folder.path().join("book.txt"), text).unwrap();
+    let other = smoke(&["--out", "here", "--text", "book.txt"]);
+    refused(&other, &["other settings", "--out"]);
+}

@@ -1,0 +1,228 @@
+//! Forward: a cube attends with some queries of a tile, a block of keys at a time.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::pair::{any_in_sight, factor_of, logit_of, range_of};
+use super::plan::{Plan, Sizes};
+use super::side::{
+    Known, NOWHERE, load_rows, look_up, part_of_product, read_part, slot_over_rounds,
+};
+use super::walk::{Block, block_of};
+use crate::kernels::cube::common::{Four, head_at};
+use crate::kernels::reference::FORBIDDEN;
+
+/// Adds a round to what `output`, `max` and `sum` hold of those before.
+#[cube(launch, address_type = "dynamic")]
+pub(super) fn attend<F: Float, I: Int>(
+    q: &Tensor<F>,
+    k: &Tensor<F>,
+    v: &Tensor<F>,
+    divisors: &Tensor<f32>,
+    order: &Tensor<I>,
+    places: &Tensor<i32>,
+    mask: &Tensor<I>,
+    output: &mut Tensor<f32>,
+    max_of: &mut Tensor<f32>,
+    sum_of: &mut Tensor<f32>,
+    sizes: Sizes,
+    #[comptime] plan: Plan,
+    #[define(F, I)] _dtypes: [StorageType; 2],
+) {
+    let head = CUBE_POS_X;
+    let (row, part) = (UNIT_POS_X, UNIT_POS_Y);
+    let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
+    let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
+    let (fours, fours_v) = comptime![(plan.fours(plan.d_head), plan.fours(plan.d_v))];
+    let mut positions = SharedMemory::<i32>::new(comptime![rows as usize]);
+    let mut own_places = SharedMemory::<i32>::new(comptime![rows as usize]);
+    let mut key_positions = SharedMemory::<i32>::new(comptime![others as usize]);
+    let mut key_places = SharedMemory::<i32>::new(comptime![others as usize]);
+    let mut key_visible = SharedMemory::<i32>::new(comptime![others as usize]);
+    let mut keys = SharedMemory::<Four>::new(comptime![(others * parts * fours) as usize]);
+    let mut values = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
+    // `[parts, others, rows]`: shares of products; then, in the first part, logits.
+    let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
+    let mut factors = SharedMemory::<f32>::new(comptime![if plan.dropout {
+        (others * rows) as usize
+    } else {
+        1
+    }]);
+
+    let block: Block = block_of(sizes.seq_length, &sizes, plan);
+    let slot = slot_over_rounds(block.own, &sizes, sizes.seq_length, plan);
+    let query: Known = look_up(slot, head, order, places, mask, &sizes, true, plan);
+    if part == 0 {
+        positions[row as usize] = query.position;
+        own_places[row as usize] = query.place;
+    }
+    sync_cube();
+    let range = range_of(&positions, &own_places, rows);
+    if !range.any {
+        terminate!();
+    }
+
+    let own = read_part(
+        q,
+        head_at(q, head),
+        query.position,
+        1.0f32.runtime(),
+        fours,
+        d_head,
+    );
+    let mut sums = Array::<Four>::new(comptime![fours_v as usize]);
+    #[unroll]
+    for i in 0..fours_v {
+        sums[i as usize] = Four::new(0.0);
+    }
+    let mut largest = FORBIDDEN.runtime();
+    let mut sum = 0.0f32.runtime();
+    let mut n_others = block.n_others;
+    if comptime![plan.causal && !plan.sorted] {
+        n_others = min(n_others, range.last as u32 + 1);
+    }
+
+    for first in range_stepped(0, n_others, others) {
+        sync_cube();
+        for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
+            let reached = first + number;
+            let mut slot = slot_over_rounds(
+                block.first_other + reached as i32,
+                &sizes,
+                sizes.n_keys,
+                plan,
+            );
+            if reached >= n_others {
+                slot = NOWHERE.runtime();
+            }
+            let key = look_up(slot, head, order, places, mask, &sizes, false, plan);
+            key_positions[number as usize] = key.position;
+            key_places[number as usize] = key.place;
+            key_visible[number as usize] = key.visible;
+        }
+        sync_cube();
+        if any_in_sight(&key_positions, &key_places, &range, &sizes, plan) {
+            let divided = comptime![plan.unit_keys];
+            let of_head = head as usize * sizes.n_keys as usize;
+            load_rows(
+                &mut keys,
+                k,
+                head_at(k, head),
+                &key_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours],
+                d_head,
+                divided,
+            );
+            load_rows(
+                &mut values,
+                v,
+                head_at(v, head),
+                &key_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours_v],
+                d_v,
+                false,
+            );
+            sync_cube();
+            for other in 0..others {
+                let share = part_of_product(&own, &keys, other, fours, parts);
+                logits[((part * others + other) * rows + row) as usize] = share;
+            }
+            sync_cube();
+            for other in range_stepped(part, others, parts) {
+                let pair = (other * rows + row) as usize;
+                let mut product = logits[pair];
+                #[unroll]
+                for i in 1..parts {
+                    product += logits[pair + comptime![(i * others * rows) as usize]];
+                }
+                let key = Known {
+                    position: key_positions[other as usize],
+                    place: key_places[other as usize],
+                    visible: key_visible[other as usize],
+                    draw_row: 0u32.runtime(),
+                    draw_width: 0u32.runtime(),
+                    draw_low: 0u32.runtime(),
+                    draw_high: 0u32.runtime(),
+                };
+                logits[pair] = logit_of(product, &query, &key, head, places, &sizes, plan);
+                if comptime![plan.dropout] {
+                    factors[pair] = factor_of(&query, first + other, &sizes);
+                }
+            }
+            sync_cube();
+            let mut new_largest = largest;
+            for other in 0..others {
+                new_largest = max(new_largest, logits[(other * rows + row) as usize]);
+            }
+            let old = (largest - new_largest).exp();
+            largest = new_largest;
+            sum *= old;
+            #[unroll]
+            for i in 0..fours_v {
+                sums[i as usize] *= Four::new(old);
+            }
+            for other in 0..others {
+                let pair = (other * rows + row) as usize;
+                let mut weight = (logits[pair] - largest).exp();
+                sum += weight;
+                if comptime![plan.dropout] {
+                    weight *= factors[pair];
+                }
+                let first = (other * parts + part) * fours_v;
+                #[unroll]
+                for i in 0..fours_v {
+                    sums[i as usize] += values[(first + i) as usize] * Four::new(weight);
+                }
+            }
+        }
+    }
+
+    // The softmax of this round, by the rounded log-sum-exp as in the reference, joins the others.
+    let mut lse = FORBIDDEN.runtime();
+    let mut scale = 0.0f32.runtime();
+    if sum > 0.0 {
+        lse = largest + sum.ln();
+        scale = (largest - lse).exp();
+    }
+    let statistic =
+        head as usize * sizes.seq_length as usize + max(query.position, 0i32.runtime()) as usize;
+    let mut new_max = lse;
+    let mut old = 0.0f32.runtime();
+    let mut new_sum = 1.0f32.runtime();
+    if sizes.round > 0 {
+        new_max = max(lse, max_of[statistic]);
+        old = (max_of[statistic] - new_max).exp();
+        let new = (lse - new_max).exp();
+        new_sum = sum_of[statistic] * old + new;
+        scale *= new;
+    }
+    // All units of a row have read before one of them writes.
+    sync_storage();
+    if query.position >= 0 {
+        let row = head_at(output, head) + query.position as usize * output.stride(2);
+        #[unroll]
+        for i in 0..fours_v {
+            #[unroll]
+            for j in 0..4u32 {
+                let feature = (part * fours_v + i) * 4 + j;
+                if feature < d_v {
+                    let mut value = sums[i as usize][j as usize] * scale;
+                    if sizes.round > 0 {
+                        value += output[row + feature as usize] * old;
+                    }
+                    output[row + feature as usize] = value;
+                }
+            }
+        }
+        if part == 0 {
+            max_of[statistic] = new_max;
+            sum_of[statistic] = new_sum;
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Backward, once for the rows of queries and once for those of keys.
+//!
+//! Each looks at all pairs of its rows and computes their weights again, so that every gradient is
+//! added up by one unit in a fixed order: seven products where atomics would need five, and the
+//! same bits every time.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::pair::{any_in_sight, factor_of, logit_of, range_of};
+use super::plan::{Plan, Sizes};
+use super::side::{
+    Known, NOWHERE, load_rows, look_up, part_of_product, read_part, slot_over_rounds,
+};
+use super::walk::{Block, block_of, seen_from};
+use crate::kernels::cube::common::{Four, head_at};
+
+/// Adds a round to the gradients of rows: `sums_of` is that of queries or of keys, `values_of`,
+/// looked at only for keys, that of values. `rows_of` and `others_of` are queries and keys or the
+/// other way round, `ups_of` and `downs_of` gradients of the output and values alike.
+#[cube(launch, address_type = "dynamic")]
+pub(super) fn differentiate<F: Float, I: Int>(
+    rows_of: &Tensor<F>,
+    others_of: &Tensor<F>,
+    ups_of: &Tensor<F>,
+    downs_of: &Tensor<F>,
+    divisors: &Tensor<f32>,
+    order: &Tensor<I>,
+    places: &Tensor<i32>,
+    mask: &Tensor<I>,
+    statistics: &Tensor<f32>,
+    sums_of: &mut Tensor<f32>,
+    values_of: &mut Tensor<f32>,
+    sizes: Sizes,
+    #[comptime] plan: Plan,
+    #[define(F, I)] _dtypes: [StorageType; 2],
+) {
+    let head = CUBE_POS_X;
+    let (row, part) = (UNIT_POS_X, UNIT_POS_Y);
+    let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
+    let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
+    let (fours, fours_v) = comptime![(plan.fours(plan.d_head), plan.fours(plan.d_v))];
+    let of_keys = comptime![plan.of_keys];
+    let (n_rows, n_others) = if of_keys {
+        (sizes.n_keys, sizes.seq_length)
+    } else {
+        (sizes.seq_length, sizes.n_keys)
+    };
+    let mut positions = SharedMemory::<i32>::new(comptime![rows as usize]);
+    let mut own_places = SharedMemory::<i32>::new(comptime![rows as usize]);
+    let mut other_positions = SharedMemory::<i32>::new(comptime![others as usize]);
+    let mut other_places = SharedMemory::<i32>::new(comptime![others as usize]);
+    let mut other_visible = SharedMemory::<i32>::new(comptime![others as usize]);
+    let mut draws = SharedMemory::<u32>::new(comptime![(others * 4) as usize]);
+    let mut firsts = SharedMemory::<Four>::new(comptime![(others * parts * fours) as usize]);
+    let mut seconds = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
+    // `[parts, others, rows]` each: shares of logits and of gradients of weights; then, in the
+    // first parts, gradients of logits and weights.
+    let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
+    let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
+
+    let block: Block = block_of(n_rows, &sizes, plan);
+    let slot = slot_over_rounds(block.own, &sizes, n_rows, plan);
+    let own: Known = look_up(
+        slot,
+        head,
+        order,
+        places,
+        mask,
+        &sizes,
+        comptime![!of_keys],
+        plan,
+    );
+    if part == 0 {
+        positions[row as usize] = own.position;
+        own_places[row as usize] = own.place;
+    }
+    sync_cube();
+    let range = range_of(&positions, &own_places, rows);
+    if !range.any {
+        terminate!();
+    }
+
+    let of_head = head as usize * sizes.n_keys as usize;
+    let mut divisor = 1.0f32.runtime();
+    if comptime![plan.unit_keys && of_keys] {
+        divisor = divisors[of_head + max(own.position, 0i32.runtime()) as usize];
+    }
+    let one = 1.0f32.runtime();
+    let first = read_part(
+        rows_of,
+        head_at(rows_of, head),
+        own.position,
+        divisor,
+        fours,
+        d_head,
+    );
+    let second = read_part(
+        ups_of,
+        head_at(ups_of, head),
+        own.position,
+        one,
+        fours_v,
+        d_v,
+    );
+    let mut sums = Array::<Four>::new(comptime![fours as usize]);
+    #[unroll]
+    for i in 0..fours {
+        sums[i as usize] = Four::new(0.0);
+    }
+    let mut value_sums = Array::<Four>::new(comptime![fours_v as usize]);
+    #[unroll]
+    for i in 0..fours_v {
+        value_sums[i as usize] = Four::new(0.0);
+    }
+
+    let mut end = block.n_others;
+    if comptime![plan.causal && !plan.sorted && !of_keys] {
+        end = min(end, range.last as u32 + 1);
+    }
+    for start in range_stepped(0, end, others) {
+        sync_cube();
+        for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
+            let reached = start + number;
+            let mut slot =
+                slot_over_rounds(block.first_other + reached as i32, &sizes, n_others, plan);
+            if reached >= end {
+                slot = NOWHERE.runtime();
+            }
+            let other = look_up(slot, head, order, places, mask, &sizes, of_keys, plan);
+            other_positions[number as usize] = other.position;
+            other_places[number as usize] = other.place;
+            other_visible[number as usize] = other.visible;
+            if comptime![plan.dropout && of_keys] {
+                let draw = (number * 4) as usize;
+                draws[draw] = other.draw_row;
+                draws[draw + 1] = other.draw_width;
+                draws[draw + 2] = other.draw_low;
+                draws[draw + 3] = other.draw_high;
+            }
+        }
+        sync_cube();
+        if any_in_sight(&other_positions, &other_places, &range, &sizes, plan) {
+            load_rows(
+                &mut firsts,
+                others_of,
+                head_at(others_of, head),
+                &other_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours],
+                d_head,
+                comptime![plan.unit_keys && !of_keys],
+            );
+            load_rows(
+                &mut seconds,
+                downs_of,
+                head_at(downs_of, head),
+                &other_positions,
+                divisors,
+                of_head,
+                others,
+                comptime![parts * fours_v],
+                d_v,
+                false,
+            );
+            sync_cube();
+            for other in 0..others {
+                let share = ((part * others + other) * rows + row) as usize;
+                logits[share] = part_of_product(&first, &firsts, other, fours, parts);
+                weights[share] = part_of_product(&second, &seconds, other, fours_v, parts);
+            }
+            sync_cube();
+            for other in range_stepped(part, others, parts) {
+                let pair = (other * rows + row) as usize;
+                let mut product = logits[pair];
+                let mut grad = weights[pair];
+                #[unroll]
+                for i in 1..parts {
+                    product += logits[pair + comptime![(i * others * rows) as usize]];
+                    grad += weights[pair + comptime![(i * others * rows) as usize]];
+                }
+                let mut theirs = Known {
+                    position: other_positions[other as usize],
+                    place: other_places[other as usize],
+                    visible: other_visible[other as usize],
+                    draw_row: 0u32.runtime(),
+                    draw_width: 0u32.runtime(),
+                    draw_low: 0u32.runtime(),
+                    draw_high: 0u32.runtime(),
+                };
+                if comptime![plan.dropout && of_keys] {
+                    let draw = (other * 4) as usize;
+                    theirs.draw_row = draws[draw];
+                    theirs.draw_width = draws[draw + 1];
+                    theirs.draw_low = draws[draw + 2];
+                    theirs.draw_high = draws[draw + 3];
+                }
+                let (query, key) = if of_keys {
+                    (theirs, own)
+                } else {
+                    (own, theirs)
+                };
+                let mut of_logit = 0.0f32.runtime();
+                let mut of_value = 0.0f32.runtime();
+                if query.position >= 0 && key.position >= 0 {
+                    let logit = logit_of(product, &query, &key, head, places, &sizes, plan);
+                    let statistic =
+                        (head as usize * sizes.seq_length as usize + query.position as usize) * 3;
+                    let weight =
+                        ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
+                    of_value = weight;
+                    if comptime![plan.dropout] {
+                        let mut reached = start + other;
+                        if comptime![of_keys] {
+                            reached = seen_from(reached, &block, plan);
+                        }
+                        let factor = factor_of(&query, reached, &sizes);
+                        of_value *= factor;
+                        grad *= factor;
+                    }
+                    of_logit = weight * (grad - statistics[statistic + 2]);
+                    if comptime![plan.exclude_self] {
+                        // That logit is a constant, so nothing flows through it.
+                        if query.position == key.position {
+                            of_logit = 0.0f32.runtime();
+                        }
+                    }
+                }
+                logits[pair] = of_logit;
+                weights[pair] = of_value;
+            }
+            sync_cube();
+            for other in 0..others {
+                let pair = (other * rows + row) as usize;
+                let of_logit = Four::new(logits[pair]);
+                let at = (other * parts + part) * fours;
+                #[unroll]
+                for i in 0..fours {
+                    sums[i as usize] += firsts[(at + i) as usize] * of_logit;
+                }
+                if comptime![of_keys] {
+                    let of_value = Four::new(weights[pair]);
+                    let at = (other * parts + part) * fours_v;
+                    #[unroll]
+                    for i in 0..fours_v {
+                        value_sums[i as usize] += seconds[(at + i) as usize] * of_value;
+                    }
+                }
+            }
+        }
+    }
+
+    if own.position >= 0 {
+        add_part(
+            sums_of,
+            head,
+            own.position,
+            &sums,
+            fours,
+            d_head,
+            sizes.round,
+        );
+        if comptime![of_keys] {
+            add_part(
+                values_of,
+                head,
+                own.position,
+                &value_sums,
+                fours_v,
+                d_v,
+                sizes.round,
+            );
+        }
+    }
+}
+
+/// Adds the part of a row that a unit has to what earlier rounds left there.
+#[cube]
+fn add_part(
+    to: &mut Tensor<f32>,
+    head: u32,
+    position: i32,
+    part: &Array<Four>,
+    #[comptime] fours: u32,
+    #[comptime] width: u32,
+    round: u32,
+) {
+    let row = head_at(to, head) + position as usize * to.stride(2);
+    #[unroll]
+    for i in 0..fours {
+        #[unroll]
+        for j in 0..4u32 {
+            let feature = (UNIT_POS_Y * fours + i) * 4 + j;
+            if feature < width {
+                let mut value = part[i as usize][j as usize];
+                if round > 0 {
+                    value += to[row + feature as usize];
+                }
+                to[row + feature as usize] = value;
+            }
+        }
+    }
+}

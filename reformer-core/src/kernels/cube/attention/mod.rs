@@ -1,0 +1,336 @@
+//! Attention inside tiles of a sorted sequence, and over a whole one: the same kernels.
+//!
+//! Rounds are launched one after another, and each adds its softmax to what those before left in
+//! the output: a position stands in one slot of a round, so no two cubes write the same row.
+//! Rows of a tile are gathered by their positions, keys that are queries are normalised as they
+//! are read, and a block of keys that no query of the cube can see is not read at all.
+
+mod forward;
+mod gradients;
+mod pair;
+mod places;
+mod plan;
+mod side;
+mod walk;
+
+use burn::tensor::{Bool, DType, Element, Tensor};
+use burn_cubecl::cubecl::prelude::{AddressType, CubeCount, CubeDim};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+use super::device::{Cube, empty, grid, offsets};
+use super::rows::{dims, divisors, finish, statistics, through_keys};
+use crate::kernels::{
+    AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
+};
+use places::places;
+use plan::{Numbers, Plan, nearness};
+
+/// Features of a row that a unit keeps in registers: forward has queries and sums of values,
+/// backward up to four such rows.
+const FORWARD_WIDTH: u32 = 32;
+const BACKWARD_WIDTH: u32 = 16;
+
+/// What kernels are launched with.
+struct Attention<R: CubeRuntime> {
+    plan: Plan,
+    numbers: Numbers,
+    q: CubeTensor<R>,
+    k: CubeTensor<R>,
+    v: CubeTensor<R>,
+    /// Where keys are queries, with their length.
+    divisors: CubeTensor<R>,
+    unit_keys: Option<f64>,
+    order: CubeTensor<R>,
+    places: CubeTensor<R>,
+    mask: CubeTensor<R>,
+}
+
+impl<R: CubeRuntime> Attention<R> {
+    fn tiled<B: Cube<Runtime = R>>(qkv: Qkv<B>, slots: &Slots<B>, rules: &TiledAttention) -> Self {
+        slots.check(&qkv, rules);
+        let [_, _, n_rounds, n_slots] = slots.order.dims();
+        let [unit, after, width] = nearness(rules);
+        let mut attention = Self::new(
+            qkv,
+            Plan::tiled(rules, n_rounds),
+            Numbers {
+                n_slots,
+                n_rounds,
+                after,
+                width,
+                ..Numbers::of_one_round(rules.dropout)
+            },
+            &slots.mask_pad,
+            Some(into_contiguous(B::ints(slots.order.clone()))),
+        );
+        let plan = attention.plan;
+        if plan.near || plan.count {
+            let of_positions = [&slots.slot_of, &slots.buckets];
+            let [slot_of, buckets] =
+                of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
+            let gap = if plan.near { width + 1 } else { 0 };
+            attention.places = places(slot_of, buckets, unit, gap);
+        }
+        attention
+    }
+
+    fn full<B: Cube<Runtime = R>>(qkv: Qkv<B>, masking: &Masking<B>) -> Self {
+        masking.check(&qkv);
+        let numbers = Numbers::of_one_round(masking.dropout);
+        Self::new(qkv, Plan::full(masking), numbers, &masking.mask_pad, None)
+    }
+
+    fn new<B: Cube<Runtime = R>>(
+        qkv: Qkv<B>,
+        plan: Plan,
+        numbers: Numbers,
+        mask_pad: &Option<Tensor<B, 2, Bool>>,
+        order: Option<CubeTensor<R>>,
+    ) -> Self {
+        let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
+        let (q, v) = (B::floats(qkv.q), B::floats(qkv.v));
+        // What a kernel is compiled not to look at, it is given all the same.
+        let nothing = |dtype| empty(&q, [1, 1, 1, 1], dtype);
+        let order = order.unwrap_or_else(|| nothing(B::IntElem::dtype()));
+        let mask = mask_pad.as_ref().map(|mask| {
+            let mask = mask.clone().int().cast(order.dtype);
+            into_contiguous(B::ints(mask))
+        });
+        let (k, unit_keys) = match qkv.keys {
+            Keys::Own(k) => (B::floats(k), None),
+            Keys::UnitQueries(length) => (q.clone(), Some(length)),
+        };
+        Self {
+            plan: Plan {
+                d_head: d_head as u32,
+                d_v: d_v as u32,
+                padded: mask.is_some(),
+                unit_keys: unit_keys.is_some(),
+                ..plan
+            },
+            numbers: Numbers {
+                n_heads,
+                seq_length,
+                n_keys,
+                ..numbers
+            },
+            divisors: match unit_keys {
+                Some(length) => divisors(&q, length),
+                None => nothing(DType::F32),
+            },
+            places: nothing(DType::I32),
+            mask: mask.unwrap_or_else(|| nothing(order.dtype)),
+            unit_keys,
+            order,
+            q,
+            k,
+            v,
+        }
+    }
+
+    /// Rows `[batch_size, n_heads, length, d]` with nothing written yet, laid out as
+    /// `[batch_size, length, n_heads, d]`: what joins heads then copies nothing.
+    fn rows(&self, length: usize, d: usize) -> CubeTensor<R> {
+        let [batch_size, n_heads, ..] = dims(&self.q);
+        let mut rows = empty(&self.q, [batch_size, length, n_heads, d], DType::F32);
+        rows.meta.swap(1, 2);
+        rows
+    }
+
+    /// Heads in the batch.
+    fn n(&self) -> usize {
+        let [batch_size, n_heads, ..] = dims(&self.q);
+        batch_size * n_heads
+    }
+
+    /// The plan for a kernel whose cubes have rows of queries or of keys, with its grid.
+    fn cut(&self, width: u32, matrices: u32, of_keys: bool) -> (Plan, CubeCount, CubeDim) {
+        let client = &self.q.client;
+        let n_rows = match of_keys {
+            true => self.numbers.n_keys,
+            false => self.numbers.seq_length,
+        };
+        let most_units = client.properties().hardware.max_units_per_cube;
+        let plan = self.plan.cut(width, matrices, n_rows as u32, most_units);
+        let blocks = plan.blocks(match plan.sorted {
+            true => self.numbers.n_slots,
+            false => n_rows,
+        });
+        let units = CubeDim::new_2d(plan.rows, plan.parts);
+        let grid = grid(client, self.n(), blocks);
+        (Plan { of_keys, ..plan }, grid, units)
+    }
+
+    fn offsets(&self) -> AddressType {
+        offsets(&[&self.q, &self.k, &self.v, &self.order, &self.places])
+    }
+
+    /// Output, its largest log-sum-exp of a round and what the others add to it.
+    fn forward(self) -> [CubeTensor<R>; 3] {
+        let [batch_size, n_heads, seq_length, _] = dims(&self.q);
+        let output = self.rows(seq_length, self.plan.d_v as usize);
+        let statistic = || empty(&self.q, [batch_size, n_heads, seq_length, 1], DType::F32);
+        let (max, sum) = (statistic(), statistic());
+        let (plan, grid, units) = self.cut(FORWARD_WIDTH, 1, false);
+        for round in 0..self.numbers.n_rounds {
+            forward::attend::launch(
+                &self.q.client,
+                grid.clone(),
+                units,
+                self.offsets().max(offsets(&[&output])),
+                self.q.clone().into_tensor_arg(),
+                self.k.clone().into_tensor_arg(),
+                self.v.clone().into_tensor_arg(),
+                self.divisors.clone().into_tensor_arg(),
+                self.order.clone().into_tensor_arg(),
+                self.places.clone().into_tensor_arg(),
+                self.mask.clone().into_tensor_arg(),
+                output.clone().into_tensor_arg(),
+                max.clone().into_tensor_arg(),
+                sum.clone().into_tensor_arg(),
+                self.numbers.launch(round),
+                plan,
+                [self.q.dtype.into(), self.order.dtype.into()],
+            );
+        }
+        finish(&output, &sum);
+        [output, max, sum]
+    }
+
+    /// Gradients of queries (with what comes through keys that are queries), keys and values.
+    fn backward(self, grad: CubeTensor<R>, statistics: CubeTensor<R>) -> [CubeTensor<R>; 3] {
+        let Numbers {
+            seq_length, n_keys, ..
+        } = self.numbers;
+        let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
+        let dq = self.rows(seq_length, d_head);
+        let dk = self.rows(n_keys, d_head);
+        let dv = self.rows(n_keys, d_v);
+        self.differentiate(
+            [&self.q, &self.k, &grad, &self.v],
+            &statistics,
+            [&dq, &dv],
+            false,
+        );
+        self.differentiate(
+            [&self.k, &self.q, &self.v, &grad],
+            &statistics,
+            [&dk, &dv],
+            true,
+        );
+        if let Some(length) = self.unit_keys {
+            through_keys(&self.q, self.divisors, length, dk.clone(), &dq);
+        }
+        [dq, dk, dv]
+    }
+
+    /// Gradients of the rows of one side; `values` only where those are keys.
+    fn differentiate(
+        &self,
+        [rows, others, ups, downs]: [&CubeTensor<R>; 4],
+        statistics: &CubeTensor<R>,
+        [sums, values]: [&CubeTensor<R>; 2],
+        of_keys: bool,
+    ) {
+        let (plan, grid, units) = self.cut(BACKWARD_WIDTH, 2, of_keys);
+        for round in 0..self.numbers.n_rounds {
+            gradients::differentiate::launch(
+                &self.q.client,
+                grid.clone(),
+                units,
+                self.offsets().max(offsets(&[sums, values])),
+                rows.clone().into_tensor_arg(),
+                others.clone().into_tensor_arg(),
+                ups.clone().into_tensor_arg(),
+                downs.clone().into_tensor_arg(),
+                self.divisors.clone().into_tensor_arg(),
+                self.order.clone().into_tensor_arg(),
+                self.places.clone().into_tensor_arg(),
+                self.mask.clone().into_tensor_arg(),
+                statistics.clone().into_tensor_arg(),
+                sums.clone().into_tensor_arg(),
+                values.clone().into_tensor_arg(),
+                self.numbers.launch(round),
+                plan,
+                [self.q.dtype.into(), self.order.dtype.into()],
+            );
+        }
+    }
+}
+
+fn output_of<B: Cube>(attention: Attention<B::Runtime>, dtype: DType) -> AttentionOutput<B> {
+    let [output, max, log_sum] = attention.forward();
+    AttentionOutput {
+        output: B::of_floats::<4>(output).cast(dtype),
+        max: B::of_floats(max),
+        log_sum: B::of_floats(log_sum),
+    }
+}
+
+fn gradients_of<B: Cube>(
+    attention: Attention<B::Runtime>,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+    dtype: DType,
+) -> AttentionGradients<B> {
+    let own_keys = attention.unit_keys.is_none();
+    let grad = B::floats(grad);
+    let [max, log_sum] = [output.max, output.log_sum].map(|of| into_contiguous(B::floats(of)));
+    let statistics = statistics(B::floats(output.output), &grad, max, log_sum);
+    let [q, k, v] = attention.backward(grad, statistics);
+    let cast = |gradient| B::of_floats::<4>(gradient).cast(dtype);
+    AttentionGradients {
+        q: cast(q),
+        k: own_keys.then(|| cast(k)),
+        v: cast(v),
+    }
+}
+
+/// See [`ReformerBackend::tiled_attention`](crate::kernels::ReformerBackend::tiled_attention).
+pub(in crate::kernels) fn tiled_attention<B: Cube>(
+    qkv: Qkv<B>,
+    slots: &Slots<B>,
+    rules: &TiledAttention,
+) -> AttentionOutput<B> {
+    let dtype = qkv.v.dtype();
+    let attention = Attention::tiled(qkv, slots, rules);
+    let wraps = rules.tile.wrap && attention.numbers.n_rounds > 1;
+    let attended = output_of(attention, dtype);
+    match wraps {
+        true => attended.rounded_like_the_peers(),
+        false => attended,
+    }
+}
+
+/// See [`ReformerBackend::tiled_attention_backward`](crate::kernels::ReformerBackend::tiled_attention_backward).
+pub(in crate::kernels) fn tiled_attention_backward<B: Cube>(
+    qkv: Qkv<B>,
+    slots: &Slots<B>,
+    rules: &TiledAttention,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
+    let dtype = qkv.q.dtype();
+    gradients_of(Attention::tiled(qkv, slots, rules), output, grad, dtype)
+}
+
+/// See [`ReformerBackend::full_attention`](crate::kernels::ReformerBackend::full_attention).
+pub(in crate::kernels) fn full_attention<B: Cube>(
+    qkv: Qkv<B>,
+    masking: &Masking<B>,
+) -> AttentionOutput<B> {
+    let dtype = qkv.v.dtype();
+    output_of(Attention::full(qkv, masking), dtype)
+}
+
+/// See [`ReformerBackend::full_attention_backward`](crate::kernels::ReformerBackend::full_attention_backward).
+pub(in crate::kernels) fn full_attention_backward<B: Cube>(
+    qkv: Qkv<B>,
+    masking: &Masking<B>,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
+    let dtype = qkv.q.dtype();
+    gradients_of(Attention::full(qkv, masking), output, grad, dtype)
+}

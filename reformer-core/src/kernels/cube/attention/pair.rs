@@ -1,0 +1,163 @@
+//! What a query and a key have to do with each other.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::plan::{Plan, Sizes};
+use super::side::{BEYOND, Known, near};
+use crate::kernels::cube::philox::factor;
+use crate::kernels::reference::SELF;
+
+/// A logit below which there is nothing: the weight of a key that is not seen is an exact zero
+/// beside any maximum.
+pub(super) const HIDDEN: f32 = -2e9;
+
+/// The range that rows of a cube span, so that nobody out of sight of all of them is read.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) any: bool,
+    pub(super) first: i32,
+    pub(super) last: i32,
+    pub(super) lowest: i32,
+    pub(super) highest: i32,
+}
+
+#[cube]
+pub(super) fn range_of(
+    positions: &SharedMemory<i32>,
+    places: &SharedMemory<i32>,
+    #[comptime] n: u32,
+) -> Range {
+    let mut any = false.runtime();
+    let mut first = BEYOND.runtime();
+    let mut last = 0i32.runtime();
+    let mut lowest = BEYOND.runtime();
+    let mut highest = 0i32.runtime();
+    for row in 0..n {
+        let position = positions[row as usize];
+        if position >= 0 {
+            let place = places[row as usize];
+            any = true;
+            first = min(first, position);
+            last = max(last, position);
+            lowest = min(lowest, place);
+            highest = max(highest, place);
+        }
+    }
+    Range {
+        any,
+        first,
+        last,
+        lowest,
+        highest,
+    }
+}
+
+/// Whether anybody of a block may be seen by, or see, somebody in a range.
+#[cube]
+pub(super) fn any_in_sight(
+    positions: &SharedMemory<i32>,
+    places: &SharedMemory<i32>,
+    range: &Range,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> bool {
+    let mut any = false.runtime();
+    for other in 0..comptime![plan.others] {
+        let position = positions[other as usize];
+        let mut in_sight = position >= 0;
+        if comptime![plan.causal && plan.of_keys] {
+            in_sight = in_sight && position >= range.first;
+        }
+        if comptime![plan.causal && !plan.of_keys] {
+            in_sight = in_sight && position <= range.last;
+        }
+        if comptime![plan.near] {
+            let place = places[other as usize];
+            let (after, width) = (sizes.after as i32, sizes.width as i32);
+            let mut from = range.lowest + after - width;
+            let mut to = range.highest + after;
+            if comptime![plan.of_keys] {
+                from = range.lowest - after;
+                to = range.highest - after + width;
+            }
+            in_sight = in_sight && place >= from;
+            in_sight = in_sight && place <= to;
+        }
+        any = any || in_sight;
+    }
+    any
+}
+
+/// The logit of a pair, from the product of its query and key.
+#[cube]
+pub(super) fn logit_of(
+    product: f32,
+    query: &Known,
+    key: &Known,
+    head: u32,
+    places: &Tensor<i32>,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> f32 {
+    let mut last = BEYOND.runtime() - 1;
+    if comptime![plan.causal] {
+        last = query.position;
+    }
+    let mut seen = query.position >= 0 && key.visible <= last;
+    if comptime![plan.near] {
+        seen = seen && near(query.place, key.place, sizes);
+    }
+    let mut logit = HIDDEN.runtime();
+    if seen {
+        logit = product;
+    }
+    let mut itself = false.runtime();
+    if comptime![plan.exclude_self] {
+        // After the other rules: a padded or lonely position still has itself.
+        itself = query.position >= 0 && query.position == key.position;
+        if itself {
+            logit = SELF.runtime();
+        }
+    }
+    if comptime![plan.count] {
+        let counted = seen && !itself;
+        if counted {
+            let count = rounds_together(query.position, key.position, head, places, sizes);
+            if count > 1 {
+                logit -= f32::cast_from(count).ln();
+            }
+        }
+    }
+    logit
+}
+
+/// In how many rounds a query sees a key.
+#[cube]
+fn rounds_together(query: i32, key: i32, head: u32, places: &Tensor<i32>, sizes: &Sizes) -> u32 {
+    let first = head as usize * sizes.seq_length as usize;
+    let n_rounds = sizes.n_rounds as usize;
+    let of_query = (first + query as usize) * n_rounds;
+    let of_key = (first + key as usize) * n_rounds;
+    let mut count = 0u32.runtime();
+    for round in 0..n_rounds {
+        if near(places[of_query + round], places[of_key + round], sizes) {
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The dropout factor of a query's weight for slot number `reached` in its reach.
+#[cube]
+pub(super) fn factor_of(query: &Known, reached: u32, sizes: &Sizes) -> f32 {
+    factor(
+        query.draw_row,
+        query.draw_width,
+        reached,
+        query.draw_low,
+        query.draw_high,
+        sizes.threshold,
+        sizes.kept,
+    )
+}

@@ -1,0 +1,68 @@
+//! Where positions stand in each round, as one number that tells who is near whom.
+//!
+//! A place is the number of a slot or tile, plus a gap for each bucket that is wider than any
+//! distance that is near. Since slots are sorted by bucket, a larger bucket never stands before a
+//! smaller one; so one comparison of places asks for the distance and for the bucket.
+
+use burn::tensor::DType;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+use crate::kernels::cube::common::UNITS;
+use crate::kernels::cube::device::{empty, offsets};
+use crate::kernels::cube::rows::dims;
+
+#[cube(launch, address_type = "dynamic")]
+fn find<I: Int>(
+    slot_of: &Tensor<I>,
+    buckets: &Tensor<I>,
+    places: &mut Tensor<i32>,
+    unit: u32,
+    gap: u32,
+    #[define(I)] _dtype: StorageType,
+) {
+    if ABSOLUTE_POS < places.len() {
+        let n_rounds = slot_of.shape(2);
+        let seq_length = slot_of.shape(3);
+        let head = ABSOLUTE_POS / n_rounds / seq_length;
+        let position = ABSOLUTE_POS / n_rounds % seq_length;
+        let round = ABSOLUTE_POS % n_rounds;
+        let from = (head * n_rounds + round) * seq_length + position;
+        let mut place = u32::cast_from(slot_of[from]) / unit;
+        if gap > 0 {
+            place += u32::cast_from(buckets[from]) * gap;
+        }
+        places[ABSOLUTE_POS] = place as i32;
+    }
+}
+
+/// Places of positions, side by side for the rounds of one:
+/// `[batch_size, n_heads, seq_length, n_rounds]`. A `gap` of zero does not ask for buckets.
+pub(super) fn places<R: CubeRuntime>(
+    slot_of: CubeTensor<R>,
+    buckets: CubeTensor<R>,
+    unit: usize,
+    gap: usize,
+) -> CubeTensor<R> {
+    let [batch_size, n_heads, n_rounds, seq_length] = dims(&slot_of);
+    let shape = [batch_size, n_heads, seq_length, n_rounds];
+    let places = empty(&slot_of, shape, DType::I32);
+    let client = slot_of.client.clone();
+    let units = CubeDim::new_1d(UNITS);
+    let dtype = slot_of.dtype;
+    find::launch(
+        &client,
+        calculate_cube_count_elemwise(&client, shape.iter().product(), units),
+        units,
+        offsets(&[&slot_of, &places]),
+        slot_of.into_tensor_arg(),
+        buckets.into_tensor_arg(),
+        places.clone().into_tensor_arg(),
+        unit as u32,
+        gap as u32,
+        dtype.into(),
+    );
+    places
+}

@@ -1,0 +1,217 @@
+//! How the work of an attention is cut into cubes, and the rules that kernels are compiled for.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use crate::kernels::reference::slice_length;
+use crate::kernels::{Duplicates, KeyRule, Masking, TiledAttention};
+use crate::random::{Dropout, Key};
+
+/// Bytes of shared memory that a cube may take, where there is so much: two cubes or more then
+/// find room on a multiprocessor of any GPU in use.
+const SHARED_BYTES: usize = 24 * 1024;
+
+/// What kernels are compiled for. A cube has `rows` rows of its own, queries or keys, and looks at
+/// `others` rows of the other side at a time. `parts` units share a row: each has some features of
+/// it in registers, so that none has more of them than a multiprocessor can give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Plan {
+    pub(super) rows: u32,
+    pub(super) others: u32,
+    pub(super) parts: u32,
+    /// Features of queries and keys, and of values.
+    pub(super) d_head: u32,
+    pub(super) d_v: u32,
+    /// Whether positions stand in slots; otherwise they stand in their natural order, and a tile is
+    /// the whole sequence.
+    pub(super) sorted: bool,
+    /// See [`TileShape`](crate::kernels::TileShape).
+    pub(super) length: u32,
+    pub(super) before: u32,
+    pub(super) after: u32,
+    pub(super) wrap: bool,
+    /// Whether keys must be near by [`Rules`], and whether they count by the rounds they are seen in.
+    pub(super) near: bool,
+    pub(super) count: bool,
+    pub(super) causal: bool,
+    pub(super) exclude_self: bool,
+    pub(super) padded: bool,
+    pub(super) dropout: bool,
+    pub(super) unit_keys: bool,
+    /// Whether rows are of keys.
+    pub(super) of_keys: bool,
+}
+
+impl Plan {
+    /// Fours of a row of `d` features that a unit has.
+    pub(super) fn fours(&self, d: u32) -> u32 {
+        d.div_ceil(4).div_ceil(self.parts)
+    }
+
+    /// Slots that a query can reach.
+    pub(super) fn reach(&self) -> u32 {
+        (self.before + 1 + self.after) * self.length
+    }
+
+    /// The same rules for a cube whose units have at most `width` features in registers and which
+    /// keeps `matrices` matrices of pairs.
+    pub(super) fn cut(mut self, width: u32, matrices: u32, n_rows: u32, most_units: u32) -> Self {
+        self.parts = self
+            .d_head
+            .max(self.d_v)
+            .div_ceil(width)
+            .next_power_of_two();
+        let most = (128.min(most_units) / self.parts).clamp(1, 64);
+        let rows = if self.sorted { self.length } else { n_rows };
+        // Blocks of one size, so that the last one is not nearly empty; and no part of a plane is
+        // idle, where rows suffice.
+        let even = rows.div_ceil(rows.div_ceil(most));
+        self.rows = even.next_multiple_of(8).min(most);
+        self.others = 16;
+        while self.others > 1 && self.shared_bytes(matrices) > SHARED_BYTES {
+            self.others /= 2;
+        }
+        self
+    }
+
+    fn shared_bytes(&self, matrices: u32) -> usize {
+        let rows = 4 * self.parts * (self.fours(self.d_head) + self.fours(self.d_v));
+        let pairs = self.parts * self.rows * matrices + self.rows;
+        (self.others * (rows + pairs) * 4) as usize
+    }
+
+    /// Cubes that the rows of a head need.
+    pub(super) fn blocks(&self, n_rows: usize) -> usize {
+        match self.sorted {
+            true => n_rows / self.length as usize * self.length.div_ceil(self.rows) as usize,
+            false => n_rows.div_ceil(self.rows as usize),
+        }
+    }
+
+    pub(super) fn tiled(rules: &TiledAttention, n_rounds: usize) -> Self {
+        Self {
+            sorted: true,
+            length: rules.tile.length as u32,
+            before: rules.tile.before as u32,
+            after: rules.tile.after as u32,
+            wrap: rules.tile.wrap,
+            near: rules.keys != KeyRule::Across,
+            count: rules.duplicates == Duplicates::Exact && n_rounds > 1,
+            ..Self::rules(rules.causal, rules.exclude_self, rules.dropout)
+        }
+    }
+
+    pub(super) fn full(masking: &Masking<impl burn::tensor::backend::Backend>) -> Self {
+        Self::rules(masking.causal, masking.exclude_self, masking.dropout)
+    }
+
+    fn rules(causal: bool, exclude_self: bool, dropout: Option<(f64, Key)>) -> Self {
+        Self {
+            rows: 0,
+            others: 0,
+            parts: 0,
+            d_head: 0,
+            d_v: 0,
+            sorted: false,
+            length: 1,
+            before: 0,
+            after: 0,
+            wrap: false,
+            near: false,
+            count: false,
+            causal,
+            exclude_self,
+            padded: false,
+            dropout: dropout.is_some(),
+            unit_keys: false,
+            of_keys: false,
+        }
+    }
+}
+
+/// Numbers that kernels are told when they run.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) n_heads: u32,
+    pub(super) seq_length: u32,
+    pub(super) n_keys: u32,
+    pub(super) n_slots: u32,
+    pub(super) n_rounds: u32,
+    pub(super) round: u32,
+    /// A query sees a key if `place - place of key + after <= width`, unsigned.
+    pub(super) after: u32,
+    pub(super) width: u32,
+    pub(super) key_low: u32,
+    pub(super) key_high: u32,
+    pub(super) threshold: u32,
+    pub(super) kept: f32,
+    /// Queries of a slice, by which the dropout of full attention is numbered.
+    pub(super) slice_length: u32,
+}
+
+/// The same on the host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) n_heads: usize,
+    pub(super) seq_length: usize,
+    pub(super) n_keys: usize,
+    pub(super) n_slots: usize,
+    pub(super) n_rounds: usize,
+    /// See [`Sizes::after`].
+    pub(super) after: usize,
+    pub(super) width: usize,
+    pub(super) dropout: Option<(f64, Key)>,
+}
+
+impl Numbers {
+    /// One round in natural order; sizes are filled in from the tensors.
+    pub(super) fn of_one_round(dropout: Option<(f64, Key)>) -> Self {
+        Self {
+            n_heads: 0,
+            seq_length: 0,
+            n_keys: 0,
+            n_slots: 1,
+            n_rounds: 1,
+            after: 0,
+            width: 0,
+            dropout,
+        }
+    }
+
+    pub(super) fn launch<R: Runtime>(&self, round: usize) -> SizesLaunch<R> {
+        let (rate, key) = self.dropout.unwrap_or((0.0, Key::new(0)));
+        let Dropout {
+            key,
+            threshold,
+            kept,
+        } = Dropout::new(key, rate);
+        let [key_low, key_high] = key.words();
+        SizesLaunch::new(
+            self.n_heads as u32,
+            self.seq_length as u32,
+            self.n_keys as u32,
+            self.n_slots as u32,
+            self.n_rounds as u32,
+            round as u32,
+            self.after as u32,
+            self.width as u32,
+            key_low,
+            key_high,
+            threshold,
+            kept,
+            slice_length(self.seq_length, self.n_keys) as u32,
+        )
+    }
+}
+
+/// How near a query and a key must be to see each other in a round: the unit of places, `after`
+/// and `width` of [`Sizes`].
+pub(super) fn nearness(rules: &TiledAttention) -> [usize; 3] {
+    let tile = rules.tile;
+    match rules.keys {
+        KeyRule::Band(band) => [1, band, 2 * band],
+        KeyRule::Across | KeyRule::SameBucket => {
+            [tile.length, tile.after, tile.before + tile.after]
+        }
+    }
+}

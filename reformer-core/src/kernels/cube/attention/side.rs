@@ -1,0 +1,200 @@
+//! Queries and keys that meet in a cube: which positions they are, and what is known of them.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::plan::{Plan, Sizes};
+use crate::kernels::cube::common::{Four, four_of};
+use crate::kernels::cube::philox::fold;
+
+/// A slot that does not exist.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+/// As the position of a key: nobody sees it.
+pub(super) const BEYOND: i32 = i32::MAX;
+
+/// What is known of a row, and of where its dropout factors begin.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Known {
+    /// Below zero if there is no such row.
+    pub(super) position: i32,
+    pub(super) place: i32,
+    /// Of a key: its position, or [`BEYOND`] if it is padding.
+    pub(super) visible: i32,
+    /// Of a query: the row of its factors, how many a row has, and the words of their key.
+    pub(super) draw_row: u32,
+    pub(super) draw_width: u32,
+    pub(super) draw_low: u32,
+    pub(super) draw_high: u32,
+}
+
+/// The slot over all rounds that stands `slot` slots from the beginning of this round.
+#[cube]
+pub(super) fn slot_over_rounds(slot: i32, sizes: &Sizes, n: u32, #[comptime] plan: Plan) -> u32 {
+    let mut found = NOWHERE.runtime();
+    if comptime![plan.sorted] {
+        let first = sizes.round * sizes.n_slots;
+        if comptime![plan.wrap] {
+            let all = (sizes.n_rounds * sizes.n_slots) as i32;
+            // The remainder of a number below zero is below zero.
+            found = (((first as i32 + slot) % all + all) % all) as u32;
+        } else if slot >= 0 && (slot as u32) < sizes.n_slots {
+            found = first + slot as u32;
+        }
+    } else if slot >= 0 && (slot as u32) < n {
+        found = slot as u32;
+    }
+    found
+}
+
+/// Looks up what is known of a slot over all rounds.
+#[cube]
+pub(super) fn look_up<I: Int>(
+    slot: u32,
+    head: u32,
+    order: &Tensor<I>,
+    places: &Tensor<i32>,
+    mask: &Tensor<I>,
+    sizes: &Sizes,
+    #[comptime] query: bool,
+    #[comptime] plan: Plan,
+) -> Known {
+    let mut position = (0u32.runtime()) as i32 - 1;
+    let mut place = 0i32.runtime();
+    let mut visible = BEYOND.runtime();
+    let mut draw_row = 0u32.runtime();
+    let mut draw_width = 0u32.runtime();
+    let mut draw_low = 0u32.runtime();
+    let mut draw_high = 0u32.runtime();
+    if slot != NOWHERE {
+        if comptime![plan.sorted] {
+            let row = head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
+            position = i32::cast_from(order[row + slot as usize]);
+        } else {
+            position = slot as i32;
+        }
+    }
+    if position >= 0 {
+        if comptime![plan.near] {
+            let row = head as usize * sizes.seq_length as usize + position as usize;
+            place = places[row * sizes.n_rounds as usize + sizes.round as usize];
+        }
+        if comptime![!query] {
+            visible = position;
+            if comptime![plan.padded] {
+                let row = (head / sizes.n_heads) as usize * sizes.n_keys as usize;
+                if u32::cast_from(mask[row + position as usize]) != 0 {
+                    visible = BEYOND.runtime();
+                }
+            }
+        }
+        if comptime![query && plan.dropout] {
+            let round = slot / sizes.n_slots;
+            let in_round = slot % sizes.n_slots;
+            let mut number = round;
+            if comptime![plan.sorted] {
+                draw_row = head * sizes.n_slots + in_round;
+                draw_width = comptime![plan.reach()].runtime();
+            } else {
+                // Slice by slice of queries, over keys up to the last one that a slice sees.
+                number = slot / sizes.slice_length;
+                let start = number * sizes.slice_length;
+                let n_queries = min(sizes.slice_length, sizes.seq_length - start);
+                draw_row = head * n_queries + slot - start;
+                draw_width = sizes.n_keys;
+                if comptime![plan.causal] {
+                    draw_width = start + n_queries;
+                }
+            }
+            let (low, high) = fold(number, sizes.key_low, sizes.key_high);
+            draw_low = low;
+            draw_high = high;
+        }
+    }
+    Known {
+        position,
+        place,
+        visible,
+        draw_row,
+        draw_width,
+        draw_low,
+        draw_high,
+    }
+}
+
+/// Whether a query and a key are near each other in a round.
+#[cube]
+pub(super) fn near(place: i32, key_place: i32, sizes: &Sizes) -> bool {
+    // Below zero is far above every width.
+    ((place - key_place + sizes.after as i32) as u32) <= sizes.width
+}
+
+/// Copies rows at positions to shared memory, zeros where there is none.
+#[cube]
+pub(super) fn load_rows<F: Float>(
+    to: &mut SharedMemory<Four>,
+    from: &Tensor<F>,
+    head_at: usize,
+    positions: &SharedMemory<i32>,
+    divisors: &Tensor<f32>,
+    first_divisor: usize,
+    #[comptime] n: u32,
+    #[comptime] fours: u32,
+    #[comptime] width: u32,
+    #[comptime] divided: bool,
+) {
+    for i in range_stepped(UNIT_POS, n * fours, CUBE_DIM) {
+        let position = positions[(i / fours) as usize];
+        let mut four = Four::new(0.0);
+        if position >= 0 {
+            let row = head_at + position as usize * from.stride(2);
+            four = four_of(from, row, 4 * (i % fours), width);
+            if divided {
+                four /= Four::new(divisors[first_divisor + position as usize]);
+            }
+        }
+        to[i as usize] = four;
+    }
+}
+
+/// Reads the part of a row that a unit has, zeros where there is none.
+#[cube]
+pub(super) fn read_part<F: Float>(
+    from: &Tensor<F>,
+    head_at: usize,
+    position: i32,
+    divisor: f32,
+    #[comptime] fours: u32,
+    #[comptime] width: u32,
+) -> Array<Four> {
+    let mut part = Array::<Four>::new(comptime![fours as usize]);
+    let first = UNIT_POS_Y * fours;
+    let row = head_at + max(position, 0i32.runtime()) as usize * from.stride(2);
+    #[unroll]
+    for i in 0..fours {
+        let mut four = Four::new(0.0);
+        if position >= 0 {
+            four = four_of(from, row, 4 * (first + i), width) / Four::new(divisor);
+        }
+        part[i as usize] = four;
+    }
+    part
+}
+
+/// The share of a unit in the product of its row with another one.
+#[cube]
+pub(super) fn part_of_product(
+    part: &Array<Four>,
+    rows: &SharedMemory<Four>,
+    other: u32,
+    #[comptime] fours: u32,
+    #[comptime] parts: u32,
+) -> f32 {
+    let first = (other * parts + UNIT_POS_Y) * fours;
+    let mut sums = Four::new(0.0);
+    #[unroll]
+    for i in 0..fours {
+        sums += part[i as usize] * rows[(first + i) as usize];
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
+}

@@ -1,0 +1,74 @@
+//! Which rows a cube has, and which slots of the other side it walks over.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::plan::{Plan, Sizes};
+use crate::kernels::cube::common::cube_y;
+
+/// The place of a cube, in slots from the beginning of its round.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Block {
+    /// The unit's own slot, below zero if it has none.
+    pub(super) own: i32,
+    /// Its number in its tile.
+    pub(super) in_tile: u32,
+    /// The first slot of the other side within reach, and how many there are.
+    pub(super) first_other: i32,
+    pub(super) n_others: u32,
+}
+
+/// The place of this cube, where `n` rows are cut into blocks.
+#[cube]
+pub(super) fn block_of(n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
+    let number = cube_y();
+    let row = UNIT_POS_X;
+    let rows = comptime![plan.rows];
+    let length = comptime![plan.length];
+    let mut own = 0i32.runtime() - 1;
+    let mut in_tile = number * rows + row;
+    let mut first_other = 0i32.runtime();
+    let mut n_others = sizes.n_keys;
+    if comptime![plan.sorted] {
+        let in_tile_blocks = comptime![plan.length.div_ceil(plan.rows)];
+        let tile = number / in_tile_blocks;
+        in_tile = number % in_tile_blocks * rows + row;
+        if in_tile < length && tile < sizes.n_slots / length {
+            own = (tile * length + in_tile) as i32;
+        }
+        // Whom a key is seen by stands the other way round from whom a query sees.
+        let before = comptime![if plan.of_keys {
+            plan.after
+        } else {
+            plan.before
+        }];
+        first_other = (tile * length) as i32 - comptime![(before * plan.length) as i32];
+        n_others = comptime![plan.reach()].runtime();
+    } else {
+        if in_tile < n {
+            own = in_tile as i32;
+        }
+        if comptime![plan.of_keys] {
+            n_others = sizes.seq_length;
+        }
+    }
+    Block {
+        own,
+        in_tile,
+        first_other,
+        n_others,
+    }
+}
+
+/// For a query that stands `reached` slots into the reach of a key: the number of the key's slot
+/// in the reach of the query.
+#[cube]
+pub(super) fn seen_from(reached: u32, block: &Block, #[comptime] plan: Plan) -> u32 {
+    let mut number = block.in_tile;
+    if comptime![plan.sorted] {
+        let length = comptime![plan.length];
+        let tiles = comptime![plan.before + plan.after];
+        number += (tiles - reached / length) * length;
+    }
+    number
+}

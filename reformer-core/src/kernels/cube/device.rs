@@ -1,0 +1,82 @@
+//! Tensors of a CubeCL runtime, and the grids that kernels run on.
+
+use burn::tensor::{DType, Int, Shape, Tensor, TensorPrimitive};
+use burn_cubecl::cubecl::client::ComputeClient;
+use burn_cubecl::cubecl::prelude::{AddressType, CubeCount};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+
+use crate::kernels::ReformerBackend;
+
+/// Burn's tensors, by names that CubeCL's do not have.
+pub(super) type Floats<B, const D: usize> = Tensor<B, D>;
+pub(super) type Ints<B, const D: usize> = Tensor<B, D, Int>;
+
+/// A backend whose tensors are those of a CubeCL runtime.
+pub(in crate::kernels) trait Cube: ReformerBackend {
+    type Runtime: CubeRuntime;
+
+    fn floats<const D: usize>(tensor: Tensor<Self, D>) -> CubeTensor<Self::Runtime>;
+
+    fn ints<const D: usize>(tensor: Tensor<Self, D, Int>) -> CubeTensor<Self::Runtime>;
+
+    fn of_floats<const D: usize>(tensor: CubeTensor<Self::Runtime>) -> Tensor<Self, D>;
+
+    fn of_ints<const D: usize>(tensor: CubeTensor<Self::Runtime>) -> Tensor<Self, D, Int>;
+}
+
+impl<R, F, I, BT> Cube for CubeBackend<R, F, I, BT>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    type Runtime = R;
+
+    fn floats<const D: usize>(tensor: Tensor<Self, D>) -> CubeTensor<R> {
+        tensor.into_primitive().tensor()
+    }
+
+    fn ints<const D: usize>(tensor: Tensor<Self, D, Int>) -> CubeTensor<R> {
+        tensor.into_primitive()
+    }
+
+    fn of_floats<const D: usize>(tensor: CubeTensor<R>) -> Tensor<Self, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(tensor))
+    }
+
+    fn of_ints<const D: usize>(tensor: CubeTensor<R>) -> Tensor<Self, D, Int> {
+        Tensor::from_primitive(tensor)
+    }
+}
+
+/// Whether these kernels can work on a type; the reference serves all others.
+pub(super) fn serves(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}
+
+/// A row-major tensor beside another one, with nothing written yet.
+pub(super) fn empty<R: CubeRuntime, const D: usize>(
+    beside: &CubeTensor<R>,
+    shape: [usize; D],
+    dtype: DType,
+) -> CubeTensor<R> {
+    let (client, device) = (beside.client.clone(), beside.device.clone());
+    empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype)
+}
+
+/// The type of offsets that reaches every element of some tensors.
+pub(super) fn offsets<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> AddressType {
+    let types = tensors.iter().map(|tensor| tensor.required_address_type());
+    types.max().unwrap_or_default()
+}
+
+/// A grid of `x` by `y` cubes. `y` may be more than one dimension can hold: kernels ask
+/// [`cube_y`](super::common::cube_y), which may go beyond `y`.
+pub(super) fn grid<R: CubeRuntime>(client: &ComputeClient<R>, x: usize, y: usize) -> CubeCount {
+    let limit = client.properties().hardware.max_cube_count.1 as usize;
+    let z = y.div_ceil(limit);
+    CubeCount::Static(x as u32, y.div_ceil(z) as u32, z as u32)
+}
