@@ -193,6 +193,20 @@ pub enum DatasetError {
         wanted: &'static str,
     },
 
+    /// A text is of a class that there is not.
+    #[error(
+        "`{name}` has texts of class `{class}`, which is none of those that are known ({classes}): leave them out, or \
+         train on them"
+    )]
+    OtherClass {
+        /// Where the texts are from.
+        name: String,
+        /// The class.
+        class: String,
+        /// Names of the known ones.
+        classes: String,
+    },
+
     /// The context of a window leaves nothing to predict.
     #[error(
         "a context of {context_length} leaves no target in windows of {window_length}: choose at most {}",

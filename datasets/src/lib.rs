@@ -10,6 +10,7 @@
 //! | downsampled ImageNet, folders and archives of photographs | their pixels' colours | [`images`] |
 //! | the duplication task of the paper | random symbols | [`DuplicationConfig`] |
 //! | sentences and their translations | subwords | [`translation`] |
+//! | texts with classes, questions with answers | their bytes | [`labelled`] |
 //!
 //! Files are mapped: opening one reads nothing, whatever its size. What has to be unpacked or decoded goes to memory, or,
 //! if it is large, to a file in the system's temporary folder that vanishes with its last use.
@@ -78,6 +79,7 @@
 mod duplication;
 mod error;
 pub mod images;
+pub mod labelled;
 mod loading;
 mod storage;
 mod text;
@@ -91,5 +93,5 @@ pub use loading::{
 };
 pub use text::{
     ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,
-    RandomCrops, Split, SplitName, Splits,
+    RandomCrops, ShuffledWindows, Split, SplitName, Splits,
 };

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
-use reformer_core::generation::SamplerConfig;
+use reformer_core::generation::{BeamConfig, SamplerConfig};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig};
@@ -215,6 +215,36 @@ impl SamplerArguments {
             .with_top_p(self.top_p)
             .with_min_p(self.min_p)
             .with_repetition_penalty(self.repetition_penalty)
+    }
+}
+
+/// How translations are searched for.
+#[derive(Debug, Clone, Args)]
+pub struct BeamArguments {
+    /// Hypotheses of the beam search; 1 takes the most probable piece each time
+    #[arg(
+        long = "beam",
+        alias = "beam-size",
+        value_name = "N",
+        default_value_t = 4
+    )]
+    pub size: usize,
+    /// Exponent of its length penalty; 0 compares probabilities, more makes translations longer
+    #[arg(
+        long,
+        value_name = "ALPHA",
+        default_value_t = 0.6,
+        allow_negative_numbers = true
+    )]
+    pub length_penalty: f64,
+}
+
+impl BeamArguments {
+    /// The search's configuration.
+    pub fn config(&self) -> BeamConfig {
+        BeamConfig::new()
+            .with_beam_size(self.size)
+            .with_length_penalty(self.length_penalty)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::panic;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// Text of the last panic, which the hook keeps so that it can be told in one line.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
@@ -50,6 +50,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A path that stays the same wherever the run is resumed from.
+///
+/// # Errors
+/// What is no path.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("`{}` is no path", path.display()))
 }
 
 /// A path as an argument of a shell command that can be copied.

@@ -85,8 +85,11 @@ impl<B: ReformerBackend> TextModel<B> {
         }
         let (model, config) = load_model::<B>(folder, device)?;
         let model = model.into_lm()?;
-        if !config.data.is_text() {
-            bail!("the model in `{}` is not one of texts", folder.display());
+        if !config.continues_texts() {
+            bail!(
+                "the model in `{}` does not continue texts",
+                folder.display()
+            );
         }
         Ok(Self::of_run(model, &config))
     }

@@ -17,6 +17,7 @@ pub mod flops;
 pub mod generation;
 pub mod inspection;
 pub mod interrupt;
+pub mod masked;
 pub mod median;
 pub mod memory;
 pub mod nodes;
@@ -27,6 +28,7 @@ pub mod preset;
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;
+pub mod scores;
 pub mod study;
 pub mod text;
 #[cfg(not(test))]

@@ -62,6 +62,8 @@ pub struct Lines {
     /// What is in front of every line.
     prefix: String,
     token_name: &'static str,
+    /// What is counted in a second.
+    unit: String,
     steps: usize,
     step: usize,
     first_step: usize,
@@ -83,6 +85,7 @@ impl Lines {
             bar,
             prefix: String::new(),
             token_name: config.data.token_name(),
+            unit: config.data.unit(),
             steps,
             step: steps_done,
             first_step: steps_done,
@@ -120,11 +123,13 @@ impl Lines {
 
     fn message(&self, averages: &Averages) -> String {
         let mean = |quantity| averages.mean(quantity).unwrap_or(f64::NAN);
+        let Self {
+            token_name, unit, ..
+        } = self;
         format!(
-            "loss {:.4}  {:.4} bits/{}  {:.0} tokens/s",
+            "loss {:.4}  {:.4} bits/{token_name}  {:.0} {unit}/s",
             mean(Quantity::Loss),
             mean(Quantity::Bits),
-            self.token_name,
             mean(Quantity::TokensPerSecond)
         )
     }

@@ -1,6 +1,57 @@
-//! Bytes that arrive one by one, as text.
+//! Texts to train on, and bytes that arrive one by one, as text.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use reformer_train::DataConfig;
+
+use crate::cli::absolute;
+
+/// Flags that name a text to train on.
+#[derive(Debug, Args)]
+pub struct TextArguments {
+    /// Text (or any file) to train on: 90 % of it, 5 % validate [default: a sample of Shakespeare]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
+    data: Option<PathBuf>,
+    /// What --data is
+    #[arg(long, value_enum, default_value = "bytes", requires = "data")]
+    format: Format,
+}
+
+/// What a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A file, or a folder of files, as it is.
+    Bytes,
+    /// The official file, raw or packed.
+    Enwik8,
+    /// The official file, raw or packed.
+    Text8,
+}
+
+impl TextArguments {
+    /// The text, given what the preset has.
+    ///
+    /// # Errors
+    /// A preset for other data, or what is no path.
+    pub fn config(&self, preset: DataConfig) -> Result<DataConfig> {
+        let Some(path) = &self.data else {
+            if !preset.is_text() {
+                bail!("this preset is not for texts: use another one, or name a text by --data");
+            }
+            return Ok(preset);
+        };
+        let path = absolute(path)?;
+        Ok(match self.format {
+            Format::Bytes if path.is_dir() => DataConfig::Folder(path),
+            Format::Bytes => DataConfig::File(path),
+            Format::Enwik8 => DataConfig::Enwik8(path),
+            Format::Text8 => DataConfig::Text8(path),
+        })
+    }
+}
 
 /// Writes UTF-8 text as its bytes arrive. A character is written once it is whole; what is no
 /// UTF-8 becomes U+FFFD.

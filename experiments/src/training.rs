@@ -9,7 +9,8 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
-    DataConfig, Ending, Outcome, PairFiles, Quantity, Run, TrainConfig, TrainOptions,
+    ClassFiles, DataConfig, Ending, Outcome, PairFiles, Quantity, QuestionFiles, Run, TrainConfig,
+    TrainOptions,
 };
 
 use crate::arguments::{ModelArguments, OptimizerName, set};
@@ -119,6 +120,14 @@ pub trait Program {
     /// Flags that do not fit each other.
     fn data(&self, preset: DataConfig) -> Result<DataConfig>;
 
+    /// Changes in a model what follows from the data: the number of classes. Called before `--set`.
+    ///
+    /// # Errors
+    /// Data that cannot be read.
+    fn fit_model(&self, _config: &mut TrainConfig) -> Result<()> {
+        Ok(())
+    }
+
     /// What it does once a model is trained, which is what its run's folder holds.
     ///
     /// # Errors
@@ -171,7 +180,7 @@ impl Job for Train<'_> {
         let screen = arguments.progress.screen(point.step, run.config());
         let mut options = TrainOptions::new(screen);
         options.coordinator = coordinator;
-        if run.config().data.is_text() {
+        if run.config().continues_texts() {
             let config = run.config().clone();
             options = options.with_samples(move |model| {
                 let model = TextModel::of_run(model.clone().into_lm().ok()?, &config);
@@ -217,15 +226,8 @@ fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConf
     config.eval_windows = run.eval_windows.or(config.eval_windows);
     config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(config.model.reformer_mut());
+    program.fit_model(&mut config)?;
     overrides::apply(config, &arguments.sets)
-}
-
-/// A path that stays the same wherever the run is resumed from.
-///
-/// # Errors
-/// What is no path.
-pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("`{}` is no path", path.display()))
 }
 
 /// The folder of a new run.
@@ -254,6 +256,14 @@ fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, d
         config.batch_size,
         config.window_length
     );
+    if let Some(n) = run.questions().map(|asked| asked.n_left_out)
+        && n > 0
+    {
+        println!(
+            "{n} questions are not trained on, since their answer stands beyond {} tokens (--length)",
+            config.window_length
+        );
+    }
     if step > 0 {
         println!("Resuming after step {step}");
     }
@@ -282,6 +292,14 @@ fn describe(data: &DataConfig) -> String {
                 format!("{} and {}", source.display(), target.display())
             }
         },
+        DataConfig::Classes(classes) => match &classes.train {
+            ClassFiles::Sample => "the sample (passages in three languages)".to_owned(),
+            ClassFiles::Table(path) | ClassFiles::Folder(path) => path.display().to_string(),
+        },
+        DataConfig::Questions(questions) => match &questions.train {
+            QuestionFiles::Sample => "the sample (sentences of Tatoeba)".to_owned(),
+            QuestionFiles::Squad(path) => path.display().to_string(),
+        },
     }
 }
 
@@ -304,13 +322,13 @@ fn report<B: ReformerBackend>(
         ),
     }
     if let Some(last) = outcome.valid.last() {
+        let token_name = run.config().data.token_name();
         let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
         println!(
-            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {} on held-out data, {:.2} % of \
-             its tokens predicted\nWritten to {}; its curves are in report.html",
+            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {token_name} on held-out data, \
+             {:.2} % of {token_name}s right\nWritten to {}; its curves are in report.html",
             last.step,
             get(Quantity::Bits),
-            run.config().data.token_name(),
             get(Quantity::Accuracy),
             run.folder().display()
         );

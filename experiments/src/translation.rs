@@ -1,14 +1,68 @@
 //! Translating sentences with a trained model.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use reformer_core::generation::{BeamConfig, translate};
+use reformer_core::generation::{
+    BeamConfig, DecodingConfig, Hypothesis, Seq2SeqDecoder, translate,
+};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerSeq2Seq;
-use reformer_datasets::translation::Subwords;
+use reformer_datasets::translation::{Bleu, Subwords};
+use reformer_train::Pairs;
+
+use crate::arguments::BeamArguments;
 
 /// Pieces that a translation may have beyond those of its source.
 const MORE_PIECES: usize = 50;
+
+/// How translations are scored.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Translation")]
+pub struct BleuArguments {
+    /// Sentences to translate and to score, from the start of the validation text; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub bleu_sentences: usize,
+    /// How they are searched for.
+    #[command(flatten)]
+    pub beam: BeamArguments,
+}
+
+/// Sentences, translated and scored.
+#[derive(Debug)]
+pub struct Scored<'a> {
+    /// Each with its reference.
+    pub sentences: Vec<(&'a str, &'a str)>,
+    /// What the model makes of them.
+    pub translations: Vec<String>,
+    /// How good that is.
+    pub bleu: Bleu,
+}
+
+impl BleuArguments {
+    /// Translates the beginning of a validation text.
+    ///
+    /// # Errors
+    /// Settings that cannot work, or sentences that cannot be translated.
+    pub fn score<'a, B: ReformerBackend>(
+        &self,
+        model: &ReformerSeq2Seq<B>,
+        pairs: &'a Pairs,
+        batch_size: usize,
+    ) -> Result<Scored<'a>> {
+        let sentences = pairs.valid_text.iter().take(self.bleu_sentences);
+        let sentences: Vec<(&str, &str)> = sentences.collect();
+        let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
+        let translator = Translator::new(model, &pairs.subwords, self.beam.config(), batch_size)?;
+        let translations = translator.translate(&sources)?;
+        let bleu = Bleu::of_corpus(&translations, &references)?;
+        Ok(Scored {
+            sentences,
+            translations,
+            bleu,
+        })
+    }
+}
 
 /// A model and its vocabulary.
 #[derive(Debug)]
@@ -43,40 +97,98 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
         })
     }
 
-    /// The best translation of each sentence. Sentences of similar length are translated together,
-    /// with a progress bar.
+    /// The pieces of a sentence with its end; none of one that is empty but for spaces.
     ///
     /// # Errors
-    /// Sentences that are longer than the model's positions, or that the vocabulary cannot read.
+    /// A sentence that is longer than the model's positions, or that the vocabulary cannot read.
+    pub fn read(&self, sentence: &str) -> Result<Vec<u32>> {
+        if sentence.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pieces = self.subwords.encode(sentence)?;
+        pieces.push(self.subwords.eos());
+        match self.model.encoder.position.max_length() {
+            Some(limit) if pieces.len() > limit => bail!(
+                "{} pieces with the end are more than the {limit} that the model has positions for: \
+                 split the sentence",
+                pieces.len()
+            ),
+            _ => Ok(pieces),
+        }
+    }
+
+    /// The best translation of each sentence, with a progress bar.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) and [`translate_pieces`](Self::translate_pieces).
     pub fn translate<S: AsRef<str>>(&self, sentences: &[S]) -> Result<Vec<String>> {
-        let mut sources = Vec::with_capacity(sentences.len());
-        for (number, sentence) in sentences.iter().enumerate() {
-            let mut pieces = self.subwords.encode(sentence.as_ref())?;
-            pieces.push(self.subwords.eos());
-            sources.push((number, pieces));
-        }
-        sources.sort_by_key(|(_, pieces)| pieces.len());
-        let style = ProgressStyle::with_template("translating {bar:30} {pos}/{len} sentences");
-        let bar = ProgressBar::new(sentences.len() as u64)
-            .with_style(style.expect("the template is a constant"));
-        let mut translations = vec![String::new(); sentences.len()];
-        for batch in sources.chunks(self.batch_size) {
-            let (numbers, pieces): (Vec<usize>, Vec<Vec<u32>>) = batch.iter().cloned().unzip();
-            let positions = self.model.decoder.position.max_length();
-            let most = |source: &Vec<u32>| {
-                let limit = positions.unwrap_or(usize::MAX);
-                (source.len() + MORE_PIECES).min(limit)
-            };
-            let most: Vec<usize> = pieces.iter().map(most).collect();
-            let begin = self.subwords.bos();
-            let found = translate(self.model, &pieces, begin, &most, &self.beam)?;
-            for (number, hypotheses) in numbers.into_iter().zip(found) {
-                let best = hypotheses.first().map_or(&[][..], |best| &best.tokens);
-                translations[number] = self.subwords.decode(best)?;
-            }
-            bar.inc(batch.len() as u64);
-        }
+        let pieces = (1..).zip(sentences).map(|(number, sentence)| {
+            let pieces = self.read(sentence.as_ref());
+            pieces.with_context(|| format!("sentence {number}"))
+        });
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let bar = translation_bar(pieces.len());
+        let translations = self.translate_pieces(&pieces, |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         Ok(translations)
     }
+
+    /// The best translation of each sentence, a line without its end; nothing stays nothing.
+    /// Sentences of similar length are translated together; `done` is told of how many.
+    ///
+    /// With LSH attention the sentences beside one have a small influence: as in training, the
+    /// longest of a batch decides on the number of buckets.
+    ///
+    /// # Errors
+    /// Pieces of another vocabulary, or a model whose weights are not finite.
+    pub fn translate_pieces(
+        &self,
+        sentences: &[Vec<u32>],
+        mut done: impl FnMut(usize),
+    ) -> Result<Vec<String>> {
+        let mut translations = vec![String::new(); sentences.len()];
+        let is_text = |&(_, pieces): &(usize, &Vec<u32>)| !pieces.is_empty();
+        let mut order: Vec<_> = sentences.iter().enumerate().filter(is_text).collect();
+        done(sentences.len() - order.len());
+        order.sort_by_key(|(_, pieces)| pieces.len());
+        for batch in order.chunks(self.batch_size) {
+            let (numbers, sources): (Vec<usize>, Vec<Vec<u32>>) = batch
+                .iter()
+                .map(|&(number, pieces)| (number, pieces.clone()))
+                .unzip();
+            for (number, translation) in numbers.into_iter().zip(self.batch(&sources)?) {
+                translations[number] = translation;
+            }
+            done(batch.len());
+        }
+        Ok(translations)
+    }
+
+    fn batch(&self, sources: &[Vec<u32>]) -> Result<Vec<String>> {
+        let positions = self.model.decoder.position.max_length();
+        let most = |source: &Vec<u32>| {
+            let limit = positions.unwrap_or(usize::MAX);
+            (source.len() + MORE_PIECES).min(limit)
+        };
+        let most: Vec<usize> = sources.iter().map(most).collect();
+        // Targets are about as long as their sources.
+        let longest = sources.iter().map(Vec::len).max().unwrap_or(0);
+        let decoding = DecodingConfig::new(longest).with_max_length(most.iter().copied().max());
+        let mut decoder = Seq2SeqDecoder::new(self.model, sources, &decoding)?;
+        let found = translate(&mut decoder, self.subwords.bos(), &most, &self.beam)?;
+        let text = |hypotheses: Vec<_>| {
+            let best = hypotheses
+                .first()
+                .map_or(&[][..], |best: &Hypothesis| &best.tokens);
+            let text = self.subwords.decode(best)?;
+            Ok(text.replace(['\n', '\r'], " "))
+        };
+        found.into_iter().map(text).collect()
+    }
+}
+
+/// Shows how many sentences are translated.
+pub fn translation_bar(sentences: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("translating {bar:30} {pos}/{len} sentences");
+    ProgressBar::new(sentences as u64).with_style(style.expect("the template is a constant"))
 }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use burn_flex::Flex;
-use common::{printed, refused, run};
+use common::{printed, refused, run, run_with};
 use reformer_core::huggingface::{self, HfBuckets, HfConfig};
 use reformer_datasets::images::Picture;
 
 const TEXT: &str = env!("CARGO_BIN_EXE_generate_text");
 const IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
 const TRAIN_IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
+const TRAIN_TRANSLATION: &str = env!("CARGO_BIN_EXE_train_translation");
+const TRANSLATE: &str = env!("CARGO_BIN_EXE_translate");
 const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
 const BENCH: &str = env!("CARGO_BIN_EXE_bench_generation");
 
@@ -249,6 +251,92 @@ fn images_are_completed() {
         ),
         &["is not one of texts"],
     );
+}
+
+#[test]
+fn lines_are_translated() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    let train = "--name t --steps 2 --layers 1 --d-model 16 --n-heads 2 --batch-size 8 \
+                 --eval-windows 8 --bleu-sentences 4 --beam 2 --set model.reformer.vocab_size=300 \
+                 --set model.reformer.position={\"Learned\":{\"max_length\":60,\"std\":1.0}}";
+    let train: Vec<&str> = train.split_whitespace().collect();
+    printed(&run(TRAIN_TRANSLATION, folder.path(), &train));
+    let translate = |arguments: &[&str]| {
+        let checkpoint = ["--checkpoint", "runs/t", "--beam", "2"];
+        run(TRANSLATE, folder.path(), &[&checkpoint, arguments].concat())
+    };
+
+    // The sentences of the end of the training, as they were translated there.
+    let scored = fs::read_to_string(at("runs/t/translations.tsv")).unwrap();
+    let column = |number| {
+        let lines = scored.lines();
+        let column = lines.map(move |line| line.split('\t').nth(number).unwrap());
+        column.collect::<Vec<&str>>()
+    };
+    let (sources, translations) = (column(0), column(2));
+    assert_eq!(sources.len(), 4);
+    // Empty lines, ends of two bytes, and none at the end.
+    let input = format!("{}\r\n\n  \n{}", sources[0], sources[1..].join("\n"));
+    fs::write(at("in.txt"), &input).unwrap();
+    let expected = format!(
+        "{}\n\n\n{}\n",
+        translations[0],
+        translations[1..].join("\n")
+    );
+    for batch in ["1", "3", "50"] {
+        let file = translate(&["--input", "in.txt", "--output", "out.txt", "--batch", batch]);
+        assert_eq!(printed(&file), "");
+        assert_eq!(fs::read_to_string(at("out.txt")).unwrap(), expected);
+        let piped = run_with(
+            TRANSLATE,
+            folder.path(),
+            "--checkpoint runs/t --beam 2",
+            &input,
+        );
+        assert_eq!(printed(&piped), expected);
+    }
+    let two = ["--text", sources[2], "--text", sources[0]];
+    let two_translations = format!("{}\n{}\n", translations[2], translations[0]);
+    assert_eq!(printed(&translate(&two)), two_translations);
+
+    let long = format!("Yes.\n{}\n", "so ".repeat(100));
+    fs::write(at("long.txt"), long).unwrap();
+    let long = translate(&["--input", "long.txt", "--output", "out.txt"]);
+    refused(
+        &long,
+        &[
+            "line 2 of `long.txt`",
+            "the 60 that the model has positions for",
+        ],
+    );
+    assert_eq!(
+        fs::read_to_string(at("out.txt")).unwrap(),
+        expected,
+        "the old one stays"
+    );
+    fs::write(at("latin1.txt"), b"Yes.\nM\xfcnchen\n").unwrap();
+    let cases: [(&[&str], &[&str]); 5] = [
+        (
+            &["--input", "latin1.txt"],
+            &["line 2 of `latin1.txt`", "no UTF-8"],
+        ),
+        (&["--input", "none.txt"], &["`none.txt` cannot be read"]),
+        (
+            &["--text", "a", "--output", "no/where"],
+            &["`no/where` cannot be written"],
+        ),
+        (&["--text", "a", "--batch", "0"], &["`--batch` is 0"]),
+        (
+            &["--text", "a", "--length-penalty", "-1"],
+            &["`length_penalty` is -1"],
+        ),
+    ];
+    for (arguments, parts) in cases {
+        refused(&translate(arguments), parts);
+    }
+    let other = ["--checkpoint", "runs/none", "--text", "a"];
+    refused(&run(TRANSLATE, folder.path(), &other), &["runs/none"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use reformer_core::ConfigError;
+use reformer_core::model::MaskingConfig;
 
 use crate::data::DataConfig;
 use crate::model::ModelConfig;
@@ -30,6 +31,9 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// The data.
     pub data: DataConfig,
+    /// Which tokens of a text are hidden, for a model that is not causal to find. Default: none, and
+    /// a causal model predicts the next token.
+    pub masking: Option<MaskingConfig>,
     /// Tokens that the model sees at a time; of pairs of sentences, the most that either may have.
     #[config(default = 512)]
     pub window_length: usize,
@@ -132,7 +136,52 @@ impl TrainConfig {
             .try_for_each(DecayGroup::validate)?;
         self.schedule.validate()?;
         self.model.validate()?;
+        self.validate_masking()?;
         self.validate_length()
+    }
+
+    fn validate_masking(&self) -> Result<(), ConfigError> {
+        let sees_both_sides = |model: &ModelConfig| !model.reformer().causal;
+        let Some(masking) = &self.masking else {
+            return match &self.model {
+                ModelConfig::Lm(_) if sees_both_sides(&self.model) => Err(ConfigError::new(
+                    "causal",
+                    false,
+                    "a language model that sees the next token does not have to predict it",
+                    "use true, or hide tokens (masking)",
+                )),
+                _ => Ok(()),
+            };
+        };
+        masking.validate()?;
+        let refused = |field: &str, value: String, limit: &str, way_out: &str| {
+            Err(ConfigError::new(field, value, limit, way_out))
+        };
+        if !matches!(self.model, ModelConfig::Lm(_)) || !self.data.is_text() {
+            let limit = "only bytes of texts are hidden, and a language model finds them";
+            return refused("masking", "set".to_owned(), limit, "leave it out");
+        }
+        if !sees_both_sides(&self.model) {
+            let limit = "what is hidden is found from both sides";
+            return refused("causal", true.to_string(), limit, "use false");
+        }
+        if let Some(context) = self.eval_context {
+            let limit = "windows of hidden tokens lie side by side";
+            return refused("eval_context", context.to_string(), limit, "leave it out");
+        }
+        let vocab_size = self.model.reformer().vocab_size;
+        if masking.vocab_size > vocab_size {
+            let limit = format!("the model has {vocab_size} tokens");
+            let value = masking.vocab_size.to_string();
+            return refused("masking.vocab_size", value, &limit, "lower it");
+        }
+        Ok(())
+    }
+
+    /// Whether a model of this run can continue texts: tokens are bytes of a text, and the next one
+    /// is predicted.
+    pub fn continues_texts(&self) -> bool {
+        self.data.is_text() && self.masking.is_none()
     }
 
     fn validate_length(&self) -> Result<(), ConfigError> {
@@ -218,6 +267,22 @@ mod tests {
             with(ReformerConfig::new(256, 32, 2).with_position(learned)),
             "window_length",
         );
+        let both_sides = || with(ReformerConfig::new(257, 32, 2).with_causal(false));
+        let masking = Some(MaskingConfig::new(257, 256));
+        let masked = both_sides().with_masking(masking.clone());
+        masked.validate().unwrap();
+        assert!(config().continues_texts() && !masked.continues_texts());
+        refused(both_sides(), "causal");
+        refused(config().with_masking(masking), "causal");
+        refused(masked.clone().with_eval_context(Some(9)), "eval_context");
+        let no_text = DataConfig::Duplication { n_symbols: 9 };
+        let masked_no_text = TrainConfig {
+            data: no_text,
+            ..masked.clone()
+        };
+        refused(masked_no_text, "masking");
+        let many = masked.with_masking(Some(MaskingConfig::new(300, 256)));
+        refused(many, "masking.vocab_size");
     }
 
     #[test]

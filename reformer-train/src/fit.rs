@@ -211,7 +211,11 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
-    let metric = |quantity: Quantity| LmMetric::labelled(quantity, quantity.label(&config.data));
+    // What is measured is found again by its name.
+    let metric = |quantity: Quantity| match quantity.is_measured() {
+        true => LmMetric::new(quantity),
+        false => LmMetric::labelled(quantity, quantity.label(&config.data)),
+    };
     let both = [
         Quantity::Loss,
         Quantity::Bits,
@@ -223,12 +227,12 @@ where
         of_train.push(Quantity::Drift);
     }
     let has_lsh = match &config.model {
-        ModelConfig::Lm(model) => model
-            .reformer
-            .kinds()
-            .any(|kind| kind == AttentionKind::Lsh),
         // Nobody looks at its hashing.
         ModelConfig::Seq2Seq(_) => false,
+        model => model
+            .reformer()
+            .kinds()
+            .any(|kind| kind == AttentionKind::Lsh),
     };
     let of_valid: &[Quantity] = match has_lsh {
         true => &[

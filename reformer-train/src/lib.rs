@@ -11,6 +11,7 @@
 //!   [`Averages`] are means of all of them.
 //! - [`OptimizerConfig`] and [`DecayGroup`]: the optimizer, [`Adafactor`] among them, and which
 //!   parameters decay. [`ScheduleConfig`] is the learning rate of each step.
+//! - [`Evaluation`]: a trained model measured on the data of its run, or on other files.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
 //! - [`parallel`]: several devices and several machines.
@@ -23,6 +24,7 @@
 //! config.json       the TrainConfig
 //! checkpoint/       model-S.mpk, optim-S.mpk and scheduler-S.mpk after the last steps S that were
 //!                   saved, and after the best; each with a checksum
+//! classes.json      of a classifier: names of classes; subwords.json of an encoder-decoder
 //! metrics.csv       a row every few steps, and one for each evaluation
 //! samples.jsonl     texts that the model wrote at evaluations, if it was asked to
 //! report.html       all of this as a page that keeps itself up to date
@@ -65,15 +67,20 @@
 #![deny(missing_docs)]
 
 mod averages;
+mod batch;
 mod checkpoint;
 mod clip;
 mod config;
 mod data;
 mod error;
+mod evaluation;
 mod fit;
+mod heads;
+mod labelled;
 mod loader;
 mod log;
 mod loss_scale;
+mod masked;
 pub mod memory;
 mod metric;
 mod model;
@@ -92,14 +99,18 @@ mod strategy;
 mod task;
 
 pub use averages::Averages;
+pub use batch::Batch;
 pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use clip::{ClipByGlobalNorm, global_norm};
 pub use config::{BadLoss, PROBE_LENGTH, TrainConfig};
-pub use data::DataConfig;
+pub use data::{AskedQuestions, DataConfig};
 pub use error::TrainError;
+pub use evaluation::{Evaluation, Measured};
+pub use heads::HeadLogits;
+pub use labelled::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
 pub use log::{CsvLog, Row, read_rows};
 pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
-pub use model::{Batch, Model, ModelConfig};
+pub use model::{Model, ModelConfig};
 pub use optimizer::{
     Adafactor, AdafactorConfig, AdafactorState, DecayGroup, DecayWeights, Factored, OneOf,
     OptimizerConfig, SecondMoment,

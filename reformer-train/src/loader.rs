@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
-use crate::model::Batch;
+use crate::batch::Batch;
 
 /// The batches of another loader up to a step, so that the last epoch of a run can be shorter.
 pub(crate) struct UpTo<B: Backend, T> {

@@ -166,10 +166,15 @@ impl Quantity {
         }
     }
 
-    /// The name for people, who call the tokens of some data bytes or dimensions.
+    /// The name for people, who call what is predicted of some data bytes or labels.
     pub fn label(self, data: &DataConfig) -> String {
         match self {
             Self::Bits => format!("Bits per {}", data.token_name()),
+            Self::TokensPerSecond => {
+                let mut unit = data.unit();
+                unit[..1].make_ascii_uppercase();
+                format!("{unit} per second")
+            }
             other => other.name().to_owned(),
         }
     }

@@ -1,6 +1,4 @@
-//! The models that a run can train, and their batches.
-
-use core::ops::Range;
+//! The models that a run can train.
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -8,19 +6,21 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{
-    LmLoss, ReformerConfig, ReformerLm, ReformerLmConfig, ReformerSeq2Seq, ReformerSeq2SeqConfig,
-    Seq2SeqInput,
+    LmLoss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig, ReformerLm,
+    ReformerLmConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, ReformerSeq2Seq,
+    ReformerSeq2SeqConfig, Seq2SeqInput,
 };
 use reformer_core::{ConfigError, Pass};
-use reformer_datasets::LmBatch;
 use reformer_datasets::translation::PairBatch;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::batch::Batch;
 use crate::error::TrainError;
 
-/// Configuration of a model, written as that of the model itself: an encoder-decoder is one that says
-/// how its decoder looks at the source (`cross`).
+/// Configuration of a model, written as that of the model itself. It is told by a setting that only
+/// one kind has: how a decoder looks at the source (`cross`), the number of classes (`n_classes`) or
+/// how long an answer can be (`max_answer_length`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ModelConfig {
@@ -28,14 +28,24 @@ pub enum ModelConfig {
     Lm(ReformerLmConfig),
     /// An encoder-decoder.
     Seq2Seq(ReformerSeq2SeqConfig),
+    /// A classifier of texts.
+    Classifier(ReformerClassifierConfig),
+    /// A model that points at answers.
+    QuestionAnswering(ReformerQuestionAnsweringConfig),
 }
 
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        let config = match value.get("cross").is_some() {
-            true => serde_json::from_value(value).map(Self::Seq2Seq),
-            false => serde_json::from_value(value).map(Self::Lm),
+        let has = |setting: &str| value.get(setting).is_some();
+        let config = if has("cross") {
+            serde_json::from_value(value).map(Self::Seq2Seq)
+        } else if has("n_classes") {
+            serde_json::from_value(value).map(Self::Classifier)
+        } else if has("max_answer_length") {
+            serde_json::from_value(value).map(Self::QuestionAnswering)
+        } else {
+            serde_json::from_value(value).map(Self::Lm)
         };
         config.map_err(D::Error::custom)
     }
@@ -53,12 +63,44 @@ impl From<ReformerSeq2SeqConfig> for ModelConfig {
     }
 }
 
+impl From<ReformerClassifierConfig> for ModelConfig {
+    fn from(config: ReformerClassifierConfig) -> Self {
+        Self::Classifier(config)
+    }
+}
+
+impl From<ReformerQuestionAnsweringConfig> for ModelConfig {
+    fn from(config: ReformerQuestionAnsweringConfig) -> Self {
+        Self::QuestionAnswering(config)
+    }
+}
+
+/// What a kind of model is called.
+mod name {
+    pub(super) const LM: &str = "a language model";
+    pub(super) const SEQ2SEQ: &str = "an encoder-decoder";
+    pub(super) const CLASSIFIER: &str = "a classifier";
+    pub(super) const QUESTION_ANSWERING: &str = "a model that answers questions";
+}
+
 impl ModelConfig {
+    /// What this kind of model is called, with an article.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lm(_) => name::LM,
+            Self::Seq2Seq(_) => name::SEQ2SEQ,
+            Self::Classifier(_) => name::CLASSIFIER,
+            Self::QuestionAnswering(_) => name::QUESTION_ANSWERING,
+        }
+    }
+
     /// The stack, or what both stacks have in common.
     pub fn reformer(&self) -> &ReformerConfig {
         match self {
             Self::Lm(config) => &config.reformer,
             Self::Seq2Seq(config) => &config.reformer,
+            Self::Classifier(config) => &config.reformer,
+            Self::QuestionAnswering(config) => &config.reformer,
         }
     }
 
@@ -67,6 +109,8 @@ impl ModelConfig {
         match self {
             Self::Lm(config) => &mut config.reformer,
             Self::Seq2Seq(config) => &mut config.reformer,
+            Self::Classifier(config) => &mut config.reformer,
+            Self::QuestionAnswering(config) => &mut config.reformer,
         }
     }
 
@@ -78,6 +122,8 @@ impl ModelConfig {
         match self {
             Self::Lm(config) => config.validate(),
             Self::Seq2Seq(config) => config.validate(),
+            Self::Classifier(config) => config.validate(),
+            Self::QuestionAnswering(config) => config.validate(),
         }
     }
 
@@ -89,6 +135,8 @@ impl ModelConfig {
         match self {
             Self::Lm(config) => Model::Lm(config.init(device)),
             Self::Seq2Seq(config) => Model::Seq2Seq(config.init(device)),
+            Self::Classifier(config) => Model::Classifier(config.init(device)),
+            Self::QuestionAnswering(config) => Model::QuestionAnswering(config.init(device)),
         }
     }
 }
@@ -101,123 +149,57 @@ pub enum Model<B: Backend> {
     Lm(ReformerLm<B>),
     /// An encoder-decoder.
     Seq2Seq(ReformerSeq2Seq<B>),
+    /// A classifier of texts.
+    Classifier(ReformerClassifier<B>),
+    /// A model that points at answers.
+    QuestionAnswering(ReformerQuestionAnswering<B>),
 }
 
 impl<B: Backend> Model<B> {
+    /// What this kind of model is called, with an article.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lm(_) => name::LM,
+            Self::Seq2Seq(_) => name::SEQ2SEQ,
+            Self::Classifier(_) => name::CLASSIFIER,
+            Self::QuestionAnswering(_) => name::QUESTION_ANSWERING,
+        }
+    }
+
     /// The language model.
     ///
     /// # Errors
-    /// [`TrainError::OtherModel`] if it is an encoder-decoder.
+    /// [`TrainError::OtherModel`] if it is none.
     pub fn into_lm(self) -> Result<ReformerLm<B>, TrainError> {
         match self {
             Self::Lm(model) => Ok(model),
-            Self::Seq2Seq(_) => Err(TrainError::OtherModel {
-                found: "an encoder-decoder",
-                wanted: "a language model",
-            }),
+            other => Err(other.instead_of(name::LM)),
         }
     }
 
     /// The encoder-decoder.
     ///
     /// # Errors
-    /// [`TrainError::OtherModel`] if it is a language model.
+    /// [`TrainError::OtherModel`] if it is none.
     pub fn into_seq2seq(self) -> Result<ReformerSeq2Seq<B>, TrainError> {
         match self {
             Self::Seq2Seq(model) => Ok(model),
-            Self::Lm(_) => Err(TrainError::OtherModel {
-                found: "a language model",
-                wanted: "an encoder-decoder",
-            }),
+            other => Err(other.instead_of(name::SEQ2SEQ)),
         }
     }
-}
 
-/// What a training step learns from.
-#[derive(Debug, Clone)]
-pub enum Batch<B: Backend> {
-    /// For a language model.
-    Tokens(LmBatch<B>),
-    /// For an encoder-decoder.
-    Pairs(PairBatch<B>),
-}
-
-impl<B: Backend> From<LmBatch<B>> for Batch<B> {
-    fn from(batch: LmBatch<B>) -> Self {
-        Self::Tokens(batch)
+    fn instead_of(&self, wanted: &'static str) -> TrainError {
+        let found = self.name();
+        TrainError::OtherModel { found, wanted }
     }
-}
 
-impl<B: Backend> From<PairBatch<B>> for Batch<B> {
-    fn from(batch: PairBatch<B>) -> Self {
-        Self::Pairs(batch)
-    }
-}
-
-impl<B: Backend> Batch<B> {
-    /// Number of the batch, counted from the start of the run (in an evaluation: from its start).
-    pub fn step(&self) -> u64 {
+    /// The stack, where there is one alone.
+    pub(crate) fn reformer(&self) -> Option<&Reformer<B>> {
         match self {
-            Self::Tokens(batch) => batch.step,
-            Self::Pairs(batch) => batch.step,
-        }
-    }
-
-    /// What is to be predicted, below zero where nothing is: `[batch_size, target_length]`.
-    pub fn targets(&self) -> &Tensor<B, 2, Int> {
-        match self {
-            Self::Tokens(batch) => &batch.targets,
-            Self::Pairs(batch) => &batch.targets,
-        }
-    }
-
-    /// The same batch on another device.
-    pub fn to_device(self, device: &B::Device) -> Self {
-        match self {
-            Self::Tokens(batch) => Self::Tokens(LmBatch {
-                tokens: batch.tokens.to_device(device),
-                targets: batch.targets.to_device(device),
-                step: batch.step,
-            }),
-            Self::Pairs(batch) => Self::Pairs(PairBatch {
-                source: batch.source.to_device(device),
-                source_mask_pad: batch.source_mask_pad.to_device(device),
-                inputs: batch.inputs.to_device(device),
-                input_mask_pad: batch.input_mask_pad.to_device(device),
-                targets: batch.targets.to_device(device),
-                ..batch
-            }),
-        }
-    }
-
-    /// Some rows of the batch.
-    pub fn rows(&self, rows: Range<usize>) -> Self {
-        macro_rules! rows {
-            ($($tensor:expr),*) => { ($($tensor.clone().slice_dim(0, rows.clone())),*) };
-        }
-        match self {
-            Self::Tokens(batch) => {
-                let (tokens, targets) = rows!(batch.tokens, batch.targets);
-                let step = batch.step;
-                Self::Tokens(LmBatch {
-                    tokens,
-                    targets,
-                    step,
-                })
-            }
-            Self::Pairs(batch) => {
-                let (source, source_mask_pad) = rows!(batch.source, batch.source_mask_pad);
-                let (inputs, input_mask_pad) = rows!(batch.inputs, batch.input_mask_pad);
-                Self::Pairs(PairBatch {
-                    source,
-                    source_mask_pad,
-                    inputs,
-                    input_mask_pad,
-                    targets: rows!(batch.targets),
-                    pairs: batch.pairs[rows].to_vec(),
-                    step: batch.step,
-                })
-            }
+            Self::Lm(model) => Some(&model.reformer),
+            Self::Classifier(model) => Some(&model.reformer),
+            Self::QuestionAnswering(model) => Some(&model.reformer),
+            Self::Seq2Seq(_) => None,
         }
     }
 }
@@ -247,6 +229,7 @@ impl<B: ReformerBackend> Model<B> {
                 let (input, targets) = read(batch);
                 model.loss(input, targets, pass)
             }
+            (model, Batch::Labelled(batch)) => model.head_logits(&batch, pass).loss(&batch.targets),
             _ => panic!("{ANOTHER}"),
         }
     }
@@ -275,10 +258,11 @@ where
                 let (input, targets) = read(batch);
                 model.scaled_gradients(input, targets, pass, scale)
             }
+            (model, Batch::Labelled(batch)) => model.head_gradients(batch, pass, scale),
             _ => panic!("{ANOTHER}"),
         }
     }
 }
 
 /// The data of a run is checked against its model before it begins.
-const ANOTHER: &str = "a batch is for another kind of model";
+pub(crate) const ANOTHER: &str = "a batch is for another kind of model";

@@ -50,6 +50,18 @@ pub struct PairsConfig {
 }
 
 impl PairFiles {
+    /// One path is a table, two are lines; there are none where no path is.
+    pub fn at(paths: &[PathBuf]) -> Option<Self> {
+        match paths {
+            [] => None,
+            [table] => Some(Self::Table(table.clone())),
+            [source, target, ..] => Some(Self::Lines {
+                source: source.clone(),
+                target: target.clone(),
+            }),
+        }
+    }
+
     fn open(&self, reversed: bool) -> Result<ParallelText, TrainError> {
         let text = match self {
             Self::Sample => ParallelText::sample(),
@@ -96,6 +108,26 @@ impl PairsConfig {
         Ok(Pairs {
             valid: TokenPairs::encode(&valid_text, &subwords)?,
             train: TokenPairs::encode(&train, &subwords)?,
+            subwords,
+            valid_text,
+        })
+    }
+}
+
+impl PairsConfig {
+    /// Opens other text to measure a model on, a table or two files, with the vocabulary of its run.
+    pub(crate) fn open_others(
+        &self,
+        folder: &Path,
+        paths: &[PathBuf],
+    ) -> Result<Pairs, TrainError> {
+        let files = PairFiles::at(paths).unwrap_or(PairFiles::Sample);
+        let valid_text = files.open(self.reversed)?;
+        let subwords = load_subwords(folder)?;
+        let valid = TokenPairs::encode(&valid_text, &subwords)?;
+        Ok(Pairs {
+            train: valid.clone(),
+            valid,
             subwords,
             valid_text,
         })

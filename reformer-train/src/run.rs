@@ -15,7 +15,7 @@ use reformer_core::kernels::ReformerBackend;
 
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
-use crate::data::Data;
+use crate::data::{AskedQuestions, Content, Data};
 use crate::error::TrainError;
 use crate::fit::Fit;
 use crate::log::{Row, read_rows};
@@ -128,9 +128,7 @@ impl Run {
         };
         match json.and_then(write) {
             Ok(()) => {
-                if let Some(pairs) = run.pairs() {
-                    pairs.save_subwords(&run.folder)?;
-                }
+                run.data.save_names(&run.folder)?;
                 Ok(run)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -184,7 +182,18 @@ impl Run {
 
     /// The pairs of sentences that it trains on, if it does.
     pub fn pairs(&self) -> Option<&Pairs> {
-        self.data.pairs()
+        match self.data.content() {
+            Content::Pairs(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    /// The questions that it trains on, if it does.
+    pub fn questions(&self) -> Option<&AskedQuestions> {
+        match self.data.content() {
+            Content::Questions(questions) => Some(questions),
+            _ => None,
+        }
     }
 
     pub(crate) fn data(&self) -> &Data {

@@ -14,12 +14,12 @@ use burn::train::{
 };
 use reformer_core::kernels::ReformerBackend;
 
+use crate::batch::Batch;
 use crate::checkpoint::{Best, Checkpoints, SharedBest};
 use crate::config::{BadLoss, TrainConfig};
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::LmOutput;
-use crate::model::Batch;
 use crate::optimizer::RunOptimizer;
 use crate::parallel::Replicas;
 use crate::record::Failure;

@@ -11,10 +11,11 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::LmLoss;
 use reformer_core::{Key, Pass};
 
+use crate::batch::Batch;
 use crate::clip::{global_norm, scaled};
 use crate::loss_scale::LossScale;
 use crate::metric::LmOutput;
-use crate::model::{Batch, Model};
+use crate::model::Model;
 use crate::probe::{Hashing, probe_hashing};
 
 /// A [`Model`] and the seed of its training.
@@ -74,13 +75,15 @@ impl<B: ReformerBackend> Task<B> {
     /// What hashing does on the first sequence of a batch, up to so many tokens; nothing where the
     /// model has no LSH attention, or reads two sequences.
     pub(crate) fn probe(&self, batch: &Batch<B>, max_length: usize) -> Option<Hashing> {
-        let (Model::Lm(model), Batch::Tokens(batch)) = (&self.model, batch) else {
-            return None;
+        let reformer = self.model.reformer()?;
+        let (tokens, seq_length) = match batch {
+            Batch::Tokens(batch) => (&batch.tokens, batch.tokens.dims()[1]),
+            Batch::Labelled(batch) => (&batch.tokens, batch.length(0)),
+            Batch::Pairs(_) => return None,
         };
-        let [_, seq_length] = batch.tokens.dims();
         let length = max_length.min(seq_length);
-        let tokens = batch.tokens.clone().slice([0..1, 0..length]);
-        Hashing::mean_of(&probe_hashing(&model.reformer, tokens))
+        let tokens = tokens.clone().slice([0..1, 0..length]);
+        Hashing::mean_of(&probe_hashing(reformer, tokens))
     }
 }
 

@@ -15,9 +15,14 @@ use burn::train::Interrupter;
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::{ExactUpTo, LocalConfig, LshConfig, Window};
-use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_core::model::{
+    MaskingConfig, ReformerClassifierConfig, ReformerConfig, ReformerLmConfig,
+};
 use reformer_train::parallel::{Coordinator, Member, ParallelError, Patience};
-use reformer_train::{Checkpoints, DataConfig, Model, Run, TrainConfig, TrainError, TrainOptions};
+use reformer_train::{
+    Checkpoints, ClassFiles, ClassesConfig, DataConfig, Model, Run, TrainConfig, TrainError,
+    TrainOptions,
+};
 
 type B = Autodiff<Flex>;
 
@@ -150,6 +155,31 @@ fn two_devices_and_two_processes_train_as_one_does() {
     let alone = train(&new("alone"), 1, None);
     assert_close(&train(&new("two-devices"), 2, None), &alone);
     assert_close(&train_with_member(&new("two-processes")), &alone);
+}
+
+#[test]
+fn labels_and_masks_are_those_of_one_process() {
+    let reformer = ReformerConfig {
+        vocab_size: 257,
+        causal: false,
+        ..config().model.reformer().clone()
+    };
+    let masked = TrainConfig {
+        model: ReformerLmConfig::new(reformer.clone()).into(),
+        ..config()
+    }
+    .with_masking(Some(MaskingConfig::new(257, 256)));
+    let classes = TrainConfig {
+        model: ReformerClassifierConfig::new(reformer, 3).into(),
+        data: DataConfig::Classes(ClassesConfig::new(ClassFiles::Sample)),
+        ..config()
+    };
+    for config in [masked, classes] {
+        let folder = tempfile::tempdir().unwrap();
+        let new = |name: &str| Run::create(config.clone(), folder.path().join(name)).unwrap();
+        let alone = train(&new("alone"), 1, None);
+        assert_close(&train_with_member(&new("two-processes")), &alone);
+    }
 }
 
 #[test]

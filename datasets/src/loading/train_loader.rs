@@ -54,9 +54,8 @@ impl TrainLoaderConfig {
         split: &Split,
         device: &B::Device,
     ) -> Result<TrainLoader<B>, DatasetError> {
-        let epoch = Epoch::new(self.steps_per_epoch, self.batch_size)?;
-        let windows = ShuffledWindows::new(split, self.window_length, self.seed)?;
-        Ok(self.loader(Arc::new(windows), epoch, device))
+        let windows: Arc<dyn Sequences> = Arc::new(self.windows(split)?);
+        self.loader_of(windows, device)
     }
 
     /// A loader of any sequences, before step 0. Sequences that end are read in passes, each in an order
@@ -72,7 +71,6 @@ impl TrainLoaderConfig {
         sequences: Arc<dyn Sequences>,
         device: &B::Device,
     ) -> Result<TrainLoader<B>, DatasetError> {
-        let epoch = Epoch::new(self.steps_per_epoch, self.batch_size)?;
         DatasetError::check_length(self.window_length, &*sequences)?;
         let stream = match sequences.n_sequences() {
             None => sequences,
@@ -80,21 +78,35 @@ impl TrainLoaderConfig {
                 Arc::new(Shuffled::new(sequences, self.seed).ok_or(DatasetError::NoSequences)?)
             }
         };
-        Ok(self.loader(stream, epoch, device))
+        self.loader_of(stream, device)
     }
 
-    fn loader<B: Backend>(
+    /// The windows that [`init`](Self::init) reads, to be changed on their way: endlessly many.
+    ///
+    /// # Errors
+    ///
+    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength) or [`SplitTooShort`](DatasetError::SplitTooShort).
+    pub fn windows(&self, split: &Split) -> Result<ShuffledWindows, DatasetError> {
+        ShuffledWindows::new(split, self.window_length, self.seed)
+    }
+
+    /// A loader whose samples are the items of a source, without end.
+    pub(crate) fn loader_of<B: Backend, S: BatchSource>(
         &self,
-        source: Arc<dyn Sequences>,
-        epoch: Epoch,
+        source: S,
         device: &B::Device,
-    ) -> TrainLoader<B> {
+    ) -> Result<TrainLoader<B, S>, DatasetError> {
         let schedule = Schedule {
             source,
-            epoch,
+            epoch: Epoch::new(self.steps_per_epoch, self.batch_size)?,
             rows: None,
         };
-        TrainLoader::new(schedule, self.n_workers, 0, device.clone())
+        Ok(TrainLoader::new(
+            schedule,
+            self.n_workers,
+            0,
+            device.clone(),
+        ))
     }
 }
 

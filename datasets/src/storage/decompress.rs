@@ -63,6 +63,18 @@ pub(crate) fn decompressed(path: &Path) -> Result<Bytes, DatasetError> {
     })
 }
 
+/// The bytes that a file contains, if they are UTF-8.
+pub(crate) fn utf8(path: &Path) -> Result<Bytes, DatasetError> {
+    let bytes = decompressed(path)?;
+    if let Err(error) = std::str::from_utf8(&bytes) {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let found = format!("line {line} has other bytes");
+        return Err(DatasetError::malformed(path, "text in UTF-8", found));
+    }
+    Ok(bytes)
+}
+
 /// Unpacks gzip, also where several members follow each other.
 fn gunzip<R: Read>(packed: R) -> impl Read {
     MultiGzDecoder::new(packed)

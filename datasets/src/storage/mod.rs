@@ -5,5 +5,5 @@ mod decompress;
 mod files;
 
 pub(crate) use bytes::{Bytes, Spool};
-pub(crate) use decompress::decompressed;
+pub(crate) use decompress::{decompressed, utf8};
 pub(crate) use files::{map_file, open_file, walk};

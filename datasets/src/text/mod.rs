@@ -14,6 +14,6 @@ pub use crops::RandomCrops;
 pub use folder::FolderCorpus;
 pub use hundred_million::HundredMillion;
 pub use overlap::OverlappingWindows;
-pub(crate) use shuffle::ShuffledWindows;
+pub use shuffle::ShuffledWindows;
 pub use split::{Split, SplitName, Splits};
 pub use windows::{ByteWindow, ByteWindows};

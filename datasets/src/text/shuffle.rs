@@ -13,7 +13,7 @@ use crate::text::windows::{ByteWindow, ByteWindows};
 /// over, `n - 1 - n_windows * w`, are the largest phase, with which the last target is the last byte.
 /// From `2 * w` bytes on there so are at least `w` phases, and a byte can take any place in a window.
 #[derive(Debug)]
-pub(crate) struct ShuffledWindows {
+pub struct ShuffledWindows {
     windows: ByteWindows,
     passes: Passes,
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DatasetError;
-use crate::storage::{Bytes, decompressed};
+use crate::storage::{Bytes, utf8};
 
 /// The sample that ships with the crate; see `samples/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../samples/tatoeba-eng-deu.tsv");
@@ -212,18 +212,6 @@ impl ParallelText {
     fn part(&self, side: usize, range: &Range<usize>) -> &str {
         std::str::from_utf8(&self.sides[side][range.clone()]).expect("checked when it was opened")
     }
-}
-
-/// The text of a file.
-fn utf8(path: &Path) -> Result<Bytes, DatasetError> {
-    let bytes = decompressed(path)?;
-    if let Err(error) = std::str::from_utf8(&bytes) {
-        let before = &bytes[..error.valid_up_to()];
-        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let found = format!("line {line} has other bytes");
-        return Err(DatasetError::malformed(path, "text in UTF-8", found));
-    }
-    Ok(bytes)
 }
 
 /// The places of the lines, without what ends them and without a byte order mark.

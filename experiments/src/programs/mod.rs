@@ -4,12 +4,17 @@
 pub mod bench_generation;
 pub mod bench_memory;
 pub mod bench_step;
+pub mod evaluate;
 pub mod generate_image;
 pub mod generate_text;
 pub mod inspect;
 pub mod plot_steps;
 pub mod studies;
+pub mod train_classifier;
 pub mod train_duplication;
 pub mod train_images;
+pub mod train_masked;
+pub mod train_qa;
 pub mod train_text;
 pub mod train_translation;
+pub mod translate;

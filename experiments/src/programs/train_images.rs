@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::cli;
-use crate::training::{Program, TrainArguments, absolute, train};
+use crate::cli::{self, absolute};
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_train::DataConfig;

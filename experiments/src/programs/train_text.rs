@@ -1,18 +1,18 @@
 //! Trains a language model on the bytes of a text.
 
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
 use crate::cli::{self, shell_argument};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{TextModel, Wish};
-use crate::text::Utf8Writer;
-use crate::training::{Program, TrainArguments, absolute, train};
-use anyhow::{Context, Result, bail};
+use crate::text::{TextArguments, Utf8Writer};
+use crate::training::{Program, TrainArguments, train};
+use anyhow::{Context, Result};
 use burn::tensor::backend::AutodiffBackend;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use reformer_core::generation::SamplerConfig;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{DataConfig, Run, load_model, write_atomically};
@@ -43,12 +43,8 @@ Values that are not given come from the preset.";
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Text (or any file) to train on: 90 % of it, 5 % validate [default: a sample of Shakespeare]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
-    data: Option<PathBuf>,
-    /// What --data is
-    #[arg(long, value_enum, default_value = "bytes", requires = "data")]
-    format: Format,
+    #[command(flatten)]
+    data: TextArguments,
     /// Bytes of text to generate at the end; 0 for none
     #[arg(long, value_name = "N", default_value_t = 300)]
     sample_tokens: usize,
@@ -56,22 +52,10 @@ struct Arguments {
     train: TrainArguments,
 }
 
-/// What a text is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A file, or a folder of files, as it is.
-    Bytes,
-    /// The official file, raw or packed.
-    Enwik8,
-    /// The official file, raw or packed.
-    Text8,
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let Arguments {
         data,
-        format,
         sample_tokens,
         train: arguments,
     } = Arguments::parse();
@@ -79,7 +63,6 @@ pub fn main() -> ExitCode {
     cli::main(|| {
         let program = Text {
             data,
-            format,
             sample_tokens,
         };
         train(arguments, &program)
@@ -87,8 +70,7 @@ pub fn main() -> ExitCode {
 }
 
 struct Text {
-    data: Option<PathBuf>,
-    format: Format,
+    data: TextArguments,
     sample_tokens: usize,
 }
 
@@ -102,19 +84,7 @@ impl Program for Text {
     }
 
     fn data(&self, preset: DataConfig) -> Result<DataConfig> {
-        let Some(path) = &self.data else {
-            if !preset.is_text() {
-                bail!("this preset is not for texts: use another one, or name a text by --data");
-            }
-            return Ok(preset);
-        };
-        let path = absolute(path)?;
-        Ok(match self.format {
-            Format::Bytes if path.is_dir() => DataConfig::Folder(path),
-            Format::Bytes => DataConfig::File(path),
-            Format::Enwik8 => DataConfig::Enwik8(path),
-            Format::Text8 => DataConfig::Text8(path),
-        })
+        self.data.config(preset)
     }
 
     fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {

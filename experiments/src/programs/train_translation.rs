@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::cli;
+use crate::cli::{self, absolute};
 use crate::device::{self, DeviceName, Job};
-use crate::training::{Program, TrainArguments, absolute, train};
-use crate::translation::Translator;
+use crate::training::{Program, TrainArguments, train};
+use crate::translation::{BleuArguments, Scored};
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
-use reformer_core::generation::BeamConfig;
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::translation::Bleu;
 use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_atomically};
@@ -32,7 +31,7 @@ Examples:
 
 Presets: translation (the default), wmt-base (that of the paper; a large GPU).
 A run is written to OUT/NAME: config.json, subwords.json, checkpoint/, metrics.csv, loss.svg,
-model.mpk, translations.tsv (source, reference, translation) and bleu.txt.
+model.mpk, translations.tsv (source, reference, translation) and bleu.txt. `translate` uses it.
 A batch has as many pieces on a side as --batch-size times --length; longer pairs are left out.";
 
 /// Train a reversible encoder-decoder to translate sentences.
@@ -62,26 +61,6 @@ pub struct PairArguments {
     reverse: bool,
 }
 
-/// How translations are scored at the end.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Evaluation")]
-struct BleuArguments {
-    /// Sentences to translate at the end, from the start of the validation text; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 400)]
-    bleu_sentences: usize,
-    /// Hypotheses of the beam search; 1 takes the most probable piece each time
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    beam_size: usize,
-    /// Exponent of its length penalty
-    #[arg(
-        long,
-        value_name = "ALPHA",
-        default_value_t = 0.6,
-        allow_negative_numbers = true
-    )]
-    length_penalty: f64,
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -93,7 +72,7 @@ pub fn main() -> ExitCode {
             train: arguments,
         } = arguments;
         // Known before the training and not after it.
-        bleu.beam().validate()?;
+        bleu.beam.config().validate()?;
         train(arguments, &Translation { pairs, bleu })
     })
 }
@@ -123,24 +102,10 @@ struct Translation {
     bleu: BleuArguments,
 }
 
-impl BleuArguments {
-    fn beam(&self) -> BeamConfig {
-        BeamConfig::new()
-            .with_beam_size(self.beam_size)
-            .with_length_penalty(self.length_penalty)
-    }
-}
-
 /// One file is a table, two are lines.
 fn files(paths: &[PathBuf]) -> Result<Option<PairFiles>> {
-    Ok(match paths {
-        [] => None,
-        [table] => Some(PairFiles::Table(absolute(table)?)),
-        [source, target, ..] => Some(PairFiles::Lines {
-            source: absolute(source)?,
-            target: absolute(target)?,
-        }),
-    })
+    let paths: Result<Vec<PathBuf>> = paths.iter().map(|path| absolute(path)).collect();
+    Ok(PairFiles::at(&paths?))
 }
 
 impl Program for Translation {
@@ -186,26 +151,21 @@ impl Job for Score<'_> {
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
         let model = model.into_seq2seq()?;
         let pairs = run.pairs().context("the run has no pairs of sentences")?;
-        let sentences: Vec<(&str, &str)> = pairs
-            .valid_text
-            .iter()
-            .take(arguments.bleu_sentences)
-            .collect();
-        let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
-        let translator =
-            Translator::new(&model, &pairs.subwords, arguments.beam(), config.batch_size)?;
-        let translations = translator.translate(&sources)?;
-        let bleu = Bleu::of_corpus(&translations, &references)?;
+        let Scored {
+            sentences,
+            translations,
+            bleu,
+        } = arguments.score(&model, pairs, config.batch_size)?;
         println!("\nSome translations:");
-        let n_shown = 8.min(sources.len());
-        for number in (0..n_shown).map(|n| n * sources.len() / n_shown) {
-            println!("  {} -> {}", sources[number], translations[number]);
+        let n_shown = 8.min(sentences.len());
+        for number in (0..n_shown).map(|n| n * sentences.len() / n_shown) {
+            println!("  {} -> {}", sentences[number].0, translations[number]);
         }
         let score = format!("{bleu}\n{}", Bleu::SIGNATURE);
         println!(
             "\n{} sentences, beam of {}: {score}",
-            sources.len(),
-            arguments.beam_size
+            sentences.len(),
+            arguments.beam.size
         );
         write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
         write(run, "translations.tsv", |file| {

@@ -5,8 +5,8 @@ use reformer_train::{Quantity, Row, TrainConfig};
 use serde::Serialize;
 
 use super::{
-    Base, DataArguments, DataKind, Report, Study, StudyArguments, Table, Trained, Training,
-    train_all,
+    Base, DataArguments, DataKind, Report, SetArguments, Study, StudyArguments, Table, Trained,
+    Training, train_all,
 };
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
@@ -96,6 +96,7 @@ pub fn compare(
     comparison: &Comparison,
     arguments: &StudyArguments,
     data: &DataArguments,
+    sets: &SetArguments,
 ) -> Result<()> {
     let mut trainings = Vec::new();
     let mut contests = Vec::new();
@@ -103,6 +104,7 @@ pub fn compare(
     for contest in &comparison.contests {
         match contest.base.config(arguments.preset, data)? {
             Some(config) => {
+                let config = overrides::apply(config, &sets.sets)?;
                 for variant in &contest.variants {
                     trainings.push(training(contest, variant, &config)?);
                 }

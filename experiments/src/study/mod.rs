@@ -73,6 +73,14 @@ impl Scale {
     }
 }
 
+/// Changes to every training of a study.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SetArguments {
+    /// Change any setting of all trainings, by its path in their config.json; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
 /// Flags of every study.
 #[derive(Debug, Clone, Args)]
 pub struct StudyArguments {

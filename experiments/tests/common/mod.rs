@@ -1,7 +1,8 @@
 //! What the tests of programs share.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Runs a program in a folder, to its end.
 pub(crate) fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {
@@ -11,6 +12,24 @@ pub(crate) fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {
         .env_remove("RUST_BACKTRACE")
         .output()
         .expect("the program is built")
+}
+
+/// Runs a program in a folder, to its end, with something to read.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) fn run_with(program: &str, folder: &Path, arguments: &str, input: &str) -> Output {
+    let mut child = Command::new(program)
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .env_remove("RUST_BACKTRACE")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program is built");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
 }
 
 /// What a program printed that succeeded.

@@ -84,4 +84,15 @@ impl<B: ReformerBackend> CrossAttention<B> {
         };
         self.heads.join(B::full_attention(qkv, &masking).output)
     }
+
+    /// Keys as logits take them, and values, for a cache.
+    ///
+    /// # Shapes
+    /// - source: `[batch_size, source_length, d_model]`
+    /// - output: `[batch_size, n_heads, source_length, d_head]` each
+    pub(crate) fn keys_values(&self, source: Tensor<B, 3>) -> [Tensor<B, 4>; 2] {
+        let keys = self.heads.projected_keys(source.clone());
+        let keys = keys.expect("keys of another sequence are no queries of this one");
+        [keys * self.heads.logit_scale, self.heads.values(source)]
+    }
 }

@@ -179,15 +179,34 @@ impl<B: ReformerBackend> Heads<B> {
             Some(base) => rotate(heads, base),
             None => heads,
         };
-        let keys = match &self.key {
-            Some(key) => Keys::Own(rotate(self.split(linear(key, x.clone()))) * self.logit_scale),
+        let keys = match self.projected_keys(x.clone()) {
+            Some(keys) => Keys::Own(rotate(keys) * self.logit_scale),
             None => Keys::UnitQueries(self.logit_scale),
         };
         Qkv {
             q: rotate(queries),
             keys,
-            v: self.split(linear(&self.value, x)),
+            v: self.values(x),
         }
+    }
+
+    /// Keys of a projection of their own, neither rotated nor scaled: none where queries are keys.
+    ///
+    /// # Shapes
+    /// - x: `[batch_size, n_keys, d_model]`
+    /// - output: `[batch_size, n_heads, n_keys, d_head]`
+    pub(super) fn projected_keys(&self, x: Tensor<B, 3>) -> Option<Tensor<B, 4>> {
+        let key = self.key.as_ref()?;
+        Some(self.split(linear(key, x)))
+    }
+
+    /// Values.
+    ///
+    /// # Shapes
+    /// - x: `[batch_size, n_keys, d_model]`
+    /// - output: `[batch_size, n_heads, n_keys, d_head]`
+    pub(super) fn values(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        self.split(linear(&self.value, x))
     }
 
     /// Joins the heads and projects back.

@@ -1,17 +1,18 @@
 //! A language model that reads one token after another.
 
 use burn::config::Config;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
 
 use super::beam::StepDecoder;
-use super::cache::LayerCache;
+use super::cache::{LayerCache, Lengths};
 use super::error::GenerationError;
 use super::logits::Logits;
+use super::reading::{self, Limits};
 use crate::kernels::ReformerBackend;
 use crate::model::ReformerLm;
 
-/// Configuration of an [`LmDecoder`].
+/// Configuration of an [`LmDecoder`] or a [`Seq2SeqDecoder`](super::Seq2SeqDecoder).
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct DecodingConfig {
     /// The length that decides what depends on the length, from the first token to the last; see
@@ -20,6 +21,15 @@ pub struct DecodingConfig {
     pub context: usize,
     /// Tokens of a sequence that the cache has room for. Default: the context.
     pub max_length: Option<usize>,
+}
+
+impl DecodingConfig {
+    pub(super) fn lengths(&self) -> Lengths {
+        Lengths {
+            context: self.context,
+            max: self.max_length.unwrap_or(self.context),
+        }
+    }
 }
 
 /// Continues sequences with a [`ReformerLm`]: prompts are read at once, then one token after another
@@ -62,7 +72,7 @@ pub struct LmDecoder<'a, B: ReformerBackend> {
     model: &'a ReformerLm<B>,
     layers: Vec<LayerCache<B>>,
     lengths: Vec<usize>,
-    max_length: usize,
+    limits: Limits,
 }
 
 impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
@@ -78,25 +88,31 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
         prompts: &[Vec<u32>],
         config: &DecodingConfig,
     ) -> Result<(Self, Logits), GenerationError> {
-        let max_length = config.max_length.unwrap_or(config.context);
-        check(model, prompts, max_length)?;
+        let lengths = config.lengths();
+        let limits = Limits {
+            vocab_size: model.reformer.vocab_size,
+            positions: model.reformer.position.max_length(),
+            room: lengths.max,
+        };
+        check(model, prompts, &limits)?;
         let length = prompts[0].len();
         let groups: Vec<&[Vec<u32>]> = match prompts.iter().all(|prompt| prompt.len() == length) {
             true => vec![prompts],
             false => prompts.chunks(1).collect(),
         };
+        let device = model.output.weight.device();
         let mut logits = Vec::new();
         let mut caches: Vec<Vec<LayerCache<B>>> =
             model.reformer.blocks.iter().map(|_| Vec::new()).collect();
         for group in groups {
-            let tokens = tokens::<B>(group.concat(), group.len(), &device(model));
+            let tokens = reading::tokens::<B>(&group.concat(), group.len(), &device);
             let hidden = model.reformer.last_hidden(tokens, |number, x| {
                 let attention = &model.reformer.blocks[number].attention;
-                let (output, cache) = LayerCache::prefill(attention, x, config.context, max_length);
+                let (output, cache) = LayerCache::prefill(attention, x, lengths);
                 caches[number].push(cache);
                 output
             });
-            logits.extend(values(model.logits(hidden)));
+            logits.push(model.logits(hidden));
         }
         let joined = caches
             .into_iter()
@@ -105,9 +121,9 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
             model,
             layers: joined.collect(),
             lengths: prompts.iter().map(Vec::len).collect(),
-            max_length,
+            limits,
         };
-        Ok((decoder, decoder_logits(logits, model)?))
+        Ok((decoder, reading::logits(Tensor::cat(logits, 0))?))
     }
 
     /// Tokens read in each sequence.
@@ -137,52 +153,26 @@ impl<B: ReformerBackend> StepDecoder for LmDecoder<'_, B> {
 
     fn step(&mut self, next: &[u32]) -> Result<Logits, GenerationError> {
         assert_eq!(next.len(), self.lengths.len(), "a token for each sequence");
-        check_tokens(self.model, next)?;
+        self.limits.check_tokens(next)?;
         let longest = self.lengths.iter().max().map_or(0, |longest| longest + 1);
-        check_length(self.model, longest, self.max_length)?;
+        self.limits.check_length(longest)?;
         let (model, positions) = (self.model, &self.lengths);
-        let tokens = tokens::<B>(next.to_vec(), next.len(), &device(model));
+        let tokens = reading::tokens::<B>(next, next.len(), &model.output.weight.device());
         let layers = &mut self.layers;
         let hidden = model.reformer.forward_at(tokens, positions, |number, x| {
             let attention = &model.reformer.blocks[number].attention;
             layers[number].step(attention, x, positions)
         });
-        let logits = values(model.logits(hidden));
+        let logits = reading::logits(model.logits(hidden))?;
         self.lengths.iter_mut().for_each(|length| *length += 1);
-        decoder_logits(logits, model)
+        Ok(logits)
     }
-}
-
-/// Logits that can be chosen from.
-fn decoder_logits<B: Backend>(
-    logits: Vec<f32>,
-    model: &ReformerLm<B>,
-) -> Result<Logits, GenerationError> {
-    if logits.iter().any(|logit| logit.is_nan()) {
-        return Err(GenerationError::NotFinite);
-    }
-    Ok(Logits::new(logits, model.reformer.vocab_size))
-}
-
-fn values<B: Backend>(logits: Tensor<B, 3>) -> Vec<f32> {
-    logits.into_data().iter::<f32>().collect()
-}
-
-fn device<B: Backend>(model: &ReformerLm<B>) -> B::Device {
-    model.output.weight.device()
-}
-
-/// Tokens of some sequences of one length.
-fn tokens<B: Backend>(tokens: Vec<u32>, n: usize, device: &B::Device) -> Tensor<B, 2, Int> {
-    let tokens: Vec<i32> = tokens.into_iter().map(|token| token as i32).collect();
-    let shape = [n, tokens.len() / n];
-    Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
 fn check<B: Backend>(
     model: &ReformerLm<B>,
     prompts: &[Vec<u32>],
-    max_length: usize,
+    limits: &Limits,
 ) -> Result<(), GenerationError> {
     let is_causal = |block: &crate::model::Block<B>| block.attention.is_causal();
     if !model.reformer.blocks.iter().all(is_causal) {
@@ -191,46 +181,8 @@ fn check<B: Backend>(
     if prompts.is_empty() {
         return Err(GenerationError::NoPrompts);
     }
-    for (number, prompt) in prompts.iter().enumerate() {
-        if prompt.is_empty() {
-            return Err(GenerationError::EmptyPrompt { number });
-        }
-        check_length(model, prompt.len(), max_length)?;
-        check_tokens(model, prompt)?;
-    }
-    Ok(())
-}
-
-fn check_tokens<B: Backend>(model: &ReformerLm<B>, tokens: &[u32]) -> Result<(), GenerationError> {
-    let vocab_size = model.reformer.vocab_size;
-    match tokens.iter().find(|&&token| token as usize >= vocab_size) {
-        Some(&token) => Err(GenerationError::Token { token, vocab_size }),
-        None => Ok(()),
-    }
-}
-
-fn check_length<B: Backend>(
-    model: &ReformerLm<B>,
-    length: usize,
-    max_length: usize,
-) -> Result<(), GenerationError> {
-    let positions = model.reformer.position.max_length();
-    if let Some(limit) = positions.filter(|&limit| length > limit) {
-        let what = "the model has positions for";
-        return Err(GenerationError::TooLong {
-            length,
-            limit,
-            what,
-        });
-    }
-    if length > max_length {
-        return Err(GenerationError::TooLong {
-            length,
-            limit: max_length,
-            what: "the cache was made for",
-        });
-    }
-    Ok(())
+    let mut prompts = prompts.iter().enumerate();
+    prompts.try_for_each(|(number, prompt)| limits.check_prompt(number, prompt))
 }
 
 #[cfg(test)]

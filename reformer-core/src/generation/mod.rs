@@ -2,6 +2,7 @@
 //!
 //! - [`LmDecoder`] reads prompts and then one token after another, with a cache.
 //! - [`generate`] draws tokens by a [`Sampler`], [`StopStrings`] end a text.
+//! - [`Seq2SeqDecoder`] does so beside sources, which it reads once.
 //! - [`beam_search`] follows several continuations at a time, with any [`StepDecoder`];
 //!   [`translate`] does so with an encoder-decoder.
 
@@ -11,6 +12,7 @@ mod decoder;
 mod error;
 mod generate;
 mod logits;
+mod reading;
 mod sampling;
 mod seq2seq;
 mod stop;

@@ -1,29 +1,60 @@
 //! A decoder that reads one token after another, beside a source.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::beam::{BeamConfig, Hypothesis, StepDecoder, beam_search};
+use super::cache::{CrossCache, LayerCache};
+use super::decoder::DecodingConfig;
 use super::error::GenerationError;
 use super::logits::Logits;
+use super::reading::{self, Limits};
 use crate::kernels::ReformerBackend;
 use crate::model::ReformerSeq2Seq;
-use crate::pass::{Pass, Source};
+use crate::pass::Pass;
 
-/// Writes targets with a [`ReformerSeq2Seq`], one token after another.
+/// Writes targets with a [`ReformerSeq2Seq`], one token after another, from caches: the target's
+/// grow by a position with each token, those of the source are computed once.
 ///
-/// A step computes the target so far once more, with the kernels of training, so its logits are
-/// those of [`ReformerSeq2Seq::decode`]; the source is encoded once.
+/// # The same as reading everything at once
+///
+/// Where an [`LmDecoder`](super::LmDecoder) gives the logits of a whole sequence, this gives those of
+/// [`ReformerSeq2Seq::decode`] with the same [context](crate::Pass::with_context) and the source that
+/// [`encode`](ReformerSeq2Seq::encode) makes of the same batch in [`Pass::eval`]: bit for bit on the
+/// CPU backends, on others up to rounding. Under [`Window::Bucket`](crate::attention::Window) that
+/// includes LSH attention over the source and the target one after the other
+/// ([`CrossKind::Concatenated`](crate::model::CrossKind)), whose context is that of the targets and
+/// the length of the longest source. Under [`Window::Chunk`](crate::attention::Window) there is no
+/// such law: later tokens change there what earlier ones see.
+///
+/// ```
+/// use burn_flex::Flex;
+/// use reformer_core::generation::{DecodingConfig, Seq2SeqDecoder, StepDecoder};
+/// use reformer_core::model::{ReformerConfig, ReformerSeq2SeqConfig};
+///
+/// let config = ReformerSeq2SeqConfig::new(ReformerConfig::new(50, 32, 2));
+/// let model = config.init::<Flex>(&Default::default());
+/// let sources = [vec![7, 8, 9, 3], vec![11, 3]]; // of any lengths
+/// let mut decoder = Seq2SeqDecoder::new(&model, &sources, &DecodingConfig::new(20))?;
+/// let logits = decoder.step(&[2, 2])?; // a token for the beginning
+/// assert_eq!((logits.n_rows(), logits.vocab_size()), (2, 50));
+/// # Ok::<(), reformer_core::generation::GenerationError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Seq2SeqDecoder<'a, B: ReformerBackend> {
     model: &'a ReformerSeq2Seq<B>,
-    source: Source<B>,
-    /// What was read in each row.
-    targets: Vec<Vec<u32>>,
+    /// Self-attention of each block.
+    layers: Vec<LayerCache<B>>,
+    /// Attention to the source of each block that has one of its own.
+    cross: Vec<Option<CrossCache<B>>>,
+    /// Tokens read in each row.
+    lengths: Vec<usize>,
+    limits: Limits,
 }
 
 impl<'a, B: ReformerBackend> Seq2SeqDecoder<'a, B> {
-    /// Encodes sources of any lengths, a row each.
+    /// Encodes sources of any lengths, a row each. `config` is about the targets, with the token for
+    /// their beginning.
     ///
     /// # Errors
     /// No sources, an empty one, one that is longer than the positions, or tokens outside of the
@@ -31,23 +62,58 @@ impl<'a, B: ReformerBackend> Seq2SeqDecoder<'a, B> {
     pub fn new(
         model: &'a ReformerSeq2Seq<B>,
         sources: &[Vec<u32>],
+        config: &DecodingConfig,
     ) -> Result<Self, GenerationError> {
+        let of_sources = Limits {
+            vocab_size: model.vocab_size(),
+            positions: model.encoder.position.max_length(),
+            room: usize::MAX,
+        };
         if sources.is_empty() {
             return Err(GenerationError::NoPrompts);
         }
         for (number, source) in sources.iter().enumerate() {
-            if source.is_empty() {
-                return Err(GenerationError::EmptyPrompt { number });
-            }
-            check_tokens(model, source)?;
-            check_length(source.len(), model.encoder.position.max_length())?;
+            of_sources.check_prompt(number, source)?;
         }
-        let (tokens, mask_pad) = padded(sources, &model.embedding.weight.device());
+        let device = model.embedding.weight.device();
+        let (padded, mask_pad) = padded(sources, &device);
+        let tokens = reading::tokens(&padded, sources.len(), &device);
+        let hidden = model.encode(tokens, mask_pad, &Pass::eval()).hidden;
+        let hidden = model.source_for_attention(hidden);
+
+        let (lengths, real) = (config.lengths(), sources.iter().map(Vec::len));
+        let real: Vec<usize> = real.collect();
+        let blocks = || model.decoder.blocks.iter();
+        let layers = blocks().map(|block| {
+            let attention = &block.block.attention;
+            match block.is_concatenated() {
+                true => LayerCache::of_sources(attention, hidden.clone(), &real, lengths),
+                false => LayerCache::empty(attention, &hidden, lengths),
+            }
+        });
+        let cross = blocks().map(|block| {
+            let cross = block.cross.as_ref()?;
+            Some(CrossCache::new(&cross.attention, hidden.clone(), &real))
+        });
         Ok(Self {
             model,
-            source: model.encode(tokens, mask_pad, &Pass::eval()),
-            targets: vec![Vec::new(); sources.len()],
+            layers: layers.collect(),
+            cross: cross.collect(),
+            lengths: vec![0; sources.len()],
+            limits: Limits {
+                positions: model.decoder.position.max_length(),
+                room: lengths.max,
+                ..of_sources
+            },
         })
+    }
+
+    /// Memory of the caches, in bytes: keys and values of the sources, and those of the targets so
+    /// far.
+    pub fn memory_bytes(&self) -> usize {
+        let of_targets: usize = self.layers.iter().map(LayerCache::bytes).sum();
+        let of_sources: usize = self.cross.iter().flatten().map(CrossCache::bytes).sum();
+        of_targets + of_sources
     }
 }
 
@@ -55,125 +121,97 @@ impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
     type Error = GenerationError;
 
     fn select(&mut self, rows: &[usize]) -> Result<(), GenerationError> {
-        if rows.iter().copied().eq(0..self.targets.len()) {
+        if rows.iter().copied().eq(0..self.lengths.len()) {
             return Ok(());
         }
-        self.targets = rows.iter().map(|&row| self.targets[row].clone()).collect();
-        let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-        let device = self.source.hidden.device();
-        let rows = Tensor::<B, 1, Int>::from_ints(rows.as_slice(), &device);
-        let mask_pad = self.source.mask_pad.take();
-        self.source = Source {
-            hidden: self.source.hidden.clone().select(0, rows.clone()),
-            // Backends select rows of numbers.
-            mask_pad: mask_pad.map(|mask| mask.int().select(0, rows).equal_elem(1)),
-        };
+        self.layers.iter_mut().for_each(|layer| layer.select(rows));
+        let cross = self.cross.iter_mut().flatten();
+        cross.for_each(|cross| cross.select(rows));
+        self.lengths = rows.iter().map(|&row| self.lengths[row]).collect();
         Ok(())
     }
 
     fn step(&mut self, tokens: &[u32]) -> Result<Logits, GenerationError> {
-        assert_eq!(tokens.len(), self.targets.len(), "a token for each row");
-        check_tokens(self.model, tokens)?;
-        for (target, token) in self.targets.iter_mut().zip(tokens) {
-            target.push(*token);
-        }
-        let length = self.targets[0].len();
-        check_length(length, self.model.decoder.position.max_length())?;
-        let (inputs, _) = padded(&self.targets, &self.source.hidden.device());
-        let source = self.source.clone();
-        let logits = self
-            .model
-            .decode_last(source, inputs, &Pass::eval())
-            .into_data();
-        let logits: Vec<f32> = logits.iter::<f32>().collect();
-        if logits.iter().any(|logit| logit.is_nan()) {
-            return Err(GenerationError::NotFinite);
-        }
-        Ok(Logits::new(logits, self.model.vocab_size()))
+        assert_eq!(tokens.len(), self.lengths.len(), "a token for each row");
+        self.limits.check_tokens(tokens)?;
+        let longest = self.lengths.iter().max().map_or(0, |longest| longest + 1);
+        self.limits.check_length(longest)?;
+        let (model, positions) = (self.model, &self.lengths);
+        let device = model.embedding.weight.device();
+        let tokens = reading::tokens(tokens, tokens.len(), &device);
+        let (layers, cross) = (&mut self.layers, &self.cross);
+        let attend = |number: usize, x| {
+            let attention = &model.decoder.blocks[number].block.attention;
+            layers[number].step(attention, x, positions)
+        };
+        let attend_to_source = |number: usize, attention: &_, x| {
+            let cache = cross[number].as_ref();
+            cache
+                .expect("one for each such attention")
+                .step(attention, x)
+        };
+        let logits = model.decode_at(tokens, positions, attend, attend_to_source);
+        let logits = reading::logits(logits)?;
+        self.lengths.iter_mut().for_each(|length| *length += 1);
+        Ok(logits)
     }
 }
 
-/// The best targets of some sources, each of at most so many tokens, the end included: for each
-/// source as many as the beam is wide, the best first. A beam of 1 without length penalty takes the
-/// most probable token each time.
+/// The best targets of a decoder's sources, each of at most so many tokens, the end included: for
+/// each source as many as the beam is wide, the best first. A beam of 1 without length penalty takes
+/// the most probable token each time.
 ///
 /// `begin` is what the decoder reads first.
 ///
 /// ```
 /// use burn_flex::Flex;
-/// use reformer_core::generation::{BeamConfig, translate};
+/// use reformer_core::generation::{BeamConfig, DecodingConfig, Seq2SeqDecoder, translate};
 /// use reformer_core::model::{ReformerConfig, ReformerSeq2SeqConfig};
 ///
 /// let config = ReformerSeq2SeqConfig::new(ReformerConfig::new(50, 32, 2));
 /// let model = config.init::<Flex>(&Default::default());
-/// let sources = [vec![7, 8, 9, 3], vec![11, 3]]; // of any lengths
+/// let sources = [vec![7, 8, 9, 3], vec![11, 3]];
+/// let mut decoder = Seq2SeqDecoder::new(&model, &sources, &DecodingConfig::new(10))?;
 /// let beam = BeamConfig::new().with_end(Some(3));
-/// let found = translate(&model, &sources, 2, &[10, 5], &beam)?;
+/// let found = translate(&mut decoder, 2, &[10, 5], &beam)?;
 /// assert!(found[0][0].tokens.len() <= 10);
 /// # Ok::<(), reformer_core::generation::GenerationError>(())
 /// ```
 ///
 /// # Errors
-/// Sources that cannot be read, see [`Seq2SeqDecoder::new`], targets that become longer than the
-/// positions, and settings that cannot work.
+/// Targets that become longer than the positions or the cache, and settings that cannot work.
 ///
 /// # Panics
 /// If `max_tokens` has not one entry for each source.
 pub fn translate<B: ReformerBackend>(
-    model: &ReformerSeq2Seq<B>,
-    sources: &[Vec<u32>],
+    decoder: &mut Seq2SeqDecoder<B>,
     begin: u32,
     max_tokens: &[usize],
     beam: &BeamConfig,
 ) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
     beam.validate()?;
-    let mut decoder = Seq2SeqDecoder::new(model, sources)?;
-    let first = decoder.step(&vec![begin; sources.len()])?;
-    beam_search(&mut decoder, &first, max_tokens, beam)
+    let first = decoder.step(&vec![begin; decoder.lengths.len()])?;
+    beam_search(decoder, &first, max_tokens, beam)
 }
 
-/// Rows of one length, and where they are padding, if they are anywhere.
+/// Rows made as long as the longest one, and where they are padding, if they are anywhere.
 fn padded<B: Backend>(
     rows: &[Vec<u32>],
     device: &B::Device,
-) -> (Tensor<B, 2, Int>, Option<Tensor<B, 2, Bool>>) {
+) -> (Vec<u32>, Option<Tensor<B, 2, Bool>>) {
     let length = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let shape = [rows.len(), length];
-    let at = |row: &Vec<u32>, place: usize| row.get(place).map_or(0, |&token| token as i32);
-    let places = || {
-        rows.iter()
-            .flat_map(|row| (0..length).map(move |p| (row, p)))
-    };
-    let tokens: Vec<i32> = places().map(|(row, place)| at(row, place)).collect();
-    let is_padding: Vec<bool> = places().map(|(row, place)| place >= row.len()).collect();
-    let has_padding = is_padding.contains(&true);
-    let mask = TensorData::new(is_padding, shape);
-    (
-        Tensor::from_data(TensorData::new(tokens, shape), device),
-        has_padding.then(|| Tensor::from_data(mask, device)),
-    )
-}
-
-fn check_tokens<B: Backend>(
-    model: &ReformerSeq2Seq<B>,
-    tokens: &[u32],
-) -> Result<(), GenerationError> {
-    let vocab_size = model.vocab_size();
-    match tokens.iter().find(|&&token| token as usize >= vocab_size) {
-        Some(&token) => Err(GenerationError::Token { token, vocab_size }),
-        None => Ok(()),
+    let (mut tokens, mut is_padding) = (Vec::new(), Vec::new());
+    for (number, row) in (1..).zip(rows) {
+        tokens.extend_from_slice(row);
+        is_padding.resize(tokens.len(), false);
+        tokens.resize(number * length, 0);
+        is_padding.resize(number * length, true);
     }
-}
-
-fn check_length(length: usize, limit: Option<usize>) -> Result<(), GenerationError> {
-    match limit.filter(|&limit| length > limit) {
-        Some(limit) => Err(GenerationError::TooLong {
-            length,
-            limit,
-            what: "the model has positions for",
-        }),
-        None => Ok(()),
-    }
+    let mask = is_padding.contains(&true).then(|| {
+        let mask = TensorData::new(is_padding, [rows.len(), length]);
+        Tensor::from_data(mask, device)
+    });
+    (tokens, mask)
 }
 
 #[cfg(test)]
@@ -204,9 +242,20 @@ mod tests {
         vec![vec![3, 4, 5, 6, 7, 2], vec![9, 2], vec![8, 8, 8, 2]]
     }
 
+    fn best(
+        model: &ReformerSeq2Seq<Flex>,
+        sources: &[Vec<u32>],
+        max_tokens: &[usize],
+        beam: &BeamConfig,
+    ) -> Result<Vec<Vec<Hypothesis>>, GenerationError> {
+        let config = DecodingConfig::new(30);
+        let mut decoder = Seq2SeqDecoder::new(model, sources, &config)?;
+        translate(&mut decoder, BEGIN, max_tokens, beam)
+    }
+
     /// Log-probability of a target and its end, by one pass through the whole model.
     fn log_prob(model: &ReformerSeq2Seq<Flex>, source: &[u32], target: &[u32]) -> f64 {
-        let row = |tokens: Vec<u32>| padded::<Flex>(&[tokens], &Default::default()).0;
+        let row = |tokens: Vec<u32>| reading::tokens::<Flex>(&tokens, 1, &Default::default());
         let read = [&[BEGIN], target].concat();
         let (source, length) = (row(source.to_vec()), read.len());
         let encoded = model.encode(source, None, &Pass::eval());
@@ -223,7 +272,7 @@ mod tests {
         for cross in [CrossKind::Full, CrossKind::Concatenated] {
             let model = model(cross);
             let beam = BeamConfig::new().with_end(Some(END));
-            let found = translate(&model, &sources(), BEGIN, &[12, 12, 12], &beam).unwrap();
+            let found = best(&model, &sources(), &[12, 12, 12], &beam).unwrap();
             for (source, hypotheses) in sources().iter().zip(&found) {
                 assert_eq!(hypotheses.len(), 4);
                 for hypothesis in hypotheses.iter().filter(|h| h.is_ended) {
@@ -236,7 +285,7 @@ mod tests {
             }
             // Neighbours in the batch, and padding, change nothing.
             for (number, source) in sources().into_iter().enumerate() {
-                let alone = translate(&model, &[source], BEGIN, &[12], &beam).unwrap();
+                let alone = best(&model, &[source], &[12], &beam).unwrap();
                 let tokens = |found: &[Hypothesis]| found[0].tokens.clone();
                 assert_eq!(tokens(&alone[0]), tokens(&found[number]));
             }
@@ -251,11 +300,13 @@ mod tests {
                 .with_beam_size(beam_size)
                 .with_length_penalty(0.0)
                 .with_end(Some(END));
-            translate(&model, &sources(), BEGIN, &[9, 9, 9], &beam).unwrap()
+            best(&model, &sources(), &[9, 9, 9], &beam).unwrap()
         };
         for (source, found) in sources().iter().zip(search(1)) {
             let mut greedy = Vec::new();
-            let mut decoder = Seq2SeqDecoder::new(&model, std::slice::from_ref(source)).unwrap();
+            let source = std::slice::from_ref(source);
+            let config = DecodingConfig::new(9);
+            let mut decoder = Seq2SeqDecoder::new(&model, source, &config).unwrap();
             let mut next = BEGIN;
             while greedy.len() < 9 {
                 let logits = decoder.step(&[next]).unwrap();
@@ -279,7 +330,7 @@ mod tests {
         let refused = |sources: &[Vec<u32>]| {
             let beam = BeamConfig::new().with_end(Some(END));
             let max_tokens = vec![30; sources.len()];
-            translate(&model, sources, BEGIN, &max_tokens, &beam)
+            best(&model, sources, &max_tokens, &beam)
                 .unwrap_err()
                 .to_string()
         };
@@ -287,5 +338,14 @@ mod tests {
         assert!(refused(&[vec![3], vec![]]).contains("prompt 2 is empty"));
         assert!(refused(&[vec![11]]).contains("token 11"));
         assert!(refused(&[vec![3; 21]]).contains("21 tokens are more than the 20"));
+
+        let config = DecodingConfig::new(2);
+        let mut decoder = Seq2SeqDecoder::new(&model, &sources(), &config).unwrap();
+        decoder.step(&[BEGIN; 3]).unwrap();
+        let unknown = decoder.step(&[3, 11, 3]).unwrap_err();
+        assert!(unknown.to_string().contains("token 11"));
+        decoder.step(&[3; 3]).unwrap();
+        let error = decoder.step(&[3; 3]).unwrap_err().to_string();
+        assert!(error.contains("3 tokens are more than the 2 that the cache"));
     }
 }

@@ -10,13 +10,16 @@
 
 mod config;
 mod error;
+mod shapes;
 mod tensors;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use burn::module::{Module, ParamId};
+use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use burn_store::pytorch::PytorchReader;
 use burn_store::{ModuleSnapshot, ModuleStore, SafetensorsStore, TensorSnapshot};
@@ -29,6 +32,7 @@ use crate::model::{
     ReformerClassifier, ReformerClassifierConfig, ReformerLm, ReformerLmConfig,
     ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
 };
+use shapes::shapes;
 use tensors::{Entry, linear, stack};
 
 const CONFIG: &str = "config.json";
@@ -112,10 +116,10 @@ fn fill<B: Backend, M: Module<B>>(
     path: &Path,
     mut found: BTreeMap<String, TensorSnapshot>,
 ) -> Result<M, HfError> {
-    let ours = our_tensors(&model);
+    let ours = shapes(&model);
     let (mut missing, mut shapes, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
-        let shape = &ours[&entry.ours].shape;
+        let shape = &ours[&entry.ours];
         let Some(snapshot) = found.remove(&entry.theirs) else {
             missing.push(entry.theirs);
             continue;
@@ -125,7 +129,7 @@ fn fill<B: Backend, M: Module<B>>(
             shapes.push((entry.theirs, expected, snapshot.shape.to_vec()));
             continue;
         }
-        snapshots.push((entry, shape.to_vec(), snapshot));
+        snapshots.push(to_ours(entry, shape.clone(), snapshot));
     }
     let unknown: Vec<String> = found.into_keys().collect();
     if !(missing.is_empty() && unknown.is_empty() && shapes.is_empty()) {
@@ -137,10 +141,6 @@ fn fill<B: Backend, M: Module<B>>(
         });
     }
 
-    let snapshots = snapshots
-        .into_iter()
-        .map(|(entry, shape, snapshot)| to_ours(path, entry, shape, &snapshot))
-        .collect::<Result<Vec<_>, _>>()?;
     let result = model.apply(snapshots, None, None, true);
     if let Some(error) = result.errors.first() {
         return Err(damaged(path, error));
@@ -255,19 +255,21 @@ fn our_tensors<B: Backend, M: Module<B>>(model: &M) -> BTreeMap<String, TensorSn
         .collect()
 }
 
-fn to_ours(
-    path: &Path,
-    entry: Entry,
-    shape: Vec<usize>,
-    snapshot: &TensorSnapshot,
-) -> Result<TensorSnapshot, HfError> {
-    let data = snapshot.to_data().map_err(|e| damaged(path, e))?;
-    let data = entry.layout.convert(data, shape);
-    let stack = entry.ours.split('.').map(Into::into).collect();
-    Ok(TensorSnapshot::from_data(
-        data,
-        stack,
+/// A tensor as it lies here, converted when it is asked for: of all others only what the model
+/// keeps is in memory then.
+fn to_ours(entry: Entry, shape: Vec<usize>, snapshot: TensorSnapshot) -> TensorSnapshot {
+    let path = entry.ours.split('.').map(Into::into).collect();
+    let (layout, of_result) = (entry.layout, shape.clone());
+    let convert = move || {
+        let data = snapshot.to_data();
+        data.map(|data| layout.convert(data, of_result.clone()))
+    };
+    TensorSnapshot::from_closure(
+        Rc::new(convert),
+        DType::F32,
+        shape.into(),
+        path,
         vec![],
         ParamId::new(),
-    ))
+    )
 }

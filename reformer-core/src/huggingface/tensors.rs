@@ -6,6 +6,9 @@ use crate::attention::AttentionKind;
 use crate::model::ReformerConfig;
 use crate::position::PositionConfig;
 
+/// Rows and columns that are transposed at a time.
+const BLOCK: usize = 32;
+
 /// How a tensor is laid out over there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
@@ -44,11 +47,19 @@ impl Layout {
             return TensorData::from_bytes(data.bytes, shape, DType::F32);
         }
         let [rows, columns] = [shape[0], shape[1]];
-        let values: Vec<f32> = data.iter().collect();
-        let transposed: Vec<f32> = (0..rows)
-            .flat_map(|row| (0..columns).map(move |column| (row, column)))
-            .map(|(row, column)| values[column * rows + row])
-            .collect();
+        let bytes = data.as_bytes().as_chunks::<4>().0;
+        let mut transposed = vec![0.0; rows * columns];
+        // Blocks of both stay in the cache.
+        for first_row in (0..rows).step_by(BLOCK) {
+            for first in (0..columns).step_by(BLOCK) {
+                for row in first_row..rows.min(first_row + BLOCK) {
+                    for column in first..columns.min(first + BLOCK) {
+                        let number = f32::from_ne_bytes(bytes[column * rows + row]);
+                        transposed[row * columns + column] = number;
+                    }
+                }
+            }
+        }
         TensorData::new(transposed, shape)
     }
 }

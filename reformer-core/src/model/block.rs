@@ -64,6 +64,15 @@ impl<B: ReformerBackend> Block<B> {
             buckets: attended.buckets,
         }
     }
+
+    /// F in evaluation, with attention to what is normalised left to the caller.
+    pub(super) fn f_by(
+        &self,
+        x: Tensor<B, 3>,
+        attend: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        widen(attend(self.precision.lower(self.attention_norm.forward(x))))
+    }
 }
 
 impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {

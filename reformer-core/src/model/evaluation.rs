@@ -4,11 +4,10 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::reformer::Reformer;
-use super::streams::side_by_side;
+use super::streams::{embed_at, side_by_side};
 use crate::attention::{Attention, InspectedHead, LshAttention, LshProbe};
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
-use crate::precision::widen;
 use crate::reversible::{ReversibleBlock, add_residuals, forward};
 
 impl<B: ReformerBackend> Reformer<B> {
@@ -89,12 +88,7 @@ impl<B: ReformerBackend> Reformer<B> {
         positions: &[usize],
         attend: impl FnMut(usize, Tensor<B, 3>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
-        let x = self.embedding.forward(tokens);
-        let at = self.position.at(positions.iter().copied(), &x.device());
-        let x = match at {
-            Some(positions) => x + positions.unsqueeze_dim(1),
-            None => x,
-        };
+        let x = embed_at(&self.embedding, &self.position, tokens, positions);
         let streams = self.through_blocks(x, attend);
         self.normalize(side_by_side(streams), &Pass::eval())
     }
@@ -125,10 +119,7 @@ impl<B: ReformerBackend> Reformer<B> {
         let x = self.mode().on_grid(x);
         let mut streams = [x.clone(), x];
         for (number, block) in self.blocks.iter().enumerate() {
-            let f = |x| {
-                let x = self.precision().lower(block.attention_norm.forward(x));
-                widen(attend(number, x))
-            };
+            let f = |x| block.f_by(x, |x| attend(number, x));
             let g = |_, x| block.g(x, &pass);
             streams = add_residuals(streams, self.mode(), f, block.g_chunk_length(), g);
         }

@@ -10,7 +10,7 @@ use crate::chunks::chunk_ranges;
 use crate::kernels::ReformerBackend;
 use crate::reversible::{GradientSum, pull_back};
 
-/// The loss of a model that predicts tokens.
+/// The loss of a model that predicts tokens, classes or positions.
 #[derive(Debug, Clone)]
 pub struct LmLoss<B: Backend> {
     /// Mean negative log-likelihood of the targets, in nats: `[1]`.

@@ -16,8 +16,9 @@ pub use block::Block;
 pub use config::ReformerConfig;
 pub use encoder::ReformerEncoder;
 pub use heads::{
-    ClassificationHead, Labels, MaskingConfig, ReformerClassifier, ReformerClassifierConfig,
-    ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, SpanLogits,
+    BestSpan, ClassificationHead, Labels, MaskingConfig, ReformerClassifier,
+    ReformerClassifierConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
+    SpanLogits,
 };
 pub use lm::{ReformerLm, ReformerLmConfig};
 pub use loss::LmLoss;

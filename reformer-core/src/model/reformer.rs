@@ -305,18 +305,16 @@ where
         sum.into_params()
     }
 
-    /// As [`backward`](Self::backward), added to a sum.
+    /// As [`backward`](Self::backward), added to a sum. Gives the drift, unless the graph was kept.
     pub(super) fn add_gradients(
         self,
         model: &Reformer<A>,
         gradients: &mut A::Gradients,
         sum: &mut GradientSum,
-    ) {
+    ) -> Option<Tensor<A::InnerBackend, 1>> {
         sum.add(gradients, model);
-        if let Some((leaf, tape)) = self.tape
-            && let Some(gradient) = leaf.grad_remove(gradients)
-        {
-            model.backward(tape, gradient, sum);
-        }
+        let (leaf, tape) = self.tape?;
+        let gradient = leaf.grad_remove(gradients)?;
+        Some(model.backward(tape, gradient, sum))
     }
 }

@@ -27,6 +27,24 @@ pub(super) fn embed<B: Backend>(
     }
 }
 
+/// Embeddings of a single token of each sequence, at its position.
+///
+/// # Shapes
+/// - tokens: `[batch_size, 1]`, positions: `[batch_size]`
+/// - output: `[batch_size, 1, d_model]`
+pub(super) fn embed_at<B: Backend>(
+    embedding: &Embedding<B>,
+    position: &Position<B>,
+    tokens: Tensor<B, 2, Int>,
+    positions: &[usize],
+) -> Tensor<B, 3> {
+    let x = embedding.forward(tokens);
+    match position.at(positions.iter().copied(), &x.device()) {
+        Some(positions) => x + positions.unsqueeze_dim(1),
+        None => x,
+    }
+}
+
 /// Two streams as one: `[batch_size, seq_length, 2 * d_model]`.
 pub(super) fn side_by_side<B: Backend>(streams: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
     Tensor::cat(streams.to_vec(), 2)

@@ -41,8 +41,10 @@ pub(super) fn sinusoids<B: Backend>(
     device: &B::Device,
 ) -> Tensor<B, 2> {
     let shape = [positions.len(), d_model / 2];
-    let waves = sin_cos(positions, d_model / 2, SINUSOIDAL_BASE)
-        .map(|values| Tensor::from_data(TensorData::new(values, shape), device));
+    let waves = sin_cos(positions, d_model / 2, SINUSOIDAL_BASE).map(|values| {
+        let values = TensorData::new(values, shape).convert::<B::FloatElem>();
+        Tensor::from_data(values, device)
+    });
     Tensor::cat(waves.to_vec(), 1)
 }
 

@@ -13,7 +13,8 @@ use reformer_core::attention::LocalConfig;
 use reformer_core::huggingface::{self, HfError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{
-    Labels, ReformerClassifierConfig, ReformerConfig, ReformerQuestionAnsweringConfig, SpanLogits,
+    Labels, LmLoss, ReformerClassifierConfig, ReformerConfig, ReformerQuestionAnsweringConfig,
+    SpanLogits,
 };
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
@@ -53,12 +54,52 @@ fn classifier_modes_agree<B: ReformerBackend>() {
         let step = |mode| {
             let model = model.clone().with_mode(mode);
             let (loss, gradients) = model.gradients(tokens(), labels(&device), pass.clone());
-            (numbers(loss), ordered(&model, &gradients))
+            assert_eq!(loss.drift.is_some(), mode == Mode::Reversible);
+            (all_numbers(loss), ordered(&model, &gradients))
         };
         let (plain, reversible) = (step(Mode::Plain), step(Mode::Reversible));
         assert_close("loss", &reversible.0, &plain.0, 1e-6);
         for ((name, found), (_, expected)) in reversible.1.iter().zip(&plain.1) {
             assert_close(name, found, expected, 1e-5);
+        }
+    }
+}
+
+/// Loss, and numbers of right and of all targets.
+fn all_numbers<B: Backend>(loss: LmLoss<B>) -> Vec<f64> {
+    numbers(Tensor::cat(
+        vec![loss.loss, loss.n_correct, loss.n_targets],
+        0,
+    ))
+}
+
+fn scale_is_that_of_gradients_alone<B: ReformerBackend>() {
+    let tokens = || integers::<Autodiff<B>, 2>(1, SHAPE, VOCABULARY);
+    let numbers_of =
+        |tensor: [i32; 3]| Tensor::<Autodiff<B>, 1, Int>::from_ints(tensor, &Default::default());
+    let pass = || Pass::train(Key::new(3));
+    let classes = ReformerClassifierConfig::new(config(), 4);
+    let classes = drawn(classes.init::<Autodiff<B>>(&Default::default()));
+    let of_classes = |scale| {
+        let labels = Labels::Class(numbers_of([3, -1, 0]));
+        let (loss, gradients) = classes.scaled_gradients(tokens(), labels, pass(), scale);
+        (all_numbers(loss), ordered(&classes, &gradients))
+    };
+    let answers = ReformerQuestionAnsweringConfig::new(config());
+    let answers = drawn(answers.init::<Autodiff<B>>(&Default::default()));
+    let of_answers = |scale| {
+        let span = [numbers_of([0, 9, 3]), numbers_of([2, 9, 30])];
+        let (loss, gradients) = answers.scaled_gradients(tokens(), span, pass(), scale);
+        (all_numbers(loss), ordered(&answers, &gradients))
+    };
+    for (one, four) in [
+        (of_classes(1.0), of_classes(4.0)),
+        (of_answers(1.0), of_answers(4.0)),
+    ] {
+        assert_eq!(one.0, four.0);
+        for ((name, one), (_, four)) in one.1.iter().zip(&four.1) {
+            let expected: Vec<f64> = one.iter().map(|x| 4.0 * x).collect();
+            assert_close(name, four, &expected, 1e-5);
         }
     }
 }
@@ -71,11 +112,16 @@ fn losses_are_their_definitions<B: ReformerBackend>() {
         let row = &rows[4 * row..][..4];
         row[class] - row.iter().map(|x| x.exp()).sum::<f64>().ln()
     };
-    let loss = |labels: Labels<B>| numbers(labels.loss(logits.clone()));
+    let loss = |labels: Labels<B>| all_numbers(labels.loss(logits.clone()));
+    let is_largest = |row: usize, class: usize| {
+        let mut all = rows[4 * row..][..4].iter();
+        f64::from(all.all(|x| rows[4 * row + class] >= *x))
+    };
     // The second sequence has no class.
     let found = loss(Labels::Class(Tensor::from_ints([3, 4, 0], &device)));
     let expected = -(log_prob(0, 3) + log_prob(2, 0)) / 2.0;
-    assert_close("one class", &found, &[expected], 1e-5);
+    let n_correct = is_largest(0, 3) + is_largest(2, 0);
+    assert_close("one class", &found, &[expected, n_correct, 2.0], 1e-5);
 
     let classes = integers::<B, 2>(2, [3, 4], 2);
     let is_in: Vec<f64> = classes.clone().into_data().iter::<f64>().collect();
@@ -84,12 +130,18 @@ fn losses_are_their_definitions<B: ReformerBackend>() {
         -(is_in * probability + (1.0 - is_in) * (1.0 - probability)).ln()
     });
     let found = loss(Labels::Classes(classes.float()));
-    assert_close("any classes", &found, &[expected.sum::<f64>() / 12.0], 1e-5);
+    let sides = rows.iter().zip(&is_in);
+    let n_correct = sides
+        .filter(|(x, is_in)| (**x > 0.0) == (**is_in > 0.5))
+        .count() as f64;
+    let expected = [expected.sum::<f64>() / 12.0, n_correct, 12.0];
+    assert_close("any classes", &found, &expected, 1e-5);
 
     let values = normal::<B, 2>(3, [3, 4]);
     let pairs = rows.iter().zip(numbers(values.clone()));
     let expected = pairs.map(|(x, y)| (x - y).powi(2)).sum::<f64>() / 12.0;
-    assert_close("values", &loss(Labels::Values(values)), &[expected], 1e-5);
+    let expected = [expected, 0.0, 12.0];
+    assert_close("values", &loss(Labels::Values(values)), &expected, 1e-5);
 
     let spans = SpanLogits {
         start: logits.clone(),
@@ -101,7 +153,9 @@ fn losses_are_their_definitions<B: ReformerBackend>() {
     );
     let start = (log_prob(0, 1) + log_prob(1, 2)) / 2.0;
     let end = (log_prob(0, 1) + log_prob(2, 3)) / 2.0;
-    assert_close("spans", &numbers(found), &[-(start + end) / 2.0], 1e-5);
+    let n_correct = is_largest(0, 1) + is_largest(1, 2) + is_largest(0, 1) + is_largest(2, 3);
+    let expected = [-(start + end) / 2.0, n_correct, 4.0];
+    assert_close("spans", &all_numbers(found), &expected, 1e-5);
 }
 
 fn answers_are_not_padding_and_modes_agree<B: ReformerBackend>() {
@@ -134,7 +188,7 @@ fn answers_are_not_padding_and_modes_agree<B: ReformerBackend>() {
             Tensor::from_ints(end, &device),
         );
         let (loss, gradients) = model.gradients(tokens.clone(), start, end, pass.clone());
-        (numbers(loss), ordered(&model, &gradients))
+        (all_numbers(loss), ordered(&model, &gradients))
     };
     let (plain, reversible) = (step(Mode::Plain), step(Mode::Reversible));
     assert_close("loss", &reversible.0, &plain.0, 1e-6);
@@ -309,6 +363,7 @@ fn other_heads_are_refused_by_name<B: ReformerBackend>() {
 crate::on_cpu_backends!(
     classifier_modes_agree,
     losses_are_their_definitions,
+    scale_is_that_of_gradients_alone,
     answers_are_not_padding_and_modes_agree,
     hugging_face_classifier_is_loaded,
     hugging_face_question_answering_is_loaded,

@@ -18,3 +18,4 @@ mod precision;
 mod properties;
 mod seq2seq;
 mod steps;
+mod translating;

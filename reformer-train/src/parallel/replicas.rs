@@ -15,9 +15,9 @@ use reformer_core::kernels::ReformerBackend;
 use super::error::ParallelError;
 use super::gradients::Contribution;
 use super::group::Group;
+use crate::batch::Batch;
 use crate::clip::{global_norm, scaled};
 use crate::metric::LmOutput;
-use crate::model::Batch;
 use crate::task::{Task, joined};
 
 /// The devices that compute a step: those of this node, and those of the others if there are any.

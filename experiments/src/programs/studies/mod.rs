@@ -22,7 +22,7 @@ pub use ablations::{
 
 use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::study::{Comparison, DataArguments, Scale, StudyArguments, compare};
+use crate::study::{Comparison, DataArguments, Scale, SetArguments, StudyArguments, compare};
 
 /// Flags of a comparison.
 #[derive(Debug, clap::Parser)]
@@ -32,6 +32,8 @@ struct Arguments {
     study: StudyArguments,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    sets: SetArguments,
 }
 
 /// The text after `--help`, which says what each preset costs.
@@ -71,6 +73,11 @@ fn comparison(
     keep_freed_memory();
     cli::main(|| {
         let comparison = comparison(arguments.study.preset);
-        compare(&comparison, &arguments.study, &arguments.data)
+        compare(
+            &comparison,
+            &arguments.study,
+            &arguments.data,
+            &arguments.sets,
+        )
     })
 }

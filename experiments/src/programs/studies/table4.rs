@@ -18,7 +18,9 @@ use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::plot::bits;
 use crate::programs::train_translation::PairArguments;
-use crate::study::{Report, Scale, Study, StudyArguments, Table, Trained, Training, train_all};
+use crate::study::{
+    Report, Scale, SetArguments, Study, StudyArguments, Table, Trained, Training, train_all,
+};
 use crate::translation::Translator;
 use crate::{overrides, preset};
 
@@ -32,6 +34,8 @@ struct Arguments {
     pairs: PairArguments,
     #[command(flatten)]
     study: StudyArguments,
+    #[command(flatten)]
+    sets: SetArguments,
 }
 
 /// A row of the table.
@@ -107,7 +111,7 @@ fn base(scale: Scale, pairs: &PairArguments) -> Result<TrainConfig> {
 
 fn table(arguments: &Arguments) -> Result<()> {
     let scale = arguments.study.preset;
-    let base = base(scale, &arguments.pairs)?;
+    let base = overrides::apply(base(scale, &arguments.pairs)?, &arguments.sets.sets)?;
     let mut trainings = Vec::new();
     for model in &MODELS {
         trainings.push(Training {

@@ -11,6 +11,7 @@ use crate::kernels::{Duplicates, ReformerBackend, Seen};
 #[derive(Debug, Clone)]
 pub(super) struct Hashed<B: Backend> {
     config: LshConfig,
+    context: usize,
     rotations: Tensor<B, 4>,
     factors: Vec<usize>,
     /// `[batch_size, n_heads, n_rounds]`
@@ -18,37 +19,54 @@ pub(super) struct Hashed<B: Backend> {
 }
 
 impl<B: ReformerBackend> Hashed<B> {
-    /// Of the first positions of a sequence, in buckets
-    /// `[batch_size, n_heads, n_rounds, seq_length]`.
-    pub(super) fn new(
-        attention: &LshAttention<B>,
-        factors: Vec<usize>,
-        buckets: Tensor<B, 4, Int>,
-    ) -> Self {
-        let [batch_size, n_heads, n_rounds, seq_length] = buckets.dims();
-        let n_buckets = factors.iter().product();
-        let buckets: Vec<usize> = buckets
-            .into_data()
-            .iter::<i64>()
-            .map(|b| b as usize)
-            .collect();
-        let all: Vec<Round> = buckets
-            .chunks_exact(seq_length)
-            .map(|buckets| Round::new(buckets, n_buckets))
-            .collect();
-        let sequences = all.chunks_exact(n_heads * n_rounds);
-        let rounds: Vec<Vec<Round>> = sequences.map(<[Round]>::to_vec).collect();
-        assert_eq!(rounds.len(), batch_size, "rounds of every sequence");
+    /// Of sequences without positions.
+    pub(super) fn new(attention: &LshAttention<B>, context: usize, batch_size: usize) -> Self {
+        let config = attention.config.lsh.clone();
+        let factors = config.factors_in(context, None);
+        let device = attention.heads.query.weight.device();
+        let round = Round::new(factors.iter().product());
         Self {
-            config: attention.config.lsh.clone(),
-            rotations: attention.rotations_of(
-                None,
-                &factors,
-                &attention.heads.query.weight.device(),
-            ),
+            rotations: attention.rotations_of(None, &factors, &device),
+            rounds: vec![vec![round; attention.heads.n_heads * config.n_rounds]; batch_size],
             factors,
-            rounds,
+            config,
+            context,
         }
+    }
+
+    /// Takes in the first positions of sequences, of which so many are real; in these buckets, if
+    /// they are known.
+    ///
+    /// # Shapes
+    /// - queries: `[batch_size, n_heads, seq_length, d_head]`
+    /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`
+    pub(super) fn read(
+        &mut self,
+        queries: Tensor<B, 4>,
+        buckets: Option<Tensor<B, 4, Int>>,
+        real: &[usize],
+    ) {
+        let [_, _, seq_length, _] = queries.dims();
+        let hash = || hash(queries, self.rotations.clone(), &self.factors);
+        let buckets = bucket_numbers(buckets.unwrap_or_else(hash));
+        let of_rounds = self.rounds.iter_mut().zip(real);
+        let of_rounds =
+            of_rounds.flat_map(|(rounds, &real)| rounds.iter_mut().map(move |round| (round, real)));
+        for ((round, real), buckets) in of_rounds.zip(buckets.chunks_exact(seq_length)) {
+            for (position, &bucket) in (0..).zip(&buckets[..real]) {
+                round.buckets[bucket].push(position);
+            }
+        }
+    }
+
+    /// Whether the next position sees everything although the context is hashed: a prefix that
+    /// Hugging Face does not cut into chunks yet.
+    pub(super) fn is_exact_at(&self, position: usize) -> bool {
+        let Self {
+            config, context, ..
+        } = self;
+        matches!(config.window, Window::Chunk { .. })
+            && config.is_exact_in(position + 1, Some(*context), true)
     }
 
     /// Takes in the next position of each sequence, and tells which ones each of its heads sees.
@@ -58,8 +76,7 @@ impl<B: ReformerBackend> Hashed<B> {
     pub(super) fn advance(&mut self, queries: Tensor<B, 4>, positions: &[usize]) -> Vec<Seen> {
         let [_, n_heads, ..] = queries.dims();
         let n_rounds = self.config.n_rounds;
-        let buckets = hash(queries, self.rotations.clone(), &self.factors).into_data();
-        let buckets: Vec<usize> = buckets.iter::<i64>().map(|b| b as usize).collect();
+        let buckets = bucket_numbers(hash(queries, self.rotations.clone(), &self.factors));
         let config = &self.config;
         let sequences = self.rounds.iter_mut().zip(positions);
         let heads: Vec<_> = sequences
@@ -111,6 +128,11 @@ impl<B: ReformerBackend> Hashed<B> {
     }
 }
 
+fn bucket_numbers<B: Backend>(buckets: Tensor<B, 4, Int>) -> Vec<usize> {
+    let buckets = buckets.into_data();
+    buckets.iter::<i64>().map(|b| b as usize).collect()
+}
+
 /// One round of one head.
 #[derive(Debug, Clone)]
 struct Round {
@@ -119,12 +141,10 @@ struct Round {
 }
 
 impl Round {
-    fn new(buckets: &[usize], n_buckets: usize) -> Self {
-        let mut lists = vec![Vec::new(); n_buckets];
-        for (position, &bucket) in (0..).zip(buckets) {
-            lists[bucket].push(position);
+    fn new(n_buckets: usize) -> Self {
+        Self {
+            buckets: vec![Vec::new(); n_buckets],
         }
-        Self { buckets: lists }
     }
 
     /// Adds what the newest position, the last one in its bucket, sees, itself included.
@@ -187,7 +207,10 @@ mod tests {
     use super::*;
 
     fn sees(config: &LshConfig, buckets: &[usize]) -> Vec<u32> {
-        let round = Round::new(buckets, 4);
+        let mut round = Round::new(4);
+        for (position, &bucket) in (0..).zip(buckets) {
+            round.buckets[bucket].push(position);
+        }
         let mut keys = Vec::new();
         let newest = *buckets.last().unwrap();
         round.newest_sees(config, newest, &mut keys);

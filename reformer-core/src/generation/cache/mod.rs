@@ -1,16 +1,30 @@
 //! What an attention layer remembers of the positions before the newest one.
 
 mod hashed;
+mod reach;
 mod rows;
+mod source;
+
+use core::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use self::hashed::Hashed;
+use self::reach::Reach;
 use self::rows::KeysValues;
-use crate::attention::{Attention, LocalConfig, LshAttention, Window};
-use crate::kernels::{KEYS_AT_ONCE, Qkv, ReformerBackend, Seen};
+pub(super) use self::source::CrossCache;
+use crate::attention::Attention;
+use crate::kernels::{Qkv, ReformerBackend};
 use crate::pass::Pass;
+
+/// How long sequences become, and what stands for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lengths {
+    /// See [`Pass::with_context`].
+    pub(super) context: usize,
+    /// Positions that there will be room for.
+    pub(super) max: usize,
+}
 
 /// Keys and values of one attention layer for the sequences of a batch, and where to look among
 /// them.
@@ -21,75 +35,85 @@ use crate::pass::Pass;
 pub(super) struct LayerCache<B: Backend> {
     rows: KeysValues<B>,
     reach: Reach<B>,
-    context: usize,
-}
-
-/// Which positions the newest one sees.
-#[derive(Debug, Clone)]
-enum Reach<B: Backend> {
-    /// All of them.
-    All,
-    /// Those in the last chunks. Rows are used in turn.
-    Chunks(LocalConfig),
-    /// Those that hashing finds.
-    Hashed(Hashed<B>),
+    /// Rows that a sequence does not see, between a source and its own first one, which is where
+    /// they end: the padding of the source. Without a source none.
+    padding: Vec<Range<usize>>,
 }
 
 impl<B: ReformerBackend> LayerCache<B> {
-    /// Attends among the first positions of sequences, and remembers them. The cache has room for
-    /// `max_length` positions.
+    /// Remembers nothing yet, of as many sequences as there are sources.
+    ///
+    /// # Shapes
+    /// - sources: `[batch_size, source_length, d_model]`, as attention would be given them
+    pub(super) fn empty(
+        attention: &Attention<B>,
+        sources: &Tensor<B, 3>,
+        lengths: Lengths,
+    ) -> Self {
+        let [batch_size, ..] = sources.dims();
+        let reach = Reach::new(attention, lengths.context, batch_size);
+        Self {
+            rows: KeysValues::empty(attention.heads(), sources, reach.most(lengths.max)),
+            reach,
+            padding: vec![0..0; batch_size],
+        }
+    }
+
+    /// Remembers sources of which so many positions are real, as the beginnings of the sequences.
+    /// Lengths are those of what comes after them.
+    ///
+    /// # Shapes
+    /// - sources: `[batch_size, source_length, d_model]`, as attention is given them
+    pub(super) fn of_sources(
+        attention: &Attention<B>,
+        sources: Tensor<B, 3>,
+        real: &[usize],
+        lengths: Lengths,
+    ) -> Self {
+        let [batch_size, source_length, _] = sources.dims();
+        let heads = attention.heads();
+        let queries = heads.queries(sources.clone());
+        let mut reach = Reach::new(attention, source_length + lengths.context, batch_size);
+        reach.read(queries.clone(), None, real);
+        let qkv = heads.queries_keys_values(queries, sources);
+        let most = reach.most(source_length + lengths.max);
+        Self {
+            rows: KeysValues::new(B::key_rows(&qkv), qkv.v, most),
+            reach,
+            padding: real.iter().map(|&real| real..source_length).collect(),
+        }
+    }
+
+    /// Attends among the first positions of sequences, and remembers them.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub(super) fn prefill(
         attention: &Attention<B>,
         x: Tensor<B, 3>,
-        context: usize,
-        max_length: usize,
+        lengths: Lengths,
     ) -> (Tensor<B, 3>, Self) {
-        let pass = Pass::eval().with_context(Some(context));
+        let [batch_size, seq_length, _] = x.dims();
+        let pass = Pass::eval().with_context(Some(lengths.context));
         let queries = attention.heads().queries(x.clone());
-        let most = match attention {
-            Attention::Local(attention) => max_length.min(remembered(&attention.local)),
-            Attention::Lsh(_) | Attention::Full(_) => max_length,
-        };
+        let mut reach = Reach::new(attention, lengths.context, batch_size);
         let mut rows = None;
         let show = |qkv: &Qkv<B>| {
-            rows = Some(KeysValues::new(B::key_rows(qkv), qkv.v.clone(), most));
+            let (k, v) = (B::key_rows(qkv), qkv.v.clone());
+            rows = Some(KeysValues::new(k, v, reach.most(lengths.max)));
         };
-        let (output, reach) = match attention {
-            Attention::Full(attention) => {
-                let attended = attention.attend(queries, x, &pass, show);
-                (attended.output, Reach::All)
-            }
-            Attention::Local(attention) => {
-                let attended = attention.attend(queries, x, &pass, show);
-                (attended.output, Reach::Chunks(attention.local.clone()))
-            }
-            Attention::Lsh(attention) => {
-                let attended = attention.attend(queries.clone(), x, &pass, show);
-                let is_exact = attention
-                    .config
-                    .lsh
-                    .is_exact_in(context, Some(context), true);
-                let reach = if is_exact {
-                    Reach::All
-                } else {
-                    let factors = attention.config.lsh.factors_in(context, None);
-                    let buckets = attended
-                        .buckets
-                        .unwrap_or_else(|| attention.buckets(queries, &factors, &pass));
-                    Reach::Hashed(Hashed::new(attention, factors, buckets))
-                };
-                (attended.output, reach)
-            }
+        let attended = match attention {
+            Attention::Full(attention) => attention.attend(queries.clone(), x, &pass, show),
+            Attention::Local(attention) => attention.attend(queries.clone(), x, &pass, show),
+            Attention::Lsh(attention) => attention.attend(queries.clone(), x, &pass, show),
         };
+        reach.read(queries, attended.buckets, &vec![seq_length; batch_size]);
         let cache = Self {
             rows: rows.expect("every kind of attention shows them"),
             reach,
-            context,
+            padding: vec![0..0; batch_size],
         };
-        (output, cache)
+        (attended.output, cache)
     }
 
     /// Attends from the next position of each sequence, and remembers it.
@@ -105,125 +129,48 @@ impl<B: ReformerBackend> LayerCache<B> {
     ) -> Tensor<B, 3> {
         let heads = attention.heads();
         let queries = heads.queries(x.clone());
-        let seen = self.advance(attention, queries.clone(), positions);
+        let after = |(position, padding): (&usize, &Range<usize>)| padding.end + position;
+        let places: Vec<usize> = positions.iter().zip(&self.padding).map(after).collect();
+        let seen = self.reach.advance(queries.clone(), &places, &self.padding);
         let qkv = heads.queries_keys_values_at(queries, x, positions);
-        let rows: Vec<usize> = match &self.reach {
-            Reach::Chunks(local) => positions.iter().map(|p| p % remembered(local)).collect(),
-            Reach::All | Reach::Hashed(_) => positions.to_vec(),
-        };
+        let rows: Vec<usize> = places.iter().map(|&place| self.reach.row(place)).collect();
         self.rows.write(&rows, B::key_rows(&qkv), qkv.v);
         let output = B::newest_attention(qkv.q, self.rows.both(), &seen, heads.share_qk());
         heads.join(output)
     }
 
-    /// Which rows the next position of each sequence sees, or each of its heads.
-    fn advance(
-        &mut self,
-        attention: &Attention<B>,
-        queries: Tensor<B, 4>,
-        positions: &[usize],
-    ) -> Vec<Seen> {
-        let all = |&position: &usize| sees_all(position);
-        match (&mut self.reach, attention) {
-            (Reach::All, _) => positions.iter().map(all).collect(),
-            (Reach::Chunks(local), _) => {
-                let chunks = |&position: &usize| sees_chunks(local, position);
-                positions.iter().map(chunks).collect()
-            }
-            (Reach::Hashed(hashed), Attention::Lsh(attention)) => {
-                let [_, n_heads, ..] = queries.dims();
-                let mut seen = hashed.advance(queries, positions);
-                for (seen, &position) in seen.chunks_exact_mut(n_heads).zip(positions) {
-                    if is_exact_at(attention, position, self.context) {
-                        seen.fill(sees_all(position));
-                    }
-                }
-                seen
-            }
-            (Reach::Hashed(_), _) => unreachable!("only LSH attention hashes"),
-        }
-    }
-
     /// Goes on with these sequences.
     pub(super) fn select(&mut self, rows: &[usize]) {
         self.rows.select(rows);
-        if let Reach::Hashed(hashed) = &mut self.reach {
-            hashed.select(rows);
-        }
+        self.reach.select(rows);
+        self.padding = rows.iter().map(|&row| self.padding[row].clone()).collect();
     }
 
     /// The caches of one layer as that of a batch.
     pub(super) fn join(caches: Vec<Self>) -> Option<Self> {
-        let (mut rows, mut hashed) = (Vec::new(), Vec::new());
-        let mut reach = None;
-        let mut context = 0;
+        let (mut rows, mut reaches, mut padding) = (Vec::new(), Vec::new(), Vec::new());
         for cache in caches {
             rows.push(cache.rows);
-            context = cache.context;
-            match cache.reach {
-                Reach::Hashed(part) => hashed.push(part),
-                other => reach = Some(other),
-            }
+            reaches.push(cache.reach);
+            padding.extend(cache.padding);
         }
         Some(Self {
             rows: KeysValues::join(rows),
-            reach: Hashed::join(hashed).map(Reach::Hashed).or(reach)?,
-            context,
+            reach: Reach::join(reaches)?,
+            padding,
         })
     }
 
     /// Memory that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let hashed = match &self.reach {
-            Reach::Hashed(hashed) => hashed.bytes(),
-            Reach::All | Reach::Chunks(_) => 0,
-        };
-        self.rows.bytes() + hashed
+        self.rows.bytes() + self.reach.bytes()
     }
-}
-
-/// Whether a layer that hashes its context sees everything from a position: a prefix that Hugging
-/// Face does not cut into chunks yet.
-fn is_exact_at<B: Backend>(attention: &LshAttention<B>, position: usize, context: usize) -> bool {
-    let lsh = &attention.config.lsh;
-    matches!(lsh.window, Window::Chunk { .. }) && lsh.is_exact_in(position + 1, Some(context), true)
-}
-
-/// Positions that a local layer has to remember.
-fn remembered(local: &LocalConfig) -> usize {
-    (local.before + 1) * local.chunk_length
-}
-
-/// All positions, in parts as full attention takes them.
-fn sees_all(position: usize) -> Seen {
-    let mut seen = Seen {
-        own: position as u32,
-        keys: (0..=position as u32).collect(),
-        ..Seen::default()
-    };
-    seen.ends = (KEYS_AT_ONCE..=position).step_by(KEYS_AT_ONCE).collect();
-    seen.end_part();
-    seen
-}
-
-/// The position's own chunk and those before it.
-fn sees_chunks(local: &LocalConfig, position: usize) -> Seen {
-    let chunk = position / local.chunk_length;
-    let first = chunk.saturating_sub(local.before) * local.chunk_length;
-    let row = |position: usize| (position % remembered(local)) as u32;
-    let mut seen = Seen {
-        own: row(position),
-        keys: (first..=position).map(row).collect(),
-        ..Seen::default()
-    };
-    seen.end_part();
-    seen
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::{Buckets, HeadsConfig, LshAttentionConfig, LshConfig};
+    use crate::attention::{Buckets, HeadsConfig, LshAttentionConfig, LshConfig, Window};
     use crate::kernels::Duplicates;
     use burn::tensor::{Distribution, TensorData};
     use burn_flex::Flex;
@@ -325,8 +272,12 @@ mod tests {
             let buckets: Vec<i64> = buckets.into_data().iter::<i64>().collect();
 
             let prompt = 40;
+            let lengths = Lengths {
+                context: LENGTH,
+                max: LENGTH,
+            };
             let begun = x.clone().slice_dim(1, 0..prompt);
-            let (_, mut cache) = LayerCache::prefill(&layer, begun, LENGTH, LENGTH);
+            let (_, mut cache) = LayerCache::prefill(&layer, begun, lengths);
             for at in prompt..LENGTH {
                 let found = cache.step(&layer, x.clone().slice_dim(1, at..at + 1), &[at, at]);
                 let mut expected = Vec::new();
@@ -346,25 +297,5 @@ mod tests {
                 assert!(difference < 1e-4, "{difference} at {at}: {lsh:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_local_layer_remembers_what_is_in_reach() {
-        let local = LocalConfig::new().with_chunk_length(4).with_before(1);
-        assert_eq!(remembered(&local), 8);
-        let seen = sees_chunks(&local, 9);
-        assert_eq!(
-            (seen.own, seen.keys, seen.ends),
-            (1, vec![4, 5, 6, 7, 0, 1], vec![6])
-        );
-        assert_eq!(sees_chunks(&local, 2).keys, [0, 1, 2]);
-    }
-
-    #[test]
-    fn full_attention_is_taken_in_parts() {
-        assert_eq!(sees_all(0).ends, [1]);
-        assert_eq!(sees_all(127).ends, [128]);
-        assert_eq!(sees_all(128).ends, [128, 129]);
-        assert_eq!(sees_all(300).keys.len(), 301);
     }
 }

@@ -3,6 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::attention::Heads;
 use crate::kernels::ReformerBackend;
 
 /// Rows that a cache begins to grow with.
@@ -23,6 +24,28 @@ impl<B: ReformerBackend> KeysValues<B> {
         Self {
             k: around(k, most),
             v: around(v, most),
+            most,
+        }
+    }
+
+    /// Without any yet, for as many sequences as in `like` and of its type.
+    ///
+    /// # Shapes
+    /// - like: `[batch_size, seq_length, d_model]`
+    pub(super) fn empty(heads: &Heads<B>, like: &Tensor<B, 3>, most: usize) -> Self {
+        let [batch_size, ..] = like.dims();
+        let rows = |width: usize| {
+            let shape = [
+                batch_size,
+                heads.n_heads,
+                most.min(FEWEST),
+                width / heads.n_heads,
+            ];
+            Tensor::<B, 4>::zeros(shape, &like.device()).cast(like.dtype())
+        };
+        Self {
+            k: rows(heads.query.weight.dims()[1]),
+            v: rows(heads.value.weight.dims()[1]),
             most,
         }
     }

@@ -48,10 +48,10 @@ impl<'a> Matrix<'a> {
         &self.memory[number * self.strides[0]..][..self.shape[1]]
     }
 
-    /// A range of columns of a matrix [of a batch](Self::of_batch).
+    /// A range of columns.
     fn columns(&self, range: Range<usize>) -> Self {
         Self {
-            memory: &self.memory[range.start.min(self.memory.len())..],
+            memory: &self.memory[(range.start * self.strides[1]).min(self.memory.len())..],
             shape: [self.shape[0], range.len()],
             strides: self.strides,
         }
@@ -139,30 +139,49 @@ fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
     }
 }
 
+/// Results up to which `gemm` adds up terms that lie side by side in another order.
+const FEW: usize = 16 * 16;
 /// Terms of a sum that are added up in one chain.
 const TERMS: usize = 512;
 
 /// `output = x weight` or `output += x weight` for the rows of a batch; what one row gives does not
-/// depend on how many there are, to the last bit, as long as the weight is row-major.
+/// depend on how many there are, nor on how the weight lies, to the last bit.
 ///
 /// That is what lets a token be read alone and give what it gives among others. The crate `gemm`
 /// adds up each element in the order of its terms, but cuts long sums by the shape of the whole,
-/// and takes other ways for a single row. So sums are cut here, by their length alone, and a single
-/// row has a kernel of its own.
+/// and takes other ways for a single row and for few results whose terms lie side by side. So sums
+/// are cut here, by their length alone, a single row has a kernel of its own, and few rows are laid
+/// out so that there is one way for them.
 fn rows_product(output: &mut [f32], x: Matrix, weight: Matrix, mut onto: Onto) {
     let ([n_rows, k], [_, d_out]) = (x.shape, weight.shape);
     // Parts of one length: the ways that `gemm` has for one or two terms are not taken.
     let length = k.div_ceil(k.div_ceil(TERMS).max(1)).max(1);
+    let is_row_major = weight.strides[1] == 1;
+    let spread = (!is_row_major && (n_rows == 1 || n_rows * d_out <= FEW)).then(|| spread(x));
+    let x = match &spread {
+        Some(memory) => Matrix {
+            memory,
+            strides: [2 * k, 2],
+            ..x
+        },
+        None => x,
+    };
     for start in (0..k).step_by(length) {
         let terms = start..k.min(start + length);
         let (x, weight) = (x.columns(terms.clone()), weight.rows(terms));
-        if n_rows == 1 && d_out > 1 && length > 2 && weight.strides[1] == 1 {
+        if n_rows == 1 && d_out > 1 && length > 2 && is_row_major {
             row_product(output, x.row(0), weight.memory, weight.strides[0], onto);
         } else {
             product(output, x, weight, onto);
         }
         onto = Onto::Sum;
     }
+}
+
+/// The numbers of rows with a place between them.
+fn spread(x: Matrix) -> Vec<f32> {
+    let rows = (0..x.shape[0]).flat_map(|number| x.row(number));
+    rows.flat_map(|&number| [number, 0.0]).collect()
 }
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
@@ -306,13 +325,23 @@ mod tests {
             [1100, 129],
         ] {
             let x = numbers::<B>(200 * d_in, 1).reshape([1, 200, d_in]);
-            let weight = numbers::<B>(d_in * d_out, 2).reshape([d_in, d_out]);
-            for bias in [None, Some(numbers::<B>(d_out, 3))] {
+            let row_major = numbers::<B>(d_in * d_out, 2).reshape([d_in, d_out]);
+            let copied = row_major.clone().transpose().into_data();
+            let column_major = Tensor::<B, 2>::from_data(copied, &Default::default()).transpose();
+            let bias = Some(numbers::<B>(d_out, 3));
+            for (weight, bias) in [
+                (row_major.clone(), None),
+                (row_major.clone(), bias.clone()),
+                (column_major.clone(), None),
+                (column_major, bias),
+            ] {
                 let rows = |range: core::ops::Range<usize>| {
                     let x = x.clone().slice_dim(1, range);
                     bits(B::linear_layer(x, weight.clone(), bias.clone()))
                 };
+                let as_it_lies = bits(B::linear_layer(x.clone(), row_major.clone(), bias.clone()));
                 let all = rows(0..200);
+                assert!(all == as_it_lies, "{d_in} x {d_out} in either order");
                 for (start, n) in [(0, 1), (77, 1), (50, 2), (3, 5), (100, 16), (9, 65)] {
                     let expected = &all[start * d_out..(start + n) * d_out];
                     let found = rows(start..start + n);

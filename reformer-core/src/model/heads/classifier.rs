@@ -13,6 +13,7 @@ use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
+use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
 use crate::pass::{Pass, dropout};
 use crate::reversible::Mode;
@@ -77,19 +78,34 @@ pub enum Labels<B: Backend> {
 }
 
 impl<B: Backend> Labels<B> {
-    /// Mean loss of logits: `[1]`.
+    /// Mean loss of logits. Right are the classes with the largest logit, classes that are on the
+    /// right side of zero, and no values.
     ///
     /// # Shapes
     /// - logits: `[batch_size, n_classes]`
-    pub fn loss(self, logits: Tensor<B, 2>) -> Tensor<B, 1> {
+    pub fn loss(self, logits: Tensor<B, 2>) -> LmLoss<B> {
+        let n_logits =
+            Tensor::from_floats([logits.shape().num_elements() as f32], &logits.device());
         match self {
             Self::Class(classes) => cross_entropy(logits, classes),
             Self::Classes(is_in) => {
                 let is_out = is_in.ones_like() - is_in.clone();
+                let sides = logits.clone().greater_elem(0.0);
+                let n_correct = sides.equal(is_in.clone().greater_elem(0.5)).float().sum();
                 let log_probs = is_in * log_sigmoid(logits.clone()) + is_out * log_sigmoid(-logits);
-                -log_probs.mean()
+                LmLoss {
+                    loss: -log_probs.mean(),
+                    n_correct,
+                    n_targets: n_logits,
+                    drift: None,
+                }
             }
-            Self::Values(values) => (logits - values).square().mean(),
+            Self::Values(values) => LmLoss {
+                loss: (logits - values).square().mean(),
+                n_correct: n_logits.zeros_like(),
+                n_targets: n_logits,
+                drift: None,
+            },
         }
     }
 }
@@ -135,7 +151,7 @@ impl<B: ReformerBackend> ClassificationHead<B> {
 /// let bytes = Tensor::<_, 2, Int>::zeros([2, 100], &device);
 /// let labels = Labels::Class(Tensor::from_ints([2, 0], &device));
 /// let (loss, gradients) = model.gradients(bytes, labels, Pass::train(Key::new(1)));
-/// # assert!(loss.into_scalar() > 0.0 && gradients.len() > 0);
+/// # assert!(loss.loss.into_scalar() > 0.0 && gradients.len() > 0);
 /// ```
 #[derive(Module, Debug)]
 pub struct ReformerClassifier<B: Backend> {
@@ -173,7 +189,7 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Mean loss of labels, `[1]`, and the gradients of all parameters.
+    /// Mean loss of labels, and the gradients of all parameters.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -182,9 +198,25 @@ where
         tokens: Tensor<A, 2, Int>,
         labels: Labels<A>,
         pass: Pass<A>,
-    ) -> (Tensor<A::InnerBackend, 1>, GradientsParams) {
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        self.scaled_gradients(tokens, labels, pass, 1.0)
+    }
+
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
+    /// through the blocks; the loss is not.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    pub fn scaled_gradients(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        labels: Labels<A>,
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let of_head = pass.fold(HEAD);
-        head_gradients(&self.reformer, &self.head, tokens, pass, |hidden| {
+        let parts = (&self.reformer, &self.head);
+        head_gradients(parts, tokens, pass, scale, |hidden| {
             labels.loss(self.head.forward(hidden, &of_head))
         })
     }

@@ -117,14 +117,23 @@ impl MaskingConfig {
         tokens: Tensor<B, 2, Int>,
         key: Key,
     ) -> (Tensor<B, 2, Int>, Tensor<B, 2, Int>) {
+        let (shape, device) = (tokens.dims(), tokens.device());
+        let (inputs, targets) = self.hide_tokens(tokens.into_data().iter::<i64>(), key);
+        let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &device);
+        (tensor(inputs), tensor(targets))
+    }
+
+    /// As [`hide`](Self::hide), of numbers that lie in memory.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn hide_tokens(&self, tokens: impl Iterator<Item = i64>, key: Key) -> (Vec<i64>, Vec<i64>) {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
         let ordinary: Vec<usize> = self.ordinary().collect();
-        let (shape, device) = (tokens.dims(), tokens.device());
-        let data = tokens.into_data();
-        let (inputs, targets): (Vec<i64>, Vec<i64>) = (0..)
-            .zip(data.iter::<i64>())
+        (0..)
+            .zip(tokens)
             .map(|(place, token)| {
                 let [chosen, how, which, _] = key.bits(place);
                 if self.is_special(token as usize) || share(chosen) >= self.share {
@@ -140,9 +149,7 @@ impl MaskingConfig {
                 };
                 (shown, token)
             })
-            .unzip();
-        let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &device);
-        (tensor(inputs), tensor(targets))
+            .unzip()
     }
 }
 

@@ -17,10 +17,11 @@ use burn::tensor::{Int, Tensor};
 pub use classifier::{ClassificationHead, Labels, ReformerClassifier, ReformerClassifierConfig};
 pub use masking::MaskingConfig;
 pub use question_answering::{
-    ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, SpanLogits,
+    BestSpan, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, SpanLogits,
 };
 
 use super::config::ReformerConfig;
+use super::loss::LmLoss;
 use super::reformer::Reformer;
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
@@ -46,8 +47,8 @@ fn projection<B: Backend>(
 /// ignored.
 ///
 /// # Shapes
-/// - logits: `[n_rows, n_columns]`, targets: `[n_rows]`, output: `[1]`
-fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+/// - logits: `[n_rows, n_columns]`, targets: `[n_rows]`
+fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> LmLoss<B> {
     let [_, n_columns] = logits.dims();
     let last = n_columns as i64 - 1;
     let is_target = targets
@@ -56,20 +57,27 @@ fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -
         .bool_and(targets.clone().lower_equal_elem(last));
     let weight = is_target.float();
     let n_targets = weight.clone().sum().clamp_min(1.0);
+    let chosen: Tensor<B, 1, Int> = logits.clone().detach().argmax(1).squeeze_dim(1);
+    let n_correct = (chosen.equal(targets.clone()).float() * weight.clone()).sum();
     let columns = targets.clamp(0, last).unsqueeze_dim::<2>(1);
     let log_probs = log_softmax(logits, 1).gather(1, columns);
-    (log_probs.squeeze_dim::<1>(1) * weight).sum().neg() / n_targets
+    LmLoss {
+        loss: (log_probs.squeeze_dim::<1>(1) * weight).sum().neg() / n_targets.clone(),
+        n_correct,
+        n_targets,
+        drift: None,
+    }
 }
 
-/// A loss of a head on a stack, and the gradients of both, with the memory that the mode of the
-/// stack allows.
+/// A loss of a head on a stack, and the gradients of both, multiplied by `scale`, with the memory
+/// that the mode of the stack allows.
 fn head_gradients<A, H>(
-    reformer: &Reformer<A>,
-    head: &H,
+    (reformer, head): (&Reformer<A>, &H),
     tokens: Tensor<A, 2, Int>,
     pass: Pass<A>,
-    loss: impl FnOnce(Tensor<A, 3>) -> Tensor<A, 1>,
-) -> (Tensor<A::InnerBackend, 1>, GradientsParams)
+    scale: f64,
+    loss: impl FnOnce(Tensor<A, 3>) -> LmLoss<A>,
+) -> (LmLoss<A::InnerBackend>, GradientsParams)
 where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
@@ -77,9 +85,13 @@ where
 {
     let recorded = reformer.record(tokens, pass);
     let loss = loss(recorded.hidden.clone());
-    let mut gradients = loss.backward();
+    let mut gradients = (loss.loss.clone() * scale).backward();
     let mut sum = GradientSum::new();
     sum.add(&mut gradients, head);
-    recorded.add_gradients(reformer, &mut gradients, &mut sum);
-    (loss.inner(), sum.into_params())
+    let drift = recorded.add_gradients(reformer, &mut gradients, &mut sum);
+    let loss = LmLoss {
+        drift,
+        ..loss.inner()
+    };
+    (loss, sum.into_params())
 }

@@ -1,5 +1,7 @@
 //! Answers that are a part of the sequence.
 
+use core::ops::Range;
+
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::Linear;
@@ -12,6 +14,7 @@ use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
+use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
 use crate::pass::Pass;
 use crate::reversible::Mode;
@@ -24,6 +27,9 @@ const NOWHERE: f64 = -1e9;
 pub struct ReformerQuestionAnsweringConfig {
     /// The stack below. Whatever it says, it is not causal.
     pub reformer: ReformerConfig,
+    /// Positions of the longest answer, which a search for the [best](SpanLogits::best) one is given.
+    #[config(default = 256)]
+    pub max_answer_length: usize,
 }
 
 impl ReformerQuestionAnsweringConfig {
@@ -32,6 +38,7 @@ impl ReformerQuestionAnsweringConfig {
     /// # Errors
     /// The first setting that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_least_one("max_answer_length", self.max_answer_length)?;
         self.reformer.validate()
     }
 
@@ -72,13 +79,20 @@ impl<B: Backend> SpanLogits<B> {
         }
     }
 
-    /// Mean cross-entropy of begins and ends, half of each: `[1]`. Positions that are not in the
-    /// sequence are ignored.
+    /// Mean cross-entropy of begins and ends, half of each; both are counted as targets.
+    /// Positions that are not in the sequence are ignored.
     ///
     /// # Shapes
     /// - start, end: `[batch_size]`
-    pub fn loss(self, start: Tensor<B, 1, Int>, end: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        (cross_entropy(self.start, start) + cross_entropy(self.end, end)) * 0.5
+    pub fn loss(self, start: Tensor<B, 1, Int>, end: Tensor<B, 1, Int>) -> LmLoss<B> {
+        let start = cross_entropy(self.start, start);
+        let end = cross_entropy(self.end, end);
+        LmLoss {
+            loss: (start.loss + end.loss) * 0.5,
+            n_correct: start.n_correct + end.n_correct,
+            n_targets: start.n_targets + end.n_targets,
+            drift: None,
+        }
     }
 
     /// First and last position of the best answer of each sequence, of at most `max_length`
@@ -87,19 +101,49 @@ impl<B: Backend> SpanLogits<B> {
     /// # Panics
     /// If `max_length` is 0.
     pub fn best(&self, max_length: usize) -> Vec<[usize; 2]> {
+        let [batch_size, seq_length] = self.start.dims();
+        let best = self.best_in(&vec![0..seq_length; batch_size], max_length);
+        best.into_iter().map(|best| best.span).collect()
+    }
+
+    /// The same among some positions of each sequence: where the text stands, and not the question.
+    ///
+    /// # Panics
+    /// If `max_length` is 0, or with another number of places than sequences, or a place that is
+    /// not in them.
+    pub fn best_in(&self, places: &[Range<usize>], max_length: usize) -> Vec<BestSpan> {
         assert!(max_length > 0, "an answer has a position");
-        let [_, seq_length] = self.start.dims();
+        let [batch_size, seq_length] = self.start.dims();
+        assert_eq!(places.len(), batch_size, "a place for each sequence");
         let [start, end] = [&self.start, &self.end].map(|logits| {
             let data = logits.to_data();
             data.iter::<f32>().collect::<Vec<f32>>()
         });
         let rows = start.chunks(seq_length).zip(end.chunks(seq_length));
-        rows.map(|(start, end)| best_span(start, end, max_length))
-            .collect()
+        let rows = rows.zip(places);
+        rows.map(|((start, end), place)| {
+            let of_text = [start, end].map(|logits| &logits[place.clone()]);
+            let (span, sum) = best_span(of_text[0], of_text[1], max_length);
+            BestSpan {
+                span: span.map(|position| place.start + position),
+                lead: sum - (start[0] + end[0]),
+            }
+        })
+        .collect()
     }
 }
 
-fn best_span(start: &[f32], end: &[f32], max_length: usize) -> [usize; 2] {
+/// The best answer of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BestSpan {
+    /// First and last position.
+    pub span: [usize; 2],
+    /// How much larger its sum of logits is than that of the first position, which stands for "no
+    /// answer" where the data says so.
+    pub lead: f32,
+}
+
+fn best_span(start: &[f32], end: &[f32], max_length: usize) -> ([usize; 2], f32) {
     let (mut best, mut best_sum) = ([0, 0], f32::NEG_INFINITY);
     for (first, &of_start) in start.iter().enumerate() {
         let reach = end.len().min(first.saturating_add(max_length));
@@ -109,7 +153,7 @@ fn best_span(start: &[f32], end: &[f32], max_length: usize) -> [usize; 2] {
             }
         }
     }
-    best
+    (best, best_sum)
 }
 
 /// A bidirectional [`Reformer`] that points at an answer in its sequence, which holds the question
@@ -168,8 +212,8 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Mean loss of answers, `[1]`, and the gradients of all parameters. Padding is no answer;
-    /// positions that are not in the sequence are ignored.
+    /// Mean loss of answers, and the gradients of all parameters. Padding is no answer; positions
+    /// that are not in the sequence are ignored.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -180,9 +224,27 @@ where
         start: Tensor<A, 1, Int>,
         end: Tensor<A, 1, Int>,
         pass: Pass<A>,
-    ) -> (Tensor<A::InnerBackend, 1>, GradientsParams) {
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        self.scaled_gradients(tokens, [start, end], pass, 1.0)
+    }
+
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
+    /// through the blocks; the loss is not.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    /// - both of `span`: `[batch_size]`, first and last position
+    pub fn scaled_gradients(
+        &self,
+        tokens: Tensor<A, 2, Int>,
+        span: [Tensor<A, 1, Int>; 2],
+        pass: Pass<A>,
+        scale: f64,
+    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mask_pad = pass.mask_pad().cloned();
-        head_gradients(&self.reformer, &self.output, tokens, pass, |hidden| {
+        let [start, end] = span;
+        let parts = (&self.reformer, &self.output);
+        head_gradients(parts, tokens, pass, scale, |hidden| {
             let spans = self.spans(hidden).without_padding(mask_pad);
             spans.loss(start, end)
         })
@@ -197,8 +259,24 @@ mod tests {
     fn best_span_is_in_order_and_not_too_long() {
         let start = [0.0, 5.0, 1.0, 0.0, 4.0];
         let end = [9.0, 0.0, 2.0, 7.0, 1.0];
-        assert_eq!(best_span(&start, &end, 5), [1, 3]);
-        assert_eq!(best_span(&start, &end, 2), [0, 0]);
-        assert_eq!(best_span(&start, &[0.0; 5], 3), [1, 1]);
+        assert_eq!(best_span(&start, &end, 5), ([1, 3], 12.0));
+        assert_eq!(best_span(&start, &end, 2), ([0, 0], 9.0));
+        assert_eq!(best_span(&start, &[0.0; 5], 3), ([1, 1], 5.0));
+    }
+
+    #[test]
+    fn best_span_lies_in_the_text_and_is_compared_with_the_first_position() {
+        let logits =
+            |row: [f32; 5]| Tensor::<burn_flex::Flex, 2>::from_floats([row], &Default::default());
+        let spans = SpanLogits {
+            start: logits([1.0, 9.0, 2.0, 3.0, 9.0]),
+            end: logits([0.5, 9.0, 0.0, 2.0, 9.0]),
+        };
+        let best = BestSpan {
+            span: [3, 3],
+            lead: 3.5,
+        };
+        let place = core::slice::from_ref(&(2..4));
+        assert_eq!(spans.best_in(place, 5), [best]);
     }
 }

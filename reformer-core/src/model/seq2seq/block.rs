@@ -44,13 +44,21 @@ impl<B: Backend> Cross<B> {
 
 impl<B: ReformerBackend> Cross<B> {
     fn forward(&self, x: Tensor<B, 3>, source: &Source<B>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let x = self.precision.lower(self.norm.forward(x));
         let source = Source {
             hidden: self.precision.lower(source.hidden.clone()),
             mask_pad: source.mask_pad.clone(),
         };
-        let attended = widen(self.attention.forward(x, &source, &pass.fold(0)));
+        let attended = self.by(x, |x| self.attention.forward(x, &source, &pass.fold(0)));
         dropout(attended, pass.dropout(self.dropout, 1))
+    }
+
+    /// What is around attention, which is given what is normalised.
+    fn by(
+        &self,
+        x: Tensor<B, 3>,
+        attend: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        widen(attend(self.precision.lower(self.norm.forward(x))))
     }
 }
 
@@ -90,10 +98,42 @@ impl<B: Backend> DecoderBlock<B> {
     }
 }
 
+impl<B: Backend> DecoderBlock<B> {
+    /// Whether self-attention looks at the source and the target one after the other.
+    pub(crate) fn is_concatenated(&self) -> bool {
+        self.cross.is_none() && !matches!(self.block.attention, Attention::Local(_))
+    }
+}
+
+impl<B: ReformerBackend> DecoderBlock<B> {
+    /// G in evaluation, with attention to the source left to the caller, if there is any of its own.
+    pub(super) fn g_by(
+        &self,
+        x: Tensor<B, 3>,
+        attend: impl FnOnce(&CrossAttention<B>, Tensor<B, 3>) -> Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let of_source = |cross: &Cross<B>| cross.by(x.clone(), |x| attend(&cross.attention, x));
+        self.g_beside(self.cross.as_ref().map(of_source), x, &Pass::eval())
+    }
+
+    /// G, beside what cross-attention makes of `x`.
+    fn g_beside(
+        &self,
+        of_source: Option<Tensor<B, 3>>,
+        x: Tensor<B, 3>,
+        pass: &Pass<B>,
+    ) -> Tensor<B, 3> {
+        let pass = pass.fold(FEED_FORWARD);
+        match of_source {
+            Some(of_source) => of_source.clone() + self.block.g(x + of_source, &pass),
+            None => self.block.g(x, &pass),
+        }
+    }
+}
+
 impl<B: ReformerBackend> ReversibleBlock<B> for DecoderBlock<B> {
     fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>) {
-        let is_local = matches!(self.block.attention, Attention::Local(_));
-        if self.cross.is_some() || is_local {
+        if !self.is_concatenated() {
             return self.block.f(x, pass);
         }
         let source = source_of(pass);
@@ -110,12 +150,9 @@ impl<B: ReformerBackend> ReversibleBlock<B> for DecoderBlock<B> {
     }
 
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let Some(cross) = &self.cross else {
-            return self.block.g(x, &pass.fold(FEED_FORWARD));
-        };
-        let of_source = cross.forward(x.clone(), source_of(pass), &pass.fold(CROSS));
-        let y = x + of_source.clone();
-        of_source + self.block.g(y, &pass.fold(FEED_FORWARD))
+        let of_source =
+            |cross: &Cross<B>| cross.forward(x.clone(), source_of(pass), &pass.fold(CROSS));
+        self.g_beside(self.cross.as_ref().map(of_source), x, pass)
     }
 
     fn g_chunk_length(&self) -> Option<usize> {

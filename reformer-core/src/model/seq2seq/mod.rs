@@ -4,6 +4,7 @@
 mod block;
 mod config;
 mod side;
+mod step;
 mod tape;
 
 use burn::module::{Module, Param};
@@ -174,21 +175,6 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
             .decoder
             .streams(&self.embedding, inputs, &pass, self.mode);
         self.logits(mean(streams), 0, &pass)
-    }
-
-    /// Logits of the token after the last input, without padding: `[batch_size, 1, vocab_size]`.
-    pub(crate) fn decode_last(
-        &self,
-        source: Source<B>,
-        inputs: Tensor<B, 2, Int>,
-        pass: &Pass<B>,
-    ) -> Tensor<B, 3> {
-        let last = inputs.dims()[1] - 1;
-        let pass = Self::decoder_pass(pass, None, source);
-        let streams = self
-            .decoder
-            .streams(&self.embedding, inputs, &pass, self.mode);
-        self.logits(mean(streams).slice_dim(1, last..last + 1), 0, &pass)
     }
 
     /// Mean loss of the targets, without gradients. Targets below zero are ignored.

@@ -1,73 +1,27 @@
-//! What to train on, and its parts as loaders.
+//! Data that was opened: its parts as loaders, and whether a model can be trained on it.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use burn::config::Config;
 use burn::data::dataloader::DataLoader;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
-use reformer_datasets::images::{ImageNet64, ImageSet};
+use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
-    ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, EvalLoaderConfig, FolderCorpus,
-    HundredMillion, OverlappingWindows, Sequences, Split, Splits, TrainLoaderConfig,
+    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, Sequences, Split, Splits,
+    TrainLoader, TrainLoaderConfig,
 };
 
+use crate::batch::Batch;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
+use crate::labelled::{Asked, save_classes};
 use crate::loader::UpTo;
-use crate::model::{Batch, ModelConfig};
-use crate::pairs::{Pairs, PairsConfig};
-
-/// Every so-manieth image is kept for validation where the files do not say.
-const VALID_EVERY: usize = 20;
-
-/// What to train on.
-#[derive(Config, Debug, PartialEq, Eq)]
-pub enum DataConfig {
-    /// The text that ships with `reformer-datasets`.
-    Sample,
-    /// The bytes of a file of any format: 90 % to train on, 5 % to validate, 5 % kept for a test.
-    File(
-        /// Its path.
-        PathBuf,
-    ),
-    /// The bytes of all files in a folder, divided by file.
-    Folder(
-        /// Its path.
-        PathBuf,
-    ),
-    /// enwik8, raw or packed, divided as in the literature.
-    Enwik8(
-        /// Path of the official file.
-        PathBuf,
-    ),
-    /// text8, raw or packed, divided as in the literature.
-    Text8(
-        /// Path of the official file.
-        PathBuf,
-    ),
-    /// Images as sequences of `3 * size * size` bytes.
-    Images {
-        /// A folder with the `.npz` files of downsampled ImageNet, a folder of PNG and JPEG files,
-        /// or an archive of them.
-        path: PathBuf,
-        /// Side to which images are brought, in pixels.
-        size: usize,
-    },
-    /// The duplication task `0w0w` of the paper, without end.
-    Duplication {
-        /// Different symbols in `w`.
-        n_symbols: usize,
-    },
-    /// Sentences and their translations, for an encoder-decoder.
-    Pairs(
-        /// Where they are.
-        PairsConfig,
-    ),
-}
+use crate::masked::{Masked, Purpose};
+use crate::model::ModelConfig;
+use crate::pairs::Pairs;
 
 /// Opened data.
 #[derive(Debug, Clone)]
@@ -75,7 +29,27 @@ pub(crate) struct Data {
     train: Part,
     valid: Part,
     vocab_size: usize,
-    pairs: Option<Arc<Pairs>>,
+    content: Content,
+}
+
+/// What it is, beside numbers.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// For a language model.
+    Tokens,
+    Pairs(Arc<Pairs>),
+    /// Texts to validate on.
+    Classes(Arc<LabelledTexts>),
+    Questions(Arc<AskedQuestions>),
+}
+
+/// Questions of a run.
+#[derive(Debug)]
+pub struct AskedQuestions {
+    /// Those to validate on.
+    pub valid: Questions,
+    /// Questions that are not trained on, because their answer stands beyond the window.
+    pub n_left_out: usize,
 }
 
 /// The part for one purpose.
@@ -85,62 +59,7 @@ enum Part {
     Bytes(Split),
     Sequences(Arc<dyn Sequences>),
     Pairs(TokenPairs),
-}
-
-impl DataConfig {
-    /// Opens the data of a run: what is made up follows from its configuration, and its folder, if
-    /// it has one, can have the vocabulary already.
-    ///
-    /// # Errors
-    /// What is missing, unreadable, empty or of another form.
-    pub(crate) fn open(
-        &self,
-        config: &TrainConfig,
-        folder: Option<&Path>,
-    ) -> Result<Data, TrainError> {
-        let seed = config.seed;
-        Ok(match self {
-            Self::Sample => ByteCorpus::sample().split().into(),
-            Self::File(path) => ByteCorpus::open(path)?.split().into(),
-            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?.into(),
-            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?.into(),
-            Self::Text8(path) => HundredMillion::Text8.open(path)?.into(),
-            Self::Images { path, size } => images(path, *size)?,
-            Self::Duplication { n_symbols } => {
-                let task = DuplicationConfig::new()
-                    .with_seq_length(config.window_length)
-                    .with_n_symbols(*n_symbols);
-                // Two streams that share no sequence.
-                let train = task.clone().with_seed(seed).init()?;
-                let valid = task.with_seed(!seed).init()?;
-                Data::of_sequences(Arc::new(train), Arc::new(valid))
-            }
-            Self::Pairs(pairs) => {
-                let vocab_size = config.model.reformer().vocab_size;
-                pairs.open(vocab_size, folder)?.into()
-            }
-        })
-    }
-
-    /// What a token of this data is called.
-    pub fn token_name(&self) -> &'static str {
-        match self {
-            Self::Images { .. } => "dim",
-            Self::Duplication { .. } => "token",
-            Self::Pairs(_) => "piece",
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                "byte"
-            }
-        }
-    }
-
-    /// Whether tokens are bytes of a text, so that there is something to read in a sample.
-    pub fn is_text(&self) -> bool {
-        !matches!(
-            self,
-            Self::Images { .. } | Self::Duplication { .. } | Self::Pairs(_)
-        )
-    }
+    Labelled(LabelledRows),
 }
 
 impl From<Splits> for Data {
@@ -149,7 +68,7 @@ impl From<Splits> for Data {
             train: Part::Bytes(splits.train),
             valid: Part::Bytes(splits.valid),
             vocab_size: 256,
-            pairs: None,
+            content: Content::Tokens,
         }
     }
 }
@@ -160,57 +79,74 @@ impl From<Pairs> for Data {
             train: Part::Pairs(pairs.train.clone()),
             valid: Part::Pairs(pairs.valid.clone()),
             vocab_size: pairs.subwords.vocab_size(),
-            pairs: Some(Arc::new(pairs)),
+            content: Content::Pairs(Arc::new(pairs)),
         }
     }
 }
 
-fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
-    if path.join("val_data.npz").exists() {
-        let ImageNet64 { train, valid } = ImageNet64::open(path)?;
-        let (train, valid) = (train.with_size(size)?, valid.with_size(size)?);
-        return Ok(Data::of_sequences(Arc::new(train), Arc::new(valid)));
-    }
-    let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, size)?);
-    let n_images = images.n_sequences().unwrap_or(0) as u64;
-    let of = |is_wanted: fn(&u64) -> bool| {
-        Arc::new(Selection {
-            from: images.clone(),
-            numbers: (0..n_images).filter(is_wanted).collect(),
-        })
-    };
-    let is_valid = |number: &u64| number.is_multiple_of(VALID_EVERY as u64);
-    let is_train = |number: &u64| !number.is_multiple_of(VALID_EVERY as u64);
-    Ok(Data::of_sequences(of(is_train), of(is_valid)))
-}
-
 impl Data {
-    fn of_sequences(train: Arc<dyn Sequences>, valid: Arc<dyn Sequences>) -> Self {
+    pub(super) fn of_sequences(train: Arc<dyn Sequences>, valid: Arc<dyn Sequences>) -> Self {
         Self {
             vocab_size: train.vocab_size(),
             train: Part::Sequences(train),
             valid: Part::Sequences(valid),
-            pairs: None,
+            content: Content::Tokens,
         }
     }
 
-    /// Pairs of sentences, if that is what it is.
-    pub(crate) fn pairs(&self) -> Option<&Pairs> {
-        self.pairs.as_deref()
+    /// Rows to train on, and texts to validate on, of at most so many tokens.
+    pub(super) fn of_classes(train: LabelledRows, valid: LabelledTexts, length: usize) -> Self {
+        let rows = valid.encode(length);
+        Self::of_rows(train, rows, Content::Classes(Arc::new(valid)))
+    }
+
+    /// Questions in rows of at most so many tokens.
+    pub(super) fn of_questions(asked: Asked, length: usize) -> Self {
+        let Asked {
+            train,
+            valid,
+            n_left_out,
+        } = asked;
+        let rows = valid.encode(length);
+        let asked = AskedQuestions { valid, n_left_out };
+        Self::of_rows(train, rows, Content::Questions(Arc::new(asked)))
+    }
+
+    fn of_rows(train: LabelledRows, valid: LabelledRows, content: Content) -> Self {
+        Self {
+            vocab_size: train.vocab_size(),
+            train: Part::Labelled(train),
+            valid: Part::Labelled(valid),
+            content,
+        }
+    }
+
+    /// What it is, beside numbers.
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Keeps in a run's folder what a model's numbers mean.
+    pub(crate) fn save_names(&self, folder: &Path) -> Result<(), TrainError> {
+        match &self.content {
+            Content::Pairs(pairs) => pairs.save_subwords(folder),
+            Content::Classes(texts) => save_classes(texts.classes(), folder),
+            Content::Tokens | Content::Questions(_) => Ok(()),
+        }
     }
 
     /// Checks that a model can be trained on it.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
         self.check_model(&config.model)?;
         let vocab_size = config.model.reformer().vocab_size;
-        if vocab_size < self.vocab_size {
-            return Err(ConfigError::new(
-                "vocab_size",
-                vocab_size,
-                format!("the data has {} different tokens", self.vocab_size),
-                "raise it",
-            )
-            .into());
+        at_least("vocab_size", vocab_size, self.vocab_size, "tokens")?;
+        if let Some(masking) = &config.masking {
+            at_least(
+                "masking.mask_token",
+                masking.mask_token,
+                self.vocab_size,
+                "tokens",
+            )?;
         }
         if config.eval_windows == Some(0) {
             return Err(DatasetError::ZeroMaxWindows.into());
@@ -222,17 +158,20 @@ impl Data {
                 Part::Pairs(pairs) if pairs.is_empty() => {
                     return Err(DatasetError::NoSequences.into());
                 }
-                Part::Pairs(_) => {}
+                Part::Labelled(rows) if rows.is_empty() => {
+                    return Err(DatasetError::NoSequences.into());
+                }
+                Part::Pairs(_) | Part::Labelled(_) => {}
             }
         }
-        if let Some(pairs) = &self.pairs {
+        if let Content::Pairs(pairs) = &self.content {
             pairs.check(config)?;
         }
         match (&self.valid, config.eval_context) {
             (Part::Bytes(split), Some(context)) => {
                 OverlappingWindows::new(split, config.window_length, context)?;
             }
-            (Part::Sequences(_) | Part::Pairs(_), Some(context)) => {
+            (_, Some(context)) => {
                 return Err(ConfigError::new(
                     "eval_context",
                     context,
@@ -254,14 +193,22 @@ impl Data {
 
     /// Refuses a model that cannot read it.
     fn check_model(&self, model: &ModelConfig) -> Result<(), ConfigError> {
-        let (found, wanted) = match (model, &self.pairs) {
-            (ModelConfig::Lm(_), Some(_)) => ("a language model", "an encoder-decoder"),
-            (ModelConfig::Seq2Seq(_), None) => ("an encoder-decoder", "a language model"),
-            _ => return Ok(()),
+        let wanted = match (&self.content, model) {
+            (Content::Tokens, ModelConfig::Lm(_))
+            | (Content::Pairs(_), ModelConfig::Seq2Seq(_))
+            | (Content::Questions(_), ModelConfig::QuestionAnswering(_)) => return Ok(()),
+            (Content::Classes(texts), ModelConfig::Classifier(config)) => {
+                let n_classes = texts.classes().len();
+                return at_least("n_classes", config.n_classes, n_classes, "classes");
+            }
+            (Content::Tokens, _) => "a language model",
+            (Content::Pairs(_), _) => "an encoder-decoder",
+            (Content::Classes(_), _) => "a classifier",
+            (Content::Questions(_), _) => "a model that answers questions",
         };
         Err(ConfigError::new(
             "model",
-            found,
+            model.name(),
             format!("this data is for {wanted}"),
             "use a preset that was made for it",
         ))
@@ -284,9 +231,26 @@ impl Data {
         )
         .with_seed(config.seed)
         .with_n_workers(config.n_workers);
-        let loader = match &self.train {
-            Part::Bytes(split) => loader.init(split, device)?,
-            Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
+        let end_at = |loader: TrainLoader<B>| {
+            until(
+                loader.taking_rows(rows.clone()).starting_at(step as u64),
+                end,
+            )
+        };
+        Ok(match &self.train {
+            Part::Bytes(split) => end_at(match &config.masking {
+                None => loader.init(split, device)?,
+                Some(masking) => {
+                    let windows = Arc::new(loader.windows(split)?);
+                    let masked = Masked::new(windows, masking, config.seed, Purpose::Train);
+                    loader.init_sequences(Arc::new(masked), device)?
+                }
+            }),
+            Part::Sequences(sequences) => end_at(loader.init_sequences(sequences.clone(), device)?),
+            Part::Labelled(labelled) => {
+                let loader = loader.init_labelled(labelled, device)?;
+                until(loader.taking_rows(rows).starting_at(step as u64), end)
+            }
             Part::Pairs(_) if rows != (0..config.batch_size) => {
                 return Err(ConfigError::new(
                     "data",
@@ -303,13 +267,9 @@ impl Data {
                     .with_seed(config.seed)
                     .with_n_workers(config.n_workers)
                     .init(pairs, device)?;
-                return Ok(until(loader.starting_at(step as u64), end));
+                until(loader.starting_at(step as u64), end)
             }
-        };
-        Ok(until(
-            loader.taking_rows(rows).starting_at(step as u64),
-            end,
-        ))
+        })
     }
 
     /// Batches of an evaluation.
@@ -321,18 +281,42 @@ impl Data {
         let loader = EvalLoaderConfig::new(config.window_length, config.batch_size)
             .with_max_windows(config.eval_windows)
             .with_context_length(config.eval_context);
-        let loader = match &self.valid {
-            Part::Bytes(split) => loader.init(split, device)?,
-            Part::Sequences(sequences) => loader.init_sequences(sequences.clone(), device)?,
-            Part::Pairs(pairs) => {
-                let loader = PairEvalLoaderConfig::new(config.batch_size)
-                    .with_max_pairs(config.eval_windows)
-                    .init(pairs, device)?;
-                return Ok(until(loader, u64::MAX));
-            }
-        };
-        Ok(until(loader, u64::MAX))
+        Ok(match &self.valid {
+            Part::Bytes(split) => all(match &config.masking {
+                None => loader.init(split, device)?,
+                Some(masking) => {
+                    let windows = Arc::new(ByteWindows::new(split, config.window_length)?);
+                    let masked = Masked::new(windows, masking, config.seed, Purpose::Validate);
+                    loader.init_sequences(Arc::new(masked), device)?
+                }
+            }),
+            Part::Sequences(sequences) => all(loader.init_sequences(sequences.clone(), device)?),
+            Part::Labelled(rows) => all(loader.init_labelled(rows, device)?),
+            Part::Pairs(pairs) => all(PairEvalLoaderConfig::new(config.batch_size)
+                .with_max_pairs(config.eval_windows)
+                .init(pairs, device)?),
+        })
     }
+}
+
+/// Refuses fewer of something than the data has.
+fn at_least(field: &str, value: usize, n: usize, what: &str) -> Result<(), ConfigError> {
+    if value >= n {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        field,
+        value,
+        format!("the data has {n} different {what}"),
+        "raise it",
+    ))
+}
+
+/// All batches of a loader.
+fn all<B: Backend, T: Into<Batch<B>> + 'static>(
+    loader: impl DataLoader<B, T> + 'static,
+) -> Arc<dyn DataLoader<B, Batch<B>>> {
+    until(loader, u64::MAX)
 }
 
 /// The batches of a loader below a step.
@@ -361,35 +345,10 @@ fn check_length(sequences: &dyn Sequences, window_length: usize) -> Result<(), T
     Ok(())
 }
 
-/// Some of other sequences.
-#[derive(Debug)]
-struct Selection {
-    from: Arc<dyn Sequences>,
-    numbers: Vec<u64>,
-}
-
-impl Sequences for Selection {
-    fn seq_length(&self) -> usize {
-        self.from.seq_length()
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.from.vocab_size()
-    }
-
-    fn n_sequences(&self) -> Option<usize> {
-        Some(self.numbers.len())
-    }
-
-    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
-        self.from
-            .read(self.numbers[number as usize], tokens, targets);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::DataConfig;
     use burn_flex::Flex;
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 

@@ -1,0 +1,256 @@
+//! Questions about texts, with answers that are a part of the text.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::DatasetError;
+use crate::labelled::rows::{BEGIN, LabelledRows, SEPARATOR, bytes};
+use crate::labelled::{split_by_key, squad, translated};
+use crate::storage::utf8;
+
+/// A question, the text that it is about, and what may be answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Its name in the file.
+    pub id: String,
+    /// The question.
+    pub question: String,
+    /// The text.
+    pub context: Arc<str>,
+    /// Where the right answers stand in the text, in bytes. None: the text has no answer.
+    pub answers: Vec<Range<usize>>,
+}
+
+impl Question {
+    /// Position in a row of the text's first byte.
+    pub fn context_start(&self) -> usize {
+        self.question.len() + 2
+    }
+
+    /// The right answers.
+    pub fn answer_texts(&self) -> impl Iterator<Item = &str> {
+        self.answers
+            .iter()
+            .map(|place| &self.context[place.clone()])
+    }
+
+    /// What stands between two positions of a row, the last one included. Bytes that are no whole character become
+    /// U+FFFD.
+    ///
+    /// # Panics
+    ///
+    /// When they are not positions of the text, in order.
+    pub fn text_at(&self, [first, last]: [usize; 2]) -> String {
+        let start = self.context_start();
+        let bytes = &self.context.as_bytes()[first - start..=last - start];
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, where [`BEGIN`]
+    /// stands, if there is no answer; nothing if it does not fit.
+    fn span(&self, max_length: usize) -> Option<[usize; 2]> {
+        let Some(answer) = self.answers.first() else {
+            return Some([0, 0]);
+        };
+        let start = self.context_start();
+        let span = [start + answer.start, start + answer.end - 1];
+        (span[1] < max_length).then_some(span)
+    }
+
+    /// [`BEGIN`], the question, [`SEPARATOR`], the text.
+    fn tokens(&self, max_length: usize) -> Vec<u16> {
+        let question = std::iter::once(BEGIN).chain(bytes(&self.question));
+        let context = std::iter::once(SEPARATOR).chain(bytes(&self.context));
+        question.chain(context).take(max_length.max(1)).collect()
+    }
+}
+
+/// Questions about texts.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::labelled::Questions;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("dev-v1.1.json");
+/// std::fs::write(&path, r#"{"version": "1.1", "data": [{"title": "Rust", "paragraphs": [{
+///     "context": "Über Rust: it is a language.",
+///     "qas": [{"id": "1", "question": "What is Rust?",
+///              "answers": [{"text": "a language", "answer_start": 17}]}]
+/// }]}]}"#)?;
+/// let questions = Questions::open_squad(&path)?;
+/// let question = questions.get(0).expect("there is one");
+/// // The offset in the file counts characters, the place counts bytes.
+/// assert_eq!(question.answers, [18..28]);
+/// assert_eq!(question.answer_texts().next(), Some("a language"));
+/// let rows = questions.encode(512);
+/// let [first, last] = [0, 1].map(|end| rows.targets(0)[end] as usize);
+/// assert_eq!(question.text_at([first, last]), "a language");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Questions {
+    name: String,
+    questions: Vec<Question>,
+}
+
+impl Questions {
+    /// The sample, to train and to validate, made of the sentences of
+    /// [`ParallelText::sample`](crate::translation::ParallelText::sample): the question is a German sentence, the text is
+    /// a few English ones, and the answer is the one that translates it. All sentences of the second part are
+    /// others than those of the first. It is a task for a program to be tried with, and no set of questions that people
+    /// asked.
+    pub fn sample() -> [Self; 2] {
+        translated::questions()
+    }
+
+    /// Questions under a name for messages.
+    pub fn new(name: impl Into<String>, questions: Vec<Question>) -> Self {
+        Self {
+            name: name.into(),
+            questions,
+        }
+    }
+
+    /// A file in the format of SQuAD 1.1 or 2.0, whose questions may have no answer. It may be packed as gzip, xz or
+    /// zip.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`](DatasetError::Malformed) for what is not in this format, or an answer that does not stand where the
+    /// file says, with the question's name; or those of
+    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    pub fn open_squad(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
+        let path = path.as_ref();
+        let questions = squad::read(&utf8(path)?)
+            .map_err(|found| DatasetError::malformed(path, "a file of SQuAD", found))?;
+        Ok(Self::new(path.display().to_string(), questions))
+    }
+
+    /// The questions in two parts, to train and to validate: of the different texts, in order, every `every`th goes
+    /// into the second part with all its questions, and at least the last one, so that no text is in both.
+    pub fn split(&self, every: usize) -> [Self; 2] {
+        let keys = self.questions.iter().map(|question| &*question.context);
+        split_by_key(keys, every).map(|numbers| {
+            let part = numbers.iter().map(|&number| self.questions[number].clone());
+            Self::new(self.name.clone(), part.collect())
+        })
+    }
+
+    /// Those that can be learned from in rows of at most `max_length` tokens: whose answer, if there is one, stands in
+    /// what is left of the text.
+    pub fn fitting(&self, max_length: usize) -> Self {
+        let fitting = self.questions.iter();
+        let fitting = fitting.filter(|question| question.span(max_length).is_some());
+        Self::new(self.name.clone(), fitting.cloned().collect())
+    }
+
+    /// The path it was read from, or the name it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of questions.
+    pub fn len(&self) -> usize {
+        self.questions.len()
+    }
+
+    /// Whether there are no questions.
+    pub fn is_empty(&self) -> bool {
+        self.questions.is_empty()
+    }
+
+    /// A question; `None` when there is none of this number.
+    pub fn get(&self, index: usize) -> Option<&Question> {
+        self.questions.get(index)
+    }
+
+    /// The questions in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Question> {
+        self.questions.iter()
+    }
+
+    /// Rows for a model that points at answers: [`BEGIN`], the question, [`SEPARATOR`], the text, up to `max_length`
+    /// tokens in all, with the first and the last position of the first answer. They are 0, where [`BEGIN`] stands, if
+    /// there is no answer, and below zero if it does not fit.
+    pub fn encode(&self, max_length: usize) -> LabelledRows {
+        let rows = self.questions.iter().map(|question| {
+            let span = question.span(max_length);
+            let targets = span.map_or([-1; 2], |span| span.map(|position| position as i32));
+            (question.tokens(max_length), targets)
+        });
+        LabelledRows::new(usize::from(SEPARATOR) + 1, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn questions() -> Questions {
+        let question = |id: &str, context: &str, answers: &[[usize; 2]]| Question {
+            id: id.to_owned(),
+            question: "wer?".to_owned(),
+            context: context.into(),
+            answers: answers.iter().map(|[start, end]| *start..*end).collect(),
+        };
+        let questions = vec![
+            question("a", "Käthe und Tom", &[[0, 6], [11, 14]]),
+            question("b", "niemand", &[]),
+            question("c", "und Tom", &[[4, 7]]),
+        ];
+        Questions::new("three", questions)
+    }
+
+    #[test]
+    fn rows_point_at_bytes() {
+        let rows = questions().encode(100);
+        assert_eq!(
+            rows.tokens(2)[..7],
+            [BEGIN, 119, 101, 114, 63, SEPARATOR, 117]
+        );
+        assert_eq!(rows.targets(0), [6, 11]);
+        assert_eq!(questions().get(0).unwrap().text_at([6, 11]), "Käthe");
+        assert_eq!(rows.targets(1), [0, 0]);
+        assert_eq!(rows.targets(2), [10, 12]);
+        assert_eq!(rows.vocab_size(), 258);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_not_learned() {
+        let short = questions().encode(12);
+        assert_eq!(short.tokens(0).len(), 12);
+        assert_eq!(short.targets(0), [6, 11]);
+        assert_eq!(short.targets(1), [0, 0]);
+        assert_eq!(short.targets(2), [-1, -1]);
+        let fitting = questions().fitting(12);
+        let ids: Vec<&str> = fitting
+            .iter()
+            .map(|question| question.id.as_str())
+            .collect();
+        assert_eq!(ids, ["a", "b"]);
+    }
+
+    #[test]
+    fn sample_has_the_answers_in_its_texts() {
+        let [train, valid] = Questions::sample();
+        assert_eq!(valid.len(), 795);
+        let mut sentences = std::collections::HashSet::new();
+        for question in train.iter() {
+            let [answer] = &question.answers[..] else {
+                panic!("one answer");
+            };
+            assert!(!question.context[answer.clone()].is_empty());
+            sentences.insert(question.context[answer.clone()].to_owned());
+        }
+        for question in valid.iter() {
+            let answer = question.answer_texts().next().unwrap();
+            assert!(!sentences.contains(answer), "{answer}");
+        }
+        assert_eq!(Questions::sample(), [train, valid]);
+    }
+}

@@ -1,0 +1,117 @@
+//! Labelled sequences as numbers.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Stands before every sequence.
+pub const BEGIN: u16 = 256;
+/// Stands between a question and the text that it is about.
+pub const SEPARATOR: u16 = 257;
+
+/// Sequences of tokens, each with the same number of targets: one class, or the first and last position of an answer.
+/// A clone shares them.
+#[derive(Clone)]
+pub struct LabelledRows {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    tokens: Vec<u16>,
+    /// Where in `tokens` each row ends.
+    ends: Vec<usize>,
+    targets: Vec<i32>,
+    n_targets: usize,
+    vocab_size: usize,
+}
+
+impl fmt::Debug for LabelledRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LabelledRows")
+            .field("len", &self.len())
+            .field("n_targets", &self.n_targets())
+            .field("vocab_size", &self.vocab_size())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LabelledRows {
+    /// Rows of tokens below `vocab_size`, each with its targets; below zero where there is nothing to predict.
+    ///
+    /// # Panics
+    ///
+    /// When a row has no token.
+    pub fn new<const N: usize>(
+        vocab_size: usize,
+        rows: impl IntoIterator<Item = (Vec<u16>, [i32; N])>,
+    ) -> Self {
+        let mut shared = Shared {
+            tokens: Vec::new(),
+            ends: Vec::new(),
+            targets: Vec::new(),
+            n_targets: N,
+            vocab_size,
+        };
+        for (tokens, targets) in rows {
+            assert!(!tokens.is_empty(), "a row has a token");
+            shared.tokens.extend(tokens);
+            shared.ends.push(shared.tokens.len());
+            shared.targets.extend(targets);
+        }
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.shared.ends.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.shared.ends.is_empty()
+    }
+
+    /// Targets of a row.
+    pub fn n_targets(&self) -> usize {
+        self.shared.n_targets
+    }
+
+    /// Tokens are below this number.
+    pub fn vocab_size(&self) -> usize {
+        self.shared.vocab_size
+    }
+
+    /// Tokens of a row.
+    ///
+    /// # Panics
+    ///
+    /// When there is no row of this number.
+    pub fn tokens(&self, row: usize) -> &[u16] {
+        &self.shared.tokens[self.range(row)]
+    }
+
+    /// Targets of a row.
+    ///
+    /// # Panics
+    ///
+    /// When there is no row of this number.
+    pub fn targets(&self, row: usize) -> &[i32] {
+        let n_targets = self.n_targets();
+        &self.shared.targets[row * n_targets..][..n_targets]
+    }
+
+    fn range(&self, row: usize) -> Range<usize> {
+        let start = match row {
+            0 => 0,
+            row => self.shared.ends[row - 1],
+        };
+        start..self.shared.ends[row]
+    }
+}
+
+/// The bytes of a text as tokens.
+pub(super) fn bytes(text: &str) -> impl Iterator<Item = u16> {
+    text.bytes().map(u16::from)
+}

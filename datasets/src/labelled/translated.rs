@@ -1,0 +1,58 @@
+//! Questions made of sentences and their translations.
+
+use std::ops::Range;
+
+use rand::Rng;
+
+use crate::labelled::questions::{Question, Questions};
+use crate::loading::passes::{below, keyed_rng, shuffle};
+use crate::translation::ParallelText;
+
+/// Of the different English sentences, every so-manieth validates.
+const VALID_EVERY: usize = 10;
+/// Sentences of a text.
+const SENTENCES: usize = 4;
+/// Texts about which each sentence of the first part is asked: the same answer among others.
+const TEXTS: usize = 4;
+
+/// Those to train on and those to validate on.
+pub(super) fn questions() -> [Questions; 2] {
+    let [train, valid] = ParallelText::sample().split_by_source(VALID_EVERY);
+    [made_of(&train, TEXTS), made_of(&valid, 1)]
+}
+
+/// Questions whose texts have no other sentences than these.
+fn made_of(pairs: &ParallelText, n_texts: usize) -> Questions {
+    let mut rng = keyed_rng(b"translated texts", 0, n_texts as u64);
+    let questions = (0..n_texts)
+        .flat_map(|text| (0..pairs.len()).map(move |pair| (text, pair)))
+        .map(|(text, pair)| {
+            let (english, german) = pairs.get(pair).expect("there are as many");
+            let mut sentences = vec![english];
+            while sentences.len() < SENTENCES {
+                let (other, _) = pairs.get(below(&mut rng, pairs.len())).expect("below");
+                if !sentences.contains(&other) {
+                    sentences.push(other);
+                }
+            }
+            let (context, answer) = joined(sentences, &mut rng);
+            Question {
+                id: format!("{pair}-{text}"),
+                question: german.to_owned(),
+                context: context.into(),
+                answers: vec![answer],
+            }
+        });
+    Questions::new("translated sentences", questions.collect())
+}
+
+/// Sentences in any order as a text, and where the first of them stands in it.
+fn joined(sentences: Vec<&str>, rng: &mut impl Rng) -> (String, Range<usize>) {
+    let answer = sentences[0];
+    let mut sentences = sentences;
+    shuffle(rng, &mut sentences);
+    let place = sentences.iter().position(|sentence| *sentence == answer);
+    let before = &sentences[..place.expect("it is still there")];
+    let start = before.iter().map(|sentence| sentence.len() + 1).sum();
+    (sentences.join(" "), start..start + answer.len())
+}

@@ -1,0 +1,101 @@
+//! Measures a trained model on its validation data or on other files.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+use crate::scores::Scores;
+use crate::translation::BleuArguments;
+use anyhow::{Context, Result};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::translation::Bleu;
+use reformer_train::{Evaluation, Model, write_atomically};
+
+const EXAMPLES: &str = "\
+Examples:
+  The validation data of a run: the numbers of its last evaluation again, and those of its task:
+    evaluate --checkpoint runs/mine
+  Another text, all of it:
+    evaluate --checkpoint runs/mine --data other.txt --json other.json
+  Other texts with classes, or other questions:
+    evaluate --checkpoint runs/imdb --data aclImdb/test
+    evaluate --checkpoint runs/squad --data dev-v1.1.json
+  Other sentences, two files line by line:
+    evaluate --checkpoint runs/wmt --data test.en test.de --bleu-sentences 3003
+
+Language models: bits per byte (or dimension). Masked ones: the same of hidden bytes. Classifiers: accuracy, that of
+the most frequent class, and what is taken for what. Questions: exact match and F1 as SQuAD counts them.
+Translations: bits per piece, and BLEU as sacreBLEU computes it.";
+
+/// Measure a trained model of any kind.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folder of a run
+    #[arg(long, value_name = "RUN")]
+    checkpoint: PathBuf,
+    /// Other data than that which validated the run, of the same form
+    #[arg(long, value_name = "PATH", num_args = 1..=2)]
+    data: Vec<PathBuf>,
+    /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data]
+    #[arg(long, value_name = "N")]
+    eval_windows: Option<usize>,
+    /// Write the numbers to this file as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "flex")]
+    device: DeviceName,
+    #[command(flatten)]
+    bleu: BleuArguments,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    cli::main(|| {
+        arguments.bleu.beam.config().validate()?;
+        device::run(arguments.device, Evaluate(arguments))
+    })
+}
+
+struct Evaluate(Arguments);
+
+impl Job for Evaluate {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments) = self;
+        let (folder, others) = (&arguments.checkpoint, &arguments.data);
+        let evaluation = Evaluation::<B::InnerBackend>::open(folder, others, &device)?
+            .with_first(arguments.eval_windows);
+        let (mut scores, _) = Scores::measure(&evaluation, &device)?;
+        println!("{} on {scores}", scores.model);
+        if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())
+            && arguments.bleu.bleu_sentences > 0
+        {
+            let batch_size = evaluation.config().batch_size;
+            let scored = arguments.bleu.score(model, pairs, batch_size)?;
+            println!(
+                "{} sentences, beam of {}: {}\n{}",
+                scored.sentences.len(),
+                arguments.bleu.beam.size,
+                scored.bleu,
+                Bleu::SIGNATURE
+            );
+            scores.bleu = Some(scored.bleu.score);
+        }
+        if let Some(path) = &arguments.json {
+            let json = serde_json::to_vec_pretty(&scores)?;
+            write_atomically(path, |file| file.write_all(&json))
+                .with_context(|| format!("`{}` cannot be written", path.display()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Trains a classifier of texts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli::{self, absolute};
+use crate::device::{self, DeviceName, Job};
+use crate::scores::Scores;
+use crate::training::{Program, TrainArguments, train};
+use anyhow::{Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::{Args, Parser};
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::{
+    ClassFiles, ClassesConfig, DataConfig, Evaluation, ModelConfig, Run, TrainConfig,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  Minutes on the sample: is a passage German, English of our day, or English of Shakespeare's?
+    train_classifier
+  A table with the columns text and label, between tabs or commas:
+    train_classifier --data reviews.csv --length 2048 --name mine
+  The IMDB reviews, a folder with a folder of texts for each class, and validated on others:
+    train_classifier --data aclImdb/train --valid aclImdb/test --length 4096 --name imdb
+  Go on with a run that was stopped or killed:
+    train_classifier --resume runs/mine
+  How good it is on other texts, and what it takes for what:
+    evaluate --checkpoint runs/mine --data others.csv
+
+A token is a byte; of a text the first --length - 1 are read. Without --valid every tenth text is kept for
+validation. Names of classes are in OUT/NAME/classes.json.";
+
+/// Train a Reformer to tell classes of texts.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(flatten)]
+    data: ClassArguments,
+    #[command(flatten)]
+    train: TrainArguments,
+}
+
+/// What to train on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+struct ClassArguments {
+    /// Table with columns text and label, or folder of folders [default: passages of the samples]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
+    data: Option<PathBuf>,
+    /// The same, to validate on [default: every tenth text of --data]
+    #[arg(long, value_name = "PATH", requires = "data")]
+    valid: Option<PathBuf>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let Arguments { data, train: flags } = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| train(flags, &Classifier(data)))
+}
+
+struct Classifier(ClassArguments);
+
+impl Program for Classifier {
+    fn name(&self) -> &'static str {
+        "train_classifier"
+    }
+
+    fn preset(&self) -> &'static str {
+        "classifier"
+    }
+
+    fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+        let DataConfig::Classes(preset) = preset else {
+            bail!("this preset is not for classes of texts: use `classifier`");
+        };
+        let files = |path: &PathBuf| Ok::<_, anyhow::Error>(ClassFiles::at(absolute(path)?));
+        Ok(DataConfig::Classes(match &self.0.data {
+            Some(path) => ClassesConfig::new(files(path)?)
+                .with_valid(self.0.valid.as_ref().map(files).transpose()?),
+            None => preset,
+        }))
+    }
+
+    /// As many classes as the data has.
+    fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
+        if let (DataConfig::Classes(data), ModelConfig::Classifier(model)) =
+            (&config.data, &mut config.model)
+        {
+            model.n_classes = data.n_classes()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {
+        device::run(device, Score(run))
+    }
+}
+
+/// Says what the model takes for what.
+struct Score<'a>(&'a Run);
+
+impl Job for Score<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let evaluation = Evaluation::<B::InnerBackend>::open(self.0.folder(), &[], &device)?;
+        let (scores, _) = Scores::measure(&evaluation, &device)?;
+        println!("\n{scores}");
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! Trains a model to point at answers in a text.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli::{self, absolute};
+use crate::device::{self, DeviceName, Job};
+use crate::scores::Scores;
+use crate::training::{Program, TrainArguments, train};
+use anyhow::{Context, Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::{Args, Parser};
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::{
+    DataConfig, Evaluation, QuestionFiles, QuestionsConfig, Run, write_atomically,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  Minutes on a sample made of sentences of Tatoeba: which of four English ones translates a German one?
+    train_qa
+  SQuAD 1.1 or 2.0, whose questions may have no answer:
+    train_qa --data train-v2.0.json --valid dev-v2.0.json --length 1024 --steps 20000 --name squad
+  Go on with a run that was stopped or killed:
+    train_qa --resume runs/squad
+  Exact match and F1 on other questions:
+    evaluate --checkpoint runs/squad --data others.json
+
+A token is a byte. The model reads a token that stands for \"no answer\", the question, a separator and the text,
+--length tokens in all; questions whose answer stands beyond are not trained on, and count as not found.
+Without --valid the questions about every tenth text are kept for validation. At the end answers.json gets what
+the model answers, by the questions' names, as SQuAD's own script reads it.";
+
+/// Train a Reformer to point at the answer to a question in a text.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(flatten)]
+    data: QuestionArguments,
+    #[command(flatten)]
+    train: TrainArguments,
+}
+
+/// What to train on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+struct QuestionArguments {
+    /// File in the format of SQuAD, 1.1 or 2.0 [default: sentences of Tatoeba]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
+    data: Option<PathBuf>,
+    /// The same, to validate on [default: questions about every tenth text of --data]
+    #[arg(long, value_name = "PATH", requires = "data")]
+    valid: Option<PathBuf>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let Arguments { data, train: flags } = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| train(flags, &Answers(data)))
+}
+
+struct Answers(QuestionArguments);
+
+impl Program for Answers {
+    fn name(&self) -> &'static str {
+        "train_qa"
+    }
+
+    fn preset(&self) -> &'static str {
+        "qa"
+    }
+
+    fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+        let DataConfig::Questions(preset) = preset else {
+            bail!("this preset is not for questions: use `qa`");
+        };
+        let file = |path: &PathBuf| Ok::<_, anyhow::Error>(QuestionFiles::Squad(absolute(path)?));
+        Ok(DataConfig::Questions(match &self.0.data {
+            Some(path) => QuestionsConfig::new(file(path)?)
+                .with_valid(self.0.valid.as_ref().map(file).transpose()?),
+            None => preset,
+        }))
+    }
+
+    fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {
+        device::run(device, Score(run))
+    }
+}
+
+/// Answers the questions that validate, and says how well.
+struct Score<'a>(&'a Run);
+
+impl Job for Score<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(run) = self;
+        let evaluation = Evaluation::<B::InnerBackend>::open(run.folder(), &[], &device)?;
+        let (scores, measured) = Scores::measure(&evaluation, &device)?;
+        let questions = evaluation.questions().context("the run has no questions")?;
+        let answers: Vec<_> = questions.iter().zip(&measured.answers).collect();
+        println!("\nSome answers:");
+        let n_shown = 5.min(answers.len());
+        for (question, answer) in (0..n_shown).map(|n| answers[n * answers.len() / n_shown]) {
+            println!("  {} -> {answer}", question.question);
+        }
+        println!("\n{scores}");
+        let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();
+        let path = run.folder().join("answers.json");
+        let json = serde_json::to_vec_pretty(&named)?;
+        write_atomically(&path, |file| file.write_all(&json))
+            .with_context(|| format!("`{}` cannot be written", path.display()))
+    }
+}

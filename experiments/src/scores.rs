@@ -1,0 +1,223 @@
+//! How good a model is, by the measures of its task.
+
+use std::fmt;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::labelled::AnswerScore;
+use reformer_train::{Evaluation, Measured};
+use serde::Serialize;
+
+/// Classes up to which a table of all pairs is printed.
+const MOST_CLASSES: usize = 20;
+
+/// Scores of a model on some data.
+#[derive(Debug, Clone, Serialize)]
+pub struct Scores {
+    /// Kind of the model.
+    pub model: &'static str,
+    /// What is predicted: bytes, pieces, labels, borders of answers.
+    pub unit: &'static str,
+    /// Number of them.
+    pub n_targets: usize,
+    /// Mean negative log-likelihood, in nats.
+    pub loss: f64,
+    /// The same in bits.
+    pub bits: f64,
+    /// Share that got the largest logit, in percent.
+    pub accuracy: f64,
+    /// Of a classifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassScores>,
+    /// Of a model that answers questions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerScores>,
+    /// Of a model that translates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bleu: Option<f64>,
+}
+
+/// What a classifier takes for what.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassScores {
+    /// Names of the classes.
+    pub names: Vec<String>,
+    /// Number of texts: a row for each class, in it a column for each class that the model gave.
+    pub confusion: Vec<Vec<usize>>,
+    /// Share of the most frequent class, in percent: who always gives that one is right so often.
+    pub majority: f64,
+}
+
+/// Scores of answers as SQuAD defines them, in percent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AnswerScores {
+    /// Answers that equal a right one.
+    pub exact_match: f64,
+    /// Words that answers have in common with right ones.
+    pub f1: f64,
+    /// Number of questions.
+    pub n_questions: usize,
+}
+
+impl Scores {
+    /// Measures a model on the data that it was opened with, with a progress bar. What it said comes
+    /// with the scores.
+    ///
+    /// # Errors
+    /// A batch size or a number of sequences that cannot be.
+    pub fn measure<B: ReformerBackend>(
+        evaluation: &Evaluation<B>,
+        device: &B::Device,
+    ) -> Result<(Self, Measured)> {
+        let style = ProgressStyle::with_template("evaluating {bar:30} {pos}/{len} sequences");
+        let bar = ProgressBar::no_length().with_style(style.expect("the template is a constant"));
+        let measured = evaluation.measure(device, |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        let config = evaluation.config();
+        let right = evaluation.texts().map(|texts| {
+            let right = (0..).map_while(|number| Some(texts.get(number)?.1));
+            ClassScores::new(texts.classes(), right.zip(measured.classes.iter().copied()))
+        });
+        let answers = evaluation.questions().map(|questions| {
+            let answers = measured.answers.iter().map(String::as_str);
+            AnswerScores::from(AnswerScore::of(questions.iter().zip(answers)))
+        });
+        let scores = Self {
+            model: match config.masking.is_some() {
+                true => "a masked language model",
+                false => config.model.name(),
+            },
+            unit: config.data.token_name(),
+            n_targets: measured.n_targets,
+            loss: measured.loss,
+            bits: measured.bits(),
+            accuracy: measured.accuracy(),
+            classes: right,
+            answers,
+            bleu: None,
+        };
+        Ok((scores, measured))
+    }
+}
+
+impl ClassScores {
+    /// Counts pairs of a right class and the one that was given.
+    fn new(names: &[String], pairs: impl Iterator<Item = (usize, usize)>) -> Self {
+        // A model can have more classes than its data.
+        let (pairs, mut n_columns): (Vec<_>, usize) = (pairs.collect(), names.len());
+        for (_, given) in &pairs {
+            n_columns = n_columns.max(given + 1);
+        }
+        let mut confusion = vec![vec![0; n_columns]; names.len()];
+        for (right, given) in &pairs {
+            confusion[*right][*given] += 1;
+        }
+        let largest = confusion.iter().map(|row| row.iter().sum::<usize>()).max();
+        let majority = largest.unwrap_or(0) as f64 / pairs.len().max(1) as f64;
+        Self {
+            names: names.to_vec(),
+            confusion,
+            majority: 100.0 * majority,
+        }
+    }
+}
+
+impl From<AnswerScore> for AnswerScores {
+    fn from(score: AnswerScore) -> Self {
+        Self {
+            exact_match: score.exact_match,
+            f1: score.f1,
+            n_questions: score.n_questions,
+        }
+    }
+}
+
+impl fmt::Display for Scores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unit, bits, .. } = self;
+        write!(
+            f,
+            "{} {unit}s: {bits:.4} bits per {unit} (loss {:.5}), {:.2} % of {unit}s right",
+            self.n_targets, self.loss, self.accuracy
+        )?;
+        if let Some(classes) = &self.classes {
+            write!(f, "\n{classes}")?;
+        }
+        if let Some(answers) = &self.answers {
+            write!(f, "\n{answers}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for AnswerScores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} questions: exact match {:.2} %, F1 {:.2} %",
+            self.n_questions, self.exact_match, self.f1
+        )
+    }
+}
+
+impl fmt::Display for ClassScores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "The most frequent class alone would be right in {:.2} %.",
+            self.majority
+        )?;
+        if self.names.len() > MOST_CLASSES {
+            return write!(
+                f,
+                " The table of {} classes is too wide to print.",
+                self.names.len()
+            );
+        }
+        let counts = self.confusion.iter().flatten();
+        let cell = 1 + counts.max().map_or(1, |most| most.to_string().len().max(2));
+        let name = self.names.iter().map(|name| name.chars().count()).max();
+        let name = name.unwrap_or(0);
+        write!(
+            f,
+            "\nRows are the right classes, columns what the model says:"
+        )?;
+        write!(f, "\n{:name$}    ", "")?;
+        let n_columns = self.confusion.first().map_or(0, Vec::len);
+        for number in 1..=n_columns {
+            write!(f, "{number:>cell$}")?;
+        }
+        for (number, (class, row)) in self.names.iter().zip(&self.confusion).enumerate() {
+            write!(f, "\n{class:name$} {:>2} ", number + 1)?;
+            for count in row {
+                write!(f, "{count:>cell$}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confusion_is_a_table() {
+        let names = ["neg", "positive"].map(str::to_owned);
+        let pairs = [(0, 0), (0, 1), (1, 1), (0, 0), (1, 2)];
+        let scores = ClassScores::new(&names, pairs.into_iter());
+        assert_eq!(scores.confusion, [[2, 1, 0], [0, 1, 1]]);
+        assert_eq!(
+            scores.to_string(),
+            "The most frequent class alone would be right in 60.00 %.\n\
+             Rows are the right classes, columns what the model says:\n\
+             \u{20}             1  2  3\n\
+             neg       1   2  1  0\n\
+             positive  2   0  1  1"
+        );
+    }
+}

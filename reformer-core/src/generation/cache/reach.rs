@@ -1,0 +1,205 @@
+//! Which positions the newest one sees.
+
+use core::ops::Range;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+use super::hashed::Hashed;
+use crate::attention::{Attention, LocalConfig};
+use crate::kernels::{KEYS_AT_ONCE, ReformerBackend, Seen};
+
+/// Which positions the newest one sees.
+#[derive(Debug, Clone)]
+pub(super) enum Reach<B: Backend> {
+    /// All of them.
+    All,
+    /// Those in the last chunks. Rows are used in turn.
+    Chunks(LocalConfig),
+    /// Those that hashing finds.
+    Hashed(Hashed<B>),
+}
+
+impl<B: ReformerBackend> Reach<B> {
+    /// Of sequences without positions.
+    pub(super) fn new(attention: &Attention<B>, context: usize, batch_size: usize) -> Self {
+        match attention {
+            Attention::Full(_) => Self::All,
+            Attention::Local(attention) => Self::Chunks(attention.local.clone()),
+            Attention::Lsh(attention) => {
+                let lsh = &attention.config.lsh;
+                match lsh.is_exact_in(context, Some(context), true) {
+                    true => Self::All,
+                    false => Self::Hashed(Hashed::new(attention, context, batch_size)),
+                }
+            }
+        }
+    }
+
+    /// Takes in the first positions of sequences, of which so many are real; in these buckets, if
+    /// they are known.
+    ///
+    /// # Shapes
+    /// - queries: `[batch_size, n_heads, seq_length, d_head]`
+    pub(super) fn read(
+        &mut self,
+        queries: Tensor<B, 4>,
+        buckets: Option<Tensor<B, 4, Int>>,
+        real: &[usize],
+    ) {
+        if let Self::Hashed(hashed) = self {
+            hashed.read(queries, buckets, real);
+        }
+    }
+
+    /// Rows that are needed for so many positions.
+    pub(super) fn most(&self, max_length: usize) -> usize {
+        match self {
+            Self::Chunks(local) => max_length.min(remembered(local)),
+            Self::All | Self::Hashed(_) => max_length,
+        }
+    }
+
+    /// The row of a position.
+    pub(super) fn row(&self, position: usize) -> usize {
+        match self {
+            Self::Chunks(local) => position % remembered(local),
+            Self::All | Self::Hashed(_) => position,
+        }
+    }
+
+    /// Which rows the next position of each sequence sees, or each of its heads.
+    ///
+    /// # Shapes
+    /// - queries: `[batch_size, n_heads, 1, d_head]`
+    /// - positions, padding: `[batch_size]`
+    pub(super) fn advance(
+        &mut self,
+        queries: Tensor<B, 4>,
+        positions: &[usize],
+        padding: &[Range<usize>],
+    ) -> Vec<Seen> {
+        let sequences = positions.iter().copied().zip(padding);
+        match self {
+            Self::All => sequences
+                .map(|(position, padding)| sees_all(position, padding))
+                .collect(),
+            Self::Chunks(local) => sequences
+                .map(|(position, _)| sees_chunks(local, position))
+                .collect(),
+            Self::Hashed(hashed) => {
+                let [_, n_heads, ..] = queries.dims();
+                let mut seen = hashed.advance(queries, positions);
+                for (seen, (position, padding)) in seen.chunks_exact_mut(n_heads).zip(sequences) {
+                    if hashed.is_exact_at(position) {
+                        seen.fill(sees_all(position, padding));
+                    }
+                }
+                seen
+            }
+        }
+    }
+
+    /// Goes on with these sequences.
+    pub(super) fn select(&mut self, rows: &[usize]) {
+        if let Self::Hashed(hashed) = self {
+            hashed.select(rows);
+        }
+    }
+
+    /// Those of one layer as that of a batch.
+    pub(super) fn join(reaches: Vec<Self>) -> Option<Self> {
+        let mut hashed = Vec::new();
+        let mut of_all = None;
+        for reach in reaches {
+            match reach {
+                Self::Hashed(part) => hashed.push(part),
+                other => of_all = Some(other),
+            }
+        }
+        Hashed::join(hashed).map(Self::Hashed).or(of_all)
+    }
+
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Hashed(hashed) => hashed.bytes(),
+            Self::All | Self::Chunks(_) => 0,
+        }
+    }
+}
+
+/// Positions that a local layer has to remember.
+fn remembered(local: &LocalConfig) -> usize {
+    (local.before + 1) * local.chunk_length
+}
+
+/// All positions up to this one but the padding.
+fn sees_all(position: usize, padding: &Range<usize>) -> Seen {
+    sees(position, position + 1, padding)
+}
+
+/// The first `end` rows but the padding, in parts as full attention takes them.
+pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> Seen {
+    let mut seen = Seen {
+        own: own as u32,
+        ..Seen::default()
+    };
+    for start in (0..end).step_by(KEYS_AT_ONCE) {
+        let rows = start..end.min(start + KEYS_AT_ONCE);
+        let n_before = seen.keys.len();
+        let is_real = |row: &usize| !padding.contains(row);
+        seen.keys.extend(rows.filter(is_real).map(|row| row as u32));
+        if seen.keys.len() > n_before {
+            seen.end_part();
+        }
+    }
+    seen
+}
+
+/// The position's own chunk and those before it.
+fn sees_chunks(local: &LocalConfig, position: usize) -> Seen {
+    let chunk = position / local.chunk_length;
+    let first = chunk.saturating_sub(local.before) * local.chunk_length;
+    let row = |position: usize| (position % remembered(local)) as u32;
+    let mut seen = Seen {
+        own: row(position),
+        keys: (first..=position).map(row).collect(),
+        ..Seen::default()
+    };
+    seen.end_part();
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_layer_remembers_what_is_in_reach() {
+        let local = LocalConfig::new().with_chunk_length(4).with_before(1);
+        assert_eq!(remembered(&local), 8);
+        let seen = sees_chunks(&local, 9);
+        assert_eq!(
+            (seen.own, seen.keys, seen.ends),
+            (1, vec![4, 5, 6, 7, 0, 1], vec![6])
+        );
+        assert_eq!(sees_chunks(&local, 2).keys, [0, 1, 2]);
+    }
+
+    #[test]
+    fn full_attention_is_taken_in_parts() {
+        assert_eq!(sees_all(0, &(0..0)).ends, [1]);
+        assert_eq!(sees_all(127, &(0..0)).ends, [128]);
+        assert_eq!(sees_all(128, &(0..0)).ends, [128, 129]);
+        assert_eq!(sees_all(300, &(0..0)).keys.len(), 301);
+    }
+
+    #[test]
+    fn padding_is_left_out_and_parts_begin_where_they_would_with_it() {
+        let seen = sees_all(260, &(3..130));
+        assert_eq!((seen.own, &seen.keys[..5]), (260, &[0, 1, 2, 130, 131][..]));
+        assert_eq!(seen.ends, [3, 129, 134]);
+        assert_eq!(sees(0, 600, &(100..600)).ends, [100]);
+    }
+}

@@ -1,0 +1,270 @@
+//! What to train on.
+
+mod opened;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::config::Config;
+use reformer_core::ConfigError;
+use reformer_datasets::images::{ImageNet64, ImageSet};
+use reformer_datasets::{
+    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Sequences, SplitName, Splits,
+};
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::labelled::{
+    Asked, ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes,
+};
+use crate::pairs::PairsConfig;
+
+pub use opened::AskedQuestions;
+pub(crate) use opened::{Content, Data};
+
+/// Every so-manieth image is kept for validation where the files do not say.
+const VALID_EVERY: usize = 20;
+
+/// What to train on.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum DataConfig {
+    /// The text that ships with `reformer-datasets`.
+    Sample,
+    /// The bytes of a file of any format: 90 % to train on, 5 % to validate, 5 % kept for a test.
+    File(
+        /// Its path.
+        PathBuf,
+    ),
+    /// The bytes of all files in a folder, divided by file.
+    Folder(
+        /// Its path.
+        PathBuf,
+    ),
+    /// enwik8, raw or packed, divided as in the literature.
+    Enwik8(
+        /// Path of the official file.
+        PathBuf,
+    ),
+    /// text8, raw or packed, divided as in the literature.
+    Text8(
+        /// Path of the official file.
+        PathBuf,
+    ),
+    /// Images as sequences of `3 * size * size` bytes.
+    Images {
+        /// A folder with the `.npz` files of downsampled ImageNet, a folder of PNG and JPEG files,
+        /// or an archive of them.
+        path: PathBuf,
+        /// Side to which images are brought, in pixels.
+        size: usize,
+    },
+    /// The duplication task `0w0w` of the paper, without end.
+    Duplication {
+        /// Different symbols in `w`.
+        n_symbols: usize,
+    },
+    /// Sentences and their translations, for an encoder-decoder.
+    Pairs(
+        /// Where they are.
+        PairsConfig,
+    ),
+    /// Texts and their classes, for a classifier.
+    Classes(
+        /// Where they are.
+        ClassesConfig,
+    ),
+    /// Questions about texts, for a model that points at answers.
+    Questions(
+        /// Where they are.
+        QuestionsConfig,
+    ),
+}
+
+impl DataConfig {
+    /// Opens the data of a run: what is made up follows from its configuration, and its folder, if
+    /// it has one, can have the vocabulary already.
+    ///
+    /// # Errors
+    /// What is missing, unreadable, empty or of another form.
+    pub(crate) fn open(
+        &self,
+        config: &TrainConfig,
+        folder: Option<&Path>,
+    ) -> Result<Data, TrainError> {
+        let seed = config.seed;
+        Ok(match self {
+            Self::Sample => ByteCorpus::sample().split().into(),
+            Self::File(path) => ByteCorpus::open(path)?.split().into(),
+            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?.into(),
+            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?.into(),
+            Self::Text8(path) => HundredMillion::Text8.open(path)?.into(),
+            Self::Images { path, size } => images(path, *size)?,
+            Self::Duplication { n_symbols } => {
+                let task = DuplicationConfig::new()
+                    .with_seq_length(config.window_length)
+                    .with_n_symbols(*n_symbols);
+                // Two streams that share no sequence.
+                let train = task.clone().with_seed(seed).init()?;
+                let valid = task.with_seed(!seed).init()?;
+                Data::of_sequences(Arc::new(train), Arc::new(valid))
+            }
+            Self::Pairs(pairs) => {
+                let vocab_size = config.model.reformer().vocab_size;
+                pairs.open(vocab_size, folder)?.into()
+            }
+            Self::Classes(classes) => {
+                let [train, valid] = classes.open(folder)?;
+                let length = config.window_length;
+                Data::of_classes(train.encode(length), valid, length)
+            }
+            Self::Questions(questions) => {
+                Data::of_questions(questions.open(config)?, config.window_length)
+            }
+        })
+    }
+
+    /// Opens other files to measure a trained model on, all of them: for pairs of sentences a table
+    /// or two files, else one file or folder. Numbers of classes and pieces are those of the run's
+    /// folder.
+    ///
+    /// # Errors
+    /// What is missing, unreadable, empty or of another form.
+    pub(crate) fn open_others(
+        &self,
+        config: &TrainConfig,
+        folder: &Path,
+        paths: &[PathBuf],
+    ) -> Result<Data, TrainError> {
+        let (path, length) = (self.only(paths)?, config.window_length);
+        Ok(match self {
+            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
+                let corpus = match path.is_dir() {
+                    true => FolderCorpus::open(path)?.corpus().clone(),
+                    false => ByteCorpus::open(path)?,
+                };
+                let [train, valid, test] = [(); 3].map(|()| corpus.whole_as(SplitName::Valid));
+                Splits { train, valid, test }.into()
+            }
+            Self::Images { size, .. } => {
+                let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, *size)?);
+                Data::of_sequences(images.clone(), images)
+            }
+            Self::Duplication { .. } => {
+                return Err(ConfigError::new(
+                    "data",
+                    "Duplication",
+                    "its sequences are made up and in no file",
+                    "leave the file out",
+                )
+                .into());
+            }
+            Self::Pairs(pairs) => pairs.open_others(folder, paths)?.into(),
+            Self::Classes(_) => {
+                let texts = ClassFiles::at(path.to_owned()).open()?;
+                let texts = texts.with_classes(&load_classes(folder)?)?;
+                Data::of_classes(texts.encode(length), texts, length)
+            }
+            Self::Questions(_) => {
+                let valid = QuestionFiles::Squad(path.to_owned()).open()?;
+                let train = valid.encode(length);
+                let n_left_out = 0;
+                let asked = Asked {
+                    train,
+                    valid,
+                    n_left_out,
+                };
+                Data::of_questions(asked, length)
+            }
+        })
+    }
+
+    /// The first of some paths, if there are as many as there can be.
+    fn only<'a>(&self, paths: &'a [PathBuf]) -> Result<&'a Path, ConfigError> {
+        let most = if matches!(self, Self::Pairs(_)) { 2 } else { 1 };
+        match paths {
+            [path, ..] if paths.len() <= most => Ok(path),
+            _ => Err(ConfigError::new(
+                "data",
+                format!("{} files", paths.len()),
+                format!("this run reads 1 to {most}"),
+                "name fewer",
+            )),
+        }
+    }
+
+    /// What is predicted of this data, one of many: a token, or what a head says.
+    pub fn token_name(&self) -> &'static str {
+        match self {
+            Self::Images { .. } => "dim",
+            Self::Duplication { .. } => "token",
+            Self::Pairs(_) => "piece",
+            Self::Classes(_) => "label",
+            // Of an answer: its first and its last position.
+            Self::Questions(_) => "border",
+            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
+                "byte"
+            }
+        }
+    }
+
+    /// What is counted in a second of training, in the plural: tokens, or what a head says.
+    pub fn unit(&self) -> String {
+        match self {
+            Self::Classes(_) | Self::Questions(_) => format!("{}s", self.token_name()),
+            _ => "tokens".to_owned(),
+        }
+    }
+
+    /// Whether tokens are bytes of a text, so that there is something to read in a sample.
+    pub fn is_text(&self) -> bool {
+        matches!(
+            self,
+            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_)
+        )
+    }
+}
+
+fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
+    if path.join("val_data.npz").exists() {
+        let ImageNet64 { train, valid } = ImageNet64::open(path)?;
+        let (train, valid) = (train.with_size(size)?, valid.with_size(size)?);
+        return Ok(Data::of_sequences(Arc::new(train), Arc::new(valid)));
+    }
+    let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, size)?);
+    let n_images = images.n_sequences().unwrap_or(0) as u64;
+    let of = |is_wanted: fn(&u64) -> bool| {
+        Arc::new(Selection {
+            from: images.clone(),
+            numbers: (0..n_images).filter(is_wanted).collect(),
+        })
+    };
+    let is_valid = |number: &u64| number.is_multiple_of(VALID_EVERY as u64);
+    let is_train = |number: &u64| !number.is_multiple_of(VALID_EVERY as u64);
+    Ok(Data::of_sequences(of(is_train), of(is_valid)))
+}
+
+/// Some of other sequences.
+#[derive(Debug)]
+struct Selection {
+    from: Arc<dyn Sequences>,
+    numbers: Vec<u64>,
+}
+
+impl Sequences for Selection {
+    fn seq_length(&self) -> usize {
+        self.from.seq_length()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.from.vocab_size()
+    }
+
+    fn n_sequences(&self) -> Option<usize> {
+        Some(self.numbers.len())
+    }
+
+    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
+        self.from
+            .read(self.numbers[number as usize], tokens, targets);
+    }
+}

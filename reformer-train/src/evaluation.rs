@@ -1,0 +1,192 @@
+//! A trained model, measured on data.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::ElementConversion;
+use burn::tensor::backend::Backend;
+use reformer_core::Pass;
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::LmLoss;
+use reformer_datasets::labelled::{LabelledTexts, Questions};
+
+use crate::batch::Batch;
+use crate::config::TrainConfig;
+use crate::data::{Content, Data};
+use crate::error::TrainError;
+use crate::heads::HeadLogits;
+use crate::model::{Model, ModelConfig};
+use crate::pairs::Pairs;
+use crate::run::load_model;
+
+/// The model of a run, and data to measure it on.
+#[derive(Debug)]
+pub struct Evaluation<B: Backend> {
+    /// The model.
+    pub model: Model<B>,
+    config: TrainConfig,
+    data: Data,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// Mean negative log-likelihood of the targets, in nats.
+    pub loss: f64,
+    /// Targets that got the largest logit.
+    pub n_correct: usize,
+    /// Targets.
+    pub n_targets: usize,
+    /// Of a classifier: the class that each text got.
+    pub classes: Vec<usize>,
+    /// Of a model that answers questions: what it answers to each, empty where it finds no answer.
+    pub answers: Vec<String>,
+}
+
+impl<B: ReformerBackend> Evaluation<B> {
+    /// Loads the model of a run and opens its validation data, or other files: all of them, read as
+    /// those of the run. The model's mean over the run's data is that of the run's last evaluation.
+    ///
+    /// # Errors
+    /// A folder that is not one of a run, weights that cannot be read, or data that is missing, of
+    /// another form or with other classes.
+    pub fn open(folder: &Path, others: &[PathBuf], device: &B::Device) -> Result<Self, TrainError> {
+        let (model, mut config) = load_model::<B>(folder, device)?;
+        let data = if others.is_empty() {
+            config.data.open(&config, Some(folder))?
+        } else {
+            config.eval_windows = None;
+            config.data.open_others(&config, folder, others)?
+        };
+        data.check(&config)?;
+        Ok(Self {
+            model,
+            config,
+            data,
+        })
+    }
+
+    /// Measures on the first sequences only.
+    pub fn with_first(mut self, n_sequences: Option<usize>) -> Self {
+        self.config.eval_windows = n_sequences.or(self.config.eval_windows);
+        self
+    }
+
+    /// The configuration of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Pairs of sentences, if the model translates.
+    pub fn pairs(&self) -> Option<&Pairs> {
+        match self.data.content() {
+            Content::Pairs(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    /// Texts with classes, if the model tells them.
+    pub fn texts(&self) -> Option<&LabelledTexts> {
+        match self.data.content() {
+            Content::Classes(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
+    /// Questions, if the model answers them.
+    pub fn questions(&self) -> Option<&Questions> {
+        match self.data.content() {
+            Content::Questions(asked) => Some(&asked.valid),
+            _ => None,
+        }
+    }
+
+    /// The first batch of the data.
+    ///
+    /// # Errors
+    /// A batch size or a number of sequences that cannot be.
+    pub fn first_batch(&self, device: &B::Device) -> Result<Option<Batch<B>>, TrainError> {
+        let loader = self.data.valid_loader::<B>(&self.config, device)?;
+        Ok(loader.iter().next())
+    }
+
+    /// Goes through the data once. `watch` is told how many sequences are done, and of how many.
+    ///
+    /// # Errors
+    /// A batch size or a number of sequences that cannot be.
+    pub fn measure(
+        &self,
+        device: &B::Device,
+        mut watch: impl FnMut(usize, usize),
+    ) -> Result<Measured, TrainError> {
+        let loader = self.data.valid_loader::<B>(&self.config, device)?;
+        let mut measured = Measured::default();
+        let mut sum = 0.0;
+        let mut batches = loader.iter();
+        while let Some(batch) = batches.next() {
+            let loss = self.measure_batch(batch, &mut measured);
+            let [mean, n_correct, n_targets] = [loss.loss, loss.n_correct, loss.n_targets]
+                .map(|number| number.into_scalar().elem::<f64>());
+            sum += mean * n_targets;
+            measured.n_correct += n_correct as usize;
+            measured.n_targets += n_targets as usize;
+            let progress = batches.progress();
+            watch(progress.items_processed, progress.items_total);
+        }
+        measured.loss = sum / measured.n_targets.max(1) as f64;
+        Ok(measured)
+    }
+
+    /// The loss of a batch. What the model says is added to what it said before.
+    fn measure_batch(&self, batch: Batch<B>, measured: &mut Measured) -> LmLoss<B> {
+        let Batch::Labelled(batch) = batch else {
+            return self.model.loss(batch, &Pass::eval());
+        };
+        let logits = self.model.head_logits(&batch, &Pass::eval());
+        match &logits {
+            HeadLogits::Classes(logits) => {
+                let classes = logits.clone().argmax(1).into_data();
+                let classes = classes.iter::<i64>().map(|class| class as usize);
+                measured.classes.extend(classes);
+            }
+            HeadLogits::Spans(spans) => {
+                let questions = self.questions().expect("an answer has a question");
+                let rows = batch.rows.iter().enumerate();
+                let (asked, places): (Vec<_>, Vec<_>) = rows
+                    .map(|(row, &number)| {
+                        let question = questions.get(number).expect("it was asked");
+                        let length = batch.length(row);
+                        (question, question.context_start().min(length)..length)
+                    })
+                    .unzip();
+                let best = spans.best_in(&places, self.max_answer_length());
+                let answers = asked.into_iter().zip(best).map(|(question, best)| {
+                    let is_found = best.lead >= 0.0 && best.lead.is_finite();
+                    is_found.then(|| question.text_at(best.span))
+                });
+                measured
+                    .answers
+                    .extend(answers.map(Option::unwrap_or_default));
+            }
+        }
+        logits.loss(&batch.targets)
+    }
+
+    fn max_answer_length(&self) -> usize {
+        match &self.config.model {
+            ModelConfig::QuestionAnswering(config) => config.max_answer_length,
+            _ => 1,
+        }
+    }
+}
+
+impl Measured {
+    /// Loss in bits.
+    pub fn bits(&self) -> f64 {
+        self.loss / core::f64::consts::LN_2
+    }
+
+    /// Share of targets that got the largest logit, in percent.
+    pub fn accuracy(&self) -> f64 {
+        100.0 * self.n_correct as f64 / self.n_targets.max(1) as f64
+    }
+}

@@ -1,0 +1,184 @@
+//! Labelled texts and questions to train a model with a head on.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::config::Config;
+use reformer_core::ConfigError;
+use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::record::write_atomically;
+
+/// Of different texts, every so-manieth is kept for validation.
+const VALID_EVERY: usize = 10;
+/// Names of the classes in a run's folder, in the order of their numbers.
+const CLASSES: &str = "classes.json";
+
+/// Where texts with classes are.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum ClassFiles {
+    /// Passages of the samples that ship with `reformer-datasets`; see [`LabelledTexts::sample`].
+    Sample,
+    /// A table with the columns `text` and `label`, between tabs or commas.
+    Table(
+        /// Its path.
+        PathBuf,
+    ),
+    /// A folder with a folder of texts for each class.
+    Folder(
+        /// Its path.
+        PathBuf,
+    ),
+}
+
+impl ClassFiles {
+    /// A folder of folders, or a table.
+    pub fn at(path: PathBuf) -> Self {
+        match path.is_dir() {
+            true => Self::Folder(path),
+            false => Self::Table(path),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<LabelledTexts, TrainError> {
+        Ok(match self {
+            Self::Sample => LabelledTexts::sample(),
+            Self::Table(path) => LabelledTexts::open_table(path)?,
+            Self::Folder(path) => LabelledTexts::open_folder(path)?,
+        })
+    }
+}
+
+/// Texts with classes to train and to validate on.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct ClassesConfig {
+    /// What to train on. Its classes are those that the model knows.
+    pub train: ClassFiles,
+    /// What to validate on. Default: every tenth of the other texts, which is then not trained on.
+    pub valid: Option<ClassFiles>,
+}
+
+impl ClassesConfig {
+    /// Number of classes of what is trained on.
+    ///
+    /// # Errors
+    /// What is missing, unreadable or of another form.
+    pub fn n_classes(&self) -> Result<usize, TrainError> {
+        Ok(self.train.open()?.classes().len())
+    }
+
+    /// Opens the texts to train and to validate on. Classes are numbered as in the run's folder, if
+    /// it has them already.
+    pub(crate) fn open(&self, folder: Option<&Path>) -> Result<[LabelledTexts; 2], TrainError> {
+        let texts = self.train.open()?;
+        let classes = match folder.filter(|folder| folder.join(CLASSES).exists()) {
+            Some(folder) => load_classes(folder)?,
+            None => texts.classes().to_vec(),
+        };
+        let parts = match &self.valid {
+            Some(valid) => [texts, valid.open()?],
+            None => texts.split(VALID_EVERY),
+        };
+        let [train, valid] = parts.map(|part| part.with_classes(&classes));
+        Ok([train?, valid?])
+    }
+}
+
+/// Names of the classes of a run of a classifier.
+///
+/// # Errors
+/// A folder without them, or a damaged file.
+pub fn load_classes(folder: &Path) -> Result<Vec<String>, TrainError> {
+    let path = folder.join(CLASSES);
+    let text = fs::read_to_string(&path).map_err(|source| TrainError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|error| TrainError::Damaged {
+        path,
+        reason: error.to_string(),
+    })
+}
+
+/// Keeps the names of classes in a run's folder.
+pub(crate) fn save_classes(classes: &[String], folder: &Path) -> Result<(), TrainError> {
+    let path = folder.join(CLASSES);
+    let json = serde_json::to_string_pretty(classes).unwrap_or_default();
+    write_atomically(&path, |file| file.write_all(json.as_bytes()))
+        .map_err(|source| TrainError::Write { path, source })
+}
+
+/// Where questions and their texts are.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum QuestionFiles {
+    /// German sentences among English ones, made of the sample of Tatoeba that ships with
+    /// `reformer-datasets`; see [`Questions::sample`].
+    Sample,
+    /// A file in the format of SQuAD, 1.1 or 2.0.
+    Squad(
+        /// Its path.
+        PathBuf,
+    ),
+}
+
+/// Questions to train and to validate on.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct QuestionsConfig {
+    /// What to train on.
+    pub train: QuestionFiles,
+    /// What to validate on. Default: the questions about every tenth of the other texts, which are then
+    /// not trained on.
+    pub valid: Option<QuestionFiles>,
+}
+
+/// Opened questions.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) train: LabelledRows,
+    pub(crate) valid: Questions,
+    /// Questions whose answer does not stand in the window, so that there is nothing to learn.
+    pub(crate) n_left_out: usize,
+}
+
+impl QuestionsConfig {
+    /// Opens the questions.
+    pub(crate) fn open(&self, config: &TrainConfig) -> Result<Asked, TrainError> {
+        let [train, valid] = match (&self.train, &self.valid) {
+            (QuestionFiles::Sample, None) => Questions::sample(),
+            (train, Some(valid)) => [train.open()?, valid.open()?],
+            (train, None) => train.open()?.split(VALID_EVERY),
+        };
+        let length = config.window_length;
+        let fitting = train.fitting(length);
+        if fitting.is_empty() && !train.is_empty() {
+            return Err(ConfigError::new(
+                "window_length",
+                length,
+                "no question of the data fits in with its answer",
+                "raise it",
+            )
+            .into());
+        }
+        Ok(Asked {
+            n_left_out: train.len() - fitting.len(),
+            train: fitting.encode(length),
+            valid,
+        })
+    }
+}
+
+impl QuestionFiles {
+    /// All questions, those of the sample that validate.
+    pub(crate) fn open(&self) -> Result<Questions, TrainError> {
+        Ok(match self {
+            Self::Sample => {
+                let [_, valid] = Questions::sample();
+                valid
+            }
+            Self::Squad(path) => Questions::open_squad(path)?,
+        })
+    }
+}
