@@ -7,6 +7,7 @@ use clap::Args;
 use reformer_train::{DataConfig, TrainConfig};
 
 use super::Scale;
+use crate::arguments::OptimizerName;
 use crate::{overrides, preset};
 
 /// Where text and images are.
@@ -63,8 +64,12 @@ const SMOKE: &[&str] = &[
 ];
 /// Three layers, as in the paper's ablations; learnt in a minute or two.
 const CPU: &[&str] = &["model.reformer.n_layers=3", "steps_per_epoch=50"];
-/// The paper's ablations: three layers, Adafactor.
-const PAPER: &[&str] = &["model.reformer.n_layers=3", "batch_size=8"];
+/// The paper's ablations, as its code has them: three layers, Adafactor, its rates.
+const PAPER: &[&str] = &[
+    "model.reformer.n_layers=3",
+    "batch_size=8",
+    r#"schedule={"Multifactor":{"factors":[{"Constant":2.0},{"LinearWarmup":{"steps":8000}},{"RsqrtDecay":{"warmup_steps":8000}}]}}"#,
+];
 
 impl DataArguments {
     /// The data of a kind, unless it is not there.
@@ -109,6 +114,9 @@ impl Base {
         };
         let mut config = preset::load(name)?;
         config.data = data;
+        if scale == Scale::Paper && self.data != DataKind::Duplication {
+            config.optimizer = OptimizerName::Adafactor.config();
+        }
         let of_data: &[&str] = match (scale, self.data) {
             (Scale::Smoke, DataKind::Text) => &["window_length=32"],
             (Scale::Smoke, DataKind::Images) => &[

@@ -180,9 +180,9 @@ fn report(
         notes: vec![
             comparison.claim.to_owned(),
             format!(
-                "Bits are those of a token of held-out data after {} steps; differences are to the \
-                 first variant on the same data.",
-                outcomes.first().map_or(0, |outcome| outcome.steps)
+                "Bits are those of a token of held-out data after the last step ({}); differences are \
+                 to the first variant on the same data.",
+                steps(&outcomes)
             ),
         ],
         table,
@@ -190,6 +190,16 @@ fn report(
         values: &outcomes,
     }
     .write(study)
+}
+
+/// How many steps each contest had.
+fn steps(outcomes: &[Outcome]) -> String {
+    let mut steps: Vec<String> = outcomes
+        .iter()
+        .map(|outcome| format!("{}: {}", outcome.contest, outcome.steps))
+        .collect();
+    steps.dedup();
+    steps.join(", ")
 }
 
 fn outcome(
