@@ -249,7 +249,7 @@ fn images_are_completed() {
             folder.path(),
             &["--checkpoint", "runs/i", "--prompt", "A"],
         ),
-        &["is not one of texts"],
+        &["does not continue texts"],
     );
 }
 

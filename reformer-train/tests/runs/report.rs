@@ -248,8 +248,10 @@ fn run_leaves_a_page_with_its_curves_and_texts() {
     run.train::<Autodiff<Flex>, _>(&Default::default(), 0, options)
         .expect("nothing keeps it from training");
 
-    // After the first evaluation and after the second; the last is followed by the end.
-    assert_eq!(RUNNING.load(Ordering::Relaxed), 2);
+    // After the first evaluation and after the second, unless the machine is busy: a thread of its own
+    // writes the page. The last is followed by the end.
+    let running = RUNNING.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&running), "{running}");
     let html = fs::read_to_string(&page).expect("it was written");
     assert!(html.contains(">finished<") && html.contains("step 6 of 6"));
     assert_eq!(html.matches(EVIL_AS_TEXT).count(), 3, "a sample each time");
