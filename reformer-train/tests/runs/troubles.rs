@@ -125,7 +125,7 @@ fn steps_without_a_number_are_left_out_where_that_is_wanted() {
 }
 
 /// What happens to the folder of the run after its first step.
-static DAMAGE: Mutex<Option<PathBuf>> = Mutex::new(None);
+static DAMAGE: Mutex<Option<(PathBuf, &str)>> = Mutex::new(None);
 static TOLD: Mutex<Vec<String>> = Mutex::new(vec![]);
 
 /// Puts files where folders are: not even an administrator can write there then.
@@ -136,10 +136,15 @@ impl MetricsRendererTraining for Vandal {
     fn update_valid(&mut self, _state: MetricState) {}
     fn render_train(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {
         let damage = DAMAGE.lock().ok().and_then(|mut folder| folder.take());
-        if let Some(folder) = damage {
-            fs::remove_dir_all(folder.join("checkpoint")).expect("it is there");
-            fs::write(folder.join("checkpoint"), "").expect("it can be written");
-            fs::create_dir(folder.join("report.html.partial")).expect("it is not there");
+        match damage {
+            Some((folder, "checkpoint/")) => {
+                fs::remove_dir_all(folder.join("checkpoint")).expect("it is there");
+                fs::write(folder.join("checkpoint"), "").expect("it can be written");
+            }
+            Some((folder, _)) => {
+                fs::create_dir(folder.join("report.html.partial")).expect("it is not there");
+            }
+            None => {}
         }
     }
     fn render_valid(&mut self, _item: TrainingProgress, _indicators: Vec<ProgressType>) {}
@@ -157,20 +162,21 @@ impl MetricsRenderer for Vandal {
 
 #[test]
 fn folder_that_cannot_be_written_is_told_and_training_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = Run::create(config(0.1), folder.path().join("run")).unwrap();
-    *DAMAGE.lock().unwrap() = Some(run.folder().to_owned());
-    let mut options = TrainOptions::new(Screen::Renderer(Vandal));
-    options.warn = |error| TOLD.lock().unwrap().push(error.to_string());
-    let outcome = run.train::<B, _>(&Default::default(), 0, options);
-    assert_eq!(outcome.expect("it goes on").ending, Ending::Finished);
-    let told = TOLD.lock().unwrap();
+    // One at a time: of several troubles at once only the first is told.
     for file in ["checkpoint/", "report.html"] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::create(config(0.1), folder.path().join("run")).unwrap();
+        *DAMAGE.lock().unwrap() = Some((run.folder().to_owned(), file));
+        let mut options = TrainOptions::new(Screen::Renderer(Vandal));
+        options.warn = |error| TOLD.lock().unwrap().push(error.to_string());
+        let outcome = run.train::<B, _>(&Default::default(), 0, options);
+        assert_eq!(outcome.expect("it goes on").ending, Ending::Finished);
+        let told = std::mem::take(&mut *TOLD.lock().unwrap());
         let is_named = |line: &String| line.contains(file) && line.contains("cannot be written");
         assert!(told.iter().any(is_named), "{file} is missing: {told:?}");
+        assert!(run.folder().join("model.mpk").is_file());
+        let rows = run.rows().unwrap();
+        assert!(rows.iter().all(|row| row.get(Quantity::Loss).is_some()));
+        assert_eq!(rows.last().unwrap().step, 12);
     }
-    assert!(run.folder().join("model.mpk").is_file());
-    let rows = run.rows().unwrap();
-    assert!(rows.iter().all(|row| row.get(Quantity::Loss).is_some()));
-    assert_eq!(rows.last().unwrap().step, 12);
 }
