@@ -2,8 +2,8 @@
 
 use crate::cases::{Inputs, SHAPE, cases, inputs, slots};
 use crate::common::{assert_close, normal, numbers};
-use crate::{Gpu, adapter, judged, say};
-use burn::tensor::{DType, Tensor};
+use crate::{Gpu, adapter, judged};
+use burn::tensor::Tensor;
 use burn_flex::Flex;
 use reformer_core::Key;
 use reformer_core::kernels::{
@@ -41,7 +41,7 @@ fn judged_qkv(qkv: &Qkv<Gpu>) -> Qkv<Flex> {
     }
 }
 
-fn judged_slots(slots: &Slots<Gpu>) -> Slots<Flex> {
+pub(crate) fn judged_slots(slots: &Slots<Gpu>) -> Slots<Flex> {
     Slots {
         order: judged(slots.order.clone()),
         slot_of: judged(slots.slot_of.clone()),
@@ -133,7 +133,7 @@ fn compare_full(name: &str, qkv: &Qkv<Gpu>, masking: &Masking<Gpu>, tolerance: f
     );
 }
 
-fn chunks(length: usize, before: usize, after: usize) -> TiledAttention {
+pub(crate) fn chunks(length: usize, before: usize, after: usize) -> TiledAttention {
     TiledAttention {
         tile: TileShape {
             length,
@@ -357,63 +357,4 @@ fn gradients_are_the_same_bits_every_time() {
         [numbers(gradients.q), numbers(gradients.v)]
     };
     assert_eq!(once(), once());
-}
-
-/// Inputs of half precision, sums of single: as near as rounding of inputs and outputs allows.
-#[test]
-fn half_precision_is_near() {
-    use burn::tensor::backend::Backend;
-    if !adapter() {
-        return;
-    }
-    if !Gpu::supports_dtype(&Default::default(), DType::F16) {
-        say("SKIPPED: the adapter has no f16");
-        return;
-    }
-    let inputs = inputs::<Gpu>([1, 2, 130, 64], 1, false);
-    let masking = Masking {
-        causal: true,
-        exclude_self: true,
-        dropout: None,
-        mask_pad: None,
-    };
-    for qkv in both_keys(&inputs, true) {
-        let half = |tensor: Tensor<Gpu, 4>| tensor.cast(DType::F16);
-        let qkv = Qkv {
-            q: half(qkv.q),
-            keys: match qkv.keys {
-                Keys::Own(k) => Keys::Own(half(k)),
-                unit => unit,
-            },
-            v: half(qkv.v),
-        };
-        let attended = Gpu::full_attention(qkv.clone(), &masking);
-        let widened = Qkv {
-            q: judged(qkv.q.clone().cast(DType::F32)),
-            keys: match &qkv.keys {
-                Keys::Own(k) => Keys::Own(judged(k.clone().cast(DType::F32))),
-                Keys::UnitQueries(length) => Keys::UnitQueries(*length),
-            },
-            v: judged(qkv.v.clone().cast(DType::F32)),
-        };
-        let of_judge = Masking::<Flex> {
-            causal: true,
-            exclude_self: true,
-            dropout: None,
-            mask_pad: None,
-        };
-        let expected = reference::full_attention(widened.clone(), &of_judge);
-        assert_eq!(attended.output.dtype(), DType::F16);
-        let close = |of: &str, found: Tensor<Gpu, 4>, expected| {
-            assert_eq!(found.dtype(), DType::F16);
-            assert_close(of, &numbers(found), &numbers(expected), 2e-3);
-        };
-        close("output", attended.output.clone(), expected.output.clone());
-        let grad = half(normal(9, attended.output.dims()));
-        let of_wide = judged(grad.clone().cast(DType::F32));
-        let gradients = Gpu::full_attention_backward(qkv, &masking, attended, grad);
-        let expected = reference::full_attention_backward(widened, &of_judge, expected, of_wide);
-        close("dq", gradients.q, expected.q);
-        close("dv", gradients.v, expected.v);
-    }
 }

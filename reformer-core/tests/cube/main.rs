@@ -12,6 +12,8 @@ mod cases;
 #[allow(dead_code)]
 #[path = "../laws/common.rs"]
 mod common;
+mod half;
+#[cfg(feature = "wgpu")]
 mod reads;
 mod sorting;
 
@@ -23,8 +25,11 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{BasicOps, Tensor, TensorData};
 use burn_flex::Flex;
 
-/// What is tested.
+/// What is tested: CUDA where only that is built in.
+#[cfg(feature = "wgpu")]
 pub(crate) type Gpu = burn_wgpu::Wgpu;
+#[cfg(all(feature = "cuda", not(feature = "wgpu")))]
+pub(crate) type Gpu = burn_cuda::Cuda;
 
 /// Whether there is an adapter. Asked once, aloud if there is none.
 pub(crate) fn adapter() -> bool {

@@ -139,8 +139,8 @@ fn dropout_draws_the_same_bits() {
     }
     for n in [1, 4, 1023, 4097] {
         let key = Key::new(n as u64).fold(3);
-        let found = Gpu::dropout_factors([1, n], 0.3, key, &Default::default());
-        let expected = reference::dropout_factors::<Flex, 2>([1, n], 0.3, key, &Default::default());
+        let found = Gpu::dropout_factors([3, n], 0.3, key, &Default::default());
+        let expected = reference::dropout_factors::<Flex, 2>([3, n], 0.3, key, &Default::default());
         assert_eq!(
             judged(found).into_data().iter::<f32>().collect::<Vec<_>>(),
             expected.into_data().iter::<f32>().collect::<Vec<_>>()

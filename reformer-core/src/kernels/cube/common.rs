@@ -44,7 +44,7 @@ pub(super) fn sum_of(four: Four) -> f32 {
 
 /// Where a head begins in a tensor `[batch_size, n_heads, length, d]`.
 #[cube]
-pub(super) fn head_at<F: Float>(tensor: &Tensor<F>, head: u32) -> usize {
+pub(super) fn head_at<E: CubePrimitive>(tensor: &Tensor<E>, head: u32) -> usize {
     let n_heads = tensor.shape(1) as u32;
     (head / n_heads) as usize * tensor.stride(0) + (head % n_heads) as usize * tensor.stride(1)
 }

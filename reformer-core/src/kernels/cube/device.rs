@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Int, Shape, Tensor, TensorPrimitive};
 use burn_cubecl::cubecl::client::ComputeClient;
+use burn_cubecl::cubecl::ir::features::MmaConfig;
 use burn_cubecl::cubecl::prelude::{AddressType, CubeCount};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
@@ -55,6 +56,25 @@ where
 /// Whether these kernels can work on a type; the reference serves all others.
 pub(super) fn serves(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}
+
+/// Whether a device multiplies matrices of a type on tensor cores, adding in single precision, in
+/// the sizes that these kernels use.
+pub(super) fn has_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType) -> bool {
+    let properties = client.properties();
+    let plane = (
+        properties.hardware.plane_size_min,
+        properties.hardware.plane_size_max,
+    );
+    let products = MmaConfig {
+        a_type: dtype.into(),
+        b_type: dtype.into(),
+        cd_type: DType::F32.into(),
+        m: 16,
+        n: 16,
+        k: 16,
+    };
+    plane == (32, 32) && properties.features.matmul.cmma.contains(&products)
 }
 
 /// A row-major tensor beside another one, with nothing written yet.

@@ -131,8 +131,9 @@ pub(in crate::kernels) fn dropout_factors<B: Cube, const D: usize>(
     dtype: DType,
     device: &B::Device,
 ) -> Floats<B, D> {
-    let factors = B::floats(Floats::<B, D>::empty(shape, (device, dtype)));
     let n = shape.iter().product::<usize>();
+    // Rows of a tensor that is made with its shape may begin at addresses that suit the device.
+    let factors = B::floats(Floats::<B, 1>::empty([n], (device, dtype)));
     let units = CubeDim::new_1d(UNITS);
     let [key_low, key_high] = dropout.key.words();
     draw::launch(
@@ -147,5 +148,5 @@ pub(in crate::kernels) fn dropout_factors<B: Cube, const D: usize>(
         dropout.kept,
         dtype.into(),
     );
-    B::of_floats(factors)
+    B::of_floats::<1>(factors).reshape(shape)
 }

@@ -11,7 +11,6 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::zeros_client;
 
 use super::common::{UNITS, cube_y};
 use super::device::{Cube, Ints, empty, grid, offsets};
@@ -150,12 +149,11 @@ pub(in crate::kernels) fn bucket_sort<B: Cube>(
             (length, most / length * length)
         }
     };
-    let order = Ints::<B, 4>::full(
-        [batch_size, n_heads, n_rounds, n_slots],
-        -1,
-        (&buckets.device(), buckets.dtype()),
-    );
-    let order = B::ints(order);
+    // Rows of a tensor that is made with its shape may begin at addresses that suit the device.
+    let device = buckets.device();
+    let filled = |n, value, dtype| Ints::<B, 1>::full([n], value, (&device, dtype));
+    let order = filled(n_rows * n_slots, -1, buckets.dtype());
+    let order = B::ints(order.reshape([batch_size, n_heads, n_rounds, n_slots]));
     let keys = into_contiguous(B::ints(buckets.clone()));
     let slot_of = empty(&keys, shape, keys.dtype);
 
@@ -163,12 +161,8 @@ pub(in crate::kernels) fn bucket_sort<B: Cube>(
     let segment_length = n_buckets.next_multiple_of(UNITS as usize);
     let n_segments = seq_length.div_ceil(segment_length);
     let client = keys.client.clone();
-    let next = zeros_client(
-        client.clone(),
-        keys.device.clone(),
-        [n_rows, n_segments, n_buckets].into(),
-        DType::U32,
-    );
+    let next = filled(n_rows * n_segments * n_buckets, 0, DType::U32);
+    let next = B::ints(next.reshape([n_rows, n_segments, n_buckets]));
     let starts = empty(&keys, [n_rows, n_buckets], DType::U32);
     let units = CubeDim::new_1d(UNITS);
     let walk = |place| {

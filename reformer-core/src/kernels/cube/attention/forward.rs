@@ -3,11 +3,11 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::crowd::{known_of, look_around, put, room_for};
 use super::pair::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::{Plan, Sizes};
-use super::side::{
-    Known, NOWHERE, load_rows, look_up, part_of_product, read_part, slot_over_rounds,
-};
+use super::rounds::{join, keep};
+use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
 use super::walk::{Block, block_of};
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
@@ -34,11 +34,8 @@ pub(super) fn attend<F: Float, I: Int>(
     let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let (fours, fours_v) = comptime![(plan.fours(plan.d_head), plan.fours(plan.d_v))];
-    let mut positions = SharedMemory::<i32>::new(comptime![rows as usize]);
-    let mut own_places = SharedMemory::<i32>::new(comptime![rows as usize]);
-    let mut key_positions = SharedMemory::<i32>::new(comptime![others as usize]);
-    let mut key_places = SharedMemory::<i32>::new(comptime![others as usize]);
-    let mut key_visible = SharedMemory::<i32>::new(comptime![others as usize]);
+    let own_side = room_for(rows, false);
+    let other_side = room_for(others, false);
     let mut keys = SharedMemory::<Four>::new(comptime![(others * parts * fours) as usize]);
     let mut values = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
     // `[parts, others, rows]`: shares of products; then, in the first part, logits.
@@ -49,15 +46,14 @@ pub(super) fn attend<F: Float, I: Int>(
         1
     }]);
 
-    let block: Block = block_of(sizes.seq_length, &sizes, plan);
+    let block: Block = block_of(row, sizes.seq_length, &sizes, plan);
     let slot = slot_over_rounds(block.own, &sizes, sizes.seq_length, plan);
     let query: Known = look_up(slot, head, order, places, mask, &sizes, true, plan);
     if part == 0 {
-        positions[row as usize] = query.position;
-        own_places[row as usize] = query.place;
+        put(&own_side, row, &query, false);
     }
     sync_cube();
-    let range = range_of(&positions, &own_places, rows);
+    let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
     }
@@ -83,32 +79,27 @@ pub(super) fn attend<F: Float, I: Int>(
     }
 
     for first in range_stepped(0, n_others, others) {
-        sync_cube();
-        for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
-            let reached = first + number;
-            let mut slot = slot_over_rounds(
-                block.first_other + reached as i32,
-                &sizes,
-                sizes.n_keys,
-                plan,
-            );
-            if reached >= n_others {
-                slot = NOWHERE.runtime();
-            }
-            let key = look_up(slot, head, order, places, mask, &sizes, false, plan);
-            key_positions[number as usize] = key.position;
-            key_places[number as usize] = key.place;
-            key_visible[number as usize] = key.visible;
-        }
-        sync_cube();
-        if any_in_sight(&key_positions, &key_places, &range, &sizes, plan) {
+        look_around(
+            &other_side,
+            first,
+            n_others,
+            sizes.n_keys,
+            head,
+            &block,
+            order,
+            places,
+            mask,
+            &sizes,
+            plan,
+        );
+        if any_in_sight(&other_side, &range, &sizes, plan) {
             let divided = comptime![plan.unit_keys];
             let of_head = head as usize * sizes.n_keys as usize;
             load_rows(
                 &mut keys,
                 k,
                 head_at(k, head),
-                &key_positions,
+                &other_side.positions,
                 divisors,
                 of_head,
                 others,
@@ -120,7 +111,7 @@ pub(super) fn attend<F: Float, I: Int>(
                 &mut values,
                 v,
                 head_at(v, head),
-                &key_positions,
+                &other_side.positions,
                 divisors,
                 of_head,
                 others,
@@ -141,15 +132,7 @@ pub(super) fn attend<F: Float, I: Int>(
                 for i in 1..parts {
                     product += logits[pair + comptime![(i * others * rows) as usize]];
                 }
-                let key = Known {
-                    position: key_positions[other as usize],
-                    place: key_places[other as usize],
-                    visible: key_visible[other as usize],
-                    draw_row: 0u32.runtime(),
-                    draw_width: 0u32.runtime(),
-                    draw_low: 0u32.runtime(),
-                    draw_high: 0u32.runtime(),
-                };
+                let key = known_of(&other_side, other, false);
                 logits[pair] = logit_of(product, &query, &key, head, places, &sizes, plan);
                 if comptime![plan.dropout] {
                     factors[pair] = factor_of(&query, first + other, &sizes);
@@ -183,25 +166,7 @@ pub(super) fn attend<F: Float, I: Int>(
         }
     }
 
-    // The softmax of this round, by the rounded log-sum-exp as in the reference, joins the others.
-    let mut lse = FORBIDDEN.runtime();
-    let mut scale = 0.0f32.runtime();
-    if sum > 0.0 {
-        lse = largest + sum.ln();
-        scale = (largest - lse).exp();
-    }
-    let statistic =
-        head as usize * sizes.seq_length as usize + max(query.position, 0i32.runtime()) as usize;
-    let mut new_max = lse;
-    let mut old = 0.0f32.runtime();
-    let mut new_sum = 1.0f32.runtime();
-    if sizes.round > 0 {
-        new_max = max(lse, max_of[statistic]);
-        old = (max_of[statistic] - new_max).exp();
-        let new = (lse - new_max).exp();
-        new_sum = sum_of[statistic] * old + new;
-        scale *= new;
-    }
+    let joined = join(largest, sum, query.position, head, max_of, sum_of, &sizes);
     // All units of a row have read before one of them writes.
     sync_storage();
     if query.position >= 0 {
@@ -212,17 +177,16 @@ pub(super) fn attend<F: Float, I: Int>(
             for j in 0..4u32 {
                 let feature = (part * fours_v + i) * 4 + j;
                 if feature < d_v {
-                    let mut value = sums[i as usize][j as usize] * scale;
+                    let mut value = sums[i as usize][j as usize] * joined.new;
                     if sizes.round > 0 {
-                        value += output[row + feature as usize] * old;
+                        value += output[row + feature as usize] * joined.old;
                     }
                     output[row + feature as usize] = value;
                 }
             }
         }
         if part == 0 {
-            max_of[statistic] = new_max;
-            sum_of[statistic] = new_sum;
+            keep(&joined, max_of, sum_of);
         }
     }
 }

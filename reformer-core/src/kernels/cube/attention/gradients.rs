@@ -7,12 +7,11 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::pair::{any_in_sight, factor_of, logit_of, range_of};
+use super::crowd::{known_of, look_around, put, room_for};
+use super::pair::{any_in_sight, differentiate_pair, range_of};
 use super::plan::{Plan, Sizes};
-use super::side::{
-    Known, NOWHERE, load_rows, look_up, part_of_product, read_part, slot_over_rounds,
-};
-use super::walk::{Block, block_of, seen_from};
+use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
+use super::walk::{Block, block_of};
 use crate::kernels::cube::common::{Four, head_at};
 
 /// Adds a round to the gradients of rows: `sums_of` is that of queries or of keys, `values_of`,
@@ -46,12 +45,9 @@ pub(super) fn differentiate<F: Float, I: Int>(
     } else {
         (sizes.seq_length, sizes.n_keys)
     };
-    let mut positions = SharedMemory::<i32>::new(comptime![rows as usize]);
-    let mut own_places = SharedMemory::<i32>::new(comptime![rows as usize]);
-    let mut other_positions = SharedMemory::<i32>::new(comptime![others as usize]);
-    let mut other_places = SharedMemory::<i32>::new(comptime![others as usize]);
-    let mut other_visible = SharedMemory::<i32>::new(comptime![others as usize]);
-    let mut draws = SharedMemory::<u32>::new(comptime![(others * 4) as usize]);
+    let draws = comptime![plan.dropout && plan.of_keys];
+    let own_side = room_for(rows, false);
+    let other_side = room_for(others, draws);
     let mut firsts = SharedMemory::<Four>::new(comptime![(others * parts * fours) as usize]);
     let mut seconds = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
     // `[parts, others, rows]` each: shares of logits and of gradients of weights; then, in the
@@ -59,7 +55,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
     let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
 
-    let block: Block = block_of(n_rows, &sizes, plan);
+    let block: Block = block_of(row, n_rows, &sizes, plan);
     let slot = slot_over_rounds(block.own, &sizes, n_rows, plan);
     let own: Known = look_up(
         slot,
@@ -72,11 +68,10 @@ pub(super) fn differentiate<F: Float, I: Int>(
         plan,
     );
     if part == 0 {
-        positions[row as usize] = own.position;
-        own_places[row as usize] = own.place;
+        put(&own_side, row, &own, false);
     }
     sync_cube();
-    let range = range_of(&positions, &own_places, rows);
+    let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
     }
@@ -119,33 +114,25 @@ pub(super) fn differentiate<F: Float, I: Int>(
         end = min(end, range.last as u32 + 1);
     }
     for start in range_stepped(0, end, others) {
-        sync_cube();
-        for number in range_stepped(UNIT_POS, others, CUBE_DIM) {
-            let reached = start + number;
-            let mut slot =
-                slot_over_rounds(block.first_other + reached as i32, &sizes, n_others, plan);
-            if reached >= end {
-                slot = NOWHERE.runtime();
-            }
-            let other = look_up(slot, head, order, places, mask, &sizes, of_keys, plan);
-            other_positions[number as usize] = other.position;
-            other_places[number as usize] = other.place;
-            other_visible[number as usize] = other.visible;
-            if comptime![plan.dropout && of_keys] {
-                let draw = (number * 4) as usize;
-                draws[draw] = other.draw_row;
-                draws[draw + 1] = other.draw_width;
-                draws[draw + 2] = other.draw_low;
-                draws[draw + 3] = other.draw_high;
-            }
-        }
-        sync_cube();
-        if any_in_sight(&other_positions, &other_places, &range, &sizes, plan) {
+        look_around(
+            &other_side,
+            start,
+            end,
+            n_others,
+            head,
+            &block,
+            order,
+            places,
+            mask,
+            &sizes,
+            plan,
+        );
+        if any_in_sight(&other_side, &range, &sizes, plan) {
             load_rows(
                 &mut firsts,
                 others_of,
                 head_at(others_of, head),
-                &other_positions,
+                &other_side.positions,
                 divisors,
                 of_head,
                 others,
@@ -157,7 +144,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
                 &mut seconds,
                 downs_of,
                 head_at(downs_of, head),
-                &other_positions,
+                &other_side.positions,
                 divisors,
                 of_head,
                 others,
@@ -181,53 +168,20 @@ pub(super) fn differentiate<F: Float, I: Int>(
                     product += logits[pair + comptime![(i * others * rows) as usize]];
                     grad += weights[pair + comptime![(i * others * rows) as usize]];
                 }
-                let mut theirs = Known {
-                    position: other_positions[other as usize],
-                    place: other_places[other as usize],
-                    visible: other_visible[other as usize],
-                    draw_row: 0u32.runtime(),
-                    draw_width: 0u32.runtime(),
-                    draw_low: 0u32.runtime(),
-                    draw_high: 0u32.runtime(),
-                };
-                if comptime![plan.dropout && of_keys] {
-                    let draw = (other * 4) as usize;
-                    theirs.draw_row = draws[draw];
-                    theirs.draw_width = draws[draw + 1];
-                    theirs.draw_low = draws[draw + 2];
-                    theirs.draw_high = draws[draw + 3];
-                }
-                let (query, key) = if of_keys {
-                    (theirs, own)
-                } else {
-                    (own, theirs)
-                };
-                let mut of_logit = 0.0f32.runtime();
-                let mut of_value = 0.0f32.runtime();
-                if query.position >= 0 && key.position >= 0 {
-                    let logit = logit_of(product, &query, &key, head, places, &sizes, plan);
-                    let statistic =
-                        (head as usize * sizes.seq_length as usize + query.position as usize) * 3;
-                    let weight =
-                        ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
-                    of_value = weight;
-                    if comptime![plan.dropout] {
-                        let mut reached = start + other;
-                        if comptime![of_keys] {
-                            reached = seen_from(reached, &block, plan);
-                        }
-                        let factor = factor_of(&query, reached, &sizes);
-                        of_value *= factor;
-                        grad *= factor;
-                    }
-                    of_logit = weight * (grad - statistics[statistic + 2]);
-                    if comptime![plan.exclude_self] {
-                        // That logit is a constant, so nothing flows through it.
-                        if query.position == key.position {
-                            of_logit = 0.0f32.runtime();
-                        }
-                    }
-                }
+                let theirs = known_of(&other_side, other, draws);
+                let (of_logit, of_value) = differentiate_pair(
+                    product,
+                    grad,
+                    &own,
+                    &theirs,
+                    start + other,
+                    &block,
+                    head,
+                    places,
+                    statistics,
+                    &sizes,
+                    plan,
+                );
                 logits[pair] = of_logit;
                 weights[pair] = of_value;
             }

@@ -5,11 +5,14 @@
 //! Rows of a tile are gathered by their positions, keys that are queries are normalised as they
 //! are read, and a block of keys that no query of the cube can see is not read at all.
 
+mod cores;
+mod crowd;
 mod forward;
 mod gradients;
 mod pair;
 mod places;
 mod plan;
+mod rounds;
 mod side;
 mod walk;
 
@@ -18,18 +21,13 @@ use burn_cubecl::cubecl::prelude::{AddressType, CubeCount, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::device::{Cube, empty, grid, offsets};
+use super::device::{Cube, empty, grid, has_cores, offsets};
 use super::rows::{dims, divisors, finish, statistics, through_keys};
 use crate::kernels::{
     AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
 };
 use places::places;
-use plan::{Numbers, Plan, nearness};
-
-/// Features of a row that a unit keeps in registers: forward has queries and sums of values,
-/// backward up to four such rows.
-const FORWARD_WIDTH: u32 = 32;
-const BACKWARD_WIDTH: u32 = 16;
+use plan::{Numbers, Pass, Plan, nearness};
 
 /// What kernels are launched with.
 struct Attention<R: CubeRuntime> {
@@ -44,6 +42,7 @@ struct Attention<R: CubeRuntime> {
     order: CubeTensor<R>,
     places: CubeTensor<R>,
     mask: CubeTensor<R>,
+    on_cores: bool,
 }
 
 impl<R: CubeRuntime> Attention<R> {
@@ -91,7 +90,8 @@ impl<R: CubeRuntime> Attention<R> {
         let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
         let (q, v) = (B::floats(qkv.q), B::floats(qkv.v));
         // What a kernel is compiled not to look at, it is given all the same.
-        let nothing = |dtype| empty(&q, [1, 1, 1, 1], dtype);
+        let beside = q.clone();
+        let nothing = |dtype| empty(&beside, [1, 1, 1, 1], dtype);
         let order = order.unwrap_or_else(|| nothing(B::IntElem::dtype()));
         let mask = mask_pad.as_ref().map(|mask| {
             let mask = mask.clone().int().cast(order.dtype);
@@ -101,14 +101,18 @@ impl<R: CubeRuntime> Attention<R> {
             Keys::Own(k) => (B::floats(k), None),
             Keys::UnitQueries(length) => (q.clone(), Some(length)),
         };
+        let plan = Plan {
+            d_head: d_head as u32,
+            d_v: d_v as u32,
+            padded: mask.is_some(),
+            unit_keys: unit_keys.is_some(),
+            ..plan
+        };
+        let on_cores = plan.suits_cores() && has_cores(&q.client, q.dtype);
+        let [q, k, v] = [q, k, v].map(|rows| if on_cores { in_eights(rows) } else { rows });
         Self {
-            plan: Plan {
-                d_head: d_head as u32,
-                d_v: d_v as u32,
-                padded: mask.is_some(),
-                unit_keys: unit_keys.is_some(),
-                ..plan
-            },
+            plan,
+            on_cores,
             numbers: Numbers {
                 n_heads,
                 seq_length,
@@ -144,22 +148,20 @@ impl<R: CubeRuntime> Attention<R> {
         batch_size * n_heads
     }
 
-    /// The plan for a kernel whose cubes have rows of queries or of keys, with its grid.
-    fn cut(&self, width: u32, matrices: u32, of_keys: bool) -> (Plan, CubeCount, CubeDim) {
+    /// The plan for a way through the pairs, with its grid.
+    fn cut(&self, pass: Pass) -> (Plan, CubeCount, CubeDim) {
         let client = &self.q.client;
-        let n_rows = match of_keys {
-            true => self.numbers.n_keys,
-            false => self.numbers.seq_length,
+        let n_rows = match pass {
+            Pass::OfKeys => self.numbers.n_keys,
+            Pass::Forward | Pass::OfQueries => self.numbers.seq_length,
         };
         let most_units = client.properties().hardware.max_units_per_cube;
-        let plan = self.plan.cut(width, matrices, n_rows as u32, most_units);
+        let (plan, units) = self.plan.cut(pass, n_rows, self.on_cores, most_units);
         let blocks = plan.blocks(match plan.sorted {
             true => self.numbers.n_slots,
             false => n_rows,
         });
-        let units = CubeDim::new_2d(plan.rows, plan.parts);
-        let grid = grid(client, self.n(), blocks);
-        (Plan { of_keys, ..plan }, grid, units)
+        (plan, grid(client, self.n(), blocks), units)
     }
 
     fn offsets(&self) -> AddressType {
@@ -172,9 +174,13 @@ impl<R: CubeRuntime> Attention<R> {
         let output = self.rows(seq_length, self.plan.d_v as usize);
         let statistic = || empty(&self.q, [batch_size, n_heads, seq_length, 1], DType::F32);
         let (max, sum) = (statistic(), statistic());
-        let (plan, grid, units) = self.cut(FORWARD_WIDTH, 1, false);
+        let (plan, grid, units) = self.cut(Pass::Forward);
+        let attend = match self.on_cores {
+            true => cores::forward::attend::launch,
+            false => forward::attend::launch,
+        };
         for round in 0..self.numbers.n_rounds {
-            forward::attend::launch(
+            attend(
                 &self.q.client,
                 grid.clone(),
                 units,
@@ -204,6 +210,7 @@ impl<R: CubeRuntime> Attention<R> {
             seq_length, n_keys, ..
         } = self.numbers;
         let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
+        let grad = if self.on_cores { in_eights(grad) } else { grad };
         let dq = self.rows(seq_length, d_head);
         let dk = self.rows(n_keys, d_head);
         let dv = self.rows(n_keys, d_v);
@@ -211,13 +218,13 @@ impl<R: CubeRuntime> Attention<R> {
             [&self.q, &self.k, &grad, &self.v],
             &statistics,
             [&dq, &dv],
-            false,
+            Pass::OfQueries,
         );
         self.differentiate(
             [&self.k, &self.q, &self.v, &grad],
             &statistics,
             [&dk, &dv],
-            true,
+            Pass::OfKeys,
         );
         if let Some(length) = self.unit_keys {
             through_keys(&self.q, self.divisors, length, dk.clone(), &dq);
@@ -231,11 +238,15 @@ impl<R: CubeRuntime> Attention<R> {
         [rows, others, ups, downs]: [&CubeTensor<R>; 4],
         statistics: &CubeTensor<R>,
         [sums, values]: [&CubeTensor<R>; 2],
-        of_keys: bool,
+        pass: Pass,
     ) {
-        let (plan, grid, units) = self.cut(BACKWARD_WIDTH, 2, of_keys);
+        let (plan, grid, units) = self.cut(pass);
+        let differentiate = match self.on_cores {
+            true => cores::gradients::differentiate::launch,
+            false => gradients::differentiate::launch,
+        };
         for round in 0..self.numbers.n_rounds {
-            gradients::differentiate::launch(
+            differentiate(
                 &self.q.client,
                 grid.clone(),
                 units,
@@ -256,6 +267,16 @@ impl<R: CubeRuntime> Attention<R> {
                 [self.q.dtype.into(), self.order.dtype.into()],
             );
         }
+    }
+}
+
+/// Rows whose features lie side by side and can be read eight at a time.
+fn in_eights<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
+    let mut strides = rows.meta.strides().iter().rev();
+    let side_by_side = strides.next() == Some(&1);
+    match side_by_side && strides.all(|stride| stride.is_multiple_of(cores::EIGHT as usize)) {
+        true => rows,
+        false => into_contiguous(rows),
     }
 }
 

@@ -3,8 +3,10 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::crowd::Crowd;
 use super::plan::{Plan, Sizes};
 use super::side::{BEYOND, Known, near};
+use super::walk::{Block, seen_from};
 use crate::kernels::cube::philox::factor;
 use crate::kernels::reference::SELF;
 
@@ -23,20 +25,16 @@ pub(super) struct Range {
 }
 
 #[cube]
-pub(super) fn range_of(
-    positions: &SharedMemory<i32>,
-    places: &SharedMemory<i32>,
-    #[comptime] n: u32,
-) -> Range {
+pub(super) fn range_of(rows: &Crowd, #[comptime] n: u32) -> Range {
     let mut any = false.runtime();
     let mut first = BEYOND.runtime();
     let mut last = 0i32.runtime();
     let mut lowest = BEYOND.runtime();
     let mut highest = 0i32.runtime();
     for row in 0..n {
-        let position = positions[row as usize];
+        let position = rows.positions[row as usize];
         if position >= 0 {
-            let place = places[row as usize];
+            let place = rows.places[row as usize];
             any = true;
             first = min(first, position);
             last = max(last, position);
@@ -56,15 +54,14 @@ pub(super) fn range_of(
 /// Whether anybody of a block may be seen by, or see, somebody in a range.
 #[cube]
 pub(super) fn any_in_sight(
-    positions: &SharedMemory<i32>,
-    places: &SharedMemory<i32>,
+    others: &Crowd,
     range: &Range,
     sizes: &Sizes,
     #[comptime] plan: Plan,
 ) -> bool {
     let mut any = false.runtime();
     for other in 0..comptime![plan.others] {
-        let position = positions[other as usize];
+        let position = others.positions[other as usize];
         let mut in_sight = position >= 0;
         if comptime![plan.causal && plan.of_keys] {
             in_sight = in_sight && position >= range.first;
@@ -73,7 +70,7 @@ pub(super) fn any_in_sight(
             in_sight = in_sight && position <= range.last;
         }
         if comptime![plan.near] {
-            let place = places[other as usize];
+            let place = others.places[other as usize];
             let (after, width) = (sizes.after as i32, sizes.width as i32);
             let mut from = range.lowest + after - width;
             let mut to = range.highest + after;
@@ -160,4 +157,54 @@ pub(super) fn factor_of(query: &Known, reached: u32, sizes: &Sizes) -> f32 {
         sizes.threshold,
         sizes.kept,
     )
+}
+
+/// From the product of a query and a key and that of the gradient of the query's output and the
+/// key's value: the gradient of the pair's logit, and the weight by which the gradient of the
+/// output reaches the value. `reached` is the other row's number in the reach of its own.
+#[cube]
+pub(super) fn differentiate_pair(
+    product: f32,
+    grad: f32,
+    own: &Known,
+    theirs: &Known,
+    reached: u32,
+    block: &Block,
+    head: u32,
+    places: &Tensor<i32>,
+    statistics: &Tensor<f32>,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> (f32, f32) {
+    let (query, key) = if comptime![plan.of_keys] {
+        (theirs, own)
+    } else {
+        (own, theirs)
+    };
+    let mut of_logit = 0.0f32.runtime();
+    let mut of_value = 0.0f32.runtime();
+    if query.position >= 0 && key.position >= 0 {
+        let logit = logit_of(product, query, key, head, places, sizes, plan);
+        let statistic = (head as usize * sizes.seq_length as usize + query.position as usize) * 3;
+        let weight = ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
+        let mut of_weight = grad;
+        of_value = weight;
+        if comptime![plan.dropout] {
+            let mut number = reached;
+            if comptime![plan.of_keys] {
+                number = seen_from(reached, block, plan);
+            }
+            let factor = factor_of(query, number, sizes);
+            of_value *= factor;
+            of_weight *= factor;
+        }
+        of_logit = weight * (of_weight - statistics[statistic + 2]);
+        if comptime![plan.exclude_self] {
+            // That logit is a constant, so nothing flows through it.
+            if query.position == key.position {
+                of_logit = 0.0f32.runtime();
+            }
+        }
+    }
+    (of_logit, of_value)
 }

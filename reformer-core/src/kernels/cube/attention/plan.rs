@@ -3,6 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::cores::{PLANE, SIDE, row_of, row_of_products};
 use crate::kernels::reference::slice_length;
 use crate::kernels::{Duplicates, KeyRule, Masking, TiledAttention};
 use crate::random::{Dropout, Key};
@@ -10,6 +11,41 @@ use crate::random::{Dropout, Key};
 /// Bytes of shared memory that a cube may take, where there is so much: two cubes or more then
 /// find room on a multiprocessor of any GPU in use.
 const SHARED_BYTES: usize = 24 * 1024;
+
+/// The same where tensor cores are. They have more of it, and blocks must be large for them; the
+/// least that such a GPU has is 64 KiB, of which some is for what is known of rows.
+const SHARED_BYTES_ON_CORES: usize = 60 * 1024;
+
+/// With more features, not even the rows of one plane find room.
+const MOST_FEATURES_ON_CORES: u32 = 256;
+
+/// A way through all pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    Forward,
+    /// Backward, for the rows of queries or of keys.
+    OfQueries,
+    OfKeys,
+}
+
+impl Pass {
+    /// Matrices of pairs that a cube keeps.
+    fn matrices(self) -> u32 {
+        match self {
+            Self::Forward => 1,
+            Self::OfQueries | Self::OfKeys => 2,
+        }
+    }
+
+    /// Features of a row that a unit keeps in registers without tensor cores: forward has queries
+    /// and sums of values, backward up to four such rows.
+    fn width(self) -> u32 {
+        match self {
+            Self::Forward => 32,
+            Self::OfQueries | Self::OfKeys => 16,
+        }
+    }
+}
 
 /// What kernels are compiled for. A cube has `rows` rows of its own, queries or keys, and looks at
 /// `others` rows of the other side at a time. `parts` units share a row: each has some features of
@@ -53,31 +89,87 @@ impl Plan {
         (self.before + 1 + self.after) * self.length
     }
 
-    /// The same rules for a cube whose units have at most `width` features in registers and which
-    /// keeps `matrices` matrices of pairs.
-    pub(super) fn cut(mut self, width: u32, matrices: u32, n_rows: u32, most_units: u32) -> Self {
+    /// The same rules for a way through the pairs, and the units of a cube. On tensor cores if
+    /// `on_cores`; a cube has at most `most_units`.
+    pub(super) fn cut(
+        self,
+        pass: Pass,
+        n_rows: usize,
+        on_cores: bool,
+        most_units: u32,
+    ) -> (Self, CubeDim) {
+        let rules = Self {
+            of_keys: pass == Pass::OfKeys,
+            ..self
+        };
+        let rows = if self.sorted {
+            self.length
+        } else {
+            n_rows as u32
+        };
+        if on_cores {
+            let plan = rules.cut_for_cores(pass, rows);
+            return (plan, CubeDim::new_2d(PLANE, plan.rows / SIDE));
+        }
+        let plan = rules.cut_for_units(pass, rows, most_units);
+        (plan, CubeDim::new_2d(plan.rows, plan.parts))
+    }
+
+    fn cut_for_units(mut self, pass: Pass, rows: u32, most_units: u32) -> Self {
+        let width = pass.width();
         self.parts = self
             .d_head
             .max(self.d_v)
             .div_ceil(width)
             .next_power_of_two();
         let most = (128.min(most_units) / self.parts).clamp(1, 64);
-        let rows = if self.sorted { self.length } else { n_rows };
         // Blocks of one size, so that the last one is not nearly empty; and no part of a plane is
         // idle, where rows suffice.
         let even = rows.div_ceil(rows.div_ceil(most));
         self.rows = even.next_multiple_of(8).min(most);
         self.others = 16;
-        while self.others > 1 && self.shared_bytes(matrices) > SHARED_BYTES {
+        while self.others > 1 && self.shared_bytes(pass) > SHARED_BYTES {
             self.others /= 2;
         }
         self
     }
 
-    fn shared_bytes(&self, matrices: u32) -> usize {
+    fn shared_bytes(&self, pass: Pass) -> usize {
         let rows = 4 * self.parts * (self.fours(self.d_head) + self.fours(self.d_v));
-        let pairs = self.parts * self.rows * matrices + self.rows;
+        let pairs = self.parts * self.rows * pass.matrices() + self.rows;
         (self.others * (rows + pairs) * 4) as usize
+    }
+
+    /// Whether tensor cores can take rows of these sizes: whole matrices, and no more than what
+    /// shared memory of any GPU that has them can hold.
+    pub(super) fn suits_cores(&self) -> bool {
+        let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_CORES;
+        suits(self.d_head) && suits(self.d_v)
+    }
+
+    /// Four planes and blocks of 32, or fewer planes where rows are long or few.
+    fn cut_for_cores(mut self, pass: Pass, rows: u32) -> Self {
+        self.parts = 1;
+        self.others = PLANE;
+        let mut planes = 4;
+        loop {
+            let most = planes * SIDE;
+            self.rows = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(SIDE);
+            if planes == 1 || self.shared_bytes_on_cores(pass) <= SHARED_BYTES_ON_CORES {
+                return self;
+            }
+            planes /= 2;
+        }
+    }
+
+    fn shared_bytes_on_cores(&self, pass: Pass) -> usize {
+        let both = row_of(self.d_head) + row_of(self.d_v);
+        let own = match pass {
+            Pass::Forward => row_of(self.d_head),
+            Pass::OfQueries | Pass::OfKeys => both,
+        };
+        let pairs = pass.matrices() * (2 * row_of(self.others) + 4 * row_of_products(self.others));
+        (self.rows * (2 * own + pairs) + self.others * 2 * both) as usize
     }
 
     /// Cubes that the rows of a head need.

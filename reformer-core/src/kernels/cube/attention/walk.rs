@@ -6,10 +6,10 @@ use burn_cubecl::cubecl::prelude::*;
 use super::plan::{Plan, Sizes};
 use crate::kernels::cube::common::cube_y;
 
-/// The place of a cube, in slots from the beginning of its round.
+/// The place of a row, in slots from the beginning of its round.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Block {
-    /// The unit's own slot, below zero if it has none.
+    /// Its slot, below zero if it has none.
     pub(super) own: i32,
     /// Its number in its tile.
     pub(super) in_tile: u32,
@@ -18,11 +18,10 @@ pub(super) struct Block {
     pub(super) n_others: u32,
 }
 
-/// The place of this cube, where `n` rows are cut into blocks.
+/// The place of row `row` of this cube, where `n` rows are cut into blocks.
 #[cube]
-pub(super) fn block_of(n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
+pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
     let number = cube_y();
-    let row = UNIT_POS_X;
     let rows = comptime![plan.rows];
     let length = comptime![plan.length];
     let mut own = 0i32.runtime() - 1;

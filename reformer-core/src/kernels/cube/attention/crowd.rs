@@ -1,0 +1,109 @@
+//! What is known of the rows of a side, in shared memory.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::plan::{Plan, Sizes};
+use super::side::{Known, NOWHERE, look_up, slot_over_rounds};
+use super::walk::Block;
+
+/// Rows that units look up for all others.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Crowd {
+    pub(super) positions: SharedMemory<i32>,
+    pub(super) places: SharedMemory<i32>,
+    visible: SharedMemory<i32>,
+    /// Four numbers for each query: where its dropout factors are drawn.
+    draws: SharedMemory<u32>,
+}
+
+/// Room for `n` rows. Only `draws` of queries are kept.
+#[cube]
+pub(super) fn room_for(#[comptime] n: u32, #[comptime] draws: bool) -> Crowd {
+    Crowd {
+        positions: SharedMemory::<i32>::new(comptime![n as usize]),
+        places: SharedMemory::<i32>::new(comptime![n as usize]),
+        visible: SharedMemory::<i32>::new(comptime![n as usize]),
+        draws: SharedMemory::<u32>::new(comptime![if draws { 4 * n as usize } else { 1 }]),
+    }
+}
+
+/// Puts down what is known of row `number`.
+#[cube]
+pub(super) fn put(crowd: &Crowd, number: u32, known: &Known, #[comptime] draws: bool) {
+    let mut positions = crowd.positions;
+    let mut places = crowd.places;
+    let mut visible = crowd.visible;
+    positions[number as usize] = known.position;
+    places[number as usize] = known.place;
+    visible[number as usize] = known.visible;
+    if comptime![draws] {
+        let mut to = crowd.draws;
+        let draw = (number * 4) as usize;
+        to[draw] = known.draw_row;
+        to[draw + 1] = known.draw_width;
+        to[draw + 2] = known.draw_low;
+        to[draw + 3] = known.draw_high;
+    }
+}
+
+/// What was put down of row `number`.
+#[cube]
+pub(super) fn known_of(crowd: &Crowd, number: u32, #[comptime] draws: bool) -> Known {
+    let mut draw_row = 0u32.runtime();
+    let mut draw_width = 0u32.runtime();
+    let mut draw_low = 0u32.runtime();
+    let mut draw_high = 0u32.runtime();
+    if comptime![draws] {
+        let draw = (number * 4) as usize;
+        draw_row = crowd.draws[draw];
+        draw_width = crowd.draws[draw + 1];
+        draw_low = crowd.draws[draw + 2];
+        draw_high = crowd.draws[draw + 3];
+    }
+    Known {
+        position: crowd.positions[number as usize],
+        place: crowd.places[number as usize],
+        visible: crowd.visible[number as usize],
+        draw_row,
+        draw_width,
+        draw_low,
+        draw_high,
+    }
+}
+
+/// Looks up a block of the other side: the rows from `first` on in reach of a cube, of `n` that
+/// there are; none from `end` on. Units have finished with the last block before and see this one
+/// after.
+#[cube]
+pub(super) fn look_around<I: Int>(
+    crowd: &Crowd,
+    first: u32,
+    end: u32,
+    n: u32,
+    head: u32,
+    block: &Block,
+    order: &Tensor<I>,
+    places: &Tensor<i32>,
+    mask: &Tensor<I>,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) {
+    sync_cube();
+    for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
+        let reached = first + number;
+        let mut slot = slot_over_rounds(block.first_other + reached as i32, sizes, n, plan);
+        if reached >= end {
+            slot = NOWHERE.runtime();
+        }
+        let queries = comptime![plan.of_keys];
+        let known = look_up(slot, head, order, places, mask, sizes, queries, plan);
+        put(
+            crowd,
+            number,
+            &known,
+            comptime![plan.dropout && plan.of_keys],
+        );
+    }
+    sync_cube();
+}

@@ -1,0 +1,64 @@
+//! How the softmax of a round joins those of the rounds before.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::plan::Sizes;
+use crate::kernels::reference::FORBIDDEN;
+
+/// What a row of the output and its statistics become.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Joined {
+    /// Where the statistics of the row are.
+    at: usize,
+    max: f32,
+    sum: f32,
+    /// Factors of what earlier rounds left in the output, and of this round's sums.
+    pub(super) old: f32,
+    pub(super) new: f32,
+}
+
+/// Joins a round, by the rounded log-sum-exp as in the reference: `sum` of exponentials of logits
+/// less the `largest` one.
+#[cube]
+pub(super) fn join(
+    largest: f32,
+    sum: f32,
+    position: i32,
+    head: u32,
+    max_of: &Tensor<f32>,
+    sum_of: &Tensor<f32>,
+    sizes: &Sizes,
+) -> Joined {
+    let mut lse = FORBIDDEN.runtime();
+    let mut new = 0.0f32.runtime();
+    if sum > 0.0 {
+        lse = largest + sum.ln();
+        new = (largest - lse).exp();
+    }
+    let at = head as usize * sizes.seq_length as usize + max(position, 0i32.runtime()) as usize;
+    let mut joined_max = lse;
+    let mut old = 0.0f32.runtime();
+    let mut joined_sum = 1.0f32.runtime();
+    if sizes.round > 0 {
+        joined_max = max(lse, max_of[at]);
+        old = (max_of[at] - joined_max).exp();
+        let share = (lse - joined_max).exp();
+        joined_sum = sum_of[at] * old + share;
+        new *= share;
+    }
+    Joined {
+        at,
+        max: joined_max,
+        sum: joined_sum,
+        old,
+        new,
+    }
+}
+
+/// Writes the statistics of a row.
+#[cube]
+pub(super) fn keep(joined: &Joined, max_of: &mut Tensor<f32>, sum_of: &mut Tensor<f32>) {
+    max_of[joined.at] = joined.max;
+    sum_of[joined.at] = joined.sum;
+}
