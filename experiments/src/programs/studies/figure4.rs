@@ -49,13 +49,13 @@ fn figure(scale: Scale) -> Comparison {
 }
 
 const IMAGES: &[&str] = &[
-    "steps=300",
+    "steps=500",
     "eval_windows=24",
     "batch_size=3",
     "model.reformer.lsh.chunk_length=32",
 ];
 const TEXT: &[&str] = &[
-    "steps=300",
+    "steps=500",
     "window_length=512",
     "batch_size=4",
     "eval_windows=48",
