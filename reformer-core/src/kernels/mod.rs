@@ -22,6 +22,8 @@ mod autodiff;
 mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
+#[cfg(feature = "fusion")]
+mod fusion;
 mod layers;
 mod newest;
 mod problem;

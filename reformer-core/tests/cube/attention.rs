@@ -151,9 +151,7 @@ pub(crate) fn chunks(length: usize, before: usize, after: usize) -> TiledAttenti
 
 #[test]
 fn tiled_is_the_reference_by_every_rule() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     for (n_rounds, padded, dropout) in [(4, true, None), (3, false, Some((0.25, Key::new(6))))] {
         let inputs = inputs::<Gpu>(SHAPE, n_rounds, padded);
         for (number, (name, layout, rules)) in cases().into_iter().enumerate() {
@@ -177,9 +175,7 @@ fn tiled_is_the_reference_by_every_rule() {
 /// Sizes of models, and what is left over at their ends.
 #[test]
 fn tiled_is_the_reference_at_real_sizes() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let band = TiledAttention {
         keys: KeyRule::Band(64),
         ..chunks(32, 2, 0)
@@ -212,9 +208,7 @@ fn tiled_is_the_reference_at_real_sizes() {
 
 #[test]
 fn wrapped_rounds_are_the_reference() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     // In tiles of 40 all of a round is reached twice.
     for (length, n_rounds, dropout) in [(8, 3, Some((0.2, Key::new(2)))), (40, 1, None)] {
         let mut rules = chunks(length, 1, 0);
@@ -232,9 +226,7 @@ fn wrapped_rounds_are_the_reference() {
 /// Local attention is the same kernel with the order of nature.
 #[test]
 fn natural_order_is_the_reference() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     // Heads of 300 are shared out among many units.
     for d_head in [24, 300] {
         let inputs = inputs::<Gpu>([2, 2, 150, d_head], 1, true);
@@ -248,9 +240,7 @@ fn natural_order_is_the_reference() {
 
 #[test]
 fn full_is_the_reference() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     for (padded, dropout) in [
         (false, None),
         (true, None),
@@ -275,9 +265,7 @@ fn full_is_the_reference() {
 /// Keys and values of another sequence, shorter or longer.
 #[test]
 fn other_sequences_are_the_reference() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     for (seq_length, n_keys) in [(1, 300), (70, 2), (201, 333), (150, 20)] {
         let inputs = inputs::<Gpu>([2, 2, n_keys, 24], 1, n_keys > 7);
         let [_, k, v] = inputs.qkv.clone();
@@ -302,9 +290,7 @@ fn other_sequences_are_the_reference() {
 /// Several slices of the reference, each with random numbers of its own.
 #[test]
 fn full_dropout_is_numbered_by_slices() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let inputs = inputs::<Gpu>([1, 2, 1500, 2], 1, false);
     for causal in [true, false] {
         let masking = Masking {
@@ -321,9 +307,7 @@ fn full_dropout_is_numbered_by_slices() {
 /// A query that may see nothing gets zeros, not what poisons everybody's gradients.
 #[test]
 fn whoever_sees_nothing_gets_zeros() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let inputs = inputs::<Gpu>([2, 1, 7, 4], 1, true);
     let masking = Masking {
         causal: false,
@@ -343,9 +327,7 @@ fn whoever_sees_nothing_gets_zeros() {
 
 #[test]
 fn gradients_are_the_same_bits_every_time() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let inputs = inputs::<Gpu>([1, 2, 300, 32], 4, false);
     let slots = slots(&inputs, SlotLayout::Dense(64));
     let [_, qkv] = both_keys(&inputs, true);

@@ -145,9 +145,7 @@ fn slots_of(sizes: [usize; 5], n_rounds: usize, layout: SlotLayout) -> Slots<Gpu
 
 #[test]
 fn tiles_of_half_precision_are_near() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let dropout = Some((0.2, Key::new(7)));
     let causal = chunks(64, 1, 0);
     let both_sides = TiledAttention {
@@ -181,9 +179,7 @@ fn tiles_of_half_precision_are_near() {
 
 #[test]
 fn full_half_precision_is_near() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let dropout = Some((0.3, Key::new(8)));
     for (causal, dropout) in [(true, None), (false, dropout)] {
         let masking = Masking {

@@ -13,13 +13,19 @@ mod cases;
 #[path = "../laws/common.rs"]
 mod common;
 mod half;
+mod model;
 #[cfg(feature = "wgpu")]
 mod reads;
 mod sorting;
+#[allow(dead_code)]
+#[path = "../laws/steps.rs"]
+mod steps;
 
 use std::io::Write;
 use std::panic::catch_unwind;
-use std::sync::LazyLock;
+#[cfg(feature = "wgpu")]
+use std::sync::RwLockWriteGuard;
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{BasicOps, Tensor, TensorData};
@@ -31,13 +37,27 @@ pub(crate) type Gpu = burn_wgpu::Wgpu;
 #[cfg(all(feature = "cuda", not(feature = "wgpu")))]
 pub(crate) type Gpu = burn_cuda::Cuda;
 
-/// Whether there is an adapter. Asked once, aloud if there is none.
-pub(crate) fn adapter() -> bool {
+/// Who has the adapter: many, or one who counts what it does.
+static TAKEN: RwLock<()> = RwLock::new(());
+
+/// Takes the adapter beside other tests, if there is one.
+pub(crate) fn adapter() -> Option<RwLockReadGuard<'static, ()>> {
+    found().then(|| TAKEN.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Takes the adapter alone, if there is one.
+#[cfg(feature = "wgpu")]
+pub(crate) fn adapter_alone() -> Option<RwLockWriteGuard<'static, ()>> {
+    found().then(|| TAKEN.write().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Asked once, aloud if there is none.
+fn found() -> bool {
     static FOUND: LazyLock<bool> = LazyLock::new(|| {
         let found = catch_unwind(|| Gpu::sync(&Default::default())).is_ok_and(|sync| sync.is_ok());
         match found {
             true => say(&format!("adapter: {}", Gpu::name(&Default::default()))),
-            false => say("SKIPPED: wgpu finds no adapter, so no kernel for it is tested"),
+            false => say("SKIPPED: there is no adapter, so no kernel for it is tested"),
         }
         found
     });

@@ -36,9 +36,7 @@ fn assert_same_order(buckets: Tensor<Gpu, 4, Int>, n_buckets: usize, layout: Slo
 
 #[test]
 fn sorting_is_the_reference() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let layouts = [
         SlotLayout::Dense(1),
         SlotLayout::Dense(64),
@@ -71,7 +69,7 @@ fn sorting_is_the_reference() {
 /// A whole length of the paper, in a row that many cubes share.
 #[test]
 fn a_long_sequence_is_sorted() {
-    if adapter() {
+    if let Some(_adapter) = adapter() {
         let buckets = integers(1, [1, 1, 1, 1 << 17], 4097);
         assert_same_order(buckets, 4097, SlotLayout::BucketAligned(32));
     }
@@ -80,9 +78,7 @@ fn a_long_sequence_is_sorted() {
 /// With whole numbers every order of additions gives the same, ties included.
 #[test]
 fn hashing_whole_numbers_is_the_reference() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let cases: [(_, &[usize]); 4] = [(4, &[8]), (64, &[16, 32]), (20, &[2, 4, 6]), (128, &[200])];
     for (d_head, factors) in cases {
         let n_projections = factors.iter().sum::<usize>() / 2;
@@ -98,9 +94,7 @@ fn hashing_whole_numbers_is_the_reference() {
 /// A bucket may differ only where two projections are equal but for rounding.
 #[test]
 fn hashing_follows_the_largest_projection() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     let (d_head, half, n_rounds) = (64, 32, 3);
     let vectors: Tensor<Gpu, 4> = normal(1, [1, 500, 2, d_head]);
     let vectors = vectors.swap_dims(1, 2);
@@ -134,9 +128,7 @@ fn hashing_follows_the_largest_projection() {
 
 #[test]
 fn dropout_draws_the_same_bits() {
-    if !adapter() {
-        return;
-    }
+    let Some(_adapter) = adapter() else { return };
     for n in [1, 4, 1023, 4097] {
         let key = Key::new(n as u64).fold(3);
         let found = Gpu::dropout_factors([3, n], 0.3, key, &Default::default());
