@@ -1,0 +1,18 @@
+#!/bin/sh
+# Runs the tests of the kernels for GPUs as CUDA on a CPU: sh run.sh [FILTER...]
+#
+# Needs g++ on x86-64. driver.cpp stands in for libcuda and NVRTC: it compiles the CUDA text of each kernel
+# with g++ and carries blocks out as fibers, one for each unit, products of matrices (`nvcuda::wmma`) included.
+# It says that it is of compute capability 7.0, so that nothing asks for PTX.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../../.."
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+g++ -std=c++17 -O2 -fPIC -shared -o "$made/libcuda.so" "$here/driver.cpp" -ldl -lpthread
+ln -s libcuda.so "$made/libnvrtc.so"
+mkdir "$made/cuda"
+ln -s "$here/include" "$made/cuda/include"
+export LD_LIBRARY_PATH="$made" CUDA_PATH="$made/cuda" EMU_CACHE="$made/kernels"
+# Beside `experiments`, so that Burn has the features that it has elsewhere.
+cargo test --release -p experiments -p reformer-core --features reformer-core/cuda --test cube -- "$@"
