@@ -81,6 +81,7 @@ mod error;
 pub mod images;
 pub mod labelled;
 mod loading;
+pub mod recall;
 mod storage;
 mod text;
 pub mod translation;

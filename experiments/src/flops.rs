@@ -11,8 +11,8 @@ use reformer_core::model::ReformerLmConfig;
 /// - projections: `2 d_model width` each, three of them (four where keys have their own);
 /// - feed-forward: `4 d_model d_ff` (`6 d_model d_ff` if gated);
 /// - attention: `4 width keys`, where `keys` is how many a query is multiplied with: all keys in
-///   reach of its chunk in each of `n_rounds` rounds, and half the sequence in causal full
-///   attention;
+///   reach of its chunk in each of `n_rounds` rounds and in the local one, and half the sequence in
+///   causal full attention;
 /// - hashing: `2 width n_rounds projections`, once a step: its buckets are remembered.
 ///
 /// The output layer has `4 d_model vocab_size` a token.
@@ -87,10 +87,9 @@ fn attention(config: &ReformerLmConfig, kind: AttentionKind, seq_length: usize) 
             };
             let factors = lsh.n_buckets.factors(seq_length, lsh.chunk_length);
             let projections = (factors.iter().sum::<usize>() / 2) as f64;
-            let n_rounds = lsh.n_rounds as f64;
             Attended {
-                keys: n_rounds * keys,
-                projections: n_rounds * projections,
+                keys: lsh.n_attended_rounds() as f64 * keys,
+                projections: lsh.n_rounds as f64 * projections,
             }
         }
     }
@@ -116,7 +115,7 @@ mod tests {
             .with_lsh(LshConfig::new().with_n_rounds(4).with_window(window));
         let tokens = 4096.0;
         let dense = 3.0 * 2.0 * 256.0 * 256.0 + 4.0 * 256.0 * 1024.0;
-        let attention = 4.0 * 4.0 * 256.0 * 128.0;
+        let attention = (1.0 + 4.0) * 4.0 * 256.0 * 128.0;
         let hashing = 4.0 * 2.0 * 256.0 * 64.0;
         let output = 4.0 * 256.0 * 256.0;
         let config = ReformerLmConfig::new(model.clone());

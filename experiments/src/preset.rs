@@ -14,6 +14,7 @@ use reformer_train::TrainConfig;
 /// | base | 12 layers of width 512 | windows of 16,384 bytes | a day on a GPU |
 /// | enwik8-64k | the paper's, 12 layers of width 1,024 | windows of 65,536 bytes | a large GPU |
 /// | duplication | 1 layer of width 128 | `0w0w` of 256 tokens | minutes on two CPU cores |
+/// | recall | 2 layers of width 64 | 1,024 tokens with 64 pairs of a key and a value | minutes on two CPU cores |
 /// | images-16 | 4 layers of width 64 | images of 16 x 16 pixels | minutes on two CPU cores |
 /// | imagenet64 | the paper's, 12 layers of width 1,024 | images of 64 x 64 pixels | a large GPU |
 /// | translation | 3 layers of width 128 on each side | 7,941 short sentences | six minutes on two CPU cores |
@@ -30,12 +31,13 @@ use reformer_train::TrainConfig;
 ///
 /// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
 /// blocks begin by adding little to what the tokens say: on the sample this needs half the steps.
-pub const PRESETS: [(&str, &str); 12] = [
+pub const PRESETS: [(&str, &str); 13] = [
     ("tiny", include_str!("../presets/tiny.json")),
     ("small", include_str!("../presets/small.json")),
     ("base", include_str!("../presets/base.json")),
     ("enwik8-64k", include_str!("../presets/enwik8-64k.json")),
     ("duplication", include_str!("../presets/duplication.json")),
+    ("recall", include_str!("../presets/recall.json")),
     ("images-16", include_str!("../presets/images-16.json")),
     ("imagenet64", include_str!("../presets/imagenet64.json")),
     ("translation", include_str!("../presets/translation.json")),

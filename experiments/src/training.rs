@@ -285,6 +285,10 @@ fn describe(data: &DataConfig) -> String {
             format!("images of {size} x {size} pixels in {}", path.display())
         }
         DataConfig::Duplication { n_symbols } => format!("0w0w of {n_symbols} symbols"),
+        DataConfig::AssociativeRecall { n_pairs, .. } => format!("{n_pairs} pairs and questions"),
+        DataConfig::ReturningPassages {
+            shortest, longest, ..
+        } => format!("passages of {shortest} to {longest} symbols that return"),
         DataConfig::Pairs(pairs) => match &pairs.train {
             PairFiles::Sample => "the sample (Tatoeba)".to_owned(),
             PairFiles::Table(path) => path.display().to_string(),

@@ -71,6 +71,13 @@ impl<B: ReformerBackend> Evaluation<B> {
         self
     }
 
+    /// Measures on sequences of another length, so many at a time.
+    pub fn with_length(mut self, length: usize, batch_size: usize) -> Self {
+        self.config.window_length = length;
+        self.config.batch_size = batch_size;
+        self
+    }
+
     /// The configuration of the run.
     pub fn config(&self) -> &TrainConfig {
         &self.config
@@ -105,8 +112,16 @@ impl<B: ReformerBackend> Evaluation<B> {
     /// # Errors
     /// A batch size or a number of sequences that cannot be.
     pub fn first_batch(&self, device: &B::Device) -> Result<Option<Batch<B>>, TrainError> {
+        Ok(self.batches(1, device)?.pop())
+    }
+
+    /// The first batches of the data, so many or all there are.
+    ///
+    /// # Errors
+    /// A batch size or a number of sequences that cannot be.
+    pub fn batches(&self, n: usize, device: &B::Device) -> Result<Vec<Batch<B>>, TrainError> {
         let loader = self.data.valid_loader::<B>(&self.config, device)?;
-        Ok(loader.iter().next())
+        Ok(loader.iter().take(n).collect())
     }
 
     /// Goes through the data once. `watch` is told how many sequences are done, and of how many.

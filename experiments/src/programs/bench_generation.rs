@@ -69,6 +69,9 @@ struct Arguments {
     /// Hash rounds of LSH attention
     #[arg(long, value_name = "N", default_value_t = 4)]
     n_rounds: usize,
+    /// Let LSH attention see the neighbours of a position too, in a round of its own
+    #[arg(long)]
+    local_round: bool,
     /// Hash buckets, an even number (as many as the length asks for)
     #[arg(long, value_name = "N")]
     n_buckets: Option<usize>,
@@ -161,6 +164,7 @@ fn measure<B: ReformerBackend>(
 ) -> Result<Measurement> {
     let mut lsh = LshConfig::new()
         .with_n_rounds(arguments.n_rounds)
+        .with_local_round(arguments.local_round)
         .with_window(Window::Bucket {
             len: arguments.window,
         });

@@ -84,6 +84,9 @@ pub struct StepArguments {
     /// What a query of LSH attention sees in a round
     #[arg(long, value_enum, default_value = "chunk")]
     pub(crate) window: WindowName,
+    /// Let LSH attention see the neighbours of a position too, in a round of its own
+    #[arg(long)]
+    pub(crate) local_round: bool,
     /// Hash even where the sequence is short enough to be attended to exactly
     #[arg(long, conflicts_with = "exact_where_cheaper")]
     pub(crate) always_hash: bool,
@@ -211,6 +214,7 @@ fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
     };
     let mut lsh = LshConfig::new()
         .with_n_rounds(arguments.n_rounds)
+        .with_local_round(arguments.local_round)
         .with_chunk_length(arguments.chunk)
         .with_window(window);
     if arguments.always_hash {

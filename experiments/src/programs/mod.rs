@@ -15,6 +15,7 @@ pub mod train_duplication;
 pub mod train_images;
 pub mod train_masked;
 pub mod train_qa;
+pub mod train_recall;
 pub mod train_text;
 pub mod train_translation;
 pub mod translate;

@@ -50,6 +50,8 @@ pub struct Base {
     pub paper: &'static [&'static str],
 }
 
+/// LSH attention as the paper has it: what a query sees, hashing has found.
+const PAPER_LSH: &[&str] = &["model.reformer.lsh.local_round=false"];
 /// A model that is trained in a moment.
 const SMOKE: &[&str] = &[
     "steps=4",
@@ -135,7 +137,7 @@ impl Base {
             _ => scale.pick(SMOKE, CPU, PAPER),
         };
         let own = scale.pick(&[][..], self.cpu, self.paper);
-        let sets = [general, of_data, self.all, own].concat();
+        let sets = [PAPER_LSH, general, of_data, self.all, own].concat();
         let sets: Vec<String> = sets.into_iter().map(str::to_owned).collect();
         Ok(Some(overrides::apply(config, &sets)?))
     }

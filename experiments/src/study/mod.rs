@@ -20,6 +20,7 @@ pub mod child;
 #[cfg(not(test))]
 mod comparison;
 mod folder;
+pub mod recall;
 mod report;
 #[cfg(not(test))]
 mod steps;

@@ -42,12 +42,12 @@ impl<B: ReformerBackend> LshAttention<B> {
         let queries = self.heads.queries(x.clone());
         let [_, n_heads, seq_length, d] = queries.dims();
         let causal = self.config.heads.causal;
+        let qkv = self.heads.queries_keys_values(queries.clone(), x);
         let routing = probe
             .buckets
             .is_some()
-            .then(|| self.route(queries.clone(), pass, None));
+            .then(|| self.route(self.hashed_queries(queries, &qkv.q), pass, None));
         let seen = routing.map(|routing| Seen::new(&routing.slots, routing.rules));
-        let qkv = self.heads.queries_keys_values(queries, x);
         let (k, q) = (floats(B::key_rows(&qkv)), floats(qkv.q));
         (0..n_heads)
             .map(|head| {
@@ -66,9 +66,10 @@ impl<B: ReformerBackend> LshAttention<B> {
                     softmax(query, &keys, logit)
                 });
                 InspectedHead {
-                    buckets: seen
-                        .as_ref()
-                        .map_or_else(Vec::new, |seen| seen.buckets(head)),
+                    buckets: seen.as_ref().map_or_else(Vec::new, |seen| {
+                        let local = usize::from(self.config.lsh.local_round);
+                        seen.buckets(head).split_off(local)
+                    }),
                     coverage: coverage[head * seq_length..][..seq_length].to_vec(),
                     weights: weights.collect(),
                 }
@@ -271,7 +272,8 @@ mod tests {
 
     #[test]
     fn who_attends_shares_a_bucket() {
-        let inspected = check(lsh(Window::Bucket { len: 4 }), true);
+        let hashed = lsh(Window::Bucket { len: 4 }).with_local_round(false);
+        let inspected = check(hashed, true);
         for head in &inspected {
             assert_eq!((head.buckets.len(), head.buckets[0].len()), (3, LENGTH));
             for (query, weights) in head.weights.iter().enumerate() {

@@ -91,6 +91,24 @@ impl<B: Backend> Attention<B> {
         self
     }
 
+    /// Queries as they are hashed, where they are.
+    ///
+    /// # Shapes
+    /// - queries, rotated, output: `[batch_size, n_heads, seq_length, d_head]`
+    pub(crate) fn hashed_queries(
+        &self,
+        queries: Tensor<B, 4>,
+        rotated: &Tensor<B, 4>,
+    ) -> Tensor<B, 4>
+    where
+        B: ReformerBackend,
+    {
+        match self {
+            Self::Lsh(attention) => attention.hashed_queries(queries, rotated),
+            Self::Local(_) | Self::Full(_) => queries,
+        }
+    }
+
     /// Whether no position sees a later one.
     pub fn is_causal(&self) -> bool {
         match self {

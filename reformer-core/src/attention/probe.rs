@@ -65,8 +65,8 @@ impl<B: ReformerBackend> LshAttention<B> {
             };
         }
 
-        let routing = self.route(queries.clone(), pass, None);
-        let qkv = self.heads.queries_keys_values(queries, x);
+        let qkv = self.heads.queries_keys_values(queries.clone(), x);
+        let routing = self.route(self.hashed_queries(queries, &qkv.q), pass, None);
         let rules = TiledAttention {
             duplicates: Duplicates::Exact,
             tile: TileShape {
@@ -114,6 +114,7 @@ mod tests {
     fn lsh(window: Window, n_rounds: usize) -> LshConfig {
         LshConfig::new()
             .with_n_rounds(n_rounds)
+            .with_local_round(false)
             .with_n_buckets(Buckets::Count(6))
             .with_chunk_length(CHUNK)
             .with_window(window)
@@ -181,25 +182,36 @@ mod tests {
             after,
             within_bucket,
         };
-        for (window, n_rounds, causal) in [
-            (chunk(1, 0, true), 1, true),
-            (chunk(1, 0, false), 3, true),
-            (chunk(1, 1, false), 2, false),
-            (Window::Bucket { len: 3 }, 1, true),
-            (Window::Bucket { len: 4 }, 3, true),
-            (Window::Bucket { len: 2 }, 2, false),
+        for (window, n_rounds, causal, local) in [
+            (chunk(1, 0, true), 1, true, false),
+            (chunk(1, 0, false), 3, true, false),
+            (chunk(1, 0, false), 1, true, true),
+            (chunk(1, 1, false), 2, false, false),
+            (Window::Bucket { len: 3 }, 1, true, false),
+            (Window::Bucket { len: 4 }, 3, true, true),
+            (Window::Bucket { len: 2 }, 2, false, false),
+            (Window::Bucket { len: 2 }, 2, false, true),
         ] {
-            let (attention, x) = layer(lsh(window, n_rounds), causal);
+            let lsh = lsh(window, n_rounds).with_local_round(local);
+            let (attention, x) = layer(lsh, causal);
             let queries = attention.heads.queries(x.clone());
             let [_, _, _, d] = queries.dims();
             let probe = attention.probe(x, &Pass::eval());
             let buckets = probe.buckets.unwrap().into_data();
             let buckets: Vec<i64> = buckets.iter::<i64>().collect();
-            let rounds: Vec<&[i64]> = buckets.chunks(LENGTH).collect();
             let found = numbers(probe.coverage);
             let queries = numbers(queries);
-            let heads = queries.chunks(LENGTH * d).zip(rounds.chunks(n_rounds));
-            let expected = heads.flat_map(|(q, rounds)| expected(q, d, rounds, window, causal));
+            let heads = queries
+                .chunks(LENGTH * d)
+                .zip(buckets.chunks(n_rounds * LENGTH));
+            let expected = heads.flat_map(|(q, hashed)| {
+                let everywhere = local.then_some(&[0; LENGTH][..]);
+                let rounds: Vec<&[i64]> = everywhere
+                    .into_iter()
+                    .chain(hashed.chunks(LENGTH))
+                    .collect();
+                expected(q, d, &rounds, window, causal)
+            });
             let largest = found
                 .iter()
                 .zip(expected)

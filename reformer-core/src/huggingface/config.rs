@@ -235,6 +235,7 @@ impl HfConfig {
                 after: self.lsh_num_chunks_after,
                 within_bucket: false,
             })
+            .with_local_round(false)
             .with_duplicates(Duplicates::Keep)
             .with_wrap_rounds(true)
             .with_exact_up_to(ExactUpTo::Length(chunk))
@@ -367,6 +368,9 @@ impl HfConfig {
         }
         if lsh.duplicates == Duplicates::Exact || !lsh.wrap_rounds {
             refuse("lsh corrects duplicates, or rounds do not wrap".into());
+        }
+        if lsh.local_round {
+            refuse("lsh has a local round".into());
         }
         if lsh.exact_up_to != ExactUpTo::Length(lsh.chunk_length) {
             refuse(format!("lsh.exact_up_to is {:?}", lsh.exact_up_to));

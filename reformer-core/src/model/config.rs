@@ -41,6 +41,10 @@ pub struct ReformerConfig {
     /// Position information.
     #[config(default = "PositionConfig::Rotary { base: 10_000.0 }")]
     pub position: PositionConfig,
+    /// Whether rotary positions are for local attention alone. LSH and full attention then compare
+    /// contents, wherever they are, which lasts beyond the lengths that were trained.
+    #[config(default = false)]
+    pub rotary_local_only: bool,
     /// Hashing, rounds and window of LSH attention.
     #[config(default = "LshConfig::new()")]
     pub lsh: LshConfig,
@@ -154,12 +158,13 @@ impl ReformerConfig {
                 .unwrap_or(self.attention_dropout),
             AttentionKind::Lsh | AttentionKind::Full => self.attention_dropout,
         };
+        let rotated = !self.rotary_local_only || kind == AttentionKind::Local;
         HeadsConfig::new(self.d_model, self.n_heads)
             .with_d_head(self.d_head)
             .with_causal(self.causal)
             .with_dropout(dropout)
             .with_logit_scale(self.logit_scale)
-            .with_rotary_base(self.position.rotary_base())
+            .with_rotary_base(self.position.rotary_base().filter(|_| rotated))
             .with_initializer(self.initializer.clone())
     }
 
@@ -251,8 +256,8 @@ mod tests {
         refused(
             config().with_lsh(LshConfig::new().with_wrap_rounds(true)),
             "`lsh.wrap_rounds` is true, but rounds that look into each other count keys in ways \
-             that are not corrected: use `Duplicates::Keep` and chunks across buckets, or leave it \
-             off",
+             that are not corrected: use `Duplicates::Keep`, chunks across buckets and no \
+             `local_round`, or leave it off",
         );
     }
 }

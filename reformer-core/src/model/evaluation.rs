@@ -60,16 +60,33 @@ impl<B: ReformerBackend> Reformer<B> {
         pass: &Pass<B>,
         mut visit: impl FnMut(&LshAttention<B>, Tensor<B, 3>, &Pass<B>),
     ) {
+        self.visit_attention(tokens, pass, |_, attention, x| {
+            if let Attention::Lsh(attention) = attention {
+                visit(attention, x, pass);
+            }
+        });
+    }
+
+    /// Hands out the attention of each block, by its number, with its normalised input in
+    /// evaluation: for those who want to see what it is computed of.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch_size, seq_length]`
+    /// - input that is handed out: `[batch_size, seq_length, d_model]`
+    ///
+    /// # Panics
+    /// If the sequence is longer than the positions allow.
+    pub fn visit_attention(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        pass: &Pass<B>,
+        mut visit: impl FnMut(usize, &Attention<B>, Tensor<B, 3>),
+    ) {
         let x = self.mode().on_grid(self.embed(tokens, pass));
         let mut streams = [x.clone(), x];
-        for block in &self.blocks {
-            if let Attention::Lsh(attention) = &block.attention {
-                visit(
-                    attention,
-                    block.attention_norm.forward(streams[1].clone()),
-                    pass,
-                );
-            }
+        for (number, block) in self.blocks.iter().enumerate() {
+            let input = block.attention_norm.forward(streams[1].clone());
+            visit(number, &block.attention, input);
             // One block at a time: in evaluation the number of a block has no influence.
             let block = core::slice::from_ref(block);
             streams = forward(block, streams, pass, self.mode(), |_| {});

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
+use reformer_datasets::recall::{AssociativeRecallConfig, ReturningPassagesConfig};
 use reformer_datasets::{
     ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Sequences, SplitName, Splits,
 };
@@ -63,6 +64,24 @@ pub enum DataConfig {
         /// Different symbols in `w`.
         n_symbols: usize,
     },
+    /// Multi-query associative recall, without end.
+    AssociativeRecall {
+        /// Pairs of a key and a value in a sequence.
+        n_pairs: usize,
+        /// Different keys.
+        n_keys: usize,
+        /// Different values.
+        n_values: usize,
+    },
+    /// Passages that return, without end.
+    ReturningPassages {
+        /// Different symbols.
+        n_symbols: usize,
+        /// Fewest symbols of a passage.
+        shortest: usize,
+        /// Most symbols of a passage.
+        longest: usize,
+    },
     /// Sentences and their translations, for an encoder-decoder.
     Pairs(
         /// Where they are.
@@ -103,10 +122,31 @@ impl DataConfig {
                 let task = DuplicationConfig::new()
                     .with_seq_length(config.window_length)
                     .with_n_symbols(*n_symbols);
-                // Two streams that share no sequence.
-                let train = task.clone().with_seed(seed).init()?;
-                let valid = task.with_seed(!seed).init()?;
-                Data::of_sequences(Arc::new(train), Arc::new(valid))
+                Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
+            }
+            Self::AssociativeRecall {
+                n_pairs,
+                n_keys,
+                n_values,
+            } => {
+                let task = AssociativeRecallConfig::new()
+                    .with_seq_length(config.window_length)
+                    .with_n_pairs(*n_pairs)
+                    .with_n_keys(*n_keys)
+                    .with_n_values(*n_values);
+                Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
+            }
+            Self::ReturningPassages {
+                n_symbols,
+                shortest,
+                longest,
+            } => {
+                let task = ReturningPassagesConfig::new()
+                    .with_seq_length(config.window_length)
+                    .with_n_symbols(*n_symbols)
+                    .with_shortest(*shortest)
+                    .with_longest(*longest);
+                Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
             }
             Self::Pairs(pairs) => {
                 let vocab_size = config.model.reformer().vocab_size;
@@ -149,10 +189,12 @@ impl DataConfig {
                 let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, *size)?);
                 Data::of_sequences(images.clone(), images)
             }
-            Self::Duplication { .. } => {
+            Self::Duplication { .. }
+            | Self::AssociativeRecall { .. }
+            | Self::ReturningPassages { .. } => {
                 return Err(ConfigError::new(
                     "data",
-                    "Duplication",
+                    "a task",
                     "its sequences are made up and in no file",
                     "leave the file out",
                 )
@@ -196,7 +238,9 @@ impl DataConfig {
     pub fn token_name(&self) -> &'static str {
         match self {
             Self::Images { .. } => "dim",
-            Self::Duplication { .. } => "token",
+            Self::Duplication { .. }
+            | Self::AssociativeRecall { .. }
+            | Self::ReturningPassages { .. } => "token",
             Self::Pairs(_) => "piece",
             Self::Classes(_) => "label",
             // Of an answer: its first and its last position.

@@ -94,6 +94,15 @@ impl Data {
         }
     }
 
+    /// A task whose sequences follow from a seed: two streams that share no sequence.
+    pub(super) fn of_task<T: Sequences + 'static>(
+        seed: u64,
+        init: impl Fn(u64) -> Result<T, DatasetError>,
+    ) -> Result<Self, DatasetError> {
+        let [train, valid] = [init(seed)?, init(!seed)?];
+        Ok(Self::of_sequences(Arc::new(train), Arc::new(valid)))
+    }
+
     /// Rows to train on, and texts to validate on, of at most so many tokens.
     pub(super) fn of_classes(train: LabelledRows, valid: LabelledTexts, length: usize) -> Self {
         let rows = valid.encode(length);

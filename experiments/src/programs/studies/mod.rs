@@ -6,6 +6,7 @@ pub mod figure4;
 pub mod figure5_depth;
 pub mod figure5_speed;
 pub mod long_context;
+pub mod recall;
 pub mod table1;
 pub mod table2;
 pub mod table3;

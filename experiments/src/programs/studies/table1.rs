@@ -202,6 +202,7 @@ fn layer<B: ReformerBackend>(task: &Task, device: &B::Device) -> Attend<B> {
         Kind::Lsh => {
             let lsh = LshConfig::new()
                 .with_n_rounds(task.n_rounds)
+                .with_local_round(false)
                 .with_chunk_length(CHUNK)
                 .with_window(Window::Chunk {
                     before: 1,

@@ -52,6 +52,15 @@ pub struct LshConfig {
     /// Number of hash rounds.
     #[config(default = 2)]
     pub n_rounds: usize,
+    /// Whether a query also sees its neighbours in the sequence, in the same softmax: one more
+    /// round, in which all positions share a bucket. Hash rounds are then free to find what is far
+    /// away, instead of finding the neighbours again. The peers have no such round.
+    #[config(default = true)]
+    pub local_round: bool,
+    /// Whether queries are hashed as they are compared, after they were rotated by position, or
+    /// before (as in reformer_pytorch). The same without rotary positions.
+    #[config(default = true)]
+    pub hash_rotated: bool,
     /// Number of buckets.
     #[config(default = "Buckets::Auto")]
     pub n_buckets: Buckets,
@@ -65,7 +74,7 @@ pub struct LshConfig {
     #[config(default = "Duplicates::Exact")]
     pub duplicates: Duplicates,
     /// Whether the first chunk of a round looks back into the last one of the round before, as in
-    /// the peers. Only with chunks across buckets and [`Duplicates::Keep`].
+    /// the peers. Only with chunks across buckets, [`Duplicates::Keep`] and no local round.
     #[config(default = false)]
     pub wrap_rounds: bool,
     /// Up to which length attention is exact instead.
@@ -96,15 +105,21 @@ impl LshConfig {
                 ..
             }
         );
-        if self.wrap_rounds && !(across && self.duplicates == Duplicates::Keep) {
+        let uncorrected = across && self.duplicates == Duplicates::Keep;
+        if self.wrap_rounds && (self.local_round || !uncorrected) {
             return Err(ConfigError::new(
                 "lsh.wrap_rounds",
                 true,
                 "rounds that look into each other count keys in ways that are not corrected",
-                "use `Duplicates::Keep` and chunks across buckets, or leave it off",
+                "use `Duplicates::Keep`, chunks across buckets and no `local_round`, or leave it off",
             ));
         }
         Ok(())
+    }
+
+    /// Rounds of attention: those of hashing, and the local one.
+    pub fn n_attended_rounds(&self) -> usize {
+        self.n_rounds + usize::from(self.local_round)
     }
 
     /// Positions that a query can reach in a round.
@@ -122,7 +137,7 @@ impl LshConfig {
             ExactUpTo::Cheaper => {
                 let (tile, ..) = self.tiling(seq_length, causal);
                 let logits_of_query = seq_length.div_ceil(if causal { 2 } else { 1 });
-                logits_of_query <= self.n_rounds * tile.reach() * tile.length
+                logits_of_query <= self.n_attended_rounds() * tile.reach() * tile.length
             }
             ExactUpTo::Length(length) => seq_length <= length,
             ExactUpTo::Never => false,
@@ -204,6 +219,7 @@ mod tests {
     fn exact_where_that_computes_no_more_logits() {
         let chunks = LshConfig::new()
             .with_n_rounds(4)
+            .with_local_round(false)
             .with_window(Window::Chunk {
                 before: 1,
                 after: 0,
@@ -216,5 +232,8 @@ mod tests {
         // Tiles of 32, of which a query reaches three.
         let buckets = chunks.with_window(Window::Bucket { len: 64 });
         assert!(buckets.is_exact(768, true) && !buckets.is_exact(770, true));
+        // A local round costs as much as one of hashing.
+        let local = buckets.with_n_rounds(3).with_local_round(true);
+        assert!(local.is_exact(768, true) && !local.is_exact(770, true));
     }
 }

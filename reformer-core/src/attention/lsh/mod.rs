@@ -84,9 +84,11 @@ pub struct LshAttention<B: Backend> {
 
 /// Which keys the queries of a sequence see.
 pub(super) struct Routing<B: Backend> {
+    /// What hashing made: `[batch_size, n_heads, n_rounds, seq_length]`.
+    buckets: Tensor<B, 4, Int>,
     pub(super) slots: Slots<B>,
     pub(super) rules: TiledAttention,
-    /// Buckets that hashing makes.
+    /// Number of buckets that hashing makes.
     pub(super) n_buckets: usize,
 }
 
@@ -161,9 +163,9 @@ impl<B: ReformerBackend> LshAttention<B> {
             };
         }
 
-        let routing = self.route(queries.clone(), pass, dropout);
-        let qkv = self.heads.queries_keys_values(queries, x);
+        let qkv = self.heads.queries_keys_values(queries.clone(), x);
         show(&qkv);
+        let routing = self.route(self.hashed_queries(queries, &qkv.q), pass, dropout);
         let attended = B::tiled_attention(qkv, &routing.slots, &routing.rules);
         Attended {
             output: self.heads.join(attended.output),
@@ -171,10 +173,25 @@ impl<B: ReformerBackend> LshAttention<B> {
         }
     }
 
+    /// Queries as they are hashed.
+    ///
+    /// # Shapes
+    /// - queries, rotated, output: `[batch_size, n_heads, seq_length, d_head]`
+    pub(crate) fn hashed_queries(
+        &self,
+        queries: Tensor<B, 4>,
+        rotated: &Tensor<B, 4>,
+    ) -> Tensor<B, 4> {
+        match self.config.lsh.hash_rotated {
+            true => rotated.clone(),
+            false => queries,
+        }
+    }
+
     /// Finds the keys that queries see, by the buckets of the pass or by hashing.
     ///
     /// # Shapes
-    /// - queries: `[batch_size, n_heads, seq_length, d_head]`
+    /// - queries, as they are hashed: `[batch_size, n_heads, seq_length, d_head]`
     pub(super) fn route(
         &self,
         queries: Tensor<B, 4>,
@@ -191,9 +208,11 @@ impl<B: ReformerBackend> LshAttention<B> {
             None => self.buckets(queries, &factors, pass),
         };
         let (tile, keys, layout) = lsh.tiling(seq_length, causal);
+        let rounds = lsh.attended_rounds(buckets.clone(), n_buckets);
         // One bucket more than hashing makes, for padding.
-        let slots = B::bucket_sort(buckets, n_buckets + 1, layout);
+        let slots = B::bucket_sort(rounds, n_buckets + 1, layout);
         Routing {
+            buckets,
             slots: slots.with_padding(pass.mask_pad().cloned()),
             rules: TiledAttention {
                 tile,
@@ -251,10 +270,32 @@ impl<B: ReformerBackend> LshAttention<B> {
     }
 }
 
+impl LshConfig {
+    /// Buckets of all rounds that are attended to: before those of hashing the local one, where all
+    /// positions share the first bucket. Padding stays in its own.
+    ///
+    /// # Shapes
+    /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`
+    /// - output: `[batch_size, n_heads, n_attended_rounds, seq_length]`
+    pub(crate) fn attended_rounds<B: Backend>(
+        &self,
+        buckets: Tensor<B, 4, Int>,
+        n_buckets: usize,
+    ) -> Tensor<B, 4, Int> {
+        if !self.local_round {
+            return buckets;
+        }
+        let first = buckets.clone().slice_dim(2, 0..1);
+        let is_padding = first.clone().equal_elem(n_buckets as i64);
+        let local = first.zeros_like().mask_fill(is_padding, n_buckets as i64);
+        Tensor::cat(vec![local, buckets], 2)
+    }
+}
+
 impl<B: Backend> Routing<B> {
-    /// The buckets, as they are handed out.
+    /// The buckets of hashing, as they are handed out.
     pub(super) fn into_buckets(self) -> Tensor<B, 4, Int> {
-        compact(self.slots.buckets, self.n_buckets + 1)
+        compact(self.buckets, self.n_buckets + 1)
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Hashed<B: Backend> {
     context: usize,
     rotations: Tensor<B, 4>,
     factors: Vec<usize>,
-    /// `[batch_size, n_heads, n_rounds]`
+    /// `[batch_size, n_heads, n_attended_rounds]`
     rounds: Vec<Vec<Round>>,
 }
 
@@ -27,7 +27,10 @@ impl<B: ReformerBackend> Hashed<B> {
         let round = Round::new(factors.iter().product());
         Self {
             rotations: attention.rotations_of(None, &factors, &device),
-            rounds: vec![vec![round; attention.heads.n_heads * config.n_rounds]; batch_size],
+            rounds: vec![
+                vec![round; attention.heads.n_heads * config.n_attended_rounds()];
+                batch_size
+            ],
             factors,
             config,
             context,
@@ -38,7 +41,7 @@ impl<B: ReformerBackend> Hashed<B> {
     /// they are known.
     ///
     /// # Shapes
-    /// - queries: `[batch_size, n_heads, seq_length, d_head]`
+    /// - queries, as they are hashed: `[batch_size, n_heads, seq_length, d_head]`
     /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`
     pub(super) fn read(
         &mut self,
@@ -47,8 +50,8 @@ impl<B: ReformerBackend> Hashed<B> {
         real: &[usize],
     ) {
         let [_, _, seq_length, _] = queries.dims();
-        let hash = || hash(queries, self.rotations.clone(), &self.factors);
-        let buckets = bucket_numbers(buckets.unwrap_or_else(hash));
+        let buckets = buckets.unwrap_or_else(|| self.hash(queries));
+        let buckets = self.attended_rounds(buckets);
         let of_rounds = self.rounds.iter_mut().zip(real);
         let of_rounds =
             of_rounds.flat_map(|(rounds, &real)| rounds.iter_mut().map(move |round| (round, real)));
@@ -72,11 +75,11 @@ impl<B: ReformerBackend> Hashed<B> {
     /// Takes in the next position of each sequence, and tells which ones each of its heads sees.
     ///
     /// # Shapes
-    /// - queries: `[batch_size, n_heads, 1, d_head]`
+    /// - queries, as they are hashed: `[batch_size, n_heads, 1, d_head]`
     pub(super) fn advance(&mut self, queries: Tensor<B, 4>, positions: &[usize]) -> Vec<Seen> {
         let [_, n_heads, ..] = queries.dims();
-        let n_rounds = self.config.n_rounds;
-        let buckets = bucket_numbers(hash(queries, self.rotations.clone(), &self.factors));
+        let n_rounds = self.config.n_attended_rounds();
+        let buckets = self.attended_rounds(self.hash(queries));
         let config = &self.config;
         let sequences = self.rounds.iter_mut().zip(positions);
         let heads: Vec<_> = sequences
@@ -112,6 +115,21 @@ impl<B: ReformerBackend> Hashed<B> {
             .collect()
     }
 
+    fn hash(&self, queries: Tensor<B, 4>) -> Tensor<B, 4, Int> {
+        hash(queries, self.rotations.clone(), &self.factors)
+    }
+
+    /// Buckets of all rounds in which there is attention, in row-major order.
+    fn attended_rounds(&self, buckets: Tensor<B, 4, Int>) -> Vec<usize> {
+        let n_buckets = self.factors.iter().product();
+        let buckets = self.config.attended_rounds(buckets, n_buckets);
+        let buckets = buckets.into_data();
+        buckets
+            .iter::<i64>()
+            .map(|bucket| bucket as usize)
+            .collect()
+    }
+
     pub(super) fn select(&mut self, rows: &[usize]) {
         self.rounds = rows.iter().map(|&row| self.rounds[row].clone()).collect();
     }
@@ -126,11 +144,6 @@ impl<B: ReformerBackend> Hashed<B> {
     pub(super) fn bytes(&self) -> usize {
         self.rounds.iter().flatten().map(Round::bytes).sum()
     }
-}
-
-fn bucket_numbers<B: Backend>(buckets: Tensor<B, 4, Int>) -> Vec<usize> {
-    let buckets = buckets.into_data();
-    buckets.iter::<i64>().map(|b| b as usize).collect()
 }
 
 /// One round of one head.

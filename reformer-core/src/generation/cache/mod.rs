@@ -73,9 +73,9 @@ impl<B: ReformerBackend> LayerCache<B> {
         let [batch_size, source_length, _] = sources.dims();
         let heads = attention.heads();
         let queries = heads.queries(sources.clone());
+        let qkv = heads.queries_keys_values(queries.clone(), sources);
         let mut reach = Reach::new(attention, source_length + lengths.context, batch_size);
-        reach.read(queries.clone(), None, real);
-        let qkv = heads.queries_keys_values(queries, sources);
+        reach.read(attention.hashed_queries(queries, &qkv.q), None, real);
         let most = reach.most(source_length + lengths.max);
         Self {
             rows: KeysValues::new(B::key_rows(&qkv), qkv.v, most),
@@ -97,19 +97,24 @@ impl<B: ReformerBackend> LayerCache<B> {
         let pass = Pass::eval().with_context(Some(lengths.context));
         let queries = attention.heads().queries(x.clone());
         let mut reach = Reach::new(attention, lengths.context, batch_size);
-        let mut rows = None;
+        let mut shown = None;
         let show = |qkv: &Qkv<B>| {
             let (k, v) = (B::key_rows(qkv), qkv.v.clone());
-            rows = Some(KeysValues::new(k, v, reach.most(lengths.max)));
+            shown = Some((
+                KeysValues::new(k, v, reach.most(lengths.max)),
+                qkv.q.clone(),
+            ));
         };
         let attended = match attention {
             Attention::Full(attention) => attention.attend(queries.clone(), x, &pass, show),
             Attention::Local(attention) => attention.attend(queries.clone(), x, &pass, show),
             Attention::Lsh(attention) => attention.attend(queries.clone(), x, &pass, show),
         };
-        reach.read(queries, attended.buckets, &vec![seq_length; batch_size]);
+        let (rows, rotated) = shown.expect("every kind of attention shows them");
+        let hashed = attention.hashed_queries(queries, &rotated);
+        reach.read(hashed, attended.buckets, &vec![seq_length; batch_size]);
         let cache = Self {
-            rows: rows.expect("every kind of attention shows them"),
+            rows,
             reach,
             padding: vec![0..0; batch_size],
         };
@@ -131,8 +136,9 @@ impl<B: ReformerBackend> LayerCache<B> {
         let queries = heads.queries(x.clone());
         let after = |(position, padding): (&usize, &Range<usize>)| padding.end + position;
         let places: Vec<usize> = positions.iter().zip(&self.padding).map(after).collect();
-        let seen = self.reach.advance(queries.clone(), &places, &self.padding);
-        let qkv = heads.queries_keys_values_at(queries, x, positions);
+        let qkv = heads.queries_keys_values_at(queries.clone(), x, positions);
+        let hashed = attention.hashed_queries(queries, &qkv.q);
+        let seen = self.reach.advance(hashed, &places, &self.padding);
         let rows: Vec<usize> = places.iter().map(|&place| self.reach.row(place)).collect();
         self.rows.write(&rows, B::key_rows(&qkv), qkv.v);
         let output = B::newest_attention(qkv.q, self.rows.both(), &seen, heads.share_qk());
@@ -250,11 +256,17 @@ mod tests {
                 .with_chunk_length(CHUNK)
                 .with_n_buckets(Buckets::Count(8))
                 .with_n_rounds(3)
+                .with_local_round(false)
         };
         let like_hugging_face = window(1, 0, false)
             .with_duplicates(Duplicates::Keep)
             .with_wrap_rounds(true);
-        for lsh in [like_hugging_face, window(1, 0, false), window(0, 1, true)] {
+        for lsh in [
+            like_hugging_face,
+            window(1, 0, false),
+            window(0, 1, true),
+            window(1, 0, false).with_local_round(true),
+        ] {
             let heads = HeadsConfig::new(8, 2);
             let layer = LshAttentionConfig::new(heads, lsh.clone()).init::<Flex>(&device);
             let layer = Attention::Lsh(layer);
@@ -284,8 +296,9 @@ mod tests {
                 for (batch, head) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                     let [q, v] = [&queries, &values].map(|t| rows(t, batch, head)[..=at].to_vec());
                     let of_head = &buckets[(batch * 2 + head) * 3 * LENGTH..][..3 * LENGTH];
-                    let seen: Vec<Vec<usize>> = of_head
-                        .chunks(LENGTH)
+                    let local = lsh.local_round.then_some(&[0; LENGTH][..]);
+                    let rounds = local.into_iter().chain(of_head.chunks(LENGTH));
+                    let seen: Vec<Vec<usize>> = rounds
                         .map(|round| sorted_and_cut(&round[..=at], &lsh))
                         .collect();
                     let once = lsh.duplicates == Duplicates::Exact;

@@ -1,0 +1,240 @@
+//! Multi-query associative recall (Arora et al., 2023, "Zoology", section 3).
+
+use burn::config::Config;
+
+use super::check;
+use crate::error::DatasetError;
+use crate::loading::passes::{below, keyed_rng};
+use crate::loading::{IGNORED, Sequences};
+
+/// Configuration of [`AssociativeRecall`].
+#[derive(Config, Debug)]
+pub struct AssociativeRecallConfig {
+    /// Tokens of a sequence. Even, and at least 4.
+    #[config(default = 1024)]
+    pub seq_length: usize,
+    /// Pairs of a key and a value in a sequence, each of which is asked for once. 1 to
+    /// `seq_length / 4`.
+    #[config(default = 64)]
+    pub n_pairs: usize,
+    /// Different keys. At least `n_pairs`, since the keys of a sequence differ.
+    #[config(default = 4096)]
+    pub n_keys: usize,
+    /// Different values, each equally likely. At least 1.
+    #[config(default = 64)]
+    pub n_values: usize,
+    /// From which all sequences follow. Choose another one to evaluate on.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl AssociativeRecallConfig {
+    /// The task.
+    ///
+    /// # Errors
+    ///
+    /// [`Setting`](DatasetError::Setting) for a number that is not allowed.
+    pub fn init(&self) -> Result<AssociativeRecall, DatasetError> {
+        let Self {
+            seq_length,
+            n_pairs,
+            n_keys,
+            n_values,
+            ..
+        } = *self;
+        check(
+            seq_length >= 4 && seq_length.is_multiple_of(2),
+            "seq_length",
+            seq_length,
+            "even and at least 4",
+            "1024",
+        )?;
+        let slots = seq_length / 2;
+        check(
+            (1..=slots / 2).contains(&n_pairs),
+            "n_pairs",
+            n_pairs,
+            "1 to a quarter of the length",
+            "fewer pairs or longer sequences",
+        )?;
+        let most = i32::MAX as usize / 4;
+        check(
+            (n_pairs..=most).contains(&n_keys),
+            "n_keys",
+            n_keys,
+            "at least the number of pairs, and at most 536870911",
+            "as many as there are pairs, or more",
+        )?;
+        check(
+            (1..=most).contains(&n_values),
+            "n_values",
+            n_values,
+            "1 to 536870911",
+            "64",
+        )?;
+        Ok(AssociativeRecall {
+            config: self.clone(),
+        })
+    }
+}
+
+/// Sequences of pairs and of questions for them, at random distances: the model has to predict the value
+/// that belongs to a key.
+///
+/// A pair is written *value, key*, a question *key, value*, so that what a question has in common with its
+/// pair is the key itself: attention whose queries are its keys can find it, where a pair in the usual order
+/// would have to be found by the token before it. Tokens of no meaning (0) fill the rest. Only values of questions count.
+///
+/// Token 0 fills, `1..=n_keys` are keys, and values follow. Sequence `i` of a seed is always the same one.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::Sequences;
+/// use reformer_datasets::recall::AssociativeRecallConfig;
+///
+/// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+/// let task = AssociativeRecallConfig::new().with_seq_length(16).with_n_pairs(2).init()?;
+/// let (mut tokens, mut targets) = ([0; 16], [0; 16]);
+/// task.read(5, &mut tokens, &mut targets);
+/// let asked: Vec<usize> = (0..16).filter(|&i| targets[i] >= 0).collect();
+/// assert_eq!(asked.len(), 2);
+/// for i in asked {
+///     // The value stands before the earlier one of two equal keys.
+///     let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
+///     assert!(pair < i && tokens[pair - 1] == targets[i]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AssociativeRecall {
+    config: AssociativeRecallConfig,
+}
+
+impl Sequences for AssociativeRecall {
+    fn seq_length(&self) -> usize {
+        self.config.seq_length
+    }
+
+    /// Keys, values and the filling token.
+    fn vocab_size(&self) -> usize {
+        1 + self.config.n_keys + self.config.n_values
+    }
+
+    fn n_sequences(&self) -> Option<usize> {
+        None
+    }
+
+    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
+        let AssociativeRecallConfig {
+            seq_length,
+            n_pairs,
+            n_keys,
+            n_values,
+            seed,
+        } = self.config;
+        let mut rng = keyed_rng(b"associativerecal", seed, number);
+        tokens.fill(0);
+        targets.fill(IGNORED);
+        let slots = distinct(2 * n_pairs, seq_length / 2, |bound| below(&mut rng, bound));
+        let keys = distinct(n_pairs, n_keys, |bound| below(&mut rng, bound));
+        for (slots, key) in slots.chunks_exact(2).zip(keys) {
+            let (pair, question) = (slots[0].min(slots[1]), slots[0].max(slots[1]));
+            let key = 1 + key as i32;
+            let value = (1 + n_keys + below(&mut rng, n_values)) as i32;
+            tokens[2 * pair..][..2].copy_from_slice(&[value, key]);
+            tokens[2 * question..][..2].copy_from_slice(&[key, value]);
+            targets[2 * question] = value;
+        }
+    }
+}
+
+/// So many different numbers below a bound, in random order, any choice equally likely: the beginning of a
+/// shuffle (Fisher and Yates) of which only what moved is remembered.
+fn distinct(n: usize, bound: usize, mut below: impl FnMut(usize) -> usize) -> Vec<usize> {
+    let mut moved = std::collections::HashMap::new();
+    (0..n)
+        .map(|i| {
+            let other = i + below(bound - i);
+            let at = |place: usize| moved.get(&place).copied().unwrap_or(place);
+            let (here, there) = (at(i), at(other));
+            moved.insert(other, here);
+            there
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(config: AssociativeRecallConfig, number: u64) -> (Vec<i32>, Vec<i32>) {
+        let task = config.init().unwrap();
+        let mut tokens = vec![0; task.seq_length()];
+        let mut targets = vec![0; task.seq_length()];
+        task.read(number, &mut tokens, &mut targets);
+        (tokens, targets)
+    }
+
+    #[test]
+    fn every_pair_is_asked_for_once_and_after_it_stood() {
+        let config = AssociativeRecallConfig::new()
+            .with_seq_length(400)
+            .with_n_pairs(100);
+        for number in [0, 1, u64::MAX] {
+            let (tokens, targets) = read(config.clone(), number);
+            // As many slots as there are.
+            assert!(tokens.iter().all(|&token| token > 0));
+            let asked: Vec<usize> = (0..400).filter(|&i| targets[i] >= 0).collect();
+            assert_eq!(asked.len(), 100);
+            for i in asked {
+                let places: Vec<usize> = (0..400).filter(|&j| tokens[j] == tokens[i]).collect();
+                assert_eq!((places.len(), places[1]), (2, i));
+                assert_eq!(tokens[places[0] - 1], targets[i]);
+                assert_eq!(tokens[i + 1], targets[i]);
+                assert!((4097..4097 + 64).contains(&targets[i]));
+            }
+        }
+    }
+
+    #[test]
+    fn distances_are_of_all_sizes() {
+        let config = AssociativeRecallConfig::new();
+        let mut distances = Vec::new();
+        for number in 0..40 {
+            let (tokens, targets) = read(config.clone(), number);
+            let asked = (0..tokens.len()).filter(|&i| targets[i] >= 0);
+            distances.extend(
+                asked.map(|i| i - tokens.iter().position(|&token| token == tokens[i]).unwrap()),
+            );
+        }
+        // Two places of 512 drawn at random are a third of them apart on average.
+        let mean = distances.iter().sum::<usize>() as f64 / distances.len() as f64;
+        assert!((mean - 1024.0 / 3.0).abs() < 15.0, "{mean}");
+        assert!(distances.iter().any(|&d| d < 32) && distances.iter().any(|&d| d > 800));
+    }
+
+    #[test]
+    fn a_sequence_follows_from_seed_and_number() {
+        let config = |seed| AssociativeRecallConfig::new().with_seed(seed);
+        assert_eq!(read(config(3), 17), read(config(3), 17));
+        assert_ne!(read(config(3), 17), read(config(3), 18));
+        assert_ne!(read(config(3), 17), read(config(4), 17));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let config = AssociativeRecallConfig::new;
+        for (config, setting) in [
+            (config().with_seq_length(7), "seq_length is 7"),
+            (config().with_n_pairs(257), "n_pairs is 257"),
+            (config().with_n_pairs(0), "n_pairs is 0"),
+            (config().with_n_keys(63), "n_keys is 63"),
+            (config().with_n_values(0), "n_values is 0"),
+        ] {
+            let message = config.init().unwrap_err().to_string();
+            assert!(message.starts_with(setting), "{message}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! See `experiments::programs::studies::recall`.
+
+fn main() -> std::process::ExitCode {
+    experiments::programs::studies::recall::main()
+}

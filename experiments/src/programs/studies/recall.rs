@@ -1,0 +1,409 @@
+//! How much of exact attention hashing finds in trained models, against a window and the best possible.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use rayon::prelude::*;
+use reformer_core::Key;
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::{Batch, Evaluation};
+use serde::{Deserialize, Serialize};
+
+use super::{help, parse};
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::device::{self, Job};
+use crate::figure::{Axis, Curve, Panel};
+use crate::overrides;
+use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
+use crate::study::{
+    Base, DataArguments, DataKind, Report, Scale, SetArguments, Study, StudyArguments, Table,
+    Trained, Training, train_all,
+};
+
+const NAME: &str = "recall";
+
+const BASE: Base = Base {
+    data: DataKind::Text,
+    all: &[],
+    cpu: &[
+        "model.reformer.n_layers=4",
+        "window_length=1024",
+        "batch_size=4",
+        "steps=400",
+        "steps_per_epoch=400",
+        "eval_windows=96",
+        "model.reformer.lsh.n_buckets={\"Count\":32}",
+    ],
+    paper: &["steps=20000", "window_length=8192"],
+};
+
+/// Models whose attention is looked at: names, and changes to the base.
+const MODELS: [(&str, &str, &[&str]); 3] = [
+    (
+        "full",
+        "full attention",
+        &[r#"model.reformer.layers=["Local","Full"]"#],
+    ),
+    (
+        "separate",
+        "full attention, keys of their own",
+        &[
+            r#"model.reformer.layers=["Local","Full"]"#,
+            "model.reformer.full_share_qk=false",
+        ],
+    ),
+    (
+        "lsh",
+        "LSH-4 and neighbours",
+        &[
+            r#"model.reformer.layers=["Local","Lsh"]"#,
+            "model.reformer.lsh.n_rounds=4",
+            "model.reformer.lsh.local_round=true",
+        ],
+    ),
+];
+
+/// Flags.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    study: StudyArguments,
+    #[command(flatten)]
+    data: DataArguments,
+    #[command(flatten)]
+    sets: SetArguments,
+    /// Trainings of each model, from as many seeds [default: 3; 1 in smoke]
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let about = "Measure how much of exact attention's softmax hashing finds in trained models";
+    let help = help(
+        NAME,
+        " --enwik8 enwik8.zip",
+        "Fifteen minutes on two CPU cores",
+        "Models of the paper's size, windows of 8,192",
+    );
+    let arguments: Arguments = parse(NAME, about, &help);
+    keep_freed_memory();
+    cli::main(|| run(&arguments))
+}
+
+/// What was measured of one model, at one length.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Measured {
+    model: String,
+    seed: u64,
+    length: usize,
+    /// For each way, after each number of rounds (or keys).
+    ways: Vec<WayFound>,
+}
+
+/// What one way found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct WayFound {
+    way: String,
+    /// Rounds, or keys where there are none.
+    amounts: Vec<usize>,
+    /// Over all layers and heads.
+    sums: Vec<Sum>,
+    /// For each layer and head.
+    by_head: Vec<(usize, usize, Vec<Sum>)>,
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let scale = arguments.study.preset;
+    let base = BASE.config(scale, &arguments.data)?;
+    let base = base.ok_or_else(|| anyhow::anyhow!("text is always there"))?;
+    let base = overrides::apply(base, &arguments.sets.sets)?;
+    let n_seeds = arguments.seeds.unwrap_or(scale.pick(1, 3, 3));
+    let mut trainings = Vec::new();
+    for (key, label, sets) in MODELS {
+        for seed in 42..42 + n_seeds {
+            let mut sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+            sets.push(format!("seed={seed}"));
+            trainings.push(Training {
+                key: format!("{key}-{seed}"),
+                label: format!("{label}, seed {seed}"),
+                config: overrides::apply(base.clone(), &sets)?,
+            });
+        }
+    }
+    let configs: Vec<_> = trainings.iter().map(|training| &training.config).collect();
+    let study = Study::open(NAME, &arguments.study, &configs)?;
+    let Some(trained) = train_all(&study, &trainings)? else {
+        return Ok(());
+    };
+    let mut measured = Vec::new();
+    for (training, trained) in trainings.iter().zip(&trained) {
+        for &length in lengths(scale) {
+            measured.push(study.remember(&format!("{}-{length}", training.key), || {
+                println!("looking at {} at {length} tokens", training.label);
+                measure(&study, training, trained, length)
+            })?);
+        }
+    }
+    report(&study, &measured)
+}
+
+fn lengths(scale: Scale) -> &'static [usize] {
+    scale.pick(&[96], &[1024, 2048, 8192], &[8192, 65_536])
+}
+
+/// Keys of a window, and of a bucket in a round.
+fn window(scale: Scale) -> usize {
+    scale.pick(8, 64, 64)
+}
+
+fn measure(
+    study: &Study,
+    training: &Training,
+    trained: &Trained,
+    length: usize,
+) -> Result<Measured> {
+    let mut found = None;
+    let job = Look {
+        trained,
+        length,
+        scale: study.scale(),
+        found: &mut found,
+    };
+    device::run(study.device(), job)?;
+    let (model, _) = training.key.rsplit_once('-').unwrap_or((&training.key, ""));
+    Ok(Measured {
+        model: model.to_owned(),
+        seed: training.config.seed,
+        length,
+        ways: found.unwrap_or_default(),
+    })
+}
+
+struct Look<'a> {
+    trained: &'a Trained,
+    length: usize,
+    scale: Scale,
+    found: &'a mut Option<Vec<WayFound>>,
+}
+
+impl Job for Look<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
+            .with_length(self.length, 1);
+        let model = evaluation.model.clone().into_lm()?;
+        let mut all: Vec<Head> = Vec::new();
+        for batch in evaluation.batches(self.scale.pick(1, 4, 16), &device)? {
+            if let Batch::Tokens(batch) = batch {
+                all.extend(heads(&model.reformer, batch.tokens));
+            }
+        }
+        *self.found = Some(look(&all, self.scale));
+        Ok(())
+    }
+}
+
+/// What every way finds in some heads.
+fn look(heads: &[Head], scale: Scale) -> Vec<WayFound> {
+    let ways = ways(window(scale));
+    let n_queries = scale.pick(8, 64, 256);
+    let found: Vec<Vec<Vec<Sum>>> = heads
+        .par_iter()
+        .enumerate()
+        .map(|(number, head)| of_head(head, &ways, n_queries, Key::new(number as u64)))
+        .collect();
+    ways.iter()
+        .enumerate()
+        .map(|(way, name)| {
+            let mut sums = vec![Sum::default(); found[0][way].len()];
+            let mut by_head: Vec<(usize, usize, Vec<Sum>)> = Vec::new();
+            for (head, found) in heads.iter().zip(&found) {
+                add(&mut sums, &found[way]);
+                let same =
+                    |of: &&mut (usize, usize, Vec<Sum>)| (of.0, of.1) == (head.layer, head.number);
+                match by_head.iter_mut().find(same) {
+                    Some((_, _, sums)) => add(sums, &found[way]),
+                    None => by_head.push((head.layer, head.number, found[way].clone())),
+                }
+            }
+            let amounts = match name {
+                Way::Hashed { .. } => ROUNDS.to_vec(),
+                Way::Best | Way::Recent => AMOUNTS.to_vec(),
+            };
+            WayFound {
+                way: name.label(),
+                amounts,
+                sums,
+                by_head,
+            }
+        })
+        .collect()
+}
+
+/// Numbers of keys for ways without rounds.
+const AMOUNTS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
+
+fn add(sums: &mut [Sum], others: &[Sum]) {
+    for (sum, other) in sums.iter_mut().zip(others) {
+        sum.join(*other);
+    }
+}
+
+/// What every way finds, over some queries in the last three quarters of the sequence.
+fn of_head(head: &Head, ways: &[Way], n_queries: usize, key: Key) -> Vec<Vec<Sum>> {
+    let length = head.seq_length();
+    // Two buckets for each window's length, as automatic numbers are.
+    let seen: Vec<Option<Seen>> = ways
+        .iter()
+        .map(|way| Seen::new(head, *way, n_buckets(length), key))
+        .collect();
+    let mut sums = vec![Vec::new(); ways.len()];
+    for query in (length / 4..length).step_by((length * 3 / 4 / n_queries).max(1)) {
+        let weights = head.weights(query);
+        let far = sorted_far(&weights);
+        for ((way, seen), sums) in ways.iter().zip(&seen).zip(&mut sums) {
+            let keys = match (way, seen) {
+                (_, Some(seen)) => seen.keys(query),
+                (Way::Recent, _) => AMOUNTS.iter().map(|&n| recent(query, n)).collect(),
+                _ => AMOUNTS.iter().map(|&n| largest(&weights, n)).collect(),
+            };
+            sums.resize(keys.len(), Sum::default());
+            for (sum, keys) in sums.iter_mut().zip(&keys) {
+                sum.add(Found::new(head, &weights, keys, &far));
+            }
+        }
+    }
+    sums
+}
+
+fn n_buckets(length: usize) -> usize {
+    (length / 32).clamp(2, 128).next_multiple_of(2)
+}
+
+fn recent(query: usize, n: usize) -> Vec<bool> {
+    let mut seen = vec![false; query];
+    seen[query.saturating_sub(n)..].fill(true);
+    seen
+}
+
+fn largest(weights: &[f64], n: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+    let mut seen = vec![false; weights.len()];
+    order.iter().take(n).for_each(|&key| seen[key] = true);
+    seen
+}
+
+/// Sums over seeds.
+fn of_model<'a>(
+    measured: &'a [Measured],
+    model: &str,
+    length: usize,
+) -> Vec<(&'a str, Vec<(usize, Sum)>)> {
+    let mut ways: Vec<(&str, Vec<(usize, Sum)>)> = Vec::new();
+    let same = measured
+        .iter()
+        .filter(|measured| measured.model == model && measured.length == length);
+    for measured in same {
+        for (number, found) in measured.ways.iter().enumerate() {
+            let sums = found
+                .amounts
+                .iter()
+                .copied()
+                .zip(found.sums.iter().copied());
+            match ways.get_mut(number) {
+                Some((_, all)) => {
+                    for ((_, all), (_, sum)) in all.iter_mut().zip(sums) {
+                        all.join(sum);
+                    }
+                }
+                None => ways.push((&found.way, sums.collect())),
+            }
+        }
+    }
+    ways
+}
+
+fn report(study: &Study, measured: &[Measured]) -> Result<()> {
+    let mut table = Table::new([
+        "model",
+        "length",
+        "found by",
+        "rounds",
+        "keys",
+        "mass",
+        "far mass",
+        "best of as many keys",
+        "ratio",
+        "error",
+    ]);
+    let mut panels = Vec::new();
+    for (model, label, _) in MODELS {
+        for &length in lengths(study.scale()) {
+            let ways = of_model(measured, model, length);
+            for (way, sums) in &ways {
+                let is_hashed = sums.len() == ROUNDS.len();
+                for (amount, sum) in sums {
+                    if is_hashed && ![2, 4, 8].contains(amount) {
+                        continue;
+                    }
+                    table.row([
+                        label.to_owned(),
+                        length.to_string(),
+                        (*way).to_owned(),
+                        if is_hashed {
+                            amount.to_string()
+                        } else {
+                            "-".to_owned()
+                        },
+                        format!("{:.0}", sum.keys()),
+                        format!("{:.3}", sum.mass()),
+                        format!("{:.3}", sum.far()),
+                        format!("{:.3}", sum.far_best()),
+                        format!("{:.2}", sum.far() / sum.far_best()),
+                        format!("{:.3}", sum.error()),
+                    ]);
+                }
+            }
+            let curves = ways.iter().map(|(way, sums)| {
+                let points = sums.iter().map(|(_, sum)| (sum.keys(), sum.far()));
+                Curve::new(*way, points.collect())
+            });
+            panels.push(Panel {
+                title: format!("{label}, {length} tokens"),
+                x: Axis::log("keys looked at"),
+                y: Axis::linear("share of the mass beyond 64"),
+                curves: curves.collect(),
+            });
+        }
+    }
+    let far = of_model(measured, "lsh", lengths(study.scale())[0]);
+    let far = far.first().map_or(0.0, |(_, sums)| sums[0].1.far_of());
+    Report {
+        title: "How much of exact attention hashing finds",
+        notes: vec![
+            "Means over layers, heads, seeds, held-out windows and queries in their last three quarters. \
+             Keys: different ones that a query looks at. Mass: share of the softmax over all earlier keys \
+             that is on them. Far mass: the same beyond the last 64 keys, which a window has anyway; best: \
+             what as many keys find of it if they are those with the largest weights; ratio: far mass to \
+             that. Error: distance of the output to that of exact attention, relative to its length."
+                .to_owned(),
+            format!(
+                "In the model with LSH attention {:.1} % of the mass is beyond the last 64 keys.",
+                100.0 * far
+            ),
+        ],
+        table,
+        panels,
+        values: &measured,
+    }
+    .write(study)
+}

@@ -1,0 +1,89 @@
+//! Trains a model to find what it has read: tasks that hashing has to solve by content alone.
+
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::training::{Program, TrainArguments, train};
+use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
+use reformer_train::DataConfig;
+
+const EXAMPLES: &str = "\
+Examples:
+  Pairs of keys and values, at random distances, a few minutes on two CPU cores:
+    train_recall
+  With full attention instead of hashing:
+    train_recall --attention local,full --name full
+  Passages that return:
+    train_recall --data passages
+
+What counts is the value that belongs to a key, or what returns of a passage.";
+
+/// Train a Reformer to find what it has read.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// What is to be found [default: that of the preset, pairs]
+    #[arg(long, value_enum, conflicts_with_all = ["resume", "join"])]
+    data: Option<TaskName>,
+    #[command(flatten)]
+    train: TrainArguments,
+}
+
+/// A task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TaskName {
+    /// The value that stood beside a key: multi-query associative recall.
+    Pairs,
+    /// Passages of random symbols, which return.
+    Passages,
+}
+
+impl TaskName {
+    fn data(self) -> DataConfig {
+        match self {
+            Self::Pairs => DataConfig::AssociativeRecall {
+                n_pairs: 64,
+                n_keys: 4096,
+                n_values: 64,
+            },
+            Self::Passages => DataConfig::ReturningPassages {
+                n_symbols: 128,
+                shortest: 40,
+                longest: 100,
+            },
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_freed_memory();
+    cli::main(|| train(arguments.train, &Recall(arguments.data)))
+}
+
+struct Recall(Option<TaskName>);
+
+impl Program for Recall {
+    fn name(&self) -> &'static str {
+        "train_recall"
+    }
+
+    fn preset(&self) -> &'static str {
+        "recall"
+    }
+
+    fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+        match (self.0, preset) {
+            (Some(task), _) => Ok(task.data()),
+            (
+                None,
+                preset @ (DataConfig::AssociativeRecall { .. }
+                | DataConfig::ReturningPassages { .. }),
+            ) => Ok(preset),
+            (None, _) => bail!("this preset is for other data: use `recall`, or give --data"),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a head of a trained model attends with.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+use reformer_core::Pass;
+use reformer_core::attention::Attention;
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::Reformer;
+
+/// Queries, keys and values of one head and one sequence, on the host: `[seq_length, d_head]` each.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// Number of its layer.
+    pub layer: usize,
+    /// Number of the head in it.
+    pub number: usize,
+    /// Width of a row.
+    pub d: usize,
+    /// Queries as they are projected.
+    pub projected: Vec<f32>,
+    /// Queries as they are compared: rotated by position.
+    pub queries: Vec<f32>,
+    /// Keys as they are compared, with the scale of logits.
+    pub keys: Vec<f32>,
+    /// Values.
+    pub values: Vec<f32>,
+}
+
+impl Head {
+    /// Positions of the sequence.
+    pub fn seq_length(&self) -> usize {
+        self.queries.len() / self.d
+    }
+
+    /// The row of a position.
+    pub fn row<'a>(&self, rows: &'a [f32], position: usize) -> &'a [f32] {
+        &rows[position * self.d..][..self.d]
+    }
+
+    /// Softmax of a query over all earlier keys. None of the first position, which has none.
+    pub fn weights(&self, query: usize) -> Vec<f64> {
+        let q = self.row(&self.queries, query);
+        let dot = |k: &[f32]| -> f64 { q.iter().zip(k).map(|(q, k)| f64::from(q * k)).sum() };
+        let logits: Vec<f64> = (0..query)
+            .map(|key| dot(self.row(&self.keys, key)))
+            .collect();
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut weights: Vec<f64> = logits.iter().map(|logit| (logit - max).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        weights
+    }
+}
+
+/// The heads of all layers that are not local, on the first sequence of a batch.
+///
+/// # Shapes
+/// - tokens: `[1, seq_length]`
+pub fn heads<B: ReformerBackend>(model: &Reformer<B>, tokens: Tensor<B, 2, Int>) -> Vec<Head> {
+    let mut heads = Vec::new();
+    model.visit_attention(tokens, &Pass::eval(), |layer, attention, x| {
+        if matches!(attention, Attention::Local(_)) {
+            return;
+        }
+        let of_layer = attention.heads();
+        let projected = of_layer.queries(x.clone());
+        let qkv = of_layer.queries_keys_values(projected.clone(), x);
+        let [_, _, seq_length, d] = qkv.q.dims();
+        let keys = rows(B::key_rows(&qkv));
+        let [projected, queries, values] = [projected, qkv.q, qkv.v].map(rows);
+        let part = |rows: &[f32], number: usize| {
+            rows[number * seq_length * d..][..seq_length * d].to_vec()
+        };
+        heads.extend((0..of_layer.n_heads).map(|number| Head {
+            layer,
+            number,
+            d,
+            projected: part(&projected, number),
+            queries: part(&queries, number),
+            keys: part(&keys, number),
+            values: part(&values, number),
+        }));
+    });
+    heads
+}
+
+fn rows<B: Backend>(tensor: Tensor<B, 4>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}

@@ -1,0 +1,16 @@
+//! How much of exact attention is found by looking at some keys only.
+//!
+//! For queries of a trained model, the softmax over all earlier keys is computed; a *way of finding* then names
+//! some of the keys, and what counts is the share of the softmax mass on them: all of it, and that on keys
+//! beyond the last [`NEAR`] positions, which a window over the neighbours would miss.
+
+mod found;
+mod head;
+mod ways;
+
+pub use found::{Found, Sum, sorted_far};
+pub use head::{Head, heads};
+pub use ways::{HashedVectors, ROUNDS, Seen, Way, WindowRule, ways};
+
+/// Positions before a query that a window over its neighbours sees anyway.
+pub const NEAR: usize = 64;

@@ -1,0 +1,204 @@
+//! Ways of finding keys: the neighbours, hashing of several kinds, and the best possible.
+
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::Flex;
+use reformer_core::Key;
+use reformer_core::attention::{hash, rotations};
+
+use super::head::Head;
+
+/// Numbers of rounds, the largest last.
+pub const ROUNDS: [usize; 5] = [1, 2, 4, 8, 16];
+
+/// What is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashedVectors {
+    /// Queries before they are rotated by position, as in reformer_pytorch.
+    Projected,
+    /// Queries as they are compared.
+    Rotated,
+    /// The same, less their mean over the sequence.
+    Centred,
+}
+
+/// Which keys of a bucket, or near it, a query sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowRule {
+    /// The last so many of its bucket.
+    Bucket(usize),
+    /// Its own and the previous chunk of the sorted sequence, within the bucket or across.
+    Chunk {
+        /// Positions of a chunk.
+        length: usize,
+        /// Whether only keys of its own bucket.
+        within: bool,
+    },
+}
+
+/// A way of finding keys, with a growing number of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The last keys.
+    Recent,
+    /// Those with the largest weights.
+    Best,
+    /// Those that hashing finds in [`ROUNDS`] rounds, and the neighbours if there is a local round.
+    Hashed {
+        /// What is hashed.
+        vectors: HashedVectors,
+        /// What is seen in a round.
+        window: WindowRule,
+        /// Whether a round looks at the neighbours.
+        local: bool,
+    },
+}
+
+impl Way {
+    /// Its name for people.
+    pub fn label(self) -> String {
+        let Self::Hashed {
+            vectors,
+            window,
+            local,
+        } = self
+        else {
+            return match self {
+                Self::Recent => "last keys".to_owned(),
+                _ => "best possible".to_owned(),
+            };
+        };
+        let vectors = match vectors {
+            HashedVectors::Projected => "unrotated",
+            HashedVectors::Rotated => "rotated",
+            HashedVectors::Centred => "rotated, centred",
+        };
+        let window = match window {
+            WindowRule::Bucket(len) => format!("last {len} of the bucket"),
+            WindowRule::Chunk { within: true, .. } => "chunks within".to_owned(),
+            WindowRule::Chunk { within: false, .. } => "chunks across".to_owned(),
+        };
+        let local = if local { " + neighbours" } else { "" };
+        format!("{vectors}, {window}{local}")
+    }
+}
+
+/// All ways that are compared, with windows of this length.
+pub fn ways(len: usize) -> Vec<Way> {
+    let hashed = |vectors, window, local| Way::Hashed {
+        vectors,
+        window,
+        local,
+    };
+    let bucket = WindowRule::Bucket(len);
+    let chunk = |within| WindowRule::Chunk {
+        length: len,
+        within,
+    };
+    vec![
+        Way::Best,
+        Way::Recent,
+        hashed(HashedVectors::Projected, bucket, false),
+        hashed(HashedVectors::Projected, bucket, true),
+        hashed(HashedVectors::Rotated, bucket, false),
+        hashed(HashedVectors::Rotated, bucket, true),
+        hashed(HashedVectors::Centred, bucket, true),
+        hashed(HashedVectors::Rotated, chunk(true), false),
+        hashed(HashedVectors::Rotated, chunk(false), false),
+    ]
+}
+
+/// Buckets of a head in every round, and what follows from them.
+#[derive(Debug)]
+pub struct Seen {
+    window: WindowRule,
+    local: bool,
+    /// Bucket of each position in each round, and its rank among all by bucket and position.
+    rounds: Vec<(Vec<usize>, Vec<usize>)>,
+}
+
+impl Seen {
+    /// Hashes a head into so many buckets, in as many rounds as the largest of [`ROUNDS`].
+    pub fn new(head: &Head, way: Way, n_buckets: usize, key: Key) -> Option<Self> {
+        let Way::Hashed {
+            vectors,
+            window,
+            local,
+        } = way
+        else {
+            return None;
+        };
+        let (seq_length, d) = (head.seq_length(), head.d);
+        let rows = match vectors {
+            HashedVectors::Projected => head.projected.clone(),
+            HashedVectors::Rotated | HashedVectors::Centred => head.queries.clone(),
+        };
+        let device = Default::default();
+        let data = TensorData::new(rows, [1, 1, seq_length, d]);
+        let mut hashed = Tensor::<Flex, 4>::from_data(data, &device);
+        if vectors == HashedVectors::Centred {
+            hashed = hashed.clone() - hashed.mean_dim(2);
+        }
+        let n_rounds = ROUNDS[ROUNDS.len() - 1];
+        let directions = rotations(key, 1, d, n_rounds, &[n_buckets], &device);
+        let buckets = hash(hashed, directions, &[n_buckets]).into_data();
+        let buckets: Vec<usize> = buckets
+            .iter::<i64>()
+            .map(|bucket| bucket as usize)
+            .collect();
+        let rounds = buckets.chunks(seq_length).map(|round| {
+            let mut order: Vec<usize> = (0..seq_length).collect();
+            order.sort_by_key(|&position| (round[position], position));
+            let mut rank = vec![0; seq_length];
+            for (place, &position) in order.iter().enumerate() {
+                rank[position] = place;
+            }
+            (round.to_vec(), rank)
+        });
+        Some(Self {
+            window,
+            local,
+            rounds: rounds.collect(),
+        })
+    }
+
+    /// Which earlier keys a query sees after each number of [`ROUNDS`].
+    pub fn keys(&self, query: usize) -> Vec<Vec<bool>> {
+        let mut seen = vec![false; query];
+        if self.local {
+            let len = match self.window {
+                WindowRule::Bucket(len) => len,
+                WindowRule::Chunk { length, .. } => length,
+            };
+            seen[query.saturating_sub(len)..].fill(true);
+        }
+        let mut after = Vec::new();
+        for (number, (buckets, rank)) in self.rounds.iter().enumerate() {
+            self.look(query, buckets, rank, &mut seen);
+            if ROUNDS.contains(&(number + 1)) {
+                after.push(seen.clone());
+            }
+        }
+        after
+    }
+
+    fn look(&self, query: usize, buckets: &[usize], rank: &[usize], seen: &mut [bool]) {
+        match self.window {
+            WindowRule::Bucket(len) => {
+                let same = (0..query)
+                    .rev()
+                    .filter(|&key| buckets[key] == buckets[query]);
+                same.take(len).for_each(|key| seen[key] = true);
+            }
+            WindowRule::Chunk { length, within } => {
+                let own = rank[query] / length;
+                for key in 0..query {
+                    let chunk = rank[key] / length;
+                    let near = chunk == own || chunk + 1 == own;
+                    if near && (!within || buckets[key] == buckets[query]) {
+                        seen[key] = true;
+                    }
+                }
+            }
+        }
+    }
+}
