@@ -12,7 +12,7 @@ macro_rules! programs {
     ($($name:literal),* $(,)?) => { [$(($name, env!(concat!("CARGO_BIN_EXE_", $name)))),*] };
 }
 
-const STUDIES: [(&str, &str); 15] = programs![
+const STUDIES: [(&str, &str); 16] = programs![
     "ablation_across_buckets",
     "ablation_duplicates",
     "ablation_logit_scale",
@@ -24,6 +24,7 @@ const STUDIES: [(&str, &str); 15] = programs![
     "figure5_depth",
     "figure5_speed",
     "long_context",
+    "recall",
     "table1_complexity",
     "table2_duplication",
     "table3_memory",

@@ -13,6 +13,7 @@ use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
 
+use crate::batch::Batch;
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
 use crate::data::{AskedQuestions, Content, Data};
@@ -139,6 +140,42 @@ impl Run {
                 source,
             }),
         }
+    }
+
+    /// Hands out the batches that the run trains on, from the first on, so many at most.
+    ///
+    /// # Errors
+    /// Settings that no data loader allows.
+    pub fn each_train_batch<B: AutodiffBackend>(
+        &self,
+        device: &B::Device,
+        most: usize,
+        mut take: impl FnMut(Batch<B>),
+    ) -> Result<(), TrainError> {
+        let rows = 0..self.config.batch_size;
+        let steps = self.config.steps.min(most);
+        for step in (0..steps).step_by(self.config.steps_per_epoch) {
+            let epoch = self
+                .data
+                .train_loader::<B>(&self.config, step, rows.clone(), device)?;
+            let of_epoch = self.config.steps_per_epoch.min(steps - step);
+            epoch.iter().take(of_epoch).for_each(&mut take);
+        }
+        Ok(())
+    }
+
+    /// Hands out the batches that the run validates on.
+    ///
+    /// # Errors
+    /// Settings that no data loader allows.
+    pub fn each_valid_batch<B: Backend>(
+        &self,
+        device: &B::Device,
+        take: impl FnMut(Batch<B>),
+    ) -> Result<(), TrainError> {
+        let loader = self.data.valid_loader::<B>(&self.config, device)?;
+        loader.iter().for_each(take);
+        Ok(())
     }
 
     /// Goes back to a run: reads its configuration and its data.

@@ -1,13 +1,20 @@
 //! Comparisons of variants of a training: what most figures and all ablations are.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
-use reformer_train::{Quantity, Row, TrainConfig};
+use burn::tensor::backend::AutodiffBackend;
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::{Quantity, Run, TrainConfig};
 use serde::Serialize;
 
+use super::counting::{self, Counting};
+use super::statistics::{interval, mean, range};
 use super::{
-    Base, DataArguments, DataKind, Report, SetArguments, Study, StudyArguments, Table, Trained,
-    Training, train_all,
+    Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
+    Table, Trained, Training, train_all,
 };
+use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
 use crate::plot::bits;
@@ -61,15 +68,6 @@ impl Variant {
             paper: None,
         }
     }
-
-    /// The same variant from another seed: by how much results differ by chance.
-    pub fn again(&self) -> Self {
-        let mut again = self.clone();
-        again.key += "-again";
-        again.label += ", another seed";
-        again.sets.push("seed=43".to_owned());
-        again
-    }
 }
 
 /// What came out of a variant.
@@ -77,18 +75,33 @@ impl Variant {
 struct Outcome {
     contest: &'static str,
     variant: String,
-    /// Of the last evaluation.
-    bits: f64,
-    /// That of the first variant taken off.
-    difference: f64,
-    /// Share of targets predicted, in percent.
+    /// Of the last evaluation, from each seed.
+    bits: Vec<f64>,
+    /// Those of the first variant from the same seeds taken off.
+    differences: Vec<f64>,
+    /// Share of targets predicted, in percent: mean over seeds.
     accuracy: f64,
-    /// Of the whole training, with its evaluations.
+    /// Of the whole training, with its evaluations: mean over seeds.
     seconds: f64,
     steps: usize,
 }
 
-/// Trains all variants of all contests that there is data for, and writes the report.
+/// What counting gives on the data of a contest.
+#[derive(Debug, Clone, Serialize)]
+struct Counted {
+    contest: &'static str,
+    table: &'static str,
+    bits: f64,
+}
+
+/// All numbers of a comparison.
+#[derive(Debug, Serialize)]
+struct Values {
+    outcomes: Vec<Outcome>,
+    counted: Vec<Counted>,
+}
+
+/// Trains all variants of all contests that there is data for from each seed, and writes the report.
 ///
 /// # Errors
 /// Whatever keeps one of them from being trained.
@@ -97,6 +110,7 @@ pub fn compare(
     arguments: &StudyArguments,
     data: &DataArguments,
     sets: &SetArguments,
+    seeds: &SeedArguments,
 ) -> Result<()> {
     let mut trainings = Vec::new();
     let mut contests = Vec::new();
@@ -105,10 +119,13 @@ pub fn compare(
         match contest.base.config(arguments.preset, data)? {
             Some(config) => {
                 let config = overrides::apply(config, &sets.sets)?;
+                let seeds = seeds.of(config.seed, arguments.preset);
                 for variant in &contest.variants {
-                    trainings.push(training(contest, variant, &config)?);
+                    for seed in seeds.clone() {
+                        trainings.push(training(contest, variant, seed, &config)?);
+                    }
                 }
-                contests.push(contest);
+                contests.push((contest, seeds.count()));
             }
             None => left_out.push(contest.title),
         }
@@ -130,66 +147,146 @@ pub fn compare(
     report(comparison, &contests, &trained, &study)
 }
 
-fn training(contest: &Contest, variant: &Variant, config: &TrainConfig) -> Result<Training> {
+fn training(
+    contest: &Contest,
+    variant: &Variant,
+    seed: u64,
+    config: &TrainConfig,
+) -> Result<Training> {
+    let mut config = overrides::apply(config.clone(), &variant.sets)?;
+    config.seed = seed;
     Ok(Training {
-        key: format!("{}-{}", contest.key, variant.key),
-        label: format!("{}: {}", contest.title, variant.label),
-        config: overrides::apply(config.clone(), &variant.sets)?,
+        key: format!("{}-{}-{seed}", contest.key, variant.key),
+        label: format!("{}: {}, seed {seed}", contest.title, variant.label),
+        config,
     })
 }
 
 fn report(
     comparison: &Comparison,
-    contests: &[&Contest],
+    contests: &[(&Contest, usize)],
     trained: &[Trained],
     study: &Study,
 ) -> Result<()> {
-    let mut outcomes = Vec::new();
+    let mut values = Values {
+        outcomes: Vec::new(),
+        counted: Vec::new(),
+    };
     let mut panels = Vec::new();
     let mut table = Table::new([
         "data",
         "variant",
         "paper",
         "bits",
+        "range",
         "difference",
+        "95 %",
         "% right",
         "seconds",
     ]);
     let mut rest = trained;
-    for contest in contests {
-        let (own, others) = rest.split_at(contest.variants.len());
+    for (contest, n_seeds) in contests {
+        let (own, others) = rest.split_at(contest.variants.len() * n_seeds);
         rest = others;
-        let mut reference = None;
-        for (variant, trained) in contest.variants.iter().zip(own) {
-            let outcome = outcome(contest, variant, &trained.rows, &mut reference)?;
+        for counted in counted(contest, own, study)? {
             table.row([
-                contest.title.to_owned(),
-                variant.label.clone(),
-                variant.paper.unwrap_or("-").to_owned(),
-                format!("{:.3}", outcome.bits),
-                format!("{:+.3}", outcome.difference),
-                format!("{:.2}", outcome.accuracy),
-                format!("{:.0}", outcome.seconds),
+                contest.title,
+                counted.table,
+                "-",
+                &format!("{:.3}", counted.bits),
+                "-",
+                "-",
+                "-",
+                "-",
+                "-",
             ]);
-            outcomes.push(outcome);
+            values.counted.push(counted);
         }
-        panels.push(panel(contest, own));
+        let mut reference = None;
+        for (variant, trained) in contest.variants.iter().zip(own.chunks(*n_seeds)) {
+            let outcome = outcome(contest, variant, trained, &mut reference)?;
+            table.row(row(contest, variant, &outcome));
+            values.outcomes.push(outcome);
+        }
+        panels.push(panel(contest, own, *n_seeds));
     }
     Report {
         title: comparison.title,
         notes: vec![
             comparison.claim.to_owned(),
             format!(
-                "Bits are those of a token of held-out data after the last step ({}); differences are \
-                 to the first variant on the same data.",
-                steps(&outcomes)
+                "Bits are those of a token of held-out data after the last step ({}), the mean over \
+                 {} and their range; differences are to the first variant on the same data from the \
+                 same seeds, with the 95 % interval of their mean (Student's t). Counts are tables of \
+                 which token follows which, made from the batches that the models were trained on.",
+                steps(&values.outcomes),
+                seeds(&values.outcomes),
             ),
         ],
         table,
         panels,
-        values: &outcomes,
+        values: &values,
     }
     .write(study)
+}
+
+fn row(contest: &Contest, variant: &Variant, outcome: &Outcome) -> [String; 9] {
+    let [least, most] = range(&outcome.bits);
+    let interval = interval(&outcome.differences);
+    [
+        contest.title.to_owned(),
+        variant.label.clone(),
+        variant.paper.unwrap_or("-").to_owned(),
+        format!("{:.3}", mean(&outcome.bits)),
+        format!("{least:.3}..{most:.3}"),
+        format!("{:+.3}", mean(&outcome.differences)),
+        interval.map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}")),
+        format!("{:.2}", outcome.accuracy),
+        format!("{:.0}", outcome.seconds),
+    ]
+}
+
+/// What counting gives on the data of a contest.
+fn counted(contest: &Contest, trained: &[Trained], study: &Study) -> Result<Vec<Counted>> {
+    let folder = &trained.first().context("a variant at least")?.folder;
+    let tables = counting::tables(contest.base.data).iter();
+    let counted = tables.enumerate().map(|(number, counting)| {
+        let bits = study.remember(&format!("{}-counted-{number}", contest.key), || {
+            let mut bits = f64::NAN;
+            let bits_of = &mut bits;
+            let job = Count {
+                counting,
+                folder,
+                bits: bits_of,
+            };
+            device::run(study.device(), job)?;
+            Ok(bits)
+        })?;
+        Ok(Counted {
+            contest: contest.key,
+            table: counting.label,
+            bits,
+        })
+    });
+    counted.collect()
+}
+
+struct Count<'a> {
+    counting: &'a Counting,
+    folder: &'a Path,
+    bits: &'a mut f64,
+}
+
+impl Job for Count<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let run = Run::resume(self.folder)?;
+        *self.bits = self.counting.bits::<B>(&run, &device)?;
+        Ok(())
+    }
 }
 
 /// How many steps each contest had.
@@ -202,41 +299,61 @@ fn steps(outcomes: &[Outcome]) -> String {
     steps.join(", ")
 }
 
+/// How many seeds each variant had.
+fn seeds(outcomes: &[Outcome]) -> String {
+    match outcomes.first().map_or(0, |outcome| outcome.bits.len()) {
+        1 => "one seed".to_owned(),
+        n => format!("{n} seeds"),
+    }
+}
+
+/// What came out of a variant: of the training from each seed. The first one is the reference.
 fn outcome(
     contest: &Contest,
     variant: &Variant,
-    rows: &[Row],
-    reference: &mut Option<f64>,
+    trained: &[Trained],
+    reference: &mut Option<Vec<f64>>,
 ) -> Result<Outcome> {
-    let last = rows.iter().rfind(|row| row.split == "valid");
-    let last = last.with_context(|| format!("`{}` was never evaluated", variant.key))?;
-    let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
+    let mut last = Vec::new();
+    for trained in trained {
+        let row = trained.rows.iter().rfind(|row| row.split == "valid");
+        last.push(row.with_context(|| format!("`{}` was never evaluated", variant.key))?);
+    }
+    let get = |quantity| -> Vec<f64> {
+        let values = last.iter().map(|row| row.get(quantity).unwrap_or(f64::NAN));
+        values.collect()
+    };
     let bits = get(Quantity::Bits);
+    let reference = reference.get_or_insert_with(|| bits.clone());
+    let differences = bits
+        .iter()
+        .zip(reference.iter())
+        .map(|(own, first)| own - first);
     Ok(Outcome {
         contest: contest.key,
         variant: variant.label.clone(),
+        differences: differences.collect(),
+        accuracy: mean(&get(Quantity::Accuracy)),
+        seconds: mean(&get(Quantity::Seconds)),
+        steps: last.first().map_or(0, |row| row.step),
         bits,
-        difference: bits - *reference.get_or_insert(bits),
-        accuracy: get(Quantity::Accuracy),
-        seconds: get(Quantity::Seconds),
-        steps: last.step,
     })
 }
 
-/// Validation over steps, as the paper's curves are.
-fn panel(contest: &Contest, trained: &[Trained]) -> Panel {
+/// Validation over steps, as the paper's curves are: those of the first seed.
+fn panel(contest: &Contest, trained: &[Trained], n_seeds: usize) -> Panel {
     let token = match contest.base.data {
         DataKind::Text => "byte",
         DataKind::Images => "dim",
         DataKind::Duplication => "token",
     };
-    let curves = contest.variants.iter().zip(trained);
+    let curves = contest.variants.iter().zip(trained.chunks(n_seeds));
     Panel {
         title: contest.title.to_owned(),
         x: Axis::linear("step"),
         y: Axis::linear(format!("bits per {token}")),
         curves: curves
-            .map(|(variant, trained)| Curve::new(&variant.label, bits(&trained.rows, "valid")))
+            .map(|(variant, trained)| Curve::new(&variant.label, bits(&trained[0].rows, "valid")))
             .collect(),
     }
 }

@@ -19,9 +19,11 @@ mod bases;
 pub mod child;
 #[cfg(not(test))]
 mod comparison;
+mod counting;
 mod folder;
 pub mod recall;
 mod report;
+pub mod statistics;
 #[cfg(not(test))]
 mod steps;
 mod table;
@@ -80,6 +82,21 @@ pub struct SetArguments {
     /// Change any setting of all trainings, by its path in their config.json; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// From how many seeds a study trains.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SeedArguments {
+    /// Train each variant from so many seeds [default: 3 in cpu, otherwise 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub seeds: Option<u64>,
+}
+
+impl SeedArguments {
+    /// The seeds of a study: that of its preset first.
+    pub fn of(&self, first: u64, scale: Scale) -> std::ops::Range<u64> {
+        first..first + self.seeds.unwrap_or(scale.pick(1, 3, 1))
+    }
 }
 
 /// Flags of every study.

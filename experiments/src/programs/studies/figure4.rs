@@ -60,7 +60,6 @@ const TEXT: &[&str] = &[
     "batch_size=4",
     "eval_windows=48",
     "model.reformer.lsh.n_buckets=\"Auto\"",
-    r#"model.reformer.position={"Axial":{"shape":[16,32],"dims":[32,32],"std":0.5}}"#,
 ];
 
 fn variants(scale: Scale) -> Vec<Variant> {

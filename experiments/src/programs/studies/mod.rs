@@ -23,7 +23,9 @@ pub use ablations::{
 
 use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::study::{Comparison, DataArguments, Scale, SetArguments, StudyArguments, compare};
+use crate::study::{
+    Comparison, DataArguments, Scale, SeedArguments, SetArguments, StudyArguments, compare,
+};
 
 /// Flags of a comparison.
 #[derive(Debug, clap::Parser)]
@@ -35,6 +37,8 @@ struct Arguments {
     data: DataArguments,
     #[command(flatten)]
     sets: SetArguments,
+    #[command(flatten)]
+    seeds: SeedArguments,
 }
 
 /// The text after `--help`, which says what each preset costs.
@@ -79,6 +83,7 @@ fn comparison(
             &arguments.study,
             &arguments.data,
             &arguments.sets,
+            &arguments.seeds,
         )
     })
 }

@@ -19,8 +19,8 @@ use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
 use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
 use crate::study::{
-    Base, DataArguments, DataKind, Report, Scale, SetArguments, Study, StudyArguments, Table,
-    Trained, Training, train_all,
+    Base, DataArguments, DataKind, Report, Scale, SeedArguments, SetArguments, Study,
+    StudyArguments, Table, Trained, Training, train_all,
 };
 
 const NAME: &str = "recall";
@@ -76,9 +76,8 @@ struct Arguments {
     data: DataArguments,
     #[command(flatten)]
     sets: SetArguments,
-    /// Trainings of each model, from as many seeds [default: 3; 1 in smoke]
-    #[arg(long, value_name = "N")]
-    seeds: Option<u64>,
+    #[command(flatten)]
+    seeds: SeedArguments,
 }
 
 /// Runs the program.
@@ -122,10 +121,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let base = BASE.config(scale, &arguments.data)?;
     let base = base.ok_or_else(|| anyhow::anyhow!("text is always there"))?;
     let base = overrides::apply(base, &arguments.sets.sets)?;
-    let n_seeds = arguments.seeds.unwrap_or(scale.pick(1, 3, 3));
+    let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for (key, label, sets) in MODELS {
-        for seed in 42..42 + n_seeds {
+        for seed in seeds.clone() {
             let mut sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
             sets.push(format!("seed={seed}"));
             trainings.push(Training {
@@ -206,19 +205,22 @@ impl Job for Look<'_> {
                 all.extend(heads(&model.reformer, batch.tokens));
             }
         }
-        *self.found = Some(look(&all, self.scale));
+        *self.found = Some(look::<B::InnerBackend>(&all, self.scale, &device));
         Ok(())
     }
 }
 
 /// What every way finds in some heads.
-fn look(heads: &[Head], scale: Scale) -> Vec<WayFound> {
+fn look<B: ReformerBackend>(heads: &[Head], scale: Scale, device: &B::Device) -> Vec<WayFound> {
     let ways = ways(window(scale));
     let n_queries = scale.pick(8, 64, 256);
     let found: Vec<Vec<Vec<Sum>>> = heads
         .par_iter()
         .enumerate()
-        .map(|(number, head)| of_head(head, &ways, n_queries, Key::new(number as u64)))
+        .map(|(number, head)| {
+            let key = Key::new(number as u64);
+            of_head::<B>(head, &ways, n_queries, key, device)
+        })
         .collect();
     ways.iter()
         .enumerate()
@@ -258,12 +260,18 @@ fn add(sums: &mut [Sum], others: &[Sum]) {
 }
 
 /// What every way finds, over some queries in the last three quarters of the sequence.
-fn of_head(head: &Head, ways: &[Way], n_queries: usize, key: Key) -> Vec<Vec<Sum>> {
+fn of_head<B: ReformerBackend>(
+    head: &Head,
+    ways: &[Way],
+    n_queries: usize,
+    key: Key,
+    device: &B::Device,
+) -> Vec<Vec<Sum>> {
     let length = head.seq_length();
     // Two buckets for each window's length, as automatic numbers are.
     let seen: Vec<Option<Seen>> = ways
         .iter()
-        .map(|way| Seen::new(head, *way, n_buckets(length), key))
+        .map(|way| Seen::new::<B>(head, *way, n_buckets(length), key, device))
         .collect();
     let mut sums = vec![Vec::new(); ways.len()];
     for query in (length / 4..length).step_by((length * 3 / 4 / n_queries).max(1)) {

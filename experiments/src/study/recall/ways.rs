@@ -1,9 +1,9 @@
 //! Ways of finding keys: the neighbours, hashing of several kinds, and the best possible.
 
 use burn::tensor::{Tensor, TensorData};
-use burn_flex::Flex;
 use reformer_core::Key;
 use reformer_core::attention::{hash, rotations};
+use reformer_core::kernels::ReformerBackend;
 
 use super::head::Head;
 
@@ -118,7 +118,13 @@ pub struct Seen {
 
 impl Seen {
     /// Hashes a head into so many buckets, in as many rounds as the largest of [`ROUNDS`].
-    pub fn new(head: &Head, way: Way, n_buckets: usize, key: Key) -> Option<Self> {
+    pub fn new<B: ReformerBackend>(
+        head: &Head,
+        way: Way,
+        n_buckets: usize,
+        key: Key,
+        device: &B::Device,
+    ) -> Option<Self> {
         let Way::Hashed {
             vectors,
             window,
@@ -132,14 +138,13 @@ impl Seen {
             HashedVectors::Projected => head.projected.clone(),
             HashedVectors::Rotated | HashedVectors::Centred => head.queries.clone(),
         };
-        let device = Default::default();
         let data = TensorData::new(rows, [1, 1, seq_length, d]);
-        let mut hashed = Tensor::<Flex, 4>::from_data(data, &device);
+        let mut hashed = Tensor::<B, 4>::from_data(data, device);
         if vectors == HashedVectors::Centred {
             hashed = hashed.clone() - hashed.mean_dim(2);
         }
         let n_rounds = ROUNDS[ROUNDS.len() - 1];
-        let directions = rotations(key, 1, d, n_rounds, &[n_buckets], &device);
+        let directions = rotations(key, 1, d, n_rounds, &[n_buckets], device);
         let buckets = hash(hashed, directions, &[n_buckets]).into_data();
         let buckets: Vec<usize> = buckets
             .iter::<i64>()
