@@ -1,19 +1,63 @@
 //! The frame around every program: errors in one line, and what its arguments have in common.
 
-use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::out;
+
+/// Exit code for arguments that make no sense, as programs by `clap` have it.
+const USAGE: i32 = 2;
+/// Characters of an error that are told; names from files can be of any length.
+const MOST_TOLD: usize = 2000;
+/// What the standard library writes of an error of the operating system.
+const SYSTEM_ERROR: [&str; 2] = ["Os { code:", "(os error "];
 
 /// Text of the last panic, which the hook keeps so that it can be told in one line.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
+/// The arguments of the program. Those that make no sense end it, with one line.
+pub fn parse<T: Parser>() -> T {
+    T::try_parse().unwrap_or_else(|error| {
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+        ) {
+            print!("{}", error.render());
+            let is_printed = out::finish().map_err(|error| fail(&unprinted(&error)));
+            std::process::exit(is_printed.is_err().into());
+        }
+        tell_error(&usage_error(&error));
+        std::process::exit(USAGE)
+    })
+}
+
+/// What is wrong with arguments, and what helps, in one line.
+fn usage_error(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let is_told = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<&str> = lines.take_while(is_told).collect();
+    let mut told = told.join(" ");
+    if let Some(rest) = told.strip_prefix("error: ") {
+        told = rest.to_owned();
+    }
+    if error.kind() == ErrorKind::ArgumentConflict && told.contains("'--resume") {
+        told += ": a run goes on with its own settings, and only --steps can change; for other ones start a \
+                 new run from them, by --preset RUN/config.json";
+    }
+    told + "; see --help"
+}
+
 /// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it.
 ///
-/// A panic is told in one line as well, unless `RUST_BACKTRACE` asks for more.
+/// A panic is told in one line as well, unless `RUST_BACKTRACE` asks for more. A reader of the standard
+/// output that went away is no error, a full disk is one, once the program has done all it was to do.
 pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         panic::set_hook(Box::new(|panic| {
@@ -22,13 +66,26 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
         }));
     }
     match quietly(program) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Ok(Err(error)) => fail(&format!("{error:#}")),
-        Err(panic) => fail(&format!(
-            "internal error (set RUST_BACKTRACE=1 for details): {panic}"
-        )),
+        Ok(Err(error)) if !out::is_unwritten(&error) => return fail(&format!("{error:#}")),
+        Ok(_) => {}
+        // Some libraries panic where the system refuses a thread or a file.
+        Err(panic) if SYSTEM_ERROR.iter().any(|part| panic.contains(part)) => {
+            return fail(&format!("the system refuses what is needed: {panic}"));
+        }
+        Err(panic) => {
+            return fail(&format!(
+                "internal error (set RUST_BACKTRACE=1 for details): {panic}"
+            ));
+        }
     }
+    match out::finish() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&unprinted(&error)),
+    }
+}
+
+fn unprinted(error: &std::io::Error) -> String {
+    format!("the standard output cannot be written: {error}; files were written all the same")
 }
 
 /// Calls a function that may panic. The error is the panic's text.
@@ -41,15 +98,28 @@ pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("error: {}", message.replace('\n', " "));
+    tell_error(message);
     ExitCode::FAILURE
 }
 
-/// Whether the reader of the output went away, as `head` does: no reason to complain.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Tells an error in one line, of which the middle is left out if it is very long.
+fn tell_error(message: &str) {
+    eprintln!(
+        "error: {}",
+        shortened(&message.replace('\n', " "), MOST_TOLD)
+    );
+}
+
+/// The begin and the end of a text, together of at most so many characters.
+pub fn shortened(text: &str, most: usize) -> String {
+    let n_chars = text.chars().count();
+    if n_chars <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1) / 2;
+    let begin = text.chars().take(kept);
+    let end = text.chars().skip(n_chars - kept);
+    begin.chain(['…']).chain(end).collect()
 }
 
 /// A path that stays the same wherever the run is resumed from.
@@ -73,6 +143,7 @@ pub fn shell_argument(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn shell_arguments_are_quoted_where_needed() {
@@ -85,5 +156,44 @@ mod tests {
     fn panic_becomes_an_error() {
         assert_eq!(quietly(|| 7), Ok(7));
         assert!(quietly(|| panic!("no driver")).is_err());
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(shortened("äbc", 3), "äbc");
+        assert_eq!(shortened("äbcdefg", 5), "äb…fg");
+        assert_eq!(shortened(&"é".repeat(1 << 16), 41).chars().count(), 41);
+    }
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[arg(long, conflicts_with = "length")]
+        resume: Option<String>,
+        #[arg(long)]
+        length: Option<usize>,
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
+        let told = |arguments: &[&str]| {
+            let arguments = [&["program"], arguments].concat();
+            usage_error(&Arguments::try_parse_from(arguments).unwrap_err())
+        };
+        let negative = told(&["--length=-1"]);
+        assert!(
+            negative.starts_with("invalid value '-1' for '--length"),
+            "{negative}"
+        );
+        let changed = told(&["--resume", "runs/x", "--length", "7"]);
+        assert!(changed.contains("--preset RUN/config.json"), "{changed}");
+        let misspelled = told(&["--lenght", "7"]);
+        assert!(misspelled.contains("'--length' exists") || misspelled.contains("'--length'"));
+        for text in [negative, changed, misspelled] {
+            assert!(
+                !text.contains('\n') && text.ends_with("; see --help"),
+                "{text}"
+            );
+        }
+        Arguments::command().debug_assert();
     }
 }

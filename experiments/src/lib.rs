@@ -6,6 +6,10 @@
 
 #![deny(missing_docs)]
 
+// First, since its macros take the place of those of the standard library in all that follows.
+#[macro_use]
+pub mod out;
+
 pub mod allocator;
 pub mod arguments;
 pub mod baseline;
@@ -15,6 +19,7 @@ pub mod device;
 pub mod figure;
 pub mod flops;
 pub mod generation;
+pub mod input;
 pub mod inspection;
 pub mod interrupt;
 pub mod masked;
@@ -23,6 +28,7 @@ pub mod memory;
 pub mod nodes;
 pub mod overrides;
 pub mod plot;
+pub mod prediction;
 pub mod preset;
 // Unit tests are about parts; leaving whole programs out halves the time to build them.
 #[cfg(not(test))]
@@ -31,6 +37,7 @@ pub mod progress;
 pub mod scores;
 pub mod study;
 pub mod text;
+pub mod threads;
 #[cfg(not(test))]
 pub mod training;
 pub mod translation;

@@ -13,7 +13,7 @@ use reformer_train::{
     TrainOptions,
 };
 
-use crate::arguments::{ModelArguments, OptimizerName, set};
+use crate::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
@@ -96,7 +96,7 @@ struct RunArguments {
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerName>,
     /// Highest learning rate
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE", value_parser = finite, allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Steps in which the learning rate rises
     #[arg(long, value_name = "N")]
@@ -189,13 +189,27 @@ impl Job for Train<'_> {
         }
         interrupt::on_ctrl_c(options.interrupter.clone())?;
         let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
-        let token_name = run.config().data.token_name();
-        plot_loss(&run.rows()?, token_name, &run.folder().join("loss.svg"))?;
+        plot(&run);
         report(&run, program, &outcome, started);
         match outcome.ending {
             Ending::Interrupted(_) => Ok(()),
             Ending::Finished | Ending::Early => program.finish(&run, arguments.device),
         }
+    }
+}
+
+/// Draws the curves of a run, if there is something to draw.
+fn plot(run: &Run) {
+    let draw = || {
+        let (rows, token_name) = (run.rows()?, run.config().data.token_name());
+        match rows.is_empty() {
+            true => Ok(()),
+            false => plot_loss(&rows, token_name, &run.folder().join("loss.svg")),
+        }
+    };
+    if let Err(error) = draw() {
+        // What was trained is there all the same.
+        eprintln!("warning: {error:#}");
     }
 }
 

@@ -341,7 +341,7 @@ fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
     assert!(json.contains("\"peak_bytes\""), "{json}");
     let table = printed(&memory(&small));
     assert!(table.contains("reversible         4"), "{table}");
-    refused(&memory(&["--length", "0"]), &["`length` is 0"]);
+    refused(&memory(&["--length", "0"]), &["`--length` is 0"]);
     refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
 }
 

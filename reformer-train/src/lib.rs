@@ -14,7 +14,7 @@
 //! - [`Evaluation`]: a trained model measured on the data of its run, or on other files.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
-//! - [`parallel`]: several devices and several machines.
+//! - [`parallel`]: several devices and several machines; [`console`]: what a terminal is told.
 //! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
 //!   holds; [`report`]: a run as a page.
 //!
@@ -66,11 +66,13 @@
 
 #![deny(missing_docs)]
 
+mod atomic;
 mod averages;
 mod batch;
 mod checkpoint;
 mod clip;
 mod config;
+pub mod console;
 mod data;
 mod error;
 mod evaluation;

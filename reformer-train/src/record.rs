@@ -1,8 +1,7 @@
-//! Files that are either whole or not there.
+//! Records in files that are either whole or not there.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,33 +12,10 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TrainError;
 
+pub use crate::atomic::write_atomically;
+
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
-
-/// Writes a file under another name and then renames it: whoever looks, and whenever the program
-/// is killed, the path names the old content or the new one, never a part.
-///
-/// # Errors
-/// Whatever the operating system or `write` answers; the old content then stays.
-pub fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut name = OsString::from(path.file_name().unwrap_or_default());
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let mut writer = BufWriter::new(File::create(&partial)?);
-    let written = write(&mut writer)
-        .and_then(|()| writer.flush())
-        // Otherwise a power failure could keep the new name and lose the content.
-        .and_then(|()| writer.get_ref().sync_all())
-        .and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // It may be the disk that is full. Nothing more can be done about a second failure.
-        fs::remove_file(&partial).ok();
-    }
-    written
-}
 
 /// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
 /// [written atomically](write_atomically) and followed by a checksum, which Burn's own recorder
@@ -219,6 +195,8 @@ impl<W: Write> Write for Summed<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig, LinearRecord};
     use burn_flex::Flex;
@@ -247,19 +225,6 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(names, ["model-1.mpk"]);
-    }
-
-    #[test]
-    fn failed_write_keeps_the_old_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.json");
-        fs::write(&path, "old").unwrap();
-        let failed = write_atomically(&path, |writer| {
-            writer.write_all(b"ne")?;
-            Err(io::Error::other("the disk is full"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use reformer_core::kernels::ReformerBackend;
 
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
+use crate::console::tell;
 use crate::data::{AskedQuestions, Content, Data};
 use crate::error::TrainError;
 use crate::fit::Fit;
@@ -76,7 +77,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
         Self {
             screen,
             interrupter: Interrupter::new(),
-            warn: |error| eprintln!("warning: {}; the run goes on", with_causes(error)),
+            warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
             write: None,
             coordinator: None,
         }

@@ -35,16 +35,29 @@ impl Question {
             .map(|place| &self.context[place.clone()])
     }
 
-    /// What stands between two positions of a row, the last one included. Bytes that are no whole character become
-    /// U+FFFD.
+    /// Where in the text the characters stand that two positions of a row enclose, in bytes. Both are included, with
+    /// all of their characters.
     ///
     /// # Panics
     ///
     /// When they are not positions of the text, in order.
-    pub fn text_at(&self, [first, last]: [usize; 2]) -> String {
+    pub fn place_at(&self, [first, last]: [usize; 2]) -> Range<usize> {
         let start = self.context_start();
-        let bytes = &self.context.as_bytes()[first - start..=last - start];
-        String::from_utf8_lossy(bytes).into_owned()
+        let (first, end) = (first - start, last - start + 1);
+        assert!(
+            first < end && end <= self.context.len(),
+            "positions of the text, in order"
+        );
+        self.context.floor_char_boundary(first)..self.context.ceil_char_boundary(end)
+    }
+
+    /// The text at this [place](Self::place_at).
+    ///
+    /// # Panics
+    ///
+    /// When they are not positions of the text, in order.
+    pub fn text_at(&self, positions: [usize; 2]) -> String {
+        self.context[self.place_at(positions)].to_owned()
     }
 
     /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, where [`BEGIN`]
@@ -215,6 +228,9 @@ mod tests {
         );
         assert_eq!(rows.targets(0), [6, 11]);
         assert_eq!(questions().get(0).unwrap().text_at([6, 11]), "Käthe");
+        // A part of a character is all of it: ä has two bytes.
+        assert_eq!(questions().get(0).unwrap().text_at([6, 7]), "Kä");
+        assert_eq!(questions().get(0).unwrap().text_at([8, 8]), "ä");
         assert_eq!(rows.targets(1), [0, 0]);
         assert_eq!(rows.targets(2), [10, 12]);
         assert_eq!(rows.vocab_size(), 258);

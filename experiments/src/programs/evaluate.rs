@@ -56,7 +56,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     cli::main(|| {
         arguments.bleu.beam.config().validate()?;
         device::run(arguments.device, Evaluate(arguments))

@@ -35,7 +35,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| train(arguments.train, &Images(arguments.data)))
 }

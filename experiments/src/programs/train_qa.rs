@@ -58,7 +58,7 @@ struct QuestionArguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = Arguments::parse();
+    let Arguments { data, train: flags } = cli::parse();
     keep_freed_memory();
     cli::main(|| train(flags, &Answers(data)))
 }
@@ -105,16 +105,17 @@ impl Job for Score<'_> {
         let (scores, measured) = Scores::measure(&evaluation, &device)?;
         let questions = evaluation.questions().context("the run has no questions")?;
         let answers: Vec<_> = questions.iter().zip(&measured.answers).collect();
+        let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();
+        let path = run.folder().join("answers.json");
+        let json = serde_json::to_vec_pretty(&named)?;
+        write_atomically(&path, |file| file.write_all(&json))
+            .with_context(|| format!("`{}` cannot be written", path.display()))?;
         println!("\nSome answers:");
         let n_shown = 5.min(answers.len());
         for (question, answer) in (0..n_shown).map(|n| answers[n * answers.len() / n_shown]) {
             println!("  {} -> {answer}", question.question);
         }
         println!("\n{scores}");
-        let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();
-        let path = run.folder().join("answers.json");
-        let json = serde_json::to_vec_pretty(&named)?;
-        write_atomically(&path, |file| file.write_all(&json))
-            .with_context(|| format!("`{}` cannot be written", path.display()))
+        Ok(())
     }
 }
