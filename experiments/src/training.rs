@@ -23,6 +23,7 @@ use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
 use crate::progress::ProgressName;
+use crate::streams::Kept;
 
 /// Bytes of a sample after an evaluation: few, since training waits for them.
 const SAMPLE_BYTES: usize = 120;
@@ -165,11 +166,7 @@ impl Job for Train<'_> {
         let coordinator = arguments.nodes.listen(program.name())?;
         let run = match &arguments.resume {
             Some(folder) => Run::resume(folder)?,
-            None => {
-                let config = config(&arguments, program)?;
-                config.model.reformer().precision.check::<B>(&device)?;
-                Run::create(config, folder(&arguments, program)?)?
-            }
+            None => create::<B>(&arguments, program, &device)?,
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
@@ -198,6 +195,21 @@ impl Job for Train<'_> {
     }
 }
 
+/// A new run.
+fn create<B: AutodiffBackend>(
+    arguments: &TrainArguments,
+    program: &dyn Program,
+    device: &B::Device,
+) -> Result<Run> {
+    let folder = folder(arguments, program)?;
+    let mut kept = Kept::default();
+    let run = config(arguments, program, &mut kept, &folder).and_then(|config| {
+        config.model.reformer().precision.check::<B>(device)?;
+        Ok(Run::create(config, &folder)?)
+    });
+    run.inspect_err(|_| kept.remove())
+}
+
 /// Draws the curves of a run, if there is something to draw.
 fn plot(run: &Run) {
     let draw = || {
@@ -213,11 +225,16 @@ fn plot(run: &Run) {
     }
 }
 
-/// The configuration that the arguments describe.
-fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConfig> {
+/// The configuration that the arguments describe, for a run in this folder.
+fn config(
+    arguments: &TrainArguments,
+    program: &dyn Program,
+    kept: &mut Kept,
+    folder: &Path,
+) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
-    config.data = program.data(config.data)?;
+    config.data = kept.keep(program.data(config.data)?, folder)?;
     let run = &arguments.run;
     set(&mut config.steps, run.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);
