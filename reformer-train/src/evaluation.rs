@@ -11,7 +11,7 @@ use reformer_datasets::labelled::{LabelledTexts, Questions};
 
 use crate::batch::Batch;
 use crate::config::TrainConfig;
-use crate::data::{Content, Data};
+use crate::data::{Content, Data, DataReport};
 use crate::error::TrainError;
 use crate::heads::HeadLogits;
 use crate::model::{Model, ModelConfig};
@@ -74,6 +74,11 @@ impl<B: ReformerBackend> Evaluation<B> {
     /// The configuration of the run.
     pub fn config(&self) -> &TrainConfig {
         &self.config
+    }
+
+    /// What was read: as validation data what is measured on.
+    pub fn data_report(&self) -> &DataReport {
+        self.data.report()
     }
 
     /// Pairs of sentences, if the model translates.

@@ -16,7 +16,7 @@ use reformer_core::kernels::ReformerBackend;
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::config::TrainConfig;
 use crate::console::tell;
-use crate::data::{AskedQuestions, Content, Data};
+use crate::data::{AskedQuestions, Content, Data, DataReport};
 use crate::error::TrainError;
 use crate::fit::Fit;
 use crate::log::{Row, read_rows};
@@ -195,6 +195,11 @@ impl Run {
             Content::Questions(questions) => Some(questions),
             _ => None,
         }
+    }
+
+    /// What was read of its data.
+    pub fn data_report(&self) -> &DataReport {
+        self.data.report()
     }
 
     pub(crate) fn data(&self) -> &Data {

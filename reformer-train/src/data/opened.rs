@@ -10,8 +10,8 @@ use reformer_core::ConfigError;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
-    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, Sequences, Split, Splits,
-    TrainLoader, TrainLoaderConfig,
+    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, ReadReport, Sequences, Split,
+    Splits, TrainLoader, TrainLoaderConfig,
 };
 
 use crate::batch::Batch;
@@ -30,6 +30,35 @@ pub(crate) struct Data {
     valid: Part,
     vocab_size: usize,
     content: Content,
+    report: DataReport,
+}
+
+/// What was read of the data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DataReport {
+    /// To train on.
+    pub train: ReadReport,
+    /// To validate on.
+    pub valid: ReadReport,
+}
+
+impl DataReport {
+    /// Of data of which all is measured.
+    pub(crate) fn of_one(report: ReadReport) -> Self {
+        Self {
+            train: report.clone(),
+            valid: report,
+        }
+    }
+
+    /// The same with the number of tokens of both parts.
+    pub(crate) fn count_tokens(&mut self, train: usize, valid: usize) {
+        let count = |report: &mut ReadReport, n| {
+            *report = std::mem::take(report).with_count(n, "tokens");
+        };
+        count(&mut self.train, train);
+        count(&mut self.valid, valid);
+    }
 }
 
 /// What it is, beside numbers.
@@ -64,7 +93,15 @@ enum Part {
 
 impl From<Splits> for Data {
     fn from(splits: Splits) -> Self {
+        let report = |split: &Split| {
+            let report = split.corpus().report();
+            report.with_count(split.len(), "tokens")
+        };
         Self {
+            report: DataReport {
+                train: report(&splits.train),
+                valid: report(&splits.valid),
+            },
             train: Part::Bytes(splits.train),
             valid: Part::Bytes(splits.valid),
             vocab_size: 256,
@@ -79,14 +116,20 @@ impl From<Pairs> for Data {
             train: Part::Pairs(pairs.train.clone()),
             valid: Part::Pairs(pairs.valid.clone()),
             vocab_size: pairs.subwords.vocab_size(),
+            report: pairs.report.clone(),
             content: Content::Pairs(Arc::new(pairs)),
         }
     }
 }
 
 impl Data {
-    pub(super) fn of_sequences(train: Arc<dyn Sequences>, valid: Arc<dyn Sequences>) -> Self {
+    pub(super) fn of_sequences(
+        train: Arc<dyn Sequences>,
+        valid: Arc<dyn Sequences>,
+        report: DataReport,
+    ) -> Self {
         Self {
+            report,
             vocab_size: train.vocab_size(),
             train: Part::Sequences(train),
             valid: Part::Sequences(valid),
@@ -94,10 +137,14 @@ impl Data {
         }
     }
 
-    /// Rows to train on, and texts to validate on, of at most so many tokens.
-    pub(super) fn of_classes(train: LabelledRows, valid: LabelledTexts, length: usize) -> Self {
-        let rows = valid.encode(length);
-        Self::of_rows(train, rows, Content::Classes(Arc::new(valid)))
+    /// Texts to train and to validate on, of at most so many tokens.
+    pub(super) fn of_classes(train: &LabelledTexts, valid: LabelledTexts, length: usize) -> Self {
+        let report = DataReport {
+            train: train.report(),
+            valid: valid.report(),
+        };
+        let rows = [train.encode(length), valid.encode(length)];
+        Self::of_rows(rows, Content::Classes(Arc::new(valid)), report)
     }
 
     /// Questions in rows of at most so many tokens.
@@ -105,20 +152,29 @@ impl Data {
         let Asked {
             train,
             valid,
+            report,
             n_left_out,
         } = asked;
-        let rows = valid.encode(length);
+        let rows = [train, valid.encode(length)];
         let asked = AskedQuestions { valid, n_left_out };
-        Self::of_rows(train, rows, Content::Questions(Arc::new(asked)))
+        Self::of_rows(rows, Content::Questions(Arc::new(asked)), report)
     }
 
-    fn of_rows(train: LabelledRows, valid: LabelledRows, content: Content) -> Self {
+    fn of_rows(rows: [LabelledRows; 2], content: Content, mut report: DataReport) -> Self {
+        let [train, valid] = rows;
+        report.count_tokens(train.n_tokens(), valid.n_tokens());
         Self {
+            report,
             vocab_size: train.vocab_size(),
             train: Part::Labelled(train),
             valid: Part::Labelled(valid),
             content,
         }
+    }
+
+    /// What was read.
+    pub(crate) fn report(&self) -> &DataReport {
+        &self.report
     }
 
     /// What it is, beside numbers.
