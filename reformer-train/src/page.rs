@@ -13,6 +13,8 @@ use crate::samples::Samples;
 /// Least time between two versions of the page, but for those after an evaluation.
 const REFRESH_EVERY: Duration = Duration::from_secs(20);
 const SPLITS: [&str; 2] = ["train", "valid"];
+/// Points of a curve. A run writes fewer, but it can be extended.
+const MAX_POINTS: usize = 5000;
 /// Samples that are shown, the newest ones.
 const N_SAMPLES: usize = 20;
 
@@ -38,6 +40,12 @@ impl Page {
 
     pub(crate) fn metrics_path(&self) -> PathBuf {
         self.folder.join("metrics.csv")
+    }
+
+    /// Number of the interval between evaluations in which a step is, from 1. Steps are counted from
+    /// 1 here.
+    pub(crate) fn epoch(&self, step: usize) -> usize {
+        step.div_ceil(self.config.steps_per_epoch).max(1)
     }
 
     /// Writes the page of a run that goes on, if it is due or old.
@@ -78,15 +86,15 @@ impl Page {
 
     /// A curve of each quantity that was measured, in each split.
     fn series(&self, rows: &[Row]) -> Vec<Series> {
-        let curve = |quantity: Quantity, split: &str| Series {
-            name: quantity.label(&self.config.data),
-            unit: quantity.unit().unwrap_or_default().to_owned(),
-            split: split.to_owned(),
-            points: rows
-                .iter()
-                .filter(|row| row.split == split)
-                .filter_map(|row| Some((row.step as f64, row.get(quantity)?)))
-                .collect(),
+        let curve = |quantity: Quantity, split: &str| {
+            let of_split = rows.iter().filter(|row| row.split == split);
+            let points = of_split.filter_map(|row| Some((row.step as f64, row.get(quantity)?)));
+            Series {
+                name: quantity.label(&self.config.data),
+                unit: quantity.unit().unwrap_or_default().to_owned(),
+                split: split.to_owned(),
+                points: thinned(points.collect()),
+            }
         };
         let quantities = Quantity::ALL.into_iter();
         quantities
@@ -94,4 +102,11 @@ impl Page {
             .filter(|series| !series.points.is_empty())
             .collect()
     }
+}
+
+/// Not more points than a curve can show, the last one among them.
+fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let every = points.len().div_ceil(MAX_POINTS).max(1);
+    let skipped = points.len().saturating_sub(1) % every;
+    points.into_iter().skip(skipped).step_by(every).collect()
 }
