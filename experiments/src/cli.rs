@@ -48,7 +48,7 @@ fn usage_error(error: &clap::Error) -> String {
         told = rest.to_owned();
     }
     if error.kind() == ErrorKind::ArgumentConflict && told.contains("'--resume") {
-        told += ": a run goes on with its own settings, and only --steps can change; for other ones start a \
+        told += ": a run goes on with its own settings, and only --steps and --patience can change; for other ones start a \
                  new run from them, by --preset RUN/config.json";
     }
     told + "; see --help"

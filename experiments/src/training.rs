@@ -9,8 +9,8 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
-    ClassFiles, DataConfig, Ending, Outcome, PairFiles, Quantity, QuestionFiles, Run, TrainConfig,
-    TrainOptions,
+    ClassFiles, DataConfig, DataReport, Ending, Outcome, PairFiles, Quantity, QuestionFiles,
+    ResumeOptions, Run, TrainConfig, TrainOptions,
 };
 
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
@@ -43,7 +43,7 @@ pub struct TrainArguments {
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub out: PathBuf,
-    /// Go on with the run in this folder, with its own configuration
+    /// Go on with the run in this folder, with its own configuration; --steps makes it longer
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "RunArguments", "ModelArguments"])]
     pub resume: Option<PathBuf>,
     /// Where to compute
@@ -55,27 +55,35 @@ pub struct TrainArguments {
     #[command(flatten)]
     nodes: NodeArguments,
     #[command(flatten)]
+    end: EndArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     model: ModelArguments,
+}
+
+/// When the training ends, which can change when it goes on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training")]
+struct EndArguments {
+    /// Steps of the whole run
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// End after so many evaluations in a row without a better loss [default: never]
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
 }
 
 /// Changes to the training.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 struct RunArguments {
-    /// Steps of the whole run
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
     /// Steps between evaluations
     #[arg(long, value_name = "N")]
     steps_per_epoch: Option<usize>,
     /// Steps between checkpoints [default: one after each evaluation]
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
-    /// End after so many evaluations in a row without a better loss [default: never]
-    #[arg(long, value_name = "N")]
-    patience: Option<usize>,
     /// Sequences in an evaluation
     #[arg(long, value_name = "N")]
     eval_windows: Option<usize>,
@@ -165,14 +173,20 @@ impl Job for Train<'_> {
         let device = devices[0].clone();
         let coordinator = arguments.nodes.listen(program.name())?;
         let run = match &arguments.resume {
-            Some(folder) => Run::resume(folder)?,
+            Some(folder) => {
+                let EndArguments { steps, patience } = arguments.end;
+                let options = ResumeOptions::new()
+                    .with_steps(steps)
+                    .with_patience(patience);
+                Run::resume_with(folder, &options)?
+            }
             None => create::<B>(&arguments, program, &device)?,
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
             eprintln!("warning: {damaged}; going on from an older checkpoint");
         }
-        announce::<B>(&run, program, point.step, &device);
+        announce::<B>(&run, program, point.step, &device)?;
         let started = Instant::now();
         let screen = arguments.progress.screen(point.step, run.config());
         let mut options = TrainOptions::new(screen);
@@ -236,7 +250,7 @@ fn config(
     let mut config = preset::load(name)?;
     config.data = kept.keep(program.data(config.data)?, folder)?;
     let run = &arguments.run;
-    set(&mut config.steps, run.steps);
+    set(&mut config.steps, arguments.end.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);
     set(&mut config.batch_size, run.batch_size);
     set(&mut config.accumulate, run.accumulate);
@@ -253,7 +267,7 @@ fn config(
         config.schedule.set_warmup_steps(steps);
     }
     config.checkpoint_every = run.checkpoint_every.or(config.checkpoint_every);
-    config.patience = run.patience.or(config.patience);
+    config.patience = arguments.end.patience.or(config.patience);
     config.eval_windows = run.eval_windows.or(config.eval_windows);
     config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(config.model.reformer_mut());
@@ -277,7 +291,12 @@ fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> 
     free.context("no name is left for the run: give one by --name")
 }
 
-fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, device: &B::Device) {
+fn announce<B: AutodiffBackend>(
+    run: &Run,
+    program: &dyn Program,
+    step: usize,
+    device: &B::Device,
+) -> Result<()> {
     let config = run.config();
     let n_params = config.model.init::<B>(device).num_params();
     println!(
@@ -287,6 +306,8 @@ fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, d
         config.batch_size,
         config.window_length
     );
+    let DataReport { train, valid } = run.data_report();
+    println!("Training data: {train}\nValidation data: {valid}");
     if let Some(n) = run.questions().map(|asked| asked.n_left_out)
         && n > 0
     {
@@ -295,14 +316,22 @@ fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, d
             config.window_length
         );
     }
+    if let Some(ending) = run.ending()? {
+        println!("There is nothing to train: {ending}; --steps N makes the run longer");
+        return Ok(());
+    }
     if step > 0 {
         println!("Resuming after step {step}");
+    }
+    if let Some(extension) = run.extension() {
+        println!("{extension}");
     }
     println!(
         "Writing to {}; if it stops, go on with:\n  {}",
         run.folder().display(),
         resume_command(program, run.folder())
     );
+    Ok(())
 }
 
 fn describe(data: &DataConfig) -> String {

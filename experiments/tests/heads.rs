@@ -70,7 +70,7 @@ fn hidden_bytes_are_learned_shown_and_measured() {
     }
     let (output, scores) = evaluated(path, "");
     assert!(
-        output.starts_with("a masked language model on "),
+        output.contains("\na masked language model on "),
         "{output}"
     );
     assert_last(&scores, path);
@@ -262,5 +262,7 @@ fn translations_and_texts_are_measured() {
     let two = call(EVALUATE, path, "--checkpoint runs/text --data a.en a.de");
     refused(&two, &["2 files", "name fewer"]);
     let short = call(EVALUATE, path, "--checkpoint runs/text --data a.en");
-    assert!(printed(&short).starts_with("a language model on 144 bytes: "));
+    let short = printed(&short);
+    assert!(short.starts_with("Data: ") && short.contains("a.en: 1 file"), "{short}");
+    assert!(short.contains("\na language model on 144 bytes: "), "{short}");
 }

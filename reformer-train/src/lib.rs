@@ -4,7 +4,8 @@
 //!
 //! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
-//!   [`Run::resume`] goes on with one that was stopped or killed.
+//!   [`Run::resume`] goes on with one that was stopped or killed, and
+//!   [`Run::resume_with`] extends one.
 //! - [`Task`]: a [`Model`] as Burn's learner wants it. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
@@ -22,8 +23,10 @@
 //!
 //! ```text
 //! config.json       the TrainConfig
+//! run.json          what the run began with: its identity, size and hash of the files of data
+//! lock              locked by the process that trains the run
 //! checkpoint/       model-S.mpk, optim-S.mpk and scheduler-S.mpk after the last steps S that were
-//!                   saved, and after the best; each with a checksum
+//!                   saved, and after the best; each says whose it is, and has a checksum
 //! classes.json      of a classifier: names of classes; subwords.json of an encoder-decoder
 //! metrics.csv       a row every few steps, and one for each evaluation
 //! samples.jsonl     texts that the model wrote at evaluations, if it was asked to
@@ -119,7 +122,9 @@ pub use optimizer::{
 };
 pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, write_atomically};
-pub use run::{Outcome, Run, TrainOptions, Warn, WriteSample, load_model};
+pub use run::{
+    Extension, Outcome, ResumeOptions, Run, TrainOptions, Warn, WriteSample, load_model,
+};
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
 pub use strategy::Ending;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
-use burn::module::AutodiffModule;
-use burn::tensor::ElementConversion;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::tensor::{ElementConversion, Tensor};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
@@ -122,7 +122,7 @@ where
         };
         let mut ending = match self.owes_evaluation {
             true => self.measure(&mut state, &valid),
-            false => None,
+            false => self.hopeless(&state),
         };
         let ending = loop {
             if let Some(ending) = ending {
@@ -199,7 +199,10 @@ where
         if interrupted(&state.components.interrupter).is_none()
             && let Some(loss) = self.evaluate(state, valid, &of_run)
         {
-            self.take_in(state, loss);
+            match loss {
+                Ok(loss) => self.take_in(state, loss),
+                Err(nothing) => (self.warn)(&nothing),
+            }
             if self.config.checkpoint_every.is_none() || state.step >= self.config.steps {
                 self.save(state);
             }
@@ -208,11 +211,14 @@ where
             self.save(state);
             return Some(Ending::Interrupted(reason));
         }
+        self.hopeless(state)
+    }
+
+    /// The end of a run whose loss does not get better any more, before its last step.
+    fn hopeless(&self, state: &State<B>) -> Option<Ending> {
         let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
-        self.config
-            .patience
-            .is_some_and(is_hopeless)
-            .then_some(Ending::Early)
+        let is_hopeless = self.config.patience.is_some_and(is_hopeless);
+        is_hopeless.then_some(Ending::Early)
     }
 
     /// A training step, whose gradients count if they are numbers.
@@ -254,15 +260,16 @@ where
         Ok(())
     }
 
-    /// Mean loss over the validation data; nothing if it was interrupted.
+    /// Mean loss over the validation data, or that there is nothing to measure; nothing if it was
+    /// interrupted.
     fn evaluate(
         &self,
         state: &mut State<B>,
         valid: &ValidLoader<Components<B>>,
         of_run: &Progress,
-    ) -> Option<f64> {
+    ) -> Option<Result<f64, TrainError>> {
         let model = state.learner.model().valid();
-        let (mut sum, mut n_targets) = (0.0, 0.0);
+        let (mut sum, mut n_targets, mut n_sequences) = (0.0, 0.0, 0);
         let mut batches = valid.iter();
         let mut iteration = 0;
         let mut hashing = None;
@@ -271,6 +278,7 @@ where
             if iteration == 1 {
                 hashing = model.probe(&batch, self.config.probed_length());
             }
+            n_sequences += batch.targets().dims()[0];
             let mut output = model.step(batch);
             output.hashing = hashing;
             let n: f64 = scalar(&output.loss.n_targets);
@@ -287,7 +295,13 @@ where
         self.sample(&model, state.step);
         let events = &mut state.components.event_processor;
         events.process_valid(LearnerEvent::EndEpoch(of_run.items_processed));
-        Some(sum / f64::max(n_targets, 1.0))
+        Some(match n_targets > 0.0 {
+            true => Ok(sum / n_targets),
+            false => Err(TrainError::NothingToMeasure {
+                n_sequences,
+                window_length: self.config.window_length,
+            }),
+        })
     }
 
     /// Lets the model write, if somebody wants to read it.
@@ -303,7 +317,7 @@ where
     /// Compares an evaluation with the best one before.
     fn take_in(&self, state: &mut State<B>, loss: f64) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        if best.is_none_or(|best| loss < best.loss) {
+        if Best::is_beaten(*best, loss) {
             *best = Some(Best {
                 step: state.step,
                 loss,
@@ -337,7 +351,13 @@ where
 
     fn diverged(&self, state: &State<B>, loss: f64, gradient_norm: f64) -> TrainError {
         let rate = state.learner.lr_current();
+        let is_first = state.step == self.start;
         let cause = match self.config.max_gradient_norm {
+            _ if is_first && !is_finite(&state.learner.model()) => format!(
+                "the weights after step {} hold values that are no numbers: remove that checkpoint to \
+                 go on from an older one, or start a new run",
+                self.start
+            ),
             None => format!(
                 "probably a step was too large: set max_gradient_norm to 1, or lower the learning \
                  rate, which is {rate:.2e} here"
@@ -378,12 +398,26 @@ fn interrupted(interrupter: &Interrupter) -> Option<String> {
     interrupter.should_stop().then(reason)
 }
 
+/// Whether all weights are numbers.
+fn is_finite<B: Backend, M: Module<B>>(module: &M) -> bool {
+    struct Finite(bool);
+    impl<B: Backend> ModuleVisitor<B> for Finite {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            let largest = scalar(&param.val().abs().max());
+            self.0 &= largest.is_finite();
+        }
+    }
+    let mut finite = Finite(true);
+    module.visit(&mut finite);
+    finite.0
+}
+
 /// Loss and norm of the gradients.
 pub(crate) fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }
 
-fn scalar<B: Backend>(tensor: &burn::tensor::Tensor<B, 1>) -> f64 {
+fn scalar<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
     tensor.clone().into_scalar().elem()
 }

@@ -1,25 +1,119 @@
 //! Records in files that are either whole or not there.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+mod fit;
+mod scan;
+mod tag;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::module::Module;
 use burn::record::{FileRecorder, FullPrecisionSettings, Recorder, RecorderError};
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TrainError;
+use crate::model::ModelConfig;
+use scan::Found;
+use tag::{Tag, difference, verify, write_tagged};
+
+pub(crate) use fit::numbered;
 
 pub use crate::atomic::write_atomically;
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
 
+/// Whose records are written, or expected.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Owner {
+    /// The run.
+    pub(crate) run: Option<String>,
+    model: Option<serde_json::Value>,
+}
+
+impl Owner {
+    /// A run and its model.
+    pub(crate) fn new(run: Option<String>, model: &ModelConfig) -> Self {
+        let model = serde_json::to_value(model).ok();
+        Self { run, model }
+    }
+
+    /// The tag of a file of this one's.
+    fn tag(&self, path: &Path) -> Tag {
+        Tag {
+            name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+            run: self.run.clone(),
+            model: self.model.clone(),
+        }
+    }
+
+    /// Checks that a file is one of this one's. Files of older versions do not say.
+    fn check(&self, path: &Path, tag: &Tag) -> Result<(), TrainError> {
+        let differ = |mine: &Option<String>, other: &Option<String>| {
+            mine.is_some() && other.is_some() && mine != other
+        };
+        let mine = self.tag(path);
+        let damaged = |reason: String| TrainError::Damaged {
+            path: path.to_owned(),
+            reason,
+        };
+        if differ(&mine.name, &tag.name) {
+            let name = tag.name.as_deref().unwrap_or_default();
+            return Err(damaged(format!("it is `{name}` under another name")));
+        }
+        if differ(&mine.run, &tag.run) {
+            return Err(damaged("it belongs to another run".to_owned()));
+        }
+        if let (Some(then), Some(now)) = (&tag.model, &mine.model)
+            && let Some((setting, then, now)) = difference(then, now)
+        {
+            return Err(TrainError::OtherWeights {
+                path: path.to_owned(),
+                reason: format!(
+                    "`{setting}` was {then} when they were written and is {now} now: put {then} back"
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Shapes of parameters by their identities.
+pub(crate) type Parameters = BTreeMap<String, Vec<u64>>;
+
+/// Bytes of a file that is read as a whole: texts that people read, too.
+const MAX_TEXT: u64 = 1 << 30;
+
+/// Reads a file, and nothing that would be waited for or has no end.
+pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(invalid("it is no file".to_owned()));
+    }
+    if metadata.len() > MAX_TEXT {
+        let length = metadata.len();
+        return Err(invalid(format!("it has {length} bytes, of at most {MAX_TEXT}")));
+    }
+    fs::read(path)
+}
+
+/// Adds a line to a file, whole or not at all: what a full disk takes a part of is cut off again.
+pub(crate) fn append_line(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    file.write_all(line).inspect_err(|_| {
+        file.set_len(length).ok();
+    })
+}
+
 /// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
-/// [written atomically](write_atomically) and followed by a checksum, which Burn's own recorder
-/// reads past.
+/// [written atomically](write_atomically) and followed by whose they are and a checksum, which
+/// Burn's own recorder reads past.
 ///
 /// Clones share the first failure, because Burn's checkpointer keeps only its text.
 #[derive(Debug, Default, Clone)]
@@ -27,6 +121,7 @@ pub struct AtomicRecorder {
     failure: Failure,
     /// Whether a failed write is only noted: a full disk is no reason to lose a training.
     goes_on: bool,
+    owner: Owner,
 }
 
 /// The first failure of those who share it.
@@ -48,7 +143,7 @@ impl AtomicRecorder {
     pub(crate) fn with_failure(failure: Failure) -> Self {
         Self {
             failure,
-            goes_on: false,
+            ..Self::default()
         }
     }
 
@@ -57,7 +152,14 @@ impl AtomicRecorder {
         Self {
             failure,
             goes_on: true,
+            ..Self::default()
         }
+    }
+
+    /// Writes into the files whose they are.
+    pub(crate) fn of(mut self, owner: Owner) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// The file that is meant by a path without extension.
@@ -81,6 +183,65 @@ impl AtomicRecorder {
             reason: reason(error),
         })
     }
+
+    /// Checks that a record is that of a module, and whose it is, before any of it is made.
+    pub(crate) fn check_module<B: Backend, M: Module<B>>(
+        path: &Path,
+        module: &M,
+        owner: &Owner,
+    ) -> Result<Parameters, TrainError> {
+        let found = Self::check(path, owner)?;
+        fit::check_module(&found, module).map_err(|reason| TrainError::OtherWeights {
+            path: Self::file(path),
+            reason,
+        })
+    }
+
+    /// Checks that a record is the state of an optimizer of these parameters, and whose it is.
+    pub(crate) fn check_state(
+        path: &Path,
+        parameters: &Parameters,
+        owner: &Owner,
+    ) -> Result<(), TrainError> {
+        let found = Self::check(path, owner)?;
+        fit::check_state(&found, parameters).map_err(|reason| TrainError::Damaged {
+            path: Self::file(path),
+            reason,
+        })
+    }
+
+    /// Checks whose a record is. Answers what is in it.
+    pub(crate) fn check(path: &Path, owner: &Owner) -> Result<Found, TrainError> {
+        let path = Self::file(path);
+        match open(&path) {
+            Ok((_, tag, found)) => owner.check(&path, &tag).map(|()| found),
+            Err(error) => {
+                let reason = error.to_string();
+                Err(TrainError::Damaged { path, reason })
+            }
+        }
+    }
+
+    /// Loads a module that was [checked](Self::check_module).
+    pub(crate) fn load_module<B: Backend, M: Module<B>>(
+        path: &Path,
+        module: M,
+        owner: &Owner,
+        device: &B::Device,
+    ) -> Result<M, TrainError> {
+        Self::check_module(path, &module, owner)?;
+        Ok(module.load_record(Self::load_named::<B, _>(path, device)?))
+    }
+}
+
+/// Opens a record: its checksum is right, and its tensors have the bytes that they promise.
+fn open(path: &Path) -> io::Result<(File, Tag, Found)> {
+    let mut file = File::open(path)?;
+    let verified = verify(&mut file)?;
+    let found = scan::scan(&mut file, verified.length)?;
+    fit::check_tensors(&found).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok((file, verified.tag, found))
 }
 
 /// The text of an error, without Burn's nesting.
@@ -106,10 +267,9 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
     fn save_item<I: Serialize>(&self, item: I, path: PathBuf) -> Result<(), RecorderError> {
         let path = Self::file(path);
         let written = write_atomically(&path, |writer| {
-            let mut writer = Summed::new(writer);
-            rmp_serde::encode::write_named(&mut writer, &item).map_err(io::Error::other)?;
-            let checksum = writer.sum.finalize();
-            writer.inner.write_all(&trailer(checksum))
+            write_tagged(writer, &self.owner.tag(&path), |writer| {
+                rmp_serde::encode::write_named(writer, &item).map_err(write_error)
+            })
         });
         written.or_else(|source| {
             let text = source.to_string();
@@ -122,73 +282,20 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
     }
 
     fn load_item<I: DeserializeOwned>(&self, path: &mut PathBuf) -> Result<I, RecorderError> {
-        let unknown = |error: io::Error| RecorderError::Unknown(error.to_string());
-        let mut file =
-            File::open(Self::file(path.clone())).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
-                _ => unknown(error),
-            })?;
-        verify(&mut file).map_err(unknown)?;
+        let (file, ..) = open(&Self::file(path.clone())).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
+            _ => RecorderError::Unknown(error.to_string()),
+        })?;
         rmp_serde::decode::from_read(BufReader::new(file))
             .map_err(|error| RecorderError::Unknown(error.to_string()))
     }
 }
 
-/// What stands between content and checksum.
-const MARK: &[u8; 4] = b"crc=";
-
-/// The last bytes of a file.
-fn trailer(checksum: u32) -> [u8; 8] {
-    let mut trailer = [0; 8];
-    trailer[..4].copy_from_slice(MARK);
-    trailer[4..].copy_from_slice(&checksum.to_le_bytes());
-    trailer
-}
-
-/// Compares content and checksum, and leaves the file at its start. The whole file is read before
-/// anything is made of it: a flipped bit in a weight is still a number.
-fn verify(file: &mut File) -> io::Result<()> {
-    let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
-    let length = file.metadata()?.len();
-    let Some(content) = length.checked_sub(8) else {
-        return Err(wrong("it is too short"));
-    };
-    let mut summed = Summed::new(io::sink());
-    let mut reader = BufReader::new(&mut *file);
-    io::copy(&mut (&mut reader).take(content), &mut summed)?;
-    let mut found = [0; 8];
-    reader.read_exact(&mut found)?;
-    if found != trailer(summed.sum.finalize()) {
-        return Err(wrong("its checksum is wrong"));
-    }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(())
-}
-
-/// Adds up a checksum of what is written.
-struct Summed<W> {
-    inner: W,
-    sum: crc32fast::Hasher,
-}
-
-impl<W> Summed<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            sum: crc32fast::Hasher::new(),
-        }
-    }
-}
-
-impl<W: Write> Write for Summed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.sum.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+/// What the operating system answered, where a record was not written because of that.
+fn write_error(error: rmp_serde::encode::Error) -> io::Error {
+    match error {
+        rmp_serde::encode::Error::InvalidValueWrite(error) => error.into(),
+        other => io::Error::other(other),
     }
 }
 

@@ -1,6 +1,12 @@
 //! A run: configuration, data and folder, from the first step to the last.
 
+mod beginning;
+mod fingerprint;
+mod lock;
+mod resume;
+
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +19,7 @@ use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
 
-use crate::checkpoint::{Best, Checkpoints, ResumePoint};
+use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
 use crate::console::tell;
 use crate::data::{AskedQuestions, Content, Data, DataReport};
@@ -24,15 +30,23 @@ use crate::model::Model;
 use crate::page::Page;
 use crate::pairs::Pairs;
 use crate::parallel::Coordinator;
-use crate::record::{AtomicRecorder, Failure, write_atomically};
+use crate::record::{AtomicRecorder, Failure, Owner, numbered, read_regular, write_atomically};
 use crate::screen::{Screen, Silent};
 use crate::strategy::Ending;
 use crate::task::Task;
+use beginning::Beginning;
+use lock::Lock;
+
+pub(crate) use resume::Standing;
+pub use resume::{Extension, ResumeOptions};
 
 /// A run: its configuration, its data and its folder.
 #[derive(Debug)]
 pub struct Run {
     config: TrainConfig,
+    /// What config.json has, if that is something else.
+    written: Option<TrainConfig>,
+    beginning: Beginning,
     folder: PathBuf,
     data: Data,
 }
@@ -112,55 +126,103 @@ impl<B: AutodiffBackend> TrainOptions<B> {
 }
 
 impl Run {
-    /// Starts a run: checks the configuration, reads the data, then makes the folder and writes
-    /// the configuration into it. On an error nothing is left behind.
+    /// Starts a run: checks the configuration, reads the data, then makes the folder, which appears
+    /// with all that a run begins with or not at all.
     ///
     /// # Errors
     /// A setting or data that cannot work, a folder that exists or cannot be written.
     pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
-        let run = Self::open(config, folder.into())?;
-        let json = serde_json::to_string_pretty(&run.config).map_err(io::Error::other);
-        let write = |json: String| -> io::Result<()> {
-            if let Some(parent) = run.folder.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            fs::create_dir(&run.folder)?;
-            write_atomically(&run.config_path(), |file| file.write_all(json.as_bytes()))
-        };
-        match json.and_then(write) {
-            Ok(()) => {
-                run.data.save_names(&run.folder)?;
-                Ok(run)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(TrainError::RunExists { path: run.folder })
-            }
-            Err(source) => Err(TrainError::Write {
-                path: run.folder,
-                source,
-            }),
+        let folder = folder.into();
+        if folder.exists() {
+            return Err(TrainError::RunExists { path: folder });
         }
+        let data = Self::open(&config, &folder)?;
+        let run = Self {
+            beginning: Beginning::new(&config.data)?,
+            written: None,
+            config,
+            folder,
+            data,
+        };
+        run.make_folder()?;
+        Ok(run)
+    }
+
+    /// Makes the folder under another name, fills it and renames it.
+    fn make_folder(&self) -> Result<(), TrainError> {
+        let mut name = OsString::from(".");
+        name.push(self.folder.file_name().unwrap_or_default());
+        name.push(format!(".{}.partial", std::process::id()));
+        let partial = self.folder.with_file_name(name);
+        let failed = |source: io::Error| TrainError::Write {
+            path: self.folder.clone(),
+            source,
+        };
+        let fill = || -> Result<(), TrainError> {
+            if let Some(parent) = self.folder.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            // One of a process that was killed and had the same number.
+            fs::remove_dir_all(&partial).ok();
+            fs::create_dir(&partial).map_err(failed)?;
+            let json = serde_json::to_string_pretty(&self.config).map_err(|e| failed(e.into()))?;
+            write_atomically(&partial.join(CONFIG), |file| file.write_all(json.as_bytes()))
+                .map_err(failed)?;
+            self.beginning.write(&partial).map_err(failed)?;
+            self.data.save_names(&partial)?;
+            fs::rename(&partial, &self.folder).map_err(|error| match error.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+                    let path = self.folder.clone();
+                    TrainError::RunExists { path }
+                }
+                _ => failed(error),
+            })
+        };
+        fill().inspect_err(|_| {
+            fs::remove_dir_all(&partial).ok();
+        })
     }
 
     /// Goes back to a run: reads its configuration and its data.
     ///
     /// # Errors
-    /// A folder that is not one of a run, or data that is not there any more.
+    /// A folder that is not one of a run, or data that is not there any more or has changed.
     pub fn resume(folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
-        let folder = folder.into();
-        let config = read_config(&folder)?;
-        Self::open(config, folder)
+        Self::resume_with(folder, &ResumeOptions::default())
     }
 
-    fn open(config: TrainConfig, folder: PathBuf) -> Result<Self, TrainError> {
-        config.validate()?;
-        let data = config.data.open(&config, Some(&folder))?;
-        data.check(&config)?;
-        Ok(Self {
+    /// As [`resume`](Self::resume), with changes, which config.json gets when training begins.
+    ///
+    /// # Errors
+    /// The same, and a change that cannot be.
+    pub fn resume_with(
+        folder: impl Into<PathBuf>,
+        options: &ResumeOptions,
+    ) -> Result<Self, TrainError> {
+        let folder = folder.into();
+        let written = read_config(&folder)?;
+        let mut config = written.clone();
+        config.steps = options.steps.unwrap_or(config.steps);
+        config.patience = options.patience.or(config.patience);
+        let data = Self::open(&config, &folder)?;
+        let beginning = Beginning::of_run(&folder)?;
+        beginning.check_data()?;
+        let run = Self {
+            written: (written != config).then_some(written),
+            beginning,
             config,
             folder,
             data,
-        })
+        };
+        run.check_options(options)?;
+        Ok(run)
+    }
+
+    fn open(config: &TrainConfig, folder: &Path) -> Result<Data, TrainError> {
+        config.validate()?;
+        let data = config.data.open(config, Some(folder))?;
+        data.check(config)?;
+        Ok(data)
     }
 
     /// The configuration.
@@ -179,6 +241,19 @@ impl Run {
     /// A file that is missing or of another form.
     pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
         read_rows(&self.metrics_path())
+    }
+
+    /// The same, of which a run that has not begun has none.
+    pub(crate) fn rows_if_any(&self) -> Result<Vec<Row>, TrainError> {
+        match self.metrics_path().exists() {
+            true => self.rows(),
+            false => Ok(vec![]),
+        }
+    }
+
+    /// Whose checkpoints are those of this run.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::new(self.beginning.id.clone(), &self.config.model)
     }
 
     /// The pairs of sentences that it trains on, if it does.
@@ -207,7 +282,7 @@ impl Run {
     }
 
     fn config_path(&self) -> PathBuf {
-        self.folder.join("config.json")
+        self.folder.join(CONFIG)
     }
 
     fn metrics_path(&self) -> PathBuf {
@@ -216,29 +291,16 @@ impl Run {
 
     /// The page of the run, computed on a device.
     pub(crate) fn page<B: Backend>(&self, device: &B::Device) -> Page {
-        Page::new(self.folder.clone(), self.config.clone(), B::name(device))
-    }
-
-    /// Finds the newest checkpoint that is complete and can be read.
-    ///
-    /// # Errors
-    /// If there are complete checkpoints, but not one can be read.
-    pub fn resume_point<B>(&self, device: &B::Device) -> Result<ResumePoint, TrainError>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
-        self.check_device::<B>(device)?;
-        let checkpoints = Checkpoints::of_run(&self.folder);
-        checkpoints.newest_readable::<B, Task<B>>(&self.config.optimizer, device)
+        let page = Page::new(self.folder.clone(), self.config.clone(), B::name(device));
+        page.with_data(self.data_report())
     }
 
     /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
-    /// `model.mpk`.
+    /// `model.mpk`. Of a run that is [over](Self::ending), it only reads them.
     ///
     /// # Errors
-    /// A file that cannot be read, final weights that cannot be written, or a loss that is no
-    /// number.
+    /// A file that cannot be read, final weights that cannot be written, a loss that is no number, or
+    /// another process that trains the run.
     ///
     /// # Panics
     /// If the checkpoint of that step cannot be read: ask [`resume_point`](Self::resume_point).
@@ -279,6 +341,10 @@ impl Run {
         for device in devices {
             self.check_device::<B>(device)?;
         }
+        let _lock = Lock::take(&self.folder)?;
+        if let Some(ending) = self.ending()? {
+            return self.outcome(ending, &devices[0]);
+        }
         let fit = Fit {
             run: self,
             devices,
@@ -286,11 +352,6 @@ impl Run {
             options,
         };
         fit.run()
-    }
-
-    /// Checks what a configuration asks of the device.
-    fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
-        Ok(self.config.model.reformer().precision.check::<B>(device)?)
     }
 
     /// Keeps the weights of a run that came to its end.
@@ -302,8 +363,9 @@ impl Run {
     ) -> Result<Outcome<B>, TrainError> {
         if !matches!(ending, Ending::Interrupted(_)) {
             let failure = Failure::default();
-            let recorder = AtomicRecorder::with_failure(failure.clone());
-            let record = model.clone().into_record();
+            let owner = Owner::new(None, &self.config.model);
+            let recorder = AtomicRecorder::with_failure(failure.clone()).of(owner);
+            let record = numbered(model.clone()).into_record();
             let saved = Recorder::<B>::record(&recorder, record, model_path(&self.folder));
             if let (Err(_), Some(error)) = (saved, failure.take()) {
                 return Err(error);
@@ -320,17 +382,20 @@ impl Run {
     }
 }
 
+/// The file of a run's configuration.
+const CONFIG: &str = "config.json";
+
 fn model_path(folder: &Path) -> PathBuf {
     folder.join("model")
 }
 
 fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
-    let path = folder.join("config.json");
-    let text = fs::read_to_string(&path).map_err(|source| TrainError::NoRun {
+    let path = folder.join(CONFIG);
+    let text = read_regular(&path).map_err(|source| TrainError::NoRun {
         path: folder.to_owned(),
         source,
     })?;
-    serde_json::from_str(&text).map_err(|source| TrainError::BadConfig { path, source })
+    serde_json::from_slice(&text).map_err(|source| TrainError::BadConfig { path, source })
 }
 
 /// Loads the model of a run, finished or not, and its configuration: the final weights if there
@@ -349,13 +414,13 @@ pub fn load_model<B: Backend>(
     let path = model_path(folder);
     let checkpoints = Checkpoints::of_run(folder);
     let newest = checkpoints.complete().first().copied();
+    let owner = Owner::new(Beginning::of_run(folder)?.id, &config.model);
     let model = match newest {
         Some(step) if !AtomicRecorder::file(&path).exists() => {
             let task = Task::new(model, config.seed);
-            let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(step), device)?;
-            task.load_record(record).model
+            AtomicRecorder::load_module(&checkpoints.model(step), task, &owner, device)?.model
         }
-        _ => model.load_record(AtomicRecorder::load_named::<B, _>(&path, device)?),
+        _ => AtomicRecorder::load_module(&path, model, &owner, device)?,
     };
     Ok((model, config))
 }
