@@ -150,7 +150,7 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N")]
     pub chunk_length: Option<usize>,
     /// Share of activations dropped in training
-    #[arg(long, value_name = "SHARE", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub dropout: Option<f64>,
     /// What backward starts from
     #[arg(long, value_enum)]
@@ -188,16 +188,16 @@ impl ModelArguments {
 #[command(next_help_heading = "Drawing")]
 pub struct SamplerArguments {
     /// What logits are divided by: 0 takes the most probable token, 1 draws as the model says
-    #[arg(long, default_value_t = 0.8, value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.8, value_parser = finite)]
     pub temperature: f64,
     /// Draw from so many of the most probable tokens only
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
     /// Draw from the most probable tokens only that have this share together
-    #[arg(long, value_name = "SHARE", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub top_p: Option<f64>,
     /// Draw from tokens only that have this share of the most probable one's probability
-    #[arg(long, value_name = "SHARE", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub min_p: Option<f64>,
     /// Make tokens less probable that there were already: above 1
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = finite)]
@@ -235,8 +235,7 @@ pub struct BeamArguments {
         long,
         value_name = "ALPHA",
         default_value_t = 0.6,
-        value_parser = finite,
-        allow_negative_numbers = true
+        value_parser = finite
     )]
     pub length_penalty: f64,
 }

@@ -23,7 +23,11 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// The arguments of the program. Those that make no sense end it, with one line.
 pub fn parse<T: Parser>() -> T {
-    T::try_parse().unwrap_or_else(|error| {
+    // A negative number is a value that cannot be, and no flag.
+    let mut command = T::command().allow_negative_numbers(true);
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = matches.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    parsed.unwrap_or_else(|error| {
         if matches!(
             error.kind(),
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion

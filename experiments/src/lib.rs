@@ -11,6 +11,8 @@
 pub mod out;
 
 pub mod allocator;
+#[cfg(not(test))]
+mod announcement;
 pub mod arguments;
 pub mod baseline;
 pub mod cli;

@@ -6,18 +6,14 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::labelled::AnswerScore;
-use reformer_train::console::printable;
+use reformer_datasets::shown;
 use reformer_train::{Evaluation, Measured};
 use serde::Serialize;
-
-use crate::cli::shortened;
 
 /// Classes up to which a table of all pairs is printed.
 const MOST_CLASSES: usize = 20;
 /// Classes up to which all pairs are counted.
 const MOST_COUNTED: usize = 1000;
-/// Characters of a name in a table.
-const MOST_OF_NAME: usize = 40;
 
 /// Scores of a model on some data.
 #[derive(Debug, Clone, Serialize)]
@@ -196,7 +192,7 @@ impl fmt::Display for ClassScores {
         };
         let counts = confusion.iter().flatten();
         let cell = 1 + counts.max().map_or(1, |most| most.to_string().len().max(2));
-        let names: Vec<String> = self.names.iter().map(|name| in_table(name)).collect();
+        let names: Vec<String> = self.names.iter().map(|name| shown(name)).collect();
         let name = names.iter().map(|name| name.chars().count()).max();
         let name = name.unwrap_or(0);
         write!(
@@ -218,12 +214,6 @@ impl fmt::Display for ClassScores {
     }
 }
 
-/// A name as a table can have it: short, and in one line.
-fn in_table(name: &str) -> String {
-    let line = name.replace(['\n', '\t'], " ");
-    shortened(&printable(&line), MOST_OF_NAME)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,10 +226,8 @@ mod tests {
             table.lines().all(|line| line.chars().count() < 80),
             "{table}"
         );
-        assert!(
-            table.contains("\\u{1b}[2J b") && !table.contains('\u{1b}'),
-            "{table}"
-        );
+        assert!(table.contains("\\u{1b}[2J\\nb"), "{table}");
+        assert!(!table.contains('\u{1b}'), "{table}");
     }
 
     #[test]

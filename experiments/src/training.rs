@@ -4,17 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
-use reformer_train::{
-    ClassFiles, DataConfig, DataReport, Ending, Outcome, PairFiles, Quantity, QuestionFiles,
-    ResumeOptions, Run, TrainConfig, TrainOptions,
-};
+use reformer_train::{DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainOptions};
 
+use crate::announcement::{announce, report};
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
-use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
 use crate::interrupt;
@@ -105,7 +101,7 @@ struct RunArguments {
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerName>,
     /// Highest learning rate
-    #[arg(long, value_name = "RATE", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE", value_parser = finite)]
     learning_rate: Option<f64>,
     /// Steps in which the learning rate rises
     #[arg(long, value_name = "N")]
@@ -289,116 +285,4 @@ fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> 
     let numbered = |n: usize| arguments.out.join(format!("{stem}-{n}"));
     let free = (1..).map(numbered).find(|folder| !folder.exists());
     free.context("no name is left for the run: give one by --name")
-}
-
-fn announce<B: AutodiffBackend>(
-    run: &Run,
-    program: &dyn Program,
-    step: usize,
-    device: &B::Device,
-) -> Result<()> {
-    let config = run.config();
-    let n_params = config.model.init::<B>(device).num_params();
-    println!(
-        "Training {n_params} parameters on {}: {} steps of {} sequences of {} tokens",
-        describe(&config.data),
-        config.steps,
-        config.batch_size,
-        config.window_length
-    );
-    let DataReport { train, valid } = run.data_report();
-    println!("Training data: {train}\nValidation data: {valid}");
-    if let Some(n) = run.questions().map(|asked| asked.n_left_out)
-        && n > 0
-    {
-        println!(
-            "{n} questions are not trained on, since their answer stands beyond {} tokens (--length)",
-            config.window_length
-        );
-    }
-    if let Some(ending) = run.ending()? {
-        println!("There is nothing to train: {ending}; --steps N makes the run longer");
-        return Ok(());
-    }
-    if step > 0 {
-        println!("Resuming after step {step}");
-    }
-    if let Some(extension) = run.extension() {
-        println!("{extension}");
-    }
-    println!(
-        "Writing to {}; if it stops, go on with:\n  {}",
-        run.folder().display(),
-        resume_command(program, run.folder())
-    );
-    Ok(())
-}
-
-fn describe(data: &DataConfig) -> String {
-    match data {
-        DataConfig::Sample => "the sample (Shakespeare)".to_owned(),
-        DataConfig::File(path)
-        | DataConfig::Folder(path)
-        | DataConfig::Enwik8(path)
-        | DataConfig::Text8(path) => path.display().to_string(),
-        DataConfig::Images { path, size } => {
-            format!("images of {size} x {size} pixels in {}", path.display())
-        }
-        DataConfig::Duplication { n_symbols } => format!("0w0w of {n_symbols} symbols"),
-        DataConfig::Pairs(pairs) => match &pairs.train {
-            PairFiles::Sample => "the sample (Tatoeba)".to_owned(),
-            PairFiles::Table(path) => path.display().to_string(),
-            PairFiles::Lines { source, target } => {
-                format!("{} and {}", source.display(), target.display())
-            }
-        },
-        DataConfig::Classes(classes) => match &classes.train {
-            ClassFiles::Sample => "the sample (passages in three languages)".to_owned(),
-            ClassFiles::Table(path) | ClassFiles::Folder(path) => path.display().to_string(),
-        },
-        DataConfig::Questions(questions) => match &questions.train {
-            QuestionFiles::Sample => "the sample (sentences of Tatoeba)".to_owned(),
-            QuestionFiles::Squad(path) => path.display().to_string(),
-        },
-    }
-}
-
-fn report<B: ReformerBackend>(
-    run: &Run,
-    program: &dyn Program,
-    outcome: &Outcome<B>,
-    started: Instant,
-) {
-    let seconds = started.elapsed().as_secs_f64();
-    match &outcome.ending {
-        Ending::Finished => {}
-        Ending::Early => println!(
-            "\nEnded early: no evaluation was better than that of step {}, whose weights are kept",
-            outcome.best.map_or(0, |best| best.step)
-        ),
-        Ending::Interrupted(reason) => println!(
-            "\nStopped: {reason} Go on with:\n  {}",
-            resume_command(program, run.folder())
-        ),
-    }
-    if let Some(last) = outcome.valid.last() {
-        let token_name = run.config().data.token_name();
-        let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
-        println!(
-            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {token_name} on held-out data, \
-             {:.2} % of {token_name}s right\nWritten to {}; its curves are in report.html",
-            last.step,
-            get(Quantity::Bits),
-            get(Quantity::Accuracy),
-            run.folder().display()
-        );
-    }
-}
-
-fn resume_command(program: &dyn Program, folder: &Path) -> String {
-    format!(
-        "cargo run --release -p experiments --bin {} -- --resume {}",
-        program.name(),
-        shell_argument(folder)
-    )
 }

@@ -53,7 +53,7 @@ fn runs() -> &'static Path {
         let path = folder.path();
         let text = format!("{SMALL} --attention lsh --steps 2 --name text --sample-tokens 5");
         printed(&call(TEXT, path, &text));
-        let long = "long".repeat(1 << 14);
+        let long = "long".repeat(64);
         let rows: String = (0..30)
             .map(|i| format!("text {i},\x1b]0;title\x07{}\n", i % 2))
             .chain((0..30).map(|i| format!("word {i},{long}\n")))

@@ -85,7 +85,10 @@ fn read_archive(path: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
         if image.len() as u64 != entry.size() {
             return Err(malformed(io::ErrorKind::UnexpectedEof.into()));
         }
-        sink.push(format!("{}: {}", path.display(), name.display()), image.into())?;
+        sink.push(
+            format!("{}: {}", path.display(), name.display()),
+            image.into(),
+        )?;
     }
     Ok(())
 }
@@ -182,8 +185,13 @@ fn decode_within(
     size: usize,
     max_bytes: u64,
 ) -> Option<Result<RgbImage, DatasetError>> {
-    let malformed =
-        |found: String| Some(Err(DatasetError::malformed(Path::new(name), FORMATS, found)));
+    let malformed = |found: String| {
+        Some(Err(DatasetError::malformed(
+            Path::new(name),
+            FORMATS,
+            found,
+        )))
+    };
     if jpeg::is_cut(bytes) {
         return malformed("it is cut off: its end is missing".to_owned());
     }

@@ -45,7 +45,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     complete_from: Option<PathBuf>,
     /// Share of its rows that is given
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = finite)]
     keep: f64,
     /// Images to generate
     #[arg(long, value_name = "N", default_value_t = 4)]

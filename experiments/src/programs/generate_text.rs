@@ -64,7 +64,6 @@ struct Arguments {
         value_name = "ALPHA",
         default_value_t = 0.6,
         value_parser = finite,
-        allow_negative_numbers = true,
         help_heading = "Beam search"
     )]
     length_penalty: f64,

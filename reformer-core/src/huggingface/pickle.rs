@@ -45,7 +45,9 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     };
     file.seek(SeekFrom::Start(0)).map_err(text)?;
     let mut bytes = Vec::new();
-    file.take(MAX_PICKLE).read_to_end(&mut bytes).map_err(text)?;
+    file.take(MAX_PICKLE)
+        .read_to_end(&mut bytes)
+        .map_err(text)?;
     let mut rest = bytes.strip_prefix(&LEGACY).ok_or_else(|| {
         format!("it is neither an archive nor an old file of PyTorch ({not_archive})")
     })?;
@@ -62,7 +64,9 @@ fn check_archive<R: Read + Seek>(
         return Err(format!("it holds {n_files} files, of at most {MAX_FILES}"));
     }
     for number in 0..archive.len() {
-        let entry = archive.by_index(number).map_err(|error| error.to_string())?;
+        let entry = archive
+            .by_index(number)
+            .map_err(|error| error.to_string())?;
         let is_plain = entry.compression() == zip::CompressionMethod::Stored;
         if !is_plain || entry.size() > length || entry.size() != entry.compressed_size() {
             return Err("a file in it is packed, which PyTorch does not do".to_owned());
@@ -74,7 +78,9 @@ fn check_archive<R: Read + Seek>(
         if entry.name().ends_with(".pkl") {
             if entry.size() > MAX_PICKLE {
                 let size = entry.size();
-                return Err(format!("its pickle has {size} bytes, of at most {MAX_PICKLE}"));
+                return Err(format!(
+                    "its pickle has {size} bytes, of at most {MAX_PICKLE}"
+                ));
             }
             let mut bytes = Vec::new();
             let read = entry.take(MAX_PICKLE).read_to_end(&mut bytes);
@@ -138,15 +144,23 @@ impl Machine {
                 let length = usize::from(take::<1>(bytes)?[0]);
                 let digits = take_slice(bytes, length)?;
                 let mut whole = [0; 8];
-                let part = whole.get_mut(..length).ok_or("its pickle has an integer of more than 64 bits")?;
+                let part = whole
+                    .get_mut(..length)
+                    .ok_or("its pickle has an integer of more than 64 bits")?;
                 part.copy_from_slice(digits);
                 // Those that end in a sign are negative, or too large for a size.
                 let is_negative = digits.last().is_some_and(|last| *last >= 0x80);
-                self.push_integer(if is_negative { -1 } else { i64::from_le_bytes(whole) })?;
+                self.push_integer(if is_negative {
+                    -1
+                } else {
+                    i64::from_le_bytes(whole)
+                })?;
             }
             b'I' => {
                 let line = take_line(bytes)?;
-                let number = str::from_utf8(line).ok().and_then(|line| line.trim().parse().ok());
+                let number = str::from_utf8(line)
+                    .ok()
+                    .and_then(|line| line.trim().parse().ok());
                 self.push_integer(number.unwrap_or(-1))?;
             }
             // Texts.
@@ -201,7 +215,11 @@ impl Machine {
                 let size = self.top()?.size;
                 self.spend(4 * size)?;
             }
-            other => return Err(format!("its pickle has an instruction {other:#04x}, which no weights need")),
+            other => {
+                return Err(format!(
+                    "its pickle has an instruction {other:#04x}, which no weights need"
+                ));
+            }
         }
         Ok(true)
     }
@@ -227,7 +245,9 @@ impl Machine {
         let largest = self.largest;
         match u64::try_from(number) {
             Ok(number) if number <= largest => self.push(PLAIN),
-            _ => Err(format!("its pickle has an integer that is no size (0 to {largest})")),
+            _ => Err(format!(
+                "its pickle has an integer that is no size (0 to {largest})"
+            )),
         }
     }
 
@@ -255,7 +275,9 @@ impl Machine {
         let mark = mark.ok_or_else(|| "its pickle has no mark where one is needed".to_owned())?;
         let n_items = self.stack.len().saturating_sub(mark);
         match n_items > MAX_BATCH {
-            true => Err(format!("its pickle adds {n_items} values at a time, of at most {MAX_BATCH}")),
+            true => Err(format!(
+                "its pickle adds {n_items} values at a time, of at most {MAX_BATCH}"
+            )),
             false => Ok(n_items),
         }
     }
@@ -296,7 +318,8 @@ impl Machine {
 
     fn recall(&mut self, number: u32) -> Result<(), String> {
         let value = self.memo.get(&number).copied();
-        let value = value.ok_or_else(|| format!("its pickle refers to a value {number} that is not there"))?;
+        let value = value
+            .ok_or_else(|| format!("its pickle refers to a value {number} that is not there"))?;
         self.push(value)
     }
 }
@@ -365,12 +388,24 @@ mod tests {
             growing.extend(number.to_le_bytes());
         }
         growing.push(b'.');
-        assert!(run(&growing).unwrap_err().contains("more than 1000000 values"));
+        assert!(
+            run(&growing)
+                .unwrap_err()
+                .contains("more than 1000000 values")
+        );
     }
 
     #[test]
     fn what_ends_early_or_takes_from_nothing_is_refused() {
-        for pickle in [&b""[..], b"]", b"X\xff\xff\xff\xffab.", b"a.", b"e.", b"h\x07.", b"ctorch"] {
+        for pickle in [
+            &b""[..],
+            b"]",
+            b"X\xff\xff\xff\xffab.",
+            b"a.",
+            b"e.",
+            b"h\x07.",
+            b"ctorch",
+        ] {
             run(pickle).unwrap_err();
         }
     }

@@ -82,12 +82,20 @@ impl Weights {
             if path.exists() {
                 check_file(&path)?;
                 let files = [(path.clone(), format.names(&path)?)].into();
-                return Ok(Self { path, format, files });
+                return Ok(Self {
+                    path,
+                    format,
+                    files,
+                });
             }
             let path = folder.join(format!("{name}.index.json"));
             if path.exists() {
                 let files = indexed(folder, &path)?;
-                return Ok(Self { path, format, files });
+                return Ok(Self {
+                    path,
+                    format,
+                    files,
+                });
             }
         }
         Err(HfError::NoWeights {
@@ -169,7 +177,9 @@ fn header_names(path: &Path) -> Result<BTreeSet<String>, HfError> {
         return Err(damaged(path, reason));
     }
     let mut header = Vec::new();
-    file.take(length).read_to_end(&mut header).map_err(io(path))?;
+    file.take(length)
+        .read_to_end(&mut header)
+        .map_err(io(path))?;
     let names: HashMap<String, IgnoredAny> =
         serde_json::from_slice(&header).map_err(|e| damaged(path, e))?;
     let mut names: BTreeSet<String> = names.into_keys().collect();

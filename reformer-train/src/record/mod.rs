@@ -46,7 +46,9 @@ impl Owner {
     /// The tag of a file of this one's.
     fn tag(&self, path: &Path) -> Tag {
         Tag {
-            name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+            name: path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned()),
             run: self.run.clone(),
             model: self.model.clone(),
         }
@@ -98,7 +100,9 @@ pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     }
     if metadata.len() > MAX_TEXT {
         let length = metadata.len();
-        return Err(invalid(format!("it has {length} bytes, of at most {MAX_TEXT}")));
+        return Err(invalid(format!(
+            "it has {length} bytes, of at most {MAX_TEXT}"
+        )));
     }
     fs::read(path)
 }

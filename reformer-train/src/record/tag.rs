@@ -62,7 +62,10 @@ pub(super) fn verify(file: &mut File) -> io::Result<Verified> {
     if !metadata.is_file() {
         return Err(wrong("it is no file"));
     }
-    let content = metadata.len().checked_sub(8).ok_or_else(|| wrong("it is too short"))?;
+    let content = metadata
+        .len()
+        .checked_sub(8)
+        .ok_or_else(|| wrong("it is too short"))?;
     let mut summed = Summed::new(io::sink());
     let mut reader = BufReader::new(&mut *file);
     io::copy(&mut (&mut reader).take(content), &mut summed)?;
@@ -160,8 +163,7 @@ pub(super) fn difference(then: &Value, now: &Value) -> Option<(String, Value, Va
         }
         // These two compute the same, the one with more memory.
         let is_reversible = |mode: &Value| mode == "Reversible" || mode == "Plain";
-        let is_same_mode =
-            path.ends_with("mode") && is_reversible(then) && is_reversible(now);
+        let is_same_mode = path.ends_with("mode") && is_reversible(then) && is_reversible(now);
         (then != now && !is_same_mode).then(|| (path.to_owned(), then.clone(), now.clone()))
     }
     descend("", then, now)
@@ -180,9 +182,18 @@ mod tests {
             now["reformer"][name] = value;
             difference(&then, &now).map(|(path, ..)| path)
         };
-        assert_eq!(with("n_heads", json!(4)).as_deref(), Some("reformer.n_heads"));
-        assert_eq!(with("causal", json!(true)).as_deref(), Some("reformer.causal"));
-        assert_eq!(with("mode", json!("Ordinary")).as_deref(), Some("reformer.mode"));
+        assert_eq!(
+            with("n_heads", json!(4)).as_deref(),
+            Some("reformer.n_heads")
+        );
+        assert_eq!(
+            with("causal", json!(true)).as_deref(),
+            Some("reformer.causal")
+        );
+        assert_eq!(
+            with("mode", json!("Ordinary")).as_deref(),
+            Some("reformer.mode")
+        );
         assert_eq!(with("mode", json!("Plain")), None);
         assert_eq!(with("dropout", json!(0.5)), None);
     }

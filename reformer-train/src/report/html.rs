@@ -178,7 +178,11 @@ fn environment(environment: &Environment) -> String {
 fn rows<N: AsRef<str>>(rows: &[(N, String)]) -> String {
     rows.iter()
         .map(|(name, text)| {
-            format!("    <dt>{}</dt><dd>{}</dd>\n", escape(name.as_ref()), escape(text))
+            format!(
+                "    <dt>{}</dt><dd>{}</dd>\n",
+                escape(name.as_ref()),
+                escape(text)
+            )
         })
         .collect()
 }

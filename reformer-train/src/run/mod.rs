@@ -166,8 +166,10 @@ impl Run {
             fs::remove_dir_all(&partial).ok();
             fs::create_dir(&partial).map_err(failed)?;
             let json = serde_json::to_string_pretty(&self.config).map_err(|e| failed(e.into()))?;
-            write_atomically(&partial.join(CONFIG), |file| file.write_all(json.as_bytes()))
-                .map_err(failed)?;
+            write_atomically(&partial.join(CONFIG), |file| {
+                file.write_all(json.as_bytes())
+            })
+            .map_err(failed)?;
             self.beginning.write(&partial).map_err(failed)?;
             self.data.save_names(&partial)?;
             fs::rename(&partial, &self.folder).map_err(|error| match error.kind() {
