@@ -180,7 +180,11 @@ impl TrainConfig {
                 .iter()
                 .fold(1, |product: usize, factor| product.saturating_mul(*factor)),
         };
-        at_most("lsh.n_buckets", n_buckets, FEW_BUCKETS.max(2 * self.window_length))
+        at_most(
+            "lsh.n_buckets",
+            n_buckets,
+            FEW_BUCKETS.max(2 * self.window_length),
+        )
     }
 
     fn validate_masking(&self) -> Result<(), ConfigError> {

@@ -75,6 +75,7 @@ mod checkpoint;
 mod clip;
 mod config;
 mod data;
+mod diverged;
 mod error;
 mod evaluation;
 mod fit;

@@ -124,7 +124,10 @@ impl Lines {
             path: path.to_owned(),
             source,
         })?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
         let text = String::from_utf8_lossy(&bytes[..whole]);
         let mut lines = text.lines().enumerate();
         if lines.next().is_some_and(|(_, line)| line != header()) {
@@ -359,7 +362,10 @@ mod tests {
         let [first, second] = [row(1, "train"), row(2, "train")];
         let half = first.to_string();
         let half = &half[..half.len() / 2];
-        let text = format!("{}\n{first}\n{half}{first}\nhello\n{second}\n{half}", header());
+        let text = format!(
+            "{}\n{first}\n{half}{first}\nhello\n{second}\n{half}",
+            header()
+        );
         fs::write(&path, text).unwrap();
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
         let config = TrainConfig::new(model.into(), DataConfig::Sample);
@@ -367,7 +373,10 @@ mod tests {
         let failure = Failure::default();
         CsvLog::open(page, 2, 10, failure.clone()).unwrap();
         let told = failure.take().expect("two lines are no rows").to_string();
-        assert!(told.starts_with("line 3 of `") && told.contains("1 others"), "{told}");
+        assert!(
+            told.starts_with("line 3 of `") && told.contains("1 others"),
+            "{told}"
+        );
         assert_eq!(read_rows(&path).unwrap(), [first, second]);
         let whole = fs::read_to_string(&path).unwrap();
         assert_eq!(whole.lines().count(), 3);

@@ -208,7 +208,9 @@ impl<B: ReformerBackend> InferenceStep for Task<B> {
 
     fn step(&self, batch: Batch<B>) -> LmOutput<B> {
         let started = Instant::now();
-        let loss = self.model.loss(batch, &Pass::eval().with_context(self.context));
+        let loss = self
+            .model
+            .loss(batch, &Pass::eval().with_context(self.context));
         LmOutput {
             loss,
             gradient_norm: None,

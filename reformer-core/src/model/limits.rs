@@ -84,7 +84,9 @@ fn check_position(position: &PositionConfig) -> Result<(), ConfigError> {
         PositionConfig::Axial { shape, dims, std } => {
             ConfigError::at_most("position.shape", shape.len(), MAX_AXES)?;
             ConfigError::at_most("position.dims", dims.len(), MAX_AXES)?;
-            let n_positions = shape.iter().fold(1, |n: usize, axis| n.saturating_mul(*axis));
+            let n_positions = shape
+                .iter()
+                .fold(1, |n: usize, axis| n.saturating_mul(*axis));
             ConfigError::at_most("position.shape", n_positions, MAX_LENGTH)?;
             for of_axis in dims {
                 ConfigError::at_most("position.dims", *of_axis, MAX_D_MODEL)?;
@@ -148,7 +150,9 @@ fn check_products(config: &ReformerConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::new(
             "lsh.n_buckets",
             format!("{:?}", config.lsh.n_buckets),
-            format!("hashing with it takes {rotations} numbers in a layer, of at most {MAX_ROTATIONS}"),
+            format!(
+                "hashing with it takes {rotations} numbers in a layer, of at most {MAX_ROTATIONS}"
+            ),
             "lower it or lsh.n_rounds, or use factors",
         ));
     }
@@ -157,7 +161,9 @@ fn check_products(config: &ReformerConfig) -> Result<(), ConfigError> {
     let positions: u128 = match &config.position {
         PositionConfig::Axial { shape, dims, .. } => {
             let tables = shape.iter().zip(dims);
-            tables.map(|(length, width)| wide(*length) * wide(*width)).sum()
+            tables
+                .map(|(length, width)| wide(*length) * wide(*width))
+                .sum()
         }
         PositionConfig::Learned { max_length, .. } => wide(*max_length) * d_model,
         _ => 0,

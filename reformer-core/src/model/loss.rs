@@ -26,7 +26,11 @@ pub struct LmLoss<B: Backend> {
 
 impl<B: Backend> LmLoss<B> {
     /// The loss of `n_targets` targets from the sum of their negative log-likelihoods.
-    pub(super) fn of_sum(nll: Tensor<B, 1>, n_correct: Tensor<B, 1>, n_targets: Tensor<B, 1>) -> Self {
+    pub(super) fn of_sum(
+        nll: Tensor<B, 1>,
+        n_correct: Tensor<B, 1>,
+        n_targets: Tensor<B, 1>,
+    ) -> Self {
         Self {
             loss: nll / at_least_one(n_targets.clone()),
             n_correct,

@@ -6,8 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::scan::{self, Found};
 use super::Parameters;
+use super::scan::{self, Found};
 
 /// The type of all numbers in records.
 const DTYPE: &str = "F32";
@@ -60,10 +60,7 @@ pub(super) fn check_module<B: Backend, M: Module<B>>(
 ///
 /// # Errors
 /// What does not.
-pub(super) fn check_state(
-    found: &Found,
-    parameters: &Parameters,
-) -> Result<(), String> {
+pub(super) fn check_state(found: &Found, parameters: &Parameters) -> Result<(), String> {
     let of_path = |path: &str| -> Result<&Vec<u64>, String> {
         let mut ids = path.split('.').filter_map(|part| parameters.get(part));
         let shape = ids.next();
@@ -72,7 +69,10 @@ pub(super) fn check_state(
     for path in &found.ranks {
         let rank = of_path(path)?.len();
         if !path.ends_with(&format!(".Rank{rank}")) {
-            return Err(format!("{} is the state of a parameter of rank {rank}", name(path)));
+            return Err(format!(
+                "{} is the state of a parameter of rank {rank}",
+                name(path)
+            ));
         }
     }
     for tensor in &found.tensors {
@@ -104,13 +104,21 @@ pub(super) fn check_tensors(found: &Found) -> Result<(), String> {
 }
 
 fn check_tensor(tensor: &scan::Tensor) -> Result<(), String> {
-    let scan::Tensor { path, shape, dtype, n_bytes, .. } = tensor;
+    let scan::Tensor {
+        path,
+        shape,
+        dtype,
+        n_bytes,
+        ..
+    } = tensor;
     let wanted = shape
         .iter()
         .try_fold(BYTES_OF_NUMBER, |bytes, length| bytes.checked_mul(*length));
     if dtype != DTYPE || wanted != Some(*n_bytes) {
         let name = name(path);
-        return Err(format!("{name} holds {n_bytes} bytes of {dtype:?} for a shape of {shape:?}"));
+        return Err(format!(
+            "{name} holds {n_bytes} bytes of {dtype:?} for a shape of {shape:?}"
+        ));
     }
     Ok(())
 }
@@ -131,7 +139,12 @@ fn name(path: &str) -> &str {
 }
 
 fn few(all: &[String]) -> String {
-    let mut text = all.iter().take(FEW).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let mut text = all
+        .iter()
+        .take(FEW)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("; ");
     if let Some(n_others @ 1..) = all.len().checked_sub(FEW) {
         text.push_str(&format!("; and {n_others} others"));
     }
@@ -158,7 +171,8 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let shape = param.lazy_shape().to_vec();
         let shape = shape.into_iter().map(|length| length as u64).collect();
-        self.found.insert(format!("{ROOT}.{}", self.path.join(".")), shape);
+        self.found
+            .insert(format!("{ROOT}.{}", self.path.join(".")), shape);
     }
 }
 

@@ -117,7 +117,9 @@ impl<R: Read + Seek> Scanner<R> {
     fn skip(&mut self, n_bytes: u64) -> io::Result<Value> {
         let left = self.length.saturating_sub(self.reader.stream_position()?);
         if n_bytes > left {
-            return Err(wrong(format!("{n_bytes} bytes are promised where {left} are left")));
+            return Err(wrong(format!(
+                "{n_bytes} bytes are promised where {left} are left"
+            )));
         }
         self.reader.seek_relative(n_bytes as i64)?;
         Ok(Value::Other)

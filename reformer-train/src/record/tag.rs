@@ -62,7 +62,10 @@ pub(super) fn verify(file: &mut File) -> io::Result<Verified> {
     if !metadata.is_file() {
         return Err(wrong("it is no file"));
     }
-    let content = metadata.len().checked_sub(8).ok_or_else(|| wrong("it is too short"))?;
+    let content = metadata
+        .len()
+        .checked_sub(8)
+        .ok_or_else(|| wrong("it is too short"))?;
     let mut summed = Summed::new(io::sink());
     let mut reader = BufReader::new(&mut *file);
     io::copy(&mut (&mut reader).take(content), &mut summed)?;
@@ -124,66 +127,5 @@ impl<W: Write> Write for Summed<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
-    }
-}
-
-/// Settings that change how a model is trained or computed, but not what its weights mean.
-const FREE: [&str; 10] = [
-    "dropout",
-    "attention_dropout",
-    "local_attention_dropout",
-    "precision",
-    "initializer",
-    "embedding_std",
-    "ff_chunk_length",
-    "loss_chunk_length",
-    "fixed_rotations",
-    "max_answer_length",
-];
-
-/// The first setting in which two configurations of a model differ so that the same weights compute
-/// something else: its path, and its values.
-pub(super) fn difference(then: &Value, now: &Value) -> Option<(String, Value, Value)> {
-    fn descend(path: &str, then: &Value, now: &Value) -> Option<(String, Value, Value)> {
-        if let (Value::Object(then), Value::Object(now)) = (then, now) {
-            let names = then.keys().chain(now.keys());
-            return names
-                .filter(|name| !FREE.contains(&name.as_str()))
-                .find_map(|name| {
-                    let [then, now] = [then, now].map(|of| of.get(name).unwrap_or(&Value::Null));
-                    let path = match path.is_empty() {
-                        true => name.clone(),
-                        false => format!("{path}.{name}"),
-                    };
-                    descend(&path, then, now)
-                });
-        }
-        // These two compute the same, the one with more memory.
-        let is_reversible = |mode: &Value| mode == "Reversible" || mode == "Plain";
-        let is_same_mode =
-            path.ends_with("mode") && is_reversible(then) && is_reversible(now);
-        (then != now && !is_same_mode).then(|| (path.to_owned(), then.clone(), now.clone()))
-    }
-    descend("", then, now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn settings_that_weights_depend_on_are_found() {
-        let then = json!({"reformer": {"n_heads": 2, "dropout": 0.1, "mode": "Reversible"}});
-        let with = |name: &str, value: Value| {
-            let mut now = then.clone();
-            now["reformer"][name] = value;
-            difference(&then, &now).map(|(path, ..)| path)
-        };
-        assert_eq!(with("n_heads", json!(4)).as_deref(), Some("reformer.n_heads"));
-        assert_eq!(with("causal", json!(true)).as_deref(), Some("reformer.causal"));
-        assert_eq!(with("mode", json!("Ordinary")).as_deref(), Some("reformer.mode"));
-        assert_eq!(with("mode", json!("Plain")), None);
-        assert_eq!(with("dropout", json!(0.5)), None);
     }
 }

@@ -70,7 +70,11 @@ impl Beginning {
     /// # Errors
     /// [`TrainError::DataChanged`].
     pub(super) fn check_data(&self) -> Result<(), TrainError> {
-        for DataFile { path, fingerprint: then } in &self.data {
+        for DataFile {
+            path,
+            fingerprint: then,
+        } in &self.data
+        {
             let Some(then) = then else { continue };
             let now = fingerprint(path)?;
             if now.as_ref() != Some(then) {

@@ -109,9 +109,8 @@ impl Run {
         let Some(steps) = options.steps else {
             return Ok(());
         };
-        let refused = |law: String, way_out: &str| {
-            Err(ConfigError::new("steps", steps, law, way_out).into())
-        };
+        let refused =
+            |law: String, way_out: &str| Err(ConfigError::new("steps", steps, law, way_out).into());
         let complete = Checkpoints::of_run(&self.folder).complete();
         let done = complete.first().copied().unwrap_or(0);
         if steps < done {
@@ -120,10 +119,14 @@ impl Run {
         }
         let standing = Standing::of(&self.rows_if_any()?, usize::MAX);
         match (self.config.patience, standing.last) {
-            (Some(patience), Some(last)) if standing.n_worse >= patience && last < steps => refused(
-                format!("the run ended at step {last} after {patience} evaluations without a better loss"),
-                "raise patience too",
-            ),
+            (Some(patience), Some(last)) if standing.n_worse >= patience && last < steps => {
+                refused(
+                    format!(
+                        "the run ended at step {last} after {patience} evaluations without a better loss"
+                    ),
+                    "raise patience too",
+                )
+            }
             _ => Ok(()),
         }
     }
@@ -169,7 +172,10 @@ impl Run {
         Ok(Outcome {
             model,
             best: Standing::of(&rows, usize::MAX).best,
-            valid: rows.into_iter().filter(|row| row.split == "valid").collect(),
+            valid: rows
+                .into_iter()
+                .filter(|row| row.split == "valid")
+                .collect(),
             ending,
         })
     }
@@ -206,7 +212,10 @@ impl Run {
             return Ok(());
         };
         let config = &self.config;
-        let interval = config.checkpoint_every.unwrap_or(0).max(config.steps_per_epoch);
+        let interval = config
+            .checkpoint_every
+            .unwrap_or(0)
+            .max(config.steps_per_epoch);
         if checkpoints.has_folder() && step <= interval.saturating_mul(2) {
             return Ok(());
         }
