@@ -69,7 +69,6 @@
 
 #![deny(missing_docs)]
 
-mod atomic;
 mod averages;
 mod batch;
 mod checkpoint;
@@ -77,6 +76,7 @@ mod clip;
 mod config;
 pub mod console;
 mod data;
+mod diverged;
 mod error;
 mod evaluation;
 mod fit;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
-use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Tensor};
 use burn::train::{
@@ -17,6 +17,7 @@ use reformer_core::kernels::ReformerBackend;
 use crate::batch::Batch;
 use crate::checkpoint::{Best, Checkpoints, SharedBest};
 use crate::config::{BadLoss, TrainConfig};
+use crate::diverged::{Diverged, is_finite_module};
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::LmOutput;
@@ -240,7 +241,16 @@ where
             learner.optimizer_step(output.grads);
         } else if !is_left_out {
             state.n_skipped += 1;
-            let error = self.diverged(state, loss, gradient_norm);
+            let diverged = Diverged {
+                config: &self.config,
+                step: state.step,
+                numbers: [loss, gradient_norm],
+                rate: state.learner.lr_current(),
+            };
+            // Later ones are what the steps before made them.
+            let is_first = state.step == self.start;
+            let started_so = is_first && !is_finite_module(&state.learner.model());
+            let error = diverged.explain(started_so, &self.checkpoints);
             match self.config.bad_loss {
                 BadLoss::Skip(n) if state.n_skipped <= n => (self.warn)(&error),
                 _ => return Err(error),
@@ -348,44 +358,6 @@ where
             (self.warn)(&error);
         }
     }
-
-    fn diverged(&self, state: &State<B>, loss: f64, gradient_norm: f64) -> TrainError {
-        let rate = state.learner.lr_current();
-        let is_first = state.step == self.start;
-        let cause = match self.config.max_gradient_norm {
-            _ if is_first && !is_finite(&state.learner.model()) => format!(
-                "the weights after step {} hold values that are no numbers: remove that checkpoint to \
-                 go on from an older one, or start a new run",
-                self.start
-            ),
-            None => format!(
-                "probably a step was too large: set max_gradient_norm to 1, or lower the learning \
-                 rate, which is {rate:.2e} here"
-            ),
-            Some(_) if state.step < self.config.schedule.warmup_steps() => format!(
-                "probably the learning rate rises too fast: it is {rate:.2e} here, so warm up in \
-                 more steps than {}",
-                self.config.schedule.warmup_steps()
-            ),
-            Some(_) => format!(
-                "probably the learning rate is too high, {rate:.2e} here: lower it, or use \
-                 `--mode exact` if the drift of the reversible layers grew"
-            ),
-        };
-        // Resuming repeats each step, so one that was saved just before this one leads here again.
-        let mut complete = self.checkpoints.complete().into_iter();
-        let last_good = match complete.find(|saved| *saved < state.step) {
-            Some(step) => format!("the last good checkpoint is that of step {step}"),
-            None => "there is no good checkpoint yet".to_owned(),
-        };
-        TrainError::Diverged {
-            step: state.step,
-            loss,
-            gradient_norm,
-            cause,
-            last_good,
-        }
-    }
 }
 
 /// Why a run was stopped, if it was.
@@ -398,26 +370,12 @@ fn interrupted(interrupter: &Interrupter) -> Option<String> {
     interrupter.should_stop().then(reason)
 }
 
-/// Whether all weights are numbers.
-fn is_finite<B: Backend, M: Module<B>>(module: &M) -> bool {
-    struct Finite(bool);
-    impl<B: Backend> ModuleVisitor<B> for Finite {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            let largest = scalar(&param.val().abs().max());
-            self.0 &= largest.is_finite();
-        }
-    }
-    let mut finite = Finite(true);
-    module.visit(&mut finite);
-    finite.0
-}
-
 /// Loss and norm of the gradients.
 pub(crate) fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }
 
-fn scalar<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
+pub(crate) fn scalar<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
     tensor.clone().into_scalar().elem()
 }

@@ -19,9 +19,7 @@ pub enum HfError {
         source: std::io::Error,
     },
     /// There are no weights in the folder.
-    #[error(
-        "{folder} has neither model.safetensors nor pytorch_model.bin, nor an index of several such files"
-    )]
+    #[error("{folder} has neither model.safetensors nor pytorch_model.bin")]
     NoWeights {
         /// The folder.
         folder: PathBuf,

@@ -12,6 +12,7 @@
 mod config;
 mod error;
 mod pickle;
+mod pytorch;
 mod shapes;
 mod tensors;
 mod weights;
@@ -117,7 +118,7 @@ fn lm_entries(config: &ReformerLmConfig) -> Vec<Entry> {
     entries
 }
 
-/// Gives a module the tensors of the entries, as they were found in a file.
+/// Gives a module the tensors that were found in a file: exactly those of the entries.
 fn fill<B: Backend, M: Module<B>>(
     mut model: M,
     entries: Vec<Entry>,
@@ -144,11 +145,15 @@ fn fill<B: Backend, M: Module<B>>(
         }
         snapshots.push(to_ours(entry, shape.clone(), snapshot));
     }
-    if !(missing.is_empty() && shapes.is_empty() && types.is_empty()) {
+    let unknown: Vec<String> = found.into_keys().collect();
+    let is_wrong = [&missing, &unknown]
+        .into_iter()
+        .any(|names| !names.is_empty());
+    if is_wrong || !shapes.is_empty() || !types.is_empty() {
         return Err(HfError::Tensors {
             path: path.to_path_buf(),
             missing,
-            unknown: vec![],
+            unknown,
             shapes,
             types,
         });

@@ -12,12 +12,15 @@ use serde::de::IgnoredAny;
 
 use super::error::HfError;
 use super::tensors::Entry;
-use super::{damaged, io, pickle};
+use super::{damaged, io, pytorch};
 
 /// Bytes of a configuration or an index.
 const MAX_JSON: u64 = 64 << 20;
 /// Bytes of the header of a file of safetensors, as the format has it.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// Tensors that a file may have beside those of a model, to be named with what else is wrong.
+const MAX_STRANGERS: usize = 1000;
 
 /// A format that weights are written in.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +53,7 @@ impl Format {
                 Ok(tensors.clone())
             }
             Self::Pytorch => {
-                pickle::check(path).map_err(|reason| damaged(path, reason))?;
+                pytorch::check(path).map_err(|reason| damaged(path, reason))?;
                 let reader = PytorchReader::new(path).map_err(|e| damaged(path, e))?;
                 Ok(reader.into_tensors().into_iter().collect())
             }
@@ -111,23 +114,26 @@ impl Weights {
         self.files.values().any(|names| names.contains(name))
     }
 
-    /// The tensors of a model, and none but those that may be there without being needed.
+    /// All tensors but those that may be there without being needed. Where there are far more than a
+    /// model has, nothing is made of them.
     pub(super) fn read(
         &self,
         entries: &[Entry],
         unused: &[&str],
     ) -> Result<BTreeMap<String, TensorSnapshot>, HfError> {
         let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.theirs.as_str()).collect();
-        let is_unknown =
-            |name: &&String| !wanted.contains(name.as_str()) && !unused.contains(&name.as_str());
-        let unknown: Vec<String> = self.names().filter(is_unknown).cloned().collect();
-        let is_missing = |name: &&&str| !self.contains(name);
-        let missing: Vec<&&str> = wanted.iter().filter(is_missing).collect();
-        if !(unknown.is_empty() && missing.is_empty()) {
+        if self.names().count() > 2 * wanted.len() + MAX_STRANGERS {
+            let is_unknown = |name: &&String| !wanted.contains(name.as_str());
+            let is_missing = |name: &&str| !self.contains(name);
             return Err(HfError::Tensors {
                 path: self.path.clone(),
-                missing: missing.into_iter().map(|name| (*name).to_owned()).collect(),
-                unknown,
+                missing: wanted
+                    .iter()
+                    .copied()
+                    .filter(is_missing)
+                    .map(str::to_owned)
+                    .collect(),
+                unknown: self.names().filter(is_unknown).cloned().collect(),
                 shapes: vec![],
                 types: vec![],
             });
@@ -135,8 +141,8 @@ impl Weights {
         let mut found = BTreeMap::new();
         for (path, names) in &self.files {
             let mut tensors = self.format.read(path)?;
-            // Others in it may be of another version of the model.
-            tensors.retain(|name, _| names.contains(name) && wanted.contains(name.as_str()));
+            // Others in a shard are not what the index means.
+            tensors.retain(|name, _| names.contains(name) && !unused.contains(&name.as_str()));
             found.extend(tensors);
         }
         Ok(found)

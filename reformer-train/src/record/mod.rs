@@ -1,12 +1,14 @@
-//! Records in files that are either whole or not there.
+//! Files that are either whole or not there.
 
+mod files;
 mod fit;
+mod owner;
 mod scan;
 mod tag;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,103 +19,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TrainError;
-use crate::model::ModelConfig;
 use scan::Found;
-use tag::{Tag, difference, verify, write_tagged};
+use tag::{Tag, verify, write_tagged};
 
+pub use files::write_atomically;
+pub(crate) use files::{append_line, read_regular};
 pub(crate) use fit::numbered;
-
-pub use crate::atomic::write_atomically;
+pub(crate) use owner::Owner;
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
 
-/// Whose records are written, or expected.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Owner {
-    /// The run.
-    pub(crate) run: Option<String>,
-    model: Option<serde_json::Value>,
-}
-
-impl Owner {
-    /// A run and its model.
-    pub(crate) fn new(run: Option<String>, model: &ModelConfig) -> Self {
-        let model = serde_json::to_value(model).ok();
-        Self { run, model }
-    }
-
-    /// The tag of a file of this one's.
-    fn tag(&self, path: &Path) -> Tag {
-        Tag {
-            name: path
-                .file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned()),
-            run: self.run.clone(),
-            model: self.model.clone(),
-        }
-    }
-
-    /// Checks that a file is one of this one's. Files of older versions do not say.
-    fn check(&self, path: &Path, tag: &Tag) -> Result<(), TrainError> {
-        let differ = |mine: &Option<String>, other: &Option<String>| {
-            mine.is_some() && other.is_some() && mine != other
-        };
-        let mine = self.tag(path);
-        let damaged = |reason: String| TrainError::Damaged {
-            path: path.to_owned(),
-            reason,
-        };
-        if differ(&mine.name, &tag.name) {
-            let name = tag.name.as_deref().unwrap_or_default();
-            return Err(damaged(format!("it is `{name}` under another name")));
-        }
-        if differ(&mine.run, &tag.run) {
-            return Err(damaged("it belongs to another run".to_owned()));
-        }
-        if let (Some(then), Some(now)) = (&tag.model, &mine.model)
-            && let Some((setting, then, now)) = difference(then, now)
-        {
-            return Err(TrainError::OtherWeights {
-                path: path.to_owned(),
-                reason: format!(
-                    "`{setting}` was {then} when they were written and is {now} now: put {then} back"
-                ),
-            });
-        }
-        Ok(())
-    }
-}
-
 /// Shapes of parameters by their identities.
 pub(crate) type Parameters = BTreeMap<String, Vec<u64>>;
-
-/// Bytes of a file that is read as a whole: texts that people read, too.
-const MAX_TEXT: u64 = 1 << 30;
-
-/// Reads a file, and nothing that would be waited for or has no end.
-pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(invalid("it is no file".to_owned()));
-    }
-    if metadata.len() > MAX_TEXT {
-        let length = metadata.len();
-        return Err(invalid(format!(
-            "it has {length} bytes, of at most {MAX_TEXT}"
-        )));
-    }
-    fs::read(path)
-}
-
-/// Adds a line to a file, whole or not at all: what a full disk takes a part of is cut off again.
-pub(crate) fn append_line(file: &mut File, line: &[u8]) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    file.write_all(line).inspect_err(|_| {
-        file.set_len(length).ok();
-    })
-}
 
 /// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
 /// [written atomically](write_atomically) and followed by whose they are and a checksum, which
@@ -307,6 +225,7 @@ fn write_error(error: rmp_serde::encode::Error) -> io::Error {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::Write;
 
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig, LinearRecord};

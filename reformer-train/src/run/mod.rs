@@ -2,26 +2,21 @@
 
 mod beginning;
 mod fingerprint;
+mod load;
 mod lock;
+mod options;
 mod resume;
 
-use std::error::Error;
-use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::module::Module;
 use burn::record::Recorder;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
 
-use crate::checkpoint::{Best, Checkpoints};
+use crate::checkpoint::Best;
 use crate::config::TrainConfig;
-use crate::console::tell;
 use crate::data::{AskedQuestions, Content, Data, DataReport};
 use crate::error::TrainError;
 use crate::fit::Fit;
@@ -29,14 +24,14 @@ use crate::log::{Row, read_rows};
 use crate::model::Model;
 use crate::page::Page;
 use crate::pairs::Pairs;
-use crate::parallel::Coordinator;
-use crate::record::{AtomicRecorder, Failure, Owner, numbered, read_regular, write_atomically};
-use crate::screen::{Screen, Silent};
+use crate::record::{AtomicRecorder, Failure, Owner, numbered};
 use crate::strategy::Ending;
-use crate::task::Task;
 use beginning::Beginning;
+use load::{CONFIG, model_path, read_config};
 use lock::Lock;
 
+pub use load::load_model;
+pub use options::{TrainOptions, Warn, WriteSample};
 pub(crate) use resume::Standing;
 pub use resume::{Extension, ResumeOptions};
 
@@ -64,67 +59,6 @@ pub struct Outcome<B: Backend> {
     pub ending: Ending,
 }
 
-/// Who is told of what goes wrong without ending a run.
-pub type Warn = fn(&TrainError);
-
-/// Writes a text by a model, to show how far it is.
-pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
-
-/// What the weights that a training ends with do not depend on.
-pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
-    /// Where progress is shown.
-    pub screen: Screen<R>,
-    /// Stops the run after the step that is being computed, which is then saved.
-    pub interrupter: Interrupter,
-    /// Is told of what goes wrong without ending the run: a checkpoint that cannot be written, a
-    /// step that was left out.
-    pub warn: Warn,
-    /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
-    pub write: Option<WriteSample<B::InnerBackend>>,
-    /// Waits for other processes to train with; the run begins when they are there.
-    pub coordinator: Option<Coordinator>,
-}
-
-impl<B: AutodiffBackend, R> TrainOptions<B, R> {
-    /// Shows progress on a screen, and warnings on the standard error output.
-    pub fn new(screen: Screen<R>) -> Self {
-        Self {
-            screen,
-            interrupter: Interrupter::new(),
-            warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
-            write: None,
-            coordinator: None,
-        }
-    }
-
-    /// Asks for a text after each evaluation. It takes the time that the function takes.
-    pub fn with_samples(
-        mut self,
-        write: impl Fn(&Model<B::InnerBackend>) -> Option<String> + 'static,
-    ) -> Self {
-        self.write = Some(Arc::new(write));
-        self
-    }
-}
-
-/// An error and what led to it, in one line.
-fn with_causes(error: &TrainError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-impl<B: AutodiffBackend> TrainOptions<B> {
-    /// Shows no progress.
-    pub fn silent() -> Self {
-        Self::new(Screen::silent())
-    }
-}
-
 impl Run {
     /// Starts a run: checks the configuration, reads the data, then makes the folder, which appears
     /// with all that a run begins with or not at all.
@@ -146,43 +80,6 @@ impl Run {
         };
         run.make_folder()?;
         Ok(run)
-    }
-
-    /// Makes the folder under another name, fills it and renames it.
-    fn make_folder(&self) -> Result<(), TrainError> {
-        let mut name = OsString::from(".");
-        name.push(self.folder.file_name().unwrap_or_default());
-        name.push(format!(".{}.partial", std::process::id()));
-        let partial = self.folder.with_file_name(name);
-        let failed = |source: io::Error| TrainError::Write {
-            path: self.folder.clone(),
-            source,
-        };
-        let fill = || -> Result<(), TrainError> {
-            if let Some(parent) = self.folder.parent() {
-                fs::create_dir_all(parent).map_err(failed)?;
-            }
-            // One of a process that was killed and had the same number.
-            fs::remove_dir_all(&partial).ok();
-            fs::create_dir(&partial).map_err(failed)?;
-            let json = serde_json::to_string_pretty(&self.config).map_err(|e| failed(e.into()))?;
-            write_atomically(&partial.join(CONFIG), |file| {
-                file.write_all(json.as_bytes())
-            })
-            .map_err(failed)?;
-            self.beginning.write(&partial).map_err(failed)?;
-            self.data.save_names(&partial)?;
-            fs::rename(&partial, &self.folder).map_err(|error| match error.kind() {
-                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
-                    let path = self.folder.clone();
-                    TrainError::RunExists { path }
-                }
-                _ => failed(error),
-            })
-        };
-        fill().inspect_err(|_| {
-            fs::remove_dir_all(&partial).ok();
-        })
     }
 
     /// Goes back to a run: reads its configuration and its data.
@@ -382,47 +279,4 @@ impl Run {
             ending,
         })
     }
-}
-
-/// The file of a run's configuration.
-const CONFIG: &str = "config.json";
-
-fn model_path(folder: &Path) -> PathBuf {
-    folder.join("model")
-}
-
-fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
-    let path = folder.join(CONFIG);
-    let text = read_regular(&path).map_err(|source| TrainError::NoRun {
-        path: folder.to_owned(),
-        source,
-    })?;
-    serde_json::from_slice(&text).map_err(|source| TrainError::BadConfig { path, source })
-}
-
-/// Loads the model of a run, finished or not, and its configuration: the final weights if there
-/// are any, else those of the newest complete checkpoint.
-///
-/// # Errors
-/// A folder that is not one of a run, no weights, or weights that cannot be read.
-pub fn load_model<B: Backend>(
-    folder: &Path,
-    device: &B::Device,
-) -> Result<(Model<B>, TrainConfig), TrainError> {
-    let config = read_config(folder)?;
-    config.validate()?;
-    config.model.reformer().precision.check::<B>(device)?;
-    let model = config.model.init::<B>(device);
-    let path = model_path(folder);
-    let checkpoints = Checkpoints::of_run(folder);
-    let newest = checkpoints.complete().first().copied();
-    let owner = Owner::new(Beginning::of_run(folder)?.id, &config.model);
-    let model = match newest {
-        Some(step) if !AtomicRecorder::file(&path).exists() => {
-            let task = Task::new(model, config.seed);
-            AtomicRecorder::load_module(&checkpoints.model(step), task, &owner, device)?.model
-        }
-        _ => AtomicRecorder::load_module(&path, model, &owner, device)?,
-    };
-    Ok((model, config))
 }

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Files as they are written and read here.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -70,6 +70,33 @@ fn create(path: &Path, old: Option<Metadata>) -> io::Result<File> {
         file.set_permissions(old.permissions())?;
     }
     Ok(file)
+}
+
+/// Bytes of a file that is read as a whole: texts that people read, too.
+const MAX_TEXT: u64 = 1 << 30;
+
+/// Reads a file, and nothing that would be waited for or has no end.
+pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(invalid("it is no file".to_owned()));
+    }
+    if metadata.len() > MAX_TEXT {
+        let length = metadata.len();
+        return Err(invalid(format!(
+            "it has {length} bytes, of at most {MAX_TEXT}"
+        )));
+    }
+    fs::read(path)
+}
+
+/// Adds a line to a file, whole or not at all: what a full disk takes a part of is cut off again.
+pub(crate) fn append_line(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    file.write_all(line).inspect_err(|_| {
+        file.set_len(length).ok();
+    })
 }
 
 #[cfg(test)]
