@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::out;
 
@@ -36,13 +36,20 @@ pub fn parse<T: Parser>() -> T {
             let is_printed = out::finish().map_err(|error| fail(&unprinted(&error)));
             std::process::exit(is_printed.is_err().into());
         }
-        tell_error(&usage_error(&error));
+        let given: Vec<String> = std::env::args().skip(1).collect();
+        tell_error(&usage_error(&error, &given));
         std::process::exit(USAGE)
     })
 }
 
-/// What is wrong with arguments, and what helps, in one line.
-fn usage_error(error: &clap::Error) -> String {
+/// What is wrong with the arguments that were given, and what helps, in one line.
+fn usage_error(error: &clap::Error, given: &[String]) -> String {
+    if let Some(changed) = changed_in_resumed(error, given) {
+        return format!(
+            "{changed} cannot change in a run that goes on by --resume, only --steps and --patience can: \
+             start a new run from its settings, by --preset RUN/config.json"
+        );
+    }
     let text = error.render().to_string();
     let is_told = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -51,11 +58,24 @@ fn usage_error(error: &clap::Error) -> String {
     if let Some(rest) = told.strip_prefix("error: ") {
         told = rest.to_owned();
     }
-    if error.kind() == ErrorKind::ArgumentConflict && told.contains("'--resume") {
-        told += ": a run goes on with its own settings, and only --steps and --patience can change; for other ones start a \
-                 new run from them, by --preset RUN/config.json";
-    }
     told + "; see --help"
+}
+
+/// The flags that were given beside `--resume` and exclude it, if that is what is wrong.
+fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
+    let of = |kind| match error.get(kind) {
+        Some(ContextValue::String(argument)) => vec![argument.clone()],
+        Some(ContextValue::Strings(arguments)) => arguments.clone(),
+        _ => vec![],
+    };
+    // Each with what its value is called; those of a whole group, whether or not they were given.
+    let named = [of(ContextKind::InvalidArg), of(ContextKind::PriorArg)].concat();
+    let flags: Vec<&str> = named.iter().filter_map(|flag| flag.split(' ').next()).collect();
+    let is_given = |flag: &&str| given.iter().any(|word| word.split('=').next() == Some(*flag));
+    let is_resumed = flags.contains(&"--resume") && error.kind() == ErrorKind::ArgumentConflict;
+    let changed = flags.iter().copied().filter(is_given);
+    let changed: Vec<&str> = changed.filter(|flag| *flag != "--resume").collect();
+    (is_resumed && !changed.is_empty() && !changed.contains(&"--join")).then(|| changed.join(", "))
 }
 
 /// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it.
@@ -181,7 +201,8 @@ mod tests {
     fn usage_errors_are_one_line() {
         let told = |arguments: &[&str]| {
             let arguments = [&["program"], arguments].concat();
-            usage_error(&Arguments::try_parse_from(arguments).unwrap_err())
+            let given: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+            usage_error(&Arguments::try_parse_from(arguments).unwrap_err(), &given)
         };
         let negative = told(&["--length=-1"]);
         assert!(
@@ -189,10 +210,11 @@ mod tests {
             "{negative}"
         );
         let changed = told(&["--resume", "runs/x", "--length", "7"]);
-        assert!(changed.contains("--preset RUN/config.json"), "{changed}");
+        assert!(changed.starts_with("--length cannot change"), "{changed}");
+        assert!(changed.contains("--preset RUN/config.json") && !changed.contains('\n'));
         let misspelled = told(&["--lenght", "7"]);
-        assert!(misspelled.contains("'--length' exists") || misspelled.contains("'--length'"));
-        for text in [negative, changed, misspelled] {
+        assert!(misspelled.contains("'--length'"), "{misspelled}");
+        for text in [negative, misspelled] {
             assert!(
                 !text.contains('\n') && text.ends_with("; see --help"),
                 "{text}"

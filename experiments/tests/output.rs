@@ -331,7 +331,7 @@ fn numbers_that_cannot_be_are_refused_in_a_line() {
         (
             TEXT,
             "--resume runs/text --length 7",
-            &["'--length", "--preset RUN/config.json"],
+            &["--length cannot change", "--preset RUN/config.json"],
         ),
     ];
     for (program, arguments, parts) in cases {

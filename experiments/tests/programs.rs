@@ -242,10 +242,12 @@ fn run_is_written_resumed_and_continued() {
     for step in Checkpoints::of_run(&at("runs/x")).complete() {
         truncate(&at(&format!("runs/x/checkpoint/model-{step}.mpk")));
     }
+    fs::remove_file(at("runs/x/model.mpk")).unwrap();
     let before = contents(folder.path());
     let failed = run(TRAIN, folder.path(), &["--resume", "runs/x"]);
     refused(&failed, &["runs/x/checkpoint/model-5.mpk"]);
     assert_eq!(contents(folder.path()), before);
+    fs::write(at("runs/x/model.mpk"), &weights).unwrap();
 
     continue_text(folder.path());
     truncate(&at("runs/x/model.mpk"));

@@ -225,7 +225,6 @@ fn write_error(error: rmp_serde::encode::Error) -> io::Error {
 mod tests {
     use super::*;
     use std::fs;
-    use std::io::Write;
 
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig, LinearRecord};

@@ -3,13 +3,11 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use reformer_datasets::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::Fingerprint;
 use crate::data::DataConfig;
 use crate::error::TrainError;
-use crate::labelled::{ClassFiles, QuestionFiles};
-use crate::pairs::PairFiles;
 use crate::record::{read_regular, write_atomically};
 
 const FILE: &str = "run.json";
@@ -36,10 +34,10 @@ impl Beginning {
         let file = |path: &Path| -> Result<DataFile, TrainError> {
             Ok(DataFile {
                 path: path.to_owned(),
-                fingerprint: fingerprint(path)?,
+                fingerprint: Fingerprint::of(path)?,
             })
         };
-        let files: Result<Vec<_>, _> = paths(data).into_iter().map(file).collect();
+        let files: Result<Vec<_>, _> = data.paths().into_iter().map(file).collect();
         Ok(Self {
             id: Some(format!("{:016x}", rand::random::<u64>())),
             data: files?,
@@ -76,7 +74,7 @@ impl Beginning {
         } in &self.data
         {
             let Some(then) = then else { continue };
-            let now = fingerprint(path)?;
+            let now = Fingerprint::of(path)?;
             if now.as_ref() != Some(then) {
                 let bytes = |bytes: u64| format!("{bytes} bytes");
                 let now = match now {
@@ -92,55 +90,5 @@ impl Beginning {
             }
         }
         Ok(())
-    }
-}
-
-fn fingerprint(path: &Path) -> Result<Option<Fingerprint>, TrainError> {
-    Fingerprint::of(path).map_err(|source| TrainError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// All files and folders that a run reads.
-fn paths(data: &DataConfig) -> Vec<&Path> {
-    fn of_pairs(files: &PairFiles) -> Vec<&Path> {
-        match files {
-            PairFiles::Sample => vec![],
-            PairFiles::Table(path) => vec![path],
-            PairFiles::Lines { source, target } => vec![source, target],
-        }
-    }
-    fn of_classes(files: &ClassFiles) -> Vec<&Path> {
-        match files {
-            ClassFiles::Sample => vec![],
-            ClassFiles::Table(path) | ClassFiles::Folder(path) => vec![path],
-        }
-    }
-    fn of_questions(files: &QuestionFiles) -> Vec<&Path> {
-        match files {
-            QuestionFiles::Sample => vec![],
-            QuestionFiles::Squad(path) => vec![path],
-        }
-    }
-    match data {
-        DataConfig::Sample | DataConfig::Duplication { .. } => vec![],
-        DataConfig::File(path)
-        | DataConfig::Folder(path)
-        | DataConfig::Enwik8(path)
-        | DataConfig::Text8(path)
-        | DataConfig::Images { path, .. } => vec![path],
-        DataConfig::Pairs(pairs) => {
-            let files = [Some(&pairs.train), pairs.valid.as_ref()];
-            files.into_iter().flatten().flat_map(of_pairs).collect()
-        }
-        DataConfig::Classes(classes) => {
-            let files = [Some(&classes.train), classes.valid.as_ref()];
-            files.into_iter().flatten().flat_map(of_classes).collect()
-        }
-        DataConfig::Questions(questions) => {
-            let files = [Some(&questions.train), questions.valid.as_ref()];
-            files.into_iter().flatten().flat_map(of_questions).collect()
-        }
     }
 }

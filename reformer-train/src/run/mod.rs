@@ -1,7 +1,6 @@
 //! A run: configuration, data and folder, from the first step to the last.
 
 mod beginning;
-mod fingerprint;
 mod load;
 mod lock;
 mod options;
