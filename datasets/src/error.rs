@@ -14,7 +14,10 @@ use crate::text::SplitName;
 #[non_exhaustive]
 pub enum DatasetError {
     /// No file has the path given.
-    #[error("there is no file `{}`: check the path, or use the sample that ships with the crate", shown_path(path))]
+    #[error(
+        "there is no file `{}`: check the path, or use the sample that ships with the crate",
+        shown_path(path)
+    )]
     NotFound {
         /// The path as it was given.
         path: PathBuf,
@@ -24,7 +27,10 @@ pub enum DatasetError {
     },
 
     /// The file is there, but its bytes could not be read.
-    #[error("`{}` could not be read: check its permissions and the disk", shown_path(path))]
+    #[error(
+        "`{}` could not be read: check its permissions and the disk",
+        shown_path(path)
+    )]
     Unreadable {
         /// The path as it was given.
         path: PathBuf,
@@ -34,14 +40,20 @@ pub enum DatasetError {
     },
 
     /// The path is that of a directory.
-    #[error("`{}` is a directory, and a file is needed: name a file in it", shown_path(path))]
+    #[error(
+        "`{}` is a directory, and a file is needed: name a file in it",
+        shown_path(path)
+    )]
     Directory {
         /// The path as it was given.
         path: PathBuf,
     },
 
     /// The path is that of a device or a socket.
-    #[error("`{}` is a device or a socket, and a file is needed: name a file or a pipe", shown_path(path))]
+    #[error(
+        "`{}` is a device or a socket, and a file is needed: name a file or a pipe",
+        shown_path(path)
+    )]
     NoFile {
         /// The path as it was given.
         path: PathBuf,
@@ -98,7 +110,10 @@ pub enum DatasetError {
     },
 
     /// The folder shows the state of the system.
-    #[error("`{}` is a folder of the operating system, and no data: name another", shown_path(path))]
+    #[error(
+        "`{}` is a folder of the operating system, and no data: name another",
+        shown_path(path)
+    )]
     SystemFolder {
         /// The path as it was given.
         path: PathBuf,
@@ -149,7 +164,10 @@ pub enum DatasetError {
     },
 
     /// The corpus has no bytes.
-    #[error("`{}` has 0 bytes, and a corpus needs at least 1: choose another file", escaped(corpus))]
+    #[error(
+        "`{}` has 0 bytes, and a corpus needs at least 1: choose another file",
+        escaped(corpus)
+    )]
     Empty {
         /// Name of the corpus.
         corpus: String,
@@ -227,7 +245,8 @@ pub enum DatasetError {
     /// The file is not what it should be.
     #[error(
         "`{}` is not {expected} ({}): check that it is whole and of that kind",
-        shown_path(path), told(found)
+        shown_path(path),
+        told(found)
     )]
     Malformed {
         /// The path as it was given.
@@ -239,7 +258,11 @@ pub enum DatasetError {
     },
 
     /// A file could not be written.
-    #[error("`{}` could not be written ({}): check the folder, its permissions and the disk", shown_path(path), told(reason))]
+    #[error(
+        "`{}` could not be written ({}): check the folder, its permissions and the disk",
+        shown_path(path),
+        told(reason)
+    )]
     Unwritable {
         /// The path as it was given.
         path: PathBuf,
@@ -312,7 +335,9 @@ pub enum DatasetError {
     #[error(
         "`{}` has texts of class `{}`, which is none of those that are known ({}): leave them out, or \
          train on them",
-        escaped(name), shown(class), told(classes)
+        escaped(name),
+        shown(class),
+        told(classes)
     )]
     OtherClass {
         /// Where the texts are from.

@@ -48,13 +48,17 @@ pub(crate) fn hold_out(
         keys.sort_unstable();
         let most = keys.len().saturating_sub(1);
         let n_of_class = (keys.len() / every.max(1)).max(1).min(most);
-        keys[..n_of_class].iter().for_each(|&(_, number)| validates[number] = true);
+        keys[..n_of_class]
+            .iter()
+            .for_each(|&(_, number)| validates[number] = true);
         n_valid += n_of_class;
     }
     if n_valid == 0 {
         // Each class has one key.
         let first = classes.into_iter().flatten().min();
-        first.iter().for_each(|&(_, number)| validates[number] = true);
+        first
+            .iter()
+            .for_each(|&(_, number)| validates[number] = true);
     }
     let (valid, train) = (0..of_records.len()).partition(|&record| validates[of_records[record]]);
     Ok([train, valid])
@@ -68,7 +72,10 @@ mod tests {
 
     fn parts(records: &[(String, usize)], every: usize) -> Result<[Vec<usize>; 2], usize> {
         let records = records.iter();
-        hold_out(records.map(|(text, class)| (key(text.as_bytes()), *class)), every)
+        hold_out(
+            records.map(|(text, class)| (key(text.as_bytes()), *class)),
+            every,
+        )
     }
 
     #[test]
@@ -90,7 +97,10 @@ mod tests {
     #[test]
     fn few_records_are_divided_or_counted() {
         let of = |records: &[(&str, usize)]| {
-            let records: Vec<_> = records.iter().map(|(text, class)| (text.to_string(), *class)).collect();
+            let records: Vec<_> = records
+                .iter()
+                .map(|(text, class)| (text.to_string(), *class))
+                .collect();
             parts(&records, 10).map(|parts| parts.map(|part| part.len()))
         };
         assert_eq!(of(&[]), Err(0));

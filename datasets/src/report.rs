@@ -108,7 +108,11 @@ impl fmt::Display for ReadReport {
         if self.files > 0 {
             counts.push(counted(self.files as u64, "files"));
         }
-        counts.extend(self.counts.iter().map(|&(count, unit)| counted(count, unit)));
+        counts.extend(
+            self.counts
+                .iter()
+                .map(|&(count, unit)| counted(count, unit)),
+        );
         write!(f, "{}: {}", escaped(&self.name), counts.join(", "))?;
         if !self.classes.is_empty() {
             let listed = self.classes.iter().take(MAX_CLASSES);
@@ -127,7 +131,9 @@ impl fmt::Display for ReadReport {
             let example = told(&skipped.example);
             write!(f, "{start}{} {reason} (first: {example})", grouped(count))?;
         }
-        self.notes.iter().try_for_each(|note| write!(f, "; {}", told(note)))
+        self.notes
+            .iter()
+            .try_for_each(|note| write!(f, "; {}", told(note)))
     }
 }
 
@@ -195,7 +201,10 @@ pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         let steers = c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+            || matches!(
+                c,
+                '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
+            )
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match steers {
             true => escaped.extend(c.escape_default()),
@@ -234,7 +243,10 @@ mod tests {
     fn many_classes_are_counted() {
         let mut report = ReadReport::new("many");
         report.classes = (0..1_012).map(|i| (i.to_string(), 1)).collect();
-        assert!(report.to_string().ends_with("11 1 and 1,000 more"), "{report}");
+        assert!(
+            report.to_string().ends_with("11 1 and 1,000 more"),
+            "{report}"
+        );
     }
 
     #[test]

@@ -152,7 +152,10 @@ fn folders_are_classes() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     assert_eq!(
         skipped,
-        [("texts without a class", 1), ("files beside the folders of classes", 1)]
+        [
+            ("texts without a class", 1),
+            ("files beside the folders of classes", 1)
+        ]
     );
 
     let swapped = ["pos", "neg"].map(str::to_owned);

@@ -162,7 +162,10 @@ fn classes_are_learned_and_confused() {
             "--data a.csv --valid other.csv",
             &["other.csv", "`strange`", "bad, good"],
         ),
-        ("--data one.csv", &["0 sequences"]),
+        (
+            "--data one.csv",
+            &["1 different texts", "at least 2 are needed"],
+        ),
         ("--data none.csv", &["none.csv", "no file"]),
         ("--preset tiny", &["not for classes of texts"]),
     ];

@@ -13,8 +13,9 @@ use crate::images::jpeg;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, Spool, read_file, unpacked, walk};
 
-/// As many files are in memory at a time, undecoded, and about as many bytes.
+/// As many files are in memory at a time.
 const CHUNK: usize = 1_024;
+/// And about as many bytes of them, undecoded and in the size wanted.
 const CHUNK_BYTES: usize = 64 << 20;
 /// As many bytes may an image take, decoded: 178 million pixels of three bytes.
 const MAX_DECODED: u64 = 512 << 20;
@@ -85,7 +86,10 @@ fn read_archive(path: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
         if image.len() as u64 != entry.size() {
             return Err(malformed(io::ErrorKind::UnexpectedEof.into()));
         }
-        sink.push(format!("{}: {}", path.display(), name.display()), image.into())?;
+        sink.push(
+            format!("{}: {}", path.display(), name.display()),
+            image.into(),
+        )?;
     }
     Ok(())
 }
@@ -114,7 +118,7 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn push(&mut self, name: String, bytes: Bytes) -> Result<(), DatasetError> {
-        self.n_waiting_bytes += bytes.len();
+        self.n_waiting_bytes += bytes.len() + 3 * self.size * self.size;
         self.waiting.push((name, bytes));
         if self.waiting.len() == CHUNK || self.n_waiting_bytes > CHUNK_BYTES {
             self.decode_waiting()?;
@@ -182,8 +186,13 @@ fn decode_within(
     size: usize,
     max_bytes: u64,
 ) -> Option<Result<RgbImage, DatasetError>> {
-    let malformed =
-        |found: String| Some(Err(DatasetError::malformed(Path::new(name), FORMATS, found)));
+    let malformed = |found: String| {
+        Some(Err(DatasetError::malformed(
+            Path::new(name),
+            FORMATS,
+            found,
+        )))
+    };
     if jpeg::is_cut(bytes) {
         return malformed("it is cut off: its end is missing".to_owned());
     }

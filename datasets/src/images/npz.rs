@@ -55,12 +55,15 @@ fn data_entry(path: &Path) -> Result<(Bytes, Range<usize>), DatasetError> {
         .map_err(|error| malformed(error.into()))?;
     let size = entry.size();
     if let (CompressionMethod::Stored, Some(start)) = (entry.compression(), entry.data_start()) {
-        let end = start.checked_add(size).filter(|&end| end <= bytes.len() as u64);
+        let end = start
+            .checked_add(size)
+            .filter(|&end| end <= bytes.len() as u64);
         let end = end.ok_or_else(|| malformed(io::ErrorKind::UnexpectedEof.into()))?;
         return Ok((bytes.clone(), start as usize..end as usize));
     }
     let array = unpack(entry.take(size), bytes.len());
-    let array = array.map_err(|source| unpack_error(path, bytes.len(), EXPECTED.to_owned(), source))?;
+    let array =
+        array.map_err(|source| unpack_error(path, bytes.len(), EXPECTED.to_owned(), source))?;
     let len = array.len();
     Ok((array, 0..len))
 }

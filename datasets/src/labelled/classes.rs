@@ -47,9 +47,7 @@ pub struct LabelledTexts {
 
 impl PartialEq for LabelledTexts {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-            && self.classes == other.classes
-            && self.iter().eq(other.iter())
+        self.name() == other.name() && self.classes == other.classes && self.iter().eq(other.iter())
     }
 }
 
@@ -221,7 +219,9 @@ impl LabelledTexts {
     ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
     pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
-        let keys = self.iter().map(|(text, class)| (key(text.as_bytes()), class));
+        let keys = self
+            .iter()
+            .map(|(text, class)| (key(text.as_bytes()), class));
         let parts = hold_out(keys, every).map_err(|n| DatasetError::TooFew {
             name: self.name().to_owned(),
             n,
@@ -231,7 +231,10 @@ impl LabelledTexts {
             report: self.report.clone(),
             classes: self.classes.clone(),
             text: self.text.clone(),
-            places: numbers.iter().map(|&number| self.places[number].clone()).collect(),
+            places: numbers
+                .iter()
+                .map(|&number| self.places[number].clone())
+                .collect(),
         }))
     }
 
@@ -243,7 +246,11 @@ impl LabelledTexts {
     /// What was read, with the numbers of these texts.
     pub fn report(&self) -> ReadReport {
         let mut report = ReadReport::clone(&self.report).with_count(self.len(), "records");
-        report.classes = self.classes.iter().map(|class| (class.clone(), 0)).collect();
+        report.classes = self
+            .classes
+            .iter()
+            .map(|class| (class.clone(), 0))
+            .collect();
         for (_, class) in &self.places {
             report.classes[*class].1 += 1;
         }

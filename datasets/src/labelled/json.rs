@@ -47,9 +47,13 @@ impl<'de> Deserialize<'de> for Entry {
                         "question" => entry.question = map.next_value::<Scalar>()?.0,
                         "context" => entry.context = map.next_value::<Scalar>()?.0,
                         "answers" => entry.answers = map.next_value()?,
-                        "is_impossible" => entry.is_impossible = map.next_value::<Scalar>()?.is_true(),
+                        "is_impossible" => {
+                            entry.is_impossible = map.next_value::<Scalar>()?.is_true()
+                        }
                         "data" | "paragraphs" | "qas" => {
-                            entry.entries.append(&mut map.next_value::<Several<Entry>>()?.0);
+                            entry
+                                .entries
+                                .append(&mut map.next_value::<Several<Entry>>()?.0);
                         }
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
@@ -72,7 +76,9 @@ impl<'de> Deserialize<'de> for Entry {
 impl<'de> Deserialize<'de> for Answers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let answers = Several::<OneOrLists>::deserialize(deserializer)?.0;
-        Ok(Self(answers.into_iter().flat_map(|answers| answers.0).collect()))
+        Ok(Self(
+            answers.into_iter().flat_map(|answers| answers.0).collect(),
+        ))
     }
 }
 

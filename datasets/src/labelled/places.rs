@@ -53,7 +53,9 @@ impl Characters {
         let from = start.saturating_sub(max_moved);
         let near = &self.text[self.bytes_before(from)..];
         let first_byte = self.text.len() - near.len();
-        let candidates = near.char_indices().zip(from..=start.saturating_add(max_moved));
+        let candidates = near
+            .char_indices()
+            .zip(from..=start.saturating_add(max_moved));
         candidates
             .filter(|&((place, _), _)| near[place..].starts_with(part))
             .map(|((place, _), character)| (of(first_byte + place), character.abs_diff(start)))

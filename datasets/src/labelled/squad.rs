@@ -37,7 +37,9 @@ pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>,
         report,
     } = reader;
     if n_unanswered > 0 {
-        report.note(format!("{n_unanswered} questions have no answer in their text"));
+        report.note(format!(
+            "{n_unanswered} questions have no answer in their text"
+        ));
     }
     if n_moved > 0 {
         report.note(format!("{n_moved} answers found near their place"));
@@ -46,7 +48,10 @@ pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>,
         return Ok(questions);
     }
     Err(match report.skipped.first() {
-        Some(skipped) => format!("it has no questions but {} {}", skipped.count, skipped.reason),
+        Some(skipped) => format!(
+            "it has no questions but {} {}",
+            skipped.count, skipped.reason
+        ),
         None => "it has no questions".to_owned(),
     })
 }
@@ -61,7 +66,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Adds the questions of an entry and of the entries in it, which are about its text unless they have one.
     fn add(&mut self, entry: Entry, around: Option<&Arc<Characters>>) {
-        let own = entry.context.map(|context| Arc::new(Characters::of(context)));
+        let own = entry
+            .context
+            .map(|context| Arc::new(Characters::of(context)));
         let context = own.as_ref().or(around);
         for inside in entry.entries {
             self.add(inside, context);
@@ -70,7 +77,9 @@ impl Reader<'_> {
             // A file, an article or a paragraph.
             return;
         }
-        let id = entry.id.unwrap_or_else(|| format!("number {}", self.questions.len() + 1));
+        let id = entry
+            .id
+            .unwrap_or_else(|| format!("number {}", self.questions.len() + 1));
         let (Some(context), Some(question)) = (context, entry.question) else {
             self.report.skip(INCOMPLETE, id);
             return;
@@ -173,12 +182,17 @@ mod tests {
             r#""Wien""#,
         ] {
             for (start, end) in [("[", "]"), ("", "")] {
-                let asked = format!(r#"{{"id": 7, "question": "Wo?", "answers": {start}{answer}{end}}}"#);
+                let asked =
+                    format!(r#"{{"id": 7, "question": "Wo?", "answers": {start}{answer}{end}}}"#);
                 if start.is_empty() && answer.contains("Rom") {
                     continue;
                 }
                 let (read, _) = told(&file(&asked)).expect(answer);
-                assert_eq!(read, [("7".to_owned(), vec!["Wien".to_owned()])], "{answer}");
+                assert_eq!(
+                    read,
+                    [("7".to_owned(), vec!["Wien".to_owned()])],
+                    "{answer}"
+                );
             }
         }
     }
@@ -217,13 +231,20 @@ mod tests {
             )
         };
         let rows = [row(0), row(1)];
-        let paragraph = r#"{"context": "in Wien", "qas": {"id": 0, "question": "?", "answers": []}}"#;
+        let paragraph =
+            r#"{"context": "in Wien", "qas": {"id": 0, "question": "?", "answers": []}}"#;
         for (text, n) in [
-            (format!(r#"{{"version": "0.1.0", "data": [{}]}}"#, rows.join(",")), 2),
+            (
+                format!(r#"{{"version": "0.1.0", "data": [{}]}}"#, rows.join(",")),
+                2,
+            ),
             (format!("[{}]", rows.join(",")), 2),
             (rows.join("\n").replace("\n                    ", " "), 2),
             (format!(r#"{{"data": [{{"paragraphs": {paragraph}}}]}}"#), 1),
-            (format!(r#"{{"data": {{"paragraphs": [{paragraph}, {paragraph}]}}}}"#), 2),
+            (
+                format!(r#"{{"data": {{"paragraphs": [{paragraph}, {paragraph}]}}}}"#),
+                2,
+            ),
             (format!(r#"[{{"paragraphs": [{paragraph}]}}]"#), 1),
         ] {
             let (read, _) = told(&text).expect(&text);
@@ -235,9 +256,18 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (text, found) in [
             (file(""), "it has no questions"),
-            (file(r#"{"id": "d", "question": "?"}"#), "it has no questions but 1 questions without an answer"),
-            (r#"{"data": [{"paragraphs": [{"qas": [7]}]}]}"#.to_owned(), "at line 1"),
-            (file(r#"{"question": "?", "answers": [{"text": {}}]}"#), "line 2"),
+            (
+                file(r#"{"id": "d", "question": "?"}"#),
+                "it has no questions but 1 questions without an answer",
+            ),
+            (
+                r#"{"data": [{"paragraphs": [{"qas": [7]}]}]}"#.to_owned(),
+                "at line 1",
+            ),
+            (
+                file(r#"{"question": "?", "answers": [{"text": {}}]}"#),
+                "line 2",
+            ),
             (file("")[..60].to_owned(), "EOF while parsing"),
             ("hello".to_owned(), "line 1 column 1"),
             (String::new(), "it has no questions"),

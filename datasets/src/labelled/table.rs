@@ -35,7 +35,11 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
     let n_before = texts.len();
     for record in reader.records() {
         let record = record.map_err(|error| match error.kind() {
-            csv::ErrorKind::UnequalLengths { pos, expected_len, len } => format!(
+            csv::ErrorKind::UnequalLengths {
+                pos,
+                expected_len,
+                len,
+            } => format!(
                 "the record in line {} has {len} fields, but its first line has {expected_len}",
                 line(pos.as_ref())
             ),
@@ -126,7 +130,9 @@ fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), St
         loop {
             match (bytes.get(place), bytes.get(place + 1)) {
                 (None, _) => {
-                    return Err(format!("the quote that opens in line {opened} is not closed"));
+                    return Err(format!(
+                        "the quote that opens in line {opened} is not closed"
+                    ));
                 }
                 (Some(b'"'), Some(b'"')) => place += 1,
                 (Some(b'"'), None | Some(b'\r' | b'\n')) => break,
@@ -158,7 +164,9 @@ mod tests {
         let (mut texts, mut report) = (Builder::default(), ReadReport::default());
         read(text, &mut texts, &mut report)?;
         let texts = texts.build(report).map_err(|error| error.to_string())?;
-        let read = texts.iter().map(|(text, class)| (text.to_owned(), texts.classes()[class].clone()));
+        let read = texts
+            .iter()
+            .map(|(text, class)| (text.to_owned(), texts.classes()[class].clone()));
         Ok((read.collect(), texts.report().notes))
     }
 
@@ -167,23 +175,40 @@ mod tests {
     }
 
     fn expected<const N: usize>(records: [(&str, &str); N]) -> Vec<(String, String)> {
-        records.map(|(text, label)| (text.to_owned(), label.to_owned())).to_vec()
+        records
+            .map(|(text, label)| (text.to_owned(), label.to_owned()))
+            .to_vec()
     }
 
     #[test]
     fn separators_are_told_apart() {
         let tabs = "label\tother\ttext\nx\t1\ta \"quote, here\ny\t\tz\n";
-        assert_eq!(records(tabs), expected([("a \"quote, here", "x"), ("z", "y")]));
+        assert_eq!(
+            records(tabs),
+            expected([("a \"quote, here", "x"), ("z", "y")])
+        );
         let commas = "Text,LABEL\r\n\"two\nlines, \"\"quoted\"\"\",x\r\n5\" disk,y\r\n";
         assert_eq!(
             records(commas),
             expected([("two\nlines, \"quoted\"", "x"), ("5\" disk", "y")])
         );
         for (text, note) in [
-            ("text;label\na, b;x\n\"c; d\";y\n", Some("fields end at `;`")),
-            ("sep=;\ntext;label\na, b;x\n\"c; d\";y\n", Some("fields end at `;`")),
-            ("\"sep=|\"\r\ntext|label\r\na, b|x\r\nc; d|y\r\n", Some("fields end at `|`")),
-            ("sep=\t\ntext\tlabel\na, b\tx\nc; d\ty\n", Some("fields end at tabs")),
+            (
+                "text;label\na, b;x\n\"c; d\";y\n",
+                Some("fields end at `;`"),
+            ),
+            (
+                "sep=;\ntext;label\na, b;x\n\"c; d\";y\n",
+                Some("fields end at `;`"),
+            ),
+            (
+                "\"sep=|\"\r\ntext|label\r\na, b|x\r\nc; d|y\r\n",
+                Some("fields end at `|`"),
+            ),
+            (
+                "sep=\t\ntext\tlabel\na, b\tx\nc; d\ty\n",
+                Some("fields end at tabs"),
+            ),
             ("sep=,\n\"text\", \"label\"\n\"a, b\",x\nc; d,y\n", None),
         ] {
             let (read, notes) = table(text).expect("it is a table");
@@ -220,7 +245,10 @@ mod tests {
             ("sep=,\ntext,label\n\"b,x\n", unclosed),
             ("text,label\na,x\n\"b,x\nc,y\n\"d, e\",y\n", goes_on),
             ("label,text\nx,a\nx,\"b\ny,c\ny,\"d, e\"\n", goes_on),
-            ("text,label\na,x\n\"say \\\"b\\\"\",y\n", "line 3 is closed in line 3"),
+            (
+                "text,label\na,x\n\"say \\\"b\\\"\",y\n",
+                "line 3 is closed in line 3",
+            ),
         ] {
             let error = super::tests::table(table).expect_err("a quote is open");
             assert!(error.contains(found), "{error}");

@@ -116,7 +116,10 @@ mod tests {
         fs::write(file.path(), &long)?;
         let read = Fingerprint::of(file.path())?.ok_or("a file")?;
         let expected = xxhash_rust::xxh3::xxh3_128(&long);
-        assert_eq!((read.bytes, read.hash), (long.len() as u64, format!("{expected:032x}")));
+        assert_eq!(
+            (read.bytes, read.hash),
+            (long.len() as u64, format!("{expected:032x}"))
+        );
         Ok(())
     }
 

@@ -54,7 +54,10 @@ mod unix {
     }
 
     /// All bytes of a pipe, or what this process has read of it before.
-    pub(in crate::storage) fn read(path: &Path, metadata: &Metadata) -> Result<Bytes, DatasetError> {
+    pub(in crate::storage) fn read(
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<Bytes, DatasetError> {
         let key = (metadata.dev(), metadata.ino(), path.to_owned());
         // Held while reading, since two readers would get a part each.
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +71,11 @@ mod unix {
     }
 
     /// Reads until the last writer has closed the pipe.
-    pub(super) fn read_all(path: &Path, patience: Duration, limit: u64) -> Result<Bytes, DatasetError> {
+    pub(super) fn read_all(
+        path: &Path,
+        patience: Duration,
+        limit: u64,
+    ) -> Result<Bytes, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::from_io(path, source);
         // Without `NONBLOCK` opening would wait for a writer, for ever.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -171,11 +178,19 @@ mod tests {
     fn pipe_without_a_writer_or_an_end_is_refused() -> Outcome {
         let (_folder, path) = fifo()?;
         let short = Duration::from_millis(50);
-        let error = unix::read_all(&path, short, 100).err().ok_or("nobody writes")?;
-        assert!(error.to_string().contains("nobody has written into"), "{error}");
+        let error = unix::read_all(&path, short, 100)
+            .err()
+            .ok_or("nobody writes")?;
+        assert!(
+            error.to_string().contains("nobody has written into"),
+            "{error}"
+        );
         let to = path.clone();
         let writer = std::thread::spawn(move || -> std::io::Result<()> {
-            OpenOptions::new().write(true).open(to)?.write_all(&[7; 101])
+            OpenOptions::new()
+                .write(true)
+                .open(to)?
+                .write_all(&[7; 101])
         });
         let error = unix::read_all(&path, Duration::from_secs(10), 100);
         let error = error.err().ok_or("too much")?;
@@ -190,7 +205,9 @@ mod tests {
             let error = read_file(Path::new(device)).err().ok_or("a device")?;
             assert_eq!(
                 error.to_string(),
-                format!("`{device}` is a device or a socket, and a file is needed: name a file or a pipe")
+                format!(
+                    "`{device}` is a device or a socket, and a file is needed: name a file or a pipe"
+                )
             );
         }
         assert!(fs::metadata("/dev/null")?.len() == 0);

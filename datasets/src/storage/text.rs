@@ -29,7 +29,9 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
         Some((encoding, start)) => {
             let text = decode(&bytes[start..], encoding).map_err(unreadable)?;
             report.note(format!("decoded from {}", encoding.name()));
-            text.ok_or_else(|| malformed(&format!("it is {}, but damaged or cut", encoding.name())))?
+            text.ok_or_else(|| {
+                malformed(&format!("it is {}, but damaged or cut", encoding.name()))
+            })?
         }
     };
     if let Err(error) = str::from_utf8(&text) {
@@ -40,7 +42,9 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
     report.files += 1;
     if text.contains(&b'\r') && !text.contains(&b'\n') {
         report.note("lines end with carriage returns only");
-        let lines = text.iter().map(|&byte| if byte == b'\r' { b'\n' } else { byte });
+        let lines = text
+            .iter()
+            .map(|&byte| if byte == b'\r' { b'\n' } else { byte });
         return Ok(lines.collect::<Vec<u8>>().into());
     }
     Ok(text)
@@ -95,7 +99,14 @@ fn utf16_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
 /// UTF-16 of mostly ASCII, which has zeros at every other place. No text in UTF-8 has.
 fn utf16_without_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
     let start = &bytes[..bytes.len().min(N_TOLD_BY)];
-    let n_zeros = |first: usize| start.iter().skip(first).step_by(2).filter(|&&byte| byte == 0).count();
+    let n_zeros = |first: usize| {
+        start
+            .iter()
+            .skip(first)
+            .step_by(2)
+            .filter(|&&byte| byte == 0)
+            .count()
+    };
     let is_most = |n: usize| n > 0 && 5 * n > start.len();
     match (n_zeros(0), n_zeros(1)) {
         (0, odd) if is_most(odd) => Some((UTF_16LE, 0)),
@@ -148,8 +159,14 @@ mod tests {
         for (bytes, note) in [
             (text.as_bytes().to_vec(), None),
             (marked.as_bytes().to_vec(), None),
-            (utf16(&marked, u16::to_le_bytes), Some("decoded from UTF-16LE")),
-            (utf16(&marked, u16::to_be_bytes), Some("decoded from UTF-16BE")),
+            (
+                utf16(&marked, u16::to_le_bytes),
+                Some("decoded from UTF-16LE"),
+            ),
+            (
+                utf16(&marked, u16::to_be_bytes),
+                Some("decoded from UTF-16BE"),
+            ),
             (utf16(text, u16::to_le_bytes), Some("decoded from UTF-16LE")),
             (utf16(text, u16::to_be_bytes), Some("decoded from UTF-16BE")),
         ] {
@@ -187,10 +204,16 @@ mod tests {
     fn other_bytes_stay_as_they_are() -> Result<(), DatasetError> {
         let of = |bytes: &[u8]| {
             let mut report = ReadReport::default();
-            without_marks(Path::new("x"), bytes.to_vec().into(), &mut report).map(|read| read.to_vec())
+            without_marks(Path::new("x"), bytes.to_vec().into(), &mut report)
+                .map(|read| read.to_vec())
         };
         // What starts like a mark, but is no UTF-16: half a surrogate pair.
-        for bytes in [&b"\xff\xfe\x00\xd8\x00"[..], b"\xff\xfe\0\0\0", b"plain", b""] {
+        for bytes in [
+            &b"\xff\xfe\x00\xd8\x00"[..],
+            b"\xff\xfe\0\0\0",
+            b"plain",
+            b"",
+        ] {
             assert_eq!(of(bytes)?, bytes);
         }
         assert_eq!(of(b"\xff\xfeh\0i\0")?, b"hi");

@@ -33,11 +33,19 @@ pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf
         n_entries: 0,
     };
     // A link to a folder around this one would lead to all the rest of the disk.
-    for ancestor in folder.canonicalize().map_err(unreadable)?.ancestors().skip(1) {
+    for ancestor in folder
+        .canonicalize()
+        .map_err(unreadable)?
+        .ancestors()
+        .skip(1)
+    {
         let metadata = fs::metadata(ancestor).map_err(unreadable)?;
         walk.is_new(ancestor, &metadata)?;
     }
-    walk.take(folder.to_owned(), &fs::metadata(folder).map_err(unreadable)?)?;
+    walk.take(
+        folder.to_owned(),
+        &fs::metadata(folder).map_err(unreadable)?,
+    )?;
     // After what has a path of its own.
     while let Some(link) = walk.links.pop_first() {
         match fs::metadata(&link) {
@@ -197,12 +205,17 @@ mod tests {
         assert_eq!(walk(folder.path(), &mut report)?, expected);
         let counts = |start: &str| {
             let mut skipped = report.skipped.iter();
-            skipped.find(|of| of.reason.starts_with(start)).map(|of| of.count)
+            skipped
+                .find(|of| of.reason.starts_with(start))
+                .map(|of| of.count)
         };
         assert_eq!(counts("links to what was read"), Some(6));
         assert_eq!(counts("links that lead nowhere"), Some(3));
         let is_linux = cfg!(target_os = "linux");
-        assert_eq!(counts("folders of the operating system"), is_linux.then_some(1));
+        assert_eq!(
+            counts("folders of the operating system"),
+            is_linux.then_some(1)
+        );
         Ok(())
     }
 
@@ -211,7 +224,10 @@ mod tests {
     fn folders_of_the_system_are_refused() {
         for folder in ["/proc", "/proc/self", "/sys/kernel"] {
             let error = walk(Path::new(folder), &mut ReadReport::default());
-            assert!(matches!(error, Err(DatasetError::SystemFolder { .. })), "{error:?}");
+            assert!(
+                matches!(error, Err(DatasetError::SystemFolder { .. })),
+                "{error:?}"
+            );
         }
     }
 }

@@ -251,13 +251,14 @@ impl ParallelText {
 /// The places of the lines, without what ends them.
 fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut end = 0;
-    text.split_inclusive(|&byte| byte == b'\n').map(move |line| {
-        let start = end;
-        end += line.len();
-        let content = line.strip_suffix(b"\n").unwrap_or(line);
-        let content = content.strip_suffix(b"\r").unwrap_or(content);
-        start..start + content.len()
-    })
+    text.split_inclusive(|&byte| byte == b'\n')
+        .map(move |line| {
+            let start = end;
+            end += line.len();
+            let content = line.strip_suffix(b"\n").unwrap_or(line);
+            let content = content.strip_suffix(b"\r").unwrap_or(content);
+            start..start + content.len()
+        })
 }
 
 #[cfg(test)]
@@ -322,7 +323,9 @@ mod tests {
         let (_folder, [en, de]) = files([b"one\ntwo\n", b"eins\nzw\xe9i\n"])?;
         let error = ParallelText::open_files(&en, &de).expect_err("Latin 1");
         assert!(
-            error.to_string().contains("is not text in UTF-8 or UTF-16 (line 2"),
+            error
+                .to_string()
+                .contains("is not text in UTF-8 or UTF-16 (line 2"),
             "{error}"
         );
         Ok(())
@@ -350,7 +353,9 @@ mod tests {
             ("d", "5"),
             ("b", "6"),
         ];
-        let [train, valid] = ParallelText::from_pairs("letters", pairs).split_by_source(2).unwrap();
+        let [train, valid] = ParallelText::from_pairs("letters", pairs)
+            .split_by_source(2)
+            .unwrap();
         let pairs = |text: &ParallelText| -> Vec<String> {
             text.iter().map(|(a, b)| format!("{a}{b}")).collect()
         };
@@ -359,7 +364,10 @@ mod tests {
         assert_eq!(valid.report().to_string(), "letters: 3 pairs");
         let two = ParallelText::from_pairs("two", [("a", "1"), ("b", "2")]);
         let [train, valid] = two.split_by_source(20).unwrap();
-        assert_eq!((pairs(&train), pairs(&valid)), (vec!["a1".to_owned()], vec!["b2".to_owned()]));
+        assert_eq!(
+            (pairs(&train), pairs(&valid)),
+            (vec!["a1".to_owned()], vec!["b2".to_owned()])
+        );
         let one = ParallelText::from_pairs("one", [("a", "1"), ("a", "2")]);
         assert_eq!(
             one.split_by_source(20).unwrap_err().to_string(),

@@ -197,7 +197,7 @@ impl DataConfig {
     }
 
     /// The files and folders that a run reads, those to train on first.
-    pub(crate) fn paths(&self) -> Vec<&Path> {
+    pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Sample | Self::Duplication { .. } => vec![],
             Self::File(path) | Self::Folder(path) | Self::Enwik8(path) | Self::Text8(path) => {
