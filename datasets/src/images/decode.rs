@@ -13,8 +13,9 @@ use crate::images::jpeg;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, Spool, read_file, unpacked, walk};
 
-/// As many files are in memory at a time, undecoded, and about as many bytes.
+/// As many files are in memory at a time.
 const CHUNK: usize = 1_024;
+/// And about as many bytes of them, undecoded and in the size wanted.
 const CHUNK_BYTES: usize = 64 << 20;
 /// As many bytes may an image take, decoded: 178 million pixels of three bytes.
 const MAX_DECODED: u64 = 512 << 20;
@@ -117,7 +118,7 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn push(&mut self, name: String, bytes: Bytes) -> Result<(), DatasetError> {
-        self.n_waiting_bytes += bytes.len();
+        self.n_waiting_bytes += bytes.len() + 3 * self.size * self.size;
         self.waiting.push((name, bytes));
         if self.waiting.len() == CHUNK || self.n_waiting_bytes > CHUNK_BYTES {
             self.decode_waiting()?;

@@ -135,8 +135,11 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// The file's questions, each with its answers, and what was told.
-    fn told(text: &str) -> Result<(Vec<(String, Vec<String>)>, String), String> {
+    /// Names of questions, each with its answers.
+    type Answered = Vec<(String, Vec<String>)>;
+
+    /// The file's questions, and what was told.
+    fn told(text: &str) -> Result<(Answered, String), String> {
         let mut report = ReadReport::default();
         let questions = read(text, &mut report)?;
         let read = questions.into_iter().map(|question| {

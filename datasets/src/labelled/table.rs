@@ -159,8 +159,11 @@ mod tests {
 
     use super::*;
 
-    /// Texts with their labels, and the notes.
-    fn table(text: &str) -> Result<(Vec<(String, String)>, Vec<String>), String> {
+    /// Texts with their labels.
+    type Records = Vec<(String, String)>;
+
+    /// The records of a table, and the notes.
+    fn table(text: &str) -> Result<(Records, Vec<String>), String> {
         let (mut texts, mut report) = (Builder::default(), ReadReport::default());
         read(text, &mut texts, &mut report)?;
         let texts = texts.build(report).map_err(|error| error.to_string())?;
@@ -170,11 +173,11 @@ mod tests {
         Ok((read.collect(), texts.report().notes))
     }
 
-    fn records(text: &str) -> Vec<(String, String)> {
+    fn records(text: &str) -> Records {
         table(text).expect("it is a table").0
     }
 
-    fn expected<const N: usize>(records: [(&str, &str); N]) -> Vec<(String, String)> {
+    fn expected<const N: usize>(records: [(&str, &str); N]) -> Records {
         records
             .map(|(text, label)| (text.to_owned(), label.to_owned()))
             .to_vec()

@@ -99,7 +99,7 @@ impl Deref for Bytes {
 /// That the temporary folder has room for so many bytes.
 #[cfg(unix)]
 fn check_room(len: u64) -> io::Result<()> {
-    let folder = rustix::fs::statvfs(&std::env::temp_dir())?;
+    let folder = rustix::fs::statvfs(std::env::temp_dir())?;
     match folder.f_bavail.saturating_mul(folder.f_frsize) < len {
         true => Err(io::ErrorKind::StorageFull.into()),
         false => Ok(()),

@@ -30,7 +30,7 @@ mod unix {
     use std::io::{self, Read, Write};
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     use std::path::PathBuf;
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{LazyLock, Mutex, PoisonError};
     use std::time::{Duration, Instant};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -46,7 +46,8 @@ mod unix {
 
     /// What this process read of pipes, by device, number and path. A program may ask for its data more than
     /// once, and there is nothing in a pipe the second time.
-    static READ: Mutex<Option<HashMap<(u64, u64, PathBuf), Bytes>>> = Mutex::new(None);
+    static READ: LazyLock<Mutex<HashMap<Key, Bytes>>> = LazyLock::new(Mutex::default);
+    type Key = (u64, u64, PathBuf);
 
     /// Whether it is a pipe.
     pub(in crate::storage) fn is_pipe(metadata: &Metadata) -> bool {
@@ -61,7 +62,6 @@ mod unix {
         let key = (metadata.dev(), metadata.ino(), path.to_owned());
         // Held while reading, since two readers would get a part each.
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = read.get_or_insert_default();
         if let Some(bytes) = read.get(&key) {
             return Ok(bytes.clone());
         }

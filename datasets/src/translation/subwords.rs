@@ -170,9 +170,13 @@ impl Subwords {
     /// [`Tokenizer`](DatasetError::Tokenizer) when it does not have these special tokens.
     pub fn open(path: impl AsRef<Path>, special: &SpecialTokens) -> Result<Self, DatasetError> {
         let path = path.as_ref();
+        let malformed =
+            |error: tokenizers::Error| DatasetError::malformed(path, "a tokenizer.json", error);
         let bytes = unpacked(path)?;
-        let tokenizer = Tokenizer::from_bytes(&*bytes)
-            .map_err(|error| DatasetError::malformed(path, "a tokenizer.json", error))?;
+        // Where the JSON of a decoder is damaged, the library panics.
+        serde_json::from_slice::<serde_json::Value>(&bytes)
+            .map_err(|error| malformed(error.into()))?;
+        let tokenizer = Tokenizer::from_bytes(&*bytes).map_err(malformed)?;
         Self::new(tokenizer, special)
     }
 

@@ -41,7 +41,7 @@ struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     checkpoint: PathBuf,
-    /// PNG or JPEG file whose upper part is given [default: nothing is given]
+    /// Image file whose upper part is given [default: nothing is given]
     #[arg(long, value_name = "FILE")]
     complete_from: Option<PathBuf>,
     /// Share of its rows that is given

@@ -1,6 +1,7 @@
 //! What to train on.
 
 mod opened;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use crate::labelled::{
 };
 use crate::pairs::{PairFiles, PairsConfig};
 
-pub use opened::{AskedQuestions, DataReport};
+pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
+pub use report::DataReport;
 
 /// One of so many images is kept for validation where the files do not say.
 const VALID_EVERY: usize = 20;
@@ -197,7 +199,7 @@ impl DataConfig {
     }
 
     /// The files and folders that a run reads, those to train on first.
-    pub(crate) fn paths(&self) -> Vec<&Path> {
+    pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Sample | Self::Duplication { .. } => vec![],
             Self::File(path) | Self::Folder(path) | Self::Enwik8(path) | Self::Text8(path) => {

@@ -10,12 +10,13 @@ use reformer_core::ConfigError;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
-    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, ReadReport, Sequences, Split,
-    Splits, TrainLoader, TrainLoaderConfig,
+    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, Sequences, Split, Splits,
+    TrainLoader, TrainLoaderConfig,
 };
 
 use crate::batch::Batch;
 use crate::config::TrainConfig;
+use crate::data::DataReport;
 use crate::error::TrainError;
 use crate::labelled::{Asked, save_classes};
 use crate::loader::UpTo;
@@ -31,34 +32,6 @@ pub(crate) struct Data {
     vocab_size: usize,
     content: Content,
     report: DataReport,
-}
-
-/// What was read of the data.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DataReport {
-    /// To train on.
-    pub train: ReadReport,
-    /// To validate on.
-    pub valid: ReadReport,
-}
-
-impl DataReport {
-    /// Of data of which all is measured.
-    pub(crate) fn of_one(report: ReadReport) -> Self {
-        Self {
-            train: report.clone(),
-            valid: report,
-        }
-    }
-
-    /// The same with the number of tokens of both parts.
-    pub(crate) fn count_tokens(&mut self, train: usize, valid: usize) {
-        let count = |report: &mut ReadReport, n| {
-            *report = std::mem::take(report).with_count(n, "tokens");
-        };
-        count(&mut self.train, train);
-        count(&mut self.valid, valid);
-    }
 }
 
 /// What it is, beside numbers.
@@ -93,15 +66,8 @@ enum Part {
 
 impl From<Splits> for Data {
     fn from(splits: Splits) -> Self {
-        let report = |split: &Split| {
-            let report = split.corpus().report();
-            report.with_count(split.len(), "tokens")
-        };
         Self {
-            report: DataReport {
-                train: report(&splits.train),
-                valid: report(&splits.valid),
-            },
+            report: DataReport::of_splits(&splits),
             train: Part::Bytes(splits.train),
             valid: Part::Bytes(splits.valid),
             vocab_size: 256,
