@@ -21,6 +21,8 @@ const MAX_BUCKETS: usize = 1 << 17;
 /// Chunks that a position sees before or after its own one.
 const MAX_NEIGHBOURS: usize = 1024;
 const MAX_AXES: usize = 16;
+/// Numbers that weights start from are of `f32`, and so are sums of them.
+const MAGNITUDES: core::ops::RangeInclusive<f64> = 1e-9..=1e9;
 /// Numbers in the hash rotations of a layer: 1 GiB.
 const MAX_ROTATIONS: u128 = 1 << 28;
 /// 256 GiB in `f32`.
@@ -42,9 +44,9 @@ pub(super) fn check(config: &ReformerConfig) -> Result<(), ConfigError> {
     }
     ConfigError::at_most("n_heads * d_head", config.n_heads * width, MAX_WIDTH)?;
     ConfigError::positive("norm_epsilon", config.norm_epsilon)?;
-    ConfigError::deviation("embedding_std", config.embedding_std)?;
+    check_deviation("embedding_std", config.embedding_std)?;
     if let Some(scale) = config.logit_scale {
-        ConfigError::finite("logit_scale", scale)?;
+        check_magnitude("logit_scale", scale)?;
     }
     check_initializer(&config.initializer)?;
     check_lsh(&config.lsh)?;
@@ -91,28 +93,28 @@ fn check_position(position: &PositionConfig) -> Result<(), ConfigError> {
             for of_axis in dims {
                 ConfigError::at_most("position.dims", *of_axis, MAX_D_MODEL)?;
             }
-            ConfigError::deviation("position.std", *std)
+            check_deviation("position.std", *std)
         }
         PositionConfig::Learned { max_length, std } => {
             ConfigError::at_most("position.max_length", *max_length, MAX_LENGTH)?;
-            ConfigError::deviation("position.std", *std)
+            check_deviation("position.std", *std)
         }
         PositionConfig::Rotary { base } => ConfigError::positive("position.base", *base),
         PositionConfig::Sinusoidal | PositionConfig::None => Ok(()),
     }
 }
 
-/// Burn panics on a distribution that is none when it draws from it.
+/// Burn panics on a distribution that is none in `f32` when it draws from it.
 fn check_initializer(initializer: &Initializer) -> Result<(), ConfigError> {
     match initializer {
         Initializer::Normal { mean, std } => {
-            ConfigError::finite("initializer.mean", *mean)?;
-            ConfigError::deviation("initializer.std", *std)
+            check_magnitude("initializer.mean", *mean)?;
+            check_deviation("initializer.std", *std)
         }
         Initializer::Uniform { min, max } => {
-            ConfigError::finite("initializer.min", *min)?;
-            ConfigError::finite("initializer.max", *max)?;
-            match min < max {
+            check_magnitude("initializer.min", *min)?;
+            check_magnitude("initializer.max", *max)?;
+            match (*min as f32) < *max as f32 {
                 true => Ok(()),
                 false => Err(ConfigError::new(
                     "initializer.min",
@@ -122,14 +124,33 @@ fn check_initializer(initializer: &Initializer) -> Result<(), ConfigError> {
                 )),
             }
         }
-        Initializer::Constant { value } => ConfigError::finite("initializer.value", *value),
+        Initializer::Constant { value } => check_magnitude("initializer.value", *value),
         Initializer::KaimingUniform { gain, .. }
         | Initializer::KaimingNormal { gain, .. }
         | Initializer::XavierUniform { gain }
         | Initializer::XavierNormal { gain }
-        | Initializer::Orthogonal { gain } => ConfigError::positive("initializer.gain", *gain),
+        | Initializer::Orthogonal { gain } => {
+            ConfigError::positive("initializer.gain", *gain)?;
+            check_magnitude("initializer.gain", *gain)
+        }
         Initializer::Ones | Initializer::Zeros => Ok(()),
     }
+}
+
+fn check_deviation(field: &str, value: f64) -> Result<(), ConfigError> {
+    ConfigError::deviation(field, value)?;
+    check_magnitude(field, value)
+}
+
+/// Refuses what is neither 0 nor of a size that can be computed with.
+fn check_magnitude(field: &str, value: f64) -> Result<(), ConfigError> {
+    ConfigError::finite(field, value)?;
+    if value != 0.0 && !MAGNITUDES.contains(&value.abs()) {
+        let (smallest, largest) = (MAGNITUDES.start(), MAGNITUDES.end());
+        let law = format!("its size must lie in {smallest:e} to {largest:e}");
+        return Err(ConfigError::new(field, value, law, "use a usual number"));
+    }
+    Ok(())
 }
 
 /// Sizes that can be, but not together.
@@ -290,6 +311,11 @@ mod tests {
             (config().with_norm_epsilon(-1.0), "norm_epsilon"),
             (config().with_norm_epsilon(f64::NAN), "norm_epsilon"),
             (config().with_embedding_std(f64::NAN), "embedding_std"),
+            (config().with_embedding_std(1e308), "embedding_std"),
+            (
+                config().with_initializer(Initializer::XavierUniform { gain: 1e-320 }),
+                "initializer.gain",
+            ),
             (config().with_logit_scale(Some(f64::NAN)), "logit_scale"),
             (config().with_initializer(normal), "initializer.std"),
             (

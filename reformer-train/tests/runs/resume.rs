@@ -179,6 +179,7 @@ fn run_stopped_between_an_epoch_and_its_evaluation_makes_up_for_it() {
             .collect();
         assert!(kept.len() < log.len());
         fs::write(path.join("metrics.csv"), kept).unwrap();
+        fs::remove_file(path.join("model.mpk")).unwrap();
         let (resumed, valid_again) = train(&Run::resume(&path).unwrap(), step);
         assert_equal(&resumed, &straight);
         assert_eq!(losses(&valid_again), losses(&valid));
