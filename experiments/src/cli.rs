@@ -70,8 +70,15 @@ fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
     };
     // Each with what its value is called; those of a whole group, whether or not they were given.
     let named = [of(ContextKind::InvalidArg), of(ContextKind::PriorArg)].concat();
-    let flags: Vec<&str> = named.iter().filter_map(|flag| flag.split(' ').next()).collect();
-    let is_given = |flag: &&str| given.iter().any(|word| word.split('=').next() == Some(*flag));
+    let flags: Vec<&str> = named
+        .iter()
+        .filter_map(|flag| flag.split(' ').next())
+        .collect();
+    let is_given = |flag: &&str| {
+        given
+            .iter()
+            .any(|word| word.split('=').next() == Some(*flag))
+    };
     let is_resumed = flags.contains(&"--resume") && error.kind() == ErrorKind::ArgumentConflict;
     let changed = flags.iter().copied().filter(is_given);
     let changed: Vec<&str> = changed.filter(|flag| *flag != "--resume").collect();
