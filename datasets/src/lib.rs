@@ -12,8 +12,10 @@
 //! | sentences and their translations | subwords | [`translation`] |
 //! | texts with classes, questions with answers | their bytes | [`labelled`] |
 //!
-//! Files are mapped: opening one reads nothing, whatever its size. What has to be unpacked or decoded goes to memory, or,
-//! if it is large, to a file in the system's temporary folder that vanishes with its last use.
+//! Files are read when they are opened: into memory, or, beyond 256 MiB, into a file in the system's temporary folder that
+//! vanishes with its last use. So nothing changes under a training, whatever becomes of the files; [`Fingerprint`]
+//! tells whether they are what they were. A file may also be a pipe, and text may be packed, start with a byte order
+//! mark, be UTF-16 and end its lines in any way. Every data set has a [`ReadReport`]: how much was read, and what was left out.
 //!
 //! # The nouns, and how they meet
 //!
@@ -78,10 +80,12 @@
 
 mod duplication;
 mod error;
+mod holdout;
 pub mod images;
 pub mod labelled;
 mod loading;
 pub mod recall;
+mod report;
 mod storage;
 mod text;
 pub mod translation;
@@ -92,6 +96,8 @@ pub use loading::{
     BatchSource, EvalLoader, EvalLoaderConfig, IGNORED, LmBatch, START_TOKEN, Sequences, Shuffled,
     TrainLoader, TrainLoaderConfig,
 };
+pub use report::{ReadReport, Skipped, shown};
+pub use storage::Fingerprint;
 pub use text::{
     ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,
     RandomCrops, ShuffledWindows, Split, SplitName, Splits,

@@ -165,7 +165,7 @@ fn files_that_are_no_images_are_named() -> Outcome {
         fs::write(&path, broken)?;
         let message = error(folder.path()).to_string();
         assert!(
-            message.contains("broken.png` is not a PNG or JPEG image"),
+            message.contains("broken.png` is not a PNG, JPEG, WebP, GIF, BMP or TIFF image"),
             "{message}"
         );
     }

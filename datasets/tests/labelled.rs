@@ -140,8 +140,23 @@ fn folders_are_classes() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(rows.tokens(0), [BEGIN, 98, 0xc3, 0xa4]);
     assert_eq!((rows.targets(0), rows.targets(2)), (&[0][..], &[1][..]));
     // Equal texts stay together.
-    let [train, valid] = texts.split(2);
-    assert_eq!((train.len(), valid.len()), (1, 2));
+    let [train, valid] = texts.split(2)?;
+    assert_eq!(train.len() + valid.len(), 3);
+    let report = valid.report();
+    assert_eq!(report.files, 3);
+    assert_eq!(report.count("records"), Some(valid.len() as u64));
+    let skipped: Vec<(&str, u64)> = report
+        .skipped
+        .iter()
+        .map(|skipped| (&*skipped.reason, skipped.count))
+        .collect();
+    assert_eq!(
+        skipped,
+        [
+            ("texts without a class", 1),
+            ("files beside the folders of classes", 1)
+        ]
+    );
 
     let swapped = ["pos", "neg"].map(str::to_owned);
     assert_eq!(
@@ -190,7 +205,7 @@ fn sample_of_classes_is_divided_among_its_parts() {
     let texts = LabelledTexts::sample();
     assert_eq!(texts.len(), 2509);
     assert_eq!(texts.classes(), ["English", "German", "Shakespeare"]);
-    let [train, valid] = texts.split(10);
+    let [train, valid] = texts.split(10).unwrap();
     assert_eq!(train.len() + valid.len(), texts.len());
     let mut classes: Vec<usize> = (0..).map_while(|i| Some(valid.get(i)?.1)).collect();
     classes.sort_unstable();

@@ -1,5 +1,6 @@
 //! Flags about models, which several programs share.
 
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
@@ -149,7 +150,7 @@ pub struct ModelArguments {
     #[arg(long, value_name = "N")]
     pub chunk_length: Option<usize>,
     /// Share of activations dropped in training
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub dropout: Option<f64>,
     /// What backward starts from
     #[arg(long, value_enum)]
@@ -187,19 +188,19 @@ impl ModelArguments {
 #[command(next_help_heading = "Drawing")]
 pub struct SamplerArguments {
     /// What logits are divided by: 0 takes the most probable token, 1 draws as the model says
-    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.8, value_parser = finite)]
     pub temperature: f64,
     /// Draw from so many of the most probable tokens only
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
     /// Draw from the most probable tokens only that have this share together
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub top_p: Option<f64>,
     /// Draw from tokens only that have this share of the most probable one's probability
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub min_p: Option<f64>,
     /// Make tokens less probable that there were already: above 1
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = finite)]
     pub repetition_penalty: f64,
     /// From which everything drawn follows
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -234,7 +235,7 @@ pub struct BeamArguments {
         long,
         value_name = "ALPHA",
         default_value_t = 0.6,
-        allow_negative_numbers = true
+        value_parser = finite
     )]
     pub length_penalty: f64,
 }
@@ -248,6 +249,45 @@ impl BeamArguments {
     }
 }
 
+/// Sequences that a program computes at a time, at most.
+pub const MOST_ROWS: usize = 1 << 10;
+/// Tokens that a program reads or writes in a sequence, at most: what no memory would do for is refused.
+pub const MOST_TOKENS: usize = 1 << 24;
+
+/// Refuses none of something, or more than there can be.
+///
+/// # Errors
+/// A number that is not from 1 to `most`, with the flag that it was given by.
+pub fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
+    if number == 0 {
+        bail!("`{flag}` is 0, but it must be at least 1: raise it");
+    }
+    check_most(flag, number, most)
+}
+
+/// Refuses more of something than there can be.
+///
+/// # Errors
+/// A larger number than `most`, with the flag that it was given by.
+pub fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
+    if number > most {
+        bail!("`{flag}` is {number}, but it can be at most {most}: lower it");
+    }
+    Ok(())
+}
+
+/// Reads a number that is finite.
+///
+/// # Errors
+/// What is no number.
+pub fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    match number.is_finite() {
+        true => Ok(number),
+        false => Err("it must be a finite number".to_owned()),
+    }
+}
+
 /// Replaces a value if there is another one.
 pub fn set<T>(value: &mut T, other: Option<T>) {
     if let Some(other) = other {
@@ -258,6 +298,20 @@ pub fn set<T>(value: &mut T, other: Option<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_cannot_be_are_named() {
+        assert_eq!(finite("-0.5"), Ok(-0.5));
+        assert!(finite("nan").is_err() && finite("1e999").is_err() && finite("x").is_err());
+        check_range("--batch", 1, 8).unwrap();
+        check_range("--batch", 8, 8).unwrap();
+        let told = |number| check_range("--batch", number, 8).unwrap_err().to_string();
+        assert_eq!(
+            told(0),
+            "`--batch` is 0, but it must be at least 1: raise it"
+        );
+        assert_eq!(told(9), "`--batch` is 9, but it can be at most 8: lower it");
+    }
 
     #[test]
     fn only_what_is_given_changes() {

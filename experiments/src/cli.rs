@@ -1,19 +1,94 @@
 //! The frame around every program: errors in one line, and what its arguments have in common.
 
-use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::out;
+
+/// Exit code for arguments that make no sense, as programs by `clap` have it.
+const USAGE: i32 = 2;
+/// Characters of an error that are told; names from files can be of any length.
+const MOST_TOLD: usize = 2000;
+/// What the standard library writes of an error of the operating system.
+const SYSTEM_ERROR: [&str; 2] = ["Os { code:", "(os error "];
 
 /// Text of the last panic, which the hook keeps so that it can be told in one line.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
+/// The arguments of the program. Those that make no sense end it, with one line.
+pub fn parse<T: Parser>() -> T {
+    // A negative number is a value that cannot be, and no flag.
+    let mut command = T::command().allow_negative_numbers(true);
+    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = matches.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    parsed.unwrap_or_else(|error| {
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+        ) {
+            print!("{}", error.render());
+            let is_printed = out::finish().map_err(|error| fail(&unprinted(&error)));
+            std::process::exit(is_printed.is_err().into());
+        }
+        let given: Vec<String> = std::env::args().skip(1).collect();
+        tell_error(&usage_error(&error, &given));
+        std::process::exit(USAGE)
+    })
+}
+
+/// What is wrong with the arguments that were given, and what helps, in one line.
+fn usage_error(error: &clap::Error, given: &[String]) -> String {
+    if let Some(changed) = changed_in_resumed(error, given) {
+        return format!(
+            "{changed} cannot change in a run that goes on by --resume, only --steps and --patience can: \
+             start a new run from its settings, by --preset RUN/config.json"
+        );
+    }
+    let text = error.render().to_string();
+    let is_told = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<&str> = lines.take_while(is_told).collect();
+    let mut told = told.join(" ");
+    if let Some(rest) = told.strip_prefix("error: ") {
+        told = rest.to_owned();
+    }
+    told + "; see --help"
+}
+
+/// The flags that were given beside `--resume` and exclude it, if that is what is wrong.
+fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
+    let of = |kind| match error.get(kind) {
+        Some(ContextValue::String(argument)) => vec![argument.clone()],
+        Some(ContextValue::Strings(arguments)) => arguments.clone(),
+        _ => vec![],
+    };
+    // Each with what its value is called; those of a whole group, whether or not they were given.
+    let named = [of(ContextKind::InvalidArg), of(ContextKind::PriorArg)].concat();
+    let flags: Vec<&str> = named
+        .iter()
+        .filter_map(|flag| flag.split(' ').next())
+        .collect();
+    let is_given = |flag: &&str| {
+        given
+            .iter()
+            .any(|word| word.split('=').next() == Some(*flag))
+    };
+    let is_resumed = flags.contains(&"--resume") && error.kind() == ErrorKind::ArgumentConflict;
+    let changed = flags.iter().copied().filter(is_given);
+    let changed: Vec<&str> = changed.filter(|flag| *flag != "--resume").collect();
+    (is_resumed && !changed.is_empty() && !changed.contains(&"--join")).then(|| changed.join(", "))
+}
+
 /// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it.
 ///
-/// A panic is told in one line as well, unless `RUST_BACKTRACE` asks for more.
+/// A panic is told in one line as well, unless `RUST_BACKTRACE` asks for more. A reader of the standard
+/// output that went away is no error, a full disk is one, once the program has done all it was to do.
 pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         panic::set_hook(Box::new(|panic| {
@@ -22,13 +97,26 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
         }));
     }
     match quietly(program) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Ok(Err(error)) => fail(&format!("{error:#}")),
-        Err(panic) => fail(&format!(
-            "internal error (set RUST_BACKTRACE=1 for details): {panic}"
-        )),
+        Ok(Err(error)) if !out::is_unwritten(&error) => return fail(&format!("{error:#}")),
+        Ok(_) => {}
+        // Some libraries panic where the system refuses a thread or a file.
+        Err(panic) if SYSTEM_ERROR.iter().any(|part| panic.contains(part)) => {
+            return fail(&format!("the system refuses what is needed: {panic}"));
+        }
+        Err(panic) => {
+            return fail(&format!(
+                "internal error (set RUST_BACKTRACE=1 for details): {panic}"
+            ));
+        }
     }
+    match out::finish() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&unprinted(&error)),
+    }
+}
+
+fn unprinted(error: &std::io::Error) -> String {
+    format!("the standard output cannot be written: {error}; files were written all the same")
 }
 
 /// Calls a function that may panic. The error is the panic's text.
@@ -41,15 +129,28 @@ pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("error: {}", message.replace('\n', " "));
+    tell_error(message);
     ExitCode::FAILURE
 }
 
-/// Whether the reader of the output went away, as `head` does: no reason to complain.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Tells an error in one line, of which the middle is left out if it is very long.
+fn tell_error(message: &str) {
+    eprintln!(
+        "error: {}",
+        shortened(&message.replace('\n', " "), MOST_TOLD)
+    );
+}
+
+/// The begin and the end of a text, together of at most so many characters.
+pub fn shortened(text: &str, most: usize) -> String {
+    let n_chars = text.chars().count();
+    if n_chars <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1) / 2;
+    let begin = text.chars().take(kept);
+    let end = text.chars().skip(n_chars - kept);
+    begin.chain(['…']).chain(end).collect()
 }
 
 /// A path that stays the same wherever the run is resumed from.
@@ -73,6 +174,7 @@ pub fn shell_argument(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn shell_arguments_are_quoted_where_needed() {
@@ -85,5 +187,46 @@ mod tests {
     fn panic_becomes_an_error() {
         assert_eq!(quietly(|| 7), Ok(7));
         assert!(quietly(|| panic!("no driver")).is_err());
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(shortened("äbc", 3), "äbc");
+        assert_eq!(shortened("äbcdefg", 5), "äb…fg");
+        assert_eq!(shortened(&"é".repeat(1 << 16), 41).chars().count(), 41);
+    }
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[arg(long, conflicts_with = "length")]
+        resume: Option<String>,
+        #[arg(long)]
+        length: Option<usize>,
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
+        let told = |arguments: &[&str]| {
+            let arguments = [&["program"], arguments].concat();
+            let given: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+            usage_error(&Arguments::try_parse_from(arguments).unwrap_err(), &given)
+        };
+        let negative = told(&["--length=-1"]);
+        assert!(
+            negative.starts_with("invalid value '-1' for '--length"),
+            "{negative}"
+        );
+        let changed = told(&["--resume", "runs/x", "--length", "7"]);
+        assert!(changed.starts_with("--length cannot change"), "{changed}");
+        assert!(changed.contains("--preset RUN/config.json") && !changed.contains('\n'));
+        let misspelled = told(&["--lenght", "7"]);
+        assert!(misspelled.contains("'--length'"), "{misspelled}");
+        for text in [negative, misspelled] {
+            assert!(
+                !text.contains('\n') && text.ends_with("; see --help"),
+                "{text}"
+            );
+        }
+        Arguments::command().debug_assert();
     }
 }

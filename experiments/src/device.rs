@@ -9,6 +9,7 @@ use reformer_core::kernels::ReformerBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::quietly;
+use crate::threads;
 
 /// The backends that a program can be compiled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -86,6 +87,7 @@ fn flag(name: DeviceName) -> String {
 }
 
 fn run_on<B: ReformerBackend>(name: DeviceName, job: impl Job) -> Result<()> {
+    threads::start()?;
     let device = B::Device::default();
     // Backends panic when a driver is missing, at their first operation.
     let first = quietly(|| Tensor::<B, 1>::ones([1], &device).into_data());

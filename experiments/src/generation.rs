@@ -295,7 +295,7 @@ impl<B: ReformerBackend> TextModel<B> {
 }
 
 /// Whether a folder has a configuration of Hugging Face.
-fn is_hugging_face(folder: &Path) -> bool {
+pub(crate) fn is_hugging_face(folder: &Path) -> bool {
     let config = fs::read(folder.join("config.json")).unwrap_or_default();
     let config: Option<serde_json::Value> = serde_json::from_slice(&config).ok();
     config.is_some_and(|config| config.get("model_type").is_some())

@@ -19,8 +19,9 @@ pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
         if was_pressed.swap(true, Ordering::Relaxed) {
             std::process::exit(ENDED_BY_CTRL_C);
         }
-        eprintln!("Finishing the step and saving; once more to end at once.");
+        // First of all: what is told may reach nobody.
         interrupter.stop(Some("Ctrl-C."));
+        eprintln!("Finishing the step and saving; once more to end at once.");
     })
     .context("Ctrl-C cannot be handled")
 }

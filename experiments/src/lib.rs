@@ -6,7 +6,13 @@
 
 #![deny(missing_docs)]
 
+// First, since its macros take the place of those of the standard library in all that follows.
+#[macro_use]
+pub mod out;
+
 pub mod allocator;
+#[cfg(not(test))]
+mod announcement;
 pub mod arguments;
 pub mod baseline;
 pub mod cli;
@@ -15,22 +21,27 @@ pub mod device;
 pub mod figure;
 pub mod flops;
 pub mod generation;
+pub mod input;
 pub mod inspection;
 pub mod interrupt;
+pub mod labelled;
 pub mod masked;
 pub mod median;
 pub mod memory;
 pub mod nodes;
 pub mod overrides;
 pub mod plot;
+pub mod prediction;
 pub mod preset;
 // Unit tests are about parts; leaving whole programs out halves the time to build them.
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;
 pub mod scores;
+pub mod streams;
 pub mod study;
 pub mod text;
+pub mod threads;
 #[cfg(not(test))]
 pub mod training;
 pub mod translation;

@@ -25,7 +25,8 @@ pub struct NodeArguments {
     listen: Option<String>,
     /// Be one of the others: help with the run that listens there, which has all settings
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = [
-        "nodes", "listen", "resume", "preset", "sets", "name", "out", "RunArguments", "ModelArguments"
+        "nodes", "listen", "resume", "preset", "sets", "name", "out", "EndArguments", "RunArguments",
+        "ModelArguments"
     ])]
     pub join: Option<String>,
 }

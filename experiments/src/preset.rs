@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use reformer_train::TrainConfig;
+use reformer_train::{TrainConfig, read_config_json};
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
 ///
@@ -53,7 +53,7 @@ pub const PRESETS: [(&str, &str); 13] = [
 /// A name that there is not, or a file that cannot be read or is no configuration.
 pub fn load(name: &str) -> Result<TrainConfig> {
     if let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) {
-        return serde_json::from_str(json)
+        return read_config_json(json.as_bytes())
             .with_context(|| format!("the preset `{name}` is broken"));
     }
     if ![".json", ".toml"]
@@ -68,7 +68,7 @@ pub fn load(name: &str) -> Result<TrainConfig> {
     }
     let text = fs::read_to_string(name).with_context(|| format!("`{name}` cannot be read"))?;
     let config = match name.ends_with(".json") {
-        true => serde_json::from_str(&text).map_err(anyhow::Error::from),
+        true => read_config_json(text.as_bytes()).map_err(anyhow::Error::from),
         false => toml::from_str(&text).map_err(anyhow::Error::from),
     };
     config.with_context(|| format!("`{name}` is not a configuration of this version"))

@@ -1,6 +1,6 @@
 //! Progress of a training as a bar, or as lines where there is no terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use burn::train::LearnerSummary;
@@ -106,8 +106,7 @@ impl Lines {
     fn line(&self, line: &str) {
         let line = format!("{}{line}", self.prefix);
         if self.bar.is_hidden() {
-            // A reader that went away is no reason to stop training.
-            writeln!(io::stdout(), "{line}").ok();
+            println!("{line}");
         } else {
             self.bar.println(line);
         }

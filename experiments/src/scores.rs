@@ -6,11 +6,14 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::labelled::AnswerScore;
+use reformer_datasets::shown;
 use reformer_train::{Evaluation, Measured};
 use serde::Serialize;
 
 /// Classes up to which a table of all pairs is printed.
 const MOST_CLASSES: usize = 20;
+/// Classes up to which all pairs are counted.
+const MOST_COUNTED: usize = 1000;
 
 /// Scores of a model on some data.
 #[derive(Debug, Clone, Serialize)]
@@ -43,8 +46,10 @@ pub struct Scores {
 pub struct ClassScores {
     /// Names of the classes.
     pub names: Vec<String>,
-    /// Number of texts: a row for each class, in it a column for each class that the model gave.
-    pub confusion: Vec<Vec<usize>>,
+    /// Number of texts: a row for each class, in it a column for each class that the model gave. Nothing
+    /// if there are more than 1,000 classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Vec<Vec<usize>>>,
     /// Share of the most frequent class, in percent: who always gives that one is right so often.
     pub majority: f64,
 }
@@ -107,17 +112,23 @@ impl Scores {
 impl ClassScores {
     /// Counts pairs of a right class and the one that was given.
     fn new(names: &[String], pairs: impl Iterator<Item = (usize, usize)>) -> Self {
+        let pairs: Vec<_> = pairs.collect();
+        let mut n_texts = vec![0_usize; names.len()];
+        for (right, _) in &pairs {
+            n_texts[*right] += 1;
+        }
+        let largest = n_texts.into_iter().max().unwrap_or(0);
+        let majority = largest as f64 / pairs.len().max(1) as f64;
         // A model can have more classes than its data.
-        let (pairs, mut n_columns): (Vec<_>, usize) = (pairs.collect(), names.len());
-        for (_, given) in &pairs {
-            n_columns = n_columns.max(given + 1);
-        }
-        let mut confusion = vec![vec![0; n_columns]; names.len()];
-        for (right, given) in &pairs {
-            confusion[*right][*given] += 1;
-        }
-        let largest = confusion.iter().map(|row| row.iter().sum::<usize>()).max();
-        let majority = largest.unwrap_or(0) as f64 / pairs.len().max(1) as f64;
+        let given = pairs.iter().map(|(_, given)| given + 1);
+        let n_columns = given.max().unwrap_or(0).max(names.len());
+        let confusion = (n_columns <= MOST_COUNTED).then(|| {
+            let mut confusion = vec![vec![0; n_columns]; names.len()];
+            for (right, given) in &pairs {
+                confusion[*right][*given] += 1;
+            }
+            confusion
+        });
         Self {
             names: names.to_vec(),
             confusion,
@@ -171,27 +182,29 @@ impl fmt::Display for ClassScores {
             "The most frequent class alone would be right in {:.2} %.",
             self.majority
         )?;
-        if self.names.len() > MOST_CLASSES {
-            return write!(
-                f,
-                " The table of {} classes is too wide to print.",
-                self.names.len()
-            );
-        }
-        let counts = self.confusion.iter().flatten();
+        let n_classes = self.names.len();
+        let Some(confusion) = self
+            .confusion
+            .as_ref()
+            .filter(|_| n_classes <= MOST_CLASSES)
+        else {
+            return write!(f, " The table of {n_classes} classes is too wide to print.");
+        };
+        let counts = confusion.iter().flatten();
         let cell = 1 + counts.max().map_or(1, |most| most.to_string().len().max(2));
-        let name = self.names.iter().map(|name| name.chars().count()).max();
+        let names: Vec<String> = self.names.iter().map(|name| shown(name)).collect();
+        let name = names.iter().map(|name| name.chars().count()).max();
         let name = name.unwrap_or(0);
         write!(
             f,
             "\nRows are the right classes, columns what the model says:"
         )?;
         write!(f, "\n{:name$}    ", "")?;
-        let n_columns = self.confusion.first().map_or(0, Vec::len);
+        let n_columns = confusion.first().map_or(0, Vec::len);
         for number in 1..=n_columns {
             write!(f, "{number:>cell$}")?;
         }
-        for (number, (class, row)) in self.names.iter().zip(&self.confusion).enumerate() {
+        for (number, (class, row)) in names.iter().zip(confusion).enumerate() {
             write!(f, "\n{class:name$} {:>2} ", number + 1)?;
             for count in row {
                 write!(f, "{count:>cell$}")?;
@@ -206,11 +219,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn any_name_fits_into_the_table() {
+        let names = ["x".repeat(1 << 16), "\u{1b}[2J\nb".to_owned()];
+        let table = ClassScores::new(&names, [(0, 1), (1, 1)].into_iter()).to_string();
+        assert!(
+            table.lines().all(|line| line.chars().count() < 80),
+            "{table}"
+        );
+        assert!(table.contains("\\u{1b}[2J\\nb"), "{table}");
+        assert!(!table.contains('\u{1b}'), "{table}");
+    }
+
+    #[test]
+    fn pairs_of_many_classes_are_not_counted() {
+        let names: Vec<String> = (0..40_000).map(|number| number.to_string()).collect();
+        let pairs = (0..40_000).map(|number| (number, number / 2));
+        let scores = ClassScores::new(&names, pairs);
+        assert_eq!(scores.confusion, None);
+        assert!(scores.to_string().contains("40000 classes"));
+        assert!((scores.majority - 100.0 / 40_000.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn confusion_is_a_table() {
         let names = ["neg", "positive"].map(str::to_owned);
         let pairs = [(0, 0), (0, 1), (1, 1), (0, 0), (1, 2)];
         let scores = ClassScores::new(&names, pairs.into_iter());
-        assert_eq!(scores.confusion, [[2, 1, 0], [0, 1, 1]]);
+        assert_eq!(
+            scores.confusion.as_ref().unwrap()[..],
+            [[2, 1, 0], [0, 1, 1]]
+        );
         assert_eq!(
             scores.to_string(),
             "The most frequent class alone would be right in 60.00 %.\n\

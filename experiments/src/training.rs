@@ -4,17 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
-use reformer_train::{
-    ClassFiles, DataConfig, Ending, Outcome, PairFiles, Quantity, QuestionFiles, Run, TrainConfig,
-    TrainOptions,
-};
+use reformer_train::{DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainOptions};
 
-use crate::arguments::{ModelArguments, OptimizerName, set};
-use crate::cli::shell_argument;
+use crate::announcement::{announce, report};
+use crate::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
 use crate::interrupt;
@@ -23,6 +19,7 @@ use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
 use crate::progress::ProgressName;
+use crate::streams::Kept;
 
 /// Bytes of a sample after an evaluation: few, since training waits for them.
 const SAMPLE_BYTES: usize = 120;
@@ -42,7 +39,7 @@ pub struct TrainArguments {
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub out: PathBuf,
-    /// Go on with the run in this folder, with its own configuration
+    /// Go on with the run in this folder, with its own configuration; --steps makes it longer
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "RunArguments", "ModelArguments"])]
     pub resume: Option<PathBuf>,
     /// Where to compute
@@ -54,27 +51,35 @@ pub struct TrainArguments {
     #[command(flatten)]
     nodes: NodeArguments,
     #[command(flatten)]
+    end: EndArguments,
+    #[command(flatten)]
     run: RunArguments,
     #[command(flatten)]
     model: ModelArguments,
+}
+
+/// When the training ends, which can change when it goes on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training")]
+struct EndArguments {
+    /// Steps of the whole run
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// End after so many evaluations in a row without a better loss [default: never]
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
 }
 
 /// Changes to the training.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 struct RunArguments {
-    /// Steps of the whole run
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
     /// Steps between evaluations
     #[arg(long, value_name = "N")]
     steps_per_epoch: Option<usize>,
     /// Steps between checkpoints [default: one after each evaluation]
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<usize>,
-    /// End after so many evaluations in a row without a better loss [default: never]
-    #[arg(long, value_name = "N")]
-    patience: Option<usize>,
     /// Sequences in an evaluation
     #[arg(long, value_name = "N")]
     eval_windows: Option<usize>,
@@ -96,7 +101,7 @@ struct RunArguments {
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerName>,
     /// Highest learning rate
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE", value_parser = finite)]
     learning_rate: Option<f64>,
     /// Steps in which the learning rate rises
     #[arg(long, value_name = "N")]
@@ -164,18 +169,20 @@ impl Job for Train<'_> {
         let device = devices[0].clone();
         let coordinator = arguments.nodes.listen(program.name())?;
         let run = match &arguments.resume {
-            Some(folder) => Run::resume(folder)?,
-            None => {
-                let config = config(&arguments, program)?;
-                config.model.reformer().precision.check::<B>(&device)?;
-                Run::create(config, folder(&arguments, program)?)?
+            Some(folder) => {
+                let EndArguments { steps, patience } = arguments.end;
+                let options = ResumeOptions::new()
+                    .with_steps(steps)
+                    .with_patience(patience);
+                Run::resume_with(folder, &options)?
             }
+            None => create::<B>(&arguments, program, &device)?,
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
             eprintln!("warning: {damaged}; going on from an older checkpoint");
         }
-        announce::<B>(&run, program, point.step, &device);
+        announce::<B>(&run, program, point.step, &device)?;
         let started = Instant::now();
         let screen = arguments.progress.screen(point.step, run.config());
         let mut options = TrainOptions::new(screen);
@@ -189,8 +196,7 @@ impl Job for Train<'_> {
         }
         interrupt::on_ctrl_c(options.interrupter.clone())?;
         let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
-        let token_name = run.config().data.token_name();
-        plot_loss(&run.rows()?, token_name, &run.folder().join("loss.svg"))?;
+        plot(&run);
         report(&run, program, &outcome, started);
         match outcome.ending {
             Ending::Interrupted(_) => Ok(()),
@@ -199,13 +205,48 @@ impl Job for Train<'_> {
     }
 }
 
-/// The configuration that the arguments describe.
-fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConfig> {
+/// A new run.
+fn create<B: AutodiffBackend>(
+    arguments: &TrainArguments,
+    program: &dyn Program,
+    device: &B::Device,
+) -> Result<Run> {
+    let folder = folder(arguments, program)?;
+    let mut kept = Kept::default();
+    let run = config(arguments, program, &mut kept, &folder).and_then(|config| {
+        config.model.reformer().precision.check::<B>(device)?;
+        Ok(Run::create(config, &folder)?)
+    });
+    run.inspect_err(|_| kept.remove())
+}
+
+/// Draws the curves of a run, if there is something to draw.
+fn plot(run: &Run) {
+    let draw = || {
+        let (rows, token_name) = (run.rows()?, run.config().data.token_name());
+        match rows.is_empty() {
+            true => Ok(()),
+            false => plot_loss(&rows, token_name, &run.folder().join("loss.svg")),
+        }
+    };
+    if let Err(error) = draw() {
+        // What was trained is there all the same.
+        eprintln!("warning: {error:#}");
+    }
+}
+
+/// The configuration that the arguments describe, for a run in this folder.
+fn config(
+    arguments: &TrainArguments,
+    program: &dyn Program,
+    kept: &mut Kept,
+    folder: &Path,
+) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
-    config.data = program.data(config.data)?;
+    config.data = kept.keep(program.data(config.data)?, folder)?;
     let run = &arguments.run;
-    set(&mut config.steps, run.steps);
+    set(&mut config.steps, arguments.end.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);
     set(&mut config.batch_size, run.batch_size);
     set(&mut config.accumulate, run.accumulate);
@@ -222,7 +263,7 @@ fn config(arguments: &TrainArguments, program: &dyn Program) -> Result<TrainConf
         config.schedule.set_warmup_steps(steps);
     }
     config.checkpoint_every = run.checkpoint_every.or(config.checkpoint_every);
-    config.patience = run.patience.or(config.patience);
+    config.patience = arguments.end.patience.or(config.patience);
     config.eval_windows = run.eval_windows.or(config.eval_windows);
     config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(config.model.reformer_mut());
@@ -244,105 +285,4 @@ fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> 
     let numbered = |n: usize| arguments.out.join(format!("{stem}-{n}"));
     let free = (1..).map(numbered).find(|folder| !folder.exists());
     free.context("no name is left for the run: give one by --name")
-}
-
-fn announce<B: AutodiffBackend>(run: &Run, program: &dyn Program, step: usize, device: &B::Device) {
-    let config = run.config();
-    let n_params = config.model.init::<B>(device).num_params();
-    println!(
-        "Training {n_params} parameters on {}: {} steps of {} sequences of {} tokens",
-        describe(&config.data),
-        config.steps,
-        config.batch_size,
-        config.window_length
-    );
-    if let Some(n) = run.questions().map(|asked| asked.n_left_out)
-        && n > 0
-    {
-        println!(
-            "{n} questions are not trained on, since their answer stands beyond {} tokens (--length)",
-            config.window_length
-        );
-    }
-    if step > 0 {
-        println!("Resuming after step {step}");
-    }
-    println!(
-        "Writing to {}; if it stops, go on with:\n  {}",
-        run.folder().display(),
-        resume_command(program, run.folder())
-    );
-}
-
-fn describe(data: &DataConfig) -> String {
-    match data {
-        DataConfig::Sample => "the sample (Shakespeare)".to_owned(),
-        DataConfig::File(path)
-        | DataConfig::Folder(path)
-        | DataConfig::Enwik8(path)
-        | DataConfig::Text8(path) => path.display().to_string(),
-        DataConfig::Images { path, size } => {
-            format!("images of {size} x {size} pixels in {}", path.display())
-        }
-        DataConfig::Duplication { n_symbols } => format!("0w0w of {n_symbols} symbols"),
-        DataConfig::AssociativeRecall { n_pairs, .. } => format!("{n_pairs} pairs and questions"),
-        DataConfig::ReturningPassages {
-            shortest, longest, ..
-        } => format!("passages of {shortest} to {longest} symbols that return"),
-        DataConfig::Pairs(pairs) => match &pairs.train {
-            PairFiles::Sample => "the sample (Tatoeba)".to_owned(),
-            PairFiles::Table(path) => path.display().to_string(),
-            PairFiles::Lines { source, target } => {
-                format!("{} and {}", source.display(), target.display())
-            }
-        },
-        DataConfig::Classes(classes) => match &classes.train {
-            ClassFiles::Sample => "the sample (passages in three languages)".to_owned(),
-            ClassFiles::Table(path) | ClassFiles::Folder(path) => path.display().to_string(),
-        },
-        DataConfig::Questions(questions) => match &questions.train {
-            QuestionFiles::Sample => "the sample (sentences of Tatoeba)".to_owned(),
-            QuestionFiles::Squad(path) => path.display().to_string(),
-        },
-    }
-}
-
-fn report<B: ReformerBackend>(
-    run: &Run,
-    program: &dyn Program,
-    outcome: &Outcome<B>,
-    started: Instant,
-) {
-    let seconds = started.elapsed().as_secs_f64();
-    match &outcome.ending {
-        Ending::Finished => {}
-        Ending::Early => println!(
-            "\nEnded early: no evaluation was better than that of step {}, whose weights are kept",
-            outcome.best.map_or(0, |best| best.step)
-        ),
-        Ending::Interrupted(reason) => println!(
-            "\nStopped: {reason} Go on with:\n  {}",
-            resume_command(program, run.folder())
-        ),
-    }
-    if let Some(last) = outcome.valid.last() {
-        let token_name = run.config().data.token_name();
-        let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
-        println!(
-            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {token_name} on held-out data, \
-             {:.2} % of {token_name}s right\nWritten to {}; its curves are in report.html",
-            last.step,
-            get(Quantity::Bits),
-            get(Quantity::Accuracy),
-            run.folder().display()
-        );
-    }
-}
-
-fn resume_command(program: &dyn Program, folder: &Path) -> String {
-    format!(
-        "cargo run --release -p experiments --bin {} -- --resume {}",
-        program.name(),
-        shell_argument(folder)
-    )
 }

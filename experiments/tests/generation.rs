@@ -296,6 +296,9 @@ fn lines_are_translated() {
         );
         assert_eq!(printed(&piped), expected);
     }
+    fs::write(at("marked.txt"), format!("\u{feff}{}", sources[0])).unwrap();
+    let marked = translate(&["--input", "marked.txt"]);
+    assert_eq!(printed(&marked), format!("{}\n", translations[0]));
     let two = ["--text", sources[2], "--text", sources[0]];
     let two_translations = format!("{}\n{}\n", translations[2], translations[0]);
     assert_eq!(printed(&translate(&two)), two_translations);

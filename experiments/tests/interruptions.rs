@@ -189,3 +189,33 @@ fn full_disk_is_told_and_the_run_goes_on() {
     );
     assert_eq!(result(&run).1.last().unwrap().0, 60);
 }
+
+#[test]
+fn finished_run_is_left_alone_or_made_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let first = train(folder, "long");
+    let first = String::from_utf8(first.stdout).unwrap();
+    for part in ["\nTraining data: ", "\nValidation data: ", " tokens"] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+    let run = folder.join("runs/long");
+    let page = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("<dt>Validation</dt><dd>"), "{page}");
+    let weights = fs::read(run.join("model.mpk")).unwrap();
+    let again = |more: &str| {
+        let arguments = format!("{} {more}", resume(folder, "long"));
+        let output = succeeded(command(folder, &arguments).output().unwrap());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = again("");
+    assert!(told.contains("There is nothing to train"), "{told}");
+    assert_eq!(fs::read(run.join("model.mpk")).unwrap(), weights);
+    let told = again("--steps 80");
+    assert!(told.contains("Resuming after step 60"), "{told}");
+    assert!(told.contains("80 steps instead of 60"), "{told}");
+    assert_ne!(fs::read(run.join("model.mpk")).unwrap(), weights);
+    assert_eq!(result(&run).1.last().unwrap().0, 80);
+    // It is now a run of so many steps.
+    assert!(again("").contains("There is nothing to train"));
+}

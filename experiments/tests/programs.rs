@@ -222,7 +222,8 @@ fn run_is_written_resumed_and_continued() {
     assert!(resumed.contains("Resuming after step 4"), "{resumed}");
     assert_eq!(fs::read(at("runs/x/model.mpk")).unwrap(), weights);
 
-    // A damaged checkpoint is named, and an older one taken.
+    // A damaged checkpoint is named, and an older one taken, unless the run is over.
+    fs::remove_file(at("runs/x/model.mpk")).unwrap();
     truncate(&at("runs/x/checkpoint/optim-5.mpk"));
     let resumed = run(
         TRAIN,
@@ -241,10 +242,12 @@ fn run_is_written_resumed_and_continued() {
     for step in Checkpoints::of_run(&at("runs/x")).complete() {
         truncate(&at(&format!("runs/x/checkpoint/model-{step}.mpk")));
     }
+    fs::remove_file(at("runs/x/model.mpk")).unwrap();
     let before = contents(folder.path());
     let failed = run(TRAIN, folder.path(), &["--resume", "runs/x"]);
     refused(&failed, &["runs/x/checkpoint/model-5.mpk"]);
     assert_eq!(contents(folder.path()), before);
+    fs::write(at("runs/x/model.mpk"), &weights).unwrap();
 
     continue_text(folder.path());
     truncate(&at("runs/x/model.mpk"));
@@ -341,7 +344,7 @@ fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
     assert!(json.contains("\"peak_bytes\""), "{json}");
     let table = printed(&memory(&small));
     assert!(table.contains("reversible         4"), "{table}");
-    refused(&memory(&["--length", "0"]), &["`length` is 0"]);
+    refused(&memory(&["--length", "0"]), &["`--length` is 0"]);
     refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
 }
 

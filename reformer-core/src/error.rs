@@ -50,6 +50,42 @@ impl ConfigError {
         Ok(())
     }
 
+    /// Refuses what no memory or index can hold.
+    pub(crate) fn at_most(field: &str, value: usize, limit: usize) -> Result<(), Self> {
+        if value > limit {
+            let law = format!("it can be at most {limit}");
+            return Err(Self::new(field, value, law, "lower it"));
+        }
+        Ok(())
+    }
+
+    /// Refuses infinities and what is no number.
+    pub(crate) fn finite(field: &str, value: f64) -> Result<(), Self> {
+        if !value.is_finite() {
+            return Err(Self::new(field, value, "it must be a number", "use one"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what is no finite number above 0.
+    pub(crate) fn positive(field: &str, value: f64) -> Result<(), Self> {
+        Self::finite(field, value)?;
+        if value <= 0.0 {
+            return Err(Self::new(field, value, "it must be above 0", "raise it"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what is no standard deviation.
+    pub(crate) fn deviation(field: &str, value: f64) -> Result<(), Self> {
+        Self::finite(field, value)?;
+        if value < 0.0 {
+            let law = "a standard deviation is not below 0";
+            return Err(Self::new(field, value, law, "raise it"));
+        }
+        Ok(())
+    }
+
     /// Refuses what is not a share in `[0, 1)`, for dropout rates.
     pub(crate) fn share(field: &str, value: f64) -> Result<(), Self> {
         if !(0.0..1.0).contains(&value) {

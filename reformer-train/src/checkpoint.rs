@@ -13,7 +13,7 @@ use burn::train::metric::store::EventStoreClient;
 use crate::error::TrainError;
 use crate::loss_scale::WithLossScale;
 use crate::optimizer::{OptimizerConfig, RunOptimizer};
-use crate::record::AtomicRecorder;
+use crate::record::{AtomicRecorder, Owner};
 
 /// What Burn's learner saves in a checkpoint, one file each.
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
@@ -48,6 +48,11 @@ impl Checkpoints {
 
     fn part(&self, part: &str, step: usize) -> PathBuf {
         self.folder.join(format!("{part}-{step}"))
+    }
+
+    /// Whether there is a folder of them at all.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.folder.is_dir()
     }
 
     /// The files of a checkpoint: model, optimizer and schedule.
@@ -87,7 +92,9 @@ impl Checkpoints {
     /// If there are complete checkpoints, but not one can be read: the newest one's reason.
     pub(crate) fn newest_readable<B, M>(
         &self,
+        module: &M,
         optimizer: &OptimizerConfig,
+        owner: &Owner,
         device: &B::Device,
     ) -> Result<ResumePoint, TrainError>
     where
@@ -96,7 +103,7 @@ impl Checkpoints {
     {
         let mut damaged = Vec::new();
         for step in self.complete() {
-            match self.check::<B, M>(step, optimizer, device) {
+            match self.check(step, module, optimizer, owner, device) {
                 Ok(()) => return Ok(ResumePoint { step, damaged }),
                 Err(error) => damaged.push(error),
             }
@@ -107,11 +114,14 @@ impl Checkpoints {
         }
     }
 
-    /// Burn's learner panics on a file that it cannot read, so each is read once before.
+    /// Burn's learner panics on a file that it cannot read, so each is read once before; and what does
+    /// not fit the model is found before any of it is made.
     fn check<B, M>(
         &self,
         step: usize,
+        module: &M,
         optimizer: &OptimizerConfig,
+        owner: &Owner,
         device: &B::Device,
     ) -> Result<(), TrainError>
     where
@@ -120,19 +130,26 @@ impl Checkpoints {
     {
         type State<M, B> = <WithLossScale<RunOptimizer<M, B>> as Optimizer<M, B>>::Record;
         let [model, optim, scheduler] = PARTS.map(|part| self.part(part, step));
+        let parameters = AtomicRecorder::check_module(&model, module, owner)?;
+        AtomicRecorder::check_state(&optim, &parameters, owner)?;
+        AtomicRecorder::check(&scheduler, owner)?;
+        let damaged = |part, reason| {
+            let path = AtomicRecorder::file(part);
+            Err(TrainError::Damaged { path, reason })
+        };
         AtomicRecorder::load_named::<B, <M as Module<B>>::Record>(&model, device)?;
         let (state, _) = AtomicRecorder::load_named::<B, State<M, B>>(&optim, device)?;
-        AtomicRecorder::load_named::<B, usize>(&scheduler, device)?;
+        let done = AtomicRecorder::load_named::<B, usize>(&scheduler, device)?;
+        if done != step {
+            return damaged(scheduler, format!("it is that of step {done}"));
+        }
         if state.name() != optimizer.name() {
             let reason = format!(
                 "it is a state of {}, not of {}",
                 state.name(),
                 optimizer.name()
             );
-            return Err(TrainError::Damaged {
-                path: AtomicRecorder::file(optim),
-                reason,
-            });
+            return damaged(optim, reason);
         }
         Ok(())
     }
@@ -167,6 +184,14 @@ pub struct Best {
     pub step: usize,
     /// Mean negative log-likelihood, in nats.
     pub loss: f64,
+}
+
+impl Best {
+    /// Whether a loss is better than that of the best evaluation before. Losses are compared as
+    /// `metrics.csv` has them, so that a run that was resumed decides as one that was not.
+    pub(crate) fn is_beaten(before: Option<Self>, loss: f64) -> bool {
+        before.is_none_or(|best| best.loss.is_nan() || (loss as f32) < (best.loss as f32))
+    }
 }
 
 /// The best evaluation, as those who need it share it.

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use reformer_core::ConfigError;
+use reformer_core::attention::Buckets;
 use reformer_core::model::MaskingConfig;
 
 use crate::data::DataConfig;
@@ -20,6 +21,14 @@ pub enum BadLoss {
         usize,
     ),
 }
+
+/// Steps, and other numbers of them.
+const MAX_STEPS: usize = u32::MAX as usize;
+/// Tokens in a step: 256 sequences of 65,536.
+const MAX_TOKENS: usize = 1 << 24;
+const MAX_WORKERS: usize = 256;
+/// Buckets that are allowed at any length.
+const FEW_BUCKETS: usize = 1024;
 
 /// Most tokens on which hashing is looked at by default: it takes the time of full attention.
 pub const PROBE_LENGTH: usize = 2048;
@@ -127,6 +136,7 @@ impl TrainConfig {
                 "lower it, or raise batch_size",
             ));
         }
+        self.validate_sizes()?;
         if let Some(norm) = self.max_gradient_norm {
             positive("max_gradient_norm", norm)?;
         }
@@ -138,6 +148,43 @@ impl TrainConfig {
         self.model.validate()?;
         self.validate_masking()?;
         self.validate_length()
+    }
+
+    /// Refuses what no memory can hold, before a folder is made for it.
+    fn validate_sizes(&self) -> Result<(), ConfigError> {
+        for (field, value, limit) in [
+            ("steps", self.steps, MAX_STEPS),
+            ("steps_per_epoch", self.steps_per_epoch, MAX_STEPS),
+            ("n_workers", self.n_workers, MAX_WORKERS),
+            ("window_length", self.window_length, MAX_TOKENS),
+        ] {
+            at_most(field, value, limit)?;
+        }
+        let n_tokens = self.batch_size.checked_mul(self.window_length);
+        if n_tokens.is_none_or(|n_tokens| n_tokens > MAX_TOKENS) {
+            return Err(ConfigError::new(
+                "batch_size",
+                self.batch_size,
+                format!(
+                    "with a window_length of {} a step can have at most {}",
+                    self.window_length,
+                    MAX_TOKENS / self.window_length
+                ),
+                "lower it",
+            ));
+        }
+        let n_buckets = match &self.model.reformer().lsh.n_buckets {
+            Buckets::Auto | Buckets::AutoFactored(_) => return Ok(()),
+            Buckets::Count(n_buckets) => *n_buckets,
+            Buckets::Factors(factors) => factors
+                .iter()
+                .fold(1, |product: usize, factor| product.saturating_mul(*factor)),
+        };
+        at_most(
+            "lsh.n_buckets",
+            n_buckets,
+            FEW_BUCKETS.max(2 * self.window_length),
+        )
     }
 
     fn validate_masking(&self) -> Result<(), ConfigError> {
@@ -213,6 +260,19 @@ impl TrainConfig {
     }
 }
 
+/// Refuses what is too large.
+fn at_most(field: &str, value: usize, limit: usize) -> Result<(), ConfigError> {
+    match value > limit {
+        true => Err(ConfigError::new(
+            field,
+            value,
+            format!("it can be at most {limit}"),
+            "lower it",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Refuses what is no finite number above 0.
 pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
     if value > 0.0 && value.is_finite() {
@@ -249,6 +309,14 @@ mod tests {
         };
         refused(config().with_steps(0), "steps");
         refused(config().with_accumulate(9), "accumulate");
+        refused(config().with_batch_size(1_000_000_000), "batch_size");
+        refused(config().with_batch_size(usize::MAX), "batch_size");
+        refused(config().with_window_length(usize::MAX), "window_length");
+        refused(config().with_steps(usize::MAX), "steps");
+        refused(config().with_n_workers(1_000_000_000), "n_workers");
+        let mut buckets = config();
+        buckets.model.reformer_mut().lsh.n_buckets = Buckets::Count(1 << 17);
+        refused(buckets, "lsh.n_buckets");
         refused(
             config().with_max_gradient_norm(Some(0.0)),
             "max_gradient_norm",

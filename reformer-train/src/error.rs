@@ -33,7 +33,11 @@ pub enum TrainError {
     },
 
     /// A folder that is not one of a run.
-    #[error("`{}` is not the folder of a run: it has no config.json", path.display())]
+    #[error(
+        "`{}` is not the folder of a run, since it has no config.json: name another, or remove it and \
+         start anew",
+        path.display()
+    )]
     NoRun {
         /// The folder.
         path: PathBuf,
@@ -70,6 +74,62 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// Weights that are whole, but not of the model that config.json describes.
+    #[error("`{}` holds weights of another model than config.json describes: {reason}", path.display())]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+
+    /// A run that has come somewhere, and has nothing to go on from.
+    #[error(
+        "`{}` has done {step} steps and has no checkpoint any more to go on from: bring its checkpoint \
+         folder back, or remove its metrics.csv to start it anew",
+        path.display()
+    )]
+    NoCheckpoint {
+        /// The folder of the run.
+        path: PathBuf,
+        /// Steps that it has done.
+        step: usize,
+    },
+
+    /// A run that another process is training.
+    #[error("`{}` is being trained by another process: wait for its end, or stop it", path.display())]
+    Locked {
+        /// The folder of the run.
+        path: PathBuf,
+    },
+
+    /// Data that is not what the run began with.
+    #[error(
+        "`{}` has changed since the run began, {then} then and {now} now: bring the old data back, or \
+         start a new run (to go on all the same, remove run.json from the run's folder)",
+        path.display()
+    )]
+    DataChanged {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its bytes when the run began.
+        then: String,
+        /// Its bytes now.
+        now: String,
+    },
+
+    /// An evaluation in which nothing is to be predicted.
+    #[error(
+        "there is nothing to measure: none of {n_sequences} sequences has a target within \
+         {window_length} tokens; lengthen them (window_length) or name other data"
+    )]
+    NothingToMeasure {
+        /// Sequences that were looked at.
+        n_sequences: usize,
+        /// Tokens that the model sees of each.
+        window_length: usize,
+    },
+
     /// A file that cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Read {
@@ -90,13 +150,28 @@ pub enum TrainError {
         source: io::Error,
     },
 
-    /// A line of `metrics.csv` that is none of this version.
-    #[error("line {line} of `{}` is no row of metrics of this version: remove it", path.display())]
-    BadRow {
+    /// A file of metrics with other columns.
+    #[error(
+        "`{}` does not have the columns of this version's metrics: move it away",
+        path.display()
+    )]
+    OtherColumns {
         /// The file.
         path: PathBuf,
-        /// Number of the line, from 1.
+    },
+
+    /// Lines of `metrics.csv` that are no rows.
+    #[error(
+        "line {line} of `{}` is no row of metrics, like {n_others} others: left out",
+        path.display()
+    )]
+    BadRows {
+        /// The file.
+        path: PathBuf,
+        /// Number of the first one, from 1.
         line: usize,
+        /// How many there are beside.
+        n_others: usize,
     },
 
     /// The loss, or the norm of the gradients, became infinite or no number.

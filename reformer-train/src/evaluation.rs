@@ -11,7 +11,7 @@ use reformer_datasets::labelled::{LabelledTexts, Questions};
 
 use crate::batch::Batch;
 use crate::config::TrainConfig;
-use crate::data::{Content, Data};
+use crate::data::{Content, Data, DataReport};
 use crate::error::TrainError;
 use crate::heads::HeadLogits;
 use crate::model::{Model, ModelConfig};
@@ -34,7 +34,7 @@ pub struct Measured {
     pub loss: f64,
     /// Targets that got the largest logit.
     pub n_correct: usize,
-    /// Targets.
+    /// Targets, of which there is at least one.
     pub n_targets: usize,
     /// Of a classifier: the class that each text got.
     pub classes: Vec<usize>,
@@ -83,6 +83,11 @@ impl<B: ReformerBackend> Evaluation<B> {
         &self.config
     }
 
+    /// What was read: as validation data what is measured on.
+    pub fn data_report(&self) -> &DataReport {
+        self.data.report()
+    }
+
     /// Pairs of sentences, if the model translates.
     pub fn pairs(&self) -> Option<&Pairs> {
         match self.data.content() {
@@ -127,7 +132,7 @@ impl<B: ReformerBackend> Evaluation<B> {
     /// Goes through the data once. `watch` is told how many sequences are done, and of how many.
     ///
     /// # Errors
-    /// A batch size or a number of sequences that cannot be.
+    /// A batch size or a number of sequences that cannot be, or sequences without any target.
     pub fn measure(
         &self,
         device: &B::Device,
@@ -135,9 +140,10 @@ impl<B: ReformerBackend> Evaluation<B> {
     ) -> Result<Measured, TrainError> {
         let loader = self.data.valid_loader::<B>(&self.config, device)?;
         let mut measured = Measured::default();
-        let mut sum = 0.0;
+        let (mut sum, mut n_sequences) = (0.0, 0);
         let mut batches = loader.iter();
         while let Some(batch) = batches.next() {
+            n_sequences += batch.targets().dims()[0];
             let loss = self.measure_batch(batch, &mut measured);
             let [mean, n_correct, n_targets] = [loss.loss, loss.n_correct, loss.n_targets]
                 .map(|number| number.into_scalar().elem::<f64>());
@@ -147,16 +153,22 @@ impl<B: ReformerBackend> Evaluation<B> {
             let progress = batches.progress();
             watch(progress.items_processed, progress.items_total);
         }
-        measured.loss = sum / measured.n_targets.max(1) as f64;
+        if measured.n_targets == 0 {
+            return Err(TrainError::NothingToMeasure {
+                n_sequences,
+                window_length: self.config.window_length,
+            });
+        }
+        measured.loss = sum / measured.n_targets as f64;
         Ok(measured)
     }
 
     /// The loss of a batch. What the model says is added to what it said before.
     fn measure_batch(&self, batch: Batch<B>, measured: &mut Measured) -> LmLoss<B> {
         let Batch::Labelled(batch) = batch else {
-            return self.model.loss(batch, &Pass::eval());
+            return self.model.loss(batch, &self.pass());
         };
-        let logits = self.model.head_logits(&batch, &Pass::eval());
+        let logits = self.model.head_logits(&batch, &self.pass());
         match &logits {
             HeadLogits::Classes(logits) => {
                 let classes = logits.clone().argmax(1).into_data();
@@ -184,6 +196,11 @@ impl<B: ReformerBackend> Evaluation<B> {
             }
         }
         logits.loss(&batch.targets)
+    }
+
+    /// A pass as the run's own evaluations have it.
+    fn pass(&self) -> Pass<B> {
+        Pass::eval().with_context(Some(self.config.window_length))
     }
 
     fn max_answer_length(&self) -> usize {

@@ -10,17 +10,17 @@ use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
 
-use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
+use crate::checkpoint::{Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
 use crate::error::TrainError;
-use crate::log::{CsvLog, Row};
+use crate::log::CsvLog;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
 use crate::model::ModelConfig;
 use crate::parallel::{Replicas, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
-use crate::run::{Outcome, Run, TrainOptions};
+use crate::run::{Outcome, Run, Standing, TrainOptions};
 use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, StepByStep};
@@ -53,14 +53,15 @@ where
         B::seed(device, config.seed);
         let task = Task::new(config.model.init::<B>(device), config.seed)
             .with_parts(config.accumulate)
+            .with_context(config.window_length)
             .with_loss_scale(loss_scale.clone())
             // Weights are drawn when they are first used, and clones would draw their own.
             .fork(device);
         let replicas = self.replicas(&task)?;
-        let strategy = self.strategy(replicas.clone(), loss_scale.clone())?;
-        let training = self
-            .training(&strategy)
-            .inspect_err(|error| replicas.give_up(&error.to_string()))?;
+        let give_up = |error: &TrainError| replicas.give_up(&error.to_string());
+        let strategy = self.strategy(replicas.clone(), loss_scale.clone());
+        let strategy = strategy.inspect_err(give_up)?;
+        let training = self.training(&strategy).inspect_err(give_up)?;
         let optimizer = WithLossScale::new(config.init_optimizer(), loss_scale);
         let learner = Learner::new(task, optimizer, config.init_schedule());
         let training = match step {
@@ -87,8 +88,7 @@ where
         let task = match (&ending, best) {
             (Ending::Early, Some(best)) => {
                 let path = Checkpoints::of_run(run.folder()).model(best.step);
-                let record = AtomicRecorder::load_named::<B::InnerBackend, _>(&path, device)?;
-                result.model.load_record(record)
+                AtomicRecorder::load_module(&path, result.model, &run.owner(), device)?
             }
             _ => result.model,
         };
@@ -120,30 +120,24 @@ where
         let folder = self.run.folder();
         let rows = match self.step {
             0 => vec![],
-            _ => self.run.rows()?,
+            _ => self.run.rows_if_any()?,
         };
-        let (best, n_worse) = best_of(&rows, self.step);
+        let standing = Standing::of(&rows, self.step);
         let config = self.run.config();
-        let is_evaluated = rows
-            .iter()
-            .any(|row| row.split == "valid" && row.step == self.step);
+        let is_evaluated = standing.last == Some(self.step);
         let ends_epoch =
             self.step.is_multiple_of(config.steps_per_epoch) || self.step >= config.steps;
-        let checkpoints = Checkpoints::of_run(folder);
-        checkpoints.remove_incomplete(usize::MAX);
-        let samples = Samples::of_run(folder);
-        samples.rewind(self.step)?;
         Ok(StepByStep {
             config: config.clone(),
             device: self.devices[0].clone(),
             replicas,
             start: self.step,
             owes_evaluation: self.step > 0 && ends_epoch && !is_evaluated,
-            n_worse,
-            best: Arc::new(Mutex::new(best)),
+            n_worse: standing.n_worse,
+            best: Arc::new(Mutex::new(standing.best)),
             end: Arc::new(Mutex::new((self.step, Ending::Finished))),
-            checkpoints,
-            samples,
+            checkpoints: Checkpoints::of_run(folder),
+            samples: Samples::of_run(folder),
             write: self.options.write.clone(),
             troubles: Failure::default(),
             fatal: Failure::default(),
@@ -152,7 +146,8 @@ where
         })
     }
 
-    /// Everything around the learner: data, metrics, checkpoints and where progress is shown.
+    /// Everything around the learner: data, metrics, checkpoints and where progress is shown. What is
+    /// going to be done again is cut off, once nothing else can fail.
     fn training(
         self,
         strategy: &StepByStep<B>,
@@ -170,6 +165,11 @@ where
         let rows = strategy.replicas.rows(config.batch_size)?;
         let train = run.data().train_loader::<B>(config, step, rows, device)?;
         let valid = run.data().valid_loader::<B::InnerBackend>(config, device)?;
+        run.begin()?;
+        strategy.checkpoints.remove_incomplete(usize::MAX);
+        // An evaluation that is owed writes its sample again.
+        let n_evaluated = step - usize::from(strategy.owes_evaluation);
+        strategy.samples.rewind(n_evaluated)?;
         let log = CsvLog::open(
             run.page::<B>(device),
             step,
@@ -182,9 +182,10 @@ where
             best: strategy.best.clone(),
             newest: step,
         };
+        let recorder = AtomicRecorder::going_on(strategy.troubles.clone()).of(run.owner());
         let training = SupervisedTraining::new(run.folder(), train, valid)
             .with_metric_logger(log)
-            .with_file_checkpointer(AtomicRecorder::going_on(strategy.troubles.clone()))
+            .with_file_checkpointer(recorder)
             .with_checkpointing_strategy(keep)
             .with_application_logger(None)
             .with_interrupter(interrupter.clone())
@@ -253,22 +254,4 @@ where
         .fold(training, |training, &quantity| {
             training.metric_valid_numeric(metric(quantity))
         })
-}
-
-/// The best evaluation up to a step, and how many came after it.
-fn best_of(rows: &[Row], step: usize) -> (Option<Best>, usize) {
-    let valid = rows
-        .iter()
-        .filter(|row| row.split == "valid" && row.step <= step);
-    let (mut best, mut n_worse): (Option<Best>, usize) = (None, 0);
-    for row in valid {
-        let loss = row.loss();
-        if best.is_none_or(|best| loss < best.loss) {
-            let step = row.step;
-            (best, n_worse) = (Some(Best { step, loss }), 0);
-        } else {
-            n_worse += 1;
-        }
-    }
-    (best, n_worse)
 }

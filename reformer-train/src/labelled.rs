@@ -9,10 +9,11 @@ use reformer_core::ConfigError;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
 
 use crate::config::TrainConfig;
+use crate::data::DataReport;
 use crate::error::TrainError;
 use crate::record::write_atomically;
 
-/// Of different texts, every so-manieth is kept for validation.
+/// Of different texts, one of so many is kept for validation.
 const VALID_EVERY: usize = 10;
 /// Names of the classes in a run's folder, in the order of their numbers.
 const CLASSES: &str = "classes.json";
@@ -43,6 +44,14 @@ impl ClassFiles {
         }
     }
 
+    /// Its file or folder.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sample => None,
+            Self::Table(path) | Self::Folder(path) => Some(path),
+        }
+    }
+
     pub(crate) fn open(&self) -> Result<LabelledTexts, TrainError> {
         Ok(match self {
             Self::Sample => LabelledTexts::sample(),
@@ -57,7 +66,8 @@ impl ClassFiles {
 pub struct ClassesConfig {
     /// What to train on. Its classes are those that the model knows.
     pub train: ClassFiles,
-    /// What to validate on. Default: every tenth of the other texts, which is then not trained on.
+    /// What to validate on. Default: about a tenth of the other texts of each class, chosen by a
+    /// hash, which is then not trained on.
     pub valid: Option<ClassFiles>,
 }
 
@@ -80,7 +90,7 @@ impl ClassesConfig {
         };
         let parts = match &self.valid {
             Some(valid) => [texts, valid.open()?],
-            None => texts.split(VALID_EVERY),
+            None => texts.split(VALID_EVERY)?,
         };
         let [train, valid] = parts.map(|part| part.with_classes(&classes));
         Ok([train?, valid?])
@@ -129,8 +139,8 @@ pub enum QuestionFiles {
 pub struct QuestionsConfig {
     /// What to train on.
     pub train: QuestionFiles,
-    /// What to validate on. Default: the questions about every tenth of the other texts, which are then
-    /// not trained on.
+    /// What to validate on. Default: the questions about a tenth of the other texts, chosen by a hash,
+    /// which are then not trained on.
     pub valid: Option<QuestionFiles>,
 }
 
@@ -139,6 +149,8 @@ pub struct QuestionsConfig {
 pub(crate) struct Asked {
     pub(crate) train: LabelledRows,
     pub(crate) valid: Questions,
+    /// What was read of both.
+    pub(crate) report: DataReport,
     /// Questions whose answer does not stand in the window, so that there is nothing to learn.
     pub(crate) n_left_out: usize,
 }
@@ -149,7 +161,11 @@ impl QuestionsConfig {
         let [train, valid] = match (&self.train, &self.valid) {
             (QuestionFiles::Sample, None) => Questions::sample(),
             (train, Some(valid)) => [train.open()?, valid.open()?],
-            (train, None) => train.open()?.split(VALID_EVERY),
+            (train, None) => train.open()?.split(VALID_EVERY)?,
+        };
+        let report = DataReport {
+            train: train.report(),
+            valid: valid.report(),
         };
         let length = config.window_length;
         let fitting = train.fitting(length);
@@ -166,11 +182,20 @@ impl QuestionsConfig {
             n_left_out: train.len() - fitting.len(),
             train: fitting.encode(length),
             valid,
+            report,
         })
     }
 }
 
 impl QuestionFiles {
+    /// Its file.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sample => None,
+            Self::Squad(path) => Some(path),
+        }
+    }
+
     /// All questions, those of the sample that validate.
     pub(crate) fn open(&self) -> Result<Questions, TrainError> {
         Ok(match self {

@@ -4,7 +4,8 @@
 //!
 //! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
-//!   [`Run::resume`] goes on with one that was stopped or killed.
+//!   [`Run::resume`] goes on with one that was stopped or killed, and
+//!   [`Run::resume_with`] extends one.
 //! - [`Task`]: a [`Model`] as Burn's learner wants it. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
@@ -14,7 +15,7 @@
 //! - [`Evaluation`]: a trained model measured on the data of its run, or on other files.
 //! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
 //!   that are complete.
-//! - [`parallel`]: several devices and several machines.
+//! - [`parallel`]: several devices and several machines; [`console`]: what a terminal is told.
 //! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
 //!   holds; [`report`]: a run as a page.
 //!
@@ -22,8 +23,10 @@
 //!
 //! ```text
 //! config.json       the TrainConfig
+//! run.json          what the run began with: its identity, size and hash of the files of data
+//! lock              locked by the process that trains the run
 //! checkpoint/       model-S.mpk, optim-S.mpk and scheduler-S.mpk after the last steps S that were
-//!                   saved, and after the best; each with a checksum
+//!                   saved, and after the best; each says whose it is, and has a checksum
 //! classes.json      of a classifier: names of classes; subwords.json of an encoder-decoder
 //! metrics.csv       a row every few steps, and one for each evaluation
 //! samples.jsonl     texts that the model wrote at evaluations, if it was asked to
@@ -71,7 +74,9 @@ mod batch;
 mod checkpoint;
 mod clip;
 mod config;
+pub mod console;
 mod data;
+mod diverged;
 mod error;
 mod evaluation;
 mod fit;
@@ -84,6 +89,7 @@ mod masked;
 pub mod memory;
 mod metric;
 mod model;
+mod older;
 mod optimizer;
 mod page;
 mod pairs;
@@ -103,7 +109,7 @@ pub use batch::Batch;
 pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use clip::{ClipByGlobalNorm, global_norm};
 pub use config::{BadLoss, PROBE_LENGTH, TrainConfig};
-pub use data::{AskedQuestions, DataConfig};
+pub use data::{AskedQuestions, DataConfig, DataReport};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, Measured};
 pub use heads::HeadLogits;
@@ -111,13 +117,16 @@ pub use labelled::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, lo
 pub use log::{CsvLog, Row, read_rows};
 pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
 pub use model::{Model, ModelConfig};
+pub use older::read_json as read_config_json;
 pub use optimizer::{
     Adafactor, AdafactorConfig, AdafactorState, DecayGroup, DecayWeights, Factored, OneOf,
     OptimizerConfig, SecondMoment,
 };
 pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, write_atomically};
-pub use run::{Outcome, Run, TrainOptions, Warn, WriteSample, load_model};
+pub use run::{
+    Extension, Outcome, ResumeOptions, Run, TrainOptions, Warn, WriteSample, load_model,
+};
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
 pub use strategy::Ending;

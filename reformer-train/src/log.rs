@@ -1,7 +1,7 @@
 //! `metrics.csv`: what was measured, in a form that anything can read.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::error::TrainError;
 use crate::memory::ResidentMemory;
 use crate::metric::Quantity;
 use crate::page::Page;
-use crate::record::{Failure, write_atomically};
+use crate::record::{Failure, append_line, read_regular, write_atomically};
 
 /// What stands in a row before the measured values.
 const FIRST_COLUMNS: [&str; 3] = ["step", "epoch", "split"];
@@ -101,32 +101,63 @@ impl fmt::Display for Row {
     }
 }
 
-/// Reads `metrics.csv`.
+/// Reads `metrics.csv`. Lines that are no rows are left out: a full disk or a killed run can leave
+/// some.
 ///
 /// # Errors
-/// A file that cannot be read, or a line of another form. A last line without its end is left
-/// out: a killed run can leave one.
+/// A file that cannot be read, or with other columns.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, TrainError> {
-    let text = fs::read_to_string(path).map_err(|source| TrainError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    let mut lines = whole.lines().enumerate();
-    if lines.next().is_some_and(|(_, line)| line != header()) {
-        return Err(TrainError::BadRow {
+    Ok(Lines::read(path)?.rows)
+}
+
+/// The lines of `metrics.csv`.
+struct Lines {
+    rows: Vec<Row>,
+    /// Numbers of those that are no rows, from 1; the last one, where it has no end.
+    broken: Vec<usize>,
+    is_ended: bool,
+}
+
+impl Lines {
+    fn read(path: &Path) -> Result<Self, TrainError> {
+        let bytes = read_regular(path).map_err(|source| TrainError::Read {
             path: path.to_owned(),
-            line: 1,
-        });
-    }
-    lines
-        .map(|(index, line)| {
-            Row::parse(line).ok_or_else(|| TrainError::BadRow {
+            source,
+        })?;
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        let mut lines = text.lines().enumerate();
+        if lines.next().is_some_and(|(_, line)| line != header()) {
+            return Err(TrainError::OtherColumns {
                 path: path.to_owned(),
-                line: index + 1,
-            })
+            });
+        }
+        let (mut rows, mut broken) = (Vec::new(), Vec::new());
+        for (index, line) in lines {
+            match Row::parse(line) {
+                Some(row) => rows.push(row),
+                None => broken.push(index + 1),
+            }
+        }
+        Ok(Self {
+            rows,
+            broken,
+            is_ended: whole > 0 && whole == bytes.len(),
         })
-        .collect()
+    }
+
+    /// What is wrong with them, if anything is; a killed run can leave a last one without an end.
+    fn trouble(&self, path: &Path) -> Option<TrainError> {
+        let (first, others) = self.broken.split_first()?;
+        Some(TrainError::BadRows {
+            path: path.to_owned(),
+            line: *first,
+            n_others: others.len(),
+        })
+    }
 }
 
 /// Writes `metrics.csv` as Burn's learner reports, and the page of the run beside it.
@@ -149,7 +180,7 @@ impl CsvLog {
     /// going to be done again. Training steps are summed up in rows of `rows_every`.
     ///
     /// # Errors
-    /// A file that cannot be written, or rows that cannot be read.
+    /// A file that cannot be written, or has other columns.
     pub(crate) fn open(
         page: Page,
         step: usize,
@@ -157,16 +188,28 @@ impl CsvLog {
         failure: Failure,
     ) -> Result<Self, TrainError> {
         let path = page.metrics_path();
-        let mut rows = match path.exists() {
-            true => read_rows(&path)?,
-            false => vec![],
+        let mut lines = match path.exists() {
+            true => Lines::read(&path)?,
+            false => Lines {
+                rows: vec![],
+                broken: vec![],
+                is_ended: false,
+            },
         };
-        rows.retain(|row| row.step <= step);
+        if let Some(trouble) = lines.trouble(&path) {
+            failure.set(trouble);
+        }
+        let n_rows = lines.rows.len();
+        lines.rows.retain(|row| row.step <= step);
+        let rows = lines.rows;
+        let is_clean = lines.is_ended && lines.broken.is_empty() && rows.len() == n_rows;
         let write = || -> io::Result<File> {
-            write_atomically(&path, |writer| {
-                writeln!(writer, "{}", header())?;
-                rows.iter().try_for_each(|row| writeln!(writer, "{row}"))
-            })?;
+            if !is_clean {
+                write_atomically(&path, |writer| {
+                    writeln!(writer, "{}", header())?;
+                    rows.iter().try_for_each(|row| writeln!(writer, "{row}"))
+                })?;
+            }
             OpenOptions::new().append(true).open(&path)
         };
         let file = write().map_err(|source| TrainError::Write {
@@ -190,10 +233,12 @@ impl CsvLog {
         })
     }
 
-    fn write(&mut self, averages: Averages, epoch: usize, split: &Split) {
+    fn write(&mut self, averages: Averages, split: &Split) {
         if averages.mean(Quantity::Loss).is_none() {
             return;
         }
+        // Burn counts epochs from the start of the process.
+        let epoch = self.page.epoch(self.step);
         let mut row = Row::new(self.step, epoch, split, &averages);
         let seconds = self.seconds + self.started.elapsed().as_secs_f64();
         row.set(Quantity::Seconds, seconds);
@@ -203,7 +248,7 @@ impl CsvLog {
             row.set(Quantity::PeakMemory, mebibytes(memory.peak));
         }
         // One call, so that a killed run leaves at most one broken line.
-        if let Err(source) = self.file.write_all(format!("{row}\n").as_bytes()) {
+        if let Err(source) = append_line(&mut self.file, format!("{row}\n").as_bytes()) {
             self.failure.set(TrainError::Write {
                 path: self.path.clone(),
                 source,
@@ -219,7 +264,7 @@ impl CsvLog {
 }
 
 impl MetricLogger for CsvLog {
-    fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
+    fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
         let is_train = *split == Split::Train;
         let averages = if is_train {
             &mut self.train
@@ -233,7 +278,7 @@ impl MetricLogger for CsvLog {
             self.step += 1;
             if self.step.is_multiple_of(self.rows_every) {
                 let averages = std::mem::take(&mut self.train);
-                self.write(averages, epoch, split);
+                self.write(averages, split);
             }
             self.refresh_page(false);
         }
@@ -256,7 +301,7 @@ impl MetricLogger for CsvLog {
             Split::Train => std::mem::take(&mut self.train),
             Split::Valid | Split::Test(_) => std::mem::take(&mut self.valid),
         };
-        self.write(averages, summary.epoch_number, &summary.split);
+        self.write(averages, &summary.split);
         self.refresh_page(summary.split != Split::Train);
     }
 }
@@ -264,6 +309,8 @@ impl MetricLogger for CsvLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use crate::config::TrainConfig;
     use crate::data::DataConfig;
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
@@ -309,11 +356,39 @@ mod tests {
     }
 
     #[test]
-    fn strange_line_is_named() {
+    fn lines_that_are_no_rows_are_cut_out_and_told_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        fs::write(&path, format!("{}\n{}\nhello\n", header(), row(1, "train"))).unwrap();
+        let [first, second] = [row(1, "train"), row(2, "train")];
+        let half = first.to_string();
+        let half = &half[..half.len() / 2];
+        let text = format!(
+            "{}\n{first}\n{half}{first}\nhello\n{second}\n{half}",
+            header()
+        );
+        fs::write(&path, text).unwrap();
+        let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
+        let config = TrainConfig::new(model.into(), DataConfig::Sample);
+        let page = Page::new(folder.path().to_owned(), config, "flex".to_owned());
+        let failure = Failure::default();
+        CsvLog::open(page, 2, 10, failure.clone()).unwrap();
+        let told = failure.take().expect("two lines are no rows").to_string();
+        assert!(
+            told.starts_with("line 3 of `") && told.contains("1 others"),
+            "{told}"
+        );
+        assert_eq!(read_rows(&path).unwrap(), [first, second]);
+        let whole = fs::read_to_string(&path).unwrap();
+        assert_eq!(whole.lines().count(), 3);
+    }
+
+    #[test]
+    fn other_columns_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        fs::write(&path, "step,loss\n1,0.5\n").unwrap();
         let error = open(folder.path(), 1).map(|_| ()).unwrap_err();
-        assert!(error.to_string().starts_with("line 3 of `"), "{error}");
+        assert!(matches!(error, TrainError::OtherColumns { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "step,loss\n1,0.5\n");
     }
 }

@@ -188,6 +188,28 @@ impl<B: Backend> Model<B> {
         }
     }
 
+    /// The classifier.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherModel`] if it is none.
+    pub fn into_classifier(self) -> Result<ReformerClassifier<B>, TrainError> {
+        match self {
+            Self::Classifier(model) => Ok(model),
+            other => Err(other.instead_of(name::CLASSIFIER)),
+        }
+    }
+
+    /// The model that points at answers.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherModel`] if it is none.
+    pub fn into_question_answering(self) -> Result<ReformerQuestionAnswering<B>, TrainError> {
+        match self {
+            Self::QuestionAnswering(model) => Ok(model),
+            other => Err(other.instead_of(name::QUESTION_ANSWERING)),
+        }
+    }
+
     fn instead_of(&self, wanted: &'static str) -> TrainError {
         let found = self.name();
         TrainError::OtherModel { found, wanted }

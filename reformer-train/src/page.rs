@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use reformer_datasets::ReadReport;
+
 use crate::config::TrainConfig;
+use crate::data::DataReport;
 use crate::error::TrainError;
 use crate::log::{Row, read_rows};
 use crate::metric::Quantity;
@@ -13,6 +16,8 @@ use crate::samples::Samples;
 /// Least time between two versions of the page, but for those after an evaluation.
 const REFRESH_EVERY: Duration = Duration::from_secs(20);
 const SPLITS: [&str; 2] = ["train", "valid"];
+/// Points of a curve. A run writes fewer, but it can be extended.
+const MAX_POINTS: usize = 5000;
 /// Samples that are shown, the newest ones.
 const N_SAMPLES: usize = 20;
 
@@ -22,6 +27,7 @@ pub(crate) struct Page {
     folder: PathBuf,
     config: TrainConfig,
     environment: Environment,
+    data: Vec<(String, String)>,
     last_written: Instant,
 }
 
@@ -32,12 +38,27 @@ impl Page {
             folder,
             config,
             environment: Environment::of_this_process(backend),
+            data: Vec::new(),
             last_written: Instant::now(),
         }
     }
 
+    /// With what was read of the data.
+    pub(crate) fn with_data(mut self, data: &DataReport) -> Self {
+        let parts = [("Training", &data.train), ("Validation", &data.valid)];
+        let row = |(part, report): (&str, &ReadReport)| (part.to_owned(), report.to_string());
+        self.data = parts.map(row).to_vec();
+        self
+    }
+
     pub(crate) fn metrics_path(&self) -> PathBuf {
         self.folder.join("metrics.csv")
+    }
+
+    /// Number of the interval between evaluations in which a step is, from 1. Steps are counted from
+    /// 1 here.
+    pub(crate) fn epoch(&self, step: usize) -> usize {
+        step.div_ceil(self.config.steps_per_epoch).max(1)
     }
 
     /// Writes the page of a run that goes on, if it is due or old.
@@ -68,6 +89,7 @@ impl Page {
                 seconds: last.unwrap_or(0.0),
             },
             config_json: serde_json::to_string_pretty(&self.config).unwrap_or_default(),
+            data: self.data.clone(),
             environment: self.environment.clone(),
             series: self.series(&rows),
             samples: samples.split_off(samples.len().saturating_sub(N_SAMPLES)),
@@ -78,15 +100,15 @@ impl Page {
 
     /// A curve of each quantity that was measured, in each split.
     fn series(&self, rows: &[Row]) -> Vec<Series> {
-        let curve = |quantity: Quantity, split: &str| Series {
-            name: quantity.label(&self.config.data),
-            unit: quantity.unit().unwrap_or_default().to_owned(),
-            split: split.to_owned(),
-            points: rows
-                .iter()
-                .filter(|row| row.split == split)
-                .filter_map(|row| Some((row.step as f64, row.get(quantity)?)))
-                .collect(),
+        let curve = |quantity: Quantity, split: &str| {
+            let of_split = rows.iter().filter(|row| row.split == split);
+            let points = of_split.filter_map(|row| Some((row.step as f64, row.get(quantity)?)));
+            Series {
+                name: quantity.label(&self.config.data),
+                unit: quantity.unit().unwrap_or_default().to_owned(),
+                split: split.to_owned(),
+                points: thinned(points.collect()),
+            }
         };
         let quantities = Quantity::ALL.into_iter();
         quantities
@@ -94,4 +116,11 @@ impl Page {
             .filter(|series| !series.points.is_empty())
             .collect()
     }
+}
+
+/// Not more points than a curve can show, the last one among them.
+fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let every = points.len().div_ceil(MAX_POINTS).max(1);
+    let skipped = points.len().saturating_sub(1) % every;
+    points.into_iter().skip(skipped).step_by(every).collect()
 }

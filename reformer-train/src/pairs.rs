@@ -10,6 +10,7 @@ use reformer_datasets::translation::{
 };
 
 use crate::config::TrainConfig;
+use crate::data::DataReport;
 use crate::error::TrainError;
 
 /// Of the different sources of a text, every so-manieth is kept for validation.
@@ -62,6 +63,15 @@ impl PairFiles {
         }
     }
 
+    /// Its files.
+    pub(crate) fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Sample => vec![],
+            Self::Table(path) => vec![path],
+            Self::Lines { source, target } => vec![source, target],
+        }
+    }
+
     fn open(&self, reversed: bool) -> Result<ParallelText, TrainError> {
         let text = match self {
             Self::Sample => ParallelText::sample(),
@@ -86,6 +96,8 @@ pub struct Pairs {
     pub valid: TokenPairs,
     /// What is trained on.
     pub train: TokenPairs,
+    /// What was read of them.
+    pub(crate) report: DataReport,
 }
 
 impl PairsConfig {
@@ -99,17 +111,25 @@ impl PairsConfig {
         let text = self.train.open(self.reversed)?;
         let [train, valid_text] = match &self.valid {
             Some(valid) => [text, valid.open(self.reversed)?],
-            None => text.split_by_source(VALID_EVERY),
+            None => text.split_by_source(VALID_EVERY)?,
         };
         let subwords = match folder.filter(|folder| folder.join(SUBWORDS).exists()) {
             Some(folder) => load_subwords(folder)?,
             None => SubwordsConfig::new(vocab_size).train(train.sentences())?,
         };
+        let mut report = DataReport {
+            train: train.report(),
+            valid: valid_text.report(),
+        };
+        let valid = TokenPairs::encode(&valid_text, &subwords)?;
+        let train = TokenPairs::encode(&train, &subwords)?;
+        report.count_tokens(train.n_pieces(), valid.n_pieces());
         Ok(Pairs {
-            valid: TokenPairs::encode(&valid_text, &subwords)?,
-            train: TokenPairs::encode(&train, &subwords)?,
+            valid,
+            train,
             subwords,
             valid_text,
+            report,
         })
     }
 }
@@ -125,11 +145,13 @@ impl PairsConfig {
         let valid_text = files.open(self.reversed)?;
         let subwords = load_subwords(folder)?;
         let valid = TokenPairs::encode(&valid_text, &subwords)?;
+        let read = valid_text.report().with_count(valid.n_pieces(), "tokens");
         Ok(Pairs {
             train: valid.clone(),
             valid,
             subwords,
             valid_text,
+            report: DataReport::of_one(read),
         })
     }
 }

@@ -1,12 +1,15 @@
 //! `samples.jsonl`: texts that the model wrote on its way.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::TrainError;
-use crate::record::write_atomically;
+use crate::record::{append_line, read_regular, write_atomically};
 use crate::report::Sample;
+
+/// Bytes of a line. Samples are a few hundred characters long, to be read by people.
+const MAX_LINE: usize = 1 << 20;
 
 /// The samples of a run, a line of JSON each.
 #[derive(Debug, Clone)]
@@ -24,10 +27,11 @@ impl Samples {
 
     /// All of them, the oldest first. A line that is none is left out: a killed run can leave one.
     pub(crate) fn read(&self) -> Vec<Sample> {
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        let lines = text.lines();
+        let bytes = read_regular(&self.path).unwrap_or_default();
+        let lines = bytes.split(|byte| *byte == b'\n');
         lines
-            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(|line| line.len() <= MAX_LINE)
+            .filter_map(|line| serde_json::from_slice(line).ok())
             .collect()
     }
 
@@ -41,7 +45,7 @@ impl Samples {
         self.written(write_atomically(&self.path, |file| {
             samples
                 .iter()
-                .try_for_each(|sample| write_line(file, sample))
+                .try_for_each(|sample| file.write_all(&line(sample)?))
         }))
     }
 
@@ -51,7 +55,7 @@ impl Samples {
             .create(true)
             .append(true)
             .open(&self.path);
-        self.written(file.and_then(|mut file| write_line(&mut file, sample)))
+        self.written(file.and_then(|mut file| append_line(&mut file, &line(sample)?)))
     }
 
     fn written(&self, result: io::Result<()>) -> Result<(), TrainError> {
@@ -62,10 +66,10 @@ impl Samples {
     }
 }
 
-fn write_line(file: &mut impl Write, sample: &Sample) -> io::Result<()> {
+fn line(sample: &Sample) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(sample)?;
     line.push(b'\n');
-    file.write_all(&line)
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -85,7 +89,9 @@ mod tests {
             samples.add(&sample(step)).unwrap();
         }
         let mut file = OpenOptions::new().append(true).open(&samples.path).unwrap();
-        file.write_all(b"{\"step\": 8, \"te").unwrap();
+        file.write_all(b"\xff\n{\"step\": 7, \"text\": \"").unwrap();
+        file.write_all(&vec![b'a'; 2 * MAX_LINE]).unwrap();
+        file.write_all(b"\"}\n{\"step\": 8, \"te").unwrap();
         assert_eq!(samples.read(), [2, 4, 6].map(sample));
         samples.rewind(4).unwrap();
         assert_eq!(samples.read(), [2, 4].map(sample));

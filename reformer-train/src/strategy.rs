@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
 use burn::module::AutodiffModule;
-use burn::tensor::ElementConversion;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{ElementConversion, Tensor};
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
     LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
@@ -17,6 +17,7 @@ use reformer_core::kernels::ReformerBackend;
 use crate::batch::Batch;
 use crate::checkpoint::{Best, Checkpoints, SharedBest};
 use crate::config::{BadLoss, TrainConfig};
+use crate::diverged::{Diverged, is_finite_module};
 use crate::error::TrainError;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::LmOutput;
@@ -122,7 +123,7 @@ where
         };
         let mut ending = match self.owes_evaluation {
             true => self.measure(&mut state, &valid),
-            false => None,
+            false => self.hopeless(&state),
         };
         let ending = loop {
             if let Some(ending) = ending {
@@ -199,7 +200,10 @@ where
         if interrupted(&state.components.interrupter).is_none()
             && let Some(loss) = self.evaluate(state, valid, &of_run)
         {
-            self.take_in(state, loss);
+            match loss {
+                Ok(loss) => self.take_in(state, loss),
+                Err(nothing) => (self.warn)(&nothing),
+            }
             if self.config.checkpoint_every.is_none() || state.step >= self.config.steps {
                 self.save(state);
             }
@@ -208,11 +212,14 @@ where
             self.save(state);
             return Some(Ending::Interrupted(reason));
         }
+        self.hopeless(state)
+    }
+
+    /// The end of a run whose loss does not get better any more, before its last step.
+    fn hopeless(&self, state: &State<B>) -> Option<Ending> {
         let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
-        self.config
-            .patience
-            .is_some_and(is_hopeless)
-            .then_some(Ending::Early)
+        let is_hopeless = self.config.patience.is_some_and(is_hopeless);
+        is_hopeless.then_some(Ending::Early)
     }
 
     /// A training step, whose gradients count if they are numbers.
@@ -234,7 +241,16 @@ where
             learner.optimizer_step(output.grads);
         } else if !is_left_out {
             state.n_skipped += 1;
-            let error = self.diverged(state, loss, gradient_norm);
+            let diverged = Diverged {
+                config: &self.config,
+                step: state.step,
+                numbers: [loss, gradient_norm],
+                rate: state.learner.lr_current(),
+            };
+            // Later ones are what the steps before made them.
+            let is_first = state.step == self.start;
+            let started_so = is_first && !is_finite_module(&state.learner.model());
+            let error = diverged.explain(started_so, &self.checkpoints);
             match self.config.bad_loss {
                 BadLoss::Skip(n) if state.n_skipped <= n => (self.warn)(&error),
                 _ => return Err(error),
@@ -254,15 +270,16 @@ where
         Ok(())
     }
 
-    /// Mean loss over the validation data; nothing if it was interrupted.
+    /// Mean loss over the validation data, or that there is nothing to measure; nothing if it was
+    /// interrupted.
     fn evaluate(
         &self,
         state: &mut State<B>,
         valid: &ValidLoader<Components<B>>,
         of_run: &Progress,
-    ) -> Option<f64> {
+    ) -> Option<Result<f64, TrainError>> {
         let model = state.learner.model().valid();
-        let (mut sum, mut n_targets) = (0.0, 0.0);
+        let (mut sum, mut n_targets, mut n_sequences) = (0.0, 0.0, 0);
         let mut batches = valid.iter();
         let mut iteration = 0;
         let mut hashing = None;
@@ -271,6 +288,7 @@ where
             if iteration == 1 {
                 hashing = model.probe(&batch, self.config.probed_length());
             }
+            n_sequences += batch.targets().dims()[0];
             let mut output = model.step(batch);
             output.hashing = hashing;
             let n: f64 = scalar(&output.loss.n_targets);
@@ -287,7 +305,13 @@ where
         self.sample(&model, state.step);
         let events = &mut state.components.event_processor;
         events.process_valid(LearnerEvent::EndEpoch(of_run.items_processed));
-        Some(sum / f64::max(n_targets, 1.0))
+        Some(match n_targets > 0.0 {
+            true => Ok(sum / n_targets),
+            false => Err(TrainError::NothingToMeasure {
+                n_sequences,
+                window_length: self.config.window_length,
+            }),
+        })
     }
 
     /// Lets the model write, if somebody wants to read it.
@@ -303,7 +327,7 @@ where
     /// Compares an evaluation with the best one before.
     fn take_in(&self, state: &mut State<B>, loss: f64) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        if best.is_none_or(|best| loss < best.loss) {
+        if Best::is_beaten(*best, loss) {
             *best = Some(Best {
                 step: state.step,
                 loss,
@@ -334,38 +358,6 @@ where
             (self.warn)(&error);
         }
     }
-
-    fn diverged(&self, state: &State<B>, loss: f64, gradient_norm: f64) -> TrainError {
-        let rate = state.learner.lr_current();
-        let cause = match self.config.max_gradient_norm {
-            None => format!(
-                "probably a step was too large: set max_gradient_norm to 1, or lower the learning \
-                 rate, which is {rate:.2e} here"
-            ),
-            Some(_) if state.step < self.config.schedule.warmup_steps() => format!(
-                "probably the learning rate rises too fast: it is {rate:.2e} here, so warm up in \
-                 more steps than {}",
-                self.config.schedule.warmup_steps()
-            ),
-            Some(_) => format!(
-                "probably the learning rate is too high, {rate:.2e} here: lower it, or use \
-                 `--mode exact` if the drift of the reversible layers grew"
-            ),
-        };
-        // Resuming repeats each step, so one that was saved just before this one leads here again.
-        let mut complete = self.checkpoints.complete().into_iter();
-        let last_good = match complete.find(|saved| *saved < state.step) {
-            Some(step) => format!("the last good checkpoint is that of step {step}"),
-            None => "there is no good checkpoint yet".to_owned(),
-        };
-        TrainError::Diverged {
-            step: state.step,
-            loss,
-            gradient_norm,
-            cause,
-            last_good,
-        }
-    }
 }
 
 /// Why a run was stopped, if it was.
@@ -384,6 +376,6 @@ pub(crate) fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
     [scalar(&output.loss.loss), norm]
 }
 
-fn scalar<B: Backend>(tensor: &burn::tensor::Tensor<B, 1>) -> f64 {
+pub(crate) fn scalar<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
     tensor.clone().into_scalar().elem()
 }

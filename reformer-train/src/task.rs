@@ -34,6 +34,9 @@ pub struct Task<B: Backend> {
     /// Number of the first of them in the batch of all replicas.
     #[module(skip)]
     first_part: usize,
+    /// Tokens that the model sees at a time.
+    #[module(skip)]
+    context: Option<usize>,
     #[module(skip)]
     loss_scale: LossScale,
 }
@@ -46,6 +49,7 @@ impl<B: Backend> Task<B> {
             seed,
             n_parts: 1,
             first_part: 0,
+            context: None,
             loss_scale: LossScale::none(),
         }
     }
@@ -54,6 +58,13 @@ impl<B: Backend> Task<B> {
     /// their gradients, each weighted by its share of the targets, is the gradient of the batch.
     pub fn with_parts(mut self, n_parts: usize) -> Self {
         self.n_parts = n_parts;
+        self
+    }
+
+    /// Lets hashing depend on the tokens that the model sees at a time, instead of on how far the
+    /// sequences of a batch are filled up.
+    pub fn with_context(mut self, window_length: usize) -> Self {
+        self.context = Some(window_length);
         self
     }
 
@@ -98,14 +109,14 @@ where
             return self.gradients_of_part(batch, 0);
         }
         let [batch_size, _] = batch.targets().dims();
-        let n_targets = count(batch.targets()).clamp_min(1.0);
+        let n_targets = count(batch.targets());
         let mut sum = GradientsAccumulator::new();
         let mut losses = Vec::new();
         let part_size = batch_size.div_ceil(self.n_parts);
         for (number, first) in (0..batch_size).step_by(part_size).enumerate() {
             let rows = first..batch_size.min(first + part_size);
             let part = batch.rows(rows);
-            let weight = count(part.targets()) / n_targets.clone();
+            let weight = share(count(part.targets()), &n_targets);
             let (loss, gradients) = self.gradients_of_part(part, number);
             sum.accumulate(self, scaled(self, gradients, weight.clone()));
             losses.push((loss, weight));
@@ -119,7 +130,9 @@ where
         number: usize,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let pass = Pass::train(Key::new(self.seed).fold(part.step()));
-        let pass = pass.with_part((self.first_part + number) as u64);
+        let pass = pass
+            .with_part((self.first_part + number) as u64)
+            .with_context(self.context);
         let scale = self.loss_scale.factor();
         let (loss, gradients) = self.model.scaled_gradients(part, pass, scale);
         (loss, self.loss_scale.unscale(self, gradients))
@@ -135,6 +148,11 @@ fn count<A: AutodiffBackend>(targets: &Tensor<A, 2, Int>) -> Tensor<A::InnerBack
         .int()
         .sum()
         .float()
+}
+
+/// A part's share of all targets: nothing, if there are none.
+pub(crate) fn share<B: Backend>(part: Tensor<B, 1>, all: &Tensor<B, 1>) -> Tensor<B, 1> {
+    part / all.clone().clamp_min(1.0)
 }
 
 /// The loss of a batch from those of its parts and their shares of its targets.
@@ -190,7 +208,9 @@ impl<B: ReformerBackend> InferenceStep for Task<B> {
 
     fn step(&self, batch: Batch<B>) -> LmOutput<B> {
         let started = Instant::now();
-        let loss = self.model.loss(batch, &Pass::eval());
+        let loss = self
+            .model
+            .loss(batch, &Pass::eval().with_context(self.context));
         LmOutput {
             loss,
             gradient_norm: None,

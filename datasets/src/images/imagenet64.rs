@@ -31,7 +31,7 @@ pub struct ImageNet64 {
 
 impl ImageNet64 {
     /// Opens a folder with `val_data.npz` and `train_data_batch_1.npz` to `train_data_batch_10.npz`, or those of them up
-    /// to the first that is missing. The arrays are mapped: see [`ImageSet::open_npz`].
+    /// to the first that is missing: see [`ImageSet::open_npz`].
     ///
     /// The variants of 8, 16 and 32 pixels have files of the same form, and can be opened too.
     ///

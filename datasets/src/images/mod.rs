@@ -1,13 +1,14 @@
 //! Images as sequences of bytes: pixels in raster order, the three colours of a pixel one after the other.
 //!
 //! - [`ImageSet`]: images of one size, from the official files of downsampled ImageNet
-//!   ([`ImageSet::open_npz`]) or from PNG and JPEG files ([`ImageSet::open_images`]). It is a set of
+//!   ([`ImageSet::open_npz`]) or from files of common formats ([`ImageSet::open_images`]). It is a set of
 //!   [`Sequences`](crate::Sequences), so it can be trained on like any text.
 //! - [`ImageNet64`]: the two sets of downsampled ImageNet, out of the folder with its files.
 //! - [`Picture`]: one sequence, generated or read, as an image again, and several as a grid.
 
 mod decode;
 mod imagenet64;
+mod jpeg;
 mod npy;
 mod npz;
 mod picture;

@@ -7,7 +7,7 @@ use image::{ImageFormat, RgbImage, imageops};
 
 use crate::error::DatasetError;
 use crate::images::decode::decode;
-use crate::storage::map_file;
+use crate::storage::read_file;
 
 /// A square image, to look at what a model generated or was trained on.
 ///
@@ -61,7 +61,7 @@ impl Picture {
         Some(Self { pixels })
     }
 
-    /// The image of a PNG or JPEG file, brought to this size with its proportions given up.
+    /// The image of a PNG, JPEG, WebP, GIF, BMP or TIFF file, upright, brought to this size with its proportions given up.
     ///
     /// # Errors
     ///
@@ -74,8 +74,8 @@ impl Picture {
     pub fn open(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
         assert!(size > 0, "an image has pixels");
         let path = path.as_ref();
-        let bytes = map_file(path)?.to_vec();
-        let pixels = decode(&path.display().to_string(), bytes, size)?;
+        let bytes = read_file(path)?;
+        let pixels = decode(&path.display().to_string(), &bytes, size)?;
         Ok(Self { pixels })
     }
 

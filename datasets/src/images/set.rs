@@ -8,10 +8,12 @@ use std::sync::Arc;
 use image::RgbImage;
 
 use crate::error::DatasetError;
+use crate::holdout::{hold_out, key};
 use crate::images::decode::{decode_all, resized};
 use crate::images::npz::{self, PlanarImages};
 use crate::images::picture::Picture;
 use crate::loading::{Sequences, write_shifted};
+use crate::report::ReadReport;
 use crate::storage::Bytes;
 
 /// Colours of a pixel.
@@ -55,12 +57,15 @@ pub struct ImageSet {
     size: usize,
     n_images: usize,
     parts: Vec<Part>,
+    /// Which images of the parts, if not all.
+    chosen: Option<Arc<[usize]>>,
+    report: Arc<ReadReport>,
 }
 
 /// The images of one file.
 #[derive(Clone)]
 struct Part {
-    bytes: Arc<Bytes>,
+    bytes: Bytes,
     range: Range<usize>,
     /// Side of its images as they are stored.
     size: usize,
@@ -89,13 +94,14 @@ impl ImageSet {
     /// The images of an official file of downsampled ImageNet, such as `train_data_batch_1.npz`: its
     /// array `data` with unsigned bytes `[n_images, 3 * size * size]`, the colours one plane after the other.
     ///
-    /// An array that is stored uncompressed, as the official ones, is mapped: opening it reads its header
-    /// only. It must not be changed by another program meanwhile.
+    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary folder, which vanishes with
+    /// the set.
     ///
     /// # Errors
     ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed), or
+    /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed),
+    /// [`Bomb`](DatasetError::Bomb), [`NoRoom`](DatasetError::NoRoom), or
     /// [`NothingIn`](DatasetError::NothingIn) when the array has no rows.
     pub fn open_npz(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
@@ -107,17 +113,23 @@ impl ImageSet {
             });
         }
         check_size(size)?;
-        Ok(Self::of(Part {
+        let mut report = ReadReport::at(path);
+        report.files = 1;
+        let part = Part {
             bytes,
             range,
             size,
             layout: Layout::Planar,
-        }))
+        };
+        Ok(Self::of(part, report))
     }
 
-    /// The PNG and JPEG files of a folder and the folders in it, in the order of their paths, or those of a
-    /// `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its entries. Images of another size are brought to `size`
-    /// with their proportions given up; gray ones get three equal colours, transparency is dropped.
+    /// The PNG, JPEG, WebP, GIF, BMP and TIFF files of a folder and the folders in it, in the order of their paths, or those
+    /// of a `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its entries. They are turned upright as their camera
+    /// says. Images of another size are brought to `size` with their proportions given up; gray ones get three equal
+    /// colours, transparency is dropped, of a film the first picture is taken.
+    ///
+    /// Other files are left out, and so are damaged images and those that are cut off: see [`report`](Self::report).
     ///
     /// All are decoded now: into memory up to 256 MiB, 20,000 images of 64 x 64, beyond that into a file in the
     /// system's temporary folder, which vanishes with the set.
@@ -125,33 +137,74 @@ impl ImageSet {
     /// # Errors
     ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`Malformed`](DatasetError::Malformed) with the name of the file in question,
-    /// [`NothingIn`](DatasetError::NothingIn) when there are no images, or [`Setting`](DatasetError::Setting) for a
+    /// [`Malformed`](DatasetError::Malformed) for a damaged archive, or with the name of the first image when all are
+    /// damaged, [`NothingIn`](DatasetError::NothingIn) when there are no images, those of an archive or a folder, or [`Setting`](DatasetError::Setting) for a
     /// size of 0 or beyond 16,384.
     pub fn open_images(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
         check_size(size)?;
-        let bytes = decode_all(path.as_ref(), size)?;
-        Ok(Self::of(Part {
+        let (bytes, report) = decode_all(path.as_ref(), size)?;
+        let part = Part {
             range: 0..bytes.len(),
-            bytes: Arc::new(bytes),
+            bytes,
             size,
             layout: Layout::Interleaved,
-        }))
+        };
+        Ok(Self::of(part, report))
     }
 
-    fn of(part: Part) -> Self {
+    fn of(part: Part, report: ReadReport) -> Self {
         Self {
             size: part.size,
             n_images: part.n_images(),
             parts: vec![part],
+            chosen: None,
+            report: Arc::new(report),
         }
     }
 
     /// These images, then the others, all in this set's size.
     pub fn followed_by(mut self, other: Self) -> Self {
+        if self.chosen.is_some() || other.chosen.is_some() {
+            let n_stored: usize = self.parts.iter().map(Part::n_images).sum();
+            let first = (0..self.n_images).map(|index| self.stored(index));
+            let second = (0..other.n_images).map(|index| n_stored + other.stored(index));
+            self.chosen = Some(first.chain(second).collect());
+        }
         self.n_images += other.n_images;
         self.parts.extend(other.parts);
+        Arc::make_mut(&mut self.report).files += other.report.files;
         self
+    }
+
+    /// The images in two parts, to train and to validate: of every `every` different images one goes into the second
+    /// part, at least one, chosen by a hash of its pixels, so that no image is in both.
+    ///
+    /// # Errors
+    ///
+    /// [`TooFew`](DatasetError::TooFew) when there are less than two different images.
+    pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
+        let keys = (0..self.len()).map(|index| (key(&self.pixels(index)), 0));
+        let parts = hold_out(keys, every).map_err(|n| DatasetError::TooFew {
+            name: self.report.name.clone(),
+            n,
+            unit: "images",
+        })?;
+        Ok(parts.map(|part| Self {
+            n_images: part.len(),
+            chosen: Some(part.into_iter().map(|index| self.stored(index)).collect()),
+            ..self.clone()
+        }))
+    }
+
+    /// Number of an image among those of all parts.
+    fn stored(&self, index: usize) -> usize {
+        self.chosen.as_ref().map_or(index, |chosen| chosen[index])
+    }
+
+    /// What was read, with the number of these images.
+    pub fn report(&self) -> ReadReport {
+        let report = ReadReport::clone(&self.report).with_count(self.len(), "images");
+        report.with_count(self.len().saturating_mul(self.seq_length()), "tokens")
     }
 
     /// The same images in another size: an image is resized whenever it is read.
@@ -191,7 +244,7 @@ impl ImageSet {
 
     /// The pixels of an image, in this set's size, with the channels of a pixel side by side.
     fn pixels(&self, index: usize) -> Vec<u8> {
-        let mut left = index;
+        let mut left = self.stored(index);
         for part in &self.parts {
             if left < part.n_images() {
                 return part.pixels(left, self.size);

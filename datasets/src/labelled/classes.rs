@@ -1,18 +1,21 @@
 //! Texts and their classes, as they are published.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
-
-use csv::{ReaderBuilder, StringRecord};
+use std::sync::Arc;
 
 use crate::error::DatasetError;
+use crate::holdout::{hold_out, key};
 use crate::labelled::rows::{BEGIN, LabelledRows, bytes};
-use crate::labelled::{passages, split_by_key};
-use crate::storage::{utf8, walk};
+use crate::labelled::{passages, table};
+use crate::report::ReadReport;
+use crate::storage::{as_str, read_text, walk};
 
-/// Columns of a table.
-const COLUMNS: [&str; 2] = ["text", "label"];
 /// A folder of the IMDB reviews whose texts have no class.
 const UNLABELLED: &str = "unsup";
+/// So many classes need two texts each on average.
+const MAX_SMALL_CLASSES: usize = 100;
 
 /// Texts, each of one class.
 ///
@@ -31,12 +34,85 @@ const UNLABELLED: &str = "unsup";
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LabelledTexts {
-    name: String,
+    /// Their name, and what was read.
+    report: Arc<ReadReport>,
     classes: Vec<String>,
-    /// Each with the number of its class.
-    texts: Vec<(String, usize)>,
+    /// One text after the other.
+    text: Arc<str>,
+    /// Where each text stands, and the number of its class.
+    places: Vec<(Range<usize>, usize)>,
+}
+
+impl PartialEq for LabelledTexts {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.classes == other.classes && self.iter().eq(other.iter())
+    }
+}
+
+/// Takes one text after the other.
+#[derive(Default)]
+pub(super) struct Builder {
+    text: String,
+    places: Vec<(Range<usize>, usize)>,
+    /// Numbers in the order of appearance.
+    classes: HashMap<String, usize>,
+}
+
+impl Builder {
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn push(&mut self, text: &str, class: &str) {
+        let number = match self.classes.get(class) {
+            Some(&number) => number,
+            None => {
+                let next = self.classes.len();
+                self.classes.insert(class.to_owned(), next);
+                next
+            }
+        };
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.places.push((start..self.text.len(), number));
+    }
+
+    /// The texts, if their classes can be learned.
+    pub(super) fn build(self, report: ReadReport) -> Result<LabelledTexts, DatasetError> {
+        let texts = self.build_any(report);
+        let (n_classes, n_texts) = (texts.classes.len(), texts.len());
+        if n_classes > MAX_SMALL_CLASSES && n_texts < 2 * n_classes {
+            return Err(DatasetError::TooManyClasses {
+                name: texts.name().to_owned(),
+                n_classes,
+                n_texts,
+                examples: [texts.classes[0].clone(), texts.classes[1].clone()],
+            });
+        }
+        Ok(texts)
+    }
+
+    /// The texts, with classes numbered in the order of the alphabet.
+    fn build_any(self, report: ReadReport) -> LabelledTexts {
+        let mut classes: Vec<(String, usize)> = self.classes.into_iter().collect();
+        classes.sort_unstable();
+        let mut numbers = vec![0; classes.len()];
+        for (number, (_, appeared)) in classes.iter().enumerate() {
+            numbers[*appeared] = number;
+        }
+        let mut places = self.places;
+        for (_, class) in &mut places {
+            *class = numbers[*class];
+        }
+        LabelledTexts {
+            report: Arc::new(report),
+            classes: classes.into_iter().map(|(name, _)| name).collect(),
+            text: self.text.into(),
+            places,
+        }
+    }
 }
 
 impl LabelledTexts {
@@ -50,38 +126,32 @@ impl LabelledTexts {
 
     /// Texts with the names of their classes, which are numbered in the order of the alphabet.
     pub fn new(name: impl Into<String>, texts: impl IntoIterator<Item = (String, String)>) -> Self {
-        let texts: Vec<(String, String)> = texts.into_iter().collect();
-        let mut classes: Vec<String> = texts.iter().map(|(_, class)| class.clone()).collect();
-        classes.sort();
-        classes.dedup();
-        let number = |class: &String| classes.partition_point(|other| other < class);
-        let texts = texts
-            .into_iter()
-            .map(|(text, class)| (text, number(&class)))
-            .collect();
-        Self {
-            name: name.into(),
-            classes,
-            texts,
+        let mut builder = Builder::default();
+        for (text, class) in texts {
+            builder.push(&text, &class);
         }
+        builder.build_any(ReadReport::new(name))
     }
 
-    /// A table in UTF-8 with columns `text` and `label`, named in its first line, in any order and among others. Where
-    /// that line has a tab, fields end at tabs and quotes mean nothing; else they end at commas, and a field
-    /// may stand in double quotes. It may be packed as gzip, xz or zip.
+    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Fields end
+    /// at tabs, commas, semicolons or bars, told by that line, or by a line `sep=;` before it. In tables with tabs quotes
+    /// mean nothing; else a field may stand in double quotes. The file may be packed as gzip, xz or zip, and be
+    /// UTF-8 or UTF-16.
     ///
     /// # Errors
     ///
-    /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8, a table without these columns, or a record with
-    /// too few or too many fields or without a label; or those of
+    /// [`Malformed`](DatasetError::Malformed) for what is no text, a table without these columns, a quote that is not
+    /// closed, or a record with too few or too many fields or without a label;
+    /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different; or those of
     /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_table(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let bytes = utf8(path)?;
-        let texts = read_table(&bytes).map_err(|found| {
+        let (mut builder, mut report) = (Builder::default(), ReadReport::at(path));
+        let bytes = read_text(path, &mut report)?;
+        table::read(as_str(&bytes), &mut builder, &mut report).map_err(|found| {
             DatasetError::malformed(path, "a table with the columns text and label", found)
         })?;
-        Ok(Self::new(path.display().to_string(), texts))
+        builder.build(report)
     }
 
     /// A folder with a folder for each class, whose files, also of folders in them, are the texts: `pos/*.txt`
@@ -91,31 +161,32 @@ impl LabelledTexts {
     /// # Errors
     ///
     /// [`NothingIn`](DatasetError::NothingIn) when no folder in it has a file,
-    /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8,
-    /// [`NotFound`](DatasetError::NotFound) or [`Unreadable`](DatasetError::Unreadable).
+    /// [`Malformed`](DatasetError::Malformed) for what is no text,
+    /// [`TooManyClasses`](DatasetError::TooManyClasses) when nearly every text has a folder of its own,
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those of a folder.
     pub fn open_folder(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let folder = path.as_ref();
-        let mut texts = Vec::new();
-        for file in walk(folder)? {
+        let (mut builder, mut report) = (Builder::default(), ReadReport::at(folder));
+        for file in walk(folder, &mut report)? {
             let inside = file.strip_prefix(folder).unwrap_or(&file);
             let Some(class) = inside.parent().and_then(|parent| parent.iter().next()) else {
+                report.skip("files beside the folders of classes", file.display());
                 continue;
             };
             if class == UNLABELLED {
+                report.skip("texts without a class", file.display());
                 continue;
             }
-            texts.push((
-                text_of(&utf8(&file)?).to_owned(),
-                class.to_string_lossy().into_owned(),
-            ));
+            let text = read_text(&file, &mut report)?;
+            builder.push(as_str(&text), &class.to_string_lossy());
         }
-        if texts.is_empty() {
+        if builder.len() == 0 {
             return Err(DatasetError::NothingIn {
                 path: folder.to_owned(),
                 wanted: "folder with texts, one for each class,",
             });
         }
-        Ok(Self::new(folder.display().to_string(), texts))
+        builder.build(report)
     }
 
     /// The same texts with their classes numbered as in this list.
@@ -124,38 +195,66 @@ impl LabelledTexts {
     ///
     /// [`OtherClass`](DatasetError::OtherClass) for a class that is not in it.
     pub fn with_classes(mut self, classes: &[String]) -> Result<Self, DatasetError> {
+        let known: HashMap<&str, usize> = classes.iter().map(String::as_str).zip(0..).collect();
         let mut numbers = Vec::new();
         for class in &self.classes {
-            let number = classes.iter().position(|other| other == class);
+            let number = known.get(class.as_str()).copied();
             numbers.push(number.ok_or_else(|| DatasetError::OtherClass {
-                name: self.name.clone(),
+                name: self.name().to_owned(),
                 class: class.clone(),
                 classes: classes.join(", "),
             })?);
         }
-        for (_, class) in &mut self.texts {
+        for (_, class) in &mut self.places {
             *class = numbers[*class];
         }
         self.classes = classes.to_vec();
         Ok(self)
     }
 
-    /// The texts in two parts, to train and to validate: of the different texts, in order, every `every`th goes into
-    /// the second part, and at least the last one, so that no text is in both.
-    pub fn split(&self, every: usize) -> [Self; 2] {
-        let keys = self.texts.iter().map(|(text, _)| text.as_str());
-        split_by_key(keys, every).map(|numbers| Self {
-            texts: numbers
+    /// The texts in two parts, to train and to validate: of `every` different texts of a class about one goes into the
+    /// second part, of each class at least one if it has two, chosen by a hash of the text. No text is in both.
+    ///
+    /// # Errors
+    ///
+    /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
+    pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
+        let keys = self
+            .iter()
+            .map(|(text, class)| (key(text.as_bytes()), class));
+        let parts = hold_out(keys, every).map_err(|n| DatasetError::TooFew {
+            name: self.name().to_owned(),
+            n,
+            unit: "texts",
+        })?;
+        Ok(parts.map(|numbers| Self {
+            report: self.report.clone(),
+            classes: self.classes.clone(),
+            text: self.text.clone(),
+            places: numbers
                 .iter()
-                .map(|&number| self.texts[number].clone())
+                .map(|&number| self.places[number].clone())
                 .collect(),
-            ..self.clone()
-        })
+        }))
     }
 
     /// The path it was read from, or the name it was given.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.report.name
+    }
+
+    /// What was read, with the numbers of these texts.
+    pub fn report(&self) -> ReadReport {
+        let mut report = ReadReport::clone(&self.report).with_count(self.len(), "records");
+        report.classes = self
+            .classes
+            .iter()
+            .map(|class| (class.clone(), 0))
+            .collect();
+        for (_, class) in &self.places {
+            report.classes[*class].1 += 1;
+        }
+        report
     }
 
     /// Names of the classes, by their numbers.
@@ -165,98 +264,32 @@ impl LabelledTexts {
 
     /// Number of texts.
     pub fn len(&self) -> usize {
-        self.texts.len()
+        self.places.len()
     }
 
     /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.places.is_empty()
     }
 
     /// A text and the number of its class; `None` when there is no text of this number.
     pub fn get(&self, index: usize) -> Option<(&str, usize)> {
-        let (text, class) = self.texts.get(index)?;
-        Some((text, *class))
+        let (place, class) = self.places.get(index)?;
+        Some((&self.text[place.clone()], *class))
+    }
+
+    /// The texts in order, each with the number of its class.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, usize)> {
+        let texts = self.places.iter();
+        texts.map(|(place, class)| (&self.text[place.clone()], *class))
     }
 
     /// Rows for a classifier: [`BEGIN`], and the text up to `max_length` tokens in all.
     pub fn encode(&self, max_length: usize) -> LabelledRows {
-        let rows = self.texts.iter().map(|(text, class)| {
+        let rows = self.iter().map(|(text, class)| {
             let tokens = std::iter::once(BEGIN).chain(bytes(text));
-            (tokens.take(max_length.max(1)).collect(), [*class as i32])
+            (tokens.take(max_length.max(1)).collect(), [class as i32])
         });
         LabelledRows::new(usize::from(BEGIN) + 1, rows)
-    }
-}
-
-/// What was checked to be UTF-8, without a byte order mark.
-fn text_of(bytes: &[u8]) -> &str {
-    let text = str::from_utf8(bytes).expect("it was checked");
-    text.trim_start_matches('\u{feff}')
-}
-
-/// Texts and classes of a table, or what is wrong with it.
-fn read_table(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
-    let text = text_of(bytes);
-    let has_tabs = text.lines().next().unwrap_or_default().contains('\t');
-    let mut reader = ReaderBuilder::new()
-        .delimiter(if has_tabs { b'\t' } else { b',' })
-        .quoting(!has_tabs)
-        .from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let place = |column: &str| {
-        let is_it = |name: &str| name.trim().eq_ignore_ascii_case(column);
-        header.iter().position(is_it).ok_or_else(|| {
-            let names: Vec<&str> = header.iter().collect();
-            format!(
-                "its first line names no column `{column}`, but {}",
-                names.join(", ")
-            )
-        })
-    };
-    let [text_column, label_column] = [place(COLUMNS[0])?, place(COLUMNS[1])?];
-    let mut texts = Vec::new();
-    for record in reader.records() {
-        let record: StringRecord = record.map_err(|error| error.to_string())?;
-        let label = record[label_column].trim();
-        if label.is_empty() {
-            let line = record.position().map_or(0, csv::Position::line);
-            return Err(format!("the record in line {line} has no label"));
-        }
-        texts.push((record[text_column].to_owned(), label.to_owned()));
-    }
-    if texts.is_empty() {
-        return Err("it has no record after its first line".to_owned());
-    }
-    Ok(texts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tabs_and_commas_are_told_apart() {
-        let tabs = "label\tother\ttext\nx\t1\ta \"quote, here\ny\t\tz\n";
-        let expected = [("a \"quote, here", "x"), ("z", "y")].map(|(a, b)| (a.into(), b.into()));
-        assert_eq!(read_table(tabs.as_bytes()).unwrap(), expected);
-        let commas = "\u{feff}Text,LABEL\r\n\"two\nlines, \"\"quoted\"\"\",x\r\n";
-        let expected = [("two\nlines, \"quoted\"".to_owned(), "x".to_owned())];
-        assert_eq!(read_table(commas.as_bytes()).unwrap(), expected);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_table_is_named() {
-        for (table, found) in [
-            ("a,b\nx,y\n", "no column `text`, but a, b"),
-            ("text,b\nx,y\n", "no column `label`, but text, b"),
-            ("text,label\nx,y\nz, \n", "line 3 has no label"),
-            ("text,label\nx,y\nz\n", "line: 3"),
-            ("text,label\n", "no record"),
-            ("", "no column `text`"),
-        ] {
-            let error = read_table(table.as_bytes()).unwrap_err();
-            assert!(error.contains(found), "{error}");
-        }
     }
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DatasetError;
+use crate::holdout::{hold_out, key};
 use crate::labelled::rows::{BEGIN, LabelledRows, SEPARATOR, bytes};
-use crate::labelled::{split_by_key, squad, translated};
-use crate::storage::utf8;
+use crate::labelled::{squad, translated};
+use crate::report::ReadReport;
+use crate::storage::{as_str, read_text};
 
 /// A question, the text that it is about, and what may be answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,16 +37,29 @@ impl Question {
             .map(|place| &self.context[place.clone()])
     }
 
-    /// What stands between two positions of a row, the last one included. Bytes that are no whole character become
-    /// U+FFFD.
+    /// Where in the text the characters stand that two positions of a row enclose, in bytes. Both are included, with
+    /// all of their characters.
     ///
     /// # Panics
     ///
     /// When they are not positions of the text, in order.
-    pub fn text_at(&self, [first, last]: [usize; 2]) -> String {
+    pub fn place_at(&self, [first, last]: [usize; 2]) -> Range<usize> {
         let start = self.context_start();
-        let bytes = &self.context.as_bytes()[first - start..=last - start];
-        String::from_utf8_lossy(bytes).into_owned()
+        let (first, end) = (first - start, last - start + 1);
+        assert!(
+            first < end && end <= self.context.len(),
+            "positions of the text, in order"
+        );
+        self.context.floor_char_boundary(first)..self.context.ceil_char_boundary(end)
+    }
+
+    /// The text at this [place](Self::place_at).
+    ///
+    /// # Panics
+    ///
+    /// When they are not positions of the text, in order.
+    pub fn text_at(&self, positions: [usize; 2]) -> String {
+        self.context[self.place_at(positions)].to_owned()
     }
 
     /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, where [`BEGIN`]
@@ -94,7 +109,8 @@ impl Question {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Questions {
-    name: String,
+    /// Their name, and what was read.
+    report: Arc<ReadReport>,
     questions: Vec<Question>,
 }
 
@@ -110,35 +126,60 @@ impl Questions {
 
     /// Questions under a name for messages.
     pub fn new(name: impl Into<String>, questions: Vec<Question>) -> Self {
-        Self {
-            name: name.into(),
-            questions,
-        }
+        Self::of(Arc::new(ReadReport::new(name)), questions)
     }
 
-    /// A file in the format of SQuAD 1.1 or 2.0, whose questions may have no answer. It may be packed as gzip, xz or
+    fn of(report: Arc<ReadReport>, questions: Vec<Question>) -> Self {
+        Self { report, questions }
+    }
+
+    /// A file in the format of SQuAD 1.1 or 2.0, whose questions may have no answer, or rows of Hugging Face with the
+    /// columns `id`, `context`, `question` and `answers`, as JSON or as a row a line. It may be packed as gzip, xz or
     /// zip.
+    ///
+    /// Numbers may be text, and a list may be what stands in it alone. An answer that stands a few characters beside the
+    /// place that the file tells is found. Questions whose answer is not there, or that have none and are not marked as
+    /// impossible, are left out: see [`report`](Self::report).
     ///
     /// # Errors
     ///
-    /// [`Malformed`](DatasetError::Malformed) for what is not in this format, or an answer that does not stand where the
-    /// file says, with the question's name; or those of
-    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    /// [`Malformed`](DatasetError::Malformed) for what is not in this format or has no question that can be used; or
+    /// those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_squad(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let questions = squad::read(&utf8(path)?)
+        let mut report = ReadReport::at(path);
+        let text = read_text(path, &mut report)?;
+        let questions = squad::read(as_str(&text), &mut report)
             .map_err(|found| DatasetError::malformed(path, "a file of SQuAD", found))?;
-        Ok(Self::new(path.display().to_string(), questions))
+        Ok(Self::of(Arc::new(report), questions))
     }
 
-    /// The questions in two parts, to train and to validate: of the different texts, in order, every `every`th goes
-    /// into the second part with all its questions, and at least the last one, so that no text is in both.
-    pub fn split(&self, every: usize) -> [Self; 2] {
-        let keys = self.questions.iter().map(|question| &*question.context);
-        split_by_key(keys, every).map(|numbers| {
+    /// The questions in two parts, to train and to validate: of `every` different texts about one goes into the second
+    /// part with all its questions, and at least one, chosen by a hash of the text. No text is in both.
+    ///
+    /// # Errors
+    ///
+    /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
+    pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
+        // Questions about one text share it, so that it is hashed once.
+        let mut last: Option<(&Arc<str>, u128)> = None;
+        let keys = self.questions.iter().map(|question| match last {
+            Some((context, key)) if Arc::ptr_eq(context, &question.context) => (key, 0),
+            _ => {
+                let key = key(question.context.as_bytes());
+                last = Some((&question.context, key));
+                (key, 0)
+            }
+        });
+        let parts = hold_out(keys, every).map_err(|n| DatasetError::TooFew {
+            name: self.name().to_owned(),
+            n,
+            unit: "texts",
+        })?;
+        Ok(parts.map(|numbers| {
             let part = numbers.iter().map(|&number| self.questions[number].clone());
-            Self::new(self.name.clone(), part.collect())
-        })
+            Self::of(self.report.clone(), part.collect())
+        }))
     }
 
     /// Those that can be learned from in rows of at most `max_length` tokens: whose answer, if there is one, stands in
@@ -146,12 +187,17 @@ impl Questions {
     pub fn fitting(&self, max_length: usize) -> Self {
         let fitting = self.questions.iter();
         let fitting = fitting.filter(|question| question.span(max_length).is_some());
-        Self::new(self.name.clone(), fitting.cloned().collect())
+        Self::of(self.report.clone(), fitting.cloned().collect())
     }
 
     /// The path it was read from, or the name it was given.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.report.name
+    }
+
+    /// What was read, with the number of these questions.
+    pub fn report(&self) -> ReadReport {
+        ReadReport::clone(&self.report).with_count(self.len(), "questions")
     }
 
     /// Number of questions.
@@ -215,6 +261,9 @@ mod tests {
         );
         assert_eq!(rows.targets(0), [6, 11]);
         assert_eq!(questions().get(0).unwrap().text_at([6, 11]), "Käthe");
+        // A part of a character is all of it: ä has two bytes.
+        assert_eq!(questions().get(0).unwrap().text_at([6, 7]), "Kä");
+        assert_eq!(questions().get(0).unwrap().text_at([8, 8]), "ä");
         assert_eq!(rows.targets(1), [0, 0]);
         assert_eq!(rows.targets(2), [10, 12]);
         assert_eq!(rows.vocab_size(), 258);

@@ -73,6 +73,11 @@ impl LabelledRows {
         self.shared.ends.is_empty()
     }
 
+    /// Number of tokens of all rows.
+    pub fn n_tokens(&self) -> usize {
+        self.shared.tokens.len()
+    }
+
     /// Targets of a row.
     pub fn n_targets(&self) -> usize {
         self.shared.n_targets

@@ -1,101 +1,153 @@
-//! The file format of SQuAD (Rajpurkar et al., 2016; 2018).
+//! Files of questions: the format of SQuAD (Rajpurkar et al., 2016; 2018), as it is published and as people write it,
+//! and rows of Hugging Face, as JSON or as a row a line.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
+use crate::labelled::json::{Answer, Answers, Entry};
+use crate::labelled::places::Characters;
 use crate::labelled::questions::Question;
+use crate::report::ReadReport;
 
-#[derive(Deserialize)]
-struct File {
-    data: Vec<Article>,
-}
+/// By so many characters an answer may stand beside the place that the file tells.
+const MAX_MOVED: usize = 20;
+/// Why a question is left out.
+const NOT_GIVEN: &str = "questions without an answer that are not marked as impossible";
+const NOT_FOUND: &str = "questions whose answer does not stand where the file says, nor near";
+const INCOMPLETE: &str = "questions without a text or a wording";
 
-#[derive(Deserialize)]
-struct Article {
-    paragraphs: Vec<Paragraph>,
-}
-
-#[derive(Deserialize)]
-struct Paragraph {
-    context: String,
-    qas: Vec<Asked>,
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    id: String,
-    question: String,
-    #[serde(default)]
-    answers: Vec<Answer>,
-    /// Only in 2.0.
-    #[serde(default)]
-    is_impossible: bool,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    text: String,
-    /// In characters.
-    answer_start: usize,
-}
-
-/// The questions of a file, or what is wrong with it.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Question>, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let mut questions = Vec::new();
-    for paragraph in file.data.into_iter().flat_map(|article| article.paragraphs) {
-        let context: Arc<str> = paragraph.context.into();
-        for asked in paragraph.qas {
-            questions.push(question(asked, context.clone())?);
-        }
+/// The questions of a file, or what is wrong with it. Those of which nothing can be learned are left out, and told in
+/// the report.
+pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>, String> {
+    let mut reader = Reader {
+        questions: Vec::new(),
+        n_moved: 0,
+        n_unanswered: 0,
+        report,
+    };
+    // One value, or a value a line.
+    for entry in serde_json::Deserializer::from_str(text).into_iter() {
+        let entry: Entry = entry.map_err(|error| error.to_string())?;
+        reader.add(entry, None);
     }
-    match questions.is_empty() {
-        true => Err("it has no questions".to_owned()),
-        false => Ok(questions),
-    }
-}
-
-fn question(asked: Asked, context: Arc<str>) -> Result<Question, String> {
-    let id = asked.id;
-    if asked.answers.is_empty() && !asked.is_impossible {
-        return Err(format!(
-            "question `{id}` has no answer and is not marked by is_impossible"
+    let Reader {
+        questions,
+        n_moved,
+        n_unanswered,
+        report,
+    } = reader;
+    if n_unanswered > 0 {
+        report.note(format!(
+            "{n_unanswered} questions have no answer in their text"
         ));
     }
-    let answers = match asked.is_impossible {
-        true => vec![],
-        false => asked.answers,
-    };
-    let place = |answer: &Answer| {
-        place(&context, answer).ok_or_else(|| {
-            let Answer { text, answer_start } = answer;
-            format!(
-                "answer `{text}` of question `{id}` is not at character {answer_start} of its text"
-            )
-        })
-    };
-    let answers = answers.iter().map(place).collect::<Result<_, _>>()?;
-    Ok(Question {
-        id,
-        question: asked.question,
-        context,
-        answers,
+    if n_moved > 0 {
+        report.note(format!("{n_moved} answers found near their place"));
+    }
+    if !questions.is_empty() {
+        return Ok(questions);
+    }
+    Err(match report.skipped.first() {
+        Some(skipped) => format!(
+            "it has no questions but {} {}",
+            skipped.count, skipped.reason
+        ),
+        None => "it has no questions".to_owned(),
     })
 }
 
-/// The bytes of an answer, if it is there.
-fn place(context: &str, answer: &Answer) -> Option<Range<usize>> {
-    let (start, _) = context.char_indices().nth(answer.answer_start)?;
-    let is_there = !answer.text.is_empty() && context[start..].starts_with(&answer.text);
-    is_there.then(|| start..start + answer.text.len())
+struct Reader<'a> {
+    questions: Vec<Question>,
+    n_moved: usize,
+    n_unanswered: usize,
+    report: &'a mut ReadReport,
+}
+
+impl Reader<'_> {
+    /// Adds the questions of an entry and of the entries in it, which are about its text unless they have one.
+    fn add(&mut self, entry: Entry, around: Option<&Arc<Characters>>) {
+        let own = entry
+            .context
+            .map(|context| Arc::new(Characters::of(context)));
+        let context = own.as_ref().or(around);
+        for inside in entry.entries {
+            self.add(inside, context);
+        }
+        if entry.question.is_none() && entry.answers.is_none() {
+            // A file, an article or a paragraph.
+            return;
+        }
+        let id = entry
+            .id
+            .unwrap_or_else(|| format!("number {}", self.questions.len() + 1));
+        let (Some(context), Some(question)) = (context, entry.question) else {
+            self.report.skip(INCOMPLETE, id);
+            return;
+        };
+        match self.answers(entry.answers, entry.is_impossible, context) {
+            Ok(answers) => {
+                self.n_unanswered += usize::from(answers.is_empty());
+                self.questions.push(Question {
+                    id,
+                    question,
+                    context: context.text().clone(),
+                    answers,
+                });
+            }
+            Err(reason) => self.report.skip(reason, id),
+        }
+    }
+
+    /// Where the answers stand: nowhere, if the text has none.
+    fn answers(
+        &mut self,
+        answers: Option<Answers>,
+        is_impossible: bool,
+        context: &Characters,
+    ) -> Result<Vec<Range<usize>>, &'static str> {
+        if is_impossible {
+            return Ok(Vec::new());
+        }
+        let Some(Answers(answers)) = answers else {
+            return Err(NOT_GIVEN);
+        };
+        let mut places = Vec::new();
+        let is_given = |answer: &&Answer| !answer.text.is_empty();
+        for answer in answers.iter().filter(is_given) {
+            match context.find(&answer.text, answer.start, MAX_MOVED) {
+                Some((place, 0)) => places.push(place),
+                Some((place, _)) => {
+                    self.n_moved += 1;
+                    places.push(place);
+                }
+                None => {}
+            }
+        }
+        // An empty list is how SQuAD 2.0 says that the text has no answer, also without a mark.
+        match places.is_empty() && answers.iter().any(|answer| !answer.text.is_empty()) {
+            true => Err(NOT_FOUND),
+            false => Ok(places),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names of questions, each with its answers.
+    type Answered = Vec<(String, Vec<String>)>;
+
+    /// The file's questions, and what was told.
+    fn told(text: &str) -> Result<(Answered, String), String> {
+        let mut report = ReadReport::default();
+        let questions = read(text, &mut report)?;
+        let read = questions.into_iter().map(|question| {
+            let answers = question.answer_texts().map(str::to_owned).collect();
+            (question.id.clone(), answers)
+        });
+        Ok((read.collect(), report.to_string()))
+    }
 
     fn file(qas: &str) -> String {
         format!(
@@ -110,7 +162,7 @@ mod tests {
             {"text": "Wien", "answer_start": 11}, {"text": "in Wien", "answer_start": 8}]},
             {"id": "2", "question": "Wer?", "is_impossible": true, "answers": [],
              "plausible_answers": [{"text": "Wien", "answer_start": 11}]}"#;
-        let questions = read(file(asked).as_bytes()).unwrap();
+        let questions = read(&file(asked), &mut ReadReport::default()).unwrap();
         let answers: Vec<&str> = questions[0].answer_texts().collect();
         assert_eq!(answers, ["Wien", "in Wien"]);
         assert_eq!(questions[0].answers[0], 15..19);
@@ -119,31 +171,112 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        let answer = |answer: &str| {
-            file(&format!(
-                r#"{{"id": "q7", "question": "Wo?", "answers": [{answer}]}}"#
-            ))
-        };
-        for (text, found) in [
-            (
-                answer(r#"{"text": "Wien", "answer_start": 12}"#),
-                "`Wien` of question `q7` is not at character 12",
-            ),
-            (
-                answer(r#"{"text": "Wien", "answer_start": 99}"#),
-                "character 99",
-            ),
-            (answer(r#"{"text": "", "answer_start": 2}"#), "character 2"),
-            (answer(""), "`q7` has no answer"),
-            (file(""), "no questions"),
-            (
-                r#"{"data": [{"paragraphs": [{}]}]}"#.to_owned(),
-                "missing field `context` at line 1",
-            ),
-            ("hello".to_owned(), "line 1 column 1"),
+    fn ids_and_offsets_are_numbers_or_text() {
+        for answer in [
+            r#"{"text": "Wien", "answer_start": "11"}"#,
+            r#"{"text": "Wien", "answer_start": 11.0}"#,
+            r#"{"text": "Wien", "answer_start": [11]}"#,
+            r#"{"text": ["Wien"], "answer_start": ["11"]}"#,
+            r#"{"text": "Wien", "answer_start": 13, "extra": {"a": []}}"#,
+            r#"{"text": "Wien", "answer_start": 0}"#,
+            r#"{"text": "Wien", "answer_start": -1}"#,
+            r#"{"text": "Wien", "answer_start": null}"#,
+            r#"{"answer_start": 11, "text": "Wien"}, {"text": "Rom", "answer_start": 1}"#,
+            r#""Wien""#,
         ] {
-            let error = read(text.as_bytes()).unwrap_err();
+            for (start, end) in [("[", "]"), ("", "")] {
+                let asked =
+                    format!(r#"{{"id": 7, "question": "Wo?", "answers": {start}{answer}{end}}}"#);
+                if start.is_empty() && answer.contains("Rom") {
+                    continue;
+                }
+                let (read, _) = told(&file(&asked)).expect(answer);
+                assert_eq!(
+                    read,
+                    [("7".to_owned(), vec!["Wien".to_owned()])],
+                    "{answer}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn questions_without_an_answer_are_told() {
+        let asked = r#"{"id": "a", "question": "?", "answers": []},
+            {"id": "b", "question": "?", "answers": [{"text": "", "answer_start": -1}], "is_impossible": true},
+            {"id": "c", "question": "?", "answers": {"text": [], "answer_start": []}},
+            {"id": "d", "question": "?"},
+            {"id": "e", "question": "?", "answers": null},
+            {"id": "f", "question": "?", "answers": [{"text": "Rom", "answer_start": 11}]},
+            {"id": "g", "question": "?", "answers": [{"text": "Wien", "answer_start": 12}]},
+            {"id": "h", "answers": [{"text": "Wien", "answer_start": 12}]}"#;
+        let (read, told) = told(&file(asked)).expect("it is a file");
+        let ids: Vec<&str> = read.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c", "g"]);
+        assert!(read[..3].iter().all(|(_, answers)| answers.is_empty()));
+        for expected in [
+            &format!("2 {NOT_GIVEN} (first: d)"),
+            &format!("1 {NOT_FOUND} (first: f)"),
+            &format!("1 {INCOMPLETE} (first: h)"),
+            "3 questions have no answer",
+            "1 answers found near",
+        ] {
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    #[test]
+    fn rows_and_lines_are_files_too() {
+        let row = |id: usize| {
+            format!(
+                r#"{{"id": "{id}", "title": "t", "context": "in Wien", "question": "Wo?",
+                    "answers": {{"text": ["Wien"], "answer_start": [3]}}}}"#
+            )
+        };
+        let rows = [row(0), row(1)];
+        let paragraph =
+            r#"{"context": "in Wien", "qas": {"id": 0, "question": "?", "answers": []}}"#;
+        for (text, n) in [
+            (
+                format!(r#"{{"version": "0.1.0", "data": [{}]}}"#, rows.join(",")),
+                2,
+            ),
+            (format!("[{}]", rows.join(",")), 2),
+            (rows.join("\n").replace("\n                    ", " "), 2),
+            (format!(r#"{{"data": [{{"paragraphs": {paragraph}}}]}}"#), 1),
+            (
+                format!(r#"{{"data": {{"paragraphs": [{paragraph}, {paragraph}]}}}}"#),
+                2,
+            ),
+            (format!(r#"[{{"paragraphs": [{paragraph}]}}]"#), 1),
+        ] {
+            let (read, _) = told(&text).expect(&text);
+            assert_eq!(read.len(), n, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, found) in [
+            (file(""), "it has no questions"),
+            (
+                file(r#"{"id": "d", "question": "?"}"#),
+                "it has no questions but 1 questions without an answer",
+            ),
+            (
+                r#"{"data": [{"paragraphs": [{"qas": [7]}]}]}"#.to_owned(),
+                "at line 1",
+            ),
+            (
+                file(r#"{"question": "?", "answers": [{"text": {}}]}"#),
+                "line 2",
+            ),
+            (file("")[..60].to_owned(), "EOF while parsing"),
+            ("hello".to_owned(), "line 1 column 1"),
+            (String::new(), "it has no questions"),
+            (format!("{}1", "[".repeat(100_000)), "recursion limit"),
+        ] {
+            let error = told(&text).unwrap_err();
             assert!(error.contains(found), "{error}");
         }
     }

@@ -17,7 +17,8 @@ const TEXTS: usize = 4;
 
 /// Those to train on and those to validate on.
 pub(super) fn questions() -> [Questions; 2] {
-    let [train, valid] = ParallelText::sample().split_by_source(VALID_EVERY);
+    let parts = ParallelText::sample().split_by_source(VALID_EVERY);
+    let [train, valid] = parts.expect("the sample has many sources");
     [made_of(&train, TEXTS), made_of(&valid, 1)]
 }
 

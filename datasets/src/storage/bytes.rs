@@ -1,37 +1,85 @@
 //! Bytes, wherever they lie.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use tempfile::{SpooledData, SpooledTempFile};
 
-/// Bytes in memory or in a mapped file, of which the system reads a page when it is first looked at.
-pub(crate) enum Bytes {
+/// As many bytes are kept in memory: enough for enwik8 or 20,000 images of 64 x 64. More go to a file without a name in the
+/// system's temporary folder, which vanishes with their last use.
+const MAX_IN_MEMORY: u64 = 256 << 20;
+
+/// Bytes in memory, or in a file without a name, of which the system reads a page when it is first looked at. They never
+/// change. A clone shares them.
+#[derive(Clone)]
+pub(crate) struct Bytes {
+    storage: Arc<Storage>,
+    /// How many of the first ones do not belong to them.
+    start: usize,
+}
+
+enum Storage {
     /// Part of the program.
     Static(&'static [u8]),
     /// In memory.
     Owned(Vec<u8>),
-    /// In a file.
+    /// In a file without a name.
     Mapped(Mmap),
 }
 
-impl Bytes {
-    /// Maps a file: nothing is read yet, whatever its size.
-    pub(crate) fn map(file: &File) -> io::Result<Self> {
-        // Not every system can map no bytes.
-        if file.metadata()?.len() == 0 {
-            return Ok(Self::Owned(Vec::new()));
+impl From<Storage> for Bytes {
+    fn from(storage: Storage) -> Self {
+        Self {
+            storage: Arc::new(storage),
+            start: 0,
         }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Storage::Owned(bytes).into()
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Storage::Static(bytes).into()
+    }
+}
+
+impl Bytes {
+    /// The first `len` bytes of a file, or all where it has fewer by now, as they are at this moment: files that have a name are
+    /// never mapped, since to read from a map of a file that another program cuts ends the process.
+    pub(crate) fn snapshot(file: &File, len: u64) -> io::Result<Self> {
+        if len <= MAX_IN_MEMORY {
+            let mut bytes = Vec::with_capacity(len as usize);
+            file.take(len).read_to_end(&mut bytes)?;
+            return Ok(bytes.into());
+        }
+        check_room(len)?;
+        let mut copy = tempfile::tempfile()?;
+        // Where the file system can, it shares the blocks instead of copying them.
+        io::copy(&mut file.take(len), &mut copy)?;
+        Self::map_unnamed(&copy)
+    }
+
+    /// Maps a file that has no name.
+    fn map_unnamed(file: &File) -> io::Result<Self> {
         // SAFETY: `Mmap::map` asks that the file does not change while it is mapped, since a `&[u8]` promises
-        // bytes that stay as they are. We only read: nothing in this crate writes to a file after mapping it.
-        // Files of a `Spool` have no name, so nobody else can open them. For files that the user names we rely
-        // on the user, as the documentation of `ByteCorpus::open` says: a data set that another program
-        // rewrites or cuts while a run reads it is no data set. The map keeps its own hold on the file, so
-        // closing `file`, or deleting the name, does no harm.
+        // bytes that stay as they are. A file of `tempfile` has no name, so no other program opens it, and nothing in
+        // this crate writes to it after mapping. The map keeps its own hold on the file.
         let map = unsafe { Mmap::map(file) }?;
-        Ok(Self::Mapped(map))
+        Ok(Storage::Mapped(map).into())
+    }
+
+    /// The same without the first `n` bytes.
+    pub(crate) fn without_first(mut self, n: usize) -> Self {
+        self.start = (self.start + n).min(self.start + self.len());
+        self
     }
 }
 
@@ -39,27 +87,38 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match self {
-            Self::Static(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-            Self::Mapped(map) => map,
-        }
+        let bytes = match &*self.storage {
+            Storage::Static(bytes) => bytes,
+            Storage::Owned(bytes) => bytes.as_slice(),
+            Storage::Mapped(map) => map,
+        };
+        &bytes[self.start..]
     }
 }
 
-/// Takes bytes of which nobody knows yet how many there will be: in memory at first, from
-/// [`MAX_IN_MEMORY`](Self::MAX_IN_MEMORY) on in a file without a name in the system's temporary folder,
-/// which vanishes with the last use of the bytes.
+/// That the temporary folder has room for so many bytes.
+#[cfg(unix)]
+fn check_room(len: u64) -> io::Result<()> {
+    let folder = rustix::fs::statvfs(std::env::temp_dir())?;
+    match folder.f_bavail.saturating_mul(folder.f_frsize) < len {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn check_room(_len: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Takes bytes of which nobody knows yet how many there will be.
 pub(crate) struct Spool {
     file: SpooledTempFile,
 }
 
 impl Spool {
-    /// Enough for enwik8 or 20,000 images of 64 x 64.
-    const MAX_IN_MEMORY: usize = 256 << 20;
-
     pub(crate) fn new() -> Self {
-        Self::up_to(Self::MAX_IN_MEMORY)
+        Self::up_to(MAX_IN_MEMORY as usize)
     }
 
     fn up_to(max_in_memory: usize) -> Self {
@@ -71,10 +130,10 @@ impl Spool {
     /// What was written.
     pub(crate) fn into_bytes(self) -> io::Result<Bytes> {
         match self.file.into_inner() {
-            SpooledData::InMemory(bytes) => Ok(Bytes::Owned(bytes.into_inner())),
+            SpooledData::InMemory(bytes) => Ok(bytes.into_inner().into()),
             SpooledData::OnDisk(mut file) => {
                 file.flush()?;
-                Bytes::map(&file)
+                Bytes::map_unnamed(&file)
             }
         }
     }
@@ -104,14 +163,30 @@ mod tests {
             }
             let bytes = spool.into_bytes()?;
             assert_eq!(*bytes, *written);
-            assert_eq!(matches!(bytes, Bytes::Owned(_)), in_memory, "{len} bytes");
+            let is_owned = matches!(*bytes.storage, Storage::Owned(_));
+            assert_eq!(is_owned, in_memory, "{len} bytes");
         }
         Ok(())
     }
 
     #[test]
-    fn empty_file_maps_to_no_bytes() -> io::Result<()> {
-        assert!(Bytes::map(&tempfile::tempfile()?)?.is_empty());
+    fn snapshot_stays_when_its_file_is_cut() -> io::Result<()> {
+        // One that fits into memory, and one that does not: a hole, which takes no room on the disk.
+        for len in [100_000, MAX_IN_MEMORY + 1] {
+            let file = tempfile::tempfile()?;
+            file.set_len(len)?;
+            let bytes = Bytes::snapshot(&file, len)?;
+            file.set_len(0)?;
+            assert_eq!(bytes.len() as u64, len);
+            assert_eq!(bytes.last(), Some(&0));
+        }
         Ok(())
+    }
+
+    #[test]
+    fn first_bytes_can_be_left_out() {
+        let bytes = Bytes::from(b"abc".to_vec()).without_first(1);
+        assert_eq!(*bytes, *b"bc");
+        assert_eq!(*bytes.without_first(9), *b"");
     }
 }

@@ -1,7 +1,6 @@
 //! Files as they are published: raw, gzip, xz, or the one file of a zip archive.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -9,7 +8,7 @@ use lzma_rust2::XzReader;
 use zip::ZipArchive;
 
 use crate::error::DatasetError;
-use crate::storage::{Bytes, Spool, open_file};
+use crate::storage::{Bytes, Spool, read_file};
 
 /// How the bytes of a file are packed, told by its first bytes and never by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,55 +41,65 @@ impl Format {
     }
 }
 
-/// The bytes that a file contains: mapped when it is raw, unpacked otherwise.
-pub(crate) fn decompressed(path: &Path) -> Result<Bytes, DatasetError> {
-    let file = open_file(path)?;
-    let raw = Bytes::map(&file).map_err(|source| DatasetError::from_io(path, source))?;
-    let format = Format::of(&raw);
-    let packed = &*raw;
+/// What is packed may be so many times as large, or [`ALWAYS_ALLOWED`]. Text is 3 to 10 times as large.
+const MAX_RATIO: u64 = 20;
+/// As many bytes may come out of any archive.
+const ALWAYS_ALLOWED: u64 = 16 << 20;
+
+/// The bytes that a file contains: unpacked if it is packed.
+pub(crate) fn unpacked(path: &Path) -> Result<Bytes, DatasetError> {
+    let raw = read_file(path)?;
+    let (packed, format) = (&*raw, Format::of(&raw));
     let unpacked = match format {
         Format::Raw => return Ok(raw),
-        Format::Gzip => spool(gunzip(packed)),
-        Format::Xz => spool(XzReader::new(packed, true)),
-        Format::Zip => unzip(&file),
+        Format::Gzip => unpack(MultiGzDecoder::new(packed), packed.len()),
+        Format::Xz => unpack(XzReader::new(packed, true), packed.len()),
+        Format::Zip => unzip(packed),
     };
-    unpacked.map_err(|source| {
-        DatasetError::malformed(
-            path,
-            format!("a {} archive of one file", format.name()),
-            source,
-        )
-    })
+    let expected = || format!("a {} archive of one file", format.name());
+    unpacked.map_err(|source| unpack_error(path, packed.len(), expected(), source))
 }
 
-/// The bytes that a file contains, if they are UTF-8.
-pub(crate) fn utf8(path: &Path) -> Result<Bytes, DatasetError> {
-    let bytes = decompressed(path)?;
-    if let Err(error) = std::str::from_utf8(&bytes) {
-        let before = &bytes[..error.valid_up_to()];
-        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let found = format!("line {line} has other bytes");
-        return Err(DatasetError::malformed(path, "text in UTF-8", found));
-    }
-    Ok(bytes)
+/// As many bytes may come out of a packed file.
+fn limit(n_packed: usize) -> u64 {
+    ALWAYS_ALLOWED.max(MAX_RATIO.saturating_mul(n_packed as u64))
 }
 
-/// Unpacks gzip, also where several members follow each other.
-fn gunzip<R: Read>(packed: R) -> impl Read {
-    MultiGzDecoder::new(packed)
-}
-
-fn spool(mut unpacked: impl Read) -> io::Result<Bytes> {
+/// Takes what is unpacked of so many bytes. More than the [`limit`] is
+/// [`FileTooLarge`](ErrorKind::FileTooLarge).
+pub(crate) fn unpack(unpacked: impl Read, n_packed: usize) -> io::Result<Bytes> {
+    let limit = limit(n_packed);
     let mut spool = Spool::new();
-    io::copy(&mut unpacked, &mut spool)?;
+    // One more, to tell whether there is more.
+    if io::copy(&mut unpacked.take(limit + 1), &mut spool)? > limit {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
     spool.into_bytes()
 }
 
-fn unzip(file: &File) -> io::Result<Bytes> {
-    let mut archive = ZipArchive::new(BufReader::new(file))?;
+/// Why a file of so many bytes, which should be something, could not be unpacked.
+pub(crate) fn unpack_error(
+    path: &Path,
+    n_packed: usize,
+    expected: String,
+    source: io::Error,
+) -> DatasetError {
+    match source.kind() {
+        // Not the answer of the system about the temporary folder, which has a number.
+        ErrorKind::FileTooLarge if source.raw_os_error().is_none() => DatasetError::Bomb {
+            path: path.to_owned(),
+            limit: limit(n_packed),
+        },
+        _ if source.raw_os_error().is_some() => DatasetError::from_io(path, source),
+        _ => DatasetError::malformed(path, expected, source),
+    }
+}
+
+fn unzip(packed: &[u8]) -> io::Result<Bytes> {
+    let mut archive = ZipArchive::new(Cursor::new(packed))?;
     let files = file_indices(&mut archive)?;
     match files[..] {
-        [only] => spool(archive.by_index(only)?),
+        [only] => unpack(archive.by_index(only)?, packed.len()),
         _ => Err(io::Error::other(format!("it has {} files", files.len()))),
     }
 }
@@ -145,7 +154,7 @@ mod tests {
     fn read(packed: &[u8]) -> Result<Vec<u8>, DatasetError> {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         fs::write(file.path(), packed).expect("it can be written");
-        decompressed(file.path()).map(|bytes| bytes.to_vec())
+        unpacked(file.path()).map(|bytes| bytes.to_vec())
     }
 
     #[test]
@@ -182,6 +191,20 @@ mod tests {
             );
             assert!(error.to_string().contains(found), "{error}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn bombs_are_refused() -> Result<(), Box<dyn Error>> {
+        let zeros = vec![0; ALWAYS_ALLOWED as usize + 1];
+        for packed in [gzip(&zeros)?, xz(&zeros)?, zip(&[("a", &zeros)])?] {
+            let error = read(&packed).expect_err("a bomb").to_string();
+            assert!(
+                error.contains("more than 16,777,216 bytes") && error.contains("unpack it first"),
+                "{error}"
+            );
+        }
+        assert_eq!(read(&gzip(&zeros[1..])?)?.len(), zeros.len() - 1);
         Ok(())
     }
 

@@ -1,68 +1,54 @@
-//! Opening files and folders, with errors that name them.
+//! Reading files, with errors that name them.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::DatasetError;
-use crate::storage::Bytes;
+use crate::storage::{Bytes, pipe};
 
-/// Opens a file to read it.
-pub(crate) fn open_file(path: &Path) -> Result<File, DatasetError> {
-    // Asked first, because what reading a directory answers depends on the system.
-    if path.is_dir() {
+/// The bytes of a file or a pipe, as they are at this moment.
+pub(crate) fn read_file(path: &Path) -> Result<Bytes, DatasetError> {
+    let unreadable = |source| DatasetError::from_io(path, source);
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
         return Err(DatasetError::Directory {
             path: path.to_owned(),
         });
     }
-    File::open(path).map_err(|source| DatasetError::from_io(path, source))
-}
-
-/// Maps a file.
-pub(crate) fn map_file(path: &Path) -> Result<Bytes, DatasetError> {
-    Bytes::map(&open_file(path)?).map_err(|source| DatasetError::from_io(path, source))
-}
-
-/// All files in a folder and the folders in it, in the order of their paths.
-///
-/// What starts with a dot is left out. Paths are compared folder by folder and byte by byte, so the order is the same
-/// everywhere.
-pub(crate) fn walk(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        for entry in entries.map_err(|source| DatasetError::from_io(&folder, source))? {
-            let path = entry.path();
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.push(path);
-            }
-        }
+    if pipe::is_pipe(&metadata) {
+        return pipe::read(path, &metadata);
     }
-    files.sort();
-    Ok(files)
+    if !metadata.is_file() {
+        return Err(DatasetError::NoFile {
+            path: path.to_owned(),
+        });
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    // Of the open file: another one may have taken the name meanwhile.
+    let len = file.metadata().map_err(unreadable)?.len();
+    Bytes::snapshot(&file, len).map_err(unreadable)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What one file is, whatever path leads to it: its device and number on it.
+#[cfg(unix)]
+pub(super) type Identity = (u64, u64);
 
-    #[test]
-    fn walk_is_sorted_and_leaves_hidden_files_out() -> Result<(), Box<dyn std::error::Error>> {
-        let folder = tempfile::tempdir()?;
-        let inside = |name: &str| folder.path().join(name);
-        fs::create_dir_all(inside("b/c"))?;
-        fs::create_dir(inside(".git"))?;
-        for name in ["z", "b/x", "b/c/y", "a", ".hidden", ".git/config"] {
-            fs::write(inside(name), name)?;
-        }
-        let expected = ["a", "b/c/y", "b/x", "z"].map(inside);
-        assert_eq!(walk(folder.path())?, expected);
-        Ok(())
+/// What one file is, whatever path leads to it: its path without links.
+#[cfg(not(unix))]
+pub(super) type Identity = std::path::PathBuf;
+
+/// What a file or folder is.
+pub(super) fn identity(path: &Path, metadata: &fs::Metadata) -> io::Result<Identity> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let _ = path;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        path.canonicalize()
     }
 }

@@ -1,9 +1,16 @@
-//! Bytes that may be larger than the memory: mapped files, decompression, and what is put down on disk.
+//! Bytes that may be larger than the memory: files and pipes, what is packed in them, and what is put down on disk.
 
 mod bytes;
 mod decompress;
 mod files;
+mod fingerprint;
+mod pipe;
+mod text;
+mod walk;
 
 pub(crate) use bytes::{Bytes, Spool};
-pub(crate) use decompress::{decompressed, utf8};
-pub(crate) use files::{map_file, open_file, walk};
+pub(crate) use decompress::{unpack, unpack_error, unpacked};
+pub(crate) use files::read_file;
+pub use fingerprint::Fingerprint;
+pub(crate) use text::{as_str, read_text, without_marks};
+pub(crate) use walk::walk;

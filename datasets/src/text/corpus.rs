@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DatasetError;
-use crate::storage::{Bytes, decompressed, map_file};
+use crate::report::ReadReport;
+use crate::storage::{Bytes, read_file, unpacked, without_marks};
 use crate::text::split::{Split, SplitName, Splits};
 
 /// The sample that ships with the crate; see `samples/README.md`.
@@ -28,8 +29,9 @@ pub struct ByteCorpus {
 }
 
 struct Named {
-    name: String,
     bytes: Bytes,
+    /// Its name, and what was read.
+    report: ReadReport,
 }
 
 impl fmt::Debug for ByteCorpus {
@@ -43,33 +45,39 @@ impl fmt::Debug for ByteCorpus {
 }
 
 impl ByteCorpus {
-    /// The bytes of a file, of any format, as they are. Its name is the path as given.
+    /// The bytes of a file or a pipe, of any format, as they are at this moment. Its name is the path as given. Only the
+    /// byte order mark at the start of a text is left out, and UTF-16 that starts with one becomes UTF-8.
     ///
-    /// The file is mapped: opening it reads nothing, and the system keeps in memory what is used. It must
-    /// not be changed or cut by another program meanwhile: what is read then is undefined.
+    /// They are kept in memory up to 256 MiB, and beyond that in the system's temporary folder, in a file that vanishes
+    /// with the corpus.
     ///
     /// # Errors
     ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`Directory`](DatasetError::Directory) or [`Empty`](DatasetError::Empty).
+    /// [`Directory`](DatasetError::Directory), [`NoFile`](DatasetError::NoFile),
+    /// [`NoRoom`](DatasetError::NoRoom), [`Empty`](DatasetError::Empty), or those of a pipe.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        Self::of(path.display().to_string(), map_file(path)?)
+        Self::of_file(path, read_file(path)?)
     }
 
     /// The bytes that a gzip, xz or zip file contains; those of any other file as they are, like
     /// [`open`](Self::open). The format is told by the content, not by the name.
     ///
-    /// What is unpacked is kept in memory up to 256 MiB, and beyond that in the system's temporary folder, in a file
-    /// that vanishes with the corpus.
-    ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), or [`Malformed`](DatasetError::Malformed) for an archive that is spoilt, cut off or
-    /// does not contain exactly one file.
+    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is spoilt, cut off or
+    /// does not contain exactly one file, or [`Bomb`](DatasetError::Bomb) when far more is in it than its size promises.
     pub fn open_unpacked(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        Self::of(path.display().to_string(), decompressed(path)?)
+        Self::of_file(path, unpacked(path)?)
+    }
+
+    fn of_file(path: &Path, bytes: Bytes) -> Result<Self, DatasetError> {
+        let mut report = ReadReport::at(path);
+        report.files = 1;
+        let bytes = without_marks(path, bytes, &mut report)?;
+        Self::of(report, bytes)
     }
 
     /// A corpus of bytes that are in memory already, under a name for messages and records.
@@ -81,31 +89,37 @@ impl ByteCorpus {
         name: impl Into<String>,
         bytes: impl Into<Vec<u8>>,
     ) -> Result<Self, DatasetError> {
-        Self::of(name.into(), Bytes::Owned(bytes.into()))
+        Self::of(ReadReport::new(name), bytes.into().into())
     }
 
-    pub(crate) fn of(name: String, bytes: Bytes) -> Result<Self, DatasetError> {
+    pub(crate) fn of(report: ReadReport, bytes: Bytes) -> Result<Self, DatasetError> {
         if bytes.is_empty() {
-            return Err(DatasetError::Empty { corpus: name });
+            let corpus = report.name;
+            return Err(DatasetError::Empty { corpus });
         }
-        Ok(Self::named(name, bytes))
+        Ok(Self::named(report, bytes))
     }
 
     /// The sample that ships with the crate: the first 1,000,000 bytes of "tiny Shakespeare", of
     /// Andrej Karpathy's char-rnn. Public domain.
     pub fn sample() -> Self {
-        Self::named("tinyshakespeare".to_owned(), Bytes::Static(SAMPLE))
+        Self::named(ReadReport::new("tinyshakespeare"), SAMPLE.into())
     }
 
-    fn named(name: String, bytes: Bytes) -> Self {
+    fn named(report: ReadReport, bytes: Bytes) -> Self {
         Self {
-            shared: Arc::new(Named { name, bytes }),
+            shared: Arc::new(Named { bytes, report }),
         }
+    }
+
+    /// What was read.
+    pub fn report(&self) -> ReadReport {
+        self.shared.report.clone().with_count(self.len(), "tokens")
     }
 
     /// The path it was read from, or the name it was given.
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.shared.report.name
     }
 
     /// All the bytes.

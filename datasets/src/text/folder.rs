@@ -5,15 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
-use crate::storage::{Spool, map_file, walk};
+use crate::report::ReadReport;
+use crate::storage::{Spool, read_file, walk, without_marks};
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Split, SplitName, Splits};
 
-/// What some programs put before UTF-8, and no text is about.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// All files of a folder, and of the folders in it, as one corpus: in the order of their paths, one directly after
-/// the other. Hidden files are left out, and so is the byte order mark at the start of a file.
+/// the other, each file read as [`ByteCorpus::open`] does. Hidden files are left out, and so is what is no file; a file to
+/// which several links lead is there once.
 ///
 /// # Example
 ///
@@ -54,18 +53,19 @@ impl FolderCorpus {
     /// # Errors
     ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`NothingIn`](DatasetError::NothingIn) when there is no file, or [`Empty`](DatasetError::Empty) when
-    /// all are empty.
+    /// [`NothingIn`](DatasetError::NothingIn) when there is no file, [`Empty`](DatasetError::Empty) when
+    /// all are empty, or [`SystemFolder`](DatasetError::SystemFolder),
+    /// [`TooManyFiles`](DatasetError::TooManyFiles) and [`NoRoom`](DatasetError::NoRoom).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let folder = path.as_ref();
         let mut spool = Spool::new();
         let mut files = Vec::new();
         let mut end = 0;
-        for path in walk(folder)? {
-            let bytes = map_file(&path)?;
-            let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+        let mut report = ReadReport::at(folder);
+        for path in walk(folder, &mut report)? {
+            let text = without_marks(&path, read_file(&path)?, &mut report)?;
             spool
-                .write_all(text)
+                .write_all(&text)
                 .map_err(|source| DatasetError::from_io(&path, source))?;
             let range = end..end + text.len();
             end = range.end;
@@ -80,7 +80,8 @@ impl FolderCorpus {
         let bytes = spool
             .into_bytes()
             .map_err(|source| DatasetError::from_io(folder, source))?;
-        let corpus = ByteCorpus::of(folder.display().to_string(), bytes)?;
+        report.files = files.len();
+        let corpus = ByteCorpus::of(report, bytes)?;
         Ok(Self { corpus, files })
     }
 

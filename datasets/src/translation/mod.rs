@@ -28,6 +28,7 @@
 mod batch;
 mod bleu;
 mod buckets;
+mod character_map;
 mod loaders;
 mod pairs;
 mod sentencepiece;

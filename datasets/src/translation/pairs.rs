@@ -75,6 +75,11 @@ impl TokenPairs {
         self.shared.ends.is_empty()
     }
 
+    /// Number of pieces of all sources and targets.
+    pub fn n_pieces(&self) -> usize {
+        self.shared.pieces.len()
+    }
+
     /// Pieces of the joint vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.shared.vocab_size

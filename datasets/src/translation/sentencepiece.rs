@@ -12,6 +12,13 @@ use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence,
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, Tokenizer};
 
+use crate::translation::character_map;
+
+/// Bytes of a piece. SentencePiece makes pieces of 16 characters if nobody asks for longer ones.
+const MAX_PIECE: usize = 512;
+/// Ways to cut a piece in two others, on average.
+const MAX_CUTS: usize = 50;
+
 /// What SentencePiece writes for a space.
 const SPACE: char = '\u{2581}';
 
@@ -45,6 +52,19 @@ pub(super) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
     let model = Model::parse(file).ok_or("it is cut off or something else")?;
     if ![UNIGRAM, BYTE_PAIRS].contains(&model.algorithm) {
         return Err("its algorithm is neither unigram nor byte pairs".to_owned());
+    }
+    if let Some((piece, _)) = model
+        .pieces
+        .iter()
+        .find(|(piece, _)| piece.len() > MAX_PIECE)
+    {
+        return Err(format!(
+            "a piece has {} bytes, and may have {MAX_PIECE}",
+            piece.len()
+        ));
+    }
+    if !model.character_map.is_empty() {
+        character_map::check(&model.character_map)?;
     }
     model.tokenizer().map_err(|error| error.to_string())
 }
@@ -167,6 +187,9 @@ impl Model {
                 vocabulary.contains_key(*left) && vocabulary.contains_key(*right)
             });
             merges.extend(known.map(|(left, right)| (left.to_owned(), right.to_owned())));
+            if merges.len() > MAX_CUTS * pieces.len() {
+                return Err("its pieces can be cut in too many ways".into());
+            }
         }
         let mut builder = BPE::builder()
             .fuse_unk(true)

@@ -10,7 +10,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::error::DatasetError;
-use crate::storage::decompressed;
+use crate::storage::unpacked;
 use crate::translation::sentencepiece;
 
 /// How the pieces of a vocabulary are found.
@@ -170,9 +170,13 @@ impl Subwords {
     /// [`Tokenizer`](DatasetError::Tokenizer) when it does not have these special tokens.
     pub fn open(path: impl AsRef<Path>, special: &SpecialTokens) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let bytes = decompressed(path)?;
-        let tokenizer = Tokenizer::from_bytes(&*bytes)
-            .map_err(|error| DatasetError::malformed(path, "a tokenizer.json", error))?;
+        let malformed =
+            |error: tokenizers::Error| DatasetError::malformed(path, "a tokenizer.json", error);
+        let bytes = unpacked(path)?;
+        // Where the JSON of a decoder is damaged, the library panics.
+        serde_json::from_slice::<serde_json::Value>(&bytes)
+            .map_err(|error| malformed(error.into()))?;
+        let tokenizer = Tokenizer::from_bytes(&*bytes).map_err(malformed)?;
         Self::new(tokenizer, special)
     }
 
@@ -190,7 +194,7 @@ impl Subwords {
         special: &SpecialTokens,
     ) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let mut tokenizer = sentencepiece::tokenizer(&decompressed(path)?)
+        let mut tokenizer = sentencepiece::tokenizer(&unpacked(path)?)
             .map_err(|found| DatasetError::malformed(path, "a model of SentencePiece", found))?;
         tokenizer.add_special_tokens(&special.added());
         Self::new(tokenizer, special)

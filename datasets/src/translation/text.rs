@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DatasetError;
-use crate::storage::{Bytes, utf8};
+use crate::report::ReadReport;
+use crate::storage::{Bytes, read_text};
 
 /// The sample that ships with the crate; see `samples/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../samples/tatoeba-eng-deu.tsv");
@@ -32,16 +33,17 @@ const SAMPLE: &[u8] = include_bytes!("../../samples/tatoeba-eng-deu.tsv");
 /// ```
 #[derive(Clone)]
 pub struct ParallelText {
-    name: String,
+    /// Their name, and what was read.
+    report: Arc<ReadReport>,
     /// What the sources and the targets are parts of.
-    sides: [Arc<Bytes>; 2],
+    sides: [Bytes; 2],
     pairs: Vec<[Range<usize>; 2]>,
 }
 
 impl fmt::Debug for ParallelText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ParallelText")
-            .field("name", &self.name)
+            .field("name", &self.name())
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
@@ -50,15 +52,15 @@ impl fmt::Debug for ParallelText {
 impl ParallelText {
     /// The sample that ships with the crate: 7,941 short sentences in English and German, from Tatoeba.
     pub fn sample() -> Self {
-        Self::table("tatoeba-eng-deu".to_owned(), Bytes::Static(SAMPLE))
+        Self::table(ReadReport::new("tatoeba-eng-deu"), SAMPLE.into())
             .expect("the sample is a table")
     }
 
-    /// Two files in UTF-8, in which equal lines are translations of each other, as WMT has them. They may be packed as gzip,
-    /// xz or zip; raw ones are mapped and must not be changed meanwhile.
+    /// Two files of text, in which equal lines are translations of each other, as WMT has them. They may be packed as gzip,
+    /// xz or zip, and be UTF-8 or UTF-16.
     ///
     /// Only line feeds end a line: other separators of Unicode occur inside of sentences. A carriage return before it
-    /// is left out.
+    /// is left out. In a file without line feeds, carriage returns end lines.
     ///
     /// # Errors
     ///
@@ -70,24 +72,28 @@ impl ParallelText {
         target: impl AsRef<Path>,
     ) -> Result<Self, DatasetError> {
         let paths = [source.as_ref(), target.as_ref()];
-        let [source, target] = [utf8(paths[0])?, utf8(paths[1])?];
-        let [sources, targets] = [lines(&source), lines(&target)];
-        if sources.len() != targets.len() {
+        let name = format!("{} and {}", paths[0].display(), paths[1].display());
+        let mut report = ReadReport::new(name);
+        let mut read = |path| read_text(path, &mut report);
+        let [source, target] = [read(paths[0])?, read(paths[1])?];
+        let n_lines = [&source, &target].map(|side| lines(side).count());
+        if n_lines[0] != n_lines[1] {
             let [source, target] = paths.map(Path::to_owned);
             return Err(DatasetError::OtherLines {
                 source_path: source,
                 target_path: target,
-                lines: [sources.len(), targets.len()],
+                lines: n_lines,
             });
         }
+        let pairs = lines(&source).zip(lines(&target)).map(Into::into).collect();
         Ok(Self {
-            name: format!("{} and {}", paths[0].display(), paths[1].display()),
-            sides: [Arc::new(source), Arc::new(target)],
-            pairs: sources.into_iter().zip(targets).map(Into::into).collect(),
+            report: Arc::new(report),
+            sides: [source, target],
+            pairs,
         })
     }
 
-    /// One file in UTF-8 with a pair in each line, a tab between source and target; what follows a second tab is
+    /// One file of text with a pair in each line, a tab between source and target; what follows a second tab is
     /// left out.
     ///
     /// # Errors
@@ -96,14 +102,16 @@ impl ParallelText {
     /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_tsv(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let text = Self::table(path.display().to_string(), utf8(path)?);
+        let mut report = ReadReport::at(path);
+        let bytes = read_text(path, &mut report)?;
+        let text = Self::table(report, bytes);
         text.map_err(|found| DatasetError::malformed(path, "a table of pairs", found))
     }
 
     /// A table's pairs, or what is wrong with it.
-    fn table(name: String, bytes: Bytes) -> Result<Self, String> {
+    fn table(report: ReadReport, bytes: Bytes) -> Result<Self, String> {
         let mut pairs = Vec::new();
-        for (index, line) in lines(&bytes).into_iter().enumerate() {
+        for (index, line) in lines(&bytes).enumerate() {
             let mut fields = bytes[line.clone()].split(|&byte| byte == b'\t');
             let (Some(source), Some(target)) = (fields.next(), fields.next()) else {
                 return Err(format!("line {} has no tab", index + 1));
@@ -115,9 +123,8 @@ impl ParallelText {
                 target_start..target_start + target.len(),
             ]);
         }
-        let bytes = Arc::new(bytes);
         Ok(Self {
-            name,
+            report: Arc::new(report),
             sides: [bytes.clone(), bytes],
             pairs,
         })
@@ -139,8 +146,8 @@ impl ParallelText {
             .map(|(source, target)| [append(0, source), append(1, target)])
             .collect();
         Self {
-            name: name.into(),
-            sides: sides.map(|side| Arc::new(Bytes::Owned(side))),
+            report: Arc::new(ReadReport::new(name)),
+            sides: sides.map(Bytes::from),
             pairs,
         }
     }
@@ -155,28 +162,55 @@ impl ParallelText {
     }
 
     /// The text in two parts, to train and to validate: of the different sources, in order, every `every`th goes into the
-    /// second part with all its translations. So no source is in both.
+    /// second part with all its translations, and where there are fewer sources, the last one does. So no source is in
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// [`TooFew`](DatasetError::TooFew) when there are less than two different sources.
     ///
     /// # Panics
     ///
     /// When `every` is 0.
-    pub fn split_by_source(&self, every: usize) -> [Self; 2] {
+    pub fn split_by_source(&self, every: usize) -> Result<[Self; 2], DatasetError> {
         assert!(every > 0, "there is no zeroth source");
         let mut numbers = HashMap::new();
-        let (valid, train) = self.pairs.iter().cloned().partition(|[source, _]| {
+        for [source, _] in &self.pairs {
             let next = numbers.len();
-            let number = *numbers.entry(self.part(0, source)).or_insert(next);
-            number % every == every - 1
-        });
-        [train, valid].map(|pairs| Self {
+            numbers.entry(self.part(0, source)).or_insert(next);
+        }
+        if numbers.len() < 2 {
+            return Err(DatasetError::TooFew {
+                name: self.name().to_owned(),
+                n: numbers.len(),
+                unit: "sources",
+            });
+        }
+        let every = every.min(numbers.len());
+        let (valid, train) = self
+            .pairs
+            .iter()
+            .cloned()
+            .partition(|[source, _]| numbers[self.part(0, source)] % every == every - 1);
+        Ok([train, valid].map(|pairs| self.with_pairs(pairs)))
+    }
+
+    fn with_pairs(&self, pairs: Vec<[Range<usize>; 2]>) -> Self {
+        Self {
+            report: self.report.clone(),
+            sides: self.sides.clone(),
             pairs,
-            ..self.clone()
-        })
+        }
     }
 
     /// The paths it was read from, or the name it was given.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.report.name
+    }
+
+    /// What was read, with the number of these pairs.
+    pub fn report(&self) -> ReadReport {
+        ReadReport::clone(&self.report).with_count(self.len(), "pairs")
     }
 
     /// Number of pairs.
@@ -210,26 +244,21 @@ impl ParallelText {
     }
 
     fn part(&self, side: usize, range: &Range<usize>) -> &str {
-        std::str::from_utf8(&self.sides[side][range.clone()]).expect("checked when it was opened")
+        str::from_utf8(&self.sides[side][range.clone()]).expect("checked when it was opened")
     }
 }
 
-/// The places of the lines, without what ends them and without a byte order mark.
-fn lines(text: &[u8]) -> Vec<Range<usize>> {
-    let mut start = if text.starts_with(b"\xef\xbb\xbf") {
-        3
-    } else {
-        0
-    };
-    let mut lines = Vec::new();
-    for line in text[start..].split_inclusive(|&byte| byte == b'\n') {
-        let end = start + line.len();
-        let content = line.strip_suffix(b"\n").unwrap_or(line);
-        let content = content.strip_suffix(b"\r").unwrap_or(content);
-        lines.push(start..start + content.len());
-        start = end;
-    }
-    lines
+/// The places of the lines, without what ends them.
+fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut end = 0;
+    text.split_inclusive(|&byte| byte == b'\n')
+        .map(move |line| {
+            let start = end;
+            end += line.len();
+            let content = line.strip_suffix(b"\n").unwrap_or(line);
+            let content = content.strip_suffix(b"\r").unwrap_or(content);
+            start..start + content.len()
+        })
 }
 
 #[cfg(test)]
@@ -294,7 +323,9 @@ mod tests {
         let (_folder, [en, de]) = files([b"one\ntwo\n", b"eins\nzw\xe9i\n"])?;
         let error = ParallelText::open_files(&en, &de).expect_err("Latin 1");
         assert!(
-            error.to_string().contains("is not text in UTF-8 (line 2"),
+            error
+                .to_string()
+                .contains("is not text in UTF-8 or UTF-16 (line 2"),
             "{error}"
         );
         Ok(())
@@ -322,12 +353,27 @@ mod tests {
             ("d", "5"),
             ("b", "6"),
         ];
-        let [train, valid] = ParallelText::from_pairs("letters", pairs).split_by_source(2);
+        let [train, valid] = ParallelText::from_pairs("letters", pairs)
+            .split_by_source(2)
+            .unwrap();
         let pairs = |text: &ParallelText| -> Vec<String> {
             text.iter().map(|(a, b)| format!("{a}{b}")).collect()
         };
         assert_eq!(pairs(&train), ["a1", "a3", "c4"]);
         assert_eq!(pairs(&valid), ["b2", "d5", "b6"]);
+        assert_eq!(valid.report().to_string(), "letters: 3 pairs");
+        let two = ParallelText::from_pairs("two", [("a", "1"), ("b", "2")]);
+        let [train, valid] = two.split_by_source(20).unwrap();
+        assert_eq!(
+            (pairs(&train), pairs(&valid)),
+            (vec!["a1".to_owned()], vec!["b2".to_owned()])
+        );
+        let one = ParallelText::from_pairs("one", [("a", "1"), ("a", "2")]);
+        assert_eq!(
+            one.split_by_source(20).unwrap_err().to_string(),
+            "`one` has 1 different sources, and at least 2 are needed, one to train on and one to validate on: add \
+             more, or name other data to validate on"
+        );
     }
 
     #[test]
@@ -335,7 +381,7 @@ mod tests {
         let sample = ParallelText::sample();
         assert_eq!(sample.len(), 7941);
         assert!(sample.iter().all(|(a, b)| !a.is_empty() && !b.is_empty()));
-        let [train, valid] = sample.split_by_source(20);
+        let [train, valid] = sample.split_by_source(20).unwrap();
         assert_eq!((train.len(), valid.len()), (7544, 397));
     }
 

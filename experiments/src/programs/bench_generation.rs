@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::allocator::keep_freed_memory;
-use crate::arguments::KindName;
+use crate::arguments::{KindName, MOST_ROWS, MOST_TOKENS, check_range};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::median::median;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use rand::Rng;
@@ -101,7 +101,7 @@ struct Measurement {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let device = arguments.device;
@@ -118,18 +118,10 @@ impl Job for Bench {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments) = self;
-        let sizes = [
-            ("--tokens", arguments.tokens),
-            ("--batch", arguments.batch),
-            (
-                "--contexts",
-                arguments.contexts.iter().copied().min().unwrap_or(0),
-            ),
-        ];
-        for (flag, value) in sizes {
-            if value == 0 {
-                bail!("`{flag}` is 0, but it must be at least 1: raise it");
-            }
+        check_range("--tokens", arguments.tokens, MOST_TOKENS)?;
+        check_range("--batch", arguments.batch, MOST_ROWS)?;
+        for &context in &arguments.contexts {
+            check_range("--contexts", context, MOST_TOKENS)?;
         }
         if !arguments.json {
             println!("context  ms a token  ratio  prefill s  cache MiB");

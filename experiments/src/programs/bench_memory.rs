@@ -5,7 +5,7 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::arguments::{ModeName, ModelArguments};
+use crate::arguments::{MOST_TOKENS, ModeName, ModelArguments, check_range};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::memory::peak_resident_bytes;
@@ -79,7 +79,7 @@ struct Measurement {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     cli::main(|| match arguments.sweep {
         true => sweep(&arguments),
         false => {
@@ -109,9 +109,7 @@ impl Job for Measure {
         let config = config(&arguments);
         config.validate()?;
         config.reformer.precision.check::<B>(&device)?;
-        if arguments.length == 0 {
-            bail!("`length` is 0, but it must be at least 1: raise it");
-        }
+        check_range("--length", arguments.length, MOST_TOKENS)?;
         let start_bytes = peak_resident_bytes()?;
         let model = config.init::<B>(&device);
         let parameters = model.num_params();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::allocator::keep_freed_memory;
-use crate::arguments::ModeName;
+use crate::arguments::{MOST_TOKENS, ModeName, check_most, check_range};
 use crate::baseline::TransformerLmConfig;
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
@@ -46,6 +46,7 @@ const VOCAB_SIZE: usize = 256;
 /// Rows and columns of the matrices whose product gives the rate.
 const GEMM_SIZE: usize = 2048;
 const GEMM_REPEATS: usize = 5;
+const MOST_THREADS: usize = 1024;
 
 /// Measure the time and memory of a training step.
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
@@ -173,7 +174,7 @@ pub struct Measurement {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = StepArguments::parse();
+    let arguments: StepArguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let json = arguments.json;
@@ -188,6 +189,7 @@ pub fn main() -> ExitCode {
 /// Settings that cannot work, or a device that is not there.
 pub fn measure(arguments: StepArguments) -> Result<Measurement> {
     let threads = arguments.threads.unwrap_or(0); // 0: one for each core
+    check_most("--threads", threads, MOST_THREADS)?;
     ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
@@ -238,16 +240,11 @@ fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
         .with_ff_chunk_length(Some(arguments.ff_chunk));
     let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
     config.validate()?;
-    let counts = [
-        ("length", arguments.length),
-        ("batch", arguments.batch),
-        ("steps", arguments.steps),
-    ];
-    for (name, value) in counts {
-        if value == 0 {
-            bail!("`--{name}` is 0, but it must be at least 1: raise it");
-        }
-    }
+    check_range("--length", arguments.length, MOST_TOKENS)?;
+    check_range("--batch", arguments.batch, MOST_TOKENS)?;
+    let n_tokens = arguments.length.saturating_mul(arguments.batch);
+    check_most("--length times --batch", n_tokens, MOST_TOKENS)?;
+    check_range("--steps", arguments.steps, MOST_TOKENS)?;
     Ok(config)
 }
 

@@ -56,7 +56,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     cli::main(|| {
         arguments.bleu.beam.config().validate()?;
         device::run(arguments.device, Evaluate(arguments))
@@ -75,6 +75,7 @@ impl Job for Evaluate {
         let (folder, others) = (&arguments.checkpoint, &arguments.data);
         let evaluation = Evaluation::<B::InnerBackend>::open(folder, others, &device)?
             .with_first(arguments.eval_windows);
+        println!("Data: {}", evaluation.data_report().valid);
         let (mut scores, _) = Scores::measure(&evaluation, &device)?;
         println!("{} on {scores}", scores.model);
         if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())

@@ -1,23 +1,26 @@
 //! Completes images with a trained model.
 
+use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::arguments::SamplerArguments;
+use crate::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use indicatif::ProgressBar;
 use reformer_core::Key;
 use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder, generate};
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::START_TOKEN;
 use reformer_datasets::images::Picture;
-use reformer_train::{DataConfig, load_model};
+use reformer_train::{DataConfig, load_model, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,11 +41,11 @@ struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     checkpoint: PathBuf,
-    /// PNG or JPEG file whose upper part is given [default: nothing is given]
+    /// Image file whose upper part is given [default: nothing is given]
     #[arg(long, value_name = "FILE")]
     complete_from: Option<PathBuf>,
     /// Share of its rows that is given
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = finite)]
     keep: f64,
     /// Images to generate
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -59,7 +62,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let device = arguments.device;
@@ -77,9 +80,7 @@ impl Job for Complete {
     {
         let Self(arguments) = self;
         arguments.sampler.config().validate()?;
-        if arguments.batch == 0 {
-            bail!("`--batch` is 0, but it must be at least 1: raise it");
-        }
+        check_range("--batch", arguments.batch, MOST_ROWS)?;
         if !(0.0..1.0).contains(&arguments.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",
@@ -151,7 +152,7 @@ impl Job for Complete {
         }
         pictures.extend(original);
         let grid = Picture::grid(&pictures, pictures.len());
-        save(&grid, &arguments)?;
+        save(&grid, &arguments.out)?;
         println!("Written to {}", arguments.out.display());
         Ok(())
     }
@@ -163,12 +164,15 @@ fn picture(tokens: &[u32]) -> Result<Picture> {
 }
 
 /// Writes a file that is whole or not there.
-fn save(grid: &Picture, arguments: &Arguments) -> Result<()> {
-    let out = &arguments.out;
-    let name = out
-        .file_name()
-        .ok_or_else(|| anyhow!("`{}` is no file", out.display()))?;
-    let partial = out.with_file_name(format!("{}.partial", name.display()));
-    grid.save_png(&partial)?;
-    std::fs::rename(&partial, out).with_context(|| format!("`{}` cannot be written", out.display()))
+fn save(grid: &Picture, out: &Path) -> Result<()> {
+    let [width, height] = grid.size();
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png).write_image(
+        grid.as_bytes(),
+        width,
+        height,
+        ExtendedColorType::Rgb8,
+    )?;
+    write_atomically(out, |file| file.write_all(&png))
+        .with_context(|| format!("`{}` cannot be written", out.display()))
 }

@@ -1,17 +1,18 @@
 //! Continues texts with a trained model.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::arguments::SamplerArguments;
+use crate::arguments::{MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{TextModel, Wish};
+use crate::out::Output;
 use crate::progress::waiting;
 use crate::text::Utf8Writer;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::generation::BeamConfig;
@@ -62,6 +63,7 @@ struct Arguments {
         long,
         value_name = "ALPHA",
         default_value_t = 0.6,
+        value_parser = finite,
         help_heading = "Beam search"
     )]
     length_penalty: f64,
@@ -72,7 +74,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let device = arguments.device;
@@ -90,9 +92,10 @@ impl Job for Generate {
     {
         let Self(arguments) = self;
         arguments.sampler.config().validate()?;
-        if arguments.batch == 0 {
-            bail!("`--batch` is 0, but it must be at least 1: raise it");
-        }
+        let n_rows = arguments.batch.saturating_mul(arguments.prompt.len());
+        check_range("--batch", arguments.batch, MOST_ROWS)?;
+        check_most("--batch times --prompt", n_rows, MOST_ROWS)?;
+        check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
         let model = {
             let _waiting = waiting("Loading the model");
             TextModel::<B::InnerBackend>::open(&arguments.checkpoint, &device)?
@@ -135,16 +138,17 @@ fn draw<B: ReformerBackend>(model: &TextModel<B>, arguments: Arguments) -> Resul
 /// Prints a single text as it is written.
 fn stream<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish, prompt: &str) -> Result<()> {
     let mut reading = Some(waiting("Reading the prompt"));
-    let mut writer = Utf8Writer::new(stdout());
+    let mut output = Output::new();
+    let mut writer = Utf8Writer::new(Output::new());
     model.write_on(wish, |_, text| {
         if reading.take().is_some() {
-            stdout().write_all(prompt.as_bytes())?;
+            output.write_all(prompt.as_bytes())?;
         }
         text.iter().try_for_each(|&byte| writer.push(byte))?;
         Ok(())
     })?;
     writer.finish()?;
-    writeln!(stdout())?;
+    output.write_all(b"\n")?;
     Ok(())
 }
 
@@ -176,6 +180,6 @@ fn search<B: ReformerBackend>(
 
 fn print(title: &str, prompt: &str, text: &[u8]) -> Result<()> {
     let text = String::from_utf8_lossy(text);
-    writeln!(stdout(), "--- {title}\n{prompt}{text}")?;
+    writeln!(Output::new(), "--- {title}\n{prompt}{text}")?;
     Ok(())
 }

@@ -55,7 +55,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let device = arguments.device;

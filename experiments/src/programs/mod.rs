@@ -1,9 +1,11 @@
 //! The programs, each as `main` of a module. They are part of the library so that what they share,
 //! training on every backend above all, is compiled once and not for each of them.
 
+pub mod answer;
 pub mod bench_generation;
 pub mod bench_memory;
 pub mod bench_step;
+pub mod classify;
 pub mod evaluate;
 pub mod generate_image;
 pub mod generate_text;

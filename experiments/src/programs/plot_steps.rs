@@ -49,7 +49,7 @@ struct Settings {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     cli::main(|| {
         let measurements = read(&arguments.measurements)?;
         if let Some(path) = &arguments.svg {

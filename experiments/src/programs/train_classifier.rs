@@ -1,16 +1,16 @@
 //! Trains a classifier of texts.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::cli::{self, absolute};
+use crate::cli;
 use crate::device::{self, DeviceName, Job};
+use crate::labelled::LabelledArguments;
 use crate::scores::Scores;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use burn::tensor::backend::AutodiffBackend;
-use clap::{Args, Parser};
+use clap::Parser;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
     ClassFiles, ClassesConfig, DataConfig, Evaluation, ModelConfig, Run, TrainConfig,
@@ -29,39 +29,28 @@ Examples:
   How good it is on other texts, and what it takes for what:
     evaluate --checkpoint runs/mine --data others.csv
 
-A token is a byte; of a text the first --length - 1 are read. Without --valid every tenth text is kept for
-validation. Names of classes are in OUT/NAME/classes.json.";
+--data is a table with columns text and label, or a folder of folders. A token is a byte; of a text the first
+--length - 1 are read. Without --valid about a tenth of the texts is kept for validation. Names of classes are
+in OUT/NAME/classes.json. `classify` applies the model to texts that nobody has labelled.";
 
 /// Train a Reformer to tell classes of texts.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(flatten)]
-    data: ClassArguments,
+    data: LabelledArguments,
     #[command(flatten)]
     train: TrainArguments,
 }
 
-/// What to train on.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Data")]
-struct ClassArguments {
-    /// Table with columns text and label, or folder of folders [default: passages of the samples]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
-    data: Option<PathBuf>,
-    /// The same, to validate on [default: every tenth text of --data]
-    #[arg(long, value_name = "PATH", requires = "data")]
-    valid: Option<PathBuf>,
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = Arguments::parse();
+    let Arguments { data, train: flags } = cli::parse();
     keep_freed_memory();
     cli::main(|| train(flags, &Classifier(data)))
 }
 
-struct Classifier(ClassArguments);
+struct Classifier(LabelledArguments);
 
 impl Program for Classifier {
     fn name(&self) -> &'static str {
@@ -76,12 +65,12 @@ impl Program for Classifier {
         let DataConfig::Classes(preset) = preset else {
             bail!("this preset is not for classes of texts: use `classifier`");
         };
-        let files = |path: &PathBuf| Ok::<_, anyhow::Error>(ClassFiles::at(absolute(path)?));
-        Ok(DataConfig::Classes(match &self.0.data {
-            Some(path) => ClassesConfig::new(files(path)?)
-                .with_valid(self.0.valid.as_ref().map(files).transpose()?),
-            None => preset,
-        }))
+        let files = self.0.files(ClassFiles::at)?;
+        Ok(DataConfig::Classes(
+            files.map_or(preset, |(train, valid)| {
+                ClassesConfig::new(train).with_valid(valid)
+            }),
+        ))
     }
 
     /// As many classes as the data has.

@@ -20,13 +20,13 @@ Examples:
     train_images --data imagenet64/ --preset imagenet64 --device cuda
 
 An image is a sequence of 3 x SIZE x SIZE tokens: its pixels row by row, red, green and blue.
-Of photographs, every twentieth is kept for validation.";
+Of photographs, one of twenty is kept for validation, chosen by a hash of its pixels.";
 
 /// Train a Reformer to predict the next colour of an image.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Folder or archive of PNG and JPEG files, or folder of downsampled ImageNet's .npz files
+    /// Folder or archive of PNG, JPEG, WebP, GIF, BMP and TIFF files, or folder of downsampled ImageNet's .npz files
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| train(arguments.train, &Images(arguments.data)))
 }

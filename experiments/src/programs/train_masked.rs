@@ -46,7 +46,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = Arguments::parse();
+    let Arguments { data, train: flags } = cli::parse();
     keep_freed_memory();
     cli::main(|| train(flags, &Masked(data)))
 }

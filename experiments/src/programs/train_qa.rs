@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::cli::{self, absolute};
+use crate::cli;
 use crate::device::{self, DeviceName, Job};
+use crate::labelled::LabelledArguments;
 use crate::scores::Scores;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
-use clap::{Args, Parser};
+use clap::Parser;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
     DataConfig, Evaluation, QuestionFiles, QuestionsConfig, Run, write_atomically,
@@ -29,41 +29,30 @@ Examples:
   Exact match and F1 on other questions:
     evaluate --checkpoint runs/squad --data others.json
 
-A token is a byte. The model reads a token that stands for \"no answer\", the question, a separator and the text,
+--data is a file of SQuAD, 1.1 or 2.0. A token is a byte. The model reads a token that stands for \"no answer\", the question, a separator and the text,
 --length tokens in all; questions whose answer stands beyond are not trained on, and count as not found.
-Without --valid the questions about every tenth text are kept for validation. At the end answers.json gets what
-the model answers, by the questions' names, as SQuAD's own script reads it.";
+Without --valid the questions about a tenth of the texts are kept for validation. At the end answers.json gets
+what the model answers, by the questions' names, as SQuAD's own script reads it. `answer` applies the model to
+other questions.";
 
 /// Train a Reformer to point at the answer to a question in a text.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(flatten)]
-    data: QuestionArguments,
+    data: LabelledArguments,
     #[command(flatten)]
     train: TrainArguments,
 }
 
-/// What to train on.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Data")]
-struct QuestionArguments {
-    /// File in the format of SQuAD, 1.1 or 2.0 [default: sentences of Tatoeba]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
-    data: Option<PathBuf>,
-    /// The same, to validate on [default: questions about every tenth text of --data]
-    #[arg(long, value_name = "PATH", requires = "data")]
-    valid: Option<PathBuf>,
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = Arguments::parse();
+    let Arguments { data, train: flags } = cli::parse();
     keep_freed_memory();
     cli::main(|| train(flags, &Answers(data)))
 }
 
-struct Answers(QuestionArguments);
+struct Answers(LabelledArguments);
 
 impl Program for Answers {
     fn name(&self) -> &'static str {
@@ -78,12 +67,12 @@ impl Program for Answers {
         let DataConfig::Questions(preset) = preset else {
             bail!("this preset is not for questions: use `qa`");
         };
-        let file = |path: &PathBuf| Ok::<_, anyhow::Error>(QuestionFiles::Squad(absolute(path)?));
-        Ok(DataConfig::Questions(match &self.0.data {
-            Some(path) => QuestionsConfig::new(file(path)?)
-                .with_valid(self.0.valid.as_ref().map(file).transpose()?),
-            None => preset,
-        }))
+        let files = self.0.files(QuestionFiles::Squad)?;
+        Ok(DataConfig::Questions(
+            files.map_or(preset, |(train, valid)| {
+                QuestionsConfig::new(train).with_valid(valid)
+            }),
+        ))
     }
 
     fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {
@@ -105,16 +94,17 @@ impl Job for Score<'_> {
         let (scores, measured) = Scores::measure(&evaluation, &device)?;
         let questions = evaluation.questions().context("the run has no questions")?;
         let answers: Vec<_> = questions.iter().zip(&measured.answers).collect();
+        let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();
+        let path = run.folder().join("answers.json");
+        let json = serde_json::to_vec_pretty(&named)?;
+        write_atomically(&path, |file| file.write_all(&json))
+            .with_context(|| format!("`{}` cannot be written", path.display()))?;
         println!("\nSome answers:");
         let n_shown = 5.min(answers.len());
         for (question, answer) in (0..n_shown).map(|n| answers[n * answers.len() / n_shown]) {
             println!("  {} -> {answer}", question.question);
         }
         println!("\n{scores}");
-        let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();
-        let path = run.folder().join("answers.json");
-        let json = serde_json::to_vec_pretty(&named)?;
-        write_atomically(&path, |file| file.write_all(&json))
-            .with_context(|| format!("`{}` cannot be written", path.display()))
+        Ok(())
     }
 }

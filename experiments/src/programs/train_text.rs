@@ -1,6 +1,6 @@
 //! Trains a language model on the bytes of a text.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use crate::allocator::keep_freed_memory;
 use crate::cli::{self, shell_argument};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{TextModel, Wish};
+use crate::out::Output;
 use crate::text::{TextArguments, Utf8Writer};
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result};
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
         data,
         sample_tokens,
         train: arguments,
-    } = Arguments::parse();
+    } = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let program = Text {
@@ -117,19 +118,21 @@ impl Job for Sample<'_> {
         let model = TextModel::of_run(model.into_lm()?, &config);
         let sampler = SamplerConfig::new().with_temperature(0.8);
         let mut bytes = Vec::new();
-        let mut writer = Utf8Writer::new(stdout());
+        let mut writer = Utf8Writer::new(Output::new());
         println!("\nA sample:");
         let wish = Wish::new("\n", n_bytes, sampler, config.seed);
         model.write_on(&wish, |_, text| {
             bytes.extend_from_slice(text);
-            text.iter().try_for_each(|&byte| writer.push(byte))?;
+            // Whether or not somebody reads it, it is kept.
+            text.iter().try_for_each(|&byte| writer.push(byte)).ok();
             Ok(())
         })?;
-        writer.finish()?;
-        writeln!(stdout())?;
+        writer.finish().ok();
         let path = run.folder().join("sample.txt");
         write_atomically(&path, |file| file.write_all(&bytes))
-            .with_context(|| format!("`{}` cannot be written", path.display()))
+            .with_context(|| format!("`{}` cannot be written", path.display()))?;
+        println!("");
+        Ok(())
     }
 }
 

@@ -63,7 +63,7 @@ pub struct PairArguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let Arguments {
@@ -156,24 +156,25 @@ impl Job for Score<'_> {
             translations,
             bleu,
         } = arguments.score(&model, pairs, config.batch_size)?;
-        println!("\nSome translations:");
-        let n_shown = 8.min(sentences.len());
-        for number in (0..n_shown).map(|n| n * sentences.len() / n_shown) {
-            println!("  {} -> {}", sentences[number].0, translations[number]);
-        }
         let score = format!("{bleu}\n{}", Bleu::SIGNATURE);
-        println!(
-            "\n{} sentences, beam of {}: {score}",
-            sentences.len(),
-            arguments.beam.size
-        );
         write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
         write(run, "translations.tsv", |file| {
             let mut rows = sentences.iter().zip(&translations);
             rows.try_for_each(|((source, reference), translation)| {
                 writeln!(file, "{source}\t{reference}\t{translation}")
             })
-        })
+        })?;
+        println!("\nSome translations:");
+        let n_shown = 8.min(sentences.len());
+        for number in (0..n_shown).map(|n| n * sentences.len() / n_shown) {
+            println!("  {} -> {}", sentences[number].0, translations[number]);
+        }
+        println!(
+            "\n{} sentences, beam of {}: {score}",
+            sentences.len(),
+            arguments.beam.size
+        );
+        Ok(())
     }
 }
 

@@ -1,22 +1,23 @@
 //! Translates with a trained model.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write, stdin, stdout};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
-use crate::arguments::BeamArguments;
+use crate::arguments::{BeamArguments, MOST_ROWS, check_range};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
+use crate::input::{Lines, count_lines, lines_at_once};
+use crate::out;
 use crate::progress::waiting;
 use crate::translation::{Translator, translation_bar};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use indicatif::ProgressBar;
 use reformer_core::kernels::ReformerBackend;
-use reformer_train::{load_model, load_subwords, write_atomically};
+use reformer_train::{load_model, load_subwords};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +63,7 @@ struct Arguments {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| {
         let device = arguments.device;
@@ -79,10 +80,8 @@ impl Job for Translate {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments) = self;
-        if arguments.batch == 0 {
-            bail!("`--batch` is 0, but it must be at least 1: raise it");
-        }
-        let mut lines = Lines::open(&arguments)?;
+        check_range("--batch", arguments.batch, MOST_ROWS)?;
+        let mut sentences = Sentences::open(&arguments)?;
         let folder = &arguments.checkpoint;
         let (model, subwords) = {
             let _waiting = waiting("Loading the model");
@@ -91,68 +90,34 @@ impl Job for Translate {
         };
         let beam = arguments.beam.config();
         let translator = Translator::new(&model, &subwords, beam, arguments.batch)?;
-        match &arguments.output {
-            None => lines.translate(&translator, &mut stdout().lock()),
-            Some(path) => {
-                let mut translated = Ok(());
-                let written = write_atomically(path, |file| {
-                    translated = lines.translate(&translator, file);
-                    match translated {
-                        Ok(()) => Ok(()),
-                        Err(_) => Err(io::ErrorKind::Other.into()),
-                    }
-                });
-                // What went wrong inside is the cause.
-                translated?;
-                written.with_context(|| format!("`{}` cannot be written", path.display()))
-            }
-        }
+        out::write_to(arguments.output.as_deref(), |output| {
+            sentences.translate(&translator, output)
+        })
     }
 }
 
 /// Sentences to translate, one in a line.
-struct Lines {
-    /// What they are called in errors.
-    name: String,
-    reader: Box<dyn BufRead>,
+struct Sentences {
+    lines: Lines,
     at_once: usize,
     bar: ProgressBar,
-    n_read: usize,
 }
 
-impl Lines {
+impl Sentences {
     fn open(arguments: &Arguments) -> Result<Self> {
-        let many = BATCHES_AT_ONCE.saturating_mul(arguments.batch);
-        let lines = |name: String, reader: Box<dyn BufRead>, at_once| Self {
-            name,
-            reader,
-            at_once,
-            bar: ProgressBar::hidden(),
-            n_read: 0,
-        };
-        if !arguments.text.is_empty() {
-            // A line each, whatever is in them.
-            let text = arguments.text.iter().map(|text| one_line(text) + "\n");
-            let text = io::Cursor::new(text.collect::<String>());
-            return Ok(lines("--text".to_owned(), Box::new(text), many));
-        }
-        let Some(path) = &arguments.input else {
+        let many = BATCHES_AT_ONCE * arguments.batch;
+        let (path, text) = (arguments.input.as_deref(), &arguments.text);
+        let (lines, at_once) = match path {
+            _ if !text.is_empty() => (Lines::of_texts("--text", text), many),
+            Some(_) => (Lines::open(path)?, many),
             // An answer to each line that somebody types.
-            let at_once = if stdin().is_terminal() {
-                1
-            } else {
-                arguments.batch
-            };
-            let reader = Box::new(stdin().lock());
-            return Ok(lines("the standard input".to_owned(), reader, at_once));
+            None => (Lines::open(path)?, lines_at_once(path, arguments.batch)),
         };
-        let cannot = || format!("`{}` cannot be read", path.display());
-        let n_lines = count_lines(path).with_context(cannot)?;
-        let file = BufReader::new(File::open(path).with_context(cannot)?);
-        let lines = lines(format!("`{}`", path.display()), Box::new(file), many);
+        let n_lines = path.map(count_lines).transpose()?.flatten();
         Ok(Self {
-            bar: translation_bar(n_lines),
-            ..lines
+            lines,
+            at_once,
+            bar: n_lines.map_or_else(ProgressBar::hidden, translation_bar),
         })
     }
 
@@ -178,37 +143,12 @@ impl Lines {
     /// The pieces of the next lines; none at the end.
     fn next<B: ReformerBackend>(&mut self, translator: &Translator<B>) -> Result<Vec<Vec<u32>>> {
         let mut sources = Vec::new();
-        let mut line = Vec::new();
-        while sources.len() < self.at_once {
-            line.clear();
-            let read = self.reader.read_until(b'\n', &mut line);
-            if read.with_context(|| format!("{} cannot be read", self.name))? == 0 {
-                break;
-            }
-            self.n_read += 1;
-            let line = str::from_utf8(&line).map_err(|_| anyhow!("it is no UTF-8: convert it"));
-            let pieces = line.and_then(|line| translator.read(line.trim_end_matches(['\n', '\r'])));
-            sources.push(pieces.with_context(|| format!("line {} of {}", self.n_read, self.name))?);
+        while sources.len() < self.at_once
+            && let Some(line) = self.lines.next()
+        {
+            let pieces = translator.read(&line?);
+            sources.push(pieces.with_context(|| self.lines.place())?);
         }
         Ok(sources)
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
-}
-
-fn count_lines(path: &Path) -> io::Result<usize> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let (mut n, mut ends) = (0, true);
-    loop {
-        let part = reader.fill_buf()?;
-        let Some(&last) = part.last() else {
-            return Ok(n + usize::from(!ends));
-        };
-        n += part.iter().filter(|&&byte| byte == b'\n').count();
-        ends = last == b'\n';
-        let length = part.len();
-        reader.consume(length);
     }
 }

@@ -222,7 +222,7 @@ impl HfConfig {
         // the root of the number of chunks.
         let chunks = self.max_position_embeddings / chunk.max(1);
         let n_buckets = match &self.num_buckets {
-            None => Buckets::AutoFactored(2 * chunks.isqrt().max(chunk)),
+            None => Buckets::AutoFactored(chunks.isqrt().max(chunk).saturating_mul(2)),
             Some(HfBuckets::Count(count)) => Buckets::Count(*count),
             Some(HfBuckets::Factors(factors)) => Buckets::Factors(factors.clone()),
         };

@@ -39,7 +39,7 @@ pub enum HfError {
         source: serde_json::Error,
     },
     /// Settings that the other side does not have.
-    #[error("settings without a counterpart: {}", settings.join("; "))]
+    #[error("settings without a counterpart: {}", few(settings, "; "))]
     Unsupported {
         /// Each with its value and the reason.
         settings: Vec<String>,
@@ -58,7 +58,7 @@ pub enum HfError {
     /// The weights are not those of the configured model.
     #[error(
         "{path} does not fit its config.json: {}",
-        list(missing, unknown, shapes)
+        list(missing, unknown, shapes, types)
     )]
     Tensors {
         /// The file.
@@ -69,25 +69,46 @@ pub enum HfError {
         unknown: Vec<String>,
         /// Tensors of another shape: name, expected and found.
         shapes: Vec<(String, Vec<usize>, Vec<usize>)>,
+        /// Tensors that hold no floating-point numbers: name and type.
+        types: Vec<(String, String)>,
     },
+}
+
+/// Names that a message shows of many.
+const FEW: usize = 8;
+
+/// The first of some names, and how many there are beside.
+fn few(names: &[String], separator: &str) -> String {
+    let shown = names.iter().take(FEW).map(|name| super::one_line(name));
+    let mut text = shown.collect::<Vec<_>>().join(separator);
+    if let Some(n_others @ 1..) = names.len().checked_sub(FEW) {
+        text.push_str(&format!("{separator}and {n_others} others"));
+    }
+    text
 }
 
 fn list(
     missing: &[String],
     unknown: &[String],
     shapes: &[(String, Vec<usize>, Vec<usize>)],
+    types: &[(String, String)],
 ) -> String {
     let mut parts = Vec::new();
     if !missing.is_empty() {
-        parts.push(format!("missing {}", missing.join(", ")));
+        parts.push(format!("missing {}", few(missing, ", ")));
     }
     if !unknown.is_empty() {
-        parts.push(format!("unknown {}", unknown.join(", ")));
+        parts.push(format!("unknown {}", few(unknown, ", ")));
     }
-    for (name, expected, found) in shapes {
-        parts.push(format!(
-            "{name} has shape {found:?} instead of {expected:?}"
-        ));
+    let shapes = shapes.iter().map(|(name, expected, found)| {
+        format!("{name} has shape {found:?} instead of {expected:?}")
+    });
+    let types = types
+        .iter()
+        .map(|(name, found)| format!("{name} holds {found} and no floating-point numbers"));
+    let wrong: Vec<String> = shapes.chain(types).collect();
+    if !wrong.is_empty() {
+        parts.push(few(&wrong, "; "));
     }
     parts.join("; ")
 }

@@ -1,7 +1,8 @@
 //! Checkpoints of Hugging Face's Reformer, in and out.
 //!
-//! [`load`] reads a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`) into
-//! a [`ReformerLm`] that computes what Hugging Face computes; [`save`] writes such a folder.
+//! [`load`] reads a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`, or
+//! several files and their index) into a [`ReformerLm`] that computes what Hugging Face computes;
+//! [`save`] writes such a folder.
 //! [`load_classifier`] and [`load_question_answering`] read those with another head.
 //!
 //! Hugging Face draws hash rotations anew in every forward pass, so a checkpoint has none. The
@@ -10,19 +11,21 @@
 
 mod config;
 mod error;
+mod pickle;
+mod pytorch;
 mod shapes;
 mod tensors;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::DType;
 use burn::tensor::backend::Backend;
-use burn_store::pytorch::PytorchReader;
-use burn_store::{ModuleSnapshot, ModuleStore, SafetensorsStore, TensorSnapshot};
+use burn_store::{ModuleSnapshot, TensorSnapshot};
 use safetensors::tensor::TensorView;
 
 pub use config::{HfBuckets, HfConfig};
@@ -34,10 +37,10 @@ use crate::model::{
 };
 use shapes::shapes;
 use tensors::{Entry, linear, stack};
+use weights::{Weights, read_json};
 
 const CONFIG: &str = "config.json";
 const SAFETENSORS: &str = "model.safetensors";
-const PYTORCH: &str = "pytorch_model.bin";
 /// The bias of the output, where a checkpoint comes from a time when it was added to the logits.
 const OUTPUT_BIAS: &str = "lm_head.decoder.bias";
 /// Stored by every version and used by none (checked against 5.23).
@@ -53,10 +56,11 @@ pub fn load<B: Backend>(
     device: &B::Device,
 ) -> Result<(ReformerLm<B>, ReformerLmConfig), HfError> {
     let config = read_config(folder)?.to_config()?;
-    let (path, mut found) = read_tensors(folder)?;
-    found.remove(UNUSED_BIAS);
-    let config = config.with_output_bias(found.contains_key(OUTPUT_BIAS));
-    let model = fill(config.init::<B>(device), lm_entries(&config), &path, found)?;
+    let weights = Weights::open(folder)?;
+    let config = config.with_output_bias(weights.contains(OUTPUT_BIAS));
+    let entries = lm_entries(&config);
+    let found = weights.read(&entries, &[UNUSED_BIAS])?;
+    let model = fill(config.init::<B>(device), entries, &weights.path, found)?;
     Ok((model, config))
 }
 
@@ -69,15 +73,19 @@ pub fn load_classifier<B: Backend>(
     device: &B::Device,
 ) -> Result<(ReformerClassifier<B>, ReformerClassifierConfig), HfError> {
     let hf = read_config(folder)?;
-    let (path, found) = read_tensors(folder)?;
-    // How many classes there are is told by the weights alone; without any, loading will say so.
-    let n_classes = found.get("classifier.out_proj.weight").map(|w| w.shape[0]);
-    let config = ReformerClassifierConfig::new(hf.to_config()?.reformer, n_classes.unwrap_or(2))
-        .with_dropout(hf.classifier_dropout);
-    let mut entries = stack(&config.reformer);
+    let reformer = hf.to_config()?.reformer;
+    let mut entries = stack(&reformer);
     entries.extend(linear("classifier.dense", "head.dense", true));
     entries.extend(linear("classifier.out_proj", "head.output", true));
-    let model = fill(config.init::<B>(device), entries, &path, found)?;
+    let weights = Weights::open(folder)?;
+    let found = weights.read(&entries, &[])?;
+    // How many classes there are is told by the weights alone; another rank is refused as a shape.
+    let output = found.get("classifier.out_proj.weight");
+    let n_classes = output.and_then(|weight| weight.shape.to_vec().first().copied());
+    let config = ReformerClassifierConfig::new(reformer, n_classes.unwrap_or(2))
+        .with_dropout(hf.classifier_dropout);
+    config.validate()?;
+    let model = fill(config.init::<B>(device), entries, &weights.path, found)?;
     Ok((model, config))
 }
 
@@ -96,10 +104,11 @@ pub fn load_question_answering<B: Backend>(
     HfError,
 > {
     let config = ReformerQuestionAnsweringConfig::new(read_config(folder)?.to_config()?.reformer);
-    let (path, found) = read_tensors(folder)?;
     let mut entries = stack(&config.reformer);
     entries.extend(linear("qa_outputs", "output", true));
-    let model = fill(config.init::<B>(device), entries, &path, found)?;
+    let weights = Weights::open(folder)?;
+    let found = weights.read(&entries, &[])?;
+    let model = fill(config.init::<B>(device), entries, &weights.path, found)?;
     Ok((model, config))
 }
 
@@ -117,7 +126,8 @@ fn fill<B: Backend, M: Module<B>>(
     mut found: BTreeMap<String, TensorSnapshot>,
 ) -> Result<M, HfError> {
     let ours = shapes(&model);
-    let (mut missing, mut shapes, mut snapshots) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut missing, mut shapes, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let mut snapshots = Vec::new();
     for entry in entries {
         let shape = &ours[&entry.ours];
         let Some(snapshot) = found.remove(&entry.theirs) else {
@@ -129,15 +139,23 @@ fn fill<B: Backend, M: Module<B>>(
             shapes.push((entry.theirs, expected, snapshot.shape.to_vec()));
             continue;
         }
+        if !snapshot.dtype.is_float() {
+            types.push((entry.theirs, format!("{:?}", snapshot.dtype)));
+            continue;
+        }
         snapshots.push(to_ours(entry, shape.clone(), snapshot));
     }
     let unknown: Vec<String> = found.into_keys().collect();
-    if !(missing.is_empty() && unknown.is_empty() && shapes.is_empty()) {
+    let is_wrong = [&missing, &unknown]
+        .into_iter()
+        .any(|names| !names.is_empty());
+    if is_wrong || !shapes.is_empty() || !types.is_empty() {
         return Err(HfError::Tensors {
             path: path.to_path_buf(),
             missing,
             unknown,
             shapes,
+            types,
         });
     }
 
@@ -218,32 +236,31 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> HfError {
 fn damaged(path: &Path, reason: impl core::fmt::Display) -> HfError {
     HfError::Damaged {
         path: path.to_path_buf(),
-        reason: reason.to_string(),
+        reason: one_line(&reason.to_string()),
     }
+}
+
+/// Characters of a reader's message that are shown: it may quote the whole file.
+const MAX_REASON: usize = 300;
+
+/// A message of others in one line of ours.
+fn one_line(text: &str) -> String {
+    let is_long = text.chars().nth(MAX_REASON).is_some();
+    let mut line: String = text
+        .chars()
+        .take(MAX_REASON)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if is_long {
+        line.push_str(" ...");
+    }
+    line
 }
 
 fn read_config(folder: &Path) -> Result<HfConfig, HfError> {
     let path = folder.join(CONFIG);
-    let text = fs::read_to_string(&path).map_err(io(&path))?;
+    let text = read_json(&path)?;
     serde_json::from_str(&text).map_err(|source| HfError::Json { path, source })
-}
-
-fn read_tensors(folder: &Path) -> Result<(PathBuf, BTreeMap<String, TensorSnapshot>), HfError> {
-    let path = folder.join(SAFETENSORS);
-    if path.exists() {
-        let mut store = SafetensorsStore::from_file(&path);
-        let tensors = store.get_all_snapshots().map_err(|e| damaged(&path, e))?;
-        let tensors = tensors.clone();
-        return Ok((path, tensors));
-    }
-    let path = folder.join(PYTORCH);
-    if path.exists() {
-        let reader = PytorchReader::new(&path).map_err(|e| damaged(&path, e))?;
-        return Ok((path, reader.into_tensors().into_iter().collect()));
-    }
-    Err(HfError::NoWeights {
-        folder: folder.to_path_buf(),
-    })
 }
 
 /// The tensors of a model by path.

@@ -5,6 +5,7 @@ use burn::module::Initializer;
 use burn::tensor::backend::Backend;
 
 use super::block::Block;
+use super::limits;
 use super::reformer::Reformer;
 use crate::attention::{
     Attention, AttentionKind, FullAttentionConfig, HeadsConfig, LocalAttentionConfig, LocalConfig,
@@ -103,6 +104,7 @@ impl ReformerConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::at_least_one("vocab_size", self.vocab_size)?;
         ConfigError::at_least_one("n_layers", self.n_layers)?;
+        limits::check(self)?;
         if self.layers.is_empty() {
             return Err(ConfigError::new(
                 "layers",

@@ -13,7 +13,7 @@ use crate::reversible::{GradientSum, pull_back};
 /// The loss of a model that predicts tokens, classes or positions.
 #[derive(Debug, Clone)]
 pub struct LmLoss<B: Backend> {
-    /// Mean negative log-likelihood of the targets, in nats: `[1]`.
+    /// Mean negative log-likelihood of the targets, in nats, and 0 if there are none: `[1]`.
     pub loss: Tensor<B, 1>,
     /// Number of targets whose logit is the largest: `[1]`.
     pub n_correct: Tensor<B, 1>,
@@ -22,6 +22,22 @@ pub struct LmLoss<B: Backend> {
     /// How far the reversible stack's input, computed back from its output, was off: `[1]`. Only
     /// after a backward pass through a tape.
     pub drift: Option<Tensor<B, 1>>,
+}
+
+impl<B: Backend> LmLoss<B> {
+    /// The loss of `n_targets` targets from the sum of their negative log-likelihoods.
+    pub(super) fn of_sum(
+        nll: Tensor<B, 1>,
+        n_correct: Tensor<B, 1>,
+        n_targets: Tensor<B, 1>,
+    ) -> Self {
+        Self {
+            loss: nll / at_least_one(n_targets.clone()),
+            n_correct,
+            n_targets,
+            drift: None,
+        }
+    }
 }
 
 impl<A: AutodiffBackend> LmLoss<A> {
@@ -90,7 +106,8 @@ where
     M: AutodiffModule<A>,
 {
     let n_targets = count_targets(targets.clone());
-    let weight = (n_targets.ones_like() * scale / n_targets.clone()).reshape([1, 1, 1]);
+    let weight = n_targets.ones_like() * scale / at_least_one(n_targets.clone());
+    let weight = weight.reshape([1, 1, 1]);
     let mut total = Total::new();
     let mut gradients = Vec::new();
     for (chunk, range) in chunk_ranges(targets.dims()[1], Some(chunk_length)) {
@@ -104,14 +121,14 @@ where
     (total.finish(n_targets), Tensor::cat(gradients, 1))
 }
 
-/// Number of targets, which are those not below zero: `[1]`, at least one.
+/// Number of targets, which are those not below zero: `[1]`.
 fn count_targets<B: Backend>(targets: Tensor<B, 2, Int>) -> Tensor<B, 1> {
-    targets
-        .greater_equal_elem(0)
-        .int()
-        .sum()
-        .float()
-        .clamp_min(1.0)
+    targets.greater_equal_elem(0).int().sum().float()
+}
+
+/// What a sum over targets is divided by: the sum over none is 0, and so is its mean.
+fn at_least_one<B: Backend>(n_targets: Tensor<B, 1>) -> Tensor<B, 1> {
+    n_targets.clamp_min(1.0)
 }
 
 /// Sums over chunks.
@@ -141,11 +158,6 @@ impl<B: Backend> Total<B> {
 
     fn finish(self, n_targets: Tensor<B, 1>) -> LmLoss<B> {
         let sum = |sum: Option<Tensor<B, 1>>| sum.unwrap_or_else(|| n_targets.zeros_like());
-        LmLoss {
-            loss: sum(self.nll) / n_targets.clone(),
-            n_correct: sum(self.n_correct),
-            n_targets: n_targets.clone(),
-            drift: None,
-        }
+        LmLoss::of_sum(sum(self.nll), sum(self.n_correct), n_targets.clone())
     }
 }

@@ -6,6 +6,7 @@ mod config;
 mod encoder;
 mod evaluation;
 mod heads;
+mod limits;
 mod lm;
 mod loss;
 mod reformer;

@@ -11,18 +11,18 @@ use reformer_core::huggingface::{self, HfConfig, HfError};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use tempfile::TempDir;
 
-fn data(folder: &str) -> PathBuf {
+pub(crate) fn data(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")
         .join(folder)
 }
 
-fn load(folder: &Path) -> Result<(ReformerLm<Flex>, ReformerLmConfig), HfError> {
+pub(crate) fn load(folder: &Path) -> Result<(ReformerLm<Flex>, ReformerLmConfig), HfError> {
     huggingface::load(folder, &Default::default())
 }
 
 /// A writable copy of a golden case.
-fn copy(case: &str) -> TempDir {
+pub(crate) fn copy(case: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         fs::copy(data("hf").join(case).join(file), folder.path().join(file)).unwrap();
@@ -30,14 +30,14 @@ fn copy(case: &str) -> TempDir {
     folder
 }
 
-fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+pub(crate) fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
     let path = folder.join("config.json");
     let mut config = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     edit(&mut config);
     fs::write(&path, config.to_string()).unwrap();
 }
 
-fn assert_same_weights(a: &ReformerLm<Flex>, b: &ReformerLm<Flex>) {
+pub(crate) fn assert_same_weights(a: &ReformerLm<Flex>, b: &ReformerLm<Flex>) {
     let (a, b) = (a.collect(None, None, true), b.collect(None, None, true));
     assert_eq!(a.len(), b.len());
     for (a, b) in a.iter().zip(&b) {

@@ -10,6 +10,7 @@ mod common;
 mod decoding;
 mod gradients;
 mod heads;
+mod hostile;
 mod huggingface;
 mod kernels;
 mod memory;

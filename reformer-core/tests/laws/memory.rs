@@ -41,7 +41,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// Most bytes that a function held beside what was held before, in the test that runs; tests run
 /// one after another.
-fn peak<T>(function: impl FnOnce() -> T) -> usize {
+pub(crate) fn peak<T>(function: impl FnOnce() -> T) -> usize {
     let before = HELD.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     drop(function());

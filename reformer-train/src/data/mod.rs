@@ -1,6 +1,7 @@
 //! What to train on.
 
 mod opened;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
 use reformer_datasets::recall::{AssociativeRecallConfig, ReturningPassagesConfig};
 use reformer_datasets::{
-    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Sequences, SplitName, Splits,
+    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, SplitName, Splits,
 };
 
 use crate::config::TrainConfig;
@@ -18,12 +19,13 @@ use crate::error::TrainError;
 use crate::labelled::{
     Asked, ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes,
 };
-use crate::pairs::PairsConfig;
+use crate::pairs::{PairFiles, PairsConfig};
 
 pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
+pub use report::DataReport;
 
-/// Every so-manieth image is kept for validation where the files do not say.
+/// One of so many images is kept for validation where the files do not say.
 const VALID_EVERY: usize = 20;
 
 /// What to train on.
@@ -53,8 +55,8 @@ pub enum DataConfig {
     ),
     /// Images as sequences of `3 * size * size` bytes.
     Images {
-        /// A folder with the `.npz` files of downsampled ImageNet, a folder of PNG and JPEG files,
-        /// or an archive of them.
+        /// A folder with the `.npz` files of downsampled ImageNet, a folder of PNG, JPEG, WebP, GIF, BMP
+        /// and TIFF files, or an archive of them.
         path: PathBuf,
         /// Side to which images are brought, in pixels.
         size: usize,
@@ -155,7 +157,7 @@ impl DataConfig {
             Self::Classes(classes) => {
                 let [train, valid] = classes.open(folder)?;
                 let length = config.window_length;
-                Data::of_classes(train.encode(length), valid, length)
+                Data::of_classes(&train, valid, length)
             }
             Self::Questions(questions) => {
                 Data::of_questions(questions.open(config)?, config.window_length)
@@ -186,8 +188,10 @@ impl DataConfig {
                 Splits { train, valid, test }.into()
             }
             Self::Images { size, .. } => {
-                let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, *size)?);
-                Data::of_sequences(images.clone(), images)
+                let images = ImageSet::open_images(path, *size)?;
+                let report = DataReport::of_one(images.report());
+                let images = Arc::new(images);
+                Data::of_sequences(images.clone(), images, report)
             }
             Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
@@ -204,16 +208,17 @@ impl DataConfig {
             Self::Classes(_) => {
                 let texts = ClassFiles::at(path.to_owned()).open()?;
                 let texts = texts.with_classes(&load_classes(folder)?)?;
-                Data::of_classes(texts.encode(length), texts, length)
+                Data::of_classes(&texts.clone(), texts, length)
             }
             Self::Questions(_) => {
                 let valid = QuestionFiles::Squad(path.to_owned()).open()?;
                 let train = valid.encode(length);
-                let n_left_out = 0;
+                let report = DataReport::of_one(valid.report());
                 let asked = Asked {
                     train,
                     valid,
-                    n_left_out,
+                    report,
+                    n_left_out: 0,
                 };
                 Data::of_questions(asked, length)
             }
@@ -231,6 +236,32 @@ impl DataConfig {
                 format!("this run reads 1 to {most}"),
                 "name fewer",
             )),
+        }
+    }
+
+    /// The files and folders that a run reads, those to train on first.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Sample
+            | Self::Duplication { .. }
+            | Self::AssociativeRecall { .. }
+            | Self::ReturningPassages { .. } => vec![],
+            Self::File(path) | Self::Folder(path) | Self::Enwik8(path) | Self::Text8(path) => {
+                vec![path]
+            }
+            Self::Images { path, .. } => vec![path],
+            Self::Pairs(PairsConfig { train, valid, .. }) => {
+                let files = std::iter::once(train).chain(valid);
+                files.flat_map(PairFiles::paths).collect()
+            }
+            Self::Classes(ClassesConfig { train, valid }) => {
+                let files = std::iter::once(train).chain(valid);
+                files.filter_map(ClassFiles::path).collect()
+            }
+            Self::Questions(QuestionsConfig { train, valid }) => {
+                let files = std::iter::once(train).chain(valid);
+                files.filter_map(QuestionFiles::path).collect()
+            }
         }
     }
 
@@ -269,46 +300,15 @@ impl DataConfig {
 }
 
 fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
-    if path.join("val_data.npz").exists() {
+    let [train, valid] = if path.join("val_data.npz").exists() {
         let ImageNet64 { train, valid } = ImageNet64::open(path)?;
-        let (train, valid) = (train.with_size(size)?, valid.with_size(size)?);
-        return Ok(Data::of_sequences(Arc::new(train), Arc::new(valid)));
-    }
-    let images: Arc<dyn Sequences> = Arc::new(ImageSet::open_images(path, size)?);
-    let n_images = images.n_sequences().unwrap_or(0) as u64;
-    let of = |is_wanted: fn(&u64) -> bool| {
-        Arc::new(Selection {
-            from: images.clone(),
-            numbers: (0..n_images).filter(is_wanted).collect(),
-        })
+        [train.with_size(size)?, valid.with_size(size)?]
+    } else {
+        ImageSet::open_images(path, size)?.split(VALID_EVERY)?
     };
-    let is_valid = |number: &u64| number.is_multiple_of(VALID_EVERY as u64);
-    let is_train = |number: &u64| !number.is_multiple_of(VALID_EVERY as u64);
-    Ok(Data::of_sequences(of(is_train), of(is_valid)))
-}
-
-/// Some of other sequences.
-#[derive(Debug)]
-struct Selection {
-    from: Arc<dyn Sequences>,
-    numbers: Vec<u64>,
-}
-
-impl Sequences for Selection {
-    fn seq_length(&self) -> usize {
-        self.from.seq_length()
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.from.vocab_size()
-    }
-
-    fn n_sequences(&self) -> Option<usize> {
-        Some(self.numbers.len())
-    }
-
-    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
-        self.from
-            .read(self.numbers[number as usize], tokens, targets);
-    }
+    let report = DataReport {
+        train: train.report(),
+        valid: valid.report(),
+    };
+    Ok(Data::of_sequences(Arc::new(train), Arc::new(valid), report))
 }

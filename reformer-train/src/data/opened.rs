@@ -10,12 +10,13 @@ use reformer_core::ConfigError;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
-    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, Sequences, Split, Splits,
-    TrainLoader, TrainLoaderConfig,
+    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, ReadReport, Sequences, Split,
+    Splits, TrainLoader, TrainLoaderConfig,
 };
 
 use crate::batch::Batch;
 use crate::config::TrainConfig;
+use crate::data::DataReport;
 use crate::error::TrainError;
 use crate::labelled::{Asked, save_classes};
 use crate::loader::UpTo;
@@ -30,6 +31,7 @@ pub(crate) struct Data {
     valid: Part,
     vocab_size: usize,
     content: Content,
+    report: DataReport,
 }
 
 /// What it is, beside numbers.
@@ -65,6 +67,7 @@ enum Part {
 impl From<Splits> for Data {
     fn from(splits: Splits) -> Self {
         Self {
+            report: DataReport::of_splits(&splits),
             train: Part::Bytes(splits.train),
             valid: Part::Bytes(splits.valid),
             vocab_size: 256,
@@ -79,14 +82,20 @@ impl From<Pairs> for Data {
             train: Part::Pairs(pairs.train.clone()),
             valid: Part::Pairs(pairs.valid.clone()),
             vocab_size: pairs.subwords.vocab_size(),
+            report: pairs.report.clone(),
             content: Content::Pairs(Arc::new(pairs)),
         }
     }
 }
 
 impl Data {
-    pub(super) fn of_sequences(train: Arc<dyn Sequences>, valid: Arc<dyn Sequences>) -> Self {
+    pub(super) fn of_sequences(
+        train: Arc<dyn Sequences>,
+        valid: Arc<dyn Sequences>,
+        report: DataReport,
+    ) -> Self {
         Self {
+            report,
             vocab_size: train.vocab_size(),
             train: Part::Sequences(train),
             valid: Part::Sequences(valid),
@@ -100,13 +109,18 @@ impl Data {
         init: impl Fn(u64) -> Result<T, DatasetError>,
     ) -> Result<Self, DatasetError> {
         let [train, valid] = [init(seed)?, init(!seed)?];
-        Ok(Self::of_sequences(Arc::new(train), Arc::new(valid)))
+        let report = DataReport::of_one(ReadReport::new("made-up sequences"));
+        Ok(Self::of_sequences(Arc::new(train), Arc::new(valid), report))
     }
 
-    /// Rows to train on, and texts to validate on, of at most so many tokens.
-    pub(super) fn of_classes(train: LabelledRows, valid: LabelledTexts, length: usize) -> Self {
-        let rows = valid.encode(length);
-        Self::of_rows(train, rows, Content::Classes(Arc::new(valid)))
+    /// Texts to train and to validate on, of at most so many tokens.
+    pub(super) fn of_classes(train: &LabelledTexts, valid: LabelledTexts, length: usize) -> Self {
+        let report = DataReport {
+            train: train.report(),
+            valid: valid.report(),
+        };
+        let rows = [train.encode(length), valid.encode(length)];
+        Self::of_rows(rows, Content::Classes(Arc::new(valid)), report)
     }
 
     /// Questions in rows of at most so many tokens.
@@ -114,20 +128,29 @@ impl Data {
         let Asked {
             train,
             valid,
+            report,
             n_left_out,
         } = asked;
-        let rows = valid.encode(length);
+        let rows = [train, valid.encode(length)];
         let asked = AskedQuestions { valid, n_left_out };
-        Self::of_rows(train, rows, Content::Questions(Arc::new(asked)))
+        Self::of_rows(rows, Content::Questions(Arc::new(asked)), report)
     }
 
-    fn of_rows(train: LabelledRows, valid: LabelledRows, content: Content) -> Self {
+    fn of_rows(rows: [LabelledRows; 2], content: Content, mut report: DataReport) -> Self {
+        let [train, valid] = rows;
+        report.count_tokens(train.n_tokens(), valid.n_tokens());
         Self {
+            report,
             vocab_size: train.vocab_size(),
             train: Part::Labelled(train),
             valid: Part::Labelled(valid),
             content,
         }
+    }
+
+    /// What was read.
+    pub(crate) fn report(&self) -> &DataReport {
+        &self.report
     }
 
     /// What it is, beside numbers.

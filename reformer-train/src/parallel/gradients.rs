@@ -50,15 +50,17 @@ impl Contribution {
         device: &B::Device,
     ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         let one = |value: f64| Tensor::from_data([value as f32], device);
+        // The sums over no target are 0, and so are their means.
+        let divisor = self.n_targets.max(1.0);
         let loss = LmLoss {
-            loss: one(self.nll / self.n_targets),
+            loss: one(self.nll / divisor),
             n_correct: one(self.n_correct),
             n_targets: one(self.n_targets),
             drift: (!self.drift.is_nan()).then(|| one(self.drift)),
         };
         let mut rebuild = Rebuild {
             gradients,
-            divisor: self.n_targets as f32,
+            divisor: divisor as f32,
             values: &self.values,
         };
         module.visit(&mut rebuild);

@@ -135,6 +135,7 @@ where
         let mut learning = Self {
             task: task
                 .with_parts(config.accumulate)
+                .with_context(config.window_length)
                 .with_loss_scale(scale.clone()),
             optimizer: WithLossScale::new(config.init_optimizer(), scale.clone()),
             schedule: config.init_schedule(),

@@ -18,7 +18,7 @@ use super::group::Group;
 use crate::batch::Batch;
 use crate::clip::{global_norm, scaled};
 use crate::metric::LmOutput;
-use crate::task::{Task, joined};
+use crate::task::{Task, joined, share};
 
 /// The devices that compute a step: those of this node, and those of the others if there are any.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ pub(crate) struct Replicas<B: Backend> {
     n_replicas: usize,
 }
 
-/// What share `numbers` of `n_replicas` have of a number of rows.
-fn share(n_rows: usize, numbers: &Range<usize>, n_replicas: usize) -> Range<usize> {
+/// The rows, of so many, that `numbers` of `n_replicas` have.
+fn rows_of(n_rows: usize, numbers: &Range<usize>, n_replicas: usize) -> Range<usize> {
     n_rows * numbers.start / n_replicas..n_rows * numbers.end / n_replicas
 }
 
@@ -68,7 +68,7 @@ impl<B: Backend> Replicas<B> {
                 "raise it, or take fewer devices",
             ));
         }
-        Ok(share(batch_size, &self.numbers, self.n_replicas))
+        Ok(rows_of(batch_size, &self.numbers, self.n_replicas))
     }
 
     fn group(&self) -> MutexGuard<'_, Option<Group>> {
@@ -145,7 +145,7 @@ where
             return task.clone().of_replica(first).step(batch);
         }
         let [batch_size, _] = batch.targets().dims();
-        let rows = |number| share(batch_size, &(number..number + 1), self.devices.len());
+        let rows = |number| rows_of(batch_size, &(number..number + 1), self.devices.len());
         let outputs: Vec<_> = (0..self.devices.len())
             // Batches of pairs can have fewer rows than there are devices.
             .filter(|&number| !rows(number).is_empty())
@@ -168,7 +168,7 @@ where
         let mut losses = Vec::new();
         for output in outputs {
             let loss = output.item.loss.to_device(main);
-            let weight = loss.n_targets.clone() / n_targets.clone();
+            let weight = share(loss.n_targets.clone(), &n_targets);
             let grads = output.grads.to_device(main, task);
             sum.accumulate(task, scaled(task, grads, weight.clone()));
             losses.push((loss, weight));

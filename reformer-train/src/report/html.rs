@@ -40,6 +40,9 @@ pub(super) fn page(report: &Report, written: u64) -> io::Result<String> {
         "hide_samples" if report.samples.is_empty() => " hidden".to_owned(),
         "hide_samples" => String::new(),
         "samples" => samples(&report.samples),
+        "hide_data_sets" if report.data.is_empty() => " hidden".to_owned(),
+        "hide_data_sets" => String::new(),
+        "data_sets" => rows(&report.data),
         "environment" => environment(&report.environment),
         "config" => escape(&report.config_json),
         "data" => data.clone(),
@@ -155,16 +158,32 @@ fn samples(samples: &[Sample]) -> String {
 }
 
 fn environment(environment: &Environment) -> String {
-    let threads = environment.threads.to_string();
-    let rows = [
-        ("Version", &environment.version),
-        ("Backend", &environment.backend),
-        ("System", &environment.system),
-        ("Threads", &threads),
-        ("Command", &environment.command),
-    ];
+    let Environment {
+        version,
+        backend,
+        system,
+        threads,
+        command,
+    } = environment;
+    rows(&[
+        ("Version", version.clone()),
+        ("Backend", backend.clone()),
+        ("System", system.clone()),
+        ("Threads", threads.to_string()),
+        ("Command", command.clone()),
+    ])
+}
+
+/// Names and what they are, in a list.
+fn rows<N: AsRef<str>>(rows: &[(N, String)]) -> String {
     rows.iter()
-        .map(|(name, value)| format!("    <dt>{name}</dt><dd>{}</dd>\n", escape(value)))
+        .map(|(name, text)| {
+            format!(
+                "    <dt>{}</dt><dd>{}</dd>\n",
+                escape(name.as_ref()),
+                escape(text)
+            )
+        })
         .collect()
 }
 
@@ -190,6 +209,7 @@ mod tests {
                 seconds: 3725.0,
             },
             config_json: format!("{{\"name\": {EVIL:?}}}"),
+            data: vec![("Training".to_owned(), format!("{EVIL}: 3 files"))],
             environment: Environment {
                 version: "0.1.0".to_owned(),
                 backend: "flex".to_owned(),
@@ -211,12 +231,13 @@ mod tests {
         let page = page(&report(), 0).unwrap();
         assert_eq!(
             page.matches("{{data}}").count(),
-            9,
+            10,
             "as often as it is content"
         );
         for part in [
             STYLE.trim_end(),
             SCRIPT.trim_end(),
+            ": 3 files</dd>",
             "step 3 of 12 · 25 % · 1 h 2 min",
             "<td>2</td><td>3.2500 nats</td>",
             "content=\"30\"",

@@ -110,6 +110,8 @@ pub struct Report {
     /// The configuration, shown as it is given: best
     /// [pretty](serde_json::to_string_pretty) JSON.
     pub config_json: String,
+    /// What was read of its data: the part, such as `Training`, and a line about it.
+    pub data: Vec<(String, String)>,
     /// What it runs in.
     pub environment: Environment,
     /// The curves.
@@ -132,6 +134,7 @@ pub struct Report {
 ///     title: "first".to_owned(),
 ///     status: Status { phase: Phase::Finished, step: 20, steps: 20, seconds: 3.5 },
 ///     config_json: r#"{ "d_model": 256 }"#.to_owned(),
+///     data: vec![("Training".to_owned(), "reviews.csv: 1 file, 120 records".to_owned())],
 ///     environment: Environment::of_this_process("flex"),
 ///     series: vec![Series {
 ///         name: "loss".to_owned(),

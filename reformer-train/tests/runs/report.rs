@@ -83,6 +83,7 @@ fn report() -> Report {
             "{{\n  \"note\": \"{EVIL}\",\n  \"seed\": 9007199254740993,\n  \"n_layers\": 3,\n  \
              \"optimizer\": {{\n    \"epsilon\": 1e-8,\n    \"reversible\": true\n  }}\n}}"
         ),
+        data: vec![("Training".to_owned(), format!("{EVIL}: 1 file"))],
         environment: Environment::of_this_process("flex"),
         series: vec![
             series("loss", "nats", "train", 5.5, 200),

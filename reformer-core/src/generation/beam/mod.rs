@@ -30,10 +30,13 @@ pub trait StepDecoder {
     fn step(&mut self, tokens: &[u32]) -> Result<Logits, Self::Error>;
 }
 
+/// Hypotheses that a search follows for a sequence, at most.
+const MOST_HYPOTHESES: usize = 1024;
+
 /// Settings of [`beam_search`].
 #[derive(Config, Debug, PartialEq)]
 pub struct BeamConfig {
-    /// Hypotheses that are followed for each sequence.
+    /// Hypotheses that are followed for each sequence, 1,024 at most.
     #[config(default = 4)]
     pub beam_size: usize,
     /// The token that ends a sequence. Default: none, so that only the length does.
@@ -48,9 +51,17 @@ impl BeamConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// No beam, or a penalty below zero or that is no number.
+    /// No beam or too wide a one, or a penalty below zero or that is no number.
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::at_least_one("beam_size", self.beam_size)?;
+        if self.beam_size > MOST_HYPOTHESES {
+            return Err(ConfigError::new(
+                "beam_size",
+                self.beam_size,
+                format!("a search follows {MOST_HYPOTHESES} hypotheses at most"),
+                "lower it",
+            ));
+        }
         if !(self.length_penalty.is_finite() && self.length_penalty >= 0.0) {
             return Err(ConfigError::new(
                 "length_penalty",
@@ -321,7 +332,10 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        assert!(BeamConfig::new().with_beam_size(0).validate().is_err());
+        for beam_size in [0, 1025, usize::MAX] {
+            let config = BeamConfig::new().with_beam_size(beam_size);
+            assert!(config.validate().is_err(), "{beam_size}");
+        }
         for penalty in [-0.1, f64::NAN, f64::INFINITY] {
             let config = BeamConfig::new().with_length_penalty(penalty);
             assert!(config.validate().is_err());

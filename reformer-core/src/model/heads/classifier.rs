@@ -13,6 +13,7 @@ use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
+use crate::model::limits;
 use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
 use crate::pass::{Pass, dropout};
@@ -39,6 +40,7 @@ impl ReformerClassifierConfig {
     /// The first setting that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::at_least_one("n_classes", self.n_classes)?;
+        ConfigError::at_most("n_classes", self.n_classes, limits::MAX_WIDTH)?;
         ConfigError::share("dropout", self.dropout.unwrap_or(0.0))?;
         self.reformer.validate()
     }

@@ -5,6 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::error::ConfigError;
+use crate::model::limits;
 use crate::random::Key;
 
 /// Target of a token that is not to be predicted.
@@ -57,6 +58,7 @@ impl MaskingConfig {
     /// # Errors
     /// The first setting that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::at_most("vocab_size", self.vocab_size, limits::MAX_WIDTH)?;
         for token in self.special.iter().chain([&self.mask_token]) {
             if *token >= self.vocab_size {
                 return Err(ConfigError::new(

@@ -56,17 +56,13 @@ fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -
         .greater_equal_elem(0)
         .bool_and(targets.clone().lower_equal_elem(last));
     let weight = is_target.float();
-    let n_targets = weight.clone().sum().clamp_min(1.0);
+    let n_targets = weight.clone().sum();
     let chosen: Tensor<B, 1, Int> = logits.clone().detach().argmax(1).squeeze_dim(1);
     let n_correct = (chosen.equal(targets.clone()).float() * weight.clone()).sum();
     let columns = targets.clamp(0, last).unsqueeze_dim::<2>(1);
     let log_probs = log_softmax(logits, 1).gather(1, columns);
-    LmLoss {
-        loss: (log_probs.squeeze_dim::<1>(1) * weight).sum().neg() / n_targets.clone(),
-        n_correct,
-        n_targets,
-        drift: None,
-    }
+    let nll = (log_probs.squeeze_dim::<1>(1) * weight).sum().neg();
+    LmLoss::of_sum(nll, n_correct, n_targets)
 }
 
 /// A loss of a head on a stack, and the gradients of both, multiplied by `scale`, with the memory

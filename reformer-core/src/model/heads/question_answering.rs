@@ -79,7 +79,7 @@ impl<B: Backend> SpanLogits<B> {
         }
     }
 
-    /// Mean cross-entropy of begins and ends, half of each; both are counted as targets.
+    /// Mean cross-entropy of begins and ends, both of which are counted as targets.
     /// Positions that are not in the sequence are ignored.
     ///
     /// # Shapes
@@ -87,12 +87,12 @@ impl<B: Backend> SpanLogits<B> {
     pub fn loss(self, start: Tensor<B, 1, Int>, end: Tensor<B, 1, Int>) -> LmLoss<B> {
         let start = cross_entropy(self.start, start);
         let end = cross_entropy(self.end, end);
-        LmLoss {
-            loss: (start.loss + end.loss) * 0.5,
-            n_correct: start.n_correct + end.n_correct,
-            n_targets: start.n_targets + end.n_targets,
-            drift: None,
-        }
+        let nll = start.loss * start.n_targets.clone() + end.loss * end.n_targets.clone();
+        LmLoss::of_sum(
+            nll,
+            start.n_correct + end.n_correct,
+            start.n_targets + end.n_targets,
+        )
     }
 
     /// First and last position of the best answer of each sequence, of at most `max_length`

@@ -1,11 +1,13 @@
 //! What can be wrong with a data file or with the sizes asked of it.
 
+mod making;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::loading::Sequences;
+use crate::report::{escaped, grouped, shown, shown_path, told};
 use crate::text::SplitName;
 
 /// Why data could not be had. Each message is one line: what was given, its limit and the way out.
@@ -13,7 +15,10 @@ use crate::text::SplitName;
 #[non_exhaustive]
 pub enum DatasetError {
     /// No file has the path given.
-    #[error("there is no file `{}`: check the path, or use the sample that ships with the crate", path.display())]
+    #[error(
+        "there is no file `{}`: check the path, or use the sample that ships with the crate",
+        shown_path(path)
+    )]
     NotFound {
         /// The path as it was given.
         path: PathBuf,
@@ -23,7 +28,10 @@ pub enum DatasetError {
     },
 
     /// The file is there, but its bytes could not be read.
-    #[error("`{}` could not be read: check its permissions and the disk", path.display())]
+    #[error(
+        "`{}` could not be read: check its permissions and the disk",
+        shown_path(path)
+    )]
     Unreadable {
         /// The path as it was given.
         path: PathBuf,
@@ -33,14 +41,134 @@ pub enum DatasetError {
     },
 
     /// The path is that of a directory.
-    #[error("`{}` is a directory, and a file is needed: name a file in it", path.display())]
+    #[error(
+        "`{}` is a directory, and a file is needed: name a file in it",
+        shown_path(path)
+    )]
     Directory {
         /// The path as it was given.
         path: PathBuf,
     },
 
+    /// The path is that of a device or a socket.
+    #[error(
+        "`{}` is a device or a socket, and a file is needed: name a file or a pipe",
+        shown_path(path)
+    )]
+    NoFile {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+
+    /// The path is that of a pipe into which nobody writes.
+    #[error(
+        "`{}` is a pipe, and nobody has written into it for {seconds} s: start what writes first, or name a file",
+        shown_path(path)
+    )]
+    SilentPipe {
+        /// The path as it was given.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+
+    /// A pipe has no end.
+    #[error(
+        "`{}` is a pipe with more than {} bytes, and may not have more: save them, and name the file",
+        shown_path(path), grouped(*limit)
+    )]
+    EndlessPipe {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+
+    /// A packed file has far more in it than text has.
+    #[error(
+        "`{}` has more than {} bytes packed in it, far more than its size promises: if that is meant, unpack it first and \
+         name what comes out",
+        shown_path(path), grouped(*limit)
+    )]
+    Bomb {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Bytes that may be packed in it.
+        limit: u64,
+    },
+
+    /// What has to be put down on disk does not fit.
+    #[error(
+        "the folder for temporary files, `{}`, has no room for what is in `{}`: free some, or set TMPDIR to a folder on a \
+         larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
+    )]
+    NoRoom {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+
+    /// The folder shows the state of the system.
+    #[error(
+        "`{}` is a folder of the operating system, and no data: name another",
+        shown_path(path)
+    )]
+    SystemFolder {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+
+    /// A folder has too many files.
+    #[error(
+        "`{}` has more than {} files and folders in it, and may not have more: name a folder in it, or an archive",
+        shown_path(path), grouped(*limit as u64)
+    )]
+    TooManyFiles {
+        /// The path as it was given.
+        path: PathBuf,
+        /// How many there may be.
+        limit: usize,
+    },
+
+    /// Data is too little to be divided.
+    #[error(
+        "`{}` has {n} different {unit}, and at least 2 are needed, one to train on and one to validate on: add more, or \
+         name other data to validate on",
+        escaped(name)
+    )]
+    TooFew {
+        /// Where they are from.
+        name: String,
+        /// How many there are.
+        n: usize,
+        /// What they are, in the plural.
+        unit: &'static str,
+    },
+
+    /// There are about as many classes as texts.
+    #[error(
+        "`{}` has {} different labels for {} texts (`{}`, `{}`, ...), and at least 2 texts of a class are needed on \
+         average: take a column of labels that repeat",
+        escaped(name), grouped(*n_classes as u64), grouped(*n_texts as u64), shown(&examples[0]), shown(&examples[1])
+    )]
+    TooManyClasses {
+        /// Where they are from.
+        name: String,
+        /// How many classes there are.
+        n_classes: usize,
+        /// How many texts there are.
+        n_texts: usize,
+        /// Two of the classes.
+        examples: [String; 2],
+    },
+
     /// The corpus has no bytes.
-    #[error("`{corpus}` has 0 bytes, and a corpus needs at least 1: choose another file")]
+    #[error(
+        "`{}` has 0 bytes, and a corpus needs at least 1: choose another file",
+        escaped(corpus)
+    )]
     Empty {
         /// Name of the corpus.
         corpus: String,
@@ -48,8 +176,9 @@ pub enum DatasetError {
 
     /// The split has no room for one window.
     #[error(
-        "the {split} split of `{corpus}` has {bytes} bytes, but one window of length {window_length} needs \
-         {bytes_needed} (its inputs and the byte after them): choose a shorter window or a larger file"
+        "the {split} split of `{}` has {bytes} bytes, but one window of length {window_length} needs \
+         {bytes_needed} (its inputs and the byte after them): choose a shorter window or a larger file",
+        escaped(corpus)
     )]
     SplitTooShort {
         /// Name of the corpus.
@@ -66,8 +195,9 @@ pub enum DatasetError {
 
     /// The first window would start so late that not one fits.
     #[error(
-        "a phase of {phase} leaves no whole window in the {split} split of `{corpus}`: \
-         choose at most {max_phase}"
+        "a phase of {phase} leaves no whole window in the {split} split of `{}`: \
+         choose at most {max_phase}",
+        escaped(corpus)
     )]
     PhaseTooLarge {
         /// Name of the corpus.
@@ -114,7 +244,11 @@ pub enum DatasetError {
     },
 
     /// The file is not what it should be.
-    #[error("`{}` is not {expected} ({found}): check that it is whole and of that kind", path.display())]
+    #[error(
+        "`{}` is not {expected} ({}): check that it is whole and of that kind",
+        shown_path(path),
+        told(found)
+    )]
     Malformed {
         /// The path as it was given.
         path: PathBuf,
@@ -125,7 +259,11 @@ pub enum DatasetError {
     },
 
     /// A file could not be written.
-    #[error("`{}` could not be written ({reason}): check the folder, its permissions and the disk", path.display())]
+    #[error(
+        "`{}` could not be written ({}): check the folder, its permissions and the disk",
+        shown_path(path),
+        told(reason)
+    )]
     Unwritable {
         /// The path as it was given.
         path: PathBuf,
@@ -137,7 +275,7 @@ pub enum DatasetError {
     #[error(
         "`{}` has {} lines, but `{}` has {}: a line must be the translation of the same line; check that the \
          files belong together and are whole",
-        source_path.display(), lines[0], target_path.display(), lines[1]
+        shown_path(source_path), lines[0], shown_path(target_path), lines[1]
     )]
     OtherLines {
         /// The file with the sources.
@@ -160,7 +298,7 @@ pub enum DatasetError {
     },
 
     /// A vocabulary cannot do what is asked of it.
-    #[error("the vocabulary {problem} ({reason}): train or load another")]
+    #[error("the vocabulary {problem} ({}): train or load another", told(reason))]
     Tokenizer {
         /// What it cannot do.
         problem: &'static str,
@@ -170,8 +308,9 @@ pub enum DatasetError {
 
     /// A published data set of a known size has another.
     #[error(
-        "`{corpus}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \
-         explicitly (figures on a prefix do not compare with published ones)"
+        "`{}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \
+         explicitly (figures on a prefix do not compare with published ones)",
+        escaped(corpus)
     )]
     WrongSize {
         /// Name of the corpus.
@@ -185,7 +324,7 @@ pub enum DatasetError {
     },
 
     /// A folder has nothing to read in it.
-    #[error("`{}` has no {wanted} in it: check the path", path.display())]
+    #[error("`{}` has no {wanted} in it: check the path", shown_path(path))]
     NothingIn {
         /// The path as it was given.
         path: PathBuf,
@@ -195,8 +334,11 @@ pub enum DatasetError {
 
     /// A text is of a class that there is not.
     #[error(
-        "`{name}` has texts of class `{class}`, which is none of those that are known ({classes}): leave them out, or \
-         train on them"
+        "`{}` has texts of class `{}`, which is none of those that are known ({}): leave them out, or \
+         train on them",
+        escaped(name),
+        shown(class),
+        told(classes)
     )]
     OtherClass {
         /// Where the texts are from.
@@ -250,54 +392,4 @@ pub enum DatasetError {
         /// How to choose it.
         way_out: &'static str,
     },
-}
-
-impl DatasetError {
-    /// What the system answered about a path.
-    pub(crate) fn from_io(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::NotFound => Self::NotFound { path, source },
-            _ => Self::Unreadable { path, source },
-        }
-    }
-
-    /// A file that is not what it should be.
-    pub(crate) fn malformed(
-        path: &Path,
-        expected: impl Into<String>,
-        found: impl ToString,
-    ) -> Self {
-        Self::Malformed {
-            path: path.to_owned(),
-            expected: expected.into(),
-            found: found.to_string(),
-        }
-    }
-
-    /// What the library for vocabularies answered.
-    pub(crate) fn tokenizer(problem: &'static str) -> impl FnOnce(tokenizers::Error) -> Self {
-        move |error| Self::Tokenizer {
-            problem,
-            reason: error.to_string(),
-        }
-    }
-
-    /// That sequences have the length asked for, which is not 0.
-    pub(crate) fn check_length(
-        window_length: usize,
-        sequences: &dyn Sequences,
-    ) -> Result<(), Self> {
-        let seq_length = sequences.seq_length();
-        if window_length == 0 {
-            return Err(Self::ZeroWindowLength);
-        }
-        if window_length != seq_length {
-            return Err(Self::OtherLength {
-                window_length,
-                seq_length,
-            });
-        }
-        Ok(())
-    }
 }

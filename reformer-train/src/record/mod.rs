@@ -1,49 +1,41 @@
 //! Files that are either whole or not there.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+mod files;
+mod fit;
+mod owner;
+mod scan;
+mod tag;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::module::Module;
 use burn::record::{FileRecorder, FullPrecisionSettings, Recorder, RecorderError};
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TrainError;
+use scan::Found;
+use tag::{Tag, verify, write_tagged};
+
+pub use files::write_atomically;
+pub(crate) use files::{append_line, read_regular};
+pub(crate) use fit::numbered;
+pub(crate) use owner::Owner;
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
 
-/// Writes a file under another name and then renames it: whoever looks, and whenever the program
-/// is killed, the path names the old content or the new one, never a part.
-///
-/// # Errors
-/// Whatever the operating system or `write` answers; the old content then stays.
-pub fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut name = OsString::from(path.file_name().unwrap_or_default());
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let mut writer = BufWriter::new(File::create(&partial)?);
-    let written = write(&mut writer)
-        .and_then(|()| writer.flush())
-        // Otherwise a power failure could keep the new name and lose the content.
-        .and_then(|()| writer.get_ref().sync_all())
-        .and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // It may be the disk that is full. Nothing more can be done about a second failure.
-        fs::remove_file(&partial).ok();
-    }
-    written
-}
+/// Shapes of parameters by their identities.
+pub(crate) type Parameters = BTreeMap<String, Vec<u64>>;
 
 /// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
-/// [written atomically](write_atomically) and followed by a checksum, which Burn's own recorder
-/// reads past.
+/// [written atomically](write_atomically) and followed by whose they are and a checksum, which
+/// Burn's own recorder reads past.
 ///
 /// Clones share the first failure, because Burn's checkpointer keeps only its text.
 #[derive(Debug, Default, Clone)]
@@ -51,6 +43,7 @@ pub struct AtomicRecorder {
     failure: Failure,
     /// Whether a failed write is only noted: a full disk is no reason to lose a training.
     goes_on: bool,
+    owner: Owner,
 }
 
 /// The first failure of those who share it.
@@ -72,7 +65,7 @@ impl AtomicRecorder {
     pub(crate) fn with_failure(failure: Failure) -> Self {
         Self {
             failure,
-            goes_on: false,
+            ..Self::default()
         }
     }
 
@@ -81,7 +74,14 @@ impl AtomicRecorder {
         Self {
             failure,
             goes_on: true,
+            ..Self::default()
         }
+    }
+
+    /// Writes into the files whose they are.
+    pub(crate) fn of(mut self, owner: Owner) -> Self {
+        self.owner = owner;
+        self
     }
 
     /// The file that is meant by a path without extension.
@@ -105,6 +105,65 @@ impl AtomicRecorder {
             reason: reason(error),
         })
     }
+
+    /// Checks that a record is that of a module, and whose it is, before any of it is made.
+    pub(crate) fn check_module<B: Backend, M: Module<B>>(
+        path: &Path,
+        module: &M,
+        owner: &Owner,
+    ) -> Result<Parameters, TrainError> {
+        let found = Self::check(path, owner)?;
+        fit::check_module(&found, module).map_err(|reason| TrainError::OtherWeights {
+            path: Self::file(path),
+            reason,
+        })
+    }
+
+    /// Checks that a record is the state of an optimizer of these parameters, and whose it is.
+    pub(crate) fn check_state(
+        path: &Path,
+        parameters: &Parameters,
+        owner: &Owner,
+    ) -> Result<(), TrainError> {
+        let found = Self::check(path, owner)?;
+        fit::check_state(&found, parameters).map_err(|reason| TrainError::Damaged {
+            path: Self::file(path),
+            reason,
+        })
+    }
+
+    /// Checks whose a record is. Answers what is in it.
+    pub(crate) fn check(path: &Path, owner: &Owner) -> Result<Found, TrainError> {
+        let path = Self::file(path);
+        match open(&path) {
+            Ok((_, tag, found)) => owner.check(&path, &tag).map(|()| found),
+            Err(error) => {
+                let reason = error.to_string();
+                Err(TrainError::Damaged { path, reason })
+            }
+        }
+    }
+
+    /// Loads a module that was [checked](Self::check_module).
+    pub(crate) fn load_module<B: Backend, M: Module<B>>(
+        path: &Path,
+        module: M,
+        owner: &Owner,
+        device: &B::Device,
+    ) -> Result<M, TrainError> {
+        Self::check_module(path, &module, owner)?;
+        Ok(module.load_record(Self::load_named::<B, _>(path, device)?))
+    }
+}
+
+/// Opens a record: its checksum is right, and its tensors have the bytes that they promise.
+fn open(path: &Path) -> io::Result<(File, Tag, Found)> {
+    let mut file = File::open(path)?;
+    let verified = verify(&mut file)?;
+    let found = scan::scan(&mut file, verified.length)?;
+    fit::check_tensors(&found).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok((file, verified.tag, found))
 }
 
 /// The text of an error, without Burn's nesting.
@@ -130,10 +189,9 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
     fn save_item<I: Serialize>(&self, item: I, path: PathBuf) -> Result<(), RecorderError> {
         let path = Self::file(path);
         let written = write_atomically(&path, |writer| {
-            let mut writer = Summed::new(writer);
-            rmp_serde::encode::write_named(&mut writer, &item).map_err(io::Error::other)?;
-            let checksum = writer.sum.finalize();
-            writer.inner.write_all(&trailer(checksum))
+            write_tagged(writer, &self.owner.tag(&path), |writer| {
+                rmp_serde::encode::write_named(writer, &item).map_err(write_error)
+            })
         });
         written.or_else(|source| {
             let text = source.to_string();
@@ -146,79 +204,28 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
     }
 
     fn load_item<I: DeserializeOwned>(&self, path: &mut PathBuf) -> Result<I, RecorderError> {
-        let unknown = |error: io::Error| RecorderError::Unknown(error.to_string());
-        let mut file =
-            File::open(Self::file(path.clone())).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
-                _ => unknown(error),
-            })?;
-        verify(&mut file).map_err(unknown)?;
+        let (file, ..) = open(&Self::file(path.clone())).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => RecorderError::FileNotFound(error.to_string()),
+            _ => RecorderError::Unknown(error.to_string()),
+        })?;
         rmp_serde::decode::from_read(BufReader::new(file))
             .map_err(|error| RecorderError::Unknown(error.to_string()))
     }
 }
 
-/// What stands between content and checksum.
-const MARK: &[u8; 4] = b"crc=";
-
-/// The last bytes of a file.
-fn trailer(checksum: u32) -> [u8; 8] {
-    let mut trailer = [0; 8];
-    trailer[..4].copy_from_slice(MARK);
-    trailer[4..].copy_from_slice(&checksum.to_le_bytes());
-    trailer
-}
-
-/// Compares content and checksum, and leaves the file at its start. The whole file is read before
-/// anything is made of it: a flipped bit in a weight is still a number.
-fn verify(file: &mut File) -> io::Result<()> {
-    let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
-    let length = file.metadata()?.len();
-    let Some(content) = length.checked_sub(8) else {
-        return Err(wrong("it is too short"));
-    };
-    let mut summed = Summed::new(io::sink());
-    let mut reader = BufReader::new(&mut *file);
-    io::copy(&mut (&mut reader).take(content), &mut summed)?;
-    let mut found = [0; 8];
-    reader.read_exact(&mut found)?;
-    if found != trailer(summed.sum.finalize()) {
-        return Err(wrong("its checksum is wrong"));
-    }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(())
-}
-
-/// Adds up a checksum of what is written.
-struct Summed<W> {
-    inner: W,
-    sum: crc32fast::Hasher,
-}
-
-impl<W> Summed<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            sum: crc32fast::Hasher::new(),
-        }
-    }
-}
-
-impl<W: Write> Write for Summed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.sum.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+/// What the operating system answered, where a record was not written because of that.
+fn write_error(error: rmp_serde::encode::Error) -> io::Error {
+    match error {
+        rmp_serde::encode::Error::InvalidValueWrite(error) => error.into(),
+        other => io::Error::other(other),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use burn::module::Module;
     use burn::nn::{Linear, LinearConfig, LinearRecord};
     use burn_flex::Flex;
@@ -247,19 +254,6 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(names, ["model-1.mpk"]);
-    }
-
-    #[test]
-    fn failed_write_keeps_the_old_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.json");
-        fs::write(&path, "old").unwrap();
-        let failed = write_atomically(&path, |writer| {
-            writer.write_all(b"ne")?;
-            Err(io::Error::other("the disk is full"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Errors out of what was answered elsewhere.
+
+use std::io;
+use std::path::Path;
+
+use crate::error::DatasetError;
+use crate::loading::Sequences;
+
+impl DatasetError {
+    /// What the system answered about a path.
+    pub(crate) fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoRoom { path, source }
+            }
+            _ => Self::Unreadable { path, source },
+        }
+    }
+
+    /// A file that is not what it should be.
+    pub(crate) fn malformed(
+        path: &Path,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) -> Self {
+        Self::Malformed {
+            path: path.to_owned(),
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+
+    /// What the library for vocabularies answered.
+    pub(crate) fn tokenizer(problem: &'static str) -> impl FnOnce(tokenizers::Error) -> Self {
+        move |error| Self::Tokenizer {
+            problem,
+            reason: error.to_string(),
+        }
+    }
+
+    /// That sequences have the length asked for, which is not 0.
+    pub(crate) fn check_length(
+        window_length: usize,
+        sequences: &dyn Sequences,
+    ) -> Result<(), Self> {
+        let seq_length = sequences.seq_length();
+        if window_length == 0 {
+            return Err(Self::ZeroWindowLength);
+        }
+        if window_length != seq_length {
+            return Err(Self::OtherLength {
+                window_length,
+                seq_length,
+            });
+        }
+        Ok(())
+    }
+}

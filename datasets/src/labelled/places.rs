@@ -1,0 +1,92 @@
+//! Places in a text that are told in characters.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Of so many characters the place of one is kept.
+const STRIDE: usize = 64;
+
+/// A text, in which characters are found by their number without going through all that are before them.
+pub(super) struct Characters {
+    text: Arc<str>,
+    /// The bytes before each [`STRIDE`]th character.
+    places: Vec<usize>,
+}
+
+impl Characters {
+    pub(super) fn of(text: String) -> Self {
+        let places = text.char_indices().step_by(STRIDE);
+        Self {
+            places: places.map(|(place, _)| place).collect(),
+            text: text.into(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The bytes before a character; all, if there are not as many.
+    fn bytes_before(&self, character: usize) -> usize {
+        let Some(&place) = self.places.get(character / STRIDE) else {
+            return self.text.len();
+        };
+        let mut after = self.text[place..].char_indices();
+        let found = after.nth(character % STRIDE);
+        found.map_or(self.text.len(), |(further, _)| place + further)
+    }
+
+    /// The bytes of a part that starts at a character, or by at most `max_moved` characters beside it, as near as
+    /// possible, and by how many it stands beside. A part of which nobody knows where it starts has to be there once.
+    pub(super) fn find(
+        &self,
+        part: &str,
+        start: Option<usize>,
+        max_moved: usize,
+    ) -> Option<(Range<usize>, usize)> {
+        let of = |place: usize| place..place + part.len();
+        let Some(start) = start else {
+            let place = self.text.find(part)?;
+            let is_only = self.text.rfind(part) == Some(place);
+            return is_only.then(|| (of(place), 0));
+        };
+        let from = start.saturating_sub(max_moved);
+        let near = &self.text[self.bytes_before(from)..];
+        let first_byte = self.text.len() - near.len();
+        let candidates = near
+            .char_indices()
+            .zip(from..=start.saturating_add(max_moved));
+        candidates
+            .filter(|&((place, _), _)| near[place..].starts_with(part))
+            .map(|((place, _), character)| (of(first_byte + place), character.abs_diff(start)))
+            .min_by_key(|&(_, moved)| moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nearest_place_is_found() {
+        let text = Characters::of("äb ab äb ab".to_owned());
+        let find = |part, start| text.find(part, start, 3);
+        assert_eq!(find("ab", Some(3)), Some((4..6, 0)));
+        assert_eq!(find("ab", Some(5)), Some((4..6, 2)));
+        assert_eq!(find("ab", Some(7)), Some((11..13, 2)));
+        assert_eq!(find("äb", Some(40)), None);
+        assert_eq!(find("äb", Some(usize::MAX)), None);
+        assert_eq!(find("äb", None), None);
+        assert_eq!(find("b ä", None), Some((5..9, 0)));
+    }
+
+    proptest! {
+        #[test]
+        fn characters_are_counted(text in "[aé🗼]{0,200}", character in 0_usize..220) {
+            let expected = text.char_indices().nth(character).map_or(text.len(), |(place, _)| place);
+            prop_assert_eq!(Characters::of(text).bytes_before(character), expected);
+        }
+    }
+}

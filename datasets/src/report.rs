@@ -1,0 +1,257 @@
+//! What was read of a data set, in words.
+
+use std::fmt;
+use std::path::Path;
+
+/// Characters of a name that are shown.
+const MAX_SHOWN: usize = 64;
+/// Characters of a sentence about a file that are shown.
+const MAX_TOLD: usize = 400;
+/// Classes that are listed with their numbers of records.
+const MAX_CLASSES: usize = 12;
+
+/// What was read of a data set, and what was left out. It prints as one line for the terminal.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::ByteCorpus;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # std::env::set_current_dir(folder.path())?;
+/// std::fs::write("notes.txt", "\u{feff}A note.")?;
+/// let report = ByteCorpus::open("notes.txt")?.report();
+/// assert_eq!(report.to_string(), "notes.txt: 1 file, 7 tokens");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadReport {
+    /// Paths as they were given, or the name of what is in no file.
+    pub name: String,
+    /// Files that were read; 0 for what is in no file.
+    pub files: usize,
+    /// What they have, with its unit in the plural: records, images, pairs, questions, tokens.
+    pub counts: Vec<(u64, &'static str)>,
+    /// Names of classes, in the order of their numbers, with how many records each has.
+    pub classes: Vec<(String, u64)>,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// What was made of files that are not in the usual form.
+    pub notes: Vec<String>,
+}
+
+/// What was left out for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// What it is, in the plural, and why it was left out.
+    pub reason: String,
+    /// How much of it.
+    pub count: u64,
+    /// The first of them.
+    pub example: String,
+}
+
+impl ReadReport {
+    /// Of data with this name, of which nothing was read so far.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Of data at this path.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self::new(path.display().to_string())
+    }
+
+    /// How much there is of a unit, such as `records`.
+    pub fn count(&self, unit: &str) -> Option<u64> {
+        let mut counts = self.counts.iter();
+        counts.find(|(_, of)| *of == unit).map(|(count, _)| *count)
+    }
+
+    /// The same with so much of a unit, in the plural.
+    #[must_use]
+    pub fn with_count(mut self, count: usize, unit: &'static str) -> Self {
+        self.counts.retain(|(_, of)| *of != unit);
+        self.counts.push((count as u64, unit));
+        self
+    }
+
+    /// Notes that something was left out.
+    pub(crate) fn skip(&mut self, reason: &str, example: impl fmt::Display) {
+        match self.skipped.iter_mut().find(|known| known.reason == reason) {
+            Some(known) => known.count += 1,
+            None => self.skipped.push(Skipped {
+                reason: reason.to_owned(),
+                count: 1,
+                example: example.to_string(),
+            }),
+        }
+    }
+
+    /// Notes how a file differs from the usual form, once.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+}
+
+impl fmt::Display for ReadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts = Vec::new();
+        if self.files > 0 {
+            counts.push(counted(self.files as u64, "files"));
+        }
+        counts.extend(
+            self.counts
+                .iter()
+                .map(|&(count, unit)| counted(count, unit)),
+        );
+        write!(f, "{}: {}", escaped(&self.name), counts.join(", "))?;
+        if !self.classes.is_empty() {
+            let listed = self.classes.iter().take(MAX_CLASSES);
+            let listed: Vec<String> = listed
+                .map(|(name, count)| format!("{} {}", shown(name), grouped(*count)))
+                .collect();
+            write!(f, "; classes: {}", listed.join(", "))?;
+            if self.classes.len() > MAX_CLASSES {
+                let more = (self.classes.len() - MAX_CLASSES) as u64;
+                write!(f, " and {} more", grouped(more))?;
+            }
+        }
+        for (index, skipped) in self.skipped.iter().enumerate() {
+            let (start, count) = (if index == 0 { "; skipped: " } else { ", " }, skipped.count);
+            let reason = told(&skipped.reason);
+            let example = told(&skipped.example);
+            write!(f, "{start}{} {reason} (first: {example})", grouped(count))?;
+        }
+        self.notes
+            .iter()
+            .try_for_each(|note| write!(f, "; {}", told(note)))
+    }
+}
+
+/// A number and its unit, which is in the singular where there is one.
+fn counted(count: u64, unit: &str) -> String {
+    let unit = if count == 1 {
+        unit.strip_suffix('s').unwrap_or(unit)
+    } else {
+        unit
+    };
+    format!("{} {unit}", grouped(count))
+}
+
+/// A number with commas between thousands.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A name from a file as messages and tables show it: in one line, without what a terminal obeys, and of 64
+/// characters at most.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::shown;
+///
+/// assert_eq!(shown("sport"), "sport");
+/// assert_eq!(shown("\u{1b}[31mred"), "\\u{1b}[31mred");
+/// assert_eq!(shown(&"x".repeat(70_000)).chars().count(), 64);
+/// ```
+pub fn shown(name: &str) -> String {
+    shortened(name, MAX_SHOWN)
+}
+
+/// A sentence that may have parts of a file in it, as messages show it.
+pub(crate) fn told(text: &str) -> String {
+    shortened(text, MAX_TOLD)
+}
+
+/// A path as messages show it.
+pub(crate) fn shown_path(path: &Path) -> String {
+    escaped(&path.display().to_string())
+}
+
+fn shortened(text: &str, limit: usize) -> String {
+    // Escaping makes a text longer, so no more than this of it can be shown.
+    let mut start = text.chars();
+    let escaped = escaped(&start.by_ref().take(limit + 1).collect::<String>());
+    if escaped.chars().nth(limit).is_none() {
+        return escaped;
+    }
+    escaped.chars().take(limit - 1).chain(['…']).collect()
+}
+
+/// A text in one line, without characters that steer a terminal or turn the direction of writing.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        let steers = c.is_control()
+            || matches!(
+                c,
+                '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
+            )
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match steers {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_is_one_line() {
+        let mut report = ReadReport::new("re\nviews").with_count(1, "records");
+        report.files = 3;
+        for name in ["a.txt", "b.txt"] {
+            report.skip("files that are no image", name);
+        }
+        report.skip("links that lead nowhere", "c\u{1b}[2J");
+        report.note("decoded from UTF-16LE");
+        report.note("decoded from UTF-16LE");
+        report.classes = vec![("neg".to_owned(), 1), ("x".repeat(100), 12_345)];
+        let expected = format!(
+            "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are no image (first: \
+             a.txt), 1 links that lead nowhere (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
+            "x".repeat(63)
+        );
+        assert_eq!(report.to_string(), expected);
+        assert_eq!(report.count("records"), Some(1));
+        assert_eq!(report.count("images"), None);
+    }
+
+    #[test]
+    fn many_classes_are_counted() {
+        let mut report = ReadReport::new("many");
+        report.classes = (0..1_012).map(|i| (i.to_string(), 1)).collect();
+        assert!(
+            report.to_string().ends_with("11 1 and 1,000 more"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let grouped = [0, 999, 1_000, 12_345_678].map(grouped);
+        assert_eq!(grouped, ["0", "999", "1,000", "12,345,678"]);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a training program says before and after a training.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
+use reformer_core::kernels::ReformerBackend;
+use reformer_train::{
+    ClassFiles, DataConfig, DataReport, Ending, Outcome, PairFiles, Quantity, QuestionFiles, Run,
+};
+
+use crate::cli::shell_argument;
+use crate::training::Program;
+
+/// Says what is trained, on what data and where, before it is.
+///
+/// # Errors
+/// A run whose files cannot be read.
+pub(crate) fn announce<B: AutodiffBackend>(
+    run: &Run,
+    program: &dyn Program,
+    step: usize,
+    device: &B::Device,
+) -> Result<()> {
+    let config = run.config();
+    let n_params = config.model.init::<B>(device).num_params();
+    println!(
+        "Training {n_params} parameters on {}: {} steps of {} sequences of {} tokens",
+        describe(&config.data),
+        config.steps,
+        config.batch_size,
+        config.window_length
+    );
+    let DataReport { train, valid } = run.data_report();
+    println!("Training data: {train}\nValidation data: {valid}");
+    if let Some(n) = run.questions().map(|asked| asked.n_left_out)
+        && n > 0
+    {
+        println!(
+            "{n} questions are not trained on, since their answer stands beyond {} tokens (--length)",
+            config.window_length
+        );
+    }
+    if let Some(ending) = run.ending()? {
+        println!("There is nothing to train: {ending}; --steps N makes the run longer");
+        return Ok(());
+    }
+    if step > 0 {
+        println!("Resuming after step {step}");
+    }
+    if let Some(extension) = run.extension() {
+        println!("{extension}");
+    }
+    println!(
+        "Writing to {}; if it stops, go on with:\n  {}",
+        run.folder().display(),
+        resume_command(program, run.folder())
+    );
+    Ok(())
+}
+
+/// What a run is trained on.
+fn describe(data: &DataConfig) -> String {
+    match data {
+        DataConfig::Sample => "the sample (Shakespeare)".to_owned(),
+        DataConfig::File(path)
+        | DataConfig::Folder(path)
+        | DataConfig::Enwik8(path)
+        | DataConfig::Text8(path) => path.display().to_string(),
+        DataConfig::Images { path, size } => {
+            format!("images of {size} x {size} pixels in {}", path.display())
+        }
+        DataConfig::Duplication { n_symbols } => format!("0w0w of {n_symbols} symbols"),
+        DataConfig::AssociativeRecall { n_pairs, .. } => format!("{n_pairs} pairs and questions"),
+        DataConfig::ReturningPassages {
+            shortest, longest, ..
+        } => format!("passages of {shortest} to {longest} symbols that return"),
+        DataConfig::Pairs(pairs) => match &pairs.train {
+            PairFiles::Sample => "the sample (Tatoeba)".to_owned(),
+            PairFiles::Table(path) => path.display().to_string(),
+            PairFiles::Lines { source, target } => {
+                format!("{} and {}", source.display(), target.display())
+            }
+        },
+        DataConfig::Classes(classes) => match &classes.train {
+            ClassFiles::Sample => "the sample (passages in three languages)".to_owned(),
+            ClassFiles::Table(path) | ClassFiles::Folder(path) => path.display().to_string(),
+        },
+        DataConfig::Questions(questions) => match &questions.train {
+            QuestionFiles::Sample => "the sample (sentences of Tatoeba)".to_owned(),
+            QuestionFiles::Squad(path) => path.display().to_string(),
+        },
+    }
+}
+
+/// Says what a training came to.
+pub(crate) fn report<B: ReformerBackend>(
+    run: &Run,
+    program: &dyn Program,
+    outcome: &Outcome<B>,
+    started: Instant,
+) {
+    let seconds = started.elapsed().as_secs_f64();
+    match &outcome.ending {
+        Ending::Finished => {}
+        Ending::Early => println!(
+            "\nEnded early: no evaluation was better than that of step {}, whose weights are kept",
+            outcome.best.map_or(0, |best| best.step)
+        ),
+        Ending::Interrupted(reason) => println!(
+            "\nStopped: {reason} Go on with:\n  {}",
+            resume_command(program, run.folder())
+        ),
+    }
+    if let Some(last) = outcome.valid.last() {
+        let token_name = run.config().data.token_name();
+        let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
+        println!(
+            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {token_name} on held-out data, \
+             {:.2} % of {token_name}s right\nWritten to {}; its curves are in report.html",
+            last.step,
+            get(Quantity::Bits),
+            get(Quantity::Accuracy),
+            run.folder().display()
+        );
+    }
+}
+
+/// What goes on with a run, for a shell.
+fn resume_command(program: &dyn Program, folder: &Path) -> String {
+    format!(
+        "cargo run --release -p experiments --bin {} -- --resume {}",
+        program.name(),
+        shell_argument(folder)
+    )
+}

@@ -1,0 +1,5 @@
+//! See `experiments::programs::answer`.
+
+fn main() -> std::process::ExitCode {
+    experiments::programs::answer::main()
+}

@@ -1,0 +1,181 @@
+//! Text that programs read: line by line, from a file, a pipe or what somebody types.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, stdin};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// What text in UTF-8 may begin with.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+/// The byte order marks of UTF-16.
+const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
+
+/// Lines of UTF-8 without their ends and without a byte order mark.
+pub struct Lines {
+    /// What they are from, for errors.
+    name: String,
+    reader: Box<dyn BufRead>,
+    n_read: usize,
+}
+
+impl Lines {
+    /// The lines of a file, or those of the standard input.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::new("the standard input", stdin().lock()));
+        };
+        let name = format!("`{}`", path.display());
+        let file = File::open(path).with_context(|| format!("{name} cannot be read"))?;
+        Ok(Self::new(name, BufReader::new(file)))
+    }
+
+    /// A line for each of some texts, whatever is in them.
+    pub fn of_texts(name: &str, texts: &[String]) -> Self {
+        let lines = texts
+            .iter()
+            .map(|text| text.replace(['\n', '\r'], " ") + "\n");
+        Self::new(name, Cursor::new(lines.collect::<String>()))
+    }
+
+    fn new(name: impl Into<String>, reader: impl BufRead + 'static) -> Self {
+        Self {
+            name: name.into(),
+            reader: Box::new(reader),
+            n_read: 0,
+        }
+    }
+
+    /// Where the last line stands, for errors.
+    pub fn place(&self) -> String {
+        format!("line {} of {}", self.n_read, self.name)
+    }
+
+    /// All that is left, with its line ends.
+    ///
+    /// # Errors
+    /// What cannot be read, or is no UTF-8.
+    pub fn rest(mut self) -> Result<String> {
+        let mut text = String::new();
+        for line in &mut self {
+            text += &line?;
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(_) => self.n_read += 1,
+            Err(error) => {
+                let cannot = format!("{} cannot be read", self.name);
+                return Some(Err(error).context(cannot));
+            }
+        }
+        let is_first = self.n_read == 1;
+        Some(text_of(line, is_first).with_context(|| self.place()))
+    }
+}
+
+fn text_of(line: Vec<u8>, is_first: bool) -> Result<String> {
+    if is_first && UTF_16.iter().any(|mark| line.starts_with(mark)) {
+        bail!("it is UTF-16: convert it to UTF-8");
+    }
+    let line = String::from_utf8(line).map_err(|_| anyhow!("it is no UTF-8: convert it"))?;
+    let text = line.trim_end_matches(['\n', '\r']);
+    Ok(match is_first {
+        true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
+        false => text,
+    }
+    .to_owned())
+}
+
+/// Lines that are read at a time: one where somebody types and waits for an answer.
+pub fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
+    match path.is_none() && stdin().is_terminal() {
+        true => 1,
+        false => many,
+    }
+}
+
+/// Number of lines in a file; none if it can be read only once, as a pipe.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn count_lines(path: &Path) -> Result<Option<usize>> {
+    let count = || -> io::Result<Option<usize>> {
+        // Not opened: whoever writes into a pipe would see its reader leave.
+        if !fs::metadata(path)?.is_file() {
+            return Ok(None);
+        }
+        let mut reader = BufReader::new(File::open(path)?);
+        let (mut n, mut ends) = (0, true);
+        loop {
+            let part = reader.fill_buf()?;
+            let Some(&last) = part.last() else {
+                return Ok(Some(n + usize::from(!ends)));
+            };
+            n += part.iter().filter(|&&byte| byte == b'\n').count();
+            ends = last == b'\n';
+            let length = part.len();
+            reader.consume(length);
+        }
+    };
+    count().with_context(|| format!("`{}` cannot be read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &'static [u8]) -> Vec<String> {
+        let lines =
+            Lines::new("here", bytes).map(|line| line.map_err(|error| format!("{error:#}")));
+        lines
+            .map(|line| line.unwrap_or_else(|error| error))
+            .collect()
+    }
+
+    #[test]
+    fn ends_and_marks_are_no_text() {
+        assert_eq!(
+            read(b"\xef\xbb\xbfone\r\n\n\xef\xbb\xbftwo"),
+            ["one", "", "\u{feff}two"]
+        );
+        assert!(read(b"").is_empty());
+    }
+
+    #[test]
+    fn what_is_no_text_is_named() {
+        assert_eq!(
+            read(b"a\n\xff\n")[1],
+            "line 2 of here: it is no UTF-8: convert it"
+        );
+        assert!(read(b"\xff\xfea\0\n\0")[0].contains("it is UTF-16"));
+    }
+
+    #[test]
+    fn lines_are_counted_with_and_without_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        for (text, n) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb\n\n", 3)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(count_lines(&path).unwrap(), Some(n));
+            assert_eq!(Lines::open(Some(&path)).unwrap().count(), n);
+        }
+        let texts = ["two\nlines".to_owned(), String::new()];
+        assert_eq!(
+            Lines::of_texts("--text", &texts).rest().unwrap(),
+            "two lines\n\n"
+        );
+    }
+}

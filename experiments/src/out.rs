@@ -1,0 +1,169 @@
+//! What programs print.
+//!
+//! In this crate `print!`, `println!` and `eprintln!` are the macros below, which cannot panic: a reader
+//! that went away and a full disk are no reason to lose a training. What went wrong on the standard output is
+//! kept until [`finish`]. Texts for people are [`printable`]; what a program was asked for goes through an
+//! [`Output`].
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use reformer_train::console::{self, printable};
+use reformer_train::write_atomically;
+
+/// As that of the standard library, but what cannot be printed is kept until the end.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::out::print(&format!($($text)*)) };
+}
+
+/// As that of the standard library, but what cannot be printed is kept until the end.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::out::print(&(format!($($text)*) + "\n")) };
+}
+
+/// As that of the standard library, but what cannot be printed is lost.
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::out::tell(&format!($($text)*)) };
+}
+
+/// The first failure of the standard output.
+static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints a text for people on the standard output, unless that has failed before.
+pub fn print(text: &str) {
+    write(printable(text).as_bytes()).ok();
+}
+
+/// Prints a line for people on the standard error output, or loses it.
+pub fn tell(text: &str) {
+    console::tell(text);
+}
+
+/// Ends the standard output. A reader that went away has read what it wanted.
+///
+/// # Errors
+/// What kept something from being printed, such as a full disk.
+pub fn finish() -> io::Result<()> {
+    let flushed = io::stdout().flush();
+    let failed = FAILURE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    match failed.map_or(flushed, Err) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an error is that of an [`Output`], of which [`finish`] tells.
+pub fn is_unwritten(error: &anyhow::Error) -> bool {
+    let cause = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    cause.is_some_and(|cause| cause.is::<Unwritten>())
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
+    let mut failure = FAILURE.lock().unwrap_or_else(PoisonError::into_inner);
+    if failure.is_none() {
+        let mut stdout = io::stdout().lock();
+        *failure = stdout.write_all(bytes).and_then(|()| stdout.flush()).err();
+    }
+    match &*failure {
+        None => Ok(()),
+        Some(error) => Err(io::Error::new(error.kind(), Unwritten)),
+    }
+}
+
+/// The standard output could not be written.
+#[derive(Debug)]
+struct Unwritten;
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the standard output cannot be written")
+    }
+}
+
+impl Error for Unwritten {}
+
+/// The standard output for what a program was asked for: as it is in a file or a pipe, [`printable`] at
+/// a terminal. A program that does nothing else ends with its first error.
+#[derive(Debug)]
+pub struct Output {
+    is_terminal: bool,
+}
+
+impl Output {
+    /// The standard output of this process.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self {
+            is_terminal: io::stdout().is_terminal(),
+        }
+    }
+}
+
+/// Writes what a program was asked for to a file, which is then whole or not there, or to the standard
+/// output.
+///
+/// # Errors
+/// Those of `write`, or what cannot be written.
+pub fn write_to(
+    path: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Some(path) = path else {
+        return write(&mut Output::new());
+    };
+    let mut made = Ok(());
+    let written = write_atomically(path, |file| {
+        made = write(&mut Named { path, file });
+        made.as_ref()
+            .map(|_| ())
+            .map_err(|_| io::ErrorKind::Other.into())
+    });
+    // What went wrong inside is the cause.
+    made?;
+    written.map_err(|error| named(path, &error).into())
+}
+
+/// A file whose errors have its name.
+struct Named<'a, W> {
+    path: &'a Path,
+    file: W,
+}
+
+impl<W: Write> Write for Named<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file
+            .write(bytes)
+            .map_err(|error| named(self.path, &error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush().map_err(|error| named(self.path, &error))
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("`{}` cannot be written: {error}", path.display());
+    io::Error::new(error.kind(), text)
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.is_terminal {
+            true => write(printable(&String::from_utf8_lossy(bytes)).as_bytes())?,
+            false => write(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! Answering questions about texts with a trained model.
+
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use burn::tensor::Tensor;
+use reformer_core::Pass;
+use reformer_core::huggingface;
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::ReformerQuestionAnswering;
+use reformer_datasets::labelled::{LabelledRows, Question, Questions};
+use reformer_train::{ModelConfig, load_model};
+
+use super::reading::{Reading, tokens};
+use super::records::Record;
+use super::{Predict, one_batch, rounded};
+use crate::generation::is_hugging_face;
+
+/// The fields that are read.
+const FIELDS: [&str; 2] = ["question", "context"];
+
+/// A model that answers questions by a part of a text.
+#[derive(Debug)]
+pub struct QuestionAnswerer<B: ReformerBackend> {
+    model: ReformerQuestionAnswering<B>,
+    max_answer_length: usize,
+    reading: Reading,
+    device: B::Device,
+}
+
+/// What a model answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The answer; nothing if the text has none.
+    pub found: Option<Found>,
+    /// Probability of this answer, or of there being none.
+    pub probability: f32,
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// It, in whole characters.
+    pub text: String,
+    /// Where it stands, in characters; unknown with the pieces of Hugging Face.
+    pub place: Option<Range<usize>>,
+}
+
+impl<B: ReformerBackend> QuestionAnswerer<B> {
+    /// Opens the folder of a run of `train_qa`, or one of Hugging Face.
+    ///
+    /// # Errors
+    /// A folder that is neither, a model of another kind, or files that cannot be read.
+    pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
+        let device = device.clone();
+        if is_hugging_face(folder) {
+            let (model, config) = huggingface::load_question_answering::<B>(folder, &device)?;
+            let max_length = model.reformer.position.max_length();
+            return Ok(Self {
+                model,
+                max_answer_length: config.max_answer_length,
+                reading: Reading::of_folder(folder, config.reformer.vocab_size, max_length)?,
+                device,
+            });
+        }
+        let (model, config) = load_model::<B>(folder, &device)?;
+        let max_answer_length = match &config.model {
+            ModelConfig::QuestionAnswering(config) => config.max_answer_length,
+            _ => 1,
+        };
+        Ok(Self {
+            model: model.into_question_answering()?,
+            max_answer_length,
+            reading: Reading::Run(config.window_length),
+            device,
+        })
+    }
+
+    /// The best answer to each question. Answers that the questions have are not looked at.
+    ///
+    /// # Errors
+    /// A question that the model cannot read.
+    pub fn answer(&self, questions: &Questions) -> Result<Vec<Answer>> {
+        let (rows, starts) = self.rows(questions)?;
+        let Some(batch) = one_batch::<B>(&rows, &self.device)? else {
+            return Ok(vec![]);
+        };
+        let places: Vec<Range<usize>> = (0..rows.len())
+            .map(|row| {
+                let length = rows.tokens(row).len();
+                starts[row].min(length)..length
+            })
+            .collect();
+        let mask_pad = Some(batch.mask_pad);
+        let pass = Pass::eval().with_mask_pad(mask_pad.clone());
+        let spans = self.model.forward(batch.tokens, &pass);
+        let spans = spans.without_padding(mask_pad);
+        let best = spans.best_in(&places, self.max_answer_length);
+        let [start, end] = [spans.start, spans.end].map(by_rows);
+        let mut answers = Vec::new();
+        for (row, (best, place)) in best.into_iter().zip(places).enumerate() {
+            // The first position stands for there being no answer.
+            let is_found = best.lead >= 0.0 && best.lead.is_finite();
+            let span = if is_found { best.span } else { [0, 0] };
+            let share = |logits: &[f32], at: usize| {
+                let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let all = std::iter::once(logits[0]).chain(logits[place.clone()].iter().copied());
+                let sum: f32 = all.map(|logit| (logit - largest).exp()).sum();
+                (logits[at] - largest).exp() / sum
+            };
+            let probability = share(&start[row], span[0]) * share(&end[row], span[1]);
+            let found = match is_found {
+                true => Some(self.found(questions, &rows, row, span)?),
+                false => None,
+            };
+            answers.push(Answer { found, probability });
+        }
+        Ok(answers)
+    }
+
+    /// Rows of tokens, and where in each the text begins.
+    fn rows(&self, questions: &Questions) -> Result<(LabelledRows, Vec<usize>)> {
+        match &self.reading {
+            Reading::Run(max_length) => {
+                let starts = questions.iter().map(Question::context_start).collect();
+                Ok((questions.encode(*max_length), starts))
+            }
+            Reading::HuggingFace { codec, max_length } => {
+                let (mut rows, mut starts) = (Vec::new(), Vec::new());
+                for question in questions.iter() {
+                    let mut row = tokens(codec, &question.question, *max_length)?;
+                    starts.push(row.len());
+                    let left = max_length - row.len();
+                    row.extend(tokens(codec, &question.context, left)?);
+                    if row.is_empty() {
+                        bail!("a question and its text are empty, so there is nothing to read");
+                    }
+                    rows.push((row, [-1, -1]));
+                }
+                let vocab_size = self.model.reformer.vocab_size;
+                Ok((LabelledRows::new(vocab_size, rows), starts))
+            }
+        }
+    }
+
+    /// What stands at two positions of a row.
+    fn found(
+        &self,
+        questions: &Questions,
+        rows: &LabelledRows,
+        row: usize,
+        span: [usize; 2],
+    ) -> Result<Found> {
+        match &self.reading {
+            Reading::Run(_) => {
+                let question = questions.get(row).expect("each row is of a question");
+                let place = question.place_at(span);
+                let n_chars = |text: &str| text.chars().count();
+                let start = n_chars(&question.context[..place.start]);
+                let text = question.context[place].to_owned();
+                let place = start..start + n_chars(&text);
+                Ok(Found {
+                    text,
+                    place: Some(place),
+                })
+            }
+            Reading::HuggingFace { codec, .. } => {
+                let tokens = &rows.tokens(row)[span[0]..=span[1]];
+                let tokens: Vec<u32> = tokens.iter().map(|&token| token.into()).collect();
+                let text = String::from_utf8_lossy(&codec.decode(&tokens)?).into_owned();
+                // A part of a character at either end is none.
+                let text = text.trim_matches('\u{fffd}').to_owned();
+                Ok(Found { text, place: None })
+            }
+        }
+    }
+}
+
+fn by_rows<B: ReformerBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
+    let [_, length] = logits.dims();
+    let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+    logits.chunks(length).map(<[f32]>::to_vec).collect()
+}
+
+impl<B: ReformerBackend> Predict for QuestionAnswerer<B> {
+    fn check(&self, record: &Record) -> Result<()> {
+        FIELDS
+            .iter()
+            .try_for_each(|field| record.text(field).map(|_| ()))
+    }
+
+    fn is_cut(&self, record: &Record) -> bool {
+        let texts = FIELDS.map(|field| record.text(field).unwrap_or_default());
+        self.reading.is_cut(&texts)
+    }
+
+    fn predict(&self, records: &mut [Record]) -> Result<()> {
+        let question = |record: &Record| {
+            Ok(Question {
+                id: String::new(),
+                question: record.text(FIELDS[0])?.to_owned(),
+                context: record.text(FIELDS[1])?.into(),
+                answers: vec![],
+            })
+        };
+        let questions = records.iter().map(question).collect::<Result<Vec<_>>>()?;
+        let answers = self.answer(&Questions::new("input", questions))?;
+        for (record, answer) in records.iter_mut().zip(answers) {
+            let (text, place) = answer.found.map(|found| (found.text, found.place)).unzip();
+            let place = place.flatten();
+            record.set("answer", text);
+            record.set("probability", rounded(answer.probability));
+            record.set("start", place.as_ref().map(|place| place.start));
+            record.set("end", place.map(|place| place.end));
+        }
+        Ok(())
+    }
+}

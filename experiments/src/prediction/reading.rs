@@ -1,0 +1,57 @@
+//! How texts become tokens of a model with a head.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::codec::Codec;
+
+/// How texts become tokens.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// As in the training of a run: bytes after a token of their own, so many tokens in all.
+    Run(usize),
+    /// As Hugging Face does it, up to the positions that the model has.
+    HuggingFace { codec: Codec, max_length: usize },
+}
+
+impl Reading {
+    /// That of a Hugging Face folder.
+    ///
+    /// # Errors
+    /// A vocabulary that is unknown.
+    pub(super) fn of_folder(
+        folder: &Path,
+        vocab_size: usize,
+        max_length: Option<usize>,
+    ) -> Result<Self> {
+        Ok(Self::HuggingFace {
+            codec: Codec::of_folder(folder, vocab_size)?,
+            max_length: max_length.unwrap_or(usize::MAX),
+        })
+    }
+
+    /// Whether texts that are read together are longer than what is read of them.
+    pub(super) fn is_cut(&self, texts: &[&str]) -> bool {
+        match self {
+            Self::Run(max_length) => {
+                let with_token = |text: &&str| text.len() + 1;
+                texts.iter().map(with_token).sum::<usize>() > *max_length
+            }
+            Self::HuggingFace { codec, max_length } => {
+                let length = |text: &&str| codec.encode(text).map_or(0, |tokens| tokens.len());
+                texts.iter().map(length).sum::<usize>() > *max_length
+            }
+        }
+    }
+}
+
+/// The tokens of a text, at most so many.
+///
+/// # Errors
+/// A text that the pieces cannot spell, or a vocabulary that is too large.
+pub(super) fn tokens(codec: &Codec, text: &str, most: usize) -> Result<Vec<u16>> {
+    let tokens = codec.encode(text)?.into_iter().take(most);
+    let tokens = tokens.map(u16::try_from).collect::<Result<_, _>>();
+    tokens.context("vocabularies of more than 65,536 tokens are not read")
+}

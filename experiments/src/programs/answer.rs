@@ -1,0 +1,101 @@
+//! Answers questions about texts with a trained model.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::device::{self, Job};
+use crate::input::Lines;
+use crate::prediction::{InputFormat, PredictArguments, QuestionAnswerer, Record, Records};
+use crate::progress::waiting;
+use anyhow::Result;
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use reformer_core::kernels::ReformerBackend;
+
+const EXAMPLES: &str = "\
+Examples:
+  answer --checkpoint runs/qa-1 --question 'Who is king?' --context 'The king of Spain is Felipe.'
+  Several questions about a file:
+    answer --checkpoint runs/squad --context-file book.txt --question 'Who?' --question 'Where?'
+  A table with columns question and context, or lines of JSON with these fields; other ones are kept:
+    answer --checkpoint runs/squad --input questions.csv --output answers.csv
+  The questions of a file of SQuAD, whose own answers are not looked at:
+    answer --checkpoint runs/squad --input dev-v2.0.json
+
+Each record gets the answer (null if the text has none), its probability, and where in the text it stands, in
+characters.";
+
+/// Answer questions about texts with a model that train_qa has trained, or with one of Hugging Face.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Question to answer; may be given several times
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    question: Vec<String>,
+    /// Text that the questions are about
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "question",
+        conflicts_with = "context_file"
+    )]
+    context: Option<String>,
+    /// File with the text that the questions are about
+    #[arg(long, value_name = "FILE", requires = "question")]
+    context_file: Option<PathBuf>,
+    #[command(flatten)]
+    predict: PredictArguments,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let device = arguments.predict.device;
+        device::run(device, Answers(arguments))
+    })
+}
+
+struct Answers(Arguments);
+
+impl Job for Answers {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(arguments) = self;
+        let predict = &arguments.predict;
+        predict.check()?;
+        let model = {
+            let _waiting = waiting("Loading the model");
+            QuestionAnswerer::<B::InnerBackend>::open(&predict.checkpoint, &device)?
+        };
+        let records = match arguments.question.is_empty() {
+            true => predict.records("question", InputFormat::Jsonl)?,
+            false => asked(&arguments)?,
+        };
+        predict.predict(records, &model)
+    }
+}
+
+/// The questions of the command line with their text, which is read if it is not given.
+fn asked(arguments: &Arguments) -> Result<Records> {
+    let context = match &arguments.context {
+        Some(context) => context.clone(),
+        None => Lines::open(arguments.context_file.as_deref())?.rest()?,
+    };
+    let records: Vec<Record> = arguments
+        .question
+        .iter()
+        .map(|question| {
+            let mut record = Record::of_text("question", question);
+            record.set("context", context.as_str());
+            record
+        })
+        .collect();
+    Ok(Box::new(records.into_iter().map(Ok)))
+}

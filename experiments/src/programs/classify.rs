@@ -1,0 +1,73 @@
+//! Tells the classes of texts with a trained model.
+
+use std::process::ExitCode;
+
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::device::{self, Job};
+use crate::prediction::{InputFormat, PredictArguments, Record, Records, TextClassifier};
+use crate::progress::waiting;
+use anyhow::Result;
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use reformer_core::kernels::ReformerBackend;
+
+const EXAMPLES: &str = "\
+Examples:
+  classify --checkpoint runs/classifier-1 --text 'Thou art a villain.'
+  A file with a text in each line, as a table:
+    classify --checkpoint runs/mine --input reviews.txt --output classes.csv
+  The column text of a table, or the field text of lines of JSON; the other ones are kept:
+    classify --checkpoint runs/mine --input reviews.csv --output classes.jsonl
+  One long text:
+    classify --checkpoint runs/mine --input book.txt --format whole
+  What is typed or piped, line by line:
+    classify --checkpoint runs/mine
+
+Each text gets its class, the probability of that, and the probabilities of all classes.";
+
+/// Tell classes of texts with a model that train_classifier has trained, or with one of Hugging Face.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Text to classify; may be given several times
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    text: Vec<String>,
+    #[command(flatten)]
+    predict: PredictArguments,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    keep_freed_memory();
+    cli::main(|| {
+        let device = arguments.predict.device;
+        device::run(device, Classify(arguments))
+    })
+}
+
+struct Classify(Arguments);
+
+impl Job for Classify {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Self(Arguments { text, predict }) = self;
+        predict.check()?;
+        let model = {
+            let _waiting = waiting("Loading the model");
+            TextClassifier::<B::InnerBackend>::open(&predict.checkpoint, &device)?
+        };
+        let records: Records = match text.is_empty() {
+            true => predict.records("text", InputFormat::Lines)?,
+            false => Box::new(
+                text.into_iter()
+                    .map(|text| Ok(Record::of_text("text", text))),
+            ),
+        };
+        predict.predict(records, &model)
+    }
+}

@@ -1,0 +1,61 @@
+//! Threads of this process.
+
+use std::error::Error;
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context, Result};
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
+
+/// Threads beside those that compute: for progress, checkpoints, metrics, signals and data.
+const OTHERS: usize = 12;
+
+/// Starts the threads that compute, unless they are there, and makes sure that the others can be started.
+/// Libraries would panic later if the system allowed too few.
+///
+/// # Errors
+/// Too few threads, or too little memory for their stacks.
+pub fn start() -> Result<()> {
+    let advice = "this program needs more threads than the system allows: raise the limits of processes \
+                  and of memory (see `ulimit -a`), or set RAYON_NUM_THREADS to 1";
+    match ThreadPoolBuilder::new().build_global() {
+        Err(error) if is_refused(&error) => return Err(error).context(advice),
+        _ => {}
+    }
+    reserve(OTHERS).context(advice)
+}
+
+/// Whether the system refused a thread. Otherwise the threads are there already.
+fn is_refused(error: &ThreadPoolBuildError) -> bool {
+    error.source().is_some()
+}
+
+/// Has so many threads at a time for a moment.
+fn reserve(n_threads: usize) -> io::Result<()> {
+    let mut ends = Vec::new();
+    for _ in 0..n_threads {
+        let (end, wait) = mpsc::channel::<()>();
+        let thread = thread::Builder::new().spawn(move || wait.recv().is_err())?;
+        ends.push((end, thread));
+    }
+    for (end, thread) in ends {
+        drop(end);
+        thread.join().ok();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_started_once() {
+        start().unwrap();
+        start().unwrap();
+        assert!(!is_refused(
+            &ThreadPoolBuilder::new().build_global().unwrap_err()
+        ));
+    }
+}

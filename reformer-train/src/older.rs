@@ -1,0 +1,78 @@
+//! Configurations that older versions wrote.
+
+use serde_json::{Map, Value};
+
+use crate::config::TrainConfig;
+
+/// Reads a configuration in JSON. Settings that the version which wrote it did not have yet are what they were
+/// in effect, so that a run goes on as it began.
+///
+/// # Errors
+/// What is no configuration.
+pub fn read_json(text: &[u8]) -> Result<TrainConfig, serde_json::Error> {
+    let mut value = serde_json::from_slice(text)?;
+    complete(&mut value);
+    // From text again: errors then name a place in it.
+    match serde_json::from_slice(text) {
+        Ok(config) => Ok(config),
+        Err(error) => serde_json::from_value(value).map_err(|_| error),
+    }
+}
+
+/// Adds what is missing to every stack of layers, wherever it is.
+fn complete(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::Object(lsh)) = fields.get_mut("lsh") {
+                add(lsh, ["fixed_rotations", "local_round", "hash_rotated"]);
+                add(fields, ["rotary_local_only"]);
+            }
+            fields.values_mut().for_each(complete);
+        }
+        Value::Array(values) => values.iter_mut().for_each(complete),
+        _ => {}
+    }
+}
+
+fn add<const N: usize>(fields: &mut Map<String, Value>, names: [&str; N]) {
+    for name in names {
+        fields.entry(name).or_insert(Value::Bool(false));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DataConfig;
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+
+    #[test]
+    fn what_a_version_did_not_have_is_off() {
+        let reformer = ReformerConfig::new(256, 32, 2);
+        let model = ReformerLmConfig::new(reformer).into();
+        let mut expected = TrainConfig::new(model, DataConfig::Sample);
+        let lsh = &mut expected.model.reformer_mut().lsh;
+        (lsh.local_round, lsh.hash_rotated) = (false, false);
+        let mut older = serde_json::to_value(&expected).unwrap();
+        let text = serde_json::to_vec(&older).unwrap();
+        assert_eq!(read_json(&text).unwrap(), expected);
+
+        let reformer = &mut older["model"]["reformer"];
+        let names = ["fixed_rotations", "local_round", "hash_rotated"];
+        for name in names {
+            reformer["lsh"]
+                .as_object_mut()
+                .unwrap()
+                .remove(name)
+                .unwrap();
+        }
+        let fields = reformer.as_object_mut().unwrap();
+        fields.remove("rotary_local_only").unwrap();
+        let text = serde_json::to_vec(&older).unwrap();
+        assert_eq!(read_json(&text).unwrap(), expected);
+
+        older["model"]["reformer"]["d_model"] = Value::Null;
+        let text = serde_json::to_vec(&older).unwrap();
+        assert!(read_json(&text).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! Files as they are written and read here.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Links that are followed to a file that is written, as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// Writes a file under another name and then renames it: whoever looks, and whenever the program
+/// is killed, the path names the old content or the new one, never a part.
+///
+/// A file that was there keeps its mode, and a link stays one: what it leads to is written. What is no
+/// regular file, such as `/dev/null` or a named pipe, is not replaced but written into.
+///
+/// # Errors
+/// Whatever the operating system or `write` answers; the old content then stays.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let old = match fs::metadata(path) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        let mut writer = BufWriter::new(OpenOptions::new().write(true).open(path)?);
+        return write(&mut writer).and_then(|()| writer.flush());
+    }
+    let path = &behind_links(path);
+    let mut name = OsString::from(path.file_name().unwrap_or_default());
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let mut writer = BufWriter::new(create(&partial, old)?);
+    let written = write(&mut writer)
+        .and_then(|()| writer.flush())
+        // Otherwise a power failure could keep the new name and lose the content.
+        .and_then(|()| writer.get_ref().sync_all())
+        .and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // It may be the disk that is full. Nothing more can be done about a second failure.
+        fs::remove_file(&partial).ok();
+    }
+    written
+}
+
+/// Where links lead from a path, whether or not there is a file.
+fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
+}
+
+/// A new file with the mode of an old one, from before anything is in it.
+fn create(path: &Path, old: Option<Metadata>) -> io::Result<File> {
+    // What a killed program left, or a link that somebody put there.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = File::create_new(path)?;
+    if let Some(old) = old {
+        file.set_permissions(old.permissions())?;
+    }
+    Ok(file)
+}
+
+/// Bytes of a file that is read as a whole: texts that people read, too.
+const MAX_TEXT: u64 = 1 << 30;
+
+/// Reads a file, and nothing that would be waited for or has no end.
+pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(invalid("it is no file".to_owned()));
+    }
+    if metadata.len() > MAX_TEXT {
+        let length = metadata.len();
+        return Err(invalid(format!(
+            "it has {length} bytes, of at most {MAX_TEXT}"
+        )));
+    }
+    fs::read(path)
+}
+
+/// Adds a line to a file, whole or not at all: what a full disk takes a part of is cut off again.
+pub(crate) fn append_line(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    file.write_all(line).inspect_err(|_| {
+        file.set_len(length).ok();
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_write_keeps_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        fs::write(&path, "old").unwrap();
+        let failed = write_atomically(&path, |writer| {
+            writer.write_all(b"ne")?;
+            Err(io::Error::other("the disk is full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn modes_links_and_what_is_no_file_stay() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &'static str| {
+            write_atomically(&at(name), |writer| writer.write_all(text.as_bytes()))
+        };
+        let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
+        fs::write(at("secret"), "old").unwrap();
+        fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("secret", at("link")).unwrap();
+        symlink("not there yet", at("dangling")).unwrap();
+        // What an attacker could have put in the way.
+        symlink("secret", at("plain.partial")).unwrap();
+        write("link", "new").unwrap();
+        write("dangling", "far").unwrap();
+        write("plain", "plain").unwrap();
+        assert_eq!(fs::read_to_string(at("secret")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(at("not there yet")).unwrap(), "far");
+        assert_eq!(fs::read_to_string(at("plain")).unwrap(), "plain");
+        assert!(at("link").is_symlink() && at("dangling").is_symlink());
+        assert!(!at("plain").is_symlink());
+        assert_eq!(mode("secret"), 0o600);
+
+        let made = std::process::Command::new("mkfifo")
+            .arg(at("pipe"))
+            .status();
+        assert!(made.expect("every Unix has it").success());
+        let (pipe, reading) = (at("pipe"), at("pipe"));
+        let reader = std::thread::spawn(move || fs::read_to_string(reading));
+        write("pipe", "through").unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), "through");
+        assert!(fs::metadata(pipe).unwrap().file_type().is_fifo());
+        assert!(write(".", "a folder").is_err());
+        symlink("circle", at("circle")).unwrap();
+        assert!(write("circle", "nowhere").is_err() && at("circle").is_symlink());
+        let partials = fs::read_dir(folder.path()).unwrap().filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().ends_with(".partial")
+        });
+        assert_eq!(partials.count(), 0);
+    }
+}

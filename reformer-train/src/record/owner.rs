@@ -1,0 +1,135 @@
+//! Whose a record is.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::tag::Tag;
+use crate::error::TrainError;
+use crate::model::ModelConfig;
+
+/// Whose records are written, or expected.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Owner {
+    /// The run.
+    pub(crate) run: Option<String>,
+    model: Option<Value>,
+}
+
+impl Owner {
+    /// A run and its model.
+    pub(crate) fn new(run: Option<String>, model: &ModelConfig) -> Self {
+        let model = serde_json::to_value(model).ok();
+        Self { run, model }
+    }
+
+    /// The tag of a file of this one's.
+    pub(super) fn tag(&self, path: &Path) -> Tag {
+        Tag {
+            name: path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned()),
+            run: self.run.clone(),
+            model: self.model.clone(),
+        }
+    }
+
+    /// Checks that a file is one of this one's. Files of older versions do not say.
+    pub(super) fn check(&self, path: &Path, tag: &Tag) -> Result<(), TrainError> {
+        let differ = |mine: &Option<String>, other: &Option<String>| {
+            mine.is_some() && other.is_some() && mine != other
+        };
+        let mine = self.tag(path);
+        let damaged = |reason: String| TrainError::Damaged {
+            path: path.to_owned(),
+            reason,
+        };
+        if differ(&mine.name, &tag.name) {
+            let name = tag.name.as_deref().unwrap_or_default();
+            return Err(damaged(format!("it is `{name}` under another name")));
+        }
+        if differ(&mine.run, &tag.run) {
+            return Err(damaged("it belongs to another run".to_owned()));
+        }
+        if let (Some(then), Some(now)) = (&tag.model, &mine.model)
+            && let Some((setting, then, now)) = difference(then, now)
+        {
+            return Err(TrainError::OtherWeights {
+                path: path.to_owned(),
+                reason: format!(
+                    "`{setting}` was {then} when they were written and is {now} now: put {then} back"
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Settings that change how a model is trained or computed, but not what its weights mean.
+const FREE: [&str; 10] = [
+    "dropout",
+    "attention_dropout",
+    "local_attention_dropout",
+    "precision",
+    "initializer",
+    "embedding_std",
+    "ff_chunk_length",
+    "loss_chunk_length",
+    "fixed_rotations",
+    "max_answer_length",
+];
+
+/// The first setting in which two configurations of a model differ so that the same weights compute
+/// something else: its path, and its values.
+fn difference(then: &Value, now: &Value) -> Option<(String, Value, Value)> {
+    fn descend(path: &str, then: &Value, now: &Value) -> Option<(String, Value, Value)> {
+        if let (Value::Object(then), Value::Object(now)) = (then, now) {
+            let names = then.keys().chain(now.keys());
+            return names
+                .filter(|name| !FREE.contains(&name.as_str()))
+                .find_map(|name| {
+                    let [then, now] = [then, now].map(|of| of.get(name).unwrap_or(&Value::Null));
+                    let path = match path.is_empty() {
+                        true => name.clone(),
+                        false => format!("{path}.{name}"),
+                    };
+                    descend(&path, then, now)
+                });
+        }
+        // These two compute the same, the one with more memory.
+        let is_reversible = |mode: &Value| mode == "Reversible" || mode == "Plain";
+        let is_same_mode = path.ends_with("mode") && is_reversible(then) && is_reversible(now);
+        (then != now && !is_same_mode).then(|| (path.to_owned(), then.clone(), now.clone()))
+    }
+    descend("", then, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_that_weights_depend_on_are_found() {
+        let then = json!({"reformer": {"n_heads": 2, "dropout": 0.1, "mode": "Reversible"}});
+        let with = |name: &str, value: Value| {
+            let mut now = then.clone();
+            now["reformer"][name] = value;
+            difference(&then, &now).map(|(path, ..)| path)
+        };
+        assert_eq!(
+            with("n_heads", json!(4)).as_deref(),
+            Some("reformer.n_heads")
+        );
+        assert_eq!(
+            with("causal", json!(true)).as_deref(),
+            Some("reformer.causal")
+        );
+        assert_eq!(
+            with("mode", json!("Ordinary")).as_deref(),
+            Some("reformer.mode")
+        );
+        assert_eq!(with("mode", json!("Plain")), None);
+        assert_eq!(with("dropout", json!(0.5)), None);
+    }
+}

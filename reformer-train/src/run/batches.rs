@@ -1,0 +1,45 @@
+//! The batches of a run, for those who want to look at them.
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+use super::Run;
+use crate::batch::Batch;
+use crate::error::TrainError;
+
+impl Run {
+    /// Hands out the batches that the run trains on, from the first on, so many at most.
+    ///
+    /// # Errors
+    /// Settings that no data loader allows.
+    pub fn each_train_batch<B: AutodiffBackend>(
+        &self,
+        device: &B::Device,
+        most: usize,
+        mut take: impl FnMut(Batch<B>),
+    ) -> Result<(), TrainError> {
+        let rows = 0..self.config.batch_size;
+        let steps = self.config.steps.min(most);
+        for step in (0..steps).step_by(self.config.steps_per_epoch) {
+            let epoch = self
+                .data
+                .train_loader::<B>(&self.config, step, rows.clone(), device)?;
+            let of_epoch = self.config.steps_per_epoch.min(steps - step);
+            epoch.iter().take(of_epoch).for_each(&mut take);
+        }
+        Ok(())
+    }
+
+    /// Hands out the batches that the run validates on.
+    ///
+    /// # Errors
+    /// Settings that no data loader allows.
+    pub fn each_valid_batch<B: Backend>(
+        &self,
+        device: &B::Device,
+        take: impl FnMut(Batch<B>),
+    ) -> Result<(), TrainError> {
+        let loader = self.data.valid_loader::<B>(&self.config, device)?;
+        loader.iter().for_each(take);
+        Ok(())
+    }
+}

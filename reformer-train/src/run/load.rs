@@ -1,0 +1,100 @@
+//! The files of a run's folder, read and made.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::backend::Backend;
+
+use super::Run;
+use super::beginning::Beginning;
+use crate::checkpoint::Checkpoints;
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use crate::model::Model;
+use crate::older::read_json;
+use crate::record::{AtomicRecorder, Owner, read_regular, write_atomically};
+use crate::task::Task;
+
+/// The file of a run's configuration.
+pub(super) const CONFIG: &str = "config.json";
+
+pub(super) fn model_path(folder: &Path) -> PathBuf {
+    folder.join("model")
+}
+
+pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
+    let path = folder.join(CONFIG);
+    let text = read_regular(&path).map_err(|source| TrainError::NoRun {
+        path: folder.to_owned(),
+        source,
+    })?;
+    read_json(&text).map_err(|source| TrainError::BadConfig { path, source })
+}
+
+/// Loads the model of a run, finished or not, and its configuration: the final weights if there
+/// are any, else those of the newest complete checkpoint.
+///
+/// # Errors
+/// A folder that is not one of a run, no weights, or weights that cannot be read.
+pub fn load_model<B: Backend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(Model<B>, TrainConfig), TrainError> {
+    let config = read_config(folder)?;
+    config.validate()?;
+    config.model.reformer().precision.check::<B>(device)?;
+    let model = config.model.init::<B>(device);
+    let path = model_path(folder);
+    let checkpoints = Checkpoints::of_run(folder);
+    let newest = checkpoints.complete().first().copied();
+    let owner = Owner::new(Beginning::of_run(folder)?.id, &config.model);
+    let model = match newest {
+        Some(step) if !AtomicRecorder::file(&path).exists() => {
+            let task = Task::new(model, config.seed);
+            AtomicRecorder::load_module(&checkpoints.model(step), task, &owner, device)?.model
+        }
+        _ => AtomicRecorder::load_module(&path, model, &owner, device)?,
+    };
+    Ok((model, config))
+}
+
+impl Run {
+    /// Makes the folder under another name, fills it and renames it.
+    pub(super) fn make_folder(&self) -> Result<(), TrainError> {
+        let mut name = OsString::from(".");
+        name.push(self.folder.file_name().unwrap_or_default());
+        name.push(format!(".{}.partial", std::process::id()));
+        let partial = self.folder.with_file_name(name);
+        let failed = |source: io::Error| TrainError::Write {
+            path: self.folder.clone(),
+            source,
+        };
+        let fill = || -> Result<(), TrainError> {
+            if let Some(parent) = self.folder.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            // One of a process that was killed and had the same number.
+            fs::remove_dir_all(&partial).ok();
+            fs::create_dir(&partial).map_err(failed)?;
+            let json = serde_json::to_string_pretty(&self.config).map_err(|e| failed(e.into()))?;
+            write_atomically(&partial.join(CONFIG), |file| {
+                file.write_all(json.as_bytes())
+            })
+            .map_err(failed)?;
+            self.beginning.write(&partial).map_err(failed)?;
+            self.data.save_names(&partial)?;
+            fs::rename(&partial, &self.folder).map_err(|error| match error.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+                    let path = self.folder.clone();
+                    TrainError::RunExists { path }
+                }
+                _ => failed(error),
+            })
+        };
+        fill().inspect_err(|_| {
+            fs::remove_dir_all(&partial).ok();
+        })
+    }
+}

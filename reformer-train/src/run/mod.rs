@@ -1,0 +1,282 @@
+//! A run: configuration, data and folder, from the first step to the last.
+
+mod batches;
+mod beginning;
+mod load;
+mod lock;
+mod options;
+mod resume;
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::record::Recorder;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::train::renderer::MetricsRenderer;
+use reformer_core::kernels::ReformerBackend;
+
+use crate::checkpoint::Best;
+use crate::config::TrainConfig;
+use crate::data::{AskedQuestions, Content, Data, DataReport};
+use crate::error::TrainError;
+use crate::fit::Fit;
+use crate::log::{Row, read_rows};
+use crate::model::Model;
+use crate::page::Page;
+use crate::pairs::Pairs;
+use crate::record::{AtomicRecorder, Failure, Owner, numbered};
+use crate::strategy::Ending;
+use beginning::Beginning;
+use load::{CONFIG, model_path, read_config};
+use lock::Lock;
+
+pub use load::load_model;
+pub use options::{TrainOptions, Warn, WriteSample};
+pub(crate) use resume::Standing;
+pub use resume::{Extension, ResumeOptions};
+
+/// A run: its configuration, its data and its folder.
+#[derive(Debug)]
+pub struct Run {
+    config: TrainConfig,
+    /// What config.json has, if that is something else.
+    written: Option<TrainConfig>,
+    beginning: Beginning,
+    folder: PathBuf,
+    data: Data,
+}
+
+/// What a run ended with.
+#[derive(Debug)]
+pub struct Outcome<B: Backend> {
+    /// The trained model.
+    pub model: Model<B>,
+    /// All validations so far, the last one last.
+    pub valid: Vec<Row>,
+    /// The best of them.
+    pub best: Option<Best>,
+    /// How it came to its end.
+    pub ending: Ending,
+}
+
+impl Run {
+    /// Starts a run: checks the configuration, reads the data, then makes the folder, which appears
+    /// with all that a run begins with or not at all.
+    ///
+    /// # Errors
+    /// A setting or data that cannot work, a folder that exists or cannot be written.
+    pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
+        let folder = folder.into();
+        if folder.exists() {
+            return Err(TrainError::RunExists { path: folder });
+        }
+        let data = Self::open(&config, &folder)?;
+        let run = Self {
+            beginning: Beginning::new(&config.data)?,
+            written: None,
+            config,
+            folder,
+            data,
+        };
+        run.make_folder()?;
+        Ok(run)
+    }
+
+    /// Goes back to a run: reads its configuration and its data.
+    ///
+    /// # Errors
+    /// A folder that is not one of a run, or data that is not there any more or has changed.
+    pub fn resume(folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
+        Self::resume_with(folder, &ResumeOptions::default())
+    }
+
+    /// As [`resume`](Self::resume), with changes, which config.json gets when training begins.
+    ///
+    /// # Errors
+    /// The same, and a change that cannot be.
+    pub fn resume_with(
+        folder: impl Into<PathBuf>,
+        options: &ResumeOptions,
+    ) -> Result<Self, TrainError> {
+        let folder = folder.into();
+        let written = read_config(&folder)?;
+        let mut config = written.clone();
+        config.steps = options.steps.unwrap_or(config.steps);
+        config.patience = options.patience.or(config.patience);
+        let data = Self::open(&config, &folder)?;
+        let beginning = Beginning::of_run(&folder)?;
+        beginning.check_data()?;
+        let run = Self {
+            written: (written != config).then_some(written),
+            beginning,
+            config,
+            folder,
+            data,
+        };
+        run.check_options(options)?;
+        Ok(run)
+    }
+
+    fn open(config: &TrainConfig, folder: &Path) -> Result<Data, TrainError> {
+        config.validate()?;
+        let data = config.data.open(config, Some(folder))?;
+        data.check(config)?;
+        Ok(data)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The rows of `metrics.csv`.
+    ///
+    /// # Errors
+    /// A file that is missing or of another form.
+    pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
+        read_rows(&self.metrics_path())
+    }
+
+    /// The same, of which a run that has not begun has none.
+    pub(crate) fn rows_if_any(&self) -> Result<Vec<Row>, TrainError> {
+        match self.metrics_path().exists() {
+            true => self.rows(),
+            false => Ok(vec![]),
+        }
+    }
+
+    /// Whose checkpoints are those of this run.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::new(self.beginning.id.clone(), &self.config.model)
+    }
+
+    /// The pairs of sentences that it trains on, if it does.
+    pub fn pairs(&self) -> Option<&Pairs> {
+        match self.data.content() {
+            Content::Pairs(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    /// The questions that it trains on, if it does.
+    pub fn questions(&self) -> Option<&AskedQuestions> {
+        match self.data.content() {
+            Content::Questions(questions) => Some(questions),
+            _ => None,
+        }
+    }
+
+    /// What was read of its data.
+    pub fn data_report(&self) -> &DataReport {
+        self.data.report()
+    }
+
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.folder.join(CONFIG)
+    }
+
+    fn metrics_path(&self) -> PathBuf {
+        self.folder.join("metrics.csv")
+    }
+
+    /// The page of the run, computed on a device.
+    pub(crate) fn page<B: Backend>(&self, device: &B::Device) -> Page {
+        let page = Page::new(self.folder.clone(), self.config.clone(), B::name(device));
+        page.with_data(self.data_report())
+    }
+
+    /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
+    /// `model.mpk`. Of a run that is [over](Self::ending), it only reads them.
+    ///
+    /// # Errors
+    /// A file that cannot be read, final weights that cannot be written, a loss that is no number, or
+    /// another process that trains the run.
+    ///
+    /// # Panics
+    /// If the checkpoint of that step cannot be read: ask [`resume_point`](Self::resume_point).
+    pub fn train<B, R>(
+        &self,
+        device: &B::Device,
+        step: usize,
+        options: TrainOptions<B, R>,
+    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+        R: MetricsRenderer + 'static,
+    {
+        self.train_on::<B, R>(core::slice::from_ref(device), step, options)
+    }
+
+    /// As [`train`](Self::train), with each device computing some rows of each batch. What the first
+    /// one holds beside is the optimizer.
+    ///
+    /// # Errors
+    /// The same, and fewer sequences in a batch than there are devices, or a
+    /// [coordinator](TrainOptions::coordinator) whose nodes do not come or get lost.
+    ///
+    /// # Panics
+    /// Without a device, or if the checkpoint of that step cannot be read.
+    pub fn train_on<B, R>(
+        &self,
+        devices: &[B::Device],
+        step: usize,
+        options: TrainOptions<B, R>,
+    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+        R: MetricsRenderer + 'static,
+    {
+        for device in devices {
+            self.check_device::<B>(device)?;
+        }
+        let _lock = Lock::take(&self.folder)?;
+        if let Some(ending) = self.ending()? {
+            return self.outcome(ending, &devices[0]);
+        }
+        let fit = Fit {
+            run: self,
+            devices,
+            step,
+            options,
+        };
+        fit.run()
+    }
+
+    /// Keeps the weights of a run that came to its end.
+    pub(crate) fn finish<B: Backend>(
+        &self,
+        model: Model<B>,
+        ending: Ending,
+        best: Option<Best>,
+    ) -> Result<Outcome<B>, TrainError> {
+        if !matches!(ending, Ending::Interrupted(_)) {
+            let failure = Failure::default();
+            let owner = Owner::new(None, &self.config.model);
+            let recorder = AtomicRecorder::with_failure(failure.clone()).of(owner);
+            let record = numbered(model.clone()).into_record();
+            let saved = Recorder::<B>::record(&recorder, record, model_path(&self.folder));
+            if let (Err(_), Some(error)) = (saved, failure.take()) {
+                return Err(error);
+            }
+        }
+        let mut valid = self.rows()?;
+        valid.retain(|row| row.split == "valid");
+        Ok(Outcome {
+            model,
+            valid,
+            best,
+            ending,
+        })
+    }
+}

@@ -1,0 +1,254 @@
+//! Runs that go on: what may change, where they stand, and whether they are over.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use reformer_core::ConfigError;
+use reformer_core::kernels::ReformerBackend;
+
+use super::lock::Lock;
+use super::{Outcome, Run, load_model, model_path};
+use crate::checkpoint::{Best, Checkpoints, ResumePoint};
+use crate::error::TrainError;
+use crate::log::Row;
+use crate::record::{AtomicRecorder, write_atomically};
+use crate::strategy::Ending;
+use crate::task::Task;
+
+/// What may change when a run goes on; everything else decides what its weights are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResumeOptions {
+    /// Steps of the whole run: more than are done, to extend a run that is finished.
+    pub steps: Option<usize>,
+    /// Evaluations in a row without a better loss after which the run ends.
+    pub patience: Option<usize>,
+}
+
+impl ResumeOptions {
+    /// Nothing changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Another number of steps of the whole run, if there is one.
+    pub fn with_steps(mut self, steps: Option<usize>) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// Another patience, if there is one.
+    pub fn with_patience(mut self, patience: Option<usize>) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+/// A change of the number of steps, and what it does to the learning rate. Its text says both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extension {
+    /// Steps that are done.
+    pub step: usize,
+    /// Steps of the whole run, before and now.
+    pub steps: [usize; 2],
+    /// Learning rate of the next step, as it would have been before, and as it is now.
+    pub rates: [f64; 2],
+}
+
+impl fmt::Display for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            step,
+            steps: [before, now],
+            rates: [old, new],
+        } = self;
+        write!(
+            f,
+            "{now} steps instead of {before}: from step {} on the learning rate is that of a run of \
+             {now} steps, {new:.2e} there instead of {old:.2e}",
+            step + 1
+        )
+    }
+}
+
+/// Where a run stands by its evaluations.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Standing {
+    /// The best one.
+    pub(crate) best: Option<Best>,
+    /// Evaluations since then.
+    pub(crate) n_worse: usize,
+    /// Steps that were done at the last one.
+    pub(crate) last: Option<usize>,
+}
+
+impl Standing {
+    /// After the evaluations up to a step.
+    pub(crate) fn of(rows: &[Row], step: usize) -> Self {
+        let mut standing = Self::default();
+        let is_counted = |row: &&Row| row.split == "valid" && row.step <= step;
+        for row in rows.iter().filter(is_counted) {
+            let (step, loss) = (row.step, row.loss());
+            standing.last = Some(step);
+            if Best::is_beaten(standing.best, loss) {
+                standing.best = Some(Best { step, loss });
+                standing.n_worse = 0;
+            } else {
+                standing.n_worse += 1;
+            }
+        }
+        standing
+    }
+}
+
+impl Run {
+    /// Checks what was asked for against what is done, before anything is changed.
+    pub(super) fn check_options(&self, options: &ResumeOptions) -> Result<(), TrainError> {
+        let Some(steps) = options.steps else {
+            return Ok(());
+        };
+        let refused =
+            |law: String, way_out: &str| Err(ConfigError::new("steps", steps, law, way_out).into());
+        let complete = Checkpoints::of_run(&self.folder).complete();
+        let done = complete.first().copied().unwrap_or(0);
+        if steps < done {
+            let law = format!("{done} steps are done");
+            return refused(law, "name more, or start a new run");
+        }
+        let standing = Standing::of(&self.rows_if_any()?, usize::MAX);
+        match (self.config.patience, standing.last) {
+            (Some(patience), Some(last)) if standing.n_worse >= patience && last < steps => {
+                refused(
+                    format!(
+                        "the run ended at step {last} after {patience} evaluations without a better loss"
+                    ),
+                    "raise patience too",
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Another number of steps than config.json has, if one was asked for.
+    pub fn extension(&self) -> Option<Extension> {
+        let old = self.written.as_ref()?;
+        let step = Checkpoints::of_run(&self.folder).complete();
+        let step = step.first().copied().unwrap_or(0);
+        let [before, now] = [old.steps, self.config.steps];
+        (before != now).then(|| Extension {
+            step,
+            steps: [before, now],
+            rates: [before, now].map(|steps| self.config.schedule.rate(step, steps)),
+        })
+    }
+
+    /// How the run ended, if it is over: [training](Self::train) then does nothing.
+    ///
+    /// # Errors
+    /// Metrics that cannot be read.
+    pub fn ending(&self) -> Result<Option<Ending>, TrainError> {
+        if !AtomicRecorder::file(model_path(&self.folder)).is_file() {
+            return Ok(None);
+        }
+        let standing = Standing::of(&self.rows_if_any()?, usize::MAX);
+        let is_patient = |patience| standing.n_worse < patience;
+        Ok(match standing.last {
+            Some(last) if last >= self.config.steps => Some(Ending::Finished),
+            Some(_) if !self.config.patience.is_none_or(is_patient) => Some(Ending::Early),
+            _ => None,
+        })
+    }
+
+    /// What a run that is over ended with.
+    pub(super) fn outcome<B: ReformerBackend>(
+        &self,
+        ending: Ending,
+        device: &B::Device,
+    ) -> Result<Outcome<B>, TrainError> {
+        let (model, _) = load_model::<B>(&self.folder, device)?;
+        let rows = self.rows()?;
+        Ok(Outcome {
+            model,
+            best: Standing::of(&rows, usize::MAX).best,
+            valid: rows
+                .into_iter()
+                .filter(|row| row.split == "valid")
+                .collect(),
+            ending,
+        })
+    }
+
+    /// Finds the newest checkpoint that is complete, can be read and fits the configuration.
+    ///
+    /// # Errors
+    /// If there are complete checkpoints, but not one can be read; if there is none, but the run has
+    /// come somewhere; or if another process is training it.
+    pub fn resume_point<B>(&self, device: &B::Device) -> Result<ResumePoint, TrainError>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        self.check_device::<B>(device)?;
+        drop(Lock::take(&self.folder)?);
+        let checkpoints = Checkpoints::of_run(&self.folder);
+        let task = Task::new(self.config.model.init::<B>(device), self.config.seed);
+        let optimizer = &self.config.optimizer;
+        let owner = self.owner();
+        let point = checkpoints.newest_readable(&task, optimizer, &owner, device)?;
+        if point.step == 0 {
+            self.check_is_new(&checkpoints)?;
+        }
+        Ok(point)
+    }
+
+    /// Refuses to begin again what has come somewhere. A run that was killed early has a folder for
+    /// checkpoints, and no steps beyond the second one that was due: the first one is whole before
+    /// the second one is begun.
+    fn check_is_new(&self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
+        let step = self.rows_if_any()?.iter().map(|row| row.step).max();
+        let Some(step) = step else {
+            return Ok(());
+        };
+        let config = &self.config;
+        let interval = config
+            .checkpoint_every
+            .unwrap_or(0)
+            .max(config.steps_per_epoch);
+        if checkpoints.has_folder() && step <= interval.saturating_mul(2) {
+            return Ok(());
+        }
+        Err(TrainError::NoCheckpoint {
+            path: self.folder.clone(),
+            step,
+        })
+    }
+
+    /// Puts down that the run goes on, with what was asked for: from here on it has no final weights.
+    pub(crate) fn begin(&self) -> Result<(), TrainError> {
+        if self.written.is_some() {
+            let path = self.config_path();
+            let write = || -> io::Result<()> {
+                let json = serde_json::to_string_pretty(&self.config)?;
+                write_atomically(&path, |file| file.write_all(json.as_bytes()))
+            };
+            write().map_err(|source| TrainError::Write {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let path = AtomicRecorder::file(model_path(&self.folder));
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(TrainError::Write { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks what a configuration asks of the device.
+    pub(super) fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
+        Ok(self.config.model.reformer().precision.check::<B>(device)?)
+    }
+}
