@@ -1,5 +1,7 @@
 //! Runs from their start to their end, in one program: what they share is compiled once.
 
+#![allow(clippy::unwrap_used)] // Also in functions that tests share.
+
 mod allocations;
 mod heads;
 mod hostile;
