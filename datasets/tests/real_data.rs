@@ -23,7 +23,7 @@ fn path_in(variable: &str, what: &str) -> Option<PathBuf> {
 
 #[cfg(unix)] // Elsewhere a file with a hole takes its room on the disk.
 #[test]
-fn ten_gigabytes_are_opened_without_being_read() -> Outcome {
+fn ten_gigabytes_fit_and_their_holes_are_not_read() -> Outcome {
     use std::os::unix::fs::FileExt;
 
     const LEN: u64 = 10_000_000_000;

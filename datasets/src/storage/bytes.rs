@@ -60,10 +60,8 @@ impl Bytes {
             file.take(len).read_to_end(&mut bytes)?;
             return Ok(bytes.into());
         }
-        check_room(len)?;
-        let mut copy = tempfile::tempfile()?;
-        // Where the file system can, it shares the blocks instead of copying them.
-        io::copy(&mut file.take(len), &mut copy)?;
+        let copy = tempfile::tempfile()?;
+        copy_data(file, &copy, len)?;
         Self::map_unnamed(&copy)
     }
 
@@ -96,19 +94,42 @@ impl Deref for Bytes {
     }
 }
 
-/// That the temporary folder has room for so many bytes.
-#[cfg(unix)]
-fn check_room(len: u64) -> io::Result<()> {
-    let folder = rustix::fs::statvfs(std::env::temp_dir())?;
-    match folder.f_bavail.saturating_mul(folder.f_frsize) < len {
-        true => Err(io::ErrorKind::StorageFull.into()),
-        false => Ok(()),
+/// Copies the first `len` bytes of a file, or all where it has fewer by now. Holes stay holes, and where the file system
+/// can, it shares the blocks instead of copying them.
+#[cfg(target_os = "linux")]
+fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom};
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::{self, SeekFrom as Place};
+    use rustix::io::Errno;
+
+    let room = fs::statvfs(std::env::temp_dir())?;
+    let (available, blocks) = (room.f_bavail, file.metadata()?.blocks());
+    if available.saturating_mul(room.f_frsize) < blocks.saturating_mul(512).min(len) {
+        return Err(io::ErrorKind::StorageFull.into());
     }
+    copy.set_len(len.min(file.metadata()?.len()))?;
+    let mut end = 0;
+    while end < len {
+        let start = match fs::seek(file, Place::Data(end)) {
+            Ok(start) if start < len => start,
+            // There are no more data.
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        end = fs::seek(file, Place::Hole(start))?.min(len);
+        file.seek(SeekFrom::Start(start))?;
+        copy.seek(SeekFrom::Start(start))?;
+        io::copy(&mut file.take(end - start), &mut copy)?;
+    }
+    Ok(())
 }
 
-#[cfg(not(unix))]
-fn check_room(_len: u64) -> io::Result<()> {
-    Ok(())
+/// Copies the first `len` bytes of a file, or all where it has fewer by now.
+#[cfg(not(target_os = "linux"))]
+fn copy_data(file: &File, mut copy: &File, len: u64) -> io::Result<()> {
+    io::copy(&mut file.take(len), &mut copy).map(drop)
 }
 
 /// Takes bytes of which nobody knows yet how many there will be.
@@ -151,6 +172,8 @@ impl Write for Spool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, SeekFrom};
+
     use super::*;
 
     #[test]
@@ -173,12 +196,17 @@ mod tests {
     fn snapshot_stays_when_its_file_is_cut() -> io::Result<()> {
         // One that fits into memory, and one that does not: a hole, which takes no room on the disk.
         for len in [100_000, MAX_IN_MEMORY + 1] {
-            let file = tempfile::tempfile()?;
+            let mut file = tempfile::tempfile()?;
+            file.write_all(b"start")?;
             file.set_len(len)?;
+            file.seek(SeekFrom::Start(50_000))?;
+            file.write_all(b"middle")?;
+            file.rewind()?;
             let bytes = Bytes::snapshot(&file, len)?;
             file.set_len(0)?;
             assert_eq!(bytes.len() as u64, len);
-            assert_eq!(bytes.last(), Some(&0));
+            assert!(bytes.starts_with(b"start\0") && bytes.ends_with(b"\0"));
+            assert_eq!(bytes[49_999..50_007], *b"\0middle\0");
         }
         Ok(())
     }
