@@ -195,6 +195,7 @@ fn run_of_two_processes_is_resumed_to_the_bit() {
             }
         }
     }
+    fs::remove_file(path.join("model.mpk")).unwrap();
     let run = Run::resume(&path).unwrap();
     let resumed = train_with_member(&run);
     assert_eq!(resumed.1, straight.1);
