@@ -64,7 +64,7 @@ fn every_study_ends_and_nothing_is_measured_twice() {
 
         let numbers = read(&results.join("results.json"));
         let values: serde_json::Value = serde_json::from_str(&numbers).unwrap();
-        assert!(values.is_array(), "{name}");
+        assert!(values.is_array() || values.is_object(), "{name}");
         let again = smoke();
         assert!(again.contains("Going on in"), "{again}");
         assert_eq!(read(&results.join("results.json")), numbers, "{name}");
@@ -91,7 +91,7 @@ fn an_interrupted_sweep_goes_on() {
     let before = weights();
     assert!(before.len() >= 3);
     // As if it had been killed in the last training, after its first checkpoint.
-    let last = results.join("runs/text-lsh-4");
+    let last = results.join("runs/text-lsh-4-42");
     fs::remove_file(last.join("model.mpk")).unwrap();
     for entry in fs::read_dir(last.join("checkpoint")).unwrap() {
         let path = entry.unwrap().path();
@@ -107,7 +107,7 @@ fn an_interrupted_sweep_goes_on() {
     for (name, (bytes, written)) in &before {
         assert!(after[name].0 == *bytes, "{name} has other weights");
         let is_same = after[name].1 == *written;
-        assert_eq!(is_same, *name != "text-lsh-4", "{name}");
+        assert_eq!(is_same, *name != "text-lsh-4-42", "{name}");
     }
 }
 

@@ -15,8 +15,8 @@ Examples:
     train_recall
   With full attention instead of hashing:
     train_recall --attention local,full --name full
-  Passages that return:
-    train_recall --data passages
+  Passages that return, which takes longer:
+    train_recall --data passages --length 1024 --set model.reformer.vocab_size=129
 
 What counts is the value that belongs to a key, or what returns of a passage.";
 
@@ -44,8 +44,8 @@ impl TaskName {
     fn data(self) -> DataConfig {
         match self {
             Self::Pairs => DataConfig::AssociativeRecall {
-                n_pairs: 64,
-                n_keys: 4096,
+                n_pairs: 16,
+                n_keys: 64,
                 n_values: 64,
             },
             Self::Passages => DataConfig::ReturningPassages {

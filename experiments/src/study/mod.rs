@@ -19,6 +19,8 @@ mod bases;
 pub mod child;
 #[cfg(not(test))]
 mod comparison;
+// Comparisons, which use it, are no part of the unit tests.
+#[cfg_attr(test, allow(dead_code))]
 mod counting;
 mod folder;
 pub mod recall;

@@ -143,8 +143,8 @@ fn script_draws_all_curves_and_shows_all_texts() {
 
     assert_eq!(
         dom.matches(EVIL_AS_TEXT).count(),
-        2,
-        "configuration and sample"
+        3,
+        "configuration, data and sample"
     );
     assert!(!dom.contains("<b>bold</b>"));
     assert!(

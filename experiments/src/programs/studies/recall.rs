@@ -381,7 +381,9 @@ fn report(study: &Study, measured: &[Measured]) -> Result<()> {
                     ]);
                 }
             }
-            let curves = ways.iter().map(|(way, sums)| {
+            // Within a chunk or a bucket, centred or not: the curves lie on each other.
+            let drawn = |way: &&(&str, _)| !way.0.contains("centred") && !way.0.contains("within");
+            let curves = ways.iter().filter(drawn).map(|(way, sums)| {
                 let points = sums.iter().map(|(_, sum)| (sum.keys(), sum.far()));
                 Curve::new(*way, points.collect())
             });
