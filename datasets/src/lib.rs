@@ -87,6 +87,7 @@ mod loading;
 pub mod recall;
 mod report;
 mod storage;
+mod table;
 mod text;
 pub mod translation;
 
@@ -97,7 +98,8 @@ pub use loading::{
     TrainLoader, TrainLoaderConfig,
 };
 pub use report::{ReadReport, Skipped, shown};
-pub use storage::Fingerprint;
+pub use storage::{Fingerprint, read_text_file};
+pub use table::{Table, TableRecord};
 pub use text::{
     ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,
     RandomCrops, ShuffledWindows, Split, SplitName, Splits,

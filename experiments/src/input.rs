@@ -5,11 +5,20 @@ use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, stdin};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use reformer_datasets::read_text_file;
 
 /// What text in UTF-8 may begin with.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// The byte order marks of UTF-16.
 const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
+/// What text starts with that is not UTF-8 as it stands: UTF-16, gzip, xz and zip.
+const NOT_PLAIN: [&[u8]; 5] = [
+    &UTF_16[0],
+    &UTF_16[1],
+    b"\x1f\x8b",
+    b"\xfd7zXZ\0",
+    b"PK\x03\x04",
+];
 
 /// Lines of UTF-8 without their ends and without a byte order mark.
 pub struct Lines {
@@ -30,7 +39,15 @@ impl Lines {
         };
         let name = format!("`{}`", path.display());
         let file = File::open(path).with_context(|| format!("{name} cannot be read"))?;
-        Ok(Self::new(name, BufReader::new(file)))
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let mut reader = BufReader::new(file);
+        // Read as a whole where a line cannot be told before it is unpacked or decoded.
+        let start = reader.fill_buf();
+        let start = start.with_context(|| format!("{name} cannot be read"))?;
+        if is_file && NOT_PLAIN.iter().any(|mark| start.starts_with(mark)) {
+            return Ok(Self::new(name, Cursor::new(read_text_file(path)?)));
+        }
+        Ok(Self::new(name, reader))
     }
 
     /// A line for each of some texts, whatever is in them.
@@ -161,6 +178,17 @@ mod tests {
             "line 2 of here: it is no UTF-8: convert it"
         );
         assert!(read(b"\xff\xfea\0\n\0")[0].contains("it is UTF-16"));
+    }
+
+    #[test]
+    fn files_in_utf16_are_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        let utf16 = "\u{feff}one\r\nzwölf\r\n".encode_utf16();
+        let bytes: Vec<u8> = utf16.flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, bytes).unwrap();
+        let lines: Result<Vec<String>> = Lines::open(Some(&path)).unwrap().collect();
+        assert_eq!(lines.unwrap(), ["one", "zwölf"]);
     }
 
     #[test]

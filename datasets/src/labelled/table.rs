@@ -1,53 +1,27 @@
 //! Tables of texts and labels.
 
-use csv::{ReaderBuilder, StringRecord};
-
 use crate::labelled::classes::Builder;
 use crate::report::{ReadReport, shown};
+use crate::table::Table;
 
 /// Columns of a table.
 const COLUMNS: [&str; 2] = ["text", "label"];
-/// What may stand between fields. Where several would do, the first is it.
-const SEPARATORS: [char; 4] = ['\t', ',', ';', '|'];
 /// Bytes of a label. Longer ones are texts.
 const MAX_LABEL: usize = 256;
 
 /// Adds the texts of a table, or tells what is wrong with it.
 pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> Result<(), String> {
-    let (separator, text, first_line) = separator(text);
-    if separator != ',' {
-        report.note(format!("fields end at {}", name(separator)));
+    let table = Table::new(text, &COLUMNS)?;
+    if table.separator() != "`,`" {
+        report.note(format!("fields end at {}", table.separator()));
     }
-    // In tables with tabs quotes mean nothing.
-    let has_quotes = separator != '\t';
-    if has_quotes {
-        check_quotes(text, separator, first_line)?;
-    }
-    let mut reader = ReaderBuilder::new()
-        .delimiter(separator as u8)
-        .quoting(has_quotes)
-        .from_reader(text.as_bytes());
-    let line = |position: Option<&csv::Position>| {
-        position.map_or(0, csv::Position::line) as usize + first_line - 1
-    };
-    let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let [text_column, label_column] = columns(&header)?;
+    let [text_column, label_column] = columns(&table)?;
     let n_before = texts.len();
-    for record in reader.records() {
-        let record = record.map_err(|error| match error.kind() {
-            csv::ErrorKind::UnequalLengths {
-                pos,
-                expected_len,
-                len,
-            } => format!(
-                "the record in line {} has {len} fields, but its first line has {expected_len}",
-                line(pos.as_ref())
-            ),
-            _ => error.to_string(),
-        })?;
-        let label = record[label_column].trim();
+    for record in table.records() {
+        let record = record?;
+        let label = record.fields[label_column].trim();
         if label.is_empty() || label.len() > MAX_LABEL {
-            let line = line(record.position());
+            let line = record.line;
             return Err(match label.len() {
                 0 => format!("the record in line {line} has no label"),
                 n => format!(
@@ -56,7 +30,7 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
                 ),
             });
         }
-        texts.push(&record[text_column], label);
+        texts.push(&record.fields[text_column], label);
     }
     match texts.len() == n_before {
         true => Err("it has no record after its first line".to_owned()),
@@ -64,47 +38,11 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
     }
 }
 
-fn name(separator: char) -> String {
-    match separator {
-        '\t' => "tabs".to_owned(),
-        other => format!("`{other}`"),
-    }
-}
-
-/// What stands between the fields, the table without a line that only says so (`sep=;`, as spreadsheets write it), and
-/// the number of its first line.
-fn separator(text: &str) -> (char, &str, usize) {
-    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    let said = first.trim_end().trim_matches('"').strip_prefix("sep=");
-    let said = said.and_then(|said| match said {
-        // The end of the line was trimmed.
-        "" if first.contains("sep=\t") => Some('\t'),
-        said => said.chars().next().filter(|_| said.chars().count() == 1),
-    });
-    if let Some(said) = said.filter(char::is_ascii) {
-        return (said, rest, 2);
-    }
-    let names_columns = |separator: &char| {
-        let names: Vec<&str> = first.split(*separator).map(column_name).collect();
-        let is_there = |column: &&str| names.iter().any(|name| name.eq_ignore_ascii_case(column));
-        COLUMNS.iter().all(is_there)
-    };
-    let named = SEPARATORS.into_iter().find(names_columns);
-    let has_tabs = if first.contains('\t') { '\t' } else { ',' };
-    (named.unwrap_or(has_tabs), text, 1)
-}
-
-/// A column's name without blanks and without quotes, which mean nothing after a blank.
-fn column_name(field: &str) -> &str {
-    field.trim().trim_matches('"').trim()
-}
-
 /// Where the columns are.
-fn columns(header: &StringRecord) -> Result<[usize; 2], String> {
+fn columns(table: &Table) -> Result<[usize; 2], String> {
     let place = |column: &str| {
-        let is_it = |name: &str| column_name(name).eq_ignore_ascii_case(column);
-        header.iter().position(is_it).ok_or_else(|| {
-            let names: Vec<String> = header.iter().take(20).map(shown).collect();
+        table.column(column).ok_or_else(|| {
+            let names: Vec<String> = table.columns().take(20).map(shown).collect();
             format!(
                 "its first line names no column `{column}`, but {}; fields may end at tabs, `,`, `;` or `|`",
                 names.join(", ")
@@ -112,45 +50,6 @@ fn columns(header: &StringRecord) -> Result<[usize; 2], String> {
         })
     };
     Ok([place(COLUMNS[0])?, place(COLUMNS[1])?])
-}
-
-/// That each field that starts with a quote ends with one: else a quote that was forgotten, or that is not doubled, makes
-/// one field of all records up to the next quote.
-fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), String> {
-    let (bytes, separator) = (text.as_bytes(), separator as u8);
-    let (mut line, mut place, mut starts_field) = (first_line, 0, true);
-    while let Some(&byte) = bytes.get(place) {
-        place += 1;
-        if byte != b'"' || !starts_field {
-            line += usize::from(byte == b'\n');
-            starts_field = matches!(byte, b'\n' | b'\r') || byte == separator;
-            continue;
-        }
-        let opened = line;
-        loop {
-            match (bytes.get(place), bytes.get(place + 1)) {
-                (None, _) => {
-                    return Err(format!(
-                        "the quote that opens in line {opened} is not closed"
-                    ));
-                }
-                (Some(b'"'), Some(b'"')) => place += 1,
-                (Some(b'"'), None | Some(b'\r' | b'\n')) => break,
-                (Some(b'"'), Some(&next)) if next == separator => break,
-                (Some(b'"'), _) => {
-                    return Err(format!(
-                        "the quote that opens in line {opened} is closed in line {line}, but the field goes on \
-                         there: a quote in a field must be doubled"
-                    ));
-                }
-                (Some(&inside), _) => line += usize::from(inside == b'\n'),
-            }
-            place += 1;
-        }
-        place += 1;
-        starts_field = false;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

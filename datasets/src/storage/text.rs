@@ -50,6 +50,17 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
     Ok(text)
 }
 
+/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order mark, its lines
+/// ended by line feeds.
+///
+/// # Errors
+///
+/// A file that cannot be read or unpacked, or that is no text.
+pub fn read_text_file(path: impl AsRef<Path>) -> Result<String, DatasetError> {
+    let text = read_text(path.as_ref(), &mut ReadReport::default())?;
+    Ok(as_str(&text).to_owned())
+}
+
 /// The bytes of a file that may be of any kind: as they are, unless they are text that starts with a byte order mark, which is
 /// then left out, and UTF-16 is decoded.
 pub(crate) fn without_marks(

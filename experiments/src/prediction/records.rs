@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
-use csv::ReaderBuilder;
+use reformer_datasets::{Table, TableRecord};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ pub enum InputFormat {
     Lines,
     /// The whole file is one text.
     Whole,
-    /// A table with names of columns in its first line, between tabs, commas or semicolons.
+    /// A table with names of columns in its first line, between tabs, commas, semicolons or bars.
     Csv,
     /// An object of JSON in each line.
     Jsonl,
@@ -112,7 +112,7 @@ impl InputFormat {
                 Box::new(std::iter::once(Ok(Record::of_text(field, text))))
             }
             Self::Jsonl => Box::new(json_lines(lines, field)),
-            Self::Csv => Box::new(table(&lines.rest()?)?.into_iter().map(Ok)),
+            Self::Csv => Box::new(table(&lines.rest()?, field)?.into_iter().map(Ok)),
             Self::Json => Box::new(json(&lines.rest()?, field)?.into_iter().map(Ok)),
         })
     }
@@ -138,48 +138,16 @@ fn json_lines(mut lines: Lines, field: &'static str) -> impl Iterator<Item = Res
 }
 
 /// The records of a table.
-fn table(text: &str) -> Result<Vec<Record>> {
-    if let Some(line) = unclosed_quote(text) {
-        bail!("the quote that opens in line {line} of the table is never closed: close it");
-    }
-    let first = text.lines().next().unwrap_or_default();
-    let separator = ['\t', ',', ';'].into_iter().find(|&c| first.contains(c));
-    let separator = separator.unwrap_or(',');
-    let mut reader = ReaderBuilder::new()
-        .delimiter(separator as u8)
-        .quoting(separator != '\t')
-        .from_reader(text.as_bytes());
-    let header = reader.headers()?.clone();
-    let record = |row: csv::Result<csv::StringRecord>| {
-        let row = row.context("the table cannot be read")?;
-        let names = header.iter().map(|name| name.trim().to_owned());
-        let values = row.iter().map(Value::from);
-        Ok(Record(names.zip(values).collect()))
+fn table(text: &str, field: &str) -> Result<Vec<Record>> {
+    let wrong = |error: String| anyhow!("the table cannot be read: {error}");
+    let table = Table::new(text, &[field]).map_err(wrong)?;
+    let names: Vec<String> = table.columns().map(str::to_owned).collect();
+    let record = |record: Result<TableRecord, String>| {
+        let values = record.map_err(wrong)?.fields;
+        let fields = names.iter().cloned().zip(values.iter().map(Value::from));
+        Ok(Record(fields.collect()))
     };
-    reader.records().map(record).collect()
-}
-
-/// The line where a field in quotes begins that has no end.
-fn unclosed_quote(text: &str) -> Option<usize> {
-    let first = text.lines().next().unwrap_or_default();
-    if first.contains('\t') {
-        return None;
-    }
-    let (mut line, mut opened_in, mut is_quoted) = (1, 1, false);
-    let mut before = '\n';
-    for c in text.chars() {
-        if c == '"' {
-            if !is_quoted && before != '"' {
-                opened_in = line;
-            }
-            // A doubled quote stands for itself, and the field goes on.
-            let may_open = matches!(before, ',' | ';' | '\n' | '\r' | '"');
-            is_quoted = !is_quoted && may_open;
-        }
-        before = c;
-        line += usize::from(c == '\n');
-    }
-    is_quoted.then_some(opened_in)
+    table.records().map(record).collect()
 }
 
 /// The records of a JSON document.

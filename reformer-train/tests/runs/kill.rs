@@ -7,6 +7,7 @@ use std::{env, fs, thread};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use reformer_core::Precision;
 use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig, Run, TrainConfig, TrainOptions};
 
@@ -18,15 +19,22 @@ const RUN: &str = "RUN_TO_BE_KILLED";
 const KILLS: &str = "KILLS";
 const DEFAULT_KILLS: usize = 12;
 
-fn runs() -> [TrainConfig; 2] {
+fn runs() -> [TrainConfig; 3] {
     let adafactor = OptimizerConfig::Adafactor(AdafactorConfig::new().with_beta_1(Some(0.9)));
-    [adafactor, adam()].map(|optimizer| {
-        config(Mode::Reversible, optimizer)
+    let variants = [
+        (adafactor, Precision::Full),
+        (adam(), Precision::Full),
+        (adam(), Precision::F16),
+    ];
+    variants.map(|(optimizer, precision)| {
+        let mut config = config(Mode::Reversible, optimizer)
             .with_accumulate(2)
             .with_patience(Some(3))
             .with_steps(60)
             .with_steps_per_epoch(4)
-            .with_checkpoint_every(Some(3))
+            .with_checkpoint_every(Some(3));
+        config.model.reformer_mut().precision = precision;
+        config
     })
 }
 
@@ -63,7 +71,8 @@ fn killed_runs_end_with_the_same_weights() {
     let n_kills = env::var(KILLS)
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(DEFAULT_KILLS);
+        .unwrap_or(DEFAULT_KILLS)
+        .div_ceil(runs().len());
     let folder = tempfile::tempdir().unwrap();
     let mut random = StdRng::seed_from_u64(16);
     for (number, config) in runs().into_iter().enumerate() {
@@ -78,7 +87,7 @@ fn killed_runs_end_with_the_same_weights() {
         for round in 0.. {
             let path = folder.path().join(format!("killed-{number}-{round}"));
             Run::create(config.clone(), &path).unwrap();
-            while n_killed < n_kills / 2 {
+            while n_killed < n_kills {
                 let mut child = start(&path);
                 thread::sleep(Duration::from_secs_f64(
                     whole.as_secs_f64() * random.random::<f64>(),
@@ -96,7 +105,7 @@ fn killed_runs_end_with_the_same_weights() {
                 fs::read(path.join("model.mpk")).unwrap() == weights,
                 "round {round}"
             );
-            if n_killed >= n_kills / 2 {
+            if n_killed >= n_kills {
                 break;
             }
         }
