@@ -93,6 +93,20 @@ impl ReadReport {
         }
     }
 
+    /// What was skipped and why, as the end of a line: nothing if nothing was.
+    pub(crate) fn left_out(&self) -> String {
+        let skipped = self.skipped.iter().map(|skipped| {
+            let reason = told(&skipped.reason);
+            let example = told(&skipped.example);
+            format!("{} {reason} (first: {example})", grouped(skipped.count))
+        });
+        let skipped: Vec<String> = skipped.collect();
+        match skipped.is_empty() {
+            true => String::new(),
+            false => format!("; skipped: {}", skipped.join(", ")),
+        }
+    }
+
     /// Notes how a file differs from the usual form, once.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
@@ -125,12 +139,7 @@ impl fmt::Display for ReadReport {
                 write!(f, " and {} more", grouped(more))?;
             }
         }
-        for (index, skipped) in self.skipped.iter().enumerate() {
-            let (start, count) = (if index == 0 { "; skipped: " } else { ", " }, skipped.count);
-            let reason = told(&skipped.reason);
-            let example = told(&skipped.example);
-            write!(f, "{start}{} {reason} (first: {example})", grouped(count))?;
-        }
+        f.write_str(&self.left_out())?;
         self.notes
             .iter()
             .try_for_each(|note| write!(f, "; {}", told(note)))

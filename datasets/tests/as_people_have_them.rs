@@ -157,6 +157,11 @@ fn cut_images_are_named_and_left_out() {
         report.contains("1 files that are no image (first: "),
         "{report}"
     );
+    let error = images.split(10).unwrap_err().to_string();
+    assert!(
+        error.contains("1 different images") && error.contains("cut.jpg"),
+        "{error}"
+    );
     fs::remove_file(folder.path().join("whole.jpg")).unwrap();
     let error = ImageSet::open_images(folder.path(), 16)
         .unwrap_err()

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
-use reformer_train::{DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainOptions};
+use reformer_train::{
+    DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainError, TrainOptions,
+};
 
 use crate::announcement::{announce, report};
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
@@ -200,8 +202,24 @@ impl Job for Train<'_> {
         report(&run, program, &outcome, started);
         match outcome.ending {
             Ending::Interrupted(_) => Ok(()),
-            Ending::Finished | Ending::Early => program.finish(&run, arguments.device),
+            Ending::Finished | Ending::Early => measured(program.finish(&run, arguments.device)),
         }
+    }
+}
+
+/// A training is none the worse for data that nothing can be measured on: that is said.
+fn measured(finished: Result<()>) -> Result<()> {
+    match finished {
+        Err(error)
+            if matches!(
+                error.downcast_ref(),
+                Some(TrainError::NothingToMeasure { .. })
+            ) =>
+        {
+            println!("\nNothing was measured: {error:#}");
+            Ok(())
+        }
+        finished => finished,
     }
 }
 

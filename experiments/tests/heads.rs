@@ -215,6 +215,22 @@ fn questions_are_answered_and_scored() {
     fs::write(path.join("shifted.json"), shifted).unwrap();
     let found = printed(&train(QA, path, "--data shifted.json --name shifted"));
     assert!(found.contains("Training data: "), "{found}");
+    // Where no answer lies in the window there is nothing to measure: that is said, and no number.
+    let far = format!(
+        r#"{{"version": "v2.0", "data": [{{"title": "t", "paragraphs": [{{"context": "{}Käthe",
+            "qas": [{{"id": "a", "question": "Wen?", "is_impossible": false,
+                "answers": [{{"text": "Käthe", "answer_start": 600}}]}}]}}]}}]}}"#,
+        "x ".repeat(300)
+    );
+    fs::write(path.join("far.json"), far).unwrap();
+    let arguments = "--data squad.json --valid far.json --name far";
+    let unmeasured = train(QA, path, arguments);
+    assert!(unmeasured.status.success());
+    let unmeasured = String::from_utf8_lossy(&unmeasured.stdout).into_owned();
+    assert!(
+        unmeasured.contains("Nothing was measured") && !unmeasured.contains("bits per border"),
+        "{unmeasured}"
+    );
     let cases: [(&str, &[&str]); 4] = [
         (
             "--data broken.json",

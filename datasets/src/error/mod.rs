@@ -135,7 +135,7 @@ pub enum DatasetError {
     /// Data is too little to be divided.
     #[error(
         "`{}` has {n} different {unit}, and at least 2 are needed, one to train on and one to validate on: add more, or \
-         name other data to validate on",
+         name other data to validate on{left_out}",
         escaped(name)
     )]
     TooFew {
@@ -145,6 +145,8 @@ pub enum DatasetError {
         n: usize,
         /// What they are, in the plural.
         unit: &'static str,
+        /// What was skipped when they were read, as the end of the message.
+        left_out: String,
     },
 
     /// There are about as many classes as texts.

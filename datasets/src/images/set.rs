@@ -188,6 +188,7 @@ impl ImageSet {
             name: self.report.name.clone(),
             n,
             unit: "images",
+            left_out: self.report.left_out(),
         })?;
         Ok(parts.map(|part| Self {
             n_images: part.len(),

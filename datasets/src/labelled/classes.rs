@@ -226,6 +226,7 @@ impl LabelledTexts {
             name: self.name().to_owned(),
             n,
             unit: "texts",
+            left_out: self.report.left_out(),
         })?;
         Ok(parts.map(|numbers| Self {
             report: self.report.clone(),

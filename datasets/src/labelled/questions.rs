@@ -175,6 +175,7 @@ impl Questions {
             name: self.name().to_owned(),
             n,
             unit: "texts",
+            left_out: self.report.left_out(),
         })?;
         Ok(parts.map(|numbers| {
             let part = numbers.iter().map(|&number| self.questions[number].clone());

@@ -184,6 +184,7 @@ impl ParallelText {
                 name: self.name().to_owned(),
                 n: numbers.len(),
                 unit: "sources",
+                left_out: String::new(),
             });
         }
         let every = every.min(numbers.len());
