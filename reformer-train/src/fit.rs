@@ -173,7 +173,10 @@ where
         let log = CsvLog::open(
             run.page::<B>(device),
             step,
-            config.steps.div_ceil(TRAIN_ROWS),
+            [
+                config.steps.div_ceil(TRAIN_ROWS),
+                config.checkpoint_every.unwrap_or(config.steps_per_epoch),
+            ],
             strategy.troubles.clone(),
         )?;
         let keep = KeepBestAndLast {

@@ -165,7 +165,7 @@ pub struct CsvLog {
     path: PathBuf,
     file: File,
     page: Page,
-    rows_every: usize,
+    rows_every: [usize; 2],
     step: usize,
     /// Time that the run took before this process.
     seconds: f64,
@@ -177,14 +177,16 @@ pub struct CsvLog {
 
 impl CsvLog {
     /// Opens the log of a run that stands at `step`, and drops rows of later steps, which are
-    /// going to be done again. Training steps are summed up in rows of `rows_every`.
+    /// going to be done again. Training steps are summed up in rows, which end at multiples of the
+    /// numbers of `rows_every`: those of checkpoints among them, so that a run which goes on from one
+    /// sums up what an unbroken one does.
     ///
     /// # Errors
     /// A file that cannot be written, or has other columns.
     pub(crate) fn open(
         page: Page,
         step: usize,
-        rows_every: usize,
+        rows_every: [usize; 2],
         failure: Failure,
     ) -> Result<Self, TrainError> {
         let path = page.metrics_path();
@@ -276,7 +278,11 @@ impl MetricLogger for CsvLog {
         }
         if is_train {
             self.step += 1;
-            if self.step.is_multiple_of(self.rows_every) {
+            if self
+                .rows_every
+                .iter()
+                .any(|every| self.step.is_multiple_of(*every))
+            {
                 let averages = std::mem::take(&mut self.train);
                 self.write(averages, split);
             }
@@ -311,6 +317,9 @@ mod tests {
     use super::*;
     use std::fs;
 
+    use burn::train::metric::store::NumericMetricUpdate;
+    use burn::train::metric::{MetricEntry, MetricId, SerializedEntry};
+
     use crate::config::TrainConfig;
     use crate::data::DataConfig;
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
@@ -331,7 +340,7 @@ mod tests {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
         let config = TrainConfig::new(model.into(), DataConfig::Sample);
         let page = Page::new(run.to_owned(), config, "flex".to_owned());
-        CsvLog::open(page, step, 10, Failure::default())
+        CsvLog::open(page, step, [10, 10], Failure::default())
     }
 
     #[test]
@@ -355,6 +364,43 @@ mod tests {
         assert_eq!(read_rows(&path).unwrap(), rows[..2]);
     }
 
+    /// What Burn tells of a training step.
+    fn trained(loss: f64) -> MetricsUpdate {
+        let entry = NumericEntry::Value(loss);
+        let id = MetricId::new(Quantity::Loss.name().to_owned().into());
+        let shown = SerializedEntry::new(String::new(), String::new());
+        let update = NumericMetricUpdate {
+            entry: MetricEntry::new(id, shown),
+            numeric_entry: entry.clone(),
+            running_entry: entry,
+        };
+        MetricsUpdate::new(vec![], vec![update])
+    }
+
+    #[test]
+    fn rows_end_at_checkpoints_so_that_a_resumed_run_has_those_of_an_unbroken_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |name: &str, from: usize, ends_at: usize| {
+            let folder = folder.path().join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
+            let config = TrainConfig::new(model.into(), DataConfig::Sample);
+            let page = Page::new(folder.clone(), config, "flex".to_owned());
+            let mut log = CsvLog::open(page, from, [10, 4], Failure::default()).unwrap();
+            for step in from..ends_at {
+                log.log(trained(step as f64), 1, &Split::Train);
+            }
+            let rows = read_rows(&folder.join("metrics.csv")).unwrap();
+            let rows: Vec<(usize, f64)> = rows.iter().map(|row| (row.step, row.loss())).collect();
+            rows
+        };
+        let unbroken = run("unbroken", 0, 12);
+        assert_eq!(unbroken, [(4, 1.5), (8, 5.5), (10, 8.5), (12, 10.5)]);
+        // Killed after the sixth step, it goes on from its checkpoint after the fourth.
+        run("killed", 0, 6);
+        assert_eq!(run("killed", 4, 12), unbroken);
+    }
+
     #[test]
     fn lines_that_are_no_rows_are_cut_out_and_told_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -371,7 +417,7 @@ mod tests {
         let config = TrainConfig::new(model.into(), DataConfig::Sample);
         let page = Page::new(folder.path().to_owned(), config, "flex".to_owned());
         let failure = Failure::default();
-        CsvLog::open(page, 2, 10, failure.clone()).unwrap();
+        CsvLog::open(page, 2, [10, 10], failure.clone()).unwrap();
         let told = failure.take().expect("two lines are no rows").to_string();
         assert!(
             told.starts_with("line 3 of `") && told.contains("1 others"),
