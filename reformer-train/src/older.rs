@@ -10,13 +10,12 @@ use crate::config::TrainConfig;
 /// # Errors
 /// What is no configuration.
 pub fn read_json(text: &[u8]) -> Result<TrainConfig, serde_json::Error> {
-    let mut value = serde_json::from_slice(text)?;
-    complete(&mut value);
-    // From text again: errors then name a place in it.
-    match serde_json::from_slice(text) {
-        Ok(config) => Ok(config),
-        Err(error) => serde_json::from_value(value).map_err(|_| error),
-    }
+    // Errors of the text itself name a place in it.
+    serde_json::from_slice(text).or_else(|error| {
+        let mut value = serde_json::from_slice(text)?;
+        complete(&mut value);
+        serde_json::from_value(value).map_err(|_| error)
+    })
 }
 
 /// Adds what is missing to every stack of layers, wherever it is.

@@ -27,7 +27,7 @@ use crate::study::{
     Comparison, DataArguments, Scale, SeedArguments, SetArguments, StudyArguments, compare,
 };
 
-/// Flags of a comparison.
+/// Flags of studies that train models on data of the user's.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
 struct Arguments {

@@ -4,24 +4,20 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use burn::tensor::backend::AutodiffBackend;
-use clap::Parser;
 use rayon::prelude::*;
 use reformer_core::Key;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{Batch, Evaluation};
 use serde::{Deserialize, Serialize};
 
-use super::{help, parse};
+use super::{Arguments, help, parse};
 use crate::allocator::keep_freed_memory;
 use crate::cli;
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
 use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
-use crate::study::{
-    Base, DataArguments, DataKind, Report, Scale, SeedArguments, SetArguments, Study,
-    StudyArguments, Table, Trained, Training, train_all,
-};
+use crate::study::{Base, DataKind, Report, Scale, Study, Table, Trained, Training, train_all};
 
 const NAME: &str = "recall";
 
@@ -65,20 +61,6 @@ const MODELS: [(&str, &str, &[&str]); 3] = [
         ],
     ),
 ];
-
-/// Flags.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(flatten)]
-    study: StudyArguments,
-    #[command(flatten)]
-    data: DataArguments,
-    #[command(flatten)]
-    sets: SetArguments,
-    #[command(flatten)]
-    seeds: SeedArguments,
-}
 
 /// Runs the program.
 pub fn main() -> ExitCode {
