@@ -77,6 +77,13 @@ fn describe(data: &DataConfig) -> String {
         DataConfig::ReturningPassages {
             shortest, longest, ..
         } => format!("passages of {shortest} to {longest} symbols that return"),
+        DataConfig::Needles { path, n_needles } => {
+            let text = match path {
+                Some(path) => path.display().to_string(),
+                None => "the sample (Shakespeare)".to_owned(),
+            };
+            format!("{n_needles} sentences planted in {text}")
+        }
         DataConfig::Pairs(pairs) => match &pairs.train {
             PairFiles::Sample => "the sample (Tatoeba)".to_owned(),
             PairFiles::Table(path) => path.display().to_string(),

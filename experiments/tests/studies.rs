@@ -12,7 +12,7 @@ macro_rules! programs {
     ($($name:literal),* $(,)?) => { [$(($name, env!(concat!("CARGO_BIN_EXE_", $name)))),*] };
 }
 
-const STUDIES: [(&str, &str); 16] = programs![
+const STUDIES: [(&str, &str); 17] = programs![
     "ablation_across_buckets",
     "ablation_duplicates",
     "ablation_logit_scale",
@@ -29,7 +29,9 @@ const STUDIES: [(&str, &str); 16] = programs![
     "table2_duplication",
     "table3_memory",
     "table4_translation",
+    "use_of_context",
 ];
+const FINDING: &str = env!("CARGO_BIN_EXE_finding");
 const ROUNDS: &str = env!("CARGO_BIN_EXE_figure4_hash_rounds");
 
 fn read(path: &Path) -> String {
@@ -40,35 +42,51 @@ fn read(path: &Path) -> String {
 fn every_study_ends_and_nothing_is_measured_twice() {
     let folder = tempfile::tempdir().unwrap();
     for (name, program) in STUDIES {
-        let smoke = || printed(&run(program, folder.path(), &["--preset", "smoke"]));
-        let first = smoke();
-        let results = folder.path().join("results").join(name).join("smoke");
-        let text = read(&results.join("table.md"));
-        assert!(text.starts_with("# ") && text.contains(name), "{text}");
-        // A table of some rows, which is printed too.
-        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-        assert!(rows.len() >= 4, "{name}: {text}");
-        assert!(rows.iter().all(|row| first.contains(row)), "{name}");
-        let columns = |row: &str| row.matches('|').count();
-        assert!(
-            rows.iter().all(|row| columns(row) == columns(rows[0])),
-            "{name}"
-        );
-        assert!(!text.contains("NaN"), "{name}: {text}");
-        let csv = read(&results.join("results.csv"));
-        assert_eq!(csv.lines().count() + 1, rows.len(), "{name}: {csv}");
-        assert!(read(&results.join("curves.csv")).lines().count() > 2);
-        assert!(read(&results.join("figure.svg")).contains("<svg"));
-        let png = image::open(results.join("figure.png")).unwrap();
-        assert!(png.width() >= 500 && png.height() >= 400);
-
-        let numbers = read(&results.join("results.json"));
-        let values: serde_json::Value = serde_json::from_str(&numbers).unwrap();
-        assert!(values.is_array() || values.is_object(), "{name}");
-        let again = smoke();
-        assert!(again.contains("Going on in"), "{again}");
-        assert_eq!(read(&results.join("results.json")), numbers, "{name}");
+        ends(folder.path(), name, program, &[]);
     }
+}
+
+#[test]
+fn every_task_of_finding_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    for task in ["pairs", "passages", "passages-backwards", "needles"] {
+        let name = format!("finding_{}", task.replace('-', "_"));
+        ends(folder.path(), &name, FINDING, &["--task", task]);
+    }
+}
+
+/// Runs a study at its smallest, twice.
+fn ends(folder: &Path, name: &str, program: &str, arguments: &[&str]) {
+    let arguments = [arguments, &["--preset", "smoke"]].concat();
+    let smoke = || printed(&run(program, folder, &arguments));
+    let first = smoke();
+    let results = folder.join("results").join(name).join("smoke");
+    let text = read(&results.join("table.md"));
+    let program = Path::new(program).file_name().unwrap().to_string_lossy();
+    assert!(text.starts_with("# ") && text.contains(&*program), "{text}");
+    // A table of some rows, which is printed too.
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 4, "{name}: {text}");
+    assert!(rows.iter().all(|row| first.contains(row)), "{name}");
+    let columns = |row: &str| row.matches('|').count();
+    assert!(
+        rows.iter().all(|row| columns(row) == columns(rows[0])),
+        "{name}"
+    );
+    assert!(!text.contains("NaN"), "{name}: {text}");
+    let csv = read(&results.join("results.csv"));
+    assert_eq!(csv.lines().count() + 1, rows.len(), "{name}: {csv}");
+    assert!(read(&results.join("curves.csv")).lines().count() > 2);
+    assert!(read(&results.join("figure.svg")).contains("<svg"));
+    let png = image::open(results.join("figure.png")).unwrap();
+    assert!(png.width() >= 500 && png.height() >= 400);
+
+    let numbers = read(&results.join("results.json"));
+    let values: serde_json::Value = serde_json::from_str(&numbers).unwrap();
+    assert!(values.is_array() || values.is_object(), "{name}");
+    let again = smoke();
+    assert!(again.contains("Going on in"), "{again}");
+    assert_eq!(read(&results.join("results.json")), numbers, "{name}");
 }
 
 #[test]

@@ -330,6 +330,7 @@ mod tests {
         let learned = PositionConfig::Learned {
             max_length: 511,
             std: 0.02,
+            sinusoidal: false,
         };
         refused(
             with(ReformerConfig::new(256, 32, 2).with_position(learned)),

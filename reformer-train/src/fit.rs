@@ -16,11 +16,11 @@ use crate::error::TrainError;
 use crate::log::CsvLog;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
-use crate::model::ModelConfig;
+use crate::model::{Model, ModelConfig};
 use crate::parallel::{Replicas, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
-use crate::run::{Outcome, Run, Standing, TrainOptions};
+use crate::run::{Outcome, Run, Standing, TrainOptions, load_weights};
 use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, StepByStep};
@@ -51,7 +51,7 @@ where
         let (config, device) = (run.config(), &devices[0]);
         let loss_scale = LossScale::new(config.model.reformer().precision);
         B::seed(device, config.seed);
-        let task = Task::new(config.model.init::<B>(device), config.seed)
+        let task = Task::new(self.model()?, config.seed)
             .with_parts(config.accumulate)
             .with_context(config.window_length)
             .with_loss_scale(loss_scale.clone())
@@ -93,6 +93,16 @@ where
             _ => result.model,
         };
         run.finish(task.model, ending, best)
+    }
+
+    /// The model as the run begins. Where it goes on, its weights are read later.
+    fn model(&self) -> Result<Model<B>, TrainError> {
+        let device = &self.devices[0];
+        let model = self.run.config().model.init::<B>(device);
+        match &self.options.start_from {
+            Some(folder) if self.step == 0 => load_weights(folder, model, device),
+            _ => Ok(model),
+        }
     }
 
     /// The devices that compute a step, once all other nodes are there.

@@ -26,6 +26,15 @@ fn complete(value: &mut Value) {
                 add(lsh, ["fixed_rotations", "local_round", "hash_rotated"]);
                 add(fields, ["rotary_local_only"]);
             }
+            // Data and positions, which have settings of their own.
+            for (kind, name) in [
+                ("ReturningPassages", "backwards"),
+                ("Learned", "sinusoidal"),
+            ] {
+                if let Some(Value::Object(settings)) = fields.get_mut(kind) {
+                    add(settings, [name]);
+                }
+            }
             fields.values_mut().for_each(complete);
         }
         Value::Array(values) => values.iter_mut().for_each(complete),
@@ -44,12 +53,23 @@ mod tests {
     use super::*;
     use crate::DataConfig;
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+    use reformer_core::position::PositionConfig;
 
     #[test]
     fn what_a_version_did_not_have_is_off() {
-        let reformer = ReformerConfig::new(256, 32, 2);
+        let reformer = ReformerConfig::new(256, 32, 2).with_position(PositionConfig::Learned {
+            max_length: 64,
+            std: 1.0,
+            sinusoidal: false,
+        });
         let model = ReformerLmConfig::new(reformer).into();
-        let mut expected = TrainConfig::new(model, DataConfig::Sample);
+        let data = DataConfig::ReturningPassages {
+            n_symbols: 9,
+            shortest: 2,
+            longest: 3,
+            backwards: false,
+        };
+        let mut expected = TrainConfig::new(model, data);
         let lsh = &mut expected.model.reformer_mut().lsh;
         (lsh.local_round, lsh.hash_rotated) = (false, false);
         let mut older = serde_json::to_value(&expected).unwrap();
@@ -67,6 +87,10 @@ mod tests {
         }
         let fields = reformer.as_object_mut().unwrap();
         fields.remove("rotary_local_only").unwrap();
+        let learned = fields["position"]["Learned"].as_object_mut().unwrap();
+        learned.remove("sinusoidal").unwrap();
+        let passages = older["data"]["ReturningPassages"].as_object_mut().unwrap();
+        passages.remove("backwards").unwrap();
         let text = serde_json::to_vec(&older).unwrap();
         assert_eq!(read_json(&text).unwrap(), expected);
 

@@ -1,9 +1,11 @@
 //! Synthetic tasks that only finding can solve: what has to be predicted stands somewhere earlier in the
 //! sequence, at no fixed distance, and only its content tells where.
 
+mod needles;
 mod pairs;
 mod passages;
 
+pub use needles::{Needles, NeedlesConfig};
 pub use pairs::{AssociativeRecall, AssociativeRecallConfig};
 pub use passages::{ReturningPassages, ReturningPassagesConfig};
 

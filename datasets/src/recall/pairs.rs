@@ -13,10 +13,19 @@ pub struct AssociativeRecallConfig {
     /// Tokens of a sequence. Even, and at least 4.
     #[config(default = 1024)]
     pub seq_length: usize,
-    /// Pairs of a key and a value in a sequence, each of which is asked for once. 1 to
-    /// `seq_length / 4`.
+    /// Pairs of a key and a value in a sequence. 1 to `seq_length / 4`.
     #[config(default = 64)]
     pub n_pairs: usize,
+    /// Fewest pairs of a sequence, if sequences differ: each then has this many times a power of two,
+    /// up to `n_pairs`, each number equally likely. Sequences with few pairs are where learning begins:
+    /// their values can be told from others before any key is found.
+    pub fewest_pairs: Option<usize>,
+    /// Questions of a sequence, which ask for all pairs equally often: `n_pairs` or more, and together
+    /// with the pairs at most `seq_length / 2`. By default each pair is asked for once.
+    pub n_questions: Option<usize>,
+    /// If given, all questions stand in the last so many tokens and all pairs before them: even, with
+    /// room for the questions, and room for the pairs before it.
+    pub asked_in: Option<usize>,
     /// Different keys. At least `n_pairs`, since the keys of a sequence differ.
     #[config(default = 4096)]
     pub n_keys: usize,
@@ -40,6 +49,9 @@ impl AssociativeRecallConfig {
             n_pairs,
             n_keys,
             n_values,
+            fewest_pairs,
+            n_questions,
+            asked_in,
             ..
         } = *self;
         check(
@@ -57,6 +69,32 @@ impl AssociativeRecallConfig {
             "1 to a quarter of the length",
             "fewer pairs or longer sequences",
         )?;
+        let fewest = fewest_pairs.unwrap_or(n_pairs);
+        check(
+            (1..=n_pairs).contains(&fewest),
+            "fewest_pairs",
+            fewest,
+            "1 to the number of pairs",
+            "fewer",
+        )?;
+        let n_questions = n_questions.unwrap_or(n_pairs);
+        check(
+            (n_pairs..=slots - n_pairs).contains(&n_questions),
+            "n_questions",
+            n_questions,
+            "the number of pairs, or more, up to what half the length leaves beside them",
+            "as many as there are pairs",
+        )?;
+        if let Some(asked_in) = asked_in {
+            check(
+                asked_in.is_multiple_of(2)
+                    && (n_questions..=slots - n_pairs).contains(&(asked_in / 2)),
+                "asked_in",
+                asked_in,
+                "even, at least twice the number of questions, and twice that of pairs less than the length",
+                "twice the number of questions",
+            )?;
+        }
         let most = i32::MAX as usize / 4;
         check(
             (n_pairs..=most).contains(&n_keys),
@@ -85,7 +123,7 @@ impl AssociativeRecallConfig {
 /// pair is the key itself: attention whose queries are its keys can find it, where a pair in the usual order
 /// would have to be found by the token before it. Tokens of no meaning (0) fill the rest. Only values of questions count.
 ///
-/// Token 0 fills, `1..=n_keys` are keys, and values follow. Sequence `i` of a seed is always the same one.
+/// Token 0 fills, `1..=n_values` are values, and keys follow, so that a model can go on with more keys. Sequence `i` of a seed is always the same one.
 ///
 /// # Example
 ///
@@ -128,31 +166,79 @@ impl Sequences for AssociativeRecall {
 
     fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
         let AssociativeRecallConfig {
-            seq_length,
             n_pairs,
             n_keys,
             n_values,
+            fewest_pairs,
             seed,
+            ..
         } = self.config;
         let mut rng = keyed_rng(b"associativerecal", seed, number);
         tokens.fill(0);
         targets.fill(IGNORED);
-        let slots = distinct(2 * n_pairs, seq_length / 2, |bound| below(&mut rng, bound));
-        let keys = distinct(n_pairs, n_keys, |bound| below(&mut rng, bound));
-        for (slots, key) in slots.chunks_exact(2).zip(keys) {
-            let (pair, question) = (slots[0].min(slots[1]), slots[0].max(slots[1]));
-            let key = 1 + key as i32;
-            let value = (1 + n_keys + below(&mut rng, n_values)) as i32;
+        let mut below = |bound| below(&mut rng, bound);
+        let n_pairs = match fewest_pairs {
+            Some(fewest) => fewest << below((n_pairs / fewest).ilog2() as usize + 1),
+            None => n_pairs,
+        };
+        let places = self.places(n_pairs, &mut below);
+        let keys = distinct(n_pairs, n_keys, &mut below);
+        for ((pair, questions), key) in places.into_iter().zip(keys) {
+            let key = (1 + n_values + key) as i32;
+            let value = (1 + below(n_values)) as i32;
             tokens[2 * pair..][..2].copy_from_slice(&[value, key]);
-            tokens[2 * question..][..2].copy_from_slice(&[key, value]);
-            targets[2 * question] = value;
+            for question in questions {
+                tokens[2 * question..][..2].copy_from_slice(&[key, value]);
+                targets[2 * question] = value;
+            }
         }
+    }
+}
+
+impl AssociativeRecall {
+    /// Where each pair and its questions stand, counted in two tokens.
+    fn places(
+        &self,
+        n_pairs: usize,
+        mut below: impl FnMut(usize) -> usize,
+    ) -> Vec<(usize, Vec<usize>)> {
+        let n_slots = self.config.seq_length / 2;
+        let n_questions = self.config.n_questions.unwrap_or(n_pairs);
+        // The first ones are asked for once more, if that is needed.
+        let times = |pair| n_questions / n_pairs + usize::from(pair < n_questions % n_pairs);
+        let (mut pairs, mut questions) = match self.config.asked_in {
+            None => {
+                let slots = distinct(n_pairs + n_questions, n_slots, &mut below);
+                (Vec::new(), slots.into_iter())
+            }
+            Some(asked_in) => {
+                let first = n_slots - asked_in / 2;
+                let pairs = distinct(n_pairs, first, &mut below);
+                let mut questions = distinct(n_questions, asked_in / 2, &mut below);
+                questions.iter_mut().for_each(|slot| *slot += first);
+                (pairs, questions.into_iter())
+            }
+        };
+        pairs.reverse();
+        let place = |pair| match pairs.pop() {
+            Some(place) => (place, questions.by_ref().take(times(pair)).collect()),
+            None => {
+                let mut slots: Vec<usize> = questions.by_ref().take(times(pair) + 1).collect();
+                slots.sort_unstable();
+                (slots[0], slots.split_off(1))
+            }
+        };
+        (0..n_pairs).map(place).collect()
     }
 }
 
 /// So many different numbers below a bound, in random order, any choice equally likely: the beginning of a
 /// shuffle (Fisher and Yates) of which only what moved is remembered.
-fn distinct(n: usize, bound: usize, mut below: impl FnMut(usize) -> usize) -> Vec<usize> {
+pub(super) fn distinct(
+    n: usize,
+    bound: usize,
+    mut below: impl FnMut(usize) -> usize,
+) -> Vec<usize> {
     let mut moved = std::collections::HashMap::new();
     (0..n)
         .map(|i| {
@@ -193,9 +279,62 @@ mod tests {
                 assert_eq!((places.len(), places[1]), (2, i));
                 assert_eq!(tokens[places[0] - 1], targets[i]);
                 assert_eq!(tokens[i + 1], targets[i]);
-                assert!((4097..4097 + 64).contains(&targets[i]));
+                assert!((1..=64).contains(&targets[i]));
             }
         }
+    }
+
+    #[test]
+    fn sequences_differ_in_their_pairs_if_wanted() {
+        let config = AssociativeRecallConfig::new()
+            .with_n_pairs(64)
+            .with_fewest_pairs(Some(8));
+        let mut seen = [0; 4];
+        for number in 0..200 {
+            let (_, targets) = read(config.clone(), number);
+            let n = targets.iter().filter(|&&target| target >= 0).count();
+            let which = [8, 16, 32, 64].iter().position(|&pairs| pairs == n);
+            seen[which.expect("a number of pairs that is not allowed")] += 1;
+        }
+        assert!(seen.iter().all(|n| (30..70).contains(n)), "{seen:?}");
+    }
+
+    #[test]
+    fn pairs_are_asked_for_equally_often() {
+        for asked_in in [None, Some(600)] {
+            let config = AssociativeRecallConfig::new()
+                .with_n_questions(Some(160))
+                .with_asked_in(asked_in);
+            let (tokens, targets) = read(config, 11);
+            let asked: Vec<usize> = (0..1024).filter(|&i| targets[i] >= 0).collect();
+            assert_eq!(asked.len(), 160);
+            let mut times = std::collections::HashMap::<i32, usize>::new();
+            for i in asked {
+                *times.entry(tokens[i]).or_default() += 1;
+                let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
+                assert!(pair < i && tokens[pair - 1] == targets[i] && targets[pair] == IGNORED);
+            }
+            let count = |n| times.values().filter(|&&times| times == n).count();
+            assert_eq!([times.len(), count(2), count(3)], [64, 32, 32]);
+        }
+    }
+
+    #[test]
+    fn questions_stand_at_the_end_if_wanted() {
+        let config = AssociativeRecallConfig::new()
+            .with_seq_length(4096)
+            .with_asked_in(Some(256));
+        let (tokens, targets) = read(config, 3);
+        let asked: Vec<usize> = (0..4096).filter(|&i| targets[i] >= 0).collect();
+        assert_eq!(asked.len(), 64);
+        let mut nearest = usize::MAX;
+        for i in asked {
+            assert!(i >= 4096 - 256);
+            let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
+            assert!(pair < 4096 - 256 && tokens[pair - 1] == targets[i]);
+            nearest = nearest.min(i - pair);
+        }
+        assert!(nearest < 600, "{nearest}");
     }
 
     #[test]
@@ -232,6 +371,13 @@ mod tests {
             (config().with_n_pairs(0), "n_pairs is 0"),
             (config().with_n_keys(63), "n_keys is 63"),
             (config().with_n_values(0), "n_values is 0"),
+            (config().with_fewest_pairs(Some(65)), "fewest_pairs is 65"),
+            (config().with_fewest_pairs(Some(0)), "fewest_pairs is 0"),
+            (config().with_n_questions(Some(63)), "n_questions is 63"),
+            (config().with_n_questions(Some(449)), "n_questions is 449"),
+            (config().with_asked_in(Some(126)), "asked_in is 126"),
+            (config().with_asked_in(Some(129)), "asked_in is 129"),
+            (config().with_asked_in(Some(898)), "asked_in is 898"),
         ] {
             let message = config.init().unwrap_err().to_string();
             assert!(message.starts_with(setting), "{message}");

@@ -25,6 +25,11 @@ pub struct ReturningPassagesConfig {
     /// Most symbols of a passage. At least `shortest`.
     #[config(default = 100)]
     pub longest: usize,
+    /// Whether what returns does so from its last symbol to its first. Its next symbol then is the one
+    /// before the equal one, as in pairs whose value precedes the key: attention whose queries are its
+    /// keys can learn it, where the usual order has to be found by the symbol before.
+    #[config(default = false)]
+    pub backwards: bool,
     /// From which all sequences follow. Choose another one to evaluate on.
     #[config(default = 0)]
     pub seed: u64,
@@ -66,7 +71,8 @@ impl ReturningPassagesConfig {
 /// predicted, and only from where they stood before.
 ///
 /// Passages are of random lengths, so neither a position nor a distance tells where that is. What returns
-/// counts, but for its first symbol, which nothing announces. Sequence `i` of a seed is always the same one.
+/// counts, but for its first symbol, which nothing announces. (Backwards, that one is next to its equal, and
+/// distances begin there.) Sequence `i` of a seed is always the same one.
 ///
 /// # Example
 ///
@@ -128,6 +134,9 @@ impl Sequences for ReturningPassages {
             }
             let end = symbols.len();
             symbols.extend_from_within(start..end);
+            if config.backwards {
+                symbols[end..].reverse();
+            }
             returns.push(end + 1..symbols.len());
         }
         write_shifted(symbols.into_iter(), tokens, targets);
@@ -179,6 +188,21 @@ mod tests {
         }
         distances.dedup();
         assert!(distances.len() > 3, "{distances:?}");
+    }
+
+    #[test]
+    fn backwards_the_next_symbol_stood_before_the_equal_one() {
+        // So many symbols that nearly all of a group differ.
+        let config = ReturningPassagesConfig::new()
+            .with_n_symbols(1 << 30)
+            .with_backwards(true);
+        let (tokens, targets) = read(config, 7);
+        let counted: Vec<usize> = (0..1024).filter(|&i| targets[i] != IGNORED).collect();
+        assert!((350..=512).contains(&counted.len()), "{}", counted.len());
+        for i in counted {
+            let equal = tokens.iter().position(|&token| token == tokens[i]).unwrap();
+            assert_eq!(tokens[equal - 1], targets[i]);
+        }
     }
 
     #[test]

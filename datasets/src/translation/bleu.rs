@@ -63,10 +63,7 @@ impl Bleu {
         }
         let mut counts = Counts::default();
         for (hypothesis, reference) in hypotheses.iter().zip(references) {
-            counts.add(
-                &tokenize_13a(hypothesis.as_ref()),
-                &tokenize_13a(reference.as_ref()),
-            );
+            counts.join(&Counts::of(hypothesis.as_ref(), reference.as_ref()));
         }
         Ok(counts.bleu())
     }
@@ -92,9 +89,9 @@ impl fmt::Display for Bleu {
     }
 }
 
-/// What the score of a corpus follows from.
-#[derive(Default)]
-struct Counts {
+/// What the score of a corpus, or the share of a sentence in it, follows from.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
     /// Groups of each order that the reference has too.
     matches: [usize; MAX_ORDER],
     /// Groups of each order.
@@ -104,6 +101,23 @@ struct Counts {
 }
 
 impl Counts {
+    /// Of a sentence.
+    pub(super) fn of(hypothesis: &str, reference: &str) -> Self {
+        let mut counts = Self::default();
+        counts.add(&tokenize_13a(hypothesis), &tokenize_13a(reference));
+        counts
+    }
+
+    /// Of both.
+    pub(super) fn join(&mut self, other: &Self) {
+        for order in 0..MAX_ORDER {
+            self.matches[order] += other.matches[order];
+            self.totals[order] += other.totals[order];
+        }
+        self.hypothesis_length += other.hypothesis_length;
+        self.reference_length += other.reference_length;
+    }
+
     fn add(&mut self, hypothesis: &[String], reference: &[String]) {
         self.hypothesis_length += hypothesis.len();
         self.reference_length += reference.len();
@@ -117,7 +131,7 @@ impl Counts {
         }
     }
 
-    fn bleu(&self) -> Bleu {
+    pub(super) fn bleu(&self) -> Bleu {
         let precisions = self.precisions();
         let (hypothesis, reference) = (self.hypothesis_length as f64, self.reference_length as f64);
         let brevity_penalty = if self.hypothesis_length >= self.reference_length {

@@ -4,7 +4,7 @@
 //! - [`Subwords`]: the joint vocabulary of both languages, trained here or loaded.
 //! - [`TokenPairs`]: a text as numbers; [`PairTrainLoaderConfig`] and [`PairEvalLoaderConfig`] make [`PairBatch`]es of
 //!   them.
-//! - [`Bleu`]: the score of translations, as sacreBLEU computes it.
+//! - [`Bleu`]: the score of translations, as sacreBLEU computes it; [`BleuDifference`]: how sure a difference is.
 //!
 //! # Example
 //!
@@ -27,6 +27,7 @@
 
 mod batch;
 mod bleu;
+mod bootstrap;
 mod buckets;
 mod character_map;
 mod loaders;
@@ -38,6 +39,7 @@ mod tokenize_13a;
 
 pub use batch::PairBatch;
 pub use bleu::Bleu;
+pub use bootstrap::BleuDifference;
 pub use loaders::{
     BucketedPairs, PairEvalLoader, PairEvalLoaderConfig, PairTrainLoader, PairTrainLoaderConfig,
 };

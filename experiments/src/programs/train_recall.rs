@@ -16,9 +16,10 @@ Examples:
   With full attention instead of hashing:
     train_recall --attention local,full --name full
   Passages that return, which takes longer:
-    train_recall --data passages --length 1024 --set model.reformer.vocab_size=129
+    train_recall --data passages --length 1024
 
-What counts is the value that belongs to a key, or what returns of a passage.";
+What counts is the value that belongs to a key, what returns of a passage, or the letter that a planted
+sentence tells.";
 
 /// Train a Reformer to find what it has read.
 #[derive(Debug, Parser)]
@@ -38,6 +39,10 @@ enum TaskName {
     Pairs,
     /// Passages of random symbols, which return.
     Passages,
+    /// The same, returning from the last symbol to the first.
+    PassagesBackwards,
+    /// Sentences planted in a text.
+    Needles,
 }
 
 impl TaskName {
@@ -45,13 +50,20 @@ impl TaskName {
         match self {
             Self::Pairs => DataConfig::AssociativeRecall {
                 n_pairs: 16,
+                fewest_pairs: None,
+                n_questions: None,
                 n_keys: 64,
                 n_values: 64,
             },
-            Self::Passages => DataConfig::ReturningPassages {
+            Self::Passages | Self::PassagesBackwards => DataConfig::ReturningPassages {
                 n_symbols: 128,
                 shortest: 40,
                 longest: 100,
+                backwards: self == Self::PassagesBackwards,
+            },
+            Self::Needles => DataConfig::Needles {
+                path: None,
+                n_needles: 4,
             },
         }
     }
@@ -81,7 +93,8 @@ impl Program for Recall {
             (
                 None,
                 preset @ (DataConfig::AssociativeRecall { .. }
-                | DataConfig::ReturningPassages { .. }),
+                | DataConfig::ReturningPassages { .. }
+                | DataConfig::Needles { .. }),
             ) => Ok(preset),
             (None, _) => bail!("this preset is for other data: use `recall`, or give --data"),
         }

@@ -78,7 +78,7 @@ impl DataArguments {
     ///
     /// # Errors
     /// A path that is none.
-    fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
+    pub fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
         let absolute = |path: &Path| match path.exists() {
             true => Ok(std::path::absolute(path)?),
             false => bail!("`{}` is not there", path.display()),

@@ -121,9 +121,13 @@ pub fn compare(
                 let config = overrides::apply(config, &sets.sets)?;
                 let seeds = seeds.of(config.seed, arguments.preset);
                 for variant in &contest.variants {
-                    for seed in seeds.clone() {
-                        trainings.push(training(contest, variant, seed, &config)?);
-                    }
+                    trainings.extend(Training::by_seed(
+                        &format!("{}-{}", contest.key, variant.key),
+                        &format!("{}: {}", contest.title, variant.label),
+                        &config,
+                        &variant.sets,
+                        seeds.clone(),
+                    )?);
                 }
                 contests.push((contest, seeds.count()));
             }
@@ -145,21 +149,6 @@ pub fn compare(
         return Ok(());
     };
     report(comparison, &contests, &trained, &study)
-}
-
-fn training(
-    contest: &Contest,
-    variant: &Variant,
-    seed: u64,
-    config: &TrainConfig,
-) -> Result<Training> {
-    let mut config = overrides::apply(config.clone(), &variant.sets)?;
-    config.seed = seed;
-    Ok(Training {
-        key: format!("{}-{}-{seed}", contest.key, variant.key),
-        label: format!("{}: {}, seed {seed}", contest.title, variant.label),
-        config,
-    })
 }
 
 fn report(

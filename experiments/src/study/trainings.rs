@@ -1,5 +1,6 @@
 //! Trainings one after the other.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,7 @@ use reformer_train::{Ending, Row, Run, Screen, TrainConfig, TrainOptions};
 use super::folder::Study;
 use crate::device::{self, Job};
 use crate::interrupt;
+use crate::overrides;
 use crate::progress::Lines;
 
 /// One of several trainings.
@@ -22,6 +24,34 @@ pub struct Training {
     pub label: String,
     /// What it trains.
     pub config: TrainConfig,
+    /// Folder of an earlier one, whose weights it starts from.
+    pub start_from: Option<String>,
+}
+
+impl Training {
+    /// A variant of a configuration, from each of some seeds.
+    ///
+    /// # Errors
+    /// Changes that cannot be made.
+    pub fn by_seed(
+        key: &str,
+        label: &str,
+        base: &TrainConfig,
+        sets: &[String],
+        seeds: Range<u64>,
+    ) -> Result<Vec<Self>> {
+        let config = overrides::apply(base.clone(), sets)?;
+        let training = |seed| Self {
+            key: format!("{key}-{seed}"),
+            label: format!("{label}, seed {seed}"),
+            config: TrainConfig {
+                seed,
+                ..config.clone()
+            },
+            start_from: None,
+        };
+        Ok(seeds.map(training).collect())
+    }
 }
 
 /// A training that came to its end.
@@ -113,6 +143,8 @@ where
         let lines = Lines::new(point.step, run.config()).with_prefix(place);
         let mut options = TrainOptions::new(Screen::Renderer(lines));
         options.interrupter = interrupter.clone();
+        let earlier = training.start_from.as_ref();
+        options.start_from = earlier.map(|key| study.folder().join("runs").join(key));
         let outcome = run.train::<B, _>(device, point.step, options)?;
         if let Ending::Interrupted(_) = outcome.ending {
             return Ok(None);

@@ -197,6 +197,7 @@ mod tests {
         let position = PositionConfig::Learned {
             max_length: 9,
             std: 1.0,
+            sinusoidal: false,
         };
         ReformerConfig::new(5, 8, 1)
             .with_n_heads(2)

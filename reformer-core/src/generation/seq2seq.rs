@@ -233,6 +233,7 @@ mod tests {
             .with_position(PositionConfig::Learned {
                 max_length: 20,
                 std: 1.0,
+                sinusoidal: false,
             });
         let config = ReformerSeq2SeqConfig::new(reformer).with_cross(cross);
         config.init(&Default::default())

@@ -212,6 +212,7 @@ impl HfConfig {
             PositionConfig::Learned {
                 max_length: self.max_position_embeddings,
                 std: self.initializer_range,
+                sinusoidal: false,
             }
         }
     }

@@ -95,7 +95,9 @@ fn check_position(position: &PositionConfig) -> Result<(), ConfigError> {
             }
             check_deviation("position.std", *std)
         }
-        PositionConfig::Learned { max_length, std } => {
+        PositionConfig::Learned {
+            max_length, std, ..
+        } => {
             ConfigError::at_most("position.max_length", *max_length, MAX_LENGTH)?;
             check_deviation("position.std", *std)
         }
@@ -276,6 +278,7 @@ mod tests {
                 with(PositionConfig::Learned {
                     max_length: huge,
                     std: 1.0,
+                    sinusoidal: false,
                 }),
                 "position.max_length",
             ),

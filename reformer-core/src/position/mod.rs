@@ -31,6 +31,9 @@ pub enum PositionConfig {
         max_length: usize,
         /// Standard deviation that the table starts from.
         std: f64,
+        /// Whether the table starts from sinusoids of this standard deviation, where neighbours are alike,
+        /// and not from random numbers.
+        sinusoidal: bool,
     },
     /// Fixed sine and cosine waves, for any length.
     Sinusoidal,
@@ -68,8 +71,13 @@ impl PositionConfig {
     pub fn validate(&self, d_model: usize) -> Result<(), ConfigError> {
         match self {
             Self::Axial { shape, dims, .. } => validate_axes(shape, dims, d_model),
-            Self::Learned { max_length, .. } => {
-                ConfigError::at_least_one("position.max_length", *max_length)
+            Self::Learned {
+                max_length,
+                sinusoidal,
+                ..
+            } => {
+                ConfigError::at_least_one("position.max_length", *max_length)?;
+                if *sinusoidal { even(d_model) } else { Ok(()) }
             }
             Self::Rotary { base } if *base <= 1.0 => Err(ConfigError::new(
                 "position.base",
@@ -77,13 +85,8 @@ impl PositionConfig {
                 "wave lengths grow with the base",
                 "use 10000",
             )),
-            Self::Sinusoidal if !d_model.is_multiple_of(2) => Err(ConfigError::new(
-                "d_model",
-                d_model,
-                "sinusoidal positions come in pairs of sine and cosine",
-                "make it even",
-            )),
-            Self::Sinusoidal | Self::Rotary { .. } | Self::None => Ok(()),
+            Self::Sinusoidal => even(d_model),
+            Self::Rotary { .. } | Self::None => Ok(()),
         }
     }
 
@@ -104,7 +107,18 @@ impl PositionConfig {
                 .zip(dims)
                 .map(|(length, features)| table(*length, *features, *std))
                 .collect(),
-            Self::Learned { max_length, std } => vec![table(*max_length, d_model, *std)],
+            Self::Learned {
+                max_length,
+                std,
+                sinusoidal: true,
+            } => {
+                // The mean square of a sine is one half.
+                let waves = waves::sinusoids(0..*max_length, d_model, device);
+                vec![Param::from_tensor(waves * (std * 2f64.sqrt()))]
+            }
+            Self::Learned {
+                max_length, std, ..
+            } => vec![table(*max_length, d_model, *std)],
             Self::Sinusoidal | Self::Rotary { .. } | Self::None => vec![],
         };
         Position {
@@ -113,6 +127,18 @@ impl PositionConfig {
             config: self.clone(),
         }
     }
+}
+
+fn even(d_model: usize) -> Result<(), ConfigError> {
+    if d_model.is_multiple_of(2) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "d_model",
+        d_model,
+        "sinusoidal positions come in pairs of sine and cosine",
+        "make it even",
+    ))
 }
 
 fn validate_axes(shape: &[usize], dims: &[usize], d_model: usize) -> Result<(), ConfigError> {
@@ -218,6 +244,7 @@ impl<B: Backend> Position<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Tolerance;
     use burn_flex::Flex;
 
     #[test]
@@ -248,8 +275,36 @@ mod tests {
         let config = PositionConfig::Learned {
             max_length: 30,
             std: 1.0,
+            sinusoidal: false,
         };
         let device = Default::default();
         config.init::<Flex>(4, &device).forward(31, &device);
+    }
+
+    #[test]
+    fn a_table_can_start_from_waves_and_is_trained() {
+        let device = Default::default();
+        let config = PositionConfig::Learned {
+            max_length: 50,
+            std: 0.5,
+            sinusoidal: true,
+        };
+        let position = config.init::<Flex>(16, &device);
+        let [table] = &position.tables[..] else {
+            panic!("one table");
+        };
+        assert!(table.is_require_grad());
+        let waves = PositionConfig::Sinusoidal.init::<Flex>(16, &device);
+        let waves = waves.forward(50, &device).unwrap();
+        let expected = waves * (0.5 * 2f64.sqrt());
+        let table = position.forward(50, &device).unwrap();
+        let tolerance = Tolerance::<f32>::absolute(1e-6);
+        table
+            .clone()
+            .into_data()
+            .assert_approx_eq(&expected.into_data(), tolerance);
+        let mean_square: f32 = table.powi_scalar(2).mean().into_scalar();
+        assert!((mean_square.sqrt() - 0.5).abs() < 0.05, "{mean_square}");
+        assert!(config.validate(15).is_err());
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
-use reformer_datasets::recall::{AssociativeRecallConfig, ReturningPassagesConfig};
+use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, ReturningPassagesConfig};
 use reformer_datasets::{
-    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, SplitName, Splits,
+    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Split, SplitName, Splits,
 };
 
 use crate::config::TrainConfig;
@@ -70,6 +70,10 @@ pub enum DataConfig {
     AssociativeRecall {
         /// Pairs of a key and a value in a sequence.
         n_pairs: usize,
+        /// Fewest pairs, if sequences differ.
+        fewest_pairs: Option<usize>,
+        /// Questions, if there are more than pairs.
+        n_questions: Option<usize>,
         /// Different keys.
         n_keys: usize,
         /// Different values.
@@ -83,6 +87,15 @@ pub enum DataConfig {
         shortest: usize,
         /// Most symbols of a passage.
         longest: usize,
+        /// Whether they return from the last symbol to the first.
+        backwards: bool,
+    },
+    /// A text with sentences that are asked for later on.
+    Needles {
+        /// A text, or a folder of them; the sample if there is none.
+        path: Option<PathBuf>,
+        /// Sentences in a sequence.
+        n_needles: usize,
     },
     /// Sentences and their translations, for an encoder-decoder.
     Pairs(
@@ -128,12 +141,16 @@ impl DataConfig {
             }
             Self::AssociativeRecall {
                 n_pairs,
+                fewest_pairs,
+                n_questions,
                 n_keys,
                 n_values,
             } => {
                 let task = AssociativeRecallConfig::new()
                     .with_seq_length(config.window_length)
                     .with_n_pairs(*n_pairs)
+                    .with_fewest_pairs(*fewest_pairs)
+                    .with_n_questions(*n_questions)
                     .with_n_keys(*n_keys)
                     .with_n_values(*n_values);
                 Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
@@ -142,13 +159,23 @@ impl DataConfig {
                 n_symbols,
                 shortest,
                 longest,
+                backwards,
             } => {
                 let task = ReturningPassagesConfig::new()
                     .with_seq_length(config.window_length)
                     .with_n_symbols(*n_symbols)
                     .with_shortest(*shortest)
-                    .with_longest(*longest);
+                    .with_longest(*longest)
+                    .with_backwards(*backwards);
                 Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
+            }
+            Self::Needles { path, n_needles } => {
+                let splits = match path {
+                    Some(path) if path.is_dir() => FolderCorpus::open(path)?.split_by_file()?,
+                    Some(path) => ByteCorpus::open(path)?.split(),
+                    None => ByteCorpus::sample().split(),
+                };
+                needles(&splits, *n_needles, config)?
             }
             Self::Pairs(pairs) => {
                 let vocab_size = config.model.reformer().vocab_size;
@@ -180,13 +207,9 @@ impl DataConfig {
         let (path, length) = (self.only(paths)?, config.window_length);
         Ok(match self {
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                let corpus = match path.is_dir() {
-                    true => FolderCorpus::open(path)?.corpus().clone(),
-                    false => ByteCorpus::open(path)?,
-                };
-                let [train, valid, test] = [(); 3].map(|()| corpus.whole_as(SplitName::Valid));
-                Splits { train, valid, test }.into()
+                whole(path)?.into()
             }
+            Self::Needles { n_needles, .. } => needles(&whole(path)?, *n_needles, config)?,
             Self::Images { size, .. } => {
                 let images = ImageSet::open_images(path, *size)?;
                 let report = DataReport::of_one(images.report());
@@ -250,6 +273,7 @@ impl DataConfig {
                 vec![path]
             }
             Self::Images { path, .. } => vec![path],
+            Self::Needles { path, .. } => path.iter().map(PathBuf::as_path).collect(),
             Self::Pairs(PairsConfig { train, valid, .. }) => {
                 let files = std::iter::once(train).chain(valid);
                 files.flat_map(PairFiles::paths).collect()
@@ -272,6 +296,7 @@ impl DataConfig {
             Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
             | Self::ReturningPassages { .. } => "token",
+            Self::Needles { .. } => "letter",
             Self::Pairs(_) => "piece",
             Self::Classes(_) => "label",
             // Of an answer: its first and its last position.
@@ -297,6 +322,27 @@ impl DataConfig {
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_)
         )
     }
+}
+
+/// The bytes of a file, or of all files in a folder, for every purpose.
+fn whole(path: &Path) -> Result<Splits, TrainError> {
+    let corpus = match path.is_dir() {
+        true => FolderCorpus::open(path)?.corpus().clone(),
+        false => ByteCorpus::open(path)?,
+    };
+    let [train, valid, test] = [(); 3].map(|()| corpus.whole_as(SplitName::Valid));
+    Ok(Splits { train, valid, test })
+}
+
+fn needles(splits: &Splits, n_needles: usize, config: &TrainConfig) -> Result<Data, TrainError> {
+    let task = NeedlesConfig::new()
+        .with_seq_length(config.window_length)
+        .with_n_needles(n_needles);
+    let in_text = |text: &Split, seed| task.clone().with_seed(seed).init(text);
+    let train = in_text(&splits.train, config.seed)?;
+    let valid = in_text(&splits.valid, !config.seed)?;
+    let report = DataReport::of_splits(splits);
+    Ok(Data::of_sequences(Arc::new(train), Arc::new(valid), report))
 }
 
 fn images(path: &Path, size: usize) -> Result<Data, TrainError> {

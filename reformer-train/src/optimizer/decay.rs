@@ -155,6 +155,7 @@ mod tests {
         let positions = PositionConfig::Learned {
             max_length: 8,
             std: 1.0,
+            sinusoidal: false,
         };
         let model = ReformerConfig::new(11, 16, 2).with_position(positions);
         ReformerLmConfig::new(model).init(&Default::default())

@@ -46,18 +46,40 @@ pub fn load_model<B: Backend>(
     config.validate()?;
     config.model.reformer().precision.check::<B>(device)?;
     let model = config.model.init::<B>(device);
+    let model = weights(folder, &config, model, device)?;
+    Ok((model, config))
+}
+
+/// A model with the weights of a run, and otherwise as it is.
+///
+/// # Errors
+/// A folder that is not one of a run, no weights, or weights that cannot be read or are of other shapes.
+pub(crate) fn load_weights<B: Backend>(
+    folder: &Path,
+    model: Model<B>,
+    device: &B::Device,
+) -> Result<Model<B>, TrainError> {
+    weights(folder, &read_config(folder)?, model, device)
+}
+
+fn weights<B: Backend>(
+    folder: &Path,
+    config: &TrainConfig,
+    model: Model<B>,
+    device: &B::Device,
+) -> Result<Model<B>, TrainError> {
     let path = model_path(folder);
     let checkpoints = Checkpoints::of_run(folder);
     let newest = checkpoints.complete().first().copied();
     let owner = Owner::new(Beginning::of_run(folder)?.id, &config.model);
-    let model = match newest {
+    match newest {
         Some(step) if !AtomicRecorder::file(&path).exists() => {
             let task = Task::new(model, config.seed);
-            AtomicRecorder::load_module(&checkpoints.model(step), task, &owner, device)?.model
+            let path = checkpoints.model(step);
+            Ok(AtomicRecorder::load_module(&path, task, &owner, device)?.model)
         }
-        _ => AtomicRecorder::load_module(&path, model, &owner, device)?,
-    };
-    Ok((model, config))
+        _ => AtomicRecorder::load_module(&path, model, &owner, device),
+    }
 }
 
 impl Run {

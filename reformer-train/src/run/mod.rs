@@ -31,6 +31,7 @@ use load::{CONFIG, model_path, read_config};
 use lock::Lock;
 
 pub use load::load_model;
+pub(crate) use load::load_weights;
 pub use options::{TrainOptions, Warn, WriteSample};
 pub(crate) use resume::Standing;
 pub use resume::{Extension, ResumeOptions};

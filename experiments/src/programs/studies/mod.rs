@@ -5,12 +5,14 @@ pub mod figure3;
 pub mod figure4;
 pub mod figure5_depth;
 pub mod figure5_speed;
+pub mod finding;
 pub mod long_context;
 pub mod recall;
 pub mod table1;
 pub mod table2;
 pub mod table3;
 pub mod table4;
+pub mod use_of_context;
 
 use std::process::ExitCode;
 

@@ -106,15 +106,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for (key, label, sets) in MODELS {
-        for seed in seeds.clone() {
-            let mut sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-            sets.push(format!("seed={seed}"));
-            trainings.push(Training {
-                key: format!("{key}-{seed}"),
-                label: format!("{label}, seed {seed}"),
-                config: overrides::apply(base.clone(), &sets)?,
-            });
-        }
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        let models = Training::by_seed(key, label, &base, &sets, seeds.clone())?;
+        trainings.extend(models);
     }
     let configs: Vec<_> = trainings.iter().map(|training| &training.config).collect();
     let study = Study::open(NAME, &arguments.study, &configs)?;

@@ -53,7 +53,7 @@ const BASE: Base = Base {
         "model.reformer.lsh.n_buckets={\"Count\":16}",
         "model.reformer.lsh.chunk_length=64",
     ],
-    cpu: &["steps=6000", "steps_per_epoch=500"],
+    cpu: &["steps=6000", "steps_per_epoch=500", "batch_size=4"],
     paper: &[
         "window_length=1024",
         "steps=150000",
@@ -69,6 +69,8 @@ const BASE: Base = Base {
 enum PositionsName {
     /// A trained vector for each position, as in the paper: which keys are wanted has to be learnt.
     Learned,
+    /// The same, but vectors start as sinusoids, so that neighbours are alike.
+    Sinusoidal,
     /// Axial, in rows of one token less than half a sequence, with queries that decay: the key that is
     /// wanted is the nearest one before any training, so that all rows and columns come near 100 %.
     Axial,
@@ -79,9 +81,10 @@ impl PositionsName {
     fn sets(self, length: usize) -> Vec<String> {
         let half = length / 2 - 1;
         match self {
-            Self::Learned => vec![
+            Self::Learned | Self::Sinusoidal => vec![
                 format!(
-                    r#"model.reformer.position={{"Learned":{{"max_length":{length},"std":1.0}}}}"#
+                    r#"model.reformer.position={{"Learned":{{"max_length":{length},"std":1.0,"sinusoidal":{}}}}}"#,
+                    self == Self::Sinusoidal
                 ),
                 r#"weight_decay=[{"paths":[],"min_rank":1,"rate":0.01}]"#.to_owned(),
             ],
@@ -157,15 +160,13 @@ fn table(arguments: &Arguments) -> Result<()> {
     let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for (way, _) in ROWS {
-        for seed in seeds.clone() {
-            let mut config = overrides::apply(base.clone(), &way.sets())?;
-            config.seed = seed;
-            trainings.push(Training {
-                key: format!("{}-{seed}", way.name().to_lowercase()),
-                label: format!("trained with {}, seed {seed}", way.name()),
-                config,
-            });
-        }
+        trainings.extend(Training::by_seed(
+            &way.name().to_lowercase(),
+            &format!("trained with {}", way.name()),
+            &base,
+            &way.sets(),
+            seeds.clone(),
+        )?);
     }
     let configs: Vec<_> = trainings.iter().map(|training| &training.config).collect();
     let study = Study::open(NAME, &arguments.study, &configs)?;

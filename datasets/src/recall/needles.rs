@@ -1,0 +1,302 @@
+//! Needles in a text.
+
+use burn::config::Config;
+
+use super::check;
+use super::pairs::distinct;
+use crate::error::DatasetError;
+use crate::loading::passes::{below, keyed_rng};
+use crate::loading::{IGNORED, Sequences};
+use crate::text::{ByteWindows, Split};
+
+/// Names that are asked for: two letters.
+const N_NAMES: usize = 26 * 26;
+
+/// Configuration of [`Needles`].
+#[derive(Config, Debug)]
+pub struct NeedlesConfig {
+    /// Bytes of a sequence, with what is planted into it. At least 64 for each needle.
+    #[config(default = 1024)]
+    pub seq_length: usize,
+    /// Sentences that are planted, each of which is asked for once. 1 to 676.
+    #[config(default = 8)]
+    pub n_needles: usize,
+    /// If given, all questions stand in about the last so many bytes, and all sentences before them: at
+    /// least 32 for each needle, and as much less than the length.
+    pub asked_in: Option<usize>,
+    /// From which all sequences follow. Choose another one to evaluate on.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl NeedlesConfig {
+    /// The task, in a text.
+    ///
+    /// # Errors
+    ///
+    /// [`Setting`](DatasetError::Setting) for a number that is not allowed, and
+    /// [`SplitTooShort`](DatasetError::SplitTooShort) for a text that is no longer than a sequence.
+    pub fn init(&self, text: &Split) -> Result<Needles, DatasetError> {
+        let (length, n) = (self.seq_length, self.n_needles);
+        check(
+            (1..=N_NAMES).contains(&n),
+            "n_needles",
+            n,
+            "1 to 676",
+            "fewer",
+        )?;
+        check(
+            length >= 64 * n,
+            "seq_length",
+            length,
+            "at least 64 for each needle",
+            "longer sequences or fewer needles",
+        )?;
+        if let Some(asked_in) = self.asked_in {
+            check(
+                (32 * n..=length - 32 * n).contains(&asked_in),
+                "asked_in",
+                asked_in,
+                "at least 32 for each needle, and as much less than the length",
+                "32 for each needle",
+            )?;
+        }
+        ByteWindows::new(text, length)?;
+        Ok(Needles {
+            config: self.clone(),
+            text: text.clone(),
+        })
+    }
+}
+
+/// Windows of a text with sentences that have nothing to do with it, which are asked for later on.
+///
+/// What is planted is `[x is the key of ab:]`, and what is asked `[what is the key of ab:x]`, each on a line
+/// of its own: a letter for a name of two. Only the letters that questions ask for count. The letter
+/// precedes the name, so that after the colon what a question has in common with its sentence is the name,
+/// which attention whose queries are its keys can find.
+///
+/// Sequence `i` of a seed is always the same one.
+///
+/// # Example
+///
+/// ```
+/// use reformer_datasets::{ByteCorpus, Sequences};
+/// use reformer_datasets::recall::NeedlesConfig;
+///
+/// # fn main() -> Result<(), reformer_datasets::DatasetError> {
+/// let text = ByteCorpus::sample().split().train;
+/// let task = NeedlesConfig::new().with_seq_length(256).with_n_needles(1).init(&text)?;
+/// let (mut tokens, mut targets) = ([0; 256], [0; 256]);
+/// task.read(5, &mut tokens, &mut targets);
+/// let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
+/// let asked = targets.iter().position(|&target| target >= 0).unwrap();
+/// let name = &bytes[asked - 2..asked];
+/// let planted = [b" is the key of ", name, b":]"].concat();
+/// let found = bytes.windows(planted.len()).position(|window| window == planted).unwrap();
+/// assert!(found < asked && i32::from(bytes[found - 1]) == targets[asked]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Needles {
+    config: NeedlesConfig,
+    text: Split,
+}
+
+/// A line that is put into the text.
+struct Inserted {
+    /// Bytes of the text before it.
+    offset: usize,
+    is_question: bool,
+    name: usize,
+    letter: u8,
+}
+
+impl Inserted {
+    fn line(&self) -> String {
+        let Self { name, .. } = self;
+        let [first, second] = [name / 26, name % 26].map(|letter| (b'a' + letter as u8) as char);
+        let letter = self.letter as char;
+        match self.is_question {
+            false => format!("\n[{letter} is the key of {first}{second}:]\n"),
+            true => format!("\n[what is the key of {first}{second}:{letter}]\n"),
+        }
+    }
+}
+
+/// Bytes of a planted line and of a question.
+const PLANTED: usize = 23;
+const ASKED: usize = 27;
+
+impl Needles {
+    /// Where lines are put into so much text, in order.
+    fn inserted(&self, n_text: usize, mut below: impl FnMut(usize) -> usize) -> Vec<Inserted> {
+        let n = self.config.n_needles;
+        let names = distinct(n, N_NAMES, &mut below);
+        // Bytes of text before which questions do not begin.
+        let first = self
+            .config
+            .asked_in
+            .map(|asked_in| n_text - (asked_in - n * ASKED).min(n_text));
+        let mut lines = Vec::with_capacity(2 * n);
+        for name in names {
+            let letter = b'a' + below(26) as u8;
+            let offsets = match first {
+                None => {
+                    let offsets = [below(n_text + 1), below(n_text + 1)];
+                    [offsets[0].min(offsets[1]), offsets[0].max(offsets[1])]
+                }
+                Some(first) => [below(first + 1), first + below(n_text - first + 1)],
+            };
+            for (offset, is_question) in offsets.into_iter().zip([false, true]) {
+                lines.push(Inserted {
+                    offset,
+                    is_question,
+                    name,
+                    letter,
+                });
+            }
+        }
+        // At one place, what is planted stands before what is asked.
+        lines.sort_by_key(|line| (line.offset, line.is_question));
+        lines
+    }
+}
+
+impl Sequences for Needles {
+    fn seq_length(&self) -> usize {
+        self.config.seq_length
+    }
+
+    /// Bytes.
+    fn vocab_size(&self) -> usize {
+        256
+    }
+
+    fn n_sequences(&self) -> Option<usize> {
+        None
+    }
+
+    fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
+        let NeedlesConfig {
+            seq_length,
+            n_needles,
+            seed,
+            ..
+        } = self.config;
+        let mut rng = keyed_rng(b"needles in texts", seed, number);
+        let n_text = seq_length - n_needles * (PLANTED + ASKED);
+        let start = below(&mut rng, self.text.len() - n_text + 1);
+        let text = &self.text.as_bytes()[start..][..n_text];
+        let mut bytes = Vec::with_capacity(seq_length);
+        let mut read = 0;
+        targets.fill(IGNORED);
+        for line in self.inserted(n_text, |bound| below(&mut rng, bound)) {
+            bytes.extend_from_slice(&text[read..line.offset]);
+            read = line.offset;
+            bytes.extend_from_slice(line.line().as_bytes());
+            if line.is_question {
+                // After the letter: `]` and the end of the line.
+                targets[bytes.len() - 4] = i32::from(line.letter);
+            }
+        }
+        bytes.extend_from_slice(&text[read..]);
+        for (token, byte) in tokens.iter_mut().zip(bytes) {
+            *token = i32::from(byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::ByteCorpus;
+
+    fn text() -> Split {
+        ByteCorpus::sample().split().train
+    }
+
+    fn read(config: NeedlesConfig, number: u64) -> (Vec<u8>, Vec<i32>) {
+        let task = config.init(&text()).unwrap();
+        let mut tokens = vec![0; task.seq_length()];
+        let mut targets = vec![0; task.seq_length()];
+        task.read(number, &mut tokens, &mut targets);
+        let bytes = tokens.iter().map(|&token| u8::try_from(token).unwrap());
+        (bytes.collect(), targets)
+    }
+
+    #[test]
+    fn every_needle_is_asked_for_once_and_after_it_was_planted() {
+        for (length, asked_in) in [(512, None), (4096, Some(512))] {
+            for number in [0, 1, u64::MAX] {
+                let config = NeedlesConfig::new()
+                    .with_seq_length(length)
+                    .with_asked_in(asked_in);
+                let (bytes, targets) = read(config, number);
+                let asked: Vec<usize> = (0..length).filter(|&i| targets[i] >= 0).collect();
+                assert_eq!(asked.len(), 8);
+                for i in asked {
+                    let question = [b"\n[what is the key of ", &bytes[i - 2..=i]].concat();
+                    assert_eq!(bytes[i + 1 - question.len()..=i], question);
+                    assert_eq!(bytes[i + 2..i + 4], *b"]\n");
+                    let letter = targets[i] as u8;
+                    assert!(letter.is_ascii_lowercase() && bytes[i + 1] == letter);
+                    let name = [b" is the key of ", &bytes[i - 2..=i], b"]\n"].concat();
+                    let found = bytes.windows(name.len()).position(|window| window == name);
+                    let found = found.expect("it is planted");
+                    assert_eq!(bytes[found - 3..found], [b'\n', b'[', letter]);
+                    assert!(found < i);
+                    if let Some(asked_in) = asked_in {
+                        // A question that begins outside does not, but for the text around it.
+                        assert!(i >= length - asked_in && found < length - asked_in + PLANTED);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn around_them_stands_the_text() {
+        let (bytes, _) = read(NeedlesConfig::new().with_n_needles(1), 3);
+        let before = bytes
+            .windows(2)
+            .position(|window| window == b"\n[")
+            .unwrap();
+        assert!(before > 0, "choose another number");
+        let text = text();
+        let around = text.as_bytes().windows(before);
+        assert!(around.into_iter().any(|window| *window == bytes[..before]));
+    }
+
+    #[test]
+    fn a_sequence_follows_from_seed_and_number() {
+        let config = |seed| NeedlesConfig::new().with_seed(seed);
+        assert_eq!(read(config(3), 17), read(config(3), 17));
+        assert_ne!(read(config(3), 17), read(config(3), 18));
+        assert_ne!(read(config(3), 17), read(config(4), 17));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_named() {
+        let config = NeedlesConfig::new;
+        for (config, message) in [
+            (config().with_n_needles(0), "n_needles is 0"),
+            (
+                config().with_n_needles(677).with_seq_length(1 << 17),
+                "n_needles is 677",
+            ),
+            (config().with_seq_length(511), "seq_length is 511"),
+            (config().with_asked_in(Some(255)), "asked_in is 255"),
+            (config().with_asked_in(Some(769)), "asked_in is 769"),
+        ] {
+            let error = config.init(&text()).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+        let long = config().with_seq_length(text().len());
+        assert!(matches!(
+            long.init(&text()),
+            Err(DatasetError::SplitTooShort { .. })
+        ));
+    }
+}

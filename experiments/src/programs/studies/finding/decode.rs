@@ -1,0 +1,157 @@
+//! Trained models asked with the decoder's cache.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::backend::AutodiffBackend;
+use reformer_core::generation::{DecodingConfig, LmDecoder, StepDecoder};
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::ReformerLm;
+use reformer_train::{Quantity, TrainConfig, load_model};
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use super::task::{Measurement, Task};
+use crate::device::{self, Job};
+use crate::median::median;
+use crate::study::{Study, Trained, Training};
+
+/// What was found at a length.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Decoded {
+    /// Tokens of a sequence.
+    pub(super) length: usize,
+    /// Pairs or sentences in it.
+    pub(super) n: usize,
+    n_right: usize,
+    n_asked: usize,
+    /// Milliseconds of a token with the cache: the median.
+    pub(super) token_ms: f64,
+    /// Seconds of reading what stands before the questions, all at once: the median.
+    prefill_seconds: f64,
+}
+
+impl Decoded {
+    /// Right answers, in percent.
+    pub(super) fn right(&self) -> f64 {
+        100.0 * self.n_right as f64 / self.n_asked as f64
+    }
+}
+
+impl Outcome {
+    /// What came out of a training.
+    ///
+    /// # Errors
+    /// A training that was never evaluated.
+    pub(super) fn new(
+        way: &str,
+        training: &Training,
+        trained: &Trained,
+        decoded: Vec<Decoded>,
+    ) -> Result<Self> {
+        let last = trained.rows.iter().rfind(|row| row.split == "valid");
+        let last = last.with_context(|| format!("`{}` was never evaluated", training.key))?;
+        let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
+        Ok(Self {
+            way: way.to_owned(),
+            seed: training.config.seed,
+            trained: get(Quantity::Accuracy),
+            step_seconds: get(Quantity::Seconds) / last.step as f64,
+            steps: last.step,
+            decoded,
+        })
+    }
+}
+
+/// Asks a trained model.
+///
+/// # Errors
+/// A model or a text that cannot be read.
+pub(super) fn decode(
+    study: &Study,
+    task: Task,
+    trained: &Trained,
+    measurement: Measurement,
+) -> Result<Decoded> {
+    let mut decoded = None;
+    let job = Ask {
+        task,
+        trained,
+        measurement,
+        decoded: &mut decoded,
+    };
+    device::run(study.device(), job)?;
+    decoded.context("a device was asked")
+}
+
+struct Ask<'a> {
+    task: Task,
+    trained: &'a Trained,
+    measurement: Measurement,
+    decoded: &'a mut Option<Decoded>,
+}
+
+impl Job for Ask<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
+        let model = model.into_lm()?;
+        *self.decoded = Some(ask(&model, &config, self.task, self.measurement)?);
+        Ok(())
+    }
+}
+
+/// Reads what stands before the questions at once, then one token after the other.
+fn ask<B: ReformerBackend>(
+    model: &ReformerLm<B>,
+    config: &TrainConfig,
+    task: Task,
+    measurement: Measurement,
+) -> Result<Decoded> {
+    let Measurement {
+        length,
+        n,
+        n_sequences,
+    } = measurement;
+    let (sequences, end) = task.sequences(config, measurement)?;
+    let (mut tokens, mut targets) = (vec![0; length], vec![0; length]);
+    // What depends on a length is that of training.
+    let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(length));
+    let [mut n_right, mut n_asked] = [0; 2];
+    let (mut prefills, mut steps) = (Vec::new(), Vec::new());
+    for number in 0..n_sequences {
+        sequences.read(number, &mut tokens, &mut targets);
+        let words: Vec<u32> = tokens.iter().map(|&token| token as u32).collect();
+        let (before, questions) = words.split_at(length - end);
+        let begin = Instant::now();
+        let (mut decoder, _) = LmDecoder::prefill(model, &[before.to_vec()], &decoding)?;
+        prefills.push(begin.elapsed().as_secs_f64());
+        for (&token, &target) in questions.iter().zip(&targets[length - end..]) {
+            let begin = Instant::now();
+            let logits = decoder.step(&[token])?;
+            steps.push(begin.elapsed().as_secs_f64());
+            if target >= 0 {
+                n_asked += 1;
+                n_right += usize::from(largest(logits.row(0)) == target as usize);
+            }
+        }
+    }
+    ensure!(n_asked > 0, "nothing is asked for in {length} tokens");
+    Ok(Decoded {
+        length,
+        n,
+        n_right,
+        n_asked,
+        token_ms: 1e3 * median(steps),
+        prefill_seconds: median(prefills),
+    })
+}
+
+fn largest(logits: &[f32]) -> usize {
+    let places = logits.iter().enumerate();
+    let largest = places.max_by(|(_, a), (_, b)| a.total_cmp(b));
+    largest.map_or(0, |(place, _)| place)
+}

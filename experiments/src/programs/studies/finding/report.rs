@@ -1,0 +1,183 @@
+//! Right answers over length, and over how much is to be found.
+
+use anyhow::Result;
+
+use super::decode::Decoded;
+use super::task::Task;
+use super::{Outcome, WAYS};
+use crate::figure::{Axis, Curve, Panel};
+use crate::study::statistics::{mean, range};
+use crate::study::{Report, Study, Table};
+
+/// Writes the report.
+///
+/// # Errors
+/// A file that cannot be written.
+pub(super) fn report(study: &Study, task: Task, outcomes: &[Outcome]) -> Result<()> {
+    Report {
+        title: title(task),
+        notes: notes(task, outcomes),
+        table: table(outcomes),
+        panels: panels(outcomes),
+        values: &outcomes,
+    }
+    .write(study)
+}
+
+fn title(task: Task) -> &'static str {
+    match task {
+        Task::Pairs => "Associative recall: the value that stood beside a key",
+        Task::Passages => "Passages that return",
+        Task::PassagesBackwards => "Passages that return backwards",
+        Task::Needles => "A needle in a novel",
+    }
+}
+
+fn notes(task: Task, outcomes: &[Outcome]) -> Vec<String> {
+    let chance = match task {
+        Task::Pairs => "1 of 64 values, 1.6 %",
+        Task::Passages | Task::PassagesBackwards => "1 of 128 symbols, 0.8 %",
+        Task::Needles => "1 of 26 letters, 3.8 %",
+    };
+    let steps = outcomes.first().map_or(0, |outcome| outcome.steps);
+    let seeds = outcomes
+        .iter()
+        .filter(|outcome| outcome.way == WAYS[0].label)
+        .count();
+    vec![format!(
+        "Right answers in percent, mean and range over {seeds} seeds; chance is {chance}. Layers are local and as named, in turn; \
+         {steps} steps, after a beginning with short sequences. In training: of the last evaluation, questions \
+         anywhere. Elsewhere all questions stand at the end: what is before them is read at once, the rest \
+         token by token from the decoder's cache, and what depends on a length (the number of buckets) stays \
+         that of training. Times are those of this machine: a step of training with its share of \
+         evaluations, and the median of a token."
+    )]
+}
+
+/// What was decoded of a way, for each length and number: all seeds side by side.
+fn decoded<'a>(outcomes: &'a [Outcome], way: &str) -> Vec<Vec<&'a Decoded>> {
+    let mut places: Vec<Vec<&Decoded>> = Vec::new();
+    for outcome in outcomes.iter().filter(|outcome| outcome.way == way) {
+        for (number, decoded) in outcome.decoded.iter().enumerate() {
+            match places.get_mut(number) {
+                Some(place) => place.push(decoded),
+                None => places.push(vec![decoded]),
+            }
+        }
+    }
+    places
+}
+
+fn right(decoded: &[&Decoded]) -> Vec<f64> {
+    decoded.iter().map(|decoded| decoded.right()).collect()
+}
+
+fn token_ms(decoded: &[&Decoded]) -> f64 {
+    let times: Vec<f64> = decoded.iter().map(|decoded| decoded.token_ms).collect();
+    mean(&times)
+}
+
+fn table(outcomes: &[Outcome]) -> Table {
+    let mut table = Table::new([
+        "second layer",
+        "tokens",
+        "to find",
+        "% right",
+        "range",
+        "ms a token",
+        "s a step",
+    ]);
+    let cells = |values: &[f64]| {
+        let [least, most] = range(values);
+        [
+            format!("{:.1}", mean(values)),
+            format!("{least:.1}..{most:.1}"),
+        ]
+    };
+    for way in &WAYS {
+        let of_way = outcomes.iter().filter(|outcome| outcome.way == way.label);
+        let [trained, seconds]: [Vec<f64>; 2] = [
+            of_way.clone().map(|outcome| outcome.trained).collect(),
+            of_way.map(|outcome| outcome.step_seconds).collect(),
+        ];
+        let [right_, range] = cells(&trained);
+        let label = way.label.to_owned();
+        let step = format!("{:.3}", mean(&seconds));
+        let training = ["in training", "-"].map(str::to_owned);
+        let [length, n] = training;
+        table.row([
+            label.clone(),
+            length,
+            n,
+            right_,
+            range,
+            "-".to_owned(),
+            step,
+        ]);
+        for place in decoded(outcomes, way.label) {
+            let [right, range] = cells(&right(&place));
+            table.row([
+                label.clone(),
+                place[0].length.to_string(),
+                place[0].n.to_string(),
+                right,
+                range,
+                format!("{:.2}", token_ms(&place)),
+                "-".to_owned(),
+            ]);
+        }
+    }
+    table
+}
+
+fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
+    let first = outcomes.first().map_or(&[][..], |outcome| &outcome.decoded);
+    let most = first.iter().map(|decoded| decoded.n).max().unwrap_or(0);
+    let shortest = first.iter().map(|decoded| decoded.length).min();
+    let panel = |title: &str,
+                 x,
+                 y,
+                 keep: &dyn Fn(&Decoded) -> bool,
+                 point: &dyn Fn(&[&Decoded]) -> (f64, f64)| Panel {
+        title: title.to_owned(),
+        x,
+        y,
+        curves: WAYS
+            .iter()
+            .map(|way| {
+                let places = decoded(outcomes, way.label).into_iter();
+                let points = places.filter(|place| keep(place[0]));
+                Curve::new(way.label, points.map(|place| point(&place)).collect())
+            })
+            .collect(),
+    };
+    let mut panels = vec![
+        panel(
+            "right answers over length",
+            Axis::log("tokens"),
+            Axis::linear("% right"),
+            &|decoded| decoded.n == most,
+            &|place| (place[0].length as f64, mean(&right(place))),
+        ),
+        panel(
+            "time of a token",
+            Axis::log("tokens"),
+            Axis::log("ms"),
+            &|decoded| decoded.n == most,
+            &|place| (place[0].length as f64, token_ms(place)),
+        ),
+    ];
+    if first.iter().any(|decoded| decoded.n < most) {
+        panels.insert(
+            1,
+            panel(
+                "right answers over pairs",
+                Axis::log("pairs"),
+                Axis::linear("% right"),
+                &|decoded| Some(decoded.length) == shortest,
+                &|place| (place[0].n as f64, mean(&right(place))),
+            ),
+        );
+    }
+    panels
+}

@@ -1,0 +1,282 @@
+//! What is to be found, and where models are asked for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, ReturningPassagesConfig};
+use reformer_datasets::{ByteCorpus, FolderCorpus, Sequences, Split};
+use reformer_train::{DataConfig, TrainConfig};
+
+use crate::overrides;
+use crate::preset;
+use crate::study::{DataArguments, DataKind, Scale};
+
+/// Sequences that no training has seen.
+const EVAL_SEED: u64 = 2023;
+
+/// What is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Task {
+    /// The value that stood beside a key: multi-query associative recall.
+    Pairs,
+    /// The next symbol of a passage of random symbols that returns.
+    Passages,
+    /// The same where passages return backwards, which shared queries and keys can match.
+    PassagesBackwards,
+    /// The letter that a sentence planted in a novel tells (--text: a folder of novels).
+    Needles,
+}
+
+/// A length, and how much is to be found at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Measurement {
+    /// Tokens of a sequence.
+    pub(super) length: usize,
+    /// Pairs or sentences; passages are as many as in training.
+    pub(super) n: usize,
+    /// Sequences.
+    pub(super) n_sequences: u64,
+}
+
+impl Measurement {
+    pub(super) fn key(self) -> String {
+        format!("{}-{}", self.length, self.n)
+    }
+
+    pub(super) fn label(self) -> String {
+        format!("asking for {} in {} tokens", self.n, self.length)
+    }
+}
+
+/// A training has two: what is to be found is learnt in short sequences, many times faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Short sequences with little to find, from random weights.
+    Beginning,
+    /// Sequences of the length that is asked about, from the weights of the beginning.
+    Main,
+}
+
+/// One head, and hashing as in the paper, without a round for the neighbours.
+const ALL: &[&str] = &[
+    "model.reformer.n_heads=1",
+    "model.reformer.lsh.local_round=false",
+];
+const MAIN: &[&str] = &[
+    "window_length=512",
+    "batch_size=4",
+    "steps=800",
+    "steps_per_epoch=200",
+    "model.reformer.lsh.n_buckets={\"Count\":32}",
+    "schedule.Cosine.rate=0.002",
+];
+const PAPER: &[&str] = &[
+    "window_length=2048",
+    "batch_size=16",
+    "steps=10000",
+    "steps_per_epoch=500",
+    "model.reformer.lsh.n_buckets={\"Count\":128}",
+    "schedule.Cosine.rate=0.002",
+];
+const SMOKE: &[&str] = &[
+    "batch_size=2",
+    "steps=4",
+    "steps_per_epoch=2",
+    "eval_windows=2",
+    "model.reformer.d_model=16",
+];
+
+impl Task {
+    /// The study about it.
+    pub(super) fn study(self) -> &'static str {
+        match self {
+            Self::Pairs => "finding_pairs",
+            Self::Passages => "finding_passages",
+            Self::PassagesBackwards => "finding_passages_backwards",
+            Self::Needles => "finding_needles",
+        }
+    }
+
+    /// What all trainings have in common.
+    ///
+    /// # Errors
+    /// A text that is not there.
+    pub(super) fn config(
+        self,
+        stage: Stage,
+        scale: Scale,
+        data: &DataArguments,
+    ) -> Result<TrainConfig> {
+        let of_stage: &[&str] = match stage {
+            Stage::Beginning => scale.pick(SMOKE, self.beginning(), self.beginning()),
+            Stage::Main => scale.pick(SMOKE, MAIN, PAPER),
+        };
+        let sets = [ALL, self.model(), of_stage].concat();
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        let mut config = overrides::apply(preset::load("recall")?, &sets)?;
+        config.data = self.data(stage, scale, data)?;
+        config.model.reformer_mut().vocab_size = match config.data {
+            DataConfig::AssociativeRecall { n_values, .. } => 1 + n_values + n_keys(scale),
+            _ => 256,
+        };
+        Ok(config)
+    }
+    /// What the task asks of a model.
+    fn model(self) -> &'static [&'static str] {
+        match self {
+            // A window in which a sentence fits, and smaller weights, since what is read is a text.
+            Self::Needles => &[
+                "model.reformer.n_layers=4",
+                "model.reformer.local.chunk_length=32",
+            ],
+            _ => &[],
+        }
+    }
+
+    /// The first stage of training.
+    fn beginning(self) -> &'static [&'static str] {
+        match self {
+            Self::Pairs => &["window_length=128", "steps=1000", "steps_per_epoch=250"],
+            Self::Passages | Self::PassagesBackwards => {
+                &["window_length=128", "steps=2000", "steps_per_epoch=250"]
+            }
+            Self::Needles => &[
+                "window_length=256",
+                "batch_size=8",
+                "steps=2000",
+                "steps_per_epoch=250",
+            ],
+        }
+    }
+
+    fn data(self, stage: Stage, scale: Scale, data: &DataArguments) -> Result<DataConfig> {
+        let pick = |beginning, main| match stage {
+            Stage::Beginning => beginning,
+            Stage::Main => main,
+        };
+        Ok(match self {
+            Self::Pairs => DataConfig::AssociativeRecall {
+                n_pairs: pick(16, scale.pick(16, 64, 256)),
+                fewest_pairs: (stage == Stage::Main).then_some(16),
+                n_questions: None,
+                n_keys: pick(64, n_keys(scale)),
+                n_values: 64,
+            },
+            Self::Passages | Self::PassagesBackwards => DataConfig::ReturningPassages {
+                n_symbols: 128,
+                shortest: pick(10, scale.pick(10, 40, 40)),
+                longest: pick(20, scale.pick(20, 100, 100)),
+                backwards: self == Self::PassagesBackwards,
+            },
+            Self::Needles => DataConfig::Needles {
+                path: text(data, scale)?,
+                n_needles: pick(2, scale.pick(1, 4, 16)),
+            },
+        })
+    }
+
+    /// Where a trained model is asked.
+    pub(super) fn measurements(self, scale: Scale, config: &TrainConfig) -> Vec<Measurement> {
+        let trained = config.window_length;
+        let most = scale.pick(2, 128, 32);
+        let of = |length: usize, n| Measurement {
+            length,
+            n,
+            n_sequences: (scale.pick(512, 65_536, 1 << 20) / length as u64).clamp(2, 16),
+        };
+        let times = [1, 2, 4, 8, 16, 32, 128].into_iter();
+        let lengths = times
+            .filter(|times| *times <= most)
+            .map(|times| times * trained);
+        match config.data {
+            DataConfig::AssociativeRecall { n_pairs, .. } => {
+                let fewer = [n_pairs / 8, n_pairs / 4, n_pairs / 2].into_iter();
+                let fewer = fewer.map(|n| of(trained, n));
+                fewer
+                    .chain(lengths.map(|length| of(length, n_pairs)))
+                    .collect()
+            }
+            DataConfig::Needles { n_needles, .. } => {
+                lengths.map(|length| of(length, n_needles)).collect()
+            }
+            _ => lengths.map(|length| of(length, 3)).collect(),
+        }
+    }
+
+    /// Sequences to ask about, and how many tokens at their end hold all questions.
+    ///
+    /// # Errors
+    /// A text that is not there, or is too short.
+    pub(super) fn sequences(
+        self,
+        config: &TrainConfig,
+        measurement: Measurement,
+    ) -> Result<(Arc<dyn Sequences>, usize)> {
+        let Measurement { length, n, .. } = measurement;
+        Ok(match &config.data {
+            DataConfig::AssociativeRecall {
+                n_keys, n_values, ..
+            } => {
+                let end = (length / 4).min(512).max(2 * n);
+                let task = AssociativeRecallConfig::new()
+                    .with_seq_length(length)
+                    .with_n_pairs(n)
+                    .with_asked_in(Some(end))
+                    .with_n_keys(*n_keys)
+                    .with_n_values(*n_values)
+                    .with_seed(EVAL_SEED);
+                (Arc::new(task.init()?), end)
+            }
+            DataConfig::ReturningPassages {
+                n_symbols,
+                shortest,
+                longest,
+                backwards,
+            } => {
+                let task = ReturningPassagesConfig::new()
+                    .with_seq_length(length)
+                    .with_n_symbols(*n_symbols)
+                    .with_shortest(*shortest)
+                    .with_longest(*longest)
+                    .with_backwards(*backwards)
+                    .with_seed(EVAL_SEED);
+                (Arc::new(task.init()?), (length / 2).min(1024))
+            }
+            DataConfig::Needles { path, .. } => {
+                let end = 32 * n;
+                let task = NeedlesConfig::new()
+                    .with_seq_length(length)
+                    .with_n_needles(n)
+                    .with_asked_in(Some(end))
+                    .with_seed(EVAL_SEED);
+                (Arc::new(task.init(&held_out(path.as_deref())?)?), end)
+            }
+            _ => bail!("there is nothing to find in the data of this training"),
+        })
+    }
+}
+
+/// Keys of associative recall in the main stage.
+fn n_keys(scale: Scale) -> usize {
+    scale.pick(64, 512, 4096)
+}
+
+/// The text to plant sentences into; the sample if none is given.
+fn text(data: &DataArguments, scale: Scale) -> Result<Option<PathBuf>> {
+    match data.data(DataKind::Text, scale)? {
+        Some(DataConfig::File(path) | DataConfig::Folder(path)) => Ok(Some(path)),
+        Some(DataConfig::Sample) => Ok(None),
+        _ => bail!("sentences are planted in a text or a folder of texts: give it by --text"),
+    }
+}
+
+/// The part of it that is validated on.
+fn held_out(path: Option<&Path>) -> Result<Split> {
+    Ok(match path {
+        Some(path) if path.is_dir() => FolderCorpus::open(path)?.split_by_file()?.valid,
+        Some(path) => ByteCorpus::open(path)?.split().valid,
+        None => ByteCorpus::sample().split().valid,
+    })
+}

@@ -1,0 +1,325 @@
+//! What a long context is good for: held-out bits of a text by position in the window.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{ElementConversion, Int, Tensor};
+use reformer_core::Pass;
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::ReformerLm;
+use reformer_datasets::IGNORED;
+use reformer_train::{Batch, Evaluation, Quantity, Row, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+use super::{Arguments, help, parse};
+use crate::allocator::keep_freed_memory;
+use crate::cli;
+use crate::device::{self, Job};
+use crate::figure::{Axis, Curve, Panel};
+use crate::overrides;
+use crate::study::statistics::{interval, mean, range};
+use crate::study::{Base, DataKind, Report, Scale, Study, Table, Trained, Training, train_all};
+
+const NAME: &str = "use_of_context";
+
+const BASE: Base = Base {
+    data: DataKind::Text,
+    all: &[
+        "model.reformer.local.chunk_length=128",
+        // The layer of the library: neighbours, and what hashing finds beyond them.
+        "model.reformer.lsh.local_round=true",
+        "model.reformer.lsh.n_rounds=4",
+    ],
+    cpu: &[
+        "model.reformer.n_layers=4",
+        "window_length=8192",
+        "batch_size=1",
+        "steps=600",
+        "steps_per_epoch=100",
+        "eval_windows=8",
+        "model.reformer.lsh.n_buckets={\"Count\":128}",
+    ],
+    paper: &["steps=20000", "window_length=65536"],
+};
+
+/// What is trained: names, and changes to the base. The first one is what the others are compared with.
+const MODELS: [(&str, &str, &str); 3] = [
+    ("local", "local", r#"model.reformer.layers=["Local"]"#),
+    (
+        "lsh",
+        "local and LSH-4",
+        r#"model.reformer.layers=["Local","Lsh"]"#,
+    ),
+    (
+        "full",
+        "local and full",
+        r#"model.reformer.layers=["Local","Full"]"#,
+    ),
+];
+
+/// Where positions are told apart, from the first: shares of the window.
+const BORDERS: [f64; 4] = [0.0, 1.0 / 16.0, 1.0 / 4.0, 1.0];
+
+/// What came out of a training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Outcome {
+    model: String,
+    seed: u64,
+    /// Of a byte, for the positions between each two borders.
+    bits: Vec<f64>,
+    /// Of all positions, by the last evaluation.
+    all: f64,
+    /// The same after as many seconds as the first model took from the same seed.
+    at_equal_seconds: f64,
+    seconds: f64,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let about = "Train on long windows of text with local, LSH and full attention, and measure bits by \
+                 position";
+    let help = help(
+        NAME,
+        " --text novels/",
+        "Three hours on two CPU cores",
+        "Windows of 64K bytes; days, since full attention is quadratic",
+    );
+    let arguments: Arguments = parse(NAME, about, &help);
+    keep_freed_memory();
+    cli::main(|| run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let scale = arguments.study.preset;
+    let base = BASE.config(scale, &arguments.data)?;
+    let base = base.context("text is always there")?;
+    let base = overrides::apply(base, &arguments.sets.sets)?;
+    let seeds = arguments.seeds.of(base.seed, scale);
+    let mut trainings = Vec::new();
+    for (key, label, set) in MODELS {
+        let sets = [set.to_owned()];
+        trainings.extend(Training::by_seed(key, label, &base, &sets, seeds.clone())?);
+    }
+    let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
+    let study = Study::open(NAME, &arguments.study, &configs)?;
+    let Some(trained) = train_all(&study, &trainings)? else {
+        return Ok(());
+    };
+    let n_seeds = seeds.count();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for (number, (training, trained)) in trainings.iter().zip(&trained).enumerate() {
+        let bits = study.remember(&training.key, || {
+            println!("measuring {}", training.label);
+            by_position(trained, &study)
+        })?;
+        // Of the first model, from the same seed.
+        let equal = outcomes.get(number % n_seeds).map(|first| first.seconds);
+        let (model, _, _) = MODELS[number / n_seeds];
+        outcomes.push(outcome(model, training, trained, bits, equal)?);
+    }
+    report(&study, &base, &trained, &outcomes, n_seeds)
+}
+
+fn outcome(
+    model: &str,
+    training: &Training,
+    trained: &Trained,
+    bits: Vec<f64>,
+    equal_seconds: Option<f64>,
+) -> Result<Outcome> {
+    let points = over_seconds(&trained.rows);
+    let last = points.last();
+    let &(seconds, all) =
+        last.with_context(|| format!("`{}` was never evaluated", training.key))?;
+    let limit = equal_seconds.unwrap_or(seconds);
+    let within = points.iter().rfind(|(seconds, _)| *seconds <= limit);
+    Ok(Outcome {
+        model: model.to_owned(),
+        seed: training.config.seed,
+        bits,
+        all,
+        at_equal_seconds: within.map_or(f64::NAN, |(_, bits)| *bits),
+        seconds,
+    })
+}
+
+/// Bits of a byte over seconds of training.
+fn over_seconds(rows: &[Row]) -> Vec<(f64, f64)> {
+    let valid = rows.iter().filter(|row| row.split == "valid");
+    let point = |row: &Row| Some((row.get(Quantity::Seconds)?, row.get(Quantity::Bits)?));
+    valid.filter_map(point).collect()
+}
+
+/// Positions between the borders of a window.
+fn parts(length: usize) -> impl Iterator<Item = [usize; 2]> {
+    let at = move |share: f64| (share * length as f64) as usize;
+    BORDERS
+        .windows(2)
+        .map(move |pair| [at(pair[0]), at(pair[1])])
+}
+
+/// Bits of a byte of held-out windows, for each part of them.
+fn by_position(trained: &Trained, study: &Study) -> Result<Vec<f64>> {
+    let mut bits = Vec::new();
+    let job = Measure {
+        trained,
+        scale: study.scale(),
+        bits: &mut bits,
+    };
+    device::run(study.device(), job)?;
+    Ok(bits)
+}
+
+struct Measure<'a> {
+    trained: &'a Trained,
+    scale: Scale,
+    bits: &'a mut Vec<f64>,
+}
+
+impl Job for Measure<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
+            .with_first(Some(self.scale.pick(1, 32, 64)));
+        let model = evaluation.model.clone().into_lm()?;
+        let length = evaluation.config().window_length;
+        let mut sums = vec![[0.0; 2]; BORDERS.len() - 1];
+        for batch in evaluation.batches(usize::MAX, &device)? {
+            let Batch::Tokens(batch) = batch else {
+                anyhow::bail!("the training is about other data");
+            };
+            for (sum, part) in sums.iter_mut().zip(parts(length)) {
+                let [nats, n] = nats(&model, &batch.tokens, &batch.targets, part);
+                sum[0] += nats;
+                sum[1] += n;
+            }
+        }
+        let bits = |[nats, n]: [f64; 2]| nats / n / std::f64::consts::LN_2;
+        *self.bits = sums.into_iter().map(bits).collect();
+        Ok(())
+    }
+}
+
+/// Sum of the losses of a part, and how many targets it has.
+fn nats<B: ReformerBackend>(
+    model: &ReformerLm<B>,
+    tokens: &Tensor<B, 2, Int>,
+    targets: &Tensor<B, 2, Int>,
+    [start, end]: [usize; 2],
+) -> [f64; 2] {
+    let [rows, length] = targets.dims();
+    let ignored = |from: usize, to: usize| {
+        Tensor::<B, 2, Int>::full([rows, to - from], IGNORED, &targets.device())
+    };
+    let own = targets.clone().slice([0..rows, start..end]);
+    let mut parts = vec![own];
+    if start > 0 {
+        parts.insert(0, ignored(0, start));
+    }
+    if end < length {
+        parts.push(ignored(end, length));
+    }
+    let loss = model.loss(tokens.clone(), Tensor::cat(parts, 1), &Pass::eval());
+    let [mean, n] = [loss.loss, loss.n_targets].map(number);
+    [mean * n, n]
+}
+
+fn number<B: Backend>(tensor: Tensor<B, 1>) -> f64 {
+    tensor.into_scalar().elem()
+}
+
+fn report(
+    study: &Study,
+    base: &TrainConfig,
+    trained: &[Trained],
+    outcomes: &[Outcome],
+    n_seeds: usize,
+) -> Result<()> {
+    let length = base.window_length;
+    let names: Vec<String> = parts(length).map(|[a, b]| format!("{a}..{b}")).collect();
+    let mut columns = vec!["layers".to_owned()];
+    columns.extend(names.iter().cloned());
+    columns.extend(
+        [
+            "range of the last",
+            "last, difference",
+            "95 %",
+            "all",
+            "at equal seconds",
+            "seconds",
+        ]
+        .map(str::to_owned),
+    );
+    let mut table = Table::new(columns);
+    let first = &outcomes[..n_seeds];
+    for ((_, label, _), outcomes) in MODELS.iter().zip(outcomes.chunks(n_seeds)) {
+        let of = |get: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(get).collect::<Vec<f64>>();
+        let of_part = |part: usize| of(&|outcome| outcome.bits[part]);
+        let last = of_part(names.len() - 1);
+        let [least, most] = range(&last);
+        let pairs = last.iter().zip(first);
+        let differences: Vec<f64> = pairs
+            .map(|(own, first)| own - first.bits[names.len() - 1])
+            .collect();
+        let half = interval(&differences);
+        let mut row = vec![(*label).to_owned()];
+        row.extend((0..names.len()).map(|part| format!("{:.3}", mean(&of_part(part)))));
+        row.extend([
+            format!("{least:.3}..{most:.3}"),
+            format!("{:+.3}", mean(&differences)),
+            half.map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}")),
+            format!("{:.3}", mean(&of(&|outcome| outcome.all))),
+            format!("{:.3}", mean(&of(&|outcome| outcome.at_equal_seconds))),
+            format!("{:.0}", mean(&of(&|outcome| outcome.seconds))),
+        ]);
+        table.row(row);
+    }
+    Report {
+        title: "What a long context is good for",
+        notes: vec![format!(
+            "Bits of a byte of held-out windows of {length} bytes, by position in the window, after {} steps: \
+             means over {n_seeds} seeds. What a model gains from its context shows in how much better later \
+             positions are than those before, and than those of local layers. Differences are to local layers \
+             alone, from the same seeds. At equal seconds: of the last evaluation before local layers were \
+             done, all positions.",
+            base.steps
+        )],
+        table,
+        panels: panels(length, trained, outcomes, n_seeds),
+        values: &outcomes,
+    }
+    .write(study)
+}
+
+fn panels(length: usize, trained: &[Trained], outcomes: &[Outcome], n_seeds: usize) -> Vec<Panel> {
+    let position = |[start, end]: [usize; 2]| ((start + end) / 2) as f64;
+    let by_position = MODELS.iter().zip(outcomes.chunks(n_seeds));
+    let by_position = by_position.map(|((_, label, _), outcomes)| {
+        let points = parts(length).enumerate().map(|(part, borders)| {
+            let bits: Vec<f64> = outcomes.iter().map(|outcome| outcome.bits[part]).collect();
+            (position(borders), mean(&bits))
+        });
+        Curve::new(*label, points.collect())
+    });
+    let over_time = MODELS.iter().zip(trained.chunks(n_seeds));
+    let over_time = over_time
+        .map(|((_, label, _), trained)| Curve::new(*label, over_seconds(&trained[0].rows)));
+    vec![
+        Panel {
+            title: "by position".to_owned(),
+            x: Axis::log("position, middle of the part"),
+            y: Axis::linear("bits per byte"),
+            curves: by_position.collect(),
+        },
+        Panel {
+            title: "over time, first seed".to_owned(),
+            x: Axis::linear("seconds"),
+            y: Axis::linear("bits per byte"),
+            curves: over_time.collect(),
+        },
+    ]
+}

@@ -1,0 +1,93 @@
+//! What the documents say was measured is in the files that were measured.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// All numbers of a text, and how many decimals each is written with.
+fn numbers(text: &str) -> Vec<(f64, usize)> {
+    let number = Regex::new(r"\d[\d,]*(?:\.(\d+))?").unwrap();
+    let found = number.captures_iter(text).map(|found| {
+        let decimals = found.get(1).map_or(0, |decimals| decimals.len());
+        (found[0].replace(',', "").parse().unwrap(), decimals)
+    });
+    found.collect()
+}
+
+/// Whether some number of a file is this one, rounded; shares may be in percent.
+fn is_among(measured: &[f64], number: f64, decimals: usize) -> bool {
+    let half = 0.5001 * 10f64.powi(-(decimals as i32));
+    let near = |value: f64| (value - number).abs() <= half;
+    measured
+        .iter()
+        .any(|&value| near(value) || near(100.0 * value))
+}
+
+/// Numbers of a passage that have decimals and are in none of its files, nor the mean of the others in their
+/// line.
+fn unknown(passage: &str, files: &[&str]) -> Vec<f64> {
+    let mut measured = Vec::new();
+    for file in files {
+        let path = root().join("benchmarks").join(file);
+        let text = fs::read_to_string(&path);
+        let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // Signs say nothing in a sentence, and commas part cells.
+        measured.extend(numbers(&text.replace(',', " ")).into_iter().map(|(n, _)| n));
+    }
+    let comment = Regex::new(r"(?s)<!--.*?-->").unwrap();
+    let passage = comment.replace_all(passage, "");
+    let of_line = |line| {
+        let numbers: Vec<(f64, usize)> = numbers(line);
+        let written: Vec<_> = numbers.into_iter().filter(|n| n.1 > 0).collect();
+        let sum: f64 = written.iter().map(|(number, _)| number).sum();
+        let measured = &measured;
+        let n = written.len();
+        let is_unknown = move |&(number, decimals): &(f64, usize)| {
+            let mean = (sum - number) / (n as f64 - 1.0);
+            !is_among(measured, number, decimals) && !is_among(&[mean], number, decimals)
+        };
+        let unknown: Vec<f64> = written
+            .into_iter()
+            .filter(is_unknown)
+            .map(|n| n.0)
+            .collect();
+        unknown
+    };
+    passage.lines().flat_map(of_line).collect()
+}
+
+/// Passages that name their files: `<!-- measured: FILE FILE -->`, up to `<!-- /measured -->`.
+fn check(document: &str) -> usize {
+    let text = fs::read_to_string(root().join(document)).unwrap();
+    let marked = Regex::new(r"(?s)<!-- measured: ([^>]*?) -->(.*?)<!-- /measured -->").unwrap();
+    let mut n = 0;
+    for passage in marked.captures_iter(&text) {
+        let files: Vec<&str> = passage[1].split_whitespace().collect();
+        let unknown = unknown(&passage[2], &files);
+        assert!(
+            unknown.is_empty(),
+            "{document} has {unknown:?}, and {files:?} have not: {}",
+            &passage[2]
+        );
+        n += 1;
+    }
+    n
+}
+
+#[test]
+fn numbers_of_the_documents_were_measured() {
+    assert!(check("README.md") >= 10);
+    assert!(check("experiments/README.md") >= 6);
+}
+
+#[test]
+fn what_was_not_measured_is_found() {
+    let files = ["paper/figure5_depth/results.csv"];
+    assert_eq!(unknown("3.27 and 2.87 bits, and 44.53 %", &files), []);
+    assert_eq!(unknown("3.28 and 2.8", &files), [3.28, 2.8]);
+}
