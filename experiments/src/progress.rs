@@ -45,9 +45,15 @@ pub enum ProgressName {
 }
 
 impl ProgressName {
-    /// The screen for a run of which some steps are done.
-    pub fn screen(self, steps_done: usize, config: &TrainConfig) -> Screen<Lines> {
-        let is_terminal = io::stdout().is_terminal();
+    /// The screen for a run of which some steps are done. A launcher of several processes makes a
+    /// terminal of the first one's output, and shows it line by line.
+    pub fn screen(
+        self,
+        steps_done: usize,
+        config: &TrainConfig,
+        is_launched: bool,
+    ) -> Screen<Lines> {
+        let is_terminal = io::stdout().is_terminal() && !is_launched;
         match self {
             Self::Dashboard => Screen::Dashboard,
             Self::Auto if is_terminal => Screen::Dashboard,

@@ -4,36 +4,33 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command};
-use std::time::Duration;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::train::Interrupter;
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::{ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::model::{
     MaskingConfig, ReformerClassifierConfig, ReformerConfig, ReformerLmConfig,
 };
-use reformer_train::parallel::{Coordinator, Member, ParallelError, Patience};
+use reformer_train::parallel::{self, Group, Member, Sharing};
 use reformer_train::{
-    Checkpoints, ClassFiles, ClassesConfig, DataConfig, Model, Run, TrainConfig, TrainError,
-    TrainOptions,
+    Checkpoints, ClassFiles, ClassesConfig, DataConfig, Model, Run, TrainConfig, TrainOptions,
 };
+use serde::{Deserialize, Serialize};
 
 type B = Autodiff<Flex>;
 
-/// Where a process that this test starts finds the run, and where it leaves its weights.
-const ADDRESS: &str = "REFORMER_TEST_ADDRESS";
-const WEIGHTS: &str = "REFORMER_TEST_WEIGHTS";
-
-const PATIENCE: Patience = Patience {
-    coming: Duration::from_secs(60),
-    silence: Duration::from_secs(30),
-};
+/// Where a process that a test starts finds what it is to do.
+const ORDER: &str = "REFORMER_TEST_ORDER";
+/// Longer than any process needs, short enough to see that nobody is waited for for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without dropout, whose masks are other ones for each device.
 fn config() -> TrainConfig {
@@ -75,62 +72,164 @@ fn bytes(weights: &[f32]) -> Vec<u8> {
         .collect()
 }
 
-/// Losses of every step and evaluation, and the weights.
+/// Losses of every row of metrics, and the weights.
 type Trained = (Vec<f64>, Vec<f32>);
 
-fn train(run: &Run, n_devices: usize, coordinator: Option<Coordinator>) -> Trained {
+fn train(run: &Run, n_devices: usize, group: Option<Group>, sharing: Sharing) -> Trained {
     let devices = vec![Default::default(); n_devices];
     let step = run.resume_point::<B>(&devices[0]).unwrap().step;
     let mut options = TrainOptions::silent();
-    options.coordinator = coordinator;
+    options.group = group;
+    options.sharing = sharing;
     let outcome = run.train_on::<B, _>(&devices, step, options).unwrap();
-    let losses = run.rows().unwrap();
-    let losses = losses.iter().map(|row| row.loss()).collect();
-    (losses, weights(&outcome.model))
+    (losses(run), weights(&outcome.model))
 }
 
-/// Not a test by itself: what the other process of a test does.
+fn alone(run: &Run) -> Trained {
+    train(run, 1, None, Sharing::default())
+}
+
+fn losses(run: &Run) -> Vec<f64> {
+    run.rows().unwrap().iter().map(|row| row.loss()).collect()
+}
+
+/// What the processes of a test do: train the run in a folder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    run: PathBuf,
+    sharing: Sharing,
+    patience: Duration,
+    /// What the last process does instead of writing a sample.
+    last: Last,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Last {
+    Writes,
+    Panics,
+    Hangs,
+}
+
+impl Order {
+    fn of(run: &Run) -> Self {
+        Self {
+            run: run.folder().to_owned(),
+            sharing: Sharing::default(),
+            patience: PATIENCE,
+            last: Last::Writes,
+        }
+    }
+
+    fn sharing(mut self, optimizer: bool, half_gradients: bool) -> Self {
+        self.sharing = Sharing {
+            optimizer,
+            half_gradients,
+        };
+        self
+    }
+}
+
+/// Not a test by itself: what the processes of a test do.
 #[test]
-#[ignore = "a part of other tests, which start it as a process"]
-fn member_of_a_run() {
-    let Ok(address) = env::var(ADDRESS) else {
+#[ignore = "a part of other tests, which start it as processes"]
+fn process_of_a_run() {
+    let Ok(order) = env::var(ORDER) else {
         return;
     };
-    let member = Member::join(&address, 1, PATIENCE).unwrap();
-    let helped = member
-        .train::<B>(&[Default::default()], &Interrupter::new(), |_, _| {})
+    let order: Order = serde_json::from_str(&order).unwrap();
+    let group = parallel::join(order.patience)
+        .unwrap()
+        .expect("mpirun started it");
+    let device = Default::default();
+    let mut options = TrainOptions::silent().with_samples(move |_| match order.last {
+        Last::Writes => Some("a sample".to_owned()),
+        Last::Panics => panic!("as it was told to"),
+        Last::Hangs => loop {
+            thread::sleep(PATIENCE);
+        },
+    });
+    let trained = match group.is_first() {
+        true => {
+            let run = Run::resume(&order.run).unwrap();
+            let step = run.resume_point::<B>(&device).unwrap().step;
+            options.group = Some(group.clone());
+            options.sharing = order.sharing;
+            run.train_on::<B, _>(&[device], step, options)
+                .map(|outcome| weights(&outcome.model))
+        }
+        false => {
+            let member = Member::wait(&group).unwrap().expect("there is a run");
+            member
+                .train_on::<B>(&[device], options)
+                .map(|helped| weights(&helped.model))
+        }
+    };
+    match trained {
+        Ok(weights) => {
+            let path = order.run.join(format!("weights-{}", group.rank()));
+            fs::write(path, bytes(&weights)).unwrap();
+            parallel::leave();
+        }
+        Err(error) => {
+            parallel::await_turn();
+            // Nobody collects the output of a process that is ended from outside.
+            writeln!(io::stderr(), "error: {error}").unwrap();
+            parallel::abort(1);
+        }
+    }
+}
+
+/// A command that starts so many processes of this program; none where that is not possible, which is
+/// told.
+fn mpirun(n_processes: usize) -> Option<Command> {
+    let skipped = |reason: &str| {
+        // Not caught by the test harness: nobody is to believe that it passed.
+        writeln!(
+            io::stderr(),
+            "SKIPPED: {reason}, so no processes train together"
+        )
         .unwrap();
-    assert_eq!(helped.reason, "all steps are done");
-    fs::write(env::var(WEIGHTS).unwrap(), bytes(&weights(&helped.model))).unwrap();
+        None
+    };
+    if !cfg!(feature = "mpi") {
+        return skipped("this was built without the feature mpi");
+    }
+    let version = Command::new("mpirun").arg("--version").output();
+    let is_open_mpi = |output: Output| String::from_utf8_lossy(&output.stdout).contains("Open MPI");
+    if !version.is_ok_and(is_open_mpi) {
+        return skipped("there is no mpirun of Open MPI");
+    }
+    let mut command = Command::new("mpirun");
+    command
+        .args(["--quiet", "--oversubscribe", "--bind-to", "none", "-n"])
+        .arg(n_processes.to_string())
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "process_of_a_run", "--ignored", "--nocapture"])
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .env_remove("RUST_BACKTRACE");
+    Some(command)
 }
 
-fn coordinator() -> (Coordinator, String) {
-    let coordinator = Coordinator::listen("127.0.0.1:0", 2).unwrap();
-    let address = format!("127.0.0.1:{}", coordinator.port().unwrap());
-    (coordinator.with_patience(PATIENCE), address)
+fn run_processes(n_processes: usize, order: &Order) -> Option<Output> {
+    let mut command = mpirun(n_processes)?;
+    command.env(ORDER, serde_json::to_string(order).unwrap());
+    Some(command.output().unwrap())
 }
 
-fn start_member(address: &str, weights: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "member_of_a_run", "--ignored"])
-        .env(ADDRESS, address)
-        .env(WEIGHTS, weights)
-        .spawn()
-        .expect("this test can be started again")
-}
-
-/// Trains with a second process, and asserts that both end with the same bits.
-fn train_with_member(run: &Run) -> Trained {
-    let path = run.folder().join("of-member");
-    let (coordinator, address) = coordinator();
-    let mut member = start_member(&address, &path);
-    let trained = train(run, 1, Some(coordinator));
-    assert!(member.wait().unwrap().success());
-    assert!(
-        fs::read(path).unwrap() == bytes(&trained.1),
-        "other weights"
-    );
-    trained
+/// Trains with so many processes, and asserts that all end with the same bits.
+fn together(n_processes: usize, order: &Order) -> Option<Trained> {
+    let output = run_processes(n_processes, order)?;
+    assert!(output.status.success(), "{output:?}");
+    let of = |rank: usize| fs::read(order.run.join(format!("weights-{rank}"))).unwrap();
+    for rank in 1..n_processes {
+        assert!(of(rank) == of(0), "other weights in process {rank}");
+    }
+    let weights = of(0);
+    let (weights, _) = weights.as_chunks::<4>();
+    let weights = weights.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    let run = Run::resume(&order.run).unwrap();
+    Some((losses(&run), weights.collect()))
 }
 
 fn assert_close((losses, weights): &Trained, (expected, expected_weights): &Trained) {
@@ -148,13 +247,53 @@ fn assert_close((losses, weights): &Trained, (expected, expected_weights): &Trai
     assert!(difference < 1e-6 * norm, "{difference:e} of {norm:e}");
 }
 
+struct Runs {
+    folder: tempfile::TempDir,
+    config: TrainConfig,
+}
+
+impl Runs {
+    fn of(config: TrainConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, config }
+    }
+
+    fn new(&self, name: &str) -> Run {
+        Run::create(self.config.clone(), self.folder.path().join(name)).unwrap()
+    }
+}
+
 #[test]
-fn two_devices_and_two_processes_train_as_one_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let new = |name: &str| Run::create(config(), folder.path().join(name)).unwrap();
-    let alone = train(&new("alone"), 1, None);
-    assert_close(&train(&new("two-devices"), 2, None), &alone);
-    assert_close(&train_with_member(&new("two-processes")), &alone);
+fn two_devices_train_as_one_does() {
+    let runs = Runs::of(config());
+    let two = train(&runs.new("two"), 2, None, Sharing::default());
+    assert_close(&two, &alone(&runs.new("one")));
+}
+
+#[test]
+fn processes_train_as_one_does_and_again_to_the_bit() {
+    let runs = Runs::of(config());
+    let expected = alone(&runs.new("alone"));
+    for n in [2, 4] {
+        let order = |name: &str| Order::of(&runs.new(&format!("{name}-{n}")));
+        let Some(first) = together(n, &order("first")) else {
+            return;
+        };
+        assert_close(&first, &expected);
+        assert_eq!(together(n, &order("again")).unwrap(), first);
+        // Who steps which parameter changes nothing.
+        let shared = order("shared").sharing(true, false);
+        assert_eq!(together(n, &shared).unwrap(), first);
+        let half = together(n, &order("half").sharing(false, true)).unwrap();
+        assert_ne!(half.1, first.1);
+        for (half, whole) in half.0.iter().zip(&first.0) {
+            assert!((half - whole).abs() < 1e-2, "loss {half}, not {whole}");
+        }
+        assert_eq!(
+            together(n, &order("half-shared").sharing(true, true)).unwrap(),
+            half
+        );
+    }
 }
 
 #[test]
@@ -175,37 +314,105 @@ fn labels_and_masks_are_those_of_one_process() {
         ..config()
     };
     for config in [masked, classes] {
-        let folder = tempfile::tempdir().unwrap();
-        let new = |name: &str| Run::create(config.clone(), folder.path().join(name)).unwrap();
-        let alone = train(&new("alone"), 1, None);
-        assert_close(&train_with_member(&new("two-processes")), &alone);
+        let runs = Runs::of(config);
+        let Some(found) = together(2, &Order::of(&runs.new("two"))) else {
+            return;
+        };
+        assert_close(&found, &alone(&runs.new("alone")));
     }
 }
 
 #[test]
-fn run_of_two_processes_is_resumed_to_the_bit() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run");
-    let run = Run::create(config().with_checkpoint_every(Some(4)), &path).unwrap();
-    let straight = train_with_member(&run);
-    for newer in Checkpoints::of_run(&path).complete() {
+fn evaluations_and_samples_are_shared_out() {
+    // Fewer windows than processes: some have nothing to evaluate.
+    let runs = Runs::of(config().with_eval_windows(Some(3)));
+    let Some(found) = together(4, &Order::of(&runs.new("four"))) else {
+        return;
+    };
+    assert_close(&found, &alone(&runs.new("alone")));
+    let samples = fs::read_to_string(runs.folder.path().join("four/samples.jsonl")).unwrap();
+    assert_eq!(samples.matches("a sample").count(), 2, "{samples}");
+}
+
+/// Goes back to a step, as a run that was killed after it.
+fn rewind(run: &Path, step: usize) {
+    for newer in Checkpoints::of_run(run).complete() {
         for part in ["model", "optim", "scheduler"] {
-            if newer > 4 {
-                fs::remove_file(path.join(format!("checkpoint/{part}-{newer}.mpk"))).unwrap();
+            if newer > step {
+                fs::remove_file(run.join(format!("checkpoint/{part}-{newer}.mpk"))).unwrap();
             }
         }
     }
-    fs::remove_file(path.join("model.mpk")).unwrap();
-    let run = Run::resume(&path).unwrap();
-    let resumed = train_with_member(&run);
-    assert_eq!(resumed.1, straight.1);
-    assert_eq!(resumed.0, straight.0);
+    fs::remove_file(run.join("model.mpk")).unwrap();
 }
 
 #[test]
-fn devices_without_rows_and_nodes_that_do_not_come_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = Run::create(config(), folder.path().join("run")).unwrap();
+fn run_is_resumed_to_the_bit_and_with_any_number_of_processes() {
+    let runs = Runs::of(config().with_checkpoint_every(Some(4)));
+    let run = runs.new("run");
+    let order = || Order::of(&run);
+    let Some(straight) = together(2, &order().sharing(true, false)) else {
+        return;
+    };
+    // The state in a checkpoint is whole, however it was shared.
+    for shares in [false, true] {
+        rewind(run.folder(), 4);
+        let resumed = together(2, &order().sharing(shares, false)).unwrap();
+        assert_eq!(resumed, straight);
+    }
+    rewind(run.folder(), 4);
+    assert_close(
+        &together(4, &order().sharing(true, false)).unwrap(),
+        &straight,
+    );
+    rewind(run.folder(), 4);
+    assert_close(&alone(&Run::resume(run.folder()).unwrap()), &straight);
+}
+
+/// Asserts that the processes end soon and not well. Answers what they said.
+fn fails(order: &Order) -> Option<String> {
+    let begin = Instant::now();
+    let output = run_processes(2, order)?;
+    assert!(begin.elapsed() < PATIENCE / 2, "they waited for each other");
+    assert!(!output.status.success(), "{output:?}");
+    Some(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn panic_of_one_process_ends_all() {
+    let runs = Runs::of(config());
+    let order = Order {
+        last: Last::Panics,
+        ..Order::of(&runs.new("panics"))
+    };
+    let Some(told) = fails(&order) else {
+        return;
+    };
+    assert!(told.contains("as it was told to"), "{told}");
+}
+
+#[test]
+fn process_that_hangs_ends_all_with_one_line() {
+    let runs = Runs::of(config());
+    let order = Order {
+        last: Last::Hangs,
+        patience: Duration::from_secs(2),
+        ..Order::of(&runs.new("hangs"))
+    };
+    let Some(told) = fails(&order) else {
+        return;
+    };
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(
+        told.starts_with("error: process 0 waited 2 s for 1 others"),
+        "{told}"
+    );
+}
+
+#[test]
+fn devices_without_rows_are_refused() {
+    let run = Runs::of(config());
+    let run = run.new("run");
     let five = vec![Default::default(); 5];
     let error = run
         .train_on::<B, _>(&five, 0, TrainOptions::silent())
@@ -214,16 +421,4 @@ fn devices_without_rows_and_nodes_that_do_not_come_are_refused() {
         error.to_string().starts_with("`batch_size` is 4"),
         "{error}"
     );
-
-    let (coordinator, _) = coordinator();
-    let mut options = TrainOptions::silent();
-    options.coordinator = Some(coordinator.with_patience(Patience {
-        coming: Duration::from_millis(100),
-        ..PATIENCE
-    }));
-    let error = run
-        .train_on::<B, _>(&[Default::default()], 0, options)
-        .unwrap_err();
-    let is_missing = matches!(&error, TrainError::Parallel(ParallelError::Missing { .. }));
-    assert!(is_missing, "{error}");
 }

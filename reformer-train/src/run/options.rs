@@ -9,7 +9,7 @@ use burn::train::Interrupter;
 use crate::console::tell;
 use crate::error::TrainError;
 use crate::model::Model;
-use crate::parallel::Coordinator;
+use crate::parallel::{Group, Sharing};
 use crate::screen::{Screen, Silent};
 
 /// Who is told of what goes wrong without ending a run.
@@ -29,8 +29,11 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     pub warn: Warn,
     /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
-    /// Waits for other processes to train with; the run begins when they are there.
-    pub coordinator: Option<Coordinator>,
+    /// The processes that train together, of which this one has the run; the others
+    /// [help](crate::parallel::Member).
+    pub group: Option<Group>,
+    /// What they share, beside the work.
+    pub sharing: Sharing,
 }
 
 impl<B: AutodiffBackend, R> TrainOptions<B, R> {
@@ -41,7 +44,8 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             interrupter: Interrupter::new(),
             warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
             write: None,
-            coordinator: None,
+            group: None,
+            sharing: Sharing::default(),
         }
     }
 

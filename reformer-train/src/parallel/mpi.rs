@@ -1,0 +1,312 @@
+//! The engine on MPI, whichever is installed.
+//!
+//! MPI is started by what started the process, and ended by [`leave`](Engine::leave) or
+//! [`abort`](Engine::abort) only. `Universe` of the crate `mpi` would call `MPI_Finalize` when it is
+//! dropped, also by an error or a panic, and that waits for the other processes for ever.
+
+use std::mem;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mpi::Threading;
+use mpi::collective::SystemOperation;
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::environment;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{
+    BufferMut, Communicator, CommunicatorCollectives, Destination, Equivalence, Root, Source,
+};
+
+use super::engine::{DeviceBuffer, Engine};
+use super::error::ParallelError;
+use super::half;
+use super::launcher::Launcher;
+#[cfg(feature = "nccl")]
+use super::nccl::Nccl;
+#[cfg(feature = "nccl")]
+use crate::console::tell;
+
+type Result<T> = std::result::Result<T, ParallelError>;
+
+/// Elements of a message: MPI counts in 32 bits with a sign.
+const MOST: usize = 1 << 28;
+/// Pauses between looks at a meeting: short enough not to be felt in a step, long enough to leave the
+/// processor to those that compute.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+
+/// All processes of the launcher.
+#[derive(Debug)]
+pub(super) struct Mpi {
+    rank: usize,
+    size: usize,
+    local_rank: usize,
+    /// How long a process waits for the others.
+    patience: Duration,
+    #[cfg(feature = "nccl")]
+    nccl: Option<Nccl>,
+}
+
+/// The communicator of all processes, which is no value that could be kept in another thread.
+fn world() -> SimpleCommunicator {
+    SimpleCommunicator::world()
+}
+
+/// A count or a rank, as MPI has it.
+fn count(number: usize) -> i32 {
+    i32::try_from(number).expect("messages are cut below this")
+}
+
+impl Mpi {
+    /// Starts MPI, if a launcher did the same with this process.
+    pub(super) fn start(patience: Duration) -> Result<Option<Self>> {
+        let Some(launcher) = Launcher::of_this_process() else {
+            return Ok(None);
+        };
+        let (universe, threading) = environment::initialize_with_threading(Threading::Serialized)
+            .expect("MPI is started once in a process");
+        mem::forget(universe);
+        let library = || {
+            let version = environment::library_version().unwrap_or_default();
+            let end = version.find([',', '\n', '\0']).unwrap_or(version.len());
+            version[..end].trim().to_owned()
+        };
+        let world = world();
+        let size = world.size() as usize;
+        if size != launcher.n_processes {
+            return Err(ParallelError::OtherLauncher {
+                launcher: launcher.name,
+                n_processes: launcher.n_processes,
+                n_seen: size,
+                library: library(),
+            });
+        }
+        if threading < Threading::Serialized {
+            return Err(ParallelError::NoThreads { library: library() });
+        }
+        let machine = world.split_shared(world.rank());
+        Ok(Some(Self {
+            rank: world.rank() as usize,
+            size,
+            local_rank: machine.rank() as usize,
+            patience,
+            #[cfg(feature = "nccl")]
+            nccl: None,
+        }))
+    }
+
+    /// Waits until all processes have come here, without the processor, so that what follows finds
+    /// everybody.
+    ///
+    /// # Errors
+    /// [`ParallelError::Missing`], if there is a limit and it is over.
+    fn meet(&self, limit: Option<Duration>) -> Result<()> {
+        let begin = Instant::now();
+        let mut request = world().immediate_barrier();
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            request = match request.test() {
+                Ok(_) => return Ok(()),
+                Err(request) => request,
+            };
+            if limit.is_some_and(|limit| begin.elapsed() > limit) {
+                // Dropped, it would panic. All processes are going to end.
+                mem::forget(request);
+                return Err(ParallelError::Missing {
+                    rank: self.rank,
+                    seconds: begin.elapsed().as_secs(),
+                    n_others: self.size - 1,
+                });
+            }
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(2 * pause);
+        }
+    }
+
+    fn meet_in_time(&self) -> Result<()> {
+        self.meet(Some(self.patience))
+    }
+
+    /// Everybody gets what one process has, in messages that MPI can count.
+    fn broadcast_all<T>(&self, from: usize, values: &mut [T])
+    where
+        T: Equivalence,
+        [T]: BufferMut,
+    {
+        let (world, from) = (world(), count(from));
+        for part in values.chunks_mut(MOST) {
+            world.process_at_rank(from).broadcast_into(part);
+        }
+    }
+
+    /// The numbers of all processes where each has as many as its share of `n`.
+    fn shares(&self, n: usize) -> Shares {
+        let starts = (0..=self.size).map(|rank| n * rank / self.size);
+        let starts: Vec<usize> = starts.collect();
+        Shares {
+            counts: starts.windows(2).map(|w| count(w[1] - w[0])).collect(),
+            starts: starts[..self.size].iter().map(|&n| count(n)).collect(),
+        }
+    }
+
+    /// As [`Engine::sum_as_half`], of numbers that are one message.
+    fn sum_part_as_half(&self, own: &[f32], sum: &mut [f32]) {
+        let world = world();
+        let all = self.shares(own.len());
+        let mine = all.counts[self.rank] as usize;
+        let halves: Vec<u16> = own.iter().map(|&value| half::to_bits(value)).collect();
+        // Everybody adds up its share of the numbers, which it gets from all.
+        let mut parts = vec![0u16; mine * self.size];
+        let equal = Shares {
+            counts: vec![count(mine); self.size],
+            starts: (0..self.size).map(|rank| count(rank * mine)).collect(),
+        };
+        world.all_to_all_varcount_into(
+            &Partition::new(&halves[..], all.counts.clone(), all.starts.clone()),
+            &mut PartitionMut::new(&mut parts[..], equal.counts, equal.starts),
+        );
+        let total = |i: usize| -> f32 {
+            let of = |rank: usize| half::from_bits(parts[rank * mine + i]);
+            (0..self.size).map(of).sum()
+        };
+        let totals: Vec<u16> = (0..mine).map(|i| half::to_bits(total(i))).collect();
+        let mut halves = halves;
+        world.all_gather_varcount_into(
+            &totals[..],
+            &mut PartitionMut::new(&mut halves[..], all.counts, all.starts),
+        );
+        for (sum, half) in sum.iter_mut().zip(halves) {
+            *sum = half::from_bits(half);
+        }
+    }
+}
+
+/// Parts of a message, one for each process.
+struct Shares {
+    counts: Vec<i32>,
+    starts: Vec<i32>,
+}
+
+impl Engine for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn local_rank(&self) -> usize {
+        self.local_rank
+    }
+
+    fn broadcast(&self, from: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        self.meet_in_time()?;
+        let mut length = [bytes.len() as u64];
+        self.broadcast_all(from, &mut length[..]);
+        bytes.resize(length[0] as usize, 0);
+        self.broadcast_all(from, &mut bytes[..]);
+        Ok(())
+    }
+
+    fn broadcast_values(&self, from: usize, values: &mut [f32]) -> Result<()> {
+        self.meet_in_time()?;
+        self.broadcast_all(from, values);
+        Ok(())
+    }
+
+    fn gather(&self, own: &[u64]) -> Result<Vec<u64>> {
+        self.meet_in_time()?;
+        let mut all = vec![0; own.len() * self.size];
+        world().all_gather_into(own, &mut all[..]);
+        Ok(all)
+    }
+
+    fn gather_bytes(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        let lengths = self.gather(&[own.len() as u64])?;
+        let world = world();
+        if self.rank > 0 {
+            for part in own.chunks(MOST) {
+                world.process_at_rank(0).send(part);
+            }
+            return Ok(vec![]);
+        }
+        let mut all = vec![own];
+        for (rank, &length) in lengths.iter().enumerate().skip(1) {
+            let mut bytes = vec![0u8; length as usize];
+            for part in bytes.chunks_mut(MOST) {
+                world.process_at_rank(count(rank)).receive_into(part);
+            }
+            all.push(bytes);
+        }
+        Ok(all)
+    }
+
+    fn sum(&self, own: &[f32], sum: &mut [f32]) -> Result<()> {
+        self.meet_in_time()?;
+        let parts = own.chunks(MOST).zip(sum.chunks_mut(MOST));
+        for (own, sum) in parts {
+            world().all_reduce_into(own, sum, SystemOperation::sum());
+        }
+        Ok(())
+    }
+
+    fn sum_as_half(&self, own: &[f32], sum: &mut [f32]) -> Result<()> {
+        self.meet_in_time()?;
+        let parts = own.chunks(MOST).zip(sum.chunks_mut(MOST));
+        for (own, sum) in parts {
+            self.sum_part_as_half(own, sum);
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "nccl"))]
+    fn reaches_device(&mut self, _device: Option<usize>) -> Result<bool> {
+        Ok(false)
+    }
+
+    #[cfg(not(feature = "nccl"))]
+    fn sum_on_device(&self, _buffers: &[DeviceBuffer]) -> Result<()> {
+        unreachable!("no device can be reached")
+    }
+
+    #[cfg(feature = "nccl")]
+    fn reaches_device(&mut self, device: Option<usize>) -> Result<bool> {
+        let is_present = Nccl::is_present();
+        if device.is_some() && !is_present && self.rank == 0 {
+            tell("warning: there is no libnccl.so, so gradients go through the memory of the host");
+        }
+        let device = device.filter(|_| is_present);
+        // All or none: who has no GPU cannot take part in a sum on GPUs.
+        let present = self.gather(&[device.is_some().into()])?;
+        let (Some(device), false) = (device, present.contains(&0)) else {
+            return Ok(false);
+        };
+        let mut id = match self.rank {
+            0 => Nccl::id(0)?,
+            _ => vec![],
+        };
+        self.broadcast(0, &mut id)?;
+        self.nccl = Some(Nccl::start(&id, device, self.rank, self.size)?);
+        Ok(true)
+    }
+
+    #[cfg(feature = "nccl")]
+    fn sum_on_device(&self, buffers: &[DeviceBuffer]) -> Result<()> {
+        self.meet_in_time()?;
+        let nccl = self.nccl.as_ref().expect("the device was reached");
+        nccl.sum(buffers, self.patience)
+    }
+
+    fn leave(&mut self) {
+        #[cfg(feature = "nccl")]
+        drop(self.nccl.take());
+        self.meet(None).expect("there is no limit");
+        // SAFETY: all processes are here, and nothing of MPI is called after.
+        unsafe { mpi::ffi::MPI_Finalize() };
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        world().abort(code)
+    }
+}
