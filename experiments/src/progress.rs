@@ -53,11 +53,11 @@ impl ProgressName {
         config: &TrainConfig,
         is_launched: bool,
     ) -> Screen<Lines> {
-        let is_terminal = io::stdout().is_terminal() && !is_launched;
+        let is_terminal = io::stdout().is_terminal();
         match self {
-            Self::Dashboard => Screen::Dashboard,
-            Self::Auto if is_terminal => Screen::Dashboard,
-            Self::Auto | Self::Plain => Screen::Renderer(Lines::new(steps_done, config)),
+            Self::Dashboard if !is_launched => Screen::Dashboard,
+            Self::Auto if is_terminal && !is_launched => Screen::Dashboard,
+            _ => Screen::Renderer(Lines::new(steps_done, config)),
         }
     }
 }

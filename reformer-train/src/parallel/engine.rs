@@ -46,7 +46,7 @@ pub(super) trait Engine: Debug + Send {
 
     /// As [`sum`](Self::sum), with numbers that travel as `bf16` and are added as `f32` in the order
     /// of processes.
-    fn sum_as_half(&self, own: &[f32], sum: &mut [f32]) -> Result<()>;
+    fn sum_as_half(&mut self, own: &[f32], sum: &mut [f32]) -> Result<()>;
 
     /// Whether [`sum_on_device`](Self::sum_on_device) can be called for a GPU, if all ask for one. A
     /// process without asks for none.

@@ -272,7 +272,7 @@ mod tests {
             unreachable!()
         }
 
-        fn sum_as_half(&self, _own: &[f32], _sum: &mut [f32]) -> Answer<()> {
+        fn sum_as_half(&mut self, _own: &[f32], _sum: &mut [f32]) -> Answer<()> {
             unreachable!()
         }
 

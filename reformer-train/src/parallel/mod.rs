@@ -47,6 +47,7 @@ mod member;
 mod mpi;
 #[cfg(feature = "nccl")]
 mod nccl;
+mod on_device;
 mod replicas;
 mod sharded;
 

@@ -43,6 +43,7 @@ pub(super) struct Mpi {
     local_rank: usize,
     /// How long a process waits for the others.
     patience: Duration,
+    halves: Halves,
     #[cfg(feature = "nccl")]
     nccl: Option<Nccl>,
 }
@@ -90,6 +91,7 @@ impl Mpi {
             size,
             local_rank: machine.rank() as usize,
             patience,
+            halves: Halves::default(),
             #[cfg(feature = "nccl")]
             nccl: None,
         }))
@@ -150,35 +152,55 @@ impl Mpi {
     }
 
     /// As [`Engine::sum_as_half`], of numbers that are one message.
-    fn sum_part_as_half(&self, own: &[f32], sum: &mut [f32]) {
+    fn sum_part_as_half(&mut self, own: &[f32], sum: &mut [f32]) {
         let world = world();
         let all = self.shares(own.len());
         let mine = all.counts[self.rank] as usize;
-        let halves: Vec<u16> = own.iter().map(|&value| half::to_bits(value)).collect();
-        // Everybody adds up its share of the numbers, which it gets from all.
-        let mut parts = vec![0u16; mine * self.size];
         let equal = Shares {
             counts: vec![count(mine); self.size],
             starts: (0..self.size).map(|rank| count(rank * mine)).collect(),
         };
+        let Halves {
+            values,
+            parts,
+            totals,
+        } = &mut self.halves;
+        values.clear();
+        values.extend(own.iter().map(|&value| half::to_bits(value)));
+        // Everybody adds up its share of the numbers, which it gets from all.
+        parts.resize(mine * self.size, 0);
         world.all_to_all_varcount_into(
-            &Partition::new(&halves[..], all.counts.clone(), all.starts.clone()),
+            &Partition::new(&values[..], all.counts.clone(), all.starts.clone()),
             &mut PartitionMut::new(&mut parts[..], equal.counts, equal.starts),
         );
-        let total = |i: usize| -> f32 {
-            let of = |rank: usize| half::from_bits(parts[rank * mine + i]);
-            (0..self.size).map(of).sum()
-        };
-        let totals: Vec<u16> = (0..mine).map(|i| half::to_bits(total(i))).collect();
-        let mut halves = halves;
+        let share = &mut sum[..mine];
+        share.fill(0.0);
+        for part in parts.chunks_exact(mine.max(1)) {
+            for (total, half) in share.iter_mut().zip(part) {
+                *total += half::from_bits(*half);
+            }
+        }
+        totals.clear();
+        totals.extend(share.iter().map(|&total| half::to_bits(total)));
         world.all_gather_varcount_into(
             &totals[..],
-            &mut PartitionMut::new(&mut halves[..], all.counts, all.starts),
+            &mut PartitionMut::new(&mut values[..], all.counts, all.starts),
         );
-        for (sum, half) in sum.iter_mut().zip(halves) {
-            *sum = half::from_bits(half);
+        for (sum, half) in sum.iter_mut().zip(values) {
+            *sum = half::from_bits(*half);
         }
     }
+}
+
+/// What a sum of `bf16` needs. It is kept, because new memory is slow to touch.
+#[derive(Debug, Default)]
+struct Halves {
+    /// The values of this process, and in the end the sums.
+    values: Vec<u16>,
+    /// Those of its share, of all processes.
+    parts: Vec<u16>,
+    /// The sums of its share.
+    totals: Vec<u16>,
 }
 
 /// Parts of a message, one for each process.
@@ -251,7 +273,7 @@ impl Engine for Mpi {
         Ok(())
     }
 
-    fn sum_as_half(&self, own: &[f32], sum: &mut [f32]) -> Result<()> {
+    fn sum_as_half(&mut self, own: &[f32], sum: &mut [f32]) -> Result<()> {
         self.meet_in_time()?;
         let parts = own.chunks(MOST).zip(sum.chunks_mut(MOST));
         for (own, sum) in parts {

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::env;
+mod processes;
+
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::thread;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -19,18 +17,13 @@ use reformer_core::attention::{ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::model::{
     MaskingConfig, ReformerClassifierConfig, ReformerConfig, ReformerLmConfig,
 };
-use reformer_train::parallel::{self, Group, Member, Sharing};
 use reformer_train::{
     Checkpoints, ClassFiles, ClassesConfig, DataConfig, Model, Run, TrainConfig, TrainOptions,
 };
-use serde::{Deserialize, Serialize};
+
+use processes::{Last, Order, PATIENCE, run_processes, together};
 
 type B = Autodiff<Flex>;
-
-/// Where a process that a test starts finds what it is to do.
-const ORDER: &str = "REFORMER_TEST_ORDER";
-/// Longer than any process needs, short enough to see that nobody is waited for for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without dropout, whose masks are other ones for each device.
 fn config() -> TrainConfig {
@@ -75,161 +68,20 @@ fn bytes(weights: &[f32]) -> Vec<u8> {
 /// Losses of every row of metrics, and the weights.
 type Trained = (Vec<f64>, Vec<f32>);
 
-fn train(run: &Run, n_devices: usize, group: Option<Group>, sharing: Sharing) -> Trained {
+fn train(run: &Run, n_devices: usize) -> Trained {
     let devices = vec![Default::default(); n_devices];
     let step = run.resume_point::<B>(&devices[0]).unwrap().step;
-    let mut options = TrainOptions::silent();
-    options.group = group;
-    options.sharing = sharing;
+    let options = TrainOptions::silent();
     let outcome = run.train_on::<B, _>(&devices, step, options).unwrap();
     (losses(run), weights(&outcome.model))
 }
 
 fn alone(run: &Run) -> Trained {
-    train(run, 1, None, Sharing::default())
+    train(run, 1)
 }
 
 fn losses(run: &Run) -> Vec<f64> {
     run.rows().unwrap().iter().map(|row| row.loss()).collect()
-}
-
-/// What the processes of a test do: train the run in a folder.
-#[derive(Debug, Serialize, Deserialize)]
-struct Order {
-    run: PathBuf,
-    sharing: Sharing,
-    patience: Duration,
-    /// What the last process does instead of writing a sample.
-    last: Last,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Last {
-    Writes,
-    Panics,
-    Hangs,
-}
-
-impl Order {
-    fn of(run: &Run) -> Self {
-        Self {
-            run: run.folder().to_owned(),
-            sharing: Sharing::default(),
-            patience: PATIENCE,
-            last: Last::Writes,
-        }
-    }
-
-    fn sharing(mut self, optimizer: bool, half_gradients: bool) -> Self {
-        self.sharing = Sharing {
-            optimizer,
-            half_gradients,
-        };
-        self
-    }
-}
-
-/// Not a test by itself: what the processes of a test do.
-#[test]
-#[ignore = "a part of other tests, which start it as processes"]
-fn process_of_a_run() {
-    let Ok(order) = env::var(ORDER) else {
-        return;
-    };
-    let order: Order = serde_json::from_str(&order).unwrap();
-    let group = parallel::join(order.patience)
-        .unwrap()
-        .expect("mpirun started it");
-    let device = Default::default();
-    let mut options = TrainOptions::silent().with_samples(move |_| match order.last {
-        Last::Writes => Some("a sample".to_owned()),
-        Last::Panics => panic!("as it was told to"),
-        Last::Hangs => loop {
-            thread::sleep(PATIENCE);
-        },
-    });
-    let trained = match group.is_first() {
-        true => {
-            let run = Run::resume(&order.run).unwrap();
-            let step = run.resume_point::<B>(&device).unwrap().step;
-            options.group = Some(group.clone());
-            options.sharing = order.sharing;
-            run.train_on::<B, _>(&[device], step, options)
-                .map(|outcome| weights(&outcome.model))
-        }
-        false => {
-            let member = Member::wait(&group).unwrap().expect("there is a run");
-            member
-                .train_on::<B>(&[device], options)
-                .map(|helped| weights(&helped.model))
-        }
-    };
-    match trained {
-        Ok(weights) => {
-            let path = order.run.join(format!("weights-{}", group.rank()));
-            fs::write(path, bytes(&weights)).unwrap();
-            parallel::leave();
-        }
-        Err(error) => {
-            parallel::await_turn();
-            // Nobody collects the output of a process that is ended from outside.
-            writeln!(io::stderr(), "error: {error}").unwrap();
-            parallel::abort(1);
-        }
-    }
-}
-
-/// A command that starts so many processes of this program; none where that is not possible, which is
-/// told.
-fn mpirun(n_processes: usize) -> Option<Command> {
-    let skipped = |reason: &str| {
-        // Not caught by the test harness: nobody is to believe that it passed.
-        writeln!(
-            io::stderr(),
-            "SKIPPED: {reason}, so no processes train together"
-        )
-        .unwrap();
-        None
-    };
-    if !cfg!(feature = "mpi") {
-        return skipped("this was built without the feature mpi");
-    }
-    let version = Command::new("mpirun").arg("--version").output();
-    let is_open_mpi = |output: Output| String::from_utf8_lossy(&output.stdout).contains("Open MPI");
-    if !version.is_ok_and(is_open_mpi) {
-        return skipped("there is no mpirun of Open MPI");
-    }
-    let mut command = Command::new("mpirun");
-    command
-        .args(["--quiet", "--oversubscribe", "--bind-to", "none", "-n"])
-        .arg(n_processes.to_string())
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "process_of_a_run", "--ignored", "--nocapture"])
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .env_remove("RUST_BACKTRACE");
-    Some(command)
-}
-
-fn run_processes(n_processes: usize, order: &Order) -> Option<Output> {
-    let mut command = mpirun(n_processes)?;
-    command.env(ORDER, serde_json::to_string(order).unwrap());
-    Some(command.output().unwrap())
-}
-
-/// Trains with so many processes, and asserts that all end with the same bits.
-fn together(n_processes: usize, order: &Order) -> Option<Trained> {
-    let output = run_processes(n_processes, order)?;
-    assert!(output.status.success(), "{output:?}");
-    let of = |rank: usize| fs::read(order.run.join(format!("weights-{rank}"))).unwrap();
-    for rank in 1..n_processes {
-        assert!(of(rank) == of(0), "other weights in process {rank}");
-    }
-    let weights = of(0);
-    let (weights, _) = weights.as_chunks::<4>();
-    let weights = weights.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    let run = Run::resume(&order.run).unwrap();
-    Some((losses(&run), weights.collect()))
 }
 
 fn assert_close((losses, weights): &Trained, (expected, expected_weights): &Trained) {
@@ -266,7 +118,7 @@ impl Runs {
 #[test]
 fn two_devices_train_as_one_does() {
     let runs = Runs::of(config());
-    let two = train(&runs.new("two"), 2, None, Sharing::default());
+    let two = train(&runs.new("two"), 2);
     assert_close(&two, &alone(&runs.new("one")));
 }
 
