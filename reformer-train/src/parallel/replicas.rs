@@ -204,6 +204,9 @@ impl<B: Backend> Replicas<B> {
     }
 }
 
+/// A loss, and what gradients are to be multiplied with, `[1]`.
+type Weighted<B> = (LmLoss<B>, Tensor<B, 1>);
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -249,7 +252,7 @@ where
         &self,
         group: &Group,
         own: &LmLoss<B::InnerBackend>,
-    ) -> Result<(LmLoss<B::InnerBackend>, Tensor<B::InnerBackend, 1>), ParallelError> {
+    ) -> Result<Weighted<B::InnerBackend>, ParallelError> {
         let [loss, n_correct, n_targets] = [&own.loss, &own.n_correct, &own.n_targets].map(number);
         let drift = own.drift.as_ref().map_or(f64::NAN, number);
         let all = self.meet(group, [loss * n_targets, n_correct, n_targets, drift])?;

@@ -98,8 +98,7 @@ fn process_of_a_run() {
         }
         Err(error) => {
             parallel::await_turn();
-            // Nobody collects the output of a process that is ended from outside.
-            writeln!(io::stderr(), "error: {error}").unwrap();
+            eprintln!("error: {error}");
             parallel::abort(1);
         }
     }
@@ -110,11 +109,8 @@ fn process_of_a_run() {
 fn mpirun(n_processes: usize) -> Option<Command> {
     let skipped = |reason: &str| {
         // Not caught by the test harness: nobody is to believe that it passed.
-        writeln!(
-            io::stderr(),
-            "SKIPPED: {reason}, so no processes train together"
-        )
-        .unwrap();
+        let told = format!("SKIPPED: {reason}, so no processes train together\n");
+        io::stderr().write_all(told.as_bytes()).ok();
         None
     };
     if !cfg!(feature = "mpi") {
