@@ -110,7 +110,7 @@ impl Runs {
         Self { folder, config }
     }
 
-    fn new(&self, name: &str) -> Run {
+    fn create(&self, name: &str) -> Run {
         Run::create(self.config.clone(), self.folder.path().join(name)).unwrap()
     }
 }
@@ -118,16 +118,16 @@ impl Runs {
 #[test]
 fn two_devices_train_as_one_does() {
     let runs = Runs::of(config());
-    let two = train(&runs.new("two"), 2);
-    assert_close(&two, &alone(&runs.new("one")));
+    let two = train(&runs.create("two"), 2);
+    assert_close(&two, &alone(&runs.create("one")));
 }
 
 #[test]
 fn processes_train_as_one_does_and_again_to_the_bit() {
     let runs = Runs::of(config());
-    let expected = alone(&runs.new("alone"));
+    let expected = alone(&runs.create("alone"));
     for n in [2, 4] {
-        let order = |name: &str| Order::of(&runs.new(&format!("{name}-{n}")));
+        let order = |name: &str| Order::of(&runs.create(&format!("{name}-{n}")));
         let Some(first) = together(n, &order("first")) else {
             return;
         };
@@ -167,10 +167,10 @@ fn labels_and_masks_are_those_of_one_process() {
     };
     for config in [masked, classes] {
         let runs = Runs::of(config);
-        let Some(found) = together(2, &Order::of(&runs.new("two"))) else {
+        let Some(found) = together(2, &Order::of(&runs.create("two"))) else {
             return;
         };
-        assert_close(&found, &alone(&runs.new("alone")));
+        assert_close(&found, &alone(&runs.create("alone")));
     }
 }
 
@@ -178,10 +178,10 @@ fn labels_and_masks_are_those_of_one_process() {
 fn evaluations_and_samples_are_shared_out() {
     // Fewer windows than processes: some have nothing to evaluate.
     let runs = Runs::of(config().with_eval_windows(Some(3)));
-    let Some(found) = together(4, &Order::of(&runs.new("four"))) else {
+    let Some(found) = together(4, &Order::of(&runs.create("four"))) else {
         return;
     };
-    assert_close(&found, &alone(&runs.new("alone")));
+    assert_close(&found, &alone(&runs.create("alone")));
     let samples = fs::read_to_string(runs.folder.path().join("four/samples.jsonl")).unwrap();
     assert_eq!(samples.matches("a sample").count(), 2, "{samples}");
 }
@@ -201,7 +201,7 @@ fn rewind(run: &Path, step: usize) {
 #[test]
 fn run_is_resumed_to_the_bit_and_with_any_number_of_processes() {
     let runs = Runs::of(config().with_checkpoint_every(Some(4)));
-    let run = runs.new("run");
+    let run = runs.create("run");
     let order = || Order::of(&run);
     let Some(straight) = together(2, &order().sharing(true, false)) else {
         return;
@@ -235,7 +235,7 @@ fn panic_of_one_process_ends_all() {
     let runs = Runs::of(config());
     let order = Order {
         last: Last::Panics,
-        ..Order::of(&runs.new("panics"))
+        ..Order::of(&runs.create("panics"))
     };
     let Some(told) = fails(&order) else {
         return;
@@ -249,7 +249,7 @@ fn process_that_hangs_ends_all_with_one_line() {
     let order = Order {
         last: Last::Hangs,
         patience: Duration::from_secs(2),
-        ..Order::of(&runs.new("hangs"))
+        ..Order::of(&runs.create("hangs"))
     };
     let Some(told) = fails(&order) else {
         return;
@@ -264,7 +264,7 @@ fn process_that_hangs_ends_all_with_one_line() {
 #[test]
 fn devices_without_rows_are_refused() {
     let run = Runs::of(config());
-    let run = run.new("run");
+    let run = run.create("run");
     let five = vec![Default::default(); 5];
     let error = run
         .train_on::<B, _>(&five, 0, TrainOptions::silent())

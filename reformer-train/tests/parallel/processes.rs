@@ -22,8 +22,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// What the processes of a test do: train the run in a folder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    run: PathBuf,
-    sharing: Sharing,
+    pub(super) run: PathBuf,
+    pub(super) sharing: Sharing,
     pub(super) patience: Duration,
     /// What the last process does instead of writing a sample.
     pub(super) last: Last,
