@@ -50,6 +50,8 @@ mod nccl;
 mod on_device;
 mod replicas;
 mod sharded;
+#[cfg(feature = "mpi")]
+mod watch;
 
 use serde::{Deserialize, Serialize};
 

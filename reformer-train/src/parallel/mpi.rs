@@ -23,6 +23,7 @@ use super::half;
 use super::launcher::Launcher;
 #[cfg(feature = "nccl")]
 use super::nccl::Nccl;
+use super::watch::Watch;
 #[cfg(feature = "nccl")]
 use crate::console::tell;
 
@@ -43,6 +44,7 @@ pub(super) struct Mpi {
     local_rank: usize,
     /// How long a process waits for the others.
     patience: Duration,
+    watch: Watch,
     halves: Halves,
     #[cfg(feature = "nccl")]
     nccl: Option<Nccl>,
@@ -56,6 +58,15 @@ fn world() -> SimpleCommunicator {
 /// A count or a rank, as MPI has it.
 fn count(number: usize) -> i32 {
     i32::try_from(number).expect("messages are cut below this")
+}
+
+/// A process that waited so long for the others.
+fn missing(rank: usize, size: usize, waited: Duration) -> ParallelError {
+    ParallelError::Missing {
+        rank,
+        seconds: waited.as_secs(),
+        n_others: size - 1,
+    }
 }
 
 impl Mpi {
@@ -86,9 +97,11 @@ impl Mpi {
             return Err(ParallelError::NoThreads { library: library() });
         }
         let machine = world.split_shared(world.rank());
+        let rank = world.rank() as usize;
         Ok(Some(Self {
-            rank: world.rank() as usize,
+            rank,
             size,
+            watch: Watch::start(patience, missing(rank, size, patience)),
             local_rank: machine.rank() as usize,
             patience,
             halves: Halves::default(),
@@ -114,11 +127,7 @@ impl Mpi {
             if limit.is_some_and(|limit| begin.elapsed() > limit) {
                 // Dropped, it would panic. All processes are going to end.
                 mem::forget(request);
-                return Err(ParallelError::Missing {
-                    rank: self.rank,
-                    seconds: begin.elapsed().as_secs(),
-                    n_others: self.size - 1,
-                });
+                return Err(missing(self.rank, self.size, begin.elapsed()));
             }
             thread::sleep(pause);
             pause = LONGEST_PAUSE.min(2 * pause);
@@ -140,35 +149,51 @@ impl Mpi {
             world.process_at_rank(from).broadcast_into(part);
         }
     }
+}
 
-    /// The numbers of all processes where each has as many as its share of `n`.
-    fn shares(&self, n: usize) -> Shares {
-        let starts = (0..=self.size).map(|rank| n * rank / self.size);
-        let starts: Vec<usize> = starts.collect();
-        Shares {
-            counts: starts.windows(2).map(|w| count(w[1] - w[0])).collect(),
-            starts: starts[..self.size].iter().map(|&n| count(n)).collect(),
+/// The bytes of all processes, in the first one, which has its own.
+fn receive_all(own: Vec<u8>, lengths: &[u64]) -> Vec<Vec<u8>> {
+    let mut all = vec![own];
+    for (rank, &length) in lengths.iter().enumerate().skip(1) {
+        let mut bytes = vec![0u8; length as usize];
+        for part in bytes.chunks_mut(MOST) {
+            world().process_at_rank(count(rank)).receive_into(part);
         }
+        all.push(bytes);
     }
+    all
+}
 
+/// What a sum of `bf16` needs. It is kept, because new memory is slow to touch.
+#[derive(Debug, Default)]
+struct Halves {
+    /// The values of this process, and in the end the sums.
+    values: Vec<u16>,
+    /// Those of its share, of all processes.
+    parts: Vec<u16>,
+    /// The sums of its share.
+    totals: Vec<u16>,
+}
+
+impl Halves {
     /// As [`Engine::sum_as_half`], of numbers that are one message.
-    fn sum_part_as_half(&mut self, own: &[f32], sum: &mut [f32]) {
+    fn sum(&mut self, own: &[f32], sum: &mut [f32], rank: usize, size: usize) {
         let world = world();
-        let all = self.shares(own.len());
-        let mine = all.counts[self.rank] as usize;
+        let all = Shares::of(own.len(), size);
+        let mine = all.counts[rank] as usize;
         let equal = Shares {
-            counts: vec![count(mine); self.size],
-            starts: (0..self.size).map(|rank| count(rank * mine)).collect(),
+            counts: vec![count(mine); size],
+            starts: (0..size).map(|rank| count(rank * mine)).collect(),
         };
-        let Halves {
+        let Self {
             values,
             parts,
             totals,
-        } = &mut self.halves;
+        } = self;
         values.clear();
         values.extend(own.iter().map(|&value| half::to_bits(value)));
         // Everybody adds up its share of the numbers, which it gets from all.
-        parts.resize(mine * self.size, 0);
+        parts.resize(mine * size, 0);
         world.all_to_all_varcount_into(
             &Partition::new(&values[..], all.counts.clone(), all.starts.clone()),
             &mut PartitionMut::new(&mut parts[..], equal.counts, equal.starts),
@@ -192,21 +217,21 @@ impl Mpi {
     }
 }
 
-/// What a sum of `bf16` needs. It is kept, because new memory is slow to touch.
-#[derive(Debug, Default)]
-struct Halves {
-    /// The values of this process, and in the end the sums.
-    values: Vec<u16>,
-    /// Those of its share, of all processes.
-    parts: Vec<u16>,
-    /// The sums of its share.
-    totals: Vec<u16>,
-}
-
 /// Parts of a message, one for each process.
 struct Shares {
     counts: Vec<i32>,
     starts: Vec<i32>,
+}
+
+impl Shares {
+    /// Those of `n` numbers.
+    fn of(n: usize, size: usize) -> Self {
+        let starts: Vec<usize> = (0..=size).map(|rank| n * rank / size).collect();
+        Self {
+            counts: starts.windows(2).map(|w| count(w[1] - w[0])).collect(),
+            starts: starts[..size].iter().map(|&n| count(n)).collect(),
+        }
+    }
 }
 
 impl Engine for Mpi {
@@ -224,61 +249,68 @@ impl Engine for Mpi {
 
     fn broadcast(&self, from: usize, bytes: &mut Vec<u8>) -> Result<()> {
         self.meet_in_time()?;
-        let mut length = [bytes.len() as u64];
-        self.broadcast_all(from, &mut length[..]);
-        bytes.resize(length[0] as usize, 0);
-        self.broadcast_all(from, &mut bytes[..]);
+        self.watch.during(|| {
+            let mut length = [bytes.len() as u64];
+            self.broadcast_all(from, &mut length[..]);
+            bytes.resize(length[0] as usize, 0);
+            self.broadcast_all(from, &mut bytes[..]);
+        });
         Ok(())
     }
 
     fn broadcast_values(&self, from: usize, values: &mut [f32]) -> Result<()> {
         self.meet_in_time()?;
-        self.broadcast_all(from, values);
+        self.watch.during(|| self.broadcast_all(from, values));
         Ok(())
     }
 
     fn gather(&self, own: &[u64]) -> Result<Vec<u64>> {
         self.meet_in_time()?;
         let mut all = vec![0; own.len() * self.size];
-        world().all_gather_into(own, &mut all[..]);
+        self.watch
+            .during(|| world().all_gather_into(own, &mut all[..]));
         Ok(all)
     }
 
     fn gather_bytes(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
         let lengths = self.gather(&[own.len() as u64])?;
-        let world = world();
-        if self.rank > 0 {
-            for part in own.chunks(MOST) {
-                world.process_at_rank(0).send(part);
+        Ok(self.watch.during(|| match self.rank {
+            0 => receive_all(own, &lengths),
+            _ => {
+                for part in own.chunks(MOST) {
+                    world().process_at_rank(0).send(part);
+                }
+                vec![]
             }
-            return Ok(vec![]);
-        }
-        let mut all = vec![own];
-        for (rank, &length) in lengths.iter().enumerate().skip(1) {
-            let mut bytes = vec![0u8; length as usize];
-            for part in bytes.chunks_mut(MOST) {
-                world.process_at_rank(count(rank)).receive_into(part);
-            }
-            all.push(bytes);
-        }
-        Ok(all)
+        }))
     }
 
     fn sum(&self, own: &[f32], sum: &mut [f32]) -> Result<()> {
         self.meet_in_time()?;
         let parts = own.chunks(MOST).zip(sum.chunks_mut(MOST));
-        for (own, sum) in parts {
-            world().all_reduce_into(own, sum, SystemOperation::sum());
-        }
+        self.watch.during(|| {
+            for (own, sum) in parts {
+                world().all_reduce_into(own, sum, SystemOperation::sum());
+            }
+        });
         Ok(())
     }
 
     fn sum_as_half(&mut self, own: &[f32], sum: &mut [f32]) -> Result<()> {
         self.meet_in_time()?;
         let parts = own.chunks(MOST).zip(sum.chunks_mut(MOST));
-        for (own, sum) in parts {
-            self.sum_part_as_half(own, sum);
-        }
+        let Self {
+            watch,
+            halves,
+            rank,
+            size,
+            ..
+        } = self;
+        watch.during(|| {
+            for (own, sum) in parts {
+                halves.sum(own, sum, *rank, *size);
+            }
+        });
         Ok(())
     }
 
