@@ -4,10 +4,12 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use reformer_train::parallel;
 
 use crate::out;
 
@@ -37,7 +39,9 @@ pub fn parse<T: Parser>() -> T {
             std::process::exit(is_printed.is_err().into());
         }
         let given: Vec<String> = std::env::args().skip(1).collect();
-        tell_error(&usage_error(&error, &given));
+        let message = usage_error(&error, &given);
+        parallel::await_turn();
+        tell_error(&message);
         std::process::exit(USAGE)
     })
 }
@@ -82,17 +86,24 @@ fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
     let is_resumed = flags.contains(&"--resume") && error.kind() == ErrorKind::ArgumentConflict;
     let changed = flags.iter().copied().filter(is_given);
     let changed: Vec<&str> = changed.filter(|flag| *flag != "--resume").collect();
-    (is_resumed && !changed.is_empty() && !changed.contains(&"--join")).then(|| changed.join(", "))
+    (is_resumed && !changed.is_empty()).then(|| changed.join(", "))
 }
 
 /// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it.
+///
+/// Of several processes, an error in one ends all; what all fail in is told by the first one.
 ///
 /// A panic is told in one line as well, unless `RUST_BACKTRACE` asks for more. A reader of the standard
 /// output that went away is no error, a full disk is one, once the program has done all it was to do.
 pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
-        panic::set_hook(Box::new(|panic| {
+        let main_thread = thread::current().id();
+        panic::set_hook(Box::new(move |panic| {
             let text = panic.to_string().replace('\n', " ");
+            if parallel::is_joined() && thread::current().id() != main_thread {
+                // Whoever waits for this thread may wait for ever, and so do the other processes.
+                fail(&internal_error(&text));
+            }
             *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         }));
     }
@@ -104,15 +115,17 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
             return fail(&format!("the system refuses what is needed: {panic}"));
         }
         Err(panic) => {
-            return fail(&format!(
-                "internal error (set RUST_BACKTRACE=1 for details): {panic}"
-            ));
+            return fail(&internal_error(&panic));
         }
     }
     match out::finish() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&unprinted(&error)),
     }
+}
+
+fn internal_error(panic: &str) -> String {
+    format!("internal error (set RUST_BACKTRACE=1 for details): {panic}")
 }
 
 fn unprinted(error: &std::io::Error) -> String {
@@ -129,7 +142,9 @@ pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 fn fail(message: &str) -> ExitCode {
+    parallel::await_turn();
     tell_error(message);
+    parallel::abort(1);
     ExitCode::FAILURE
 }
 

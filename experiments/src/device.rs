@@ -60,13 +60,18 @@ pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
     }
 }
 
+/// How many devices there are of the kind of the default one.
+pub fn count<B: Backend>() -> usize {
+    B::device_count(B::Device::default().to_id().type_id)
+}
+
 /// The devices of these numbers, of the kind of the default one.
 ///
 /// # Errors
 /// A number that no device has, or one that is given twice.
 pub fn numbered<B: Backend>(numbers: &[u16]) -> Result<Vec<B::Device>> {
     let id = B::Device::default().to_id();
-    let n_devices = B::device_count(id.type_id);
+    let n_devices = count::<B>();
     let mut devices = Vec::new();
     for (place, &number) in numbers.iter().enumerate() {
         if usize::from(number) >= n_devices {

@@ -1,4 +1,4 @@
-//! Ctrl-C as a wish to stop.
+//! Signals as a wish to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,19 +9,47 @@ use burn::train::Interrupter;
 const ENDED_BY_CTRL_C: i32 = 130;
 
 /// Makes the first Ctrl-C, or a request to terminate, end a training after the step that is being
-/// computed, and the second one end the program.
+/// computed, and the second one end the program. SIGUSR1, which Slurm sends before a time limit, is
+/// such a wish however often it comes.
 ///
 /// # Errors
 /// A handler that is there already.
 pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
+    on_signals(interrupter, false)
+}
+
+/// The same in one of several processes, if it is that: each can be told, and only the first one's
+/// own output tells what follows. A launcher that ends a run asks more than once.
+///
+/// # Errors
+/// A handler that is there already.
+pub fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<()> {
+    #[cfg(unix)]
+    on_usr1(interrupter.clone())?;
     let was_pressed = AtomicBool::new(false);
     ctrlc::set_handler(move || {
-        if was_pressed.swap(true, Ordering::Relaxed) {
+        if was_pressed.swap(true, Ordering::Relaxed) && !is_one_of_several {
             std::process::exit(ENDED_BY_CTRL_C);
         }
         // First of all: what is told may reach nobody.
         interrupter.stop(Some("Ctrl-C."));
-        eprintln!("Finishing the step and saving; once more to end at once.");
+        if !is_one_of_several {
+            eprintln!("Finishing the step and saving; once more to end at once.");
+        }
     })
     .context("Ctrl-C cannot be handled")
+}
+
+#[cfg(unix)]
+fn on_usr1(interrupter: Interrupter) -> Result<()> {
+    use signal_hook::consts::SIGUSR1;
+    use signal_hook::iterator::Signals;
+
+    let mut signals = Signals::new([SIGUSR1]).context("SIGUSR1 cannot be handled")?;
+    std::thread::spawn(move || {
+        for _ in &mut signals {
+            interrupter.stop(Some("SIGUSR1."));
+        }
+    });
+    Ok(())
 }

@@ -28,11 +28,11 @@ pub mod labelled;
 pub mod masked;
 pub mod median;
 pub mod memory;
-pub mod nodes;
 pub mod overrides;
 pub mod plot;
 pub mod prediction;
 pub mod preset;
+pub mod processes;
 // Unit tests are about parts; leaving whole programs out halves the time to build them.
 #[cfg(not(test))]
 pub mod programs;

@@ -45,13 +45,19 @@ pub enum ProgressName {
 }
 
 impl ProgressName {
-    /// The screen for a run of which some steps are done.
-    pub fn screen(self, steps_done: usize, config: &TrainConfig) -> Screen<Lines> {
+    /// The screen for a run of which some steps are done. A launcher of several processes makes a
+    /// terminal of the first one's output, and shows it line by line.
+    pub fn screen(
+        self,
+        steps_done: usize,
+        config: &TrainConfig,
+        is_launched: bool,
+    ) -> Screen<Lines> {
         let is_terminal = io::stdout().is_terminal();
         match self {
-            Self::Dashboard => Screen::Dashboard,
-            Self::Auto if is_terminal => Screen::Dashboard,
-            Self::Auto | Self::Plain => Screen::Renderer(Lines::new(steps_done, config)),
+            Self::Dashboard if !is_launched => Screen::Dashboard,
+            Self::Auto if is_terminal && !is_launched => Screen::Dashboard,
+            _ => Screen::Renderer(Lines::new(steps_done, config)),
         }
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
-    DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainError, TrainOptions,
+    DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainError, TrainOptions, parallel,
 };
 
 use crate::announcement::{announce, report};
@@ -16,10 +16,10 @@ use crate::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
 use crate::interrupt;
-use crate::nodes::{self, NodeArguments};
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
+use crate::processes::{self, ProcessArguments};
 use crate::progress::ProgressName;
 use crate::streams::Kept;
 
@@ -51,7 +51,7 @@ pub struct TrainArguments {
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressName,
     #[command(flatten)]
-    nodes: NodeArguments,
+    processes: ProcessArguments,
     #[command(flatten)]
     end: EndArguments,
     #[command(flatten)]
@@ -149,7 +149,10 @@ pub trait Program {
 /// # Errors
 /// A configuration, data, a device or a folder that cannot be used.
 pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
-    device::run(arguments.device, Train(arguments, program))
+    device::run(arguments.device, Train(arguments, program))?;
+    // The others have waited for what the first one did alone.
+    parallel::leave();
+    Ok(())
 }
 
 struct Train<'a>(TrainArguments, &'a dyn Program);
@@ -161,15 +164,14 @@ impl Job for Train<'_> {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments, program) = self;
-        let devices = match &arguments.nodes.devices {
-            Some(numbers) => device::numbered::<B>(numbers)?,
-            None => vec![device],
-        };
-        if let Some(address) = &arguments.nodes.join {
-            return nodes::help::<B>(address, &devices);
-        }
+        let group = arguments.processes.join()?;
+        let devices = arguments.processes.devices::<B>(device, group.as_ref())?;
         let device = devices[0].clone();
-        let coordinator = arguments.nodes.listen(program.name())?;
+        if let Some(group) = group.as_ref().filter(|group| !group.is_first()) {
+            return processes::help::<B>(group, &devices, |member| {
+                with_samples(TrainOptions::silent(), member.config())
+            });
+        }
         let run = match &arguments.resume {
             Some(folder) => {
                 let EndArguments { steps, patience } = arguments.end;
@@ -186,17 +188,12 @@ impl Job for Train<'_> {
         }
         announce::<B>(&run, program, point.step, &device)?;
         let started = Instant::now();
-        let screen = arguments.progress.screen(point.step, run.config());
-        let mut options = TrainOptions::new(screen);
-        options.coordinator = coordinator;
-        if run.config().continues_texts() {
-            let config = run.config().clone();
-            options = options.with_samples(move |model| {
-                let model = TextModel::of_run(model.clone().into_lm().ok()?, &config);
-                model.sample(SAMPLE_BYTES, config.seed).ok()
-            });
-        }
-        interrupt::on_ctrl_c(options.interrupter.clone())?;
+        let progress = arguments.progress;
+        let screen = progress.screen(point.step, run.config(), group.is_some());
+        let mut options = with_samples(TrainOptions::new(screen), run.config());
+        interrupt::on_signals(options.interrupter.clone(), group.is_some())?;
+        options.group = group;
+        options.sharing = arguments.processes.sharing();
         let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
         plot(&run);
         report(&run, program, &outcome, started);
@@ -205,6 +202,22 @@ impl Job for Train<'_> {
             Ending::Finished | Ending::Early => measured(program.finish(&run, arguments.device)),
         }
     }
+}
+
+/// Lets a model of texts write after each evaluation.
+fn with_samples<B, R>(options: TrainOptions<B, R>, config: &TrainConfig) -> TrainOptions<B, R>
+where
+    B: AutodiffBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    if !config.continues_texts() {
+        return options;
+    }
+    let config = config.clone();
+    options.with_samples(move |model| {
+        let model = TextModel::of_run(model.clone().into_lm().ok()?, &config);
+        model.sample(SAMPLE_BYTES, config.seed).ok()
+    })
 }
 
 /// A training is none the worse for data that nothing can be measured on: that is said.

@@ -9,6 +9,7 @@ use burn::optim::Optimizer;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::checkpoint::{CheckpointingAction, CheckpointingStrategy};
 use burn::train::metric::store::EventStoreClient;
+use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::loss_scale::WithLossScale;
@@ -178,7 +179,7 @@ fn step_of_part(name: &str) -> Option<usize> {
 }
 
 /// The best evaluation so far.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Training steps that were done.
     pub step: usize,

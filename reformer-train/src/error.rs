@@ -17,7 +17,7 @@ pub enum TrainError {
     #[error(transparent)]
     Config(#[from] ConfigError),
 
-    /// Nodes that cannot train together.
+    /// Processes that cannot train together.
     #[error(transparent)]
     Parallel(#[from] ParallelError),
 

@@ -1,41 +1,62 @@
 //! A run from a step to its end, through Burn's learner.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
 
-use crate::checkpoint::{Checkpoints, KeepBestAndLast};
+use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
+use crate::data::Data;
 use crate::error::TrainError;
 use crate::log::CsvLog;
 use crate::loss_scale::{LossScale, WithLossScale};
 use crate::metric::{LmMetric, Quantity};
 use crate::model::{Model, ModelConfig};
-use crate::parallel::{Replicas, state};
+use crate::parallel::{Replicas, Welcome, invite, record, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
-use crate::run::{Outcome, Run, Standing, TrainOptions, load_weights};
+use crate::run::{Run, Standing, TrainOptions, load_weights};
 use crate::samples::Samples;
 use crate::screen::Screen;
-use crate::strategy::{Components, Ending, StepByStep};
+use crate::strategy::{Components, Ending, NoLog, RunWithLossScale, StepByStep};
 use crate::task::Task;
 
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
 
+/// Where the run of a training is.
+pub(crate) enum Place<'a> {
+    /// This process has it.
+    Home(&'a Run),
+    /// Another process has it, which sent the state that it goes on from.
+    Elsewhere(Box<[Vec<u8>; 3]>),
+}
+
 /// Trains.
 pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
-    pub(crate) run: &'a Run,
+    pub(crate) place: Place<'a>,
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) data: &'a Data,
+    /// Where the run stands.
+    pub(crate) standing: Standing,
     pub(crate) devices: &'a [B::Device],
     /// Training steps that are done.
     pub(crate) step: usize,
     pub(crate) options: TrainOptions<B, R>,
+}
+
+/// What a training comes to.
+pub(crate) struct Fitted<B: Backend> {
+    pub(crate) task: Task<B>,
+    pub(crate) ending: Ending,
+    pub(crate) best: Option<Best>,
 }
 
 impl<B, R> Fit<'_, B, R>
@@ -44,11 +65,8 @@ where
     B::InnerBackend: ReformerBackend,
     R: MetricsRenderer + 'static,
 {
-    pub(crate) fn run(mut self) -> Result<Outcome<B::InnerBackend>, TrainError> {
-        let Self {
-            run, devices, step, ..
-        } = self;
-        let (config, device) = (run.config(), &devices[0]);
+    pub(crate) fn run(mut self) -> Result<Fitted<B::InnerBackend>, TrainError> {
+        let (config, device, step) = (self.config, &self.devices[0], self.step);
         let loss_scale = LossScale::new(config.model.reformer().precision);
         B::seed(device, config.seed);
         let task = Task::new(self.model()?, config.seed)
@@ -57,16 +75,18 @@ where
             .with_loss_scale(loss_scale.clone())
             // Weights are drawn when they are first used, and clones would draw their own.
             .fork(device);
-        let replicas = self.replicas(&task)?;
-        let give_up = |error: &TrainError| replicas.give_up(&error.to_string());
-        let strategy = self.strategy(replicas.clone(), loss_scale.clone());
-        let strategy = strategy.inspect_err(give_up)?;
-        let training = self.training(&strategy).inspect_err(give_up)?;
-        let optimizer = WithLossScale::new(config.init_optimizer(), loss_scale);
-        let learner = Learner::new(task, optimizer, config.init_schedule());
-        let training = match step {
-            0 => training,
-            step => training.checkpoint(step),
+        let sharing = self.options.sharing;
+        let shared = self.options.group.clone().filter(|_| sharing.optimizer);
+        let optimizer = WithLossScale::new(config.init_optimizer(shared), loss_scale.clone());
+        let learner = self.learner(task, optimizer)?;
+        let strategy = self.strategy(loss_scale)?;
+        let home = match &self.place {
+            Place::Home(run) => Some(*run),
+            Place::Elsewhere(_) => None,
+        };
+        let training = match (home, self.training(&strategy)?) {
+            (Some(_), training) if step > 0 => training.checkpoint(step),
+            (_, training) => training,
         };
         let result = training.launch(learner);
         // The dashboard gives the terminal back when it is dropped.
@@ -76,64 +96,83 @@ where
             Ending::Finished | Ending::Early => Phase::Finished,
             Ending::Interrupted(_) => Phase::Stopped,
         };
-        if let Err(error) = run.page::<B>(device).write(phase, step) {
+        if let Some(run) = home
+            && let Err(error) = run.page::<B>(device).write(phase, step)
+        {
             (strategy.warn)(&error);
         }
         if let Some(error) = strategy.fatal.take() {
-            replicas.give_up(&error.to_string());
             return Err(error);
         }
-        replicas.end(&ending.to_string());
         let best = *strategy.best.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = match (&ending, best) {
-            (Ending::Early, Some(best)) => {
-                let path = Checkpoints::of_run(run.folder()).model(best.step);
-                AtomicRecorder::load_module(&path, result.model, &run.owner(), device)?
-            }
-            _ => result.model,
-        };
-        run.finish(task.model, ending, best)
+        Ok(Fitted {
+            task: result.model,
+            ending,
+            best,
+        })
     }
 
-    /// The model as the run begins. Where it goes on, its weights are read later.
+    /// The model as the run begins. Where it goes on, its weights are read later, and other processes have
+    /// them from the first.
     fn model(&self) -> Result<Model<B>, TrainError> {
         let device = &self.devices[0];
-        let model = self.run.config().model.init::<B>(device);
+        let model = self.config.model.init::<B>(device);
         match &self.options.start_from {
             Some(folder) if self.step == 0 => load_weights(folder, model, device),
             _ => Ok(model),
         }
     }
 
-    /// The devices that compute a step, once all other nodes are there.
-    fn replicas(&mut self, task: &Task<B>) -> Result<Replicas<B>, TrainError> {
-        let Some(coordinator) = self.options.coordinator.take() else {
-            return Ok(Replicas::new(self.devices, None));
+    /// The learner before the first step of this process. At home, Burn reads the checkpoint; the other
+    /// processes have its parts from here.
+    fn learner(
+        &mut self,
+        task: Task<B>,
+        optimizer: RunWithLossScale<B>,
+    ) -> Result<Learner<Components<B>>, TrainError> {
+        let schedule = self.config.init_schedule();
+        let device = &self.devices[0];
+        let run = match &mut self.place {
+            Place::Home(run) => run,
+            Place::Elsewhere(state) => {
+                let [model, optim, scheduler] = std::mem::take(&mut **state);
+                let mut learner = Learner::new(task, optimizer, schedule);
+                if let Some(state) = record::<B, _>(model, device)? {
+                    learner.load_model(state);
+                }
+                if let Some(state) = record::<B, _>(optim, device)? {
+                    learner.load_optim(state);
+                }
+                if let Some(state) = record::<B, _>(scheduler, device)? {
+                    learner.load_scheduler(state);
+                }
+                return Ok(learner);
+            }
         };
-        let state = state(task, &Checkpoints::of_run(self.run.folder()), self.step)?;
-        let group = coordinator.gather(
-            self.run.config(),
-            self.step,
-            self.devices.len(),
-            &state,
-            &self.options.interrupter,
-        )?;
-        Ok(Replicas::new(self.devices, Some(group)))
+        if let Some(group) = &self.options.group {
+            let welcome = Welcome {
+                config: self.config.clone(),
+                step: self.step,
+                standing: self.standing,
+                sharing: self.options.sharing,
+            };
+            let checkpoints = Checkpoints::of_run(run.folder());
+            let state = state(&task, &checkpoints, self.step)?;
+            invite(group, Some((&welcome, state)))?;
+        }
+        Ok(Learner::new(task, optimizer, schedule))
     }
 
     /// The way through the run, with what is known from evaluations before it was resumed.
-    fn strategy(
-        &self,
-        replicas: Replicas<B>,
-        loss_scale: LossScale,
-    ) -> Result<StepByStep<B>, TrainError> {
-        let folder = self.run.folder();
-        let rows = match self.step {
-            0 => vec![],
-            _ => self.run.rows_if_any()?,
-        };
-        let standing = Standing::of(&rows, self.step);
-        let config = self.run.config();
+    fn strategy(&self, loss_scale: LossScale) -> Result<StepByStep<B>, TrainError> {
+        let (config, standing, options) = (self.config, &self.standing, &self.options);
+        let replicas = Replicas::new(
+            self.devices,
+            options.group.clone(),
+            options.sharing,
+            &options.interrupter,
+        )?;
+        let folder = self.folder();
         let is_evaluated = standing.last == Some(self.step);
         let ends_epoch =
             self.step.is_multiple_of(config.steps_per_epoch) || self.step >= config.steps;
@@ -148,65 +187,50 @@ where
             end: Arc::new(Mutex::new((self.step, Ending::Finished))),
             checkpoints: Checkpoints::of_run(folder),
             samples: Samples::of_run(folder),
-            write: self.options.write.clone(),
+            write: options.write.clone(),
             troubles: Failure::default(),
             fatal: Failure::default(),
-            warn: self.options.warn,
+            warn: options.warn,
+            shares_optimizer: options.sharing.optimizer,
             loss_scale,
         })
     }
 
-    /// Everything around the learner: data, metrics, checkpoints and where progress is shown. What is
-    /// going to be done again is cut off, once nothing else can fail.
+    /// The run's folder, which is read and written at home only.
+    fn folder(&self) -> &Path {
+        match &self.place {
+            Place::Home(run) => run.folder(),
+            Place::Elsewhere(_) => Path::new(""),
+        }
+    }
+
+    /// Everything around the learner: data, metrics, checkpoints and where progress is shown.
     fn training(
         self,
         strategy: &StepByStep<B>,
     ) -> Result<SupervisedTraining<Components<B>>, TrainError> {
-        let Self {
-            run, devices, step, ..
-        } = self;
-        let device = &devices[0];
-        let TrainOptions {
-            screen,
-            interrupter,
-            ..
-        } = self.options;
-        let config = run.config();
-        let rows = strategy.replicas.rows(config.batch_size)?;
-        let train = run.data().train_loader::<B>(config, step, rows, device)?;
-        let valid = run.data().valid_loader::<B::InnerBackend>(config, device)?;
-        run.begin()?;
-        strategy.checkpoints.remove_incomplete(usize::MAX);
-        // An evaluation that is owed writes its sample again.
-        let n_evaluated = step - usize::from(strategy.owes_evaluation);
-        strategy.samples.rewind(n_evaluated)?;
-        let log = CsvLog::open(
-            run.page::<B>(device),
-            step,
-            [
-                config.steps.div_ceil(TRAIN_ROWS),
-                config.checkpoint_every.unwrap_or(config.steps_per_epoch),
-            ],
-            strategy.troubles.clone(),
-        )?;
-        let keep = KeepBestAndLast {
-            checkpoints: Checkpoints::of_run(run.folder()),
-            n_last: config.keep_checkpoints,
-            best: strategy.best.clone(),
-            newest: step,
+        let (config, step, device) = (self.config, self.step, &self.devices[0]);
+        let replicas = &strategy.replicas;
+        let rows = replicas.rows(config.batch_size)?;
+        let train = self.data.train_loader::<B>(config, step, rows, device)?;
+        let valid = self.data.valid_loader::<B::InnerBackend>(config, device)?;
+        let rows = replicas.evaluated_rows(valid.num_items());
+        let valid = match replicas.group() {
+            Some(_) => valid.slice(rows.start, rows.end),
+            None => valid,
         };
-        let recorder = AtomicRecorder::going_on(strategy.troubles.clone()).of(run.owner());
-        let training = SupervisedTraining::new(run.folder(), train, valid)
-            .with_metric_logger(log)
-            .with_file_checkpointer(recorder)
-            .with_checkpointing_strategy(keep)
+        let interrupter = &self.options.interrupter;
+        let training = SupervisedTraining::new(self.folder(), train, valid)
             .with_application_logger(None)
             .with_interrupter(interrupter.clone())
             .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy.clone())))
             .num_epochs(config.n_epochs());
-        let training = with_metrics(training, config);
+        let training = match self.place {
+            Place::Home(run) => with_files(training, run, step, strategy, device)?,
+            Place::Elsewhere(_) => training.with_metric_logger(NoLog),
+        };
         let epoch = step / config.steps_per_epoch;
-        Ok(match screen {
+        Ok(match self.options.screen {
             Screen::Dashboard => training.renderer(TuiMetricsRendererWrapper::new(
                 interrupter.clone(),
                 (epoch > 0).then_some(epoch),
@@ -214,6 +238,48 @@ where
             Screen::Renderer(renderer) => training.renderer(renderer),
         })
     }
+}
+
+/// Writes what a run's folder has. What is going to be done again is cut off, once nothing else can
+/// fail.
+fn with_files<B>(
+    training: SupervisedTraining<Components<B>>,
+    run: &Run,
+    step: usize,
+    strategy: &StepByStep<B>,
+    device: &B::Device,
+) -> Result<SupervisedTraining<Components<B>>, TrainError>
+where
+    B: AutodiffBackend + ReformerBackend,
+    B::InnerBackend: ReformerBackend,
+{
+    let config = run.config();
+    run.begin()?;
+    strategy.checkpoints.remove_incomplete(usize::MAX);
+    // An evaluation that is owed writes its sample again.
+    let n_evaluated = step - usize::from(strategy.owes_evaluation);
+    strategy.samples.rewind(n_evaluated)?;
+    let log = CsvLog::open(
+        run.page::<B>(device),
+        step,
+        [
+            config.steps.div_ceil(TRAIN_ROWS),
+            config.checkpoint_every.unwrap_or(config.steps_per_epoch),
+        ],
+        strategy.troubles.clone(),
+    )?;
+    let keep = KeepBestAndLast {
+        checkpoints: strategy.checkpoints.clone(),
+        n_last: config.keep_checkpoints,
+        best: strategy.best.clone(),
+        newest: step,
+    };
+    let recorder = AtomicRecorder::going_on(strategy.troubles.clone()).of(run.owner());
+    let training = training
+        .with_metric_logger(log)
+        .with_file_checkpointer(recorder)
+        .with_checkpointing_strategy(keep);
+    Ok(with_metrics(training, config))
 }
 
 /// What there is to measure with this configuration.

@@ -10,8 +10,8 @@ use burn_fusion::{Fusion, FusionBackend, FusionHandle, FusionTensor, NoOp, get_c
 use burn_ir::{InitOperationIr, OperationIr};
 
 use super::{
-    AttentionGradients, AttentionOutput, Keys, Masking, Qkv, ReformerBackend, SlotLayout, Slots,
-    TiledAttention,
+    AttentionGradients, AttentionOutput, DeviceAddress, Keys, Masking, Qkv, ReformerBackend,
+    SlotLayout, Slots, TiledAttention,
 };
 use crate::random::Key;
 
@@ -86,6 +86,10 @@ impl<B: FusionBackend + ReformerBackend> ReformerBackend for Fusion<B> {
         device: &Self::Device,
     ) -> Tensor<Self, D> {
         of_floats(B::dropout_factors(shape, rate, key, device))
+    }
+
+    fn device_address<const D: usize>(tensor: &Tensor<Self, D>) -> Option<DeviceAddress> {
+        B::device_address(&floats(tensor.clone()))
     }
 }
 

@@ -308,4 +308,22 @@ pub trait ReformerBackend: Backend {
     ) -> Tensor<Self, D> {
         reference::dropout_factors(shape, rate, key, device)
     }
+
+    /// Where the numbers of a tensor lie, for libraries that work on the memory of a GPU by themselves.
+    /// None on every other backend, and of a tensor whose numbers do not lie one after the other.
+    ///
+    /// Whoever writes there makes sure that all work on the tensor is done and that nobody else holds
+    /// it.
+    fn device_address<const D: usize>(_tensor: &Tensor<Self, D>) -> Option<DeviceAddress> {
+        None
+    }
+}
+
+/// A place in the memory of a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// The GPU, as its driver numbers it.
+    pub device: usize,
+    /// What its driver knows as a pointer (`CUdeviceptr`).
+    pub address: u64,
 }

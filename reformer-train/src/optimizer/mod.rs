@@ -18,6 +18,7 @@ use reformer_core::ConfigError;
 
 use crate::clip::ClipByGlobalNorm;
 use crate::config::{TrainConfig, positive};
+use crate::parallel::{Group, Sharded};
 
 /// The optimizer and its settings. Weights decay by [`DecayGroup`]s, whatever the optimizer: Adam
 /// with them is AdamW.
@@ -53,8 +54,9 @@ type AnyOptimizer<M, B> = OneOf<
     OptimizerAdaptor<Adafactor, M, B>,
 >;
 
-/// The optimizer of a run: gradients are clipped, weights decay, and then it does its step.
-pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<AnyOptimizer<M, B>>>;
+/// The optimizer of a run: gradients are clipped, weights decay, and then it does its step, of some
+/// parameters if other processes do the others.
+pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<Sharded<AnyOptimizer<M, B>>>>;
 
 impl OptimizerConfig {
     /// The name of the optimizer, as its [state](OneOf::name) has it.
@@ -120,11 +122,13 @@ impl OptimizerConfig {
 }
 
 impl TrainConfig {
-    /// The optimizer of the run, before its first step.
+    /// The optimizer of the run, before its first step, whose state a group shares if there is one.
     pub(crate) fn init_optimizer<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
+        group: Option<Group>,
     ) -> RunOptimizer<M, B> {
-        let optimizer = DecayWeights::new(self.optimizer.init(), self.weight_decay.clone());
+        let optimizer = Sharded::new(self.optimizer.init(), group);
+        let optimizer = DecayWeights::new(optimizer, self.weight_decay.clone());
         ClipByGlobalNorm::new(optimizer, self.max_gradient_norm)
     }
 }

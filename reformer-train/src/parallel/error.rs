@@ -1,99 +1,102 @@
-//! What can go wrong between the nodes of a run.
+//! What can go wrong between the processes of a run.
 
-use std::io;
-
-use burn::train::Interrupter;
 use thiserror::Error;
 
-/// Why nodes cannot train together, or not any more.
-#[derive(Debug, Error)]
+/// Why processes cannot train together, or not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParallelError {
-    /// An address that the first node cannot have.
-    #[error("`{address}` cannot be listened on: {source}; give HOST:PORT of this machine")]
-    Listen {
-        /// The address.
-        address: String,
-        /// What the operating system answered.
-        source: io::Error,
+    /// A launcher started several processes of a program that cannot talk to each other.
+    #[error(
+        "{launcher} started {n_processes} processes, and this program was built without MPI: build it \
+         with `--features mpi`, or start one process"
+    )]
+    NotBuilt {
+        /// The launcher.
+        launcher: &'static str,
+        /// Processes that it started.
+        n_processes: usize,
     },
 
-    /// Nodes that did not come.
+    /// A launcher started several processes of something that one process does.
     #[error(
-        "only {n_present} of {n_nodes} nodes came to `{address}` in {seconds} s: start the others \
-         with `--join`"
+        "{launcher} started {n_processes} processes, and this program works in one: start it without \
+         {launcher}"
+    )]
+    NotShared {
+        /// The launcher.
+        launcher: &'static str,
+        /// Processes that it started.
+        n_processes: usize,
+    },
+
+    /// A launcher of one MPI and a program of another one: every process believes that it is alone.
+    #[error(
+        "{launcher} started {n_processes} processes, and MPI sees {n_seen}: start them with the launcher \
+         of the MPI that this program was built with, {library} (srun: --mpi=pmix or --mpi=pmi2)"
+    )]
+    OtherLauncher {
+        /// The launcher.
+        launcher: &'static str,
+        /// Processes that it started.
+        n_processes: usize,
+        /// Processes that this one can talk to, with itself.
+        n_seen: usize,
+        /// Name and version of the MPI of this program.
+        library: String,
+    },
+
+    /// An MPI that does not let another thread than the first one call it.
+    #[error(
+        "{library} does not allow calls from several threads (MPI_THREAD_SERIALIZED): use one that was \
+         built with threads"
+    )]
+    NoThreads {
+        /// Name and version of the MPI.
+        library: String,
+    },
+
+    /// A process that did not come to where all meet.
+    #[error(
+        "process {rank} waited {seconds} s for {n_others} others, and one did not come: it hangs, or needs \
+         longer (--wait); the run goes on from its last checkpoint"
     )]
     Missing {
-        /// Where they were awaited.
-        address: String,
-        /// Nodes that are there, with the first.
-        n_present: usize,
-        /// Nodes of the run.
-        n_nodes: usize,
-        /// How long they were awaited.
+        /// The process that waited.
+        rank: usize,
+        /// How long it waited.
         seconds: u64,
+        /// Processes that were waited for.
+        n_others: usize,
     },
 
-    /// A run that a node cannot join.
+    /// Weights that are not the same in all processes.
     #[error(
-        "no run waits for nodes at `{address}` ({source}): start one there with `--nodes` and \
-         `--listen`"
+        "after step {step} the weights of process {rank} are not those of process 0: use the same program \
+         on equal machines; the run goes on from its last checkpoint"
     )]
-    Unreachable {
-        /// The address.
-        address: String,
-        /// What the operating system answered last.
-        source: io::Error,
+    Apart {
+        /// Steps that are done.
+        step: usize,
+        /// The first process that differs.
+        rank: usize,
     },
 
-    /// A node that broke off.
-    #[error("{node} is lost: {reason}")]
-    Lost {
-        /// Its number and address.
-        node: String,
-        /// How that showed.
-        reason: String,
-    },
-
-    /// A node that gave up, and why.
-    #[error("{node} gave up: {reason}")]
-    GaveUp {
-        /// Its number and address.
-        node: String,
-        /// Its own words.
-        reason: String,
-    },
-
-    /// The first node came to the end of the run. Not an error to a node that only helped.
-    #[error("the run has ended: {reason}")]
-    Ended {
-        /// How.
-        reason: String,
-    },
-
-    /// A node was told to stop. The run ends on all, at its last checkpoint.
-    #[error("this node was stopped: {reason}")]
-    Stopped {
-        /// Why.
-        reason: String,
-    },
-
-    /// Something that a node of this version would not send.
-    #[error("{node} does not do as this version does: {reason}")]
+    /// Something that a process of this version would not send.
+    #[error("process {rank} does not do as this version does: {reason}")]
     Protocol {
-        /// Its number and address.
-        node: String,
+        /// The process.
+        rank: usize,
         /// What is wrong.
         reason: String,
     },
-}
 
-impl ParallelError {
-    /// Somebody stopped this node.
-    pub(super) fn stopped(interrupter: &Interrupter) -> Self {
-        let reason = interrupter.get_message();
-        Self::Stopped {
-            reason: reason.unwrap_or_else(|| "stopped".to_owned()),
-        }
-    }
+    /// A library on a GPU that failed.
+    #[error("NCCL failed in process {rank}: {reason}; NCCL_DEBUG=INFO tells more")]
+    Nccl {
+        /// The process.
+        rank: usize,
+        /// What it answered.
+        reason: String,
+    },
 }

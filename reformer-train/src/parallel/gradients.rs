@@ -1,148 +1,214 @@
-//! Gradients and losses as plain numbers, on their way between nodes.
+//! Gradients on their way between processes.
+
+use std::ops::Range;
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
-use reformer_core::model::LmLoss;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{DType, Tensor, TensorData};
+use reformer_core::kernels::ReformerBackend;
 
-/// What a node, or all together, have in a step: sums over targets.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Contribution {
-    /// Negative log-likelihood.
-    pub(super) nll: f64,
-    pub(super) n_correct: f64,
-    pub(super) n_targets: f64,
-    /// The largest one; NaN if there is none.
-    pub(super) drift: f64,
-    /// Gradients of all parameters, in the order of the module, times the number of targets.
-    pub(super) values: Vec<f32>,
+use super::error::ParallelError;
+use super::group::Group;
+use super::on_device::{cast, found};
+
+/// Values that travel at a time through the memory of the host: enough to make light of the start of
+/// a message, few enough not to be a second copy of a large model.
+const PORTION: usize = 16 << 20;
+
+/// How gradients of a run are added up.
+#[derive(Debug)]
+pub(super) struct Adder {
+    /// Whether they travel as `bf16`.
+    as_half: bool,
+    /// Whether they stay on GPUs; not known before the first step.
+    on_device: Option<bool>,
+    own: Vec<f32>,
+    sum: Vec<f32>,
 }
 
-impl Contribution {
-    /// From the mean loss of a batch and its gradients. Waits for the device.
-    pub(super) fn new<B: AutodiffBackend, M: AutodiffModule<B>>(
-        loss: &LmLoss<B::InnerBackend>,
-        gradients: &GradientsParams,
-        module: &M,
-    ) -> Self {
-        let n_targets = number(&loss.n_targets);
-        let mut flatten = Flatten {
-            gradients,
-            factor: n_targets as f32,
-            values: Vec::new(),
-        };
-        module.visit(&mut flatten);
+impl Adder {
+    pub(super) fn new(as_half: bool) -> Self {
         Self {
-            nll: number(&loss.loss) * n_targets,
-            n_correct: number(&loss.n_correct),
-            n_targets,
-            drift: loss.drift.as_ref().map_or(f64::NAN, number),
-            values: flatten.values,
+            as_half,
+            on_device: None,
+            own: Vec::new(),
+            sum: Vec::new(),
         }
     }
 
-    /// Back to means on a device. `gradients` are those that a contribution was made of.
-    pub(super) fn into_means<B: AutodiffBackend, M: AutodiffModule<B>>(
-        self,
-        gradients: GradientsParams,
+    /// The sums of the gradients that all processes have for a module. Nobody else may hold
+    /// `gradients`, which are overwritten where they lie on a GPU.
+    pub(super) fn sum<B, M>(
+        &mut self,
+        group: &Group,
         module: &M,
-        device: &B::Device,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
-        let one = |value: f64| Tensor::from_data([value as f32], device);
-        // The sums over no target are 0, and so are their means.
-        let divisor = self.n_targets.max(1.0);
-        let loss = LmLoss {
-            loss: one(self.nll / divisor),
-            n_correct: one(self.n_correct),
-            n_targets: one(self.n_targets),
-            drift: (!self.drift.is_nan()).then(|| one(self.drift)),
+        gradients: GradientsParams,
+    ) -> Result<GradientsParams, ParallelError>
+    where
+        B: AutodiffBackend,
+        B::InnerBackend: ReformerBackend,
+        M: AutodiffModule<B>,
+    {
+        let is_on_device = match self.on_device {
+            Some(known) => known,
+            None => {
+                let device =
+                    found(module, &gradients).and_then(|found| Some(found.first()?.device));
+                *self.on_device.insert(group.reaches_device(device)?)
+            }
         };
-        let mut rebuild = Rebuild {
-            gradients,
-            divisor: divisor as f32,
-            values: &self.values,
-        };
-        module.visit(&mut rebuild);
-        (loss, rebuild.gradients)
-    }
-
-    /// Adds another one with as many gradients.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.nll += other.nll;
-        self.n_correct += other.n_correct;
-        self.n_targets += other.n_targets;
-        self.drift = self.drift.max(other.drift);
-        for (sum, value) in self.values.iter_mut().zip(&other.values) {
-            *sum += value;
+        match is_on_device {
+            true => self.sum_on_device(group, module, gradients),
+            false => self.sum_on_host(group, module, gradients),
         }
     }
 
-    fn numbers(&self) -> [f64; 4] {
-        [self.nll, self.n_correct, self.n_targets, self.drift]
-    }
-
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let numbers = self.numbers();
-        let mut bytes = Vec::with_capacity(size_of_val(&numbers) + 4 * self.values.len());
-        bytes.extend(numbers.into_iter().flat_map(f64::to_le_bytes));
-        bytes.extend(self.values.iter().flat_map(|value| value.to_le_bytes()));
-        bytes
-    }
-
-    /// None if the bytes are no contribution.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (numbers, values) = bytes.split_at_checked(4 * size_of::<f64>())?;
-        let (values, rest) = values.as_chunks::<4>();
-        let (numbers, _) = numbers.as_chunks::<8>();
-        let &[nll, n_correct, n_targets, drift] = numbers else {
-            return None;
+    fn sum_on_device<B, M>(
+        &self,
+        group: &Group,
+        module: &M,
+        gradients: GradientsParams,
+    ) -> Result<GradientsParams, ParallelError>
+    where
+        B: AutodiffBackend,
+        B::InnerBackend: ReformerBackend,
+        M: AutodiffModule<B>,
+    {
+        let as_type = |gradients, dtype| match self.as_half {
+            true => cast(module, gradients, dtype),
+            false => gradients,
         };
-        rest.is_empty().then(|| Self {
-            nll: f64::from_le_bytes(nll),
-            n_correct: f64::from_le_bytes(n_correct),
-            n_targets: f64::from_le_bytes(n_targets),
-            drift: f64::from_le_bytes(drift),
-            values: values.iter().copied().map(f32::from_le_bytes).collect(),
-        })
+        let gradients = as_type(gradients, DType::BF16);
+        let buffers =
+            found(module, &gradients).expect("they are where they were in the first step");
+        group.sum_on_device(&buffers)?;
+        Ok(as_type(gradients, DType::F32))
+    }
+
+    fn sum_on_host<B, M>(
+        &mut self,
+        group: &Group,
+        module: &M,
+        mut gradients: GradientsParams,
+    ) -> Result<GradientsParams, ParallelError>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B>,
+    {
+        let mut lengths = Lengths {
+            gradients: &gradients,
+            found: Vec::new(),
+        };
+        module.visit(&mut lengths);
+        for range in portions(&lengths.found, PORTION) {
+            self.own.clear();
+            module.visit(&mut Flatten {
+                gradients: &gradients,
+                range: Numbered::new(&range),
+                values: &mut self.own,
+            });
+            self.sum.resize(self.own.len(), 0.0);
+            group.sum(&self.own, &mut self.sum, self.as_half)?;
+            module.visit(&mut Rebuild {
+                gradients: &mut gradients,
+                range: Numbered::new(&range),
+                values: &self.sum,
+            });
+        }
+        Ok(gradients)
     }
 }
 
-fn number<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
-    tensor.to_data().iter::<f64>().next().unwrap_or(f64::NAN)
+/// Cuts a sequence into ranges of so many values at most together. What is longer is a range by itself.
+pub(super) fn portions(lengths: &[usize], most: usize) -> Vec<Range<usize>> {
+    let mut portions: Vec<Range<usize>> = Vec::new();
+    let mut n_values = 0;
+    for (number, length) in lengths.iter().enumerate() {
+        match portions.last_mut() {
+            Some(last) if n_values + length <= most => last.end = number + 1,
+            _ => {
+                portions.push(number..number + 1);
+                n_values = 0;
+            }
+        }
+        n_values += length;
+    }
+    portions
+}
+
+/// Counts parameters, of which those of a range are meant.
+pub(super) struct Numbered<'a> {
+    range: &'a Range<usize>,
+    next: usize,
+}
+
+impl<'a> Numbered<'a> {
+    pub(super) fn new(range: &'a Range<usize>) -> Self {
+        Self { range, next: 0 }
+    }
+
+    /// Whether the next one is meant.
+    pub(super) fn next(&mut self) -> bool {
+        self.next += 1;
+        self.range.contains(&(self.next - 1))
+    }
+}
+
+/// Numbers of values of the gradients; 0 of what has none.
+struct Lengths<'a> {
+    gradients: &'a GradientsParams,
+    found: Vec<usize>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Lengths<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let gradient = self.gradients.get::<B::InnerBackend, D>(param.id);
+        let length = gradient.map_or(0, |gradient| gradient.shape().num_elements());
+        self.found.push(length);
+    }
 }
 
 struct Flatten<'a> {
     gradients: &'a GradientsParams,
-    factor: f32,
-    values: Vec<f32>,
+    range: Numbered<'a>,
+    values: &'a mut Vec<f32>,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Flatten<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(gradient) = self.gradients.get::<B::InnerBackend, D>(param.id) {
-            let data = gradient.into_data();
-            let scaled = data.iter::<f32>().map(|value| value * self.factor);
-            self.values.extend(scaled);
+        if self.range.next()
+            && let Some(gradient) = self.gradients.get::<B::InnerBackend, D>(param.id)
+        {
+            extend(self.values, &gradient.into_data());
         }
     }
 }
 
+/// Adds the numbers of a tensor to others.
+pub(super) fn extend(values: &mut Vec<f32>, data: &TensorData) {
+    match data.as_slice::<f32>() {
+        Ok(slice) => values.extend_from_slice(slice),
+        Err(_) => values.extend(data.iter::<f32>()),
+    }
+}
+
 struct Rebuild<'a> {
-    gradients: GradientsParams,
-    divisor: f32,
+    gradients: &'a mut GradientsParams,
+    range: Numbered<'a>,
     /// Those of the parameters still to come.
     values: &'a [f32],
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Rebuild<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(old) = self.gradients.remove::<B::InnerBackend, D>(param.id) {
+        if self.range.next()
+            && let Some(old) = self.gradients.remove::<B::InnerBackend, D>(param.id)
+        {
             let shape = old.dims();
             let (values, rest) = self.values.split_at(shape.iter().product());
             self.values = rest;
-            let means: Vec<f32> = values.iter().map(|value| value / self.divisor).collect();
-            let data = TensorData::new(means, shape);
+            let data = TensorData::new(values.to_vec(), shape);
             let new = Tensor::<B::InnerBackend, D>::from_data(data, &old.device());
             self.gradients.register(param.id, new);
         }
@@ -152,66 +218,82 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Rebuild<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::nn::{Linear, LinearConfig};
+    use burn::nn::LinearConfig;
     use burn_autodiff::Autodiff;
     use burn_flex::Flex;
+    use proptest::prelude::*;
 
     type B = Autodiff<Flex>;
 
-    fn one(value: f32) -> Tensor<Flex, 1> {
-        Tensor::from_data([value], &Default::default())
+    #[test]
+    fn gradients_come_back_to_where_they_were() {
+        let device = Default::default();
+        let linear = LinearConfig::new(2, 3).init::<B>(&device);
+        let bias = linear.bias.as_ref().unwrap().id;
+        let mut gradients = GradientsParams::new();
+        let weight = Tensor::<Flex, 2>::from_data([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
+        gradients.register(linear.weight.id, weight);
+        gradients.register(bias, Tensor::<Flex, 1>::from_data([7.0, 8.0, 9.0], &device));
+        let mut lengths = Lengths {
+            gradients: &gradients,
+            found: vec![],
+        };
+        ModuleVisit::<B>::of(&linear, &mut lengths);
+        assert_eq!(lengths.found, [6, 3]);
+        for range in [0..1, 1..2, 0..2] {
+            let mut values = vec![];
+            ModuleVisit::<B>::of(
+                &linear,
+                &mut Flatten {
+                    gradients: &gradients,
+                    range: Numbered::new(&range),
+                    values: &mut values,
+                },
+            );
+            let doubled: Vec<f32> = values.iter().map(|value| 2.0 * value).collect();
+            ModuleVisit::<B>::of(
+                &linear,
+                &mut Rebuild {
+                    gradients: &mut gradients,
+                    range: Numbered::new(&range),
+                    values: &doubled,
+                },
+            );
+        }
+        let weight = gradients.get::<Flex, 2>(linear.weight.id).unwrap();
+        let weight = weight.into_data().to_vec::<f32>().unwrap();
+        assert_eq!(weight, [4.0, 8.0, 12.0, 16.0, 20.0, 24.0]);
+        let bias = gradients.get::<Flex, 1>(bias).unwrap();
+        assert_eq!(
+            bias.into_data().to_vec::<f32>().unwrap(),
+            [28.0, 32.0, 36.0]
+        );
+        // No CPU has an address that a GPU knows.
+        assert_eq!(found::<B, _>(&linear, &gradients), None);
     }
 
-    fn loss(mean: f32, n_targets: f32, drift: Option<f32>) -> LmLoss<Flex> {
-        LmLoss {
-            loss: one(mean),
-            n_correct: one(2.0),
-            n_targets: one(n_targets),
-            drift: drift.map(one),
+    /// A visit whose backend is named, which a visitor for all backends leaves open.
+    struct ModuleVisit<B>(std::marker::PhantomData<B>);
+
+    impl<B: AutodiffBackend> ModuleVisit<B> {
+        fn of<M: AutodiffModule<B>>(module: &M, visitor: &mut impl ModuleVisitor<B>) {
+            module.visit(visitor);
         }
     }
 
-    /// Gradients of the weight, which has no bias beside it.
-    fn gradients(linear: &Linear<B>, values: [f32; 2]) -> GradientsParams {
-        let mut gradients = GradientsParams::new();
-        let values = Tensor::<Flex, 2>::from_data([values], &Default::default());
-        gradients.register(linear.weight.id, values);
-        gradients
-    }
-
-    #[test]
-    fn means_over_two_nodes_weigh_each_target_the_same() {
-        let device = Default::default();
-        let linear = LinearConfig::new(1, 2).init::<B>(&device);
-        let of = |mean, n_targets, drift, values| {
-            let gradients = gradients(&linear, values);
-            Contribution::new::<B, _>(&loss(mean, n_targets, drift), &gradients, &linear)
-        };
-        let mut sum = of(1.0, 30.0, Some(0.5), [1.0, -2.0]);
-        sum.add(&of(4.0, 10.0, None, [5.0, 2.0]));
-        let sum = Contribution::from_bytes(&sum.to_bytes()).unwrap();
-        let old = gradients(&linear, [0.0; 2]);
-        let (loss, means) = sum.into_means::<B, _>(old, &linear, &device);
-        assert_eq!(number(&loss.loss), 1.75);
-        assert_eq!(
-            (number(&loss.n_correct), number(&loss.n_targets)),
-            (4.0, 40.0)
-        );
-        assert_eq!(loss.drift.as_ref().map(number), Some(0.5));
-        let means = means.get::<Flex, 2>(linear.weight.id).unwrap();
-        assert_eq!(means.into_data().to_vec::<f32>().unwrap(), [2.0, -1.0]);
-    }
-
-    #[test]
-    fn what_is_cut_off_is_no_contribution() {
-        let whole = Contribution {
-            values: vec![1.0, 2.0],
-            ..Contribution::default()
-        };
-        let bytes = whole.to_bytes();
-        assert_eq!(Contribution::from_bytes(&bytes), Some(whole));
-        for length in [0, 31, bytes.len() - 1] {
-            assert_eq!(Contribution::from_bytes(&bytes[..length]), None);
+    proptest! {
+        #[test]
+        fn portions_are_all_in_order_and_none_too_long(
+            lengths in prop::collection::vec(0usize..50, 0..30),
+            most in 1usize..100,
+        ) {
+            let portions = portions(&lengths, most);
+            let numbers: Vec<usize> = portions.iter().cloned().flatten().collect();
+            prop_assert_eq!(numbers, (0..lengths.len()).collect::<Vec<_>>());
+            for portion in portions {
+                let n_values: usize = lengths[portion.clone()].iter().sum();
+                prop_assert!(n_values <= most || portion.len() == 1);
+            }
         }
     }
 }

@@ -1,442 +1,319 @@
-//! The nodes of a run as a star: each sends what it has to the first, which adds it up in the order
-//! of nodes and sends everybody the same bits.
+//! The processes of a run, as one of them sees them.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::ops::Range;
-use std::thread;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use burn::train::Interrupter;
-use serde::{Deserialize, Serialize};
-
-use super::connection::{Connection, Frame, Kind};
+use super::engine::{DeviceBuffer, Engine};
 use super::error::ParallelError;
-use super::gradients::Contribution;
-use crate::config::TrainConfig;
 
-/// How long nodes wait for each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Until all nodes have come.
-    pub coming: Duration,
-    /// Without a sign of life from a node that was there. Nodes that compute, evaluate or write give
-    /// such signs too.
-    pub silence: Duration,
+/// The processes that train together, in every one of them. Clones are the same group.
+///
+/// All call the same in the same order: [`join`], what
+/// [`Run::train_on`](crate::Run::train_on) and [`Member`](super::Member) do, [`leave`].
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<Inner>,
 }
 
-impl Default for Patience {
-    /// Ten minutes to come, one minute of silence.
-    fn default() -> Self {
-        Self {
-            coming: Duration::from_secs(600),
-            silence: Duration::from_secs(60),
-        }
+struct Inner {
+    engine: Mutex<Box<dyn Engine>>,
+    rank: usize,
+    size: usize,
+    local_rank: usize,
+    /// What went wrong where nothing could be returned.
+    failure: Mutex<Option<ParallelError>>,
+}
+
+/// The group of this process, as long as it is in one.
+static GROUP: OnceLock<Mutex<Option<Group>>> = OnceLock::new();
+
+fn joined() -> MutexGuard<'static, Option<Group>> {
+    let group = GROUP.get_or_init(Mutex::default);
+    group.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Meets the other processes, if a launcher (`mpirun`, `srun`) started several. They wait for each
+/// other so long at most, whatever they do.
+///
+/// # Errors
+/// A launcher of another MPI, or a program that was built without any.
+pub fn join(patience: Duration) -> Result<Option<Group>, ParallelError> {
+    let mut joined = joined();
+    if joined.is_none() {
+        *joined = start(patience)?.map(Group::new);
+    }
+    Ok(joined.clone())
+}
+
+#[cfg(feature = "mpi")]
+fn start(patience: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> {
+    let mpi = super::mpi::Mpi::start(patience)?;
+    Ok(mpi.map(|mpi| Box::new(mpi) as Box<dyn Engine>))
+}
+
+#[cfg(not(feature = "mpi"))]
+fn start(_patience: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> {
+    use super::launcher::Launcher;
+    match Launcher::of_this_process() {
+        Some(launcher) if launcher.n_processes > 1 => Err(ParallelError::NotBuilt {
+            launcher: launcher.name,
+            n_processes: launcher.n_processes,
+        }),
+        _ => Ok(None),
     }
 }
 
-/// Time between attempts to connect or to find somebody who does.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// What a node brings.
-#[derive(Debug, Serialize, Deserialize)]
-struct Hello {
-    version: String,
-    n_devices: usize,
+/// Whether this process is one of a group, which it has not left.
+pub fn is_joined() -> bool {
+    // Whoever holds it for long is about to join or to leave.
+    let group = GROUP.get().map(Mutex::try_lock);
+    matches!(group, Some(Ok(group)) if group.is_some())
 }
 
-/// The place of a node in a run, and the run.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Welcome {
-    /// Numbers of its devices among those of all nodes.
-    pub(super) replicas: Range<usize>,
-    /// Devices of all nodes.
-    pub(super) n_replicas: usize,
-    pub(super) config: TrainConfig,
-    /// Training steps that are done.
-    pub(super) step: usize,
-}
-
-/// The first node of a run, before the others have come.
-#[derive(Debug)]
-pub struct Coordinator {
-    listener: TcpListener,
-    address: String,
-    n_nodes: usize,
-    patience: Patience,
-}
-
-impl Coordinator {
-    /// Begins to listen for the other nodes of a run of `n_nodes`. The connection is neither secret
-    /// nor guarded: use it in a network that you trust.
-    ///
-    /// # Errors
-    /// An address that is not one of this machine, or in use.
-    pub fn listen(address: &str, n_nodes: usize) -> Result<Self, ParallelError> {
-        let listener = TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        Ok(Self {
-            listener: listener.map_err(|source| ParallelError::Listen {
-                address: address.to_owned(),
-                source,
-            })?,
-            address: address.to_owned(),
-            n_nodes,
-            patience: Patience::default(),
-        })
-    }
-
-    /// Waits longer or shorter.
-    pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
-    }
-
-    /// The port that it listens on, where the address left it open by 0.
-    pub fn port(&self) -> Option<u16> {
-        Some(self.listener.local_addr().ok()?.port())
-    }
-
-    /// Waits until all nodes are there, and tells each its place and the `state` that the run goes on
-    /// from. `n_devices` are those of this node.
-    pub(crate) fn gather(
-        self,
-        config: &TrainConfig,
-        step: usize,
-        n_devices: usize,
-        state: &[Vec<u8>],
-        interrupter: &Interrupter,
-    ) -> Result<Group, ParallelError> {
-        let deadline = Instant::now() + self.patience.coming;
-        let mut members = Vec::new();
-        let mut ends = vec![n_devices];
-        while members.len() + 1 < self.n_nodes {
-            if interrupter.should_stop() {
-                return Err(ParallelError::stopped(interrupter));
-            }
-            let Ok((stream, address)) = self.listener.accept() else {
-                if Instant::now() > deadline {
-                    return Err(self.missing(members.len() + 1));
-                }
-                thread::sleep(PAUSE);
-                continue;
-            };
-            let node = format!("node {} ({address})", members.len() + 1);
-            // Whoever connects by mistake is no reason to end the run.
-            if let Some((member, n_devices)) = self.greet(stream, node) {
-                ends.push(ends[members.len()] + n_devices);
-                members.push(member);
-            }
-        }
-        let n_replicas = ends[members.len()];
-        for (member, ends) in members.iter().zip(ends.windows(2)) {
-            let welcome = Welcome {
-                replicas: ends[0]..ends[1],
-                n_replicas,
-                config: config.clone(),
-                step,
-            };
-            member.send(Kind::Welcome, &packed(&welcome))?;
-            for part in state {
-                member.send(Kind::State, part)?;
-            }
-        }
-        Ok(Group {
-            replicas: 0..n_devices,
-            n_replicas,
-            others: members,
-            is_first: true,
-        })
-    }
-
-    /// Lets a node in, if it is one of this version.
-    fn greet(&self, stream: TcpStream, node: String) -> Option<(Connection, usize)> {
-        stream.set_nonblocking(false).ok()?;
-        let member = Connection::new(stream, node, self.patience.silence).ok()?;
-        let hello: Hello = parse(&member, &member.receive(Kind::Hello).ok()?).ok()?;
-        if hello.version != VERSION {
-            let reason = format!(
-                "it runs version {VERSION}, and version {} cannot join",
-                hello.version
-            );
-            member.close(Kind::GiveUp, reason.as_bytes());
-            return None;
-        }
-        Some((member, hello.n_devices))
-    }
-
-    fn missing(&self, n_present: usize) -> ParallelError {
-        ParallelError::Missing {
-            address: self.address.clone(),
-            n_present,
-            n_nodes: self.n_nodes,
-            seconds: self.patience.coming.as_secs(),
-        }
+/// Waits until all processes are through, however long that takes, and parts from them. Nothing, in a
+/// process that is alone.
+pub fn leave() {
+    if let Some(group) = joined().take() {
+        group.engine().leave();
     }
 }
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Connects to the first node and waits for the others to come.
-pub(super) fn join(
-    address: &str,
-    n_devices: usize,
-    patience: Patience,
-) -> Result<(Group, Welcome), ParallelError> {
-    let stream = connect(address, patience.coming)?;
-    let unusable = |source| ParallelError::Unreachable {
-        address: address.to_owned(),
-        source,
-    };
-    let node = format!("node 0 ({address})");
-    let first = Connection::new(stream, node, patience.silence).map_err(unusable)?;
-    let hello = Hello {
-        version: VERSION.to_owned(),
-        n_devices,
-    };
-    first.send(Kind::Hello, &packed(&hello))?;
-    let welcome: Welcome = parse(&first, &first.receive(Kind::Welcome)?)?;
-    let group = Group {
-        replicas: welcome.replicas.clone(),
-        n_replicas: welcome.n_replicas,
-        others: vec![first],
-        is_first: false,
-    };
-    Ok((group, welcome))
-}
-
-/// Tries until somebody listens: nodes may be started in any order.
-fn connect(address: &str, coming: Duration) -> Result<TcpStream, ParallelError> {
-    let deadline = Instant::now() + coming;
-    let attempt = || -> io::Result<TcpStream> {
-        let none = || io::Error::new(io::ErrorKind::NotFound, "no such host");
-        let address = address.to_socket_addrs()?.next().ok_or_else(none)?;
-        TcpStream::connect_timeout(&address, Duration::from_secs(5))
-    };
-    loop {
-        match attempt() {
-            Ok(stream) => return Ok(stream),
-            // What is no address stays none.
-            Err(source)
-                if Instant::now() > deadline || source.kind() == io::ErrorKind::InvalidInput =>
-            {
-                return Err(ParallelError::Unreachable {
-                    address: address.to_owned(),
-                    source,
-                });
-            }
-            Err(_) => thread::sleep(PAUSE),
-        }
+/// Ends all processes of the group at once with an exit code: what an error in one of them comes to,
+/// once it was told. Nothing, in a process that is alone.
+pub fn abort(code: i32) {
+    // A thread that ends everything waits for nobody.
+    let group = GROUP.get().and_then(|group| group.try_lock().ok()?.clone());
+    if let Some(group) = group {
+        group.end(code);
     }
 }
 
-/// As MessagePack, which keeps every bit of a number.
-fn packed(value: &impl Serialize) -> Vec<u8> {
-    rmp_serde::to_vec_named(value).expect("plain data with text for keys")
-}
-
-fn parse<T: for<'a> Deserialize<'a>>(from: &Connection, frame: &Frame) -> Result<T, ParallelError> {
-    rmp_serde::from_slice(&frame.content).map_err(|error| from.protocol(error.to_string()))
-}
-
-/// The nodes of a run, as one of them sees them.
-#[derive(Debug)]
-pub(crate) struct Group {
-    /// Numbers of the devices of this node among those of all.
-    pub(super) replicas: Range<usize>,
-    /// Devices of all nodes.
-    pub(super) n_replicas: usize,
-    /// Of the first node: all others. Of the others: the first.
-    others: Vec<Connection>,
-    is_first: bool,
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} of {}", self.inner.rank, self.inner.size)
+    }
 }
 
 impl Group {
-    /// Adds up what nodes have. All get the same bits: one node adds, in the order of nodes.
-    pub(super) fn sum(&self, own: Contribution) -> Result<Contribution, ParallelError> {
-        if self.is_first {
-            self.add(own)
-        } else {
-            self.ask(&own)
+    fn new(engine: Box<dyn Engine>) -> Self {
+        let (rank, size) = (engine.rank(), engine.size());
+        Self {
+            inner: Arc::new(Inner {
+                rank,
+                size,
+                local_rank: engine.local_rank(),
+                engine: Mutex::new(engine),
+                failure: Mutex::new(None),
+            }),
         }
     }
 
-    fn add(&self, mut sum: Contribution) -> Result<Contribution, ParallelError> {
-        for member in &self.others {
-            let frame = member.receive(Kind::Gradients)?;
-            let part = Contribution::from_bytes(&frame.content);
-            let part = part.filter(|part| part.values.len() == sum.values.len());
-            let part = part.ok_or_else(|| member.protocol("its gradients are of another model"))?;
-            sum.add(&part);
-        }
-        let bytes = sum.to_bytes();
-        for member in &self.others {
-            member.send(Kind::Sum, &bytes)?;
-        }
-        Ok(sum)
+    /// Number of this process. The first one, 0, has the run.
+    pub fn rank(&self) -> usize {
+        self.inner.rank
     }
 
-    fn ask(&self, own: &Contribution) -> Result<Contribution, ParallelError> {
-        let first = self.first();
-        first.send(Kind::Gradients, &own.to_bytes())?;
-        let frame = first.receive(Kind::Sum)?;
-        Contribution::from_bytes(&frame.content).ok_or_else(|| first.protocol("its sum is cut off"))
+    /// Number of processes.
+    pub fn size(&self) -> usize {
+        self.inner.size
     }
 
-    /// Waits for the first node to end the run: its own last step is not yet the end.
+    /// Number of this process among those on its machine: that of its GPU.
+    pub fn local_rank(&self) -> usize {
+        self.inner.local_rank
+    }
+
+    /// Whether this process has the run. The others [help](super::Member).
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// How long a sum of so many values in the memory of the host takes, which all call together: to
+    /// know what a step of training will wait for.
     ///
     /// # Errors
-    /// The end, or whatever comes instead.
-    pub(super) fn wait(&self) -> Result<Infallible, ParallelError> {
-        let frame = self.first().receive(Kind::End)?;
-        Err(self
-            .first()
-            .protocol(format!("{:?} is no message", frame.kind)))
+    /// A process that does not come.
+    pub fn measure_sum(&self, n_values: usize, as_half: bool) -> Result<Duration, ParallelError> {
+        let (own, mut sum) = (vec![1.0; n_values], vec![0.0; n_values]);
+        // The first touch of memory takes its own time.
+        self.sum(&own, &mut sum, as_half)?;
+        let begin = Instant::now();
+        self.sum(&own, &mut sum, as_half)?;
+        Ok(begin.elapsed())
     }
 
-    /// A part of the state that the run goes on from.
-    pub(super) fn receive_state(&self) -> Result<Vec<u8>, ParallelError> {
-        Ok(self.first().receive(Kind::State)?.content)
+    fn engine(&self) -> MutexGuard<'_, Box<dyn Engine>> {
+        let engine = self.inner.engine.lock();
+        engine.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn first(&self) -> &Connection {
-        &self.others[0]
-    }
-
-    /// Tells the others that the run is over, and why.
-    pub(crate) fn end(self, reason: &str) {
-        self.leave(Kind::End, reason);
-    }
-
-    /// Tells the others that this node cannot go on, and why.
-    pub(crate) fn give_up(self, reason: &str) {
-        self.leave(Kind::GiveUp, reason);
-    }
-
-    fn leave(self, kind: Kind, reason: &str) {
-        for other in self.others {
-            other.close(kind, reason.as_bytes());
+    fn end(&self, code: i32) -> ! {
+        match self.inner.engine.try_lock() {
+            Ok(engine) => engine.abort(code),
+            // Another thread waits for the other processes, which notice that this one has gone.
+            Err(_) => std::process::exit(code),
         }
+    }
+
+    /// Everybody gets the bytes of one process.
+    pub(crate) fn broadcast(&self, from: usize, bytes: &mut Vec<u8>) -> Result<(), ParallelError> {
+        self.engine().broadcast(from, bytes)
+    }
+
+    /// Everybody gets the numbers of one process.
+    pub(super) fn broadcast_values(
+        &self,
+        from: usize,
+        values: &mut [f32],
+    ) -> Result<(), ParallelError> {
+        self.engine().broadcast_values(from, values)
+    }
+
+    /// What all have, one after the other, in the order of processes.
+    pub(super) fn gather(&self, own: &[f64]) -> Result<Vec<f64>, ParallelError> {
+        let own: Vec<u64> = own.iter().copied().map(f64::to_bits).collect();
+        let all = self.engine().gather(&own)?;
+        Ok(all.into_iter().map(f64::from_bits).collect())
+    }
+
+    /// The first process gets the bytes of all, in the order of processes; the others get nothing.
+    pub(super) fn gather_bytes(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, ParallelError> {
+        self.engine().gather_bytes(own)
+    }
+
+    /// Adds up what all have, which travels as `bf16` if it may.
+    pub(super) fn sum(
+        &self,
+        own: &[f32],
+        sum: &mut [f32],
+        as_half: bool,
+    ) -> Result<(), ParallelError> {
+        match as_half {
+            true => self.engine().sum_as_half(own, sum),
+            false => self.engine().sum(own, sum),
+        }
+    }
+
+    /// Whether sums in the memory of GPUs are possible, if all ask for one.
+    pub(super) fn reaches_device(&self, device: Option<usize>) -> Result<bool, ParallelError> {
+        self.engine().reaches_device(device)
+    }
+
+    /// Adds up what all have, in the memory of GPUs.
+    pub(super) fn sum_on_device(&self, buffers: &[DeviceBuffer]) -> Result<(), ParallelError> {
+        self.engine().sum_on_device(buffers)
+    }
+
+    /// Checks that all processes have the same hash of their weights.
+    pub(super) fn check_same(&self, hash: u64, step: usize) -> Result<(), ParallelError> {
+        let all = self.engine().gather(&[hash])?;
+        match all.iter().position(|other| *other != all[0]) {
+            None => Ok(()),
+            Some(rank) => Err(ParallelError::Apart { step, rank }),
+        }
+    }
+
+    /// Keeps an error where nothing can be returned.
+    pub(super) fn fail(&self, error: ParallelError) {
+        let failure = self.inner.failure.lock();
+        let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+    }
+
+    /// What went wrong where nothing could be returned.
+    pub(super) fn failed(&self) -> Result<(), ParallelError> {
+        let failure = self.inner.failure.lock();
+        let failure = failure.unwrap_or_else(PoisonError::into_inner);
+        failure.clone().map_or(Ok(()), Err)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::DataConfig;
-    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 
-    const SHORT: Patience = Patience {
-        coming: Duration::from_millis(300),
-        silence: Duration::from_secs(20),
-    };
-    const LONG: Patience = Patience {
-        coming: Duration::from_secs(20),
-        ..SHORT
-    };
+    /// An engine of a process whose others have what it is told.
+    #[derive(Debug)]
+    struct Told(Vec<u64>);
 
-    fn config() -> TrainConfig {
-        let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
-        TrainConfig::new(model.into(), DataConfig::Sample)
-    }
+    type Answer<T> = Result<T, ParallelError>;
 
-    fn listen(n_nodes: usize) -> (Coordinator, String) {
-        let coordinator = Coordinator::listen("127.0.0.1:0", n_nodes).unwrap();
-        let address = format!("127.0.0.1:{}", coordinator.port().unwrap());
-        (coordinator.with_patience(LONG), address)
-    }
+    impl Engine for Told {
+        fn rank(&self) -> usize {
+            0
+        }
 
-    fn contribution(values: [f32; 3]) -> Contribution {
-        Contribution {
-            nll: f64::from(values[0]),
-            values: values.to_vec(),
-            ..Contribution::default()
+        fn size(&self) -> usize {
+            1 + self.0.len()
+        }
+
+        fn local_rank(&self) -> usize {
+            0
+        }
+
+        fn broadcast(&self, _from: usize, _bytes: &mut Vec<u8>) -> Answer<()> {
+            unreachable!()
+        }
+
+        fn broadcast_values(&self, _from: usize, _values: &mut [f32]) -> Answer<()> {
+            unreachable!()
+        }
+
+        fn gather(&self, own: &[u64]) -> Answer<Vec<u64>> {
+            Ok(own.iter().chain(&self.0).copied().collect())
+        }
+
+        fn gather_bytes(&self, _own: Vec<u8>) -> Answer<Vec<Vec<u8>>> {
+            unreachable!()
+        }
+
+        fn sum(&self, _own: &[f32], _sum: &mut [f32]) -> Answer<()> {
+            unreachable!()
+        }
+
+        fn sum_as_half(&mut self, _own: &[f32], _sum: &mut [f32]) -> Answer<()> {
+            unreachable!()
+        }
+
+        fn reaches_device(&mut self, _device: Option<usize>) -> Answer<bool> {
+            unreachable!()
+        }
+
+        fn sum_on_device(&self, _buffers: &[DeviceBuffer]) -> Answer<()> {
+            unreachable!()
+        }
+
+        fn leave(&mut self) {
+            unreachable!()
+        }
+
+        fn abort(&self, _code: i32) -> ! {
+            unreachable!()
         }
     }
 
     #[test]
-    fn three_nodes_get_the_same_sum_and_devices_of_their_own() {
-        let (coordinator, address) = listen(3);
-        let members = [2, 3].map(|n_devices| {
-            let address = address.clone();
-            thread::spawn(move || {
-                let (group, welcome) = join(&address, n_devices, LONG).unwrap();
-                assert_eq!(welcome.config, config());
-                assert_eq!((welcome.step, welcome.n_replicas), (7, 6));
-                assert_eq!(welcome.replicas.len(), n_devices);
-                assert_eq!(group.receive_state().unwrap(), b"state");
-                let sum = group.sum(contribution([1e-8, 2.0, 3.0])).unwrap();
-                let ended = group.wait().unwrap_err().to_string();
-                assert_eq!(ended, "the run has ended: done");
-                (sum, welcome.replicas)
-            })
-        });
-        let group = coordinator
-            .gather(&config(), 7, 1, &[b"state".to_vec()], &Interrupter::new())
-            .unwrap();
-        assert_eq!((group.replicas.clone(), group.n_replicas), (0..1, 6));
-        let sum = group.sum(contribution([1.0, 2.0, 3.0])).unwrap();
-        assert_eq!(sum.values, [1.0f32 + 1e-8 + 1e-8, 6.0, 9.0]);
-        assert!((sum.nll - 1.000_000_02).abs() < 1e-12);
-        group.end("done");
-        let mut replicas = Vec::new();
-        for member in members {
-            let (of_member, range) = member.join().unwrap();
-            assert_eq!(of_member, sum);
-            replicas.extend(range);
-        }
-        replicas.sort_unstable();
-        assert_eq!(replicas, [1, 2, 3, 4, 5]);
+    fn process_with_other_weights_is_found() {
+        let group = |others: &[u64]| Group::new(Box::new(Told(others.to_vec())));
+        assert_eq!(group(&[7, 7, 7]).check_same(7, 12), Ok(()));
+        let apart = ParallelError::Apart { step: 12, rank: 2 };
+        assert_eq!(group(&[7, 8, 7]).check_same(7, 12), Err(apart));
     }
 
     #[test]
-    fn who_does_not_come_is_missed() {
-        let (coordinator, address) = listen(2);
-        // A visitor is no node.
-        drop(TcpStream::connect(&address));
-        let waiting = coordinator.with_patience(SHORT);
-        let error = waiting
-            .gather(&config(), 0, 1, &[], &Interrupter::new())
-            .unwrap_err();
-        assert!(
-            error.to_string().starts_with("only 1 of 2 nodes"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn address_without_a_run_is_named() {
-        let error = join("127.0.0.1:1", 1, SHORT).unwrap_err().to_string();
-        assert!(error.contains("`127.0.0.1:1`"), "{error}");
-        let error = join("nonsense", 1, LONG).unwrap_err().to_string();
-        assert!(error.contains("`nonsense`"), "{error}");
-        let error = Coordinator::listen("192.0.2.1:80", 2).unwrap_err();
-        assert!(error.to_string().contains("`192.0.2.1:80`"), "{error}");
-    }
-
-    #[test]
-    fn lost_member_and_lost_coordinator_are_errors() {
-        let (coordinator, address) = listen(2);
-        let member = thread::spawn(move || drop(join(&address, 1, LONG).unwrap()));
-        let group = coordinator
-            .gather(&config(), 0, 1, &[], &Interrupter::new())
-            .unwrap();
-        member.join().unwrap();
-        let error = group.sum(contribution([0.0; 3])).unwrap_err();
-        assert!(error.to_string().contains("is lost"), "{error}");
-
-        let (coordinator, address) = listen(2);
-        let member = thread::spawn(move || {
-            let (group, _) = join(&address, 1, LONG).unwrap();
-            group.sum(contribution([0.0; 3])).unwrap_err().to_string()
-        });
-        let group = coordinator
-            .gather(&config(), 0, 1, &[], &Interrupter::new())
-            .unwrap();
-        group.give_up("the loss is no number");
-        let error = member.join().unwrap();
-        assert!(error.contains("gave up: the loss is no number"), "{error}");
+    fn first_failure_is_kept() {
+        let group = Group::new(Box::new(Told(vec![])));
+        assert_eq!(group.failed(), Ok(()));
+        let missing = |rank| ParallelError::Missing {
+            rank,
+            seconds: 1,
+            n_others: 3,
+        };
+        group.fail(missing(1));
+        group.fail(missing(2));
+        assert_eq!(group.failed(), Err(missing(1)));
+        // It is not over for the others.
+        assert_eq!(group.failed(), Err(missing(1)));
     }
 }

@@ -12,31 +12,64 @@
 //!
 //! # Processes, on one machine or on several
 //!
-//! The first, a [`Coordinator`], has the run: its folder, checkpoints, evaluations. It sends
-//! configuration and state to every [`Member`] that joins. In a step each reads its own rows of the
-//! batch, gradients are added up in the order of nodes, and all get the same bits and so keep the same
-//! weights. Whoever leaves or falls silent ends the run on all nodes with an error; it goes on from its
-//! last checkpoint.
+//! `mpirun` or `srun` starts them, and MPI moves what they tell each other (feature `mpi`); on NVIDIA
+//! GPUs, NCCL adds up the gradients (feature `nccl`). Each [joins](join) the [`Group`]. The first has
+//! the run: its folder and its checkpoints. It sends configuration and state to the others, each of
+//! which is a [`Member`]. From there on all go the same way through the run: in a step each reads its
+//! own rows of the batch, gradients are added up, and all keep the same weights, whose hash is compared
+//! at every checkpoint. Evaluations are shared out by rows. A wish to stop in one process stops all after
+//! the same step. What one process fails in ends all: its error is told, then [`abort`] ends the group.
 //!
-//! Of Burn 0.21's own means none could be used. Of `burn-collective`, the part for several processes
-//! waits for ever in its second operation (`global/node/sync.rs`, line 71: the list that is cleared
-//! after the first is a copy), tries without end to reach a coordinator that is not there
-//! (`global/node/worker.rs`, line 122), adds in the order of arrival, so that sums differ between runs
-//! (`global/node/centralized.rs`, line 51), and needs an HTTP server. NCCL is behind burn-cuda's feature
-//! `distributed`, which works inside one backward pass, where the reversible tape has one for each block, and
-//! which makes `Autodiff` ask of every backend in the program what flex and ndarray do not have
-//! (burn-autodiff, `backend.rs`).
+//! What a process holds beside the activations of its rows are weights, gradients and the state of the
+//! optimizer; [`Sharing`] divides the last.
+//!
+//! `docs/distributed.md` tells how to start it, and what it costs.
+//!
+//! # Why not Burn's own
+//!
+//! Of `burn-collective` 0.21, the part for several processes waits for ever in its second operation
+//! (`global/node/sync.rs`, line 71: the list that is cleared after the first is a copy), tries without
+//! end to reach a coordinator that is not there (`global/node/worker.rs`, line 122), adds in the order
+//! of arrival, so that sums differ between runs (`global/node/centralized.rs`, line 51), and is gone
+//! from later versions. NCCL behind burn-cuda's feature `distributed` is for one process, works inside one
+//! backward pass, where the reversible tape has one for each block, and makes `Autodiff` ask of every
+//! backend in the program what flex and ndarray do not have (burn-autodiff, `backend.rs`).
 
-mod connection;
+mod engine;
 mod error;
 mod gradients;
 mod group;
+#[cfg(feature = "mpi")]
+mod half;
+mod launcher;
 mod member;
+#[cfg(feature = "mpi")]
+mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
+mod on_device;
 mod replicas;
+mod sharded;
+#[cfg(feature = "mpi")]
+mod watch;
+
+use serde::{Deserialize, Serialize};
 
 pub use error::ParallelError;
-pub use group::{Coordinator, Patience};
+pub use group::{Group, abort, is_joined, join, leave};
+pub use launcher::{await_turn, check_alone};
 pub use member::{Helped, Member};
 
-pub(crate) use member::state;
+pub(crate) use member::{Welcome, invite, record, state};
 pub(crate) use replicas::Replicas;
+pub(crate) use sharded::Sharded;
+
+/// What processes share, beside the work. That of the first process counts for all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// Each keeps the state of the optimizer for some parameters only, steps them and sends them to
+    /// the others: the same weights, less memory, more to send. Checkpoints have the whole state.
+    pub optimizer: bool,
+    /// Gradients travel as `bf16`: half as much to send, other weights.
+    pub half_gradients: bool,
+}

@@ -1,34 +1,41 @@
-//! A step of training by all devices of a group.
+//! A step of training by all devices of a run.
 
-use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsAccumulator;
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::train::{TrainOutput, TrainStep};
+use burn::train::{Interrupter, TrainOutput, TrainStep};
 use reformer_core::ConfigError;
 use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::LmLoss;
+use xxhash_rust::xxh3::Xxh3Default;
 
+use super::Sharing;
 use super::error::ParallelError;
-use super::gradients::Contribution;
+use super::gradients::Adder;
 use super::group::Group;
 use crate::batch::Batch;
 use crate::clip::{global_norm, scaled};
 use crate::metric::LmOutput;
 use crate::task::{Task, joined, share};
 
-/// The devices that compute a step: those of this node, and those of the others if there are any.
-#[derive(Debug, Clone)]
+/// The devices that compute a step: those of this process, and those of the others if there are any.
+#[derive(Clone)]
 pub(crate) struct Replicas<B: Backend> {
     /// The first one has the optimizer.
     devices: Vec<B::Device>,
-    group: Arc<Mutex<Option<Group>>>,
-    /// Numbers of the devices of this node among all.
+    group: Option<Group>,
+    /// Numbers of the devices of this process among all.
     numbers: Range<usize>,
     n_replicas: usize,
+    adder: Arc<Mutex<Adder>>,
+    interrupter: Interrupter,
+    /// Why all processes stop, once they know of a wish to.
+    agreed: Arc<Mutex<Option<String>>>,
 }
 
 /// The rows, of so many, that `numbers` of `n_replicas` have.
@@ -37,25 +44,49 @@ fn rows_of(n_rows: usize, numbers: &Range<usize>, n_replicas: usize) -> Range<us
 }
 
 impl<B: Backend> Replicas<B> {
-    /// Devices of this node, and the group that it is in.
+    /// Devices of this process, and the group that it is in. The interrupter is that of this process.
+    ///
+    /// # Errors
+    /// A process that does not come.
     ///
     /// # Panics
     /// Without a device.
-    pub(crate) fn new(devices: &[B::Device], group: Option<Group>) -> Self {
+    pub(crate) fn new(
+        devices: &[B::Device],
+        group: Option<Group>,
+        sharing: Sharing,
+        interrupter: &Interrupter,
+    ) -> Result<Self, ParallelError> {
         assert!(!devices.is_empty(), "a step needs a device");
-        let (numbers, n_replicas) = match &group {
-            Some(group) => (group.replicas.clone(), group.n_replicas),
-            None => (0..devices.len(), devices.len()),
-        };
-        Self {
+        let (mut numbers, mut n_replicas) = (0..devices.len(), devices.len());
+        if let Some(group) = &group {
+            let counts = group.gather(&[devices.len() as f64])?;
+            let before = |rank: usize| counts[..rank].iter().map(|n| *n as usize).sum();
+            numbers = before(group.rank())..before(group.rank() + 1);
+            n_replicas = before(counts.len());
+        }
+        Ok(Self {
             devices: devices.to_vec(),
-            group: Arc::new(Mutex::new(group)),
+            group,
             numbers,
             n_replicas,
-        }
+            adder: Arc::new(Mutex::new(Adder::new(sharing.half_gradients))),
+            interrupter: interrupter.clone(),
+            agreed: Arc::default(),
+        })
     }
 
-    /// Rows of a batch that this node computes.
+    /// The processes that train together, if there are several.
+    pub(crate) fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    /// Whether this process has the run.
+    pub(crate) fn is_first(&self) -> bool {
+        self.group.as_ref().is_none_or(Group::is_first)
+    }
+
+    /// Rows of a batch that this process computes.
     ///
     /// # Errors
     /// A batch with fewer rows than there are devices.
@@ -71,36 +102,122 @@ impl<B: Backend> Replicas<B> {
         Ok(rows_of(batch_size, &self.numbers, self.n_replicas))
     }
 
-    fn group(&self) -> MutexGuard<'_, Option<Group>> {
-        self.group.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the first node to end the run.
-    ///
-    /// # Errors
-    /// The end, or whatever comes instead.
-    ///
-    /// # Panics
-    /// Without other nodes.
-    pub(super) fn wait(&self) -> Result<Infallible, ParallelError> {
-        self.group()
-            .as_ref()
-            .expect("a member is in a group")
-            .wait()
-    }
-
-    /// Tells the other nodes that the run is over, and why.
-    pub(crate) fn end(&self, reason: &str) {
-        if let Some(group) = self.group().take() {
-            group.end(reason);
+    /// Rows of an evaluation that this process computes, on its first device.
+    pub(crate) fn evaluated_rows(&self, n_rows: usize) -> Range<usize> {
+        match &self.group {
+            Some(group) => rows_of(n_rows, &(group.rank()..group.rank() + 1), group.size()),
+            None => 0..n_rows,
         }
     }
 
-    /// Tells the other nodes that this one cannot go on, and why.
-    pub(crate) fn give_up(&self, reason: &str) {
-        if let Some(group) = self.group().take() {
-            group.give_up(reason);
+    /// Whether somebody wants this process to stop.
+    pub(crate) fn wants_to_stop(&self) -> bool {
+        self.interrupter.should_stop()
+    }
+
+    /// Why the run was stopped, if it was: all processes answer the same after the same step.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        match self.group {
+            Some(_) => lock(&self.agreed).clone(),
+            None => self.wants_to_stop().then(|| self.reason()),
         }
+    }
+
+    /// Why somebody wants this process to stop.
+    fn reason(&self) -> String {
+        let message = self.interrupter.get_message();
+        message.unwrap_or_else(|| "stopped".to_owned())
+    }
+
+    /// Meets the other processes: what all have, in their order, and whether one is to stop.
+    fn meet<const N: usize>(
+        &self,
+        group: &Group,
+        own: [f64; N],
+    ) -> Result<Vec<[f64; N]>, ParallelError> {
+        let mut words = own.to_vec();
+        words.push(self.wants_to_stop().into());
+        let all = group.gather(&words)?;
+        let of_process = |rank: usize| &all[rank * words.len()..][..words.len()];
+        let wishes = |rank: &usize| of_process(*rank)[N] > 0.0;
+        if let Some(rank) = (0..group.size()).find(wishes) {
+            let reason = match wishes(&group.rank()) {
+                true => self.reason(),
+                false => format!("process {rank} was told to."),
+            };
+            lock(&self.agreed).get_or_insert(reason);
+        }
+        let of_process = |rank| std::array::from_fn(|i| of_process(rank)[i]);
+        Ok((0..group.size()).map(of_process).collect())
+    }
+
+    /// The sums of what all processes have; what this one has, if it is alone.
+    pub(crate) fn total<const N: usize>(&self, own: [f64; N]) -> Result<[f64; N], ParallelError> {
+        let Some(group) = &self.group else {
+            return Ok(own);
+        };
+        let all = self.meet(group, own)?;
+        let sum = |i: usize| all.iter().map(|one| one[i]).sum();
+        Ok(std::array::from_fn(sum))
+    }
+
+    /// Everybody gets a text that the last process writes: the first one has other things to do.
+    pub(crate) fn written(
+        &self,
+        write: impl FnOnce() -> Option<String>,
+    ) -> Result<Option<String>, ParallelError> {
+        let Some(group) = &self.group else {
+            return Ok(write());
+        };
+        let last = group.size() - 1;
+        let text = match group.rank() == last {
+            true => write(),
+            false => None,
+        };
+        let mut bytes = serde_json::to_vec(&text).expect("a text is plain data");
+        group.broadcast(last, &mut bytes)?;
+        serde_json::from_slice(&bytes).map_err(|error| ParallelError::Protocol {
+            rank: last,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Checks that the weights after a step are the same in all processes.
+    pub(crate) fn check_same(
+        &self,
+        module: &impl Module<B>,
+        step: usize,
+    ) -> Result<(), ParallelError> {
+        match &self.group {
+            Some(group) if group.size() > 1 => {
+                let mut hash = Hash::default();
+                module.visit(&mut hash);
+                group.check_same(hash.0.digest(), step)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What went wrong between processes where nothing could be returned.
+    pub(crate) fn failed(&self) -> Result<(), ParallelError> {
+        self.group.as_ref().map_or(Ok(()), Group::failed)
+    }
+}
+
+/// A loss, and what gradients are to be multiplied with, `[1]`.
+type Weighted<B> = (LmLoss<B>, Tensor<B, 1>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A hash of all weights.
+#[derive(Default)]
+struct Hash(Xxh3Default);
+
+impl<B: Backend> ModuleVisitor<B> for Hash {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0.update(param.val().into_data().as_bytes());
     }
 }
 
@@ -109,20 +226,20 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
-    /// Loss and gradients of a whole batch, of which `batch` has the [rows](Self::rows) of this node.
-    /// The same on all nodes.
+    /// Loss and gradients of a whole batch, of which `batch` has the [rows](Self::rows) of this process.
+    /// The same in all.
     pub(crate) fn step(
         &self,
         task: &Task<B>,
         batch: Batch<B>,
     ) -> Result<TrainOutput<LmOutput<B::InnerBackend>>, ParallelError> {
-        let mut output = self.step_of_node(task, batch);
-        let group = self.group();
-        if let Some(group) = group.as_ref() {
-            let own = Contribution::new::<B, _>(&output.item.loss, &output.grads, task);
-            let sum = group.sum(own)?;
-            let device = &self.devices[0];
-            (output.item.loss, output.grads) = sum.into_means::<B, _>(output.grads, task, device);
+        let mut output = self.step_of_process(task, batch);
+        if let Some(group) = &self.group {
+            let (loss, weight) = self.loss_of_all(group, &output.item.loss)?;
+            output.item.loss = loss;
+            // The sum of what is weighted before is the mean.
+            let grads = scaled(task, output.grads, weight);
+            output.grads = lock(&self.adder).sum(group, task, grads)?;
         }
         if self.n_replicas > 1 {
             output.item.gradient_norm = global_norm(task, &output.grads);
@@ -130,8 +247,31 @@ where
         Ok(output)
     }
 
-    /// The same of the rows of this node. Nothing waits for a device before all have their work.
-    fn step_of_node(
+    /// The loss of all processes from that of this one, and its share of the targets.
+    fn loss_of_all(
+        &self,
+        group: &Group,
+        own: &LmLoss<B::InnerBackend>,
+    ) -> Result<Weighted<B::InnerBackend>, ParallelError> {
+        let [loss, n_correct, n_targets] = [&own.loss, &own.n_correct, &own.n_targets].map(number);
+        let drift = own.drift.as_ref().map_or(f64::NAN, number);
+        let all = self.meet(group, [loss * n_targets, n_correct, n_targets, drift])?;
+        let sum = |i: usize| all.iter().map(|one| one[i]).sum::<f64>();
+        // The sums over no target are 0, and so are their means.
+        let divisor = sum(2).max(1.0);
+        let one = |value: f64| Tensor::from_data([value as f32], &self.devices[0]);
+        let drift = all.iter().map(|one| one[3]).fold(f64::NAN, f64::max);
+        let loss = LmLoss {
+            loss: one(sum(0) / divisor),
+            n_correct: one(sum(1)),
+            n_targets: one(sum(2)),
+            drift: (!drift.is_nan()).then(|| one(drift)),
+        };
+        Ok((loss, one(n_targets / divisor)))
+    }
+
+    /// The same of the rows of this process. Nothing waits for a device before all have their work.
+    fn step_of_process(
         &self,
         task: &Task<B>,
         batch: Batch<B>,
@@ -185,6 +325,10 @@ where
     }
 }
 
+fn number<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
+    tensor.to_data().iter::<f64>().next().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +338,13 @@ mod tests {
         Replicas {
             numbers,
             n_replicas,
-            ..Replicas::new(&[Default::default()], None)
+            ..Replicas::new(
+                &[Default::default()],
+                None,
+                Sharing::default(),
+                &Interrupter::new(),
+            )
+            .unwrap()
         }
     }
 

@@ -15,15 +15,16 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::ReformerBackend;
 
-use crate::checkpoint::Best;
+use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
 use crate::data::{AskedQuestions, Content, Data, DataReport};
 use crate::error::TrainError;
-use crate::fit::Fit;
+use crate::fit::{Fit, Fitted, Place};
 use crate::log::{Row, read_rows};
 use crate::model::Model;
 use crate::page::Page;
 use crate::pairs::Pairs;
+use crate::parallel::{check_alone, invite};
 use crate::record::{AtomicRecorder, Failure, Owner, numbered};
 use crate::strategy::Ending;
 use beginning::Beginning;
@@ -177,10 +178,6 @@ impl Run {
         self.data.report()
     }
 
-    pub(crate) fn data(&self) -> &Data {
-        &self.data
-    }
-
     fn config_path(&self) -> PathBuf {
         self.folder.join(CONFIG)
     }
@@ -222,8 +219,9 @@ impl Run {
     /// one holds beside is the optimizer.
     ///
     /// # Errors
-    /// The same, and fewer sequences in a batch than there are devices, or a
-    /// [coordinator](TrainOptions::coordinator) whose nodes do not come or get lost.
+    /// The same, and fewer sequences in a batch than there are devices, or another process of a
+    /// [group](TrainOptions::group) that does not come. Of that the caller should tell, and
+    /// [`abort`](crate::parallel::abort).
     ///
     /// # Panics
     /// Without a device, or if the checkpoint of that step cannot be read.
@@ -241,21 +239,39 @@ impl Run {
         for device in devices {
             self.check_device::<B>(device)?;
         }
+        let group = options.group.clone();
+        if group.is_none() {
+            check_alone()?;
+        }
         let _lock = Lock::take(&self.folder)?;
         if let Some(ending) = self.ending()? {
+            if let Some(group) = &group {
+                invite(group, None)?;
+            }
             return self.outcome(ending, &devices[0]);
         }
         let fit = Fit {
-            run: self,
+            place: Place::Home(self),
+            config: &self.config,
+            data: &self.data,
+            standing: self.standing(step)?,
             devices,
             step,
             options,
         };
-        fit.run()
+        let Fitted { task, ending, best } = fit.run()?;
+        let task = match (&ending, best) {
+            (Ending::Early, Some(best)) => {
+                let path = Checkpoints::of_run(&self.folder).model(best.step);
+                AtomicRecorder::load_module(&path, task, &self.owner(), &devices[0])?
+            }
+            _ => task,
+        };
+        self.finish(task.model, ending, best)
     }
 
     /// Keeps the weights of a run that came to its end.
-    pub(crate) fn finish<B: Backend>(
+    fn finish<B: Backend>(
         &self,
         model: Model<B>,
         ending: Ending,

@@ -10,7 +10,7 @@ use burn::train::Interrupter;
 use crate::console::tell;
 use crate::error::TrainError;
 use crate::model::Model;
-use crate::parallel::Coordinator;
+use crate::parallel::{Group, Sharing};
 use crate::screen::{Screen, Silent};
 
 /// Who is told of what goes wrong without ending a run.
@@ -33,8 +33,11 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Folder of a run whose weights this one starts from, if it is at its beginning; the optimizer is new.
     /// All tensors have to be of the same shapes, whatever else the two runs differ in.
     pub start_from: Option<PathBuf>,
-    /// Waits for other processes to train with; the run begins when they are there.
-    pub coordinator: Option<Coordinator>,
+    /// The processes that train together, of which this one has the run; the others
+    /// [help](crate::parallel::Member).
+    pub group: Option<Group>,
+    /// What they share, beside the work.
+    pub sharing: Sharing,
 }
 
 impl<B: AutodiffBackend, R> TrainOptions<B, R> {
@@ -46,7 +49,8 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
             write: None,
             start_from: None,
-            coordinator: None,
+            group: None,
+            sharing: Sharing::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
 use reformer_core::kernels::ReformerBackend;
+use serde::{Deserialize, Serialize};
 
 use super::lock::Lock;
 use super::{Outcome, Run, load_model, model_path};
@@ -74,7 +75,7 @@ impl fmt::Display for Extension {
 }
 
 /// Where a run stands by its evaluations.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     /// The best one.
     pub(crate) best: Option<Best>,
@@ -129,6 +130,15 @@ impl Run {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where the run stands after a step.
+    pub(super) fn standing(&self, step: usize) -> Result<Standing, TrainError> {
+        let rows = match step {
+            0 => vec![],
+            _ => self.rows_if_any()?,
+        };
+        Ok(Standing::of(&rows, step))
     }
 
     /// Another number of steps than config.json has, if one was asked for.

@@ -5,6 +5,8 @@
 
 mod attention;
 mod common;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod hash;
 mod philox;
@@ -14,11 +16,15 @@ mod sort;
 use burn::tensor::{Int, Tensor};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
+#[cfg(feature = "cuda")]
+use super::DeviceAddress;
 use super::{
     AttentionGradients, AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots,
     TiledAttention, reference,
 };
 use crate::random::{Dropout, Key};
+#[cfg(feature = "cuda")]
+use device::Cube;
 use device::serves;
 
 impl<R, F, I, BT> ReformerBackend for CubeBackend<R, F, I, BT>
@@ -97,5 +103,10 @@ where
         device: &Self::Device,
     ) -> Tensor<Self, D> {
         philox::dropout_factors(shape, Dropout::new(key, rate), F::dtype(), device)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn device_address<const D: usize>(tensor: &Tensor<Self, D>) -> Option<DeviceAddress> {
+        cuda::device_address(<Self as Cube>::floats(tensor.clone()))
     }
 }

@@ -1,16 +1,18 @@
 //! How Burn's learner goes through a run: step by step, so that it can stop, save and measure at any.
 
+mod evaluation;
+mod nowhere;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
-use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Tensor};
 use burn::train::{
-    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
-    LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
-    TrainLoader, TrainingComponents, TrainingItem, TrainingModel, ValidLoader,
+    EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+    TrainingItem, TrainingModel, ValidLoader,
 };
 use reformer_core::kernels::ReformerBackend;
 
@@ -24,15 +26,18 @@ use crate::metric::LmOutput;
 use crate::optimizer::RunOptimizer;
 use crate::parallel::Replicas;
 use crate::record::Failure;
-use crate::report::Sample;
 use crate::run::{Warn, WriteSample};
 use crate::samples::Samples;
 use crate::schedule::Schedule;
 use crate::task::Task;
 
+pub(crate) use nowhere::NoLog;
+
+/// The optimizer of a run.
+pub(crate) type RunWithLossScale<B> = WithLossScale<RunOptimizer<Task<B>, B>>;
+
 /// Everything of a run that Burn's learner is told by its types.
-pub(crate) type Components<B> =
-    LearningComponentsMarker<B, Schedule, Task<B>, WithLossScale<RunOptimizer<Task<B>, B>>>;
+pub(crate) type Components<B> = LearningComponentsMarker<B, Schedule, Task<B>, RunWithLossScale<B>>;
 
 /// How a run came to its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +83,8 @@ pub(crate) struct StepByStep<B: AutodiffBackend> {
     /// What ends it.
     pub(crate) fatal: Failure,
     pub(crate) warn: Warn,
+    /// Whether every process has a part of the optimizer's state.
+    pub(crate) shares_optimizer: bool,
     pub(crate) loss_scale: LossScale,
 }
 
@@ -121,19 +128,15 @@ where
             n_worse: self.n_worse,
             last_saved: None,
         };
-        let mut ending = match self.owes_evaluation {
-            true => self.measure(&mut state, &valid),
-            false => self.hopeless(&state),
-        };
-        let ending = loop {
-            if let Some(ending) = ending {
-                break ending;
-            }
-            if state.step >= self.config.steps {
-                break Ending::Finished;
-            }
-            ending = self.epoch(&mut state, &train, &valid);
-        };
+        if self.shares_optimizer && state.components.checkpointer.is_none() {
+            state.components.checkpointer = Some(nowhere::checkpointer());
+        }
+        let ending = self
+            .run(&mut state, &train, &valid)
+            .unwrap_or_else(|error| {
+                self.fatal.set(error);
+                Ending::Interrupted("It failed.".to_owned())
+            });
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (state.step, ending);
         // The checkpointer's threads end with it, and only then is known what they wrote.
         drop(state.components.checkpointer.take());
@@ -155,6 +158,28 @@ where
             .clone()
     }
 
+    /// All that is left of the run.
+    fn run(
+        &self,
+        state: &mut State<B>,
+        train: &TrainLoader<Components<B>>,
+        valid: &ValidLoader<Components<B>>,
+    ) -> Result<Ending, TrainError> {
+        let mut ending = match self.owes_evaluation {
+            true => self.measure(state, valid)?,
+            false => self.hopeless(state),
+        };
+        loop {
+            if let Some(ending) = ending {
+                return Ok(ending);
+            }
+            if state.step >= self.config.steps {
+                return Ok(Ending::Finished);
+            }
+            ending = self.epoch(state, train, valid)?;
+        }
+    }
+
     /// The steps to the next evaluation, the evaluation, and a checkpoint. Some ending, if the run
     /// has come to one before its last step.
     fn epoch(
@@ -162,28 +187,21 @@ where
         state: &mut State<B>,
         train: &TrainLoader<Components<B>>,
         valid: &ValidLoader<Components<B>>,
-    ) -> Option<Ending> {
+    ) -> Result<Option<Ending>, TrainError> {
         let number = state.step / self.config.steps_per_epoch + 1;
         let of_run = Progress::new(number, self.config.n_epochs());
         let mut batches = train.iter();
         while let Some(batch) = batches.next() {
             let progress = batches.progress();
-            if let Err(error) = self.train_step(state, batch, progress, &of_run) {
-                if matches!(error, TrainError::Parallel(_)) {
-                    // The weights are those of the step before on all nodes.
-                    self.save(state);
-                }
-                self.fatal.set(error);
-                return Some(Ending::Interrupted("The loss is no number.".to_owned()));
-            }
+            self.train_step(state, batch, progress, &of_run)?;
             let is_due = self
                 .config
                 .checkpoint_every
                 .is_some_and(|every| state.step.is_multiple_of(every));
             if is_due {
-                self.save(state);
+                self.save(state)?;
             }
-            if interrupted(&state.components.interrupter).is_some() {
+            if self.replicas.stopped().is_some() {
                 break;
             }
         }
@@ -194,25 +212,29 @@ where
 
     /// The evaluation after an epoch, and a checkpoint, unless somebody stopped the run. Some
     /// ending, if the run has come to one before its last step.
-    fn measure(&self, state: &mut State<B>, valid: &ValidLoader<Components<B>>) -> Option<Ending> {
+    fn measure(
+        &self,
+        state: &mut State<B>,
+        valid: &ValidLoader<Components<B>>,
+    ) -> Result<Option<Ending>, TrainError> {
         let number = state.step.div_ceil(self.config.steps_per_epoch);
         let of_run = Progress::new(number, self.config.n_epochs());
-        if interrupted(&state.components.interrupter).is_none()
-            && let Some(loss) = self.evaluate(state, valid, &of_run)
+        if self.replicas.stopped().is_none()
+            && let Some(loss) = self.evaluate(state, valid, &of_run)?
         {
             match loss {
-                Ok(loss) => self.take_in(state, loss),
+                Ok(loss) => self.take_in(state, loss)?,
                 Err(nothing) => (self.warn)(&nothing),
             }
             if self.config.checkpoint_every.is_none() || state.step >= self.config.steps {
-                self.save(state);
+                self.save(state)?;
             }
         }
-        if let Some(reason) = interrupted(&state.components.interrupter) {
-            self.save(state);
-            return Some(Ending::Interrupted(reason));
+        if let Some(reason) = self.replicas.stopped() {
+            self.save(state)?;
+            return Ok(Some(Ending::Interrupted(reason)));
         }
-        self.hopeless(state)
+        Ok(self.hopeless(state))
     }
 
     /// The end of a run whose loss does not get better any more, before its last step.
@@ -239,6 +261,7 @@ where
         if is_finite {
             state.n_skipped = 0;
             learner.optimizer_step(output.grads);
+            self.replicas.failed()?;
         } else if !is_left_out {
             state.n_skipped += 1;
             let diverged = Diverged {
@@ -270,62 +293,8 @@ where
         Ok(())
     }
 
-    /// Mean loss over the validation data, or that there is nothing to measure; nothing if it was
-    /// interrupted.
-    fn evaluate(
-        &self,
-        state: &mut State<B>,
-        valid: &ValidLoader<Components<B>>,
-        of_run: &Progress,
-    ) -> Option<Result<f64, TrainError>> {
-        let model = state.learner.model().valid();
-        let (mut sum, mut n_targets, mut n_sequences) = (0.0, 0.0, 0);
-        let mut batches = valid.iter();
-        let mut iteration = 0;
-        let mut hashing = None;
-        while let Some(batch) = batches.next() {
-            iteration += 1;
-            if iteration == 1 {
-                hashing = model.probe(&batch, self.config.probed_length());
-            }
-            n_sequences += batch.targets().dims()[0];
-            let mut output = model.step(batch);
-            output.hashing = hashing;
-            let n: f64 = scalar(&output.loss.n_targets);
-            sum += scalar(&output.loss.loss) * n;
-            n_targets += n;
-            let progress = batches.progress();
-            let item = TrainingItem::new(output, progress, of_run.clone(), Some(iteration), None);
-            let events = &mut state.components.event_processor;
-            events.process_valid(LearnerEvent::ProcessedItem(item));
-            if interrupted(&state.components.interrupter).is_some() {
-                return None;
-            }
-        }
-        self.sample(&model, state.step);
-        let events = &mut state.components.event_processor;
-        events.process_valid(LearnerEvent::EndEpoch(of_run.items_processed));
-        Some(match n_targets > 0.0 {
-            true => Ok(sum / n_targets),
-            false => Err(TrainError::NothingToMeasure {
-                n_sequences,
-                window_length: self.config.window_length,
-            }),
-        })
-    }
-
-    /// Lets the model write, if somebody wants to read it.
-    fn sample(&self, task: &Task<B::InnerBackend>, step: usize) {
-        let text = self.write.as_ref().and_then(|write| write(&task.model));
-        if let Some(text) = text
-            && let Err(error) = self.samples.add(&Sample { step, text })
-        {
-            self.troubles.set(error);
-        }
-    }
-
     /// Compares an evaluation with the best one before.
-    fn take_in(&self, state: &mut State<B>, loss: f64) {
+    fn take_in(&self, state: &mut State<B>, loss: f64) -> Result<(), TrainError> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         if Best::is_beaten(*best, loss) {
             *best = Some(Best {
@@ -335,21 +304,26 @@ where
             state.n_worse = 0;
             drop(best);
             // The best one has to be there to be kept.
-            self.save(state);
+            self.save(state)?;
         } else {
             state.n_worse += 1;
         }
+        Ok(())
     }
 
-    /// Saves a checkpoint, unless the last one is of this step.
-    fn save(&self, state: &mut State<B>) {
+    /// Saves a checkpoint, unless the last one is of this step. What differs between processes is not
+    /// worth one.
+    fn save(&self, state: &mut State<B>) -> Result<(), TrainError> {
         if state.last_saved.replace(state.step) == Some(state.step) {
-            return;
+            return Ok(());
         }
+        self.replicas
+            .check_same(&state.learner.model(), state.step)?;
         if let Some(checkpointer) = &mut state.components.checkpointer {
             let store = &state.components.event_store;
             checkpointer.checkpoint(&state.learner, state.step, store);
         }
+        Ok(self.replicas.failed()?)
     }
 
     /// Tells what could not be written, and goes on.
@@ -360,18 +334,8 @@ where
     }
 }
 
-/// Why a run was stopped, if it was.
-fn interrupted(interrupter: &Interrupter) -> Option<String> {
-    let reason = || {
-        interrupter
-            .get_message()
-            .unwrap_or_else(|| "stopped".to_owned())
-    };
-    interrupter.should_stop().then(reason)
-}
-
 /// Loss and norm of the gradients.
-pub(crate) fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }
