@@ -15,7 +15,7 @@ for n in 2 4; do
     $mpi -n $n "$target/examples/all_reduce" >> "$out/sums.jsonl"
 done
 
-# 6.5 million parameters; every process computes its rows of a batch of four.
+# 6.4 million parameters; every process computes its rows of a batch of four.
 : > "$out/steps.jsonl"
 step() {
     name=$1 n=$2

@@ -35,6 +35,8 @@ const MOST: usize = 1 << 28;
 /// processor to those that compute.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+/// Most of the time between two looks that counts as waiting.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 /// All processes of the launcher.
 #[derive(Debug)]
@@ -116,18 +118,21 @@ impl Mpi {
     /// # Errors
     /// [`ParallelError::Missing`], if there is a limit and it is over.
     fn meet(&self, limit: Option<Duration>) -> Result<()> {
-        let begin = Instant::now();
         let mut request = world().immediate_barrier();
         let mut pause = SHORTEST_PAUSE;
+        let (mut last, mut waited) = (Instant::now(), Duration::ZERO);
         loop {
             request = match request.test() {
                 Ok(_) => return Ok(()),
                 Err(request) => request,
             };
-            if limit.is_some_and(|limit| begin.elapsed() > limit) {
+            // A process that itself was stopped for a while has not waited for the others.
+            waited += last.elapsed().min(LONGEST_LOOK);
+            last = Instant::now();
+            if limit.is_some_and(|limit| waited > limit) {
                 // Dropped, it would panic. All processes are going to end.
                 mem::forget(request);
-                return Err(missing(self.rank, self.size, begin.elapsed()));
+                return Err(missing(self.rank, self.size, waited));
             }
             thread::sleep(pause);
             pause = LONGEST_PAUSE.min(2 * pause);

@@ -339,8 +339,8 @@ mod tests {
                 .filter(|(owner, _)| **owner == rank);
             of.map(|(_, length)| length).sum()
         };
-        // 100; 50 and 8; 50, 4, 4 and 1: nobody gets more before the others have as much.
-        assert_eq!([load(0), load(1), load(2)], [100, 58, 59]);
+        // 100; 50, 8 and 1; 50, 4 and 4: nobody gets more before the others have as much.
+        assert_eq!([load(0), load(1), load(2)], [100, 59, 58]);
     }
 
     #[test]

@@ -6,58 +6,104 @@
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::ParallelError;
 use super::launcher::await_turn;
 use crate::console::tell;
 
-/// When the call began that is under way, if one is.
-type Since = Mutex<Option<Instant>>;
+/// Looks at a call in the time that it may take.
+const LOOKS: u32 = 10;
+
+/// Number of the call that is under way, if one is, and of all so far.
+#[derive(Debug, Default)]
+struct Calls {
+    current: Option<u64>,
+    n_calls: u64,
+}
 
 /// A thread that ends the process when a call takes too long.
 #[derive(Debug)]
-pub(super) struct Watch(Arc<Since>);
+pub(super) struct Watch(Arc<Mutex<Calls>>);
 
 impl Watch {
     /// Begins to watch. `missing` is told of a call that takes longer than `patience`.
     pub(super) fn start(patience: Duration, missing: ParallelError) -> Self {
-        let since = Arc::new(Since::default());
-        let watched = Arc::downgrade(&since);
+        let calls = Arc::new(Mutex::default());
+        let mut looks = Looks {
+            calls: Arc::downgrade(&calls),
+            call: None,
+            n_looks: 0,
+        };
         thread::spawn(move || {
-            while is_in_time(&watched, patience) {
-                thread::sleep((patience / 10).min(Duration::from_secs(1)));
+            loop {
+                thread::sleep(patience / LOOKS);
+                match looks.look() {
+                    Seen::InTime => {}
+                    Seen::Gone => return,
+                    Seen::Late => break,
+                }
             }
-            if watched.strong_count() > 0 {
-                await_turn();
-                tell(&format!("error: {missing}"));
-                // MPI itself is held in the call. Its launcher ends the others.
-                process::exit(1);
-            }
+            await_turn();
+            tell(&format!("error: {missing}"));
+            // MPI itself is held in the call. Its launcher ends the others.
+            process::exit(1);
         });
-        Self(since)
+        Self(calls)
     }
 
     /// Makes a call that is watched.
     pub(super) fn during<T>(&self, call: impl FnOnce() -> T) -> T {
-        *lock(&self.0) = Some(Instant::now());
+        {
+            let mut calls = lock(&self.0);
+            calls.n_calls += 1;
+            calls.current = Some(calls.n_calls);
+        }
         let result = call();
-        *lock(&self.0) = None;
+        lock(&self.0).current = None;
         result
     }
 }
 
-fn lock(since: &Since) -> MutexGuard<'_, Option<Instant>> {
-    since.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether somebody is still to be watched, and no call takes too long.
-fn is_in_time(watched: &Weak<Since>, patience: Duration) -> bool {
-    let Some(since) = watched.upgrade() else {
-        return false;
-    };
-    let is_late = lock(&since).is_some_and(|since| since.elapsed() > patience);
-    !is_late
+/// What the thread sees.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    InTime,
+    Late,
+    /// Nobody is to be watched any more.
+    Gone,
+}
+
+/// Looks at calls from time to time. They are counted, and not the time between them, in which the
+/// process itself may have been stopped.
+struct Looks {
+    calls: Weak<Mutex<Calls>>,
+    /// The call that was under way at the last look.
+    call: Option<u64>,
+    /// Looks at it.
+    n_looks: u32,
+}
+
+impl Looks {
+    fn look(&mut self) -> Seen {
+        let Some(calls) = self.calls.upgrade() else {
+            return Seen::Gone;
+        };
+        let current = lock(&calls).current;
+        if current.is_none() || current != self.call {
+            self.call = current;
+            self.n_looks = 0;
+        }
+        self.n_looks += u32::from(current.is_some());
+        match self.n_looks > LOOKS {
+            true => Seen::Late,
+            false => Seen::InTime,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -66,19 +112,21 @@ mod tests {
 
     #[test]
     fn only_a_call_that_takes_long_is_late() {
-        let since = Arc::new(Since::default());
-        let watched = Arc::downgrade(&since);
-        let patience = Duration::from_millis(1);
-        assert!(is_in_time(&watched, patience));
-        let watch = Watch(since);
-        let long = watch.during(|| {
-            assert!(is_in_time(&watched, Duration::from_secs(60)));
-            thread::sleep(2 * patience);
-            is_in_time(&watched, patience)
-        });
-        assert!(!long);
-        assert!(is_in_time(&watched, patience));
+        let watch = Watch(Arc::default());
+        let mut looks = Looks {
+            calls: Arc::downgrade(&watch.0),
+            call: None,
+            n_looks: 0,
+        };
+        let mut look = |n: u32| (0..n).map(|_| looks.look()).last();
+        assert_eq!(look(3 * LOOKS), Some(Seen::InTime), "there is no call");
+        for _ in 0..3 {
+            let seen = watch.during(|| look(LOOKS));
+            assert_eq!(seen, Some(Seen::InTime), "every call is another one");
+        }
+        assert_eq!(watch.during(|| look(LOOKS + 1)), Some(Seen::Late));
+        assert_eq!(look(1), Some(Seen::InTime));
         drop(watch);
-        assert!(!is_in_time(&watched, patience));
+        assert_eq!(look(1), Some(Seen::Gone));
     }
 }
