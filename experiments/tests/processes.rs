@@ -114,9 +114,10 @@ fn told(output: &Output) -> String {
 fn refused(output: &Output, part: &str) {
     let message = told(output);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert_eq!(message.lines().count(), 1, "{message}");
+    // Open MPI may tell that it cannot read the memory of a process that has gone.
+    let mut lines = message.lines().filter(|line| line.starts_with("error: "));
     assert!(
-        message.starts_with("error: ") && message.contains(part),
+        lines.next().is_some_and(|line| line.contains(part)) && lines.next().is_none(),
         "{message}"
     );
 }
