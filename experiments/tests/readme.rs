@@ -9,12 +9,16 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a regular expression")
+}
+
 /// All numbers of a text, and how many decimals each is written with.
 fn numbers(text: &str) -> Vec<(f64, usize)> {
-    let number = Regex::new(r"\d[\d,]*(?:\.(\d+))?").unwrap();
+    let number = regex(r"\d[\d,]*(?:\.(\d+))?");
     let found = number.captures_iter(text).map(|found| {
         let decimals = found.get(1).map_or(0, |decimals| decimals.len());
-        (found[0].replace(',', "").parse().unwrap(), decimals)
+        (found[0].replace(',', "").parse().expect("digits"), decimals)
     });
     found.collect()
 }
@@ -39,7 +43,7 @@ fn unknown(passage: &str, files: &[&str]) -> Vec<f64> {
         // Signs say nothing in a sentence, and commas part cells.
         measured.extend(numbers(&text.replace(',', " ")).into_iter().map(|(n, _)| n));
     }
-    let comment = Regex::new(r"(?s)<!--.*?-->").unwrap();
+    let comment = regex(r"(?s)<!--.*?-->");
     let passage = comment.replace_all(passage, "");
     let of_line = |line| {
         let numbers: Vec<(f64, usize)> = numbers(line);
@@ -63,8 +67,8 @@ fn unknown(passage: &str, files: &[&str]) -> Vec<f64> {
 
 /// Passages that name their files: `<!-- measured: FILE FILE -->`, up to `<!-- /measured -->`.
 fn check(document: &str) -> usize {
-    let text = fs::read_to_string(root().join(document)).unwrap();
-    let marked = Regex::new(r"(?s)<!-- measured: ([^>]*?) -->(.*?)<!-- /measured -->").unwrap();
+    let text = fs::read_to_string(root().join(document)).expect("a document");
+    let marked = regex(r"(?s)<!-- measured: ([^>]*?) -->(.*?)<!-- /measured -->");
     let mut n = 0;
     for passage in marked.captures_iter(&text) {
         let files: Vec<&str> = passage[1].split_whitespace().collect();

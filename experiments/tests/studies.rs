@@ -62,7 +62,8 @@ fn ends(folder: &Path, name: &str, program: &str, arguments: &[&str]) {
     let first = smoke();
     let results = folder.join("results").join(name).join("smoke");
     let text = read(&results.join("table.md"));
-    let program = Path::new(program).file_name().unwrap().to_string_lossy();
+    let program = Path::new(program).file_name().expect("a file");
+    let program = program.to_string_lossy();
     assert!(text.starts_with("# ") && text.contains(&*program), "{text}");
     // A table of some rows, which is printed too.
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
@@ -78,11 +79,11 @@ fn ends(folder: &Path, name: &str, program: &str, arguments: &[&str]) {
     assert_eq!(csv.lines().count() + 1, rows.len(), "{name}: {csv}");
     assert!(read(&results.join("curves.csv")).lines().count() > 2);
     assert!(read(&results.join("figure.svg")).contains("<svg"));
-    let png = image::open(results.join("figure.png")).unwrap();
+    let png = image::open(results.join("figure.png")).expect("a picture");
     assert!(png.width() >= 500 && png.height() >= 400);
 
     let numbers = read(&results.join("results.json"));
-    let values: serde_json::Value = serde_json::from_str(&numbers).unwrap();
+    let values: serde_json::Value = serde_json::from_str(&numbers).expect("JSON");
     assert!(values.is_array() || values.is_object(), "{name}");
     let again = smoke();
     assert!(again.contains("Going on in"), "{again}");

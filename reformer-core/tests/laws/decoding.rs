@@ -115,6 +115,7 @@ fn decoding_gives_the_bits_in_every_setting<B: ReformerBackend>() {
         position(PositionConfig::Learned {
             max_length: 200,
             std: 1.0,
+            sinusoidal: false,
         }),
         position(PositionConfig::Axial {
             shape: vec![10, 20],

@@ -24,6 +24,7 @@ fn config(cross: CrossKind, n_layers: usize) -> ReformerSeq2SeqConfig {
         .with_position(PositionConfig::Learned {
             max_length: 64,
             std: 0.3,
+            sinusoidal: false,
         })
         .with_embedding_std(0.7);
     ReformerSeq2SeqConfig::new(reformer)

@@ -136,6 +136,7 @@ fn decoding_gives_the_bits_in_every_setting<B: ReformerBackend>() {
     let learned = PositionConfig::Learned {
         max_length: 60,
         std: 1.0,
+        sinusoidal: false,
     };
     for cross in CROSS {
         let changed = |change: fn(ReformerConfig) -> ReformerConfig| {
