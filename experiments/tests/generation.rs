@@ -259,7 +259,7 @@ fn lines_are_translated() {
     let at = |path: &str| folder.path().join(path);
     let train = "--name t --steps 2 --layers 1 --d-model 16 --n-heads 2 --batch-size 8 \
                  --eval-windows 8 --bleu-sentences 4 --beam 2 --set model.reformer.vocab_size=300 \
-                 --set model.reformer.position={\"Learned\":{\"max_length\":60,\"std\":1.0}}";
+                 --set model.reformer.position={\"Learned\":{\"max_length\":60,\"std\":1.0,\"sinusoidal\":false}}";
     let train: Vec<&str> = train.split_whitespace().collect();
     printed(&run(TRAIN_TRANSLATION, folder.path(), &train));
     let translate = |arguments: &[&str]| {

@@ -245,6 +245,7 @@ impl<B: Backend> Position<B> {
 mod tests {
     use super::*;
     use burn::tensor::Tolerance;
+    use burn_autodiff::Autodiff;
     use burn_flex::Flex;
 
     #[test]
@@ -289,7 +290,7 @@ mod tests {
             std: 0.5,
             sinusoidal: true,
         };
-        let position = config.init::<Flex>(16, &device);
+        let position = config.init::<Autodiff<Flex>>(16, &device);
         let [table] = &position.tables[..] else {
             panic!("one table");
         };
@@ -297,7 +298,7 @@ mod tests {
         let waves = PositionConfig::Sinusoidal.init::<Flex>(16, &device);
         let waves = waves.forward(50, &device).unwrap();
         let expected = waves * (0.5 * 2f64.sqrt());
-        let table = position.forward(50, &device).unwrap();
+        let table = position.forward(50, &device).unwrap().inner();
         let tolerance = Tolerance::<f32>::absolute(1e-6);
         table
             .clone()

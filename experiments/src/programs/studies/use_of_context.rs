@@ -70,8 +70,9 @@ struct Outcome {
     bits: Vec<f64>,
     /// Of all positions, by the last evaluation.
     all: f64,
-    /// The same after as many seconds as the first model took from the same seed.
-    at_equal_seconds: f64,
+    /// The same after as many seconds as the first model took from the same seed, if there was an evaluation
+    /// by then.
+    at_equal_seconds: Option<f64>,
     seconds: f64,
 }
 
@@ -139,7 +140,7 @@ fn outcome(
         seed: training.config.seed,
         bits,
         all,
-        at_equal_seconds: within.map_or(f64::NAN, |(_, bits)| *bits),
+        at_equal_seconds: within.map(|(_, bits)| *bits),
         seconds,
     })
 }
@@ -273,7 +274,7 @@ fn report(
             format!("{:+.3}", mean(&differences)),
             half.map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}")),
             format!("{:.3}", mean(&of(&|outcome| outcome.all))),
-            format!("{:.3}", mean(&of(&|outcome| outcome.at_equal_seconds))),
+            at_equal_seconds(outcomes),
             format!("{:.0}", mean(&of(&|outcome| outcome.seconds))),
         ]);
         table.row(row);
@@ -293,6 +294,13 @@ fn report(
         values: &outcomes,
     }
     .write(study)
+}
+
+/// The mean, if all had been evaluated by then.
+fn at_equal_seconds(outcomes: &[Outcome]) -> String {
+    let bits = outcomes.iter().map(|outcome| outcome.at_equal_seconds);
+    let bits: Option<Vec<f64>> = bits.collect();
+    bits.map_or_else(|| "-".to_owned(), |bits| format!("{:.3}", mean(&bits)))
 }
 
 fn panels(length: usize, trained: &[Trained], outcomes: &[Outcome], n_seeds: usize) -> Vec<Panel> {
