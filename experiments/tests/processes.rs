@@ -3,8 +3,10 @@
 #![cfg(all(unix, feature = "flex"))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../reformer-train/tests/parallel/mpirun.rs"]
+mod mpirun;
+
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -22,28 +24,10 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// What mpirun is given for each process, from a folder; none where there is no mpirun, which is told.
 fn mpirun(folder: &Path, processes: &str) -> Option<Command> {
-    let skipped = |reason: &str| {
-        // Not caught by the test harness: nobody is to believe that it passed.
-        let told = format!("SKIPPED: {reason}, so no processes train together\n");
-        io::stderr().write_all(told.as_bytes()).ok();
-        None
-    };
-    if !cfg!(feature = "mpi") {
-        return skipped("this was built without the feature mpi");
-    }
-    let version = Command::new("mpirun").arg("--version").output();
-    let is_open_mpi = |output: Output| String::from_utf8_lossy(&output.stdout).contains("Open MPI");
-    if !version.is_ok_and(is_open_mpi) {
-        return skipped("there is no mpirun of Open MPI");
-    }
-    let mut command = Command::new("mpirun");
+    let mut command = mpirun::mpirun()?;
     command
-        .args("--quiet --oversubscribe --bind-to none".split(' '))
         .args(processes.split_whitespace())
         .current_dir(folder)
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .env_remove("RUST_BACKTRACE")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Some(command)

@@ -138,7 +138,7 @@ impl Needles {
         let first = self
             .config
             .asked_in
-            .map(|asked_in| n_text - (asked_in - n * ASKED).min(n_text));
+            .map(|asked_in| n_text - (asked_in - n * ASKED));
         let mut lines = Vec::with_capacity(2 * n);
         for name in names {
             let letter = b'a' + below(26) as u8;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
+use crate::error::DatasetError;
 use crate::text::corpus::ByteCorpus;
+use crate::text::folder::FolderCorpus;
 
 /// What a split is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +38,20 @@ pub struct Splits {
     pub valid: Split,
     /// The rest.
     pub test: Split,
+}
+
+impl Splits {
+    /// The parts of a text, or of a folder of texts, divided by file; of the sample if none is given.
+    ///
+    /// # Errors
+    /// Those of [`ByteCorpus::open`], [`FolderCorpus::open`] and [`FolderCorpus::split_by_file`].
+    pub fn open(path: Option<&Path>) -> Result<Self, DatasetError> {
+        match path {
+            Some(path) if path.is_dir() => FolderCorpus::open(path)?.split_by_file(),
+            Some(path) => Ok(ByteCorpus::open(path)?.split()),
+            None => Ok(ByteCorpus::sample().split()),
+        }
+    }
 }
 
 /// A contiguous part of a corpus, which may be empty. A clone shares the bytes.

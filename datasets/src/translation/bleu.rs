@@ -55,15 +55,9 @@ impl Bleu {
         hypotheses: &[H],
         references: &[R],
     ) -> Result<Self, DatasetError> {
-        if hypotheses.len() != references.len() {
-            return Err(DatasetError::OtherSentences {
-                hypotheses: hypotheses.len(),
-                references: references.len(),
-            });
-        }
         let mut counts = Counts::default();
-        for (hypothesis, reference) in hypotheses.iter().zip(references) {
-            counts.join(&Counts::of(hypothesis.as_ref(), reference.as_ref()));
+        for sentence in sentences(hypotheses, references)? {
+            counts.join(&sentence);
         }
         Ok(counts.bleu())
     }
@@ -89,6 +83,21 @@ impl fmt::Display for Bleu {
     }
 }
 
+/// The counts of each sentence, if there are as many references as hypotheses.
+pub(super) fn sentences<H: AsRef<str>, R: AsRef<str>>(
+    hypotheses: &[H],
+    references: &[R],
+) -> Result<impl Iterator<Item = Counts>, DatasetError> {
+    if hypotheses.len() != references.len() {
+        return Err(DatasetError::OtherSentences {
+            hypotheses: hypotheses.len(),
+            references: references.len(),
+        });
+    }
+    let pairs = hypotheses.iter().zip(references);
+    Ok(pairs.map(|(hypothesis, reference)| Counts::of(hypothesis.as_ref(), reference.as_ref())))
+}
+
 /// What the score of a corpus, or the share of a sentence in it, follows from.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -102,7 +111,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Of a sentence.
-    pub(super) fn of(hypothesis: &str, reference: &str) -> Self {
+    fn of(hypothesis: &str, reference: &str) -> Self {
         let mut counts = Self::default();
         counts.add(&tokenize_13a(hypothesis), &tokenize_13a(reference));
         counts

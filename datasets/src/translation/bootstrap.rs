@@ -1,6 +1,6 @@
 //! How sure a difference between two translators is.
 
-use super::bleu::{Bleu, Counts};
+use super::bleu::{Counts, sentences};
 use crate::error::DatasetError;
 use crate::loading::passes::{below, keyed_rng};
 
@@ -81,12 +81,11 @@ fn counts<T: AsRef<[S]>, S: AsRef<str>, R: AsRef<str>>(
 ) -> Result<Vec<Counts>, DatasetError> {
     let mut counts = vec![Counts::default(); references.len()];
     for translation in translations {
-        let translation = translation.as_ref();
-        // Of as many sentences, or an error.
-        Bleu::of_corpus(translation, references)?;
-        for ((counts, hypothesis), reference) in counts.iter_mut().zip(translation).zip(references)
+        for (counts, sentence) in counts
+            .iter_mut()
+            .zip(sentences(translation.as_ref(), references)?)
         {
-            counts.join(&Counts::of(hypothesis.as_ref(), reference.as_ref()));
+            counts.join(&sentence);
         }
     }
     Ok(counts)
@@ -95,9 +94,10 @@ fn counts<T: AsRef<[S]>, S: AsRef<str>, R: AsRef<str>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translation::Bleu;
 
     /// Sentences of ten words, of which a translator gets all or all but the last right.
-    fn sentences(right: impl Fn(usize) -> bool) -> Vec<String> {
+    fn translated(right: impl Fn(usize) -> bool) -> Vec<String> {
         let words = |i: usize| (0..9).map(move |word| format!("w{}", (i * 7 + word) % 90));
         let sentence = |i: usize| {
             let last = if right(i) { "end" } else { "other" };
@@ -111,11 +111,11 @@ mod tests {
 
     #[test]
     fn a_real_difference_is_told_from_none() {
-        let references = sentences(|_| true);
+        let references = translated(|_| true);
         let [half, other_half, most] = [
-            sentences(|i| i % 2 == 0),
-            sentences(|i| i % 2 == 1),
-            sentences(|i| i % 10 > 0),
+            translated(|i| i % 2 == 0),
+            translated(|i| i % 2 == 1),
+            translated(|i| i % 10 > 0),
         ];
         let of = |a: &Vec<String>, b: &Vec<String>| {
             BleuDifference::new(&[a], &[b], &references, 500, 3).unwrap()
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn the_difference_is_that_of_the_scores() {
-        let references = sentences(|_| true);
-        let [half, most] = [sentences(|i| i % 2 == 0), sentences(|i| i % 10 > 0)];
+        let references = translated(|_| true);
+        let [half, most] = [translated(|i| i % 2 == 0), translated(|i| i % 10 > 0)];
         let score = |own: &[String]| Bleu::of_corpus(own, &references).unwrap().score;
         let found = BleuDifference::new(&[&half], &[&most], &references, 1, 0).unwrap();
         assert!((found.difference - (score(&most) - score(&half))).abs() < 1e-9);

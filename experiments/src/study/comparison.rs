@@ -9,7 +9,7 @@ use reformer_train::{Quantity, Run, TrainConfig};
 use serde::Serialize;
 
 use super::counting::{self, Counting};
-use super::statistics::{interval, mean, range};
+use super::statistics::{between, margin, mean};
 use super::{
     Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
     Table, Trained, Training, train_all,
@@ -220,16 +220,14 @@ fn report(
 }
 
 fn row(contest: &Contest, variant: &Variant, outcome: &Outcome) -> [String; 9] {
-    let [least, most] = range(&outcome.bits);
-    let interval = interval(&outcome.differences);
     [
         contest.title.to_owned(),
         variant.label.clone(),
         variant.paper.unwrap_or("-").to_owned(),
         format!("{:.3}", mean(&outcome.bits)),
-        format!("{least:.3}..{most:.3}"),
+        between(&outcome.bits, 3),
         format!("{:+.3}", mean(&outcome.differences)),
-        interval.map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}")),
+        margin(&outcome.differences),
         format!("{:.2}", outcome.accuracy),
         format!("{:.0}", outcome.seconds),
     ]

@@ -48,7 +48,7 @@ pub use report::Report;
 pub use steps::{measure_steps, step};
 pub use table::Table;
 #[cfg(not(test))]
-pub use trainings::{Trained, Training, train_all};
+pub use trainings::{Trained, Training, open_and_train, train_all};
 
 /// How much is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

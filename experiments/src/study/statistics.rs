@@ -8,11 +8,22 @@ pub fn mean(values: &[f64]) -> f64 {
 }
 
 /// The smallest and the largest of some numbers.
-pub fn range(values: &[f64]) -> [f64; 2] {
+fn range(values: &[f64]) -> [f64; 2] {
     values.iter().fold(
         [f64::INFINITY, f64::NEG_INFINITY],
         |[least, most], &value| [least.min(value), most.max(value)],
     )
+}
+
+/// The smallest and the largest of some numbers as a cell of a table, with so many decimals.
+pub fn between(values: &[f64], decimals: usize) -> String {
+    let [least, most] = range(values);
+    format!("{least:.decimals$}..{most:.decimals$}")
+}
+
+/// The 95 % confidence interval of a mean as a cell of a table: a dash for fewer than two numbers.
+pub fn margin(values: &[f64]) -> String {
+    interval(values).map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}"))
 }
 
 /// Half the width of the 95 % confidence interval of a mean (Student's t). None of fewer than two numbers.
@@ -52,5 +63,7 @@ mod tests {
     fn means_and_ranges() {
         assert_eq!(mean(&[1.0, 2.0, 6.0]), 3.0);
         assert_eq!(range(&[2.0, -1.0, 6.0]), [-1.0, 6.0]);
+        assert_eq!(between(&[2.0, -1.0, 6.0], 1), "-1.0..6.0");
+        assert_eq!([margin(&[1.0, 2.0, 3.0]), margin(&[1.0])], ["±2.484", "-"]);
     }
 }

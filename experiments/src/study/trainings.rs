@@ -9,6 +9,7 @@ use burn::train::Interrupter;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{Ending, Row, Run, Screen, TrainConfig, TrainOptions};
 
+use super::StudyArguments;
 use super::folder::Study;
 use crate::device::{self, Job};
 use crate::interrupt;
@@ -61,6 +62,21 @@ pub struct Trained {
     pub folder: PathBuf,
     /// What was measured on the way.
     pub rows: Vec<Row>,
+}
+
+/// Opens a study whose settings are those of its trainings, and does them. Nothing if it is interrupted.
+///
+/// # Errors
+/// A folder that cannot be used, or a training that fails.
+pub fn open_and_train(
+    name: &'static str,
+    arguments: &StudyArguments,
+    trainings: &[Training],
+) -> Result<Option<(Study, Vec<Trained>)>> {
+    let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
+    let study = Study::open(name, arguments, &configs)?;
+    let trained = train_all(&study, trainings)?;
+    Ok(trained.map(|trained| (study, trained)))
 }
 
 /// Does all trainings that have not been done yet, and goes on with the one that was interrupted. Nothing

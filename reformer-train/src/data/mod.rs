@@ -170,12 +170,7 @@ impl DataConfig {
                 Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
             }
             Self::Needles { path, n_needles } => {
-                let splits = match path {
-                    Some(path) if path.is_dir() => FolderCorpus::open(path)?.split_by_file()?,
-                    Some(path) => ByteCorpus::open(path)?.split(),
-                    None => ByteCorpus::sample().split(),
-                };
-                needles(&splits, *n_needles, config)?
+                needles(&Splits::open(path.as_deref())?, *n_needles, config)?
             }
             Self::Pairs(pairs) => {
                 let vocab_size = config.model.reformer().vocab_size;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod mpirun;
 mod processes;
 
 use std::fs;

@@ -2,9 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use reformer_train::parallel::{self, Member, Sharing};
 use reformer_train::{Run, TrainOptions};
 use serde::{Deserialize, Serialize};
 
+use super::mpirun::mpirun;
 use super::{B, Trained, bytes, losses, weights};
 
 /// Where a process that a test starts finds what it is to do.
@@ -104,26 +104,10 @@ fn process_of_a_run() {
     }
 }
 
-/// A command that starts so many processes of this program; none where that is not possible, which is
-/// told.
-fn mpirun(n_processes: usize) -> Option<Command> {
-    let skipped = |reason: &str| {
-        // Not caught by the test harness: nobody is to believe that it passed.
-        let told = format!("SKIPPED: {reason}, so no processes train together\n");
-        io::stderr().write_all(told.as_bytes()).ok();
-        None
-    };
-    if !cfg!(feature = "mpi") {
-        return skipped("this was built without the feature mpi");
-    }
-    let version = Command::new("mpirun").arg("--version").output();
-    let is_open_mpi = |output: Output| String::from_utf8_lossy(&output.stdout).contains("Open MPI");
-    if !version.is_ok_and(is_open_mpi) {
-        return skipped("there is no mpirun of Open MPI");
-    }
-    let mut command = Command::new("mpirun");
+pub(super) fn run_processes(n_processes: usize, order: &Order) -> Option<Output> {
+    let mut command = mpirun()?;
     command
-        .args(["--quiet", "--oversubscribe", "--bind-to", "none", "-n"])
+        .arg("-n")
         .arg(n_processes.to_string())
         .arg(env::current_exe().unwrap())
         .args([
@@ -132,15 +116,7 @@ fn mpirun(n_processes: usize) -> Option<Command> {
             "--ignored",
             "--nocapture",
         ])
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .env_remove("RUST_BACKTRACE");
-    Some(command)
-}
-
-pub(super) fn run_processes(n_processes: usize, order: &Order) -> Option<Output> {
-    let mut command = mpirun(n_processes)?;
-    command.env(ORDER, serde_json::to_string(order).unwrap());
+        .env(ORDER, serde_json::to_string(order).unwrap());
     Some(command.output().unwrap())
 }
 

@@ -17,7 +17,9 @@ use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
 use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
-use crate::study::{Base, DataKind, Report, Scale, Study, Table, Trained, Training, train_all};
+use crate::study::{
+    Base, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
+};
 
 const NAME: &str = "recall";
 
@@ -110,9 +112,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         let models = Training::by_seed(key, label, &base, &sets, seeds.clone())?;
         trainings.extend(models);
     }
-    let configs: Vec<_> = trainings.iter().map(|training| &training.config).collect();
-    let study = Study::open(NAME, &arguments.study, &configs)?;
-    let Some(trained) = train_all(&study, &trainings)? else {
+    let Some((study, trained)) = open_and_train(NAME, &arguments.study, &trainings)? else {
         return Ok(());
     };
     let mut measured = Vec::new();

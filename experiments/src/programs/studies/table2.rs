@@ -19,10 +19,10 @@ use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
 use crate::plot::bits;
-use crate::study::statistics::{mean, range};
+use crate::study::statistics::{between, mean};
 use crate::study::{
     Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
-    Table, Trained, Training, train_all,
+    Table, Trained, Training, open_and_train,
 };
 
 const NAME: &str = "table2_duplication";
@@ -168,9 +168,7 @@ fn table(arguments: &Arguments) -> Result<()> {
             seeds.clone(),
         )?);
     }
-    let configs: Vec<_> = trainings.iter().map(|training| &training.config).collect();
-    let study = Study::open(NAME, &arguments.study, &configs)?;
-    let Some(trained) = train_all(&study, &trainings)? else {
+    let Some((study, trained)) = open_and_train(NAME, &arguments.study, &trainings)? else {
         return Ok(());
     };
     let mut cells: Cells = Default::default();
@@ -280,10 +278,9 @@ fn report(study: &Study, trained: &[&Trained], cells: &Cells, length: usize) -> 
     for ((way, paper), ours) in ROWS.into_iter().zip(cells) {
         let mut row = vec![way.name()];
         for (paper, ours) in paper.into_iter().zip(ours) {
-            let [least, most] = range(ours);
             row.push(format!("{paper:.1}"));
             row.push(format!("{:.1}", mean(ours)));
-            row.push(format!("{least:.1}..{most:.1}"));
+            row.push(between(ours, 1));
         }
         table.row(row);
     }

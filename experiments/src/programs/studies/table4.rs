@@ -18,10 +18,10 @@ use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::plot::bits;
 use crate::programs::train_translation::PairArguments;
-use crate::study::statistics::{interval, mean, range};
+use crate::study::statistics::{between, interval, mean};
 use crate::study::{
     Report, Scale, SeedArguments, SetArguments, Study, StudyArguments, Table, Trained, Training,
-    train_all,
+    open_and_train,
 };
 use crate::translation::Translator;
 use crate::{overrides, preset};
@@ -127,9 +127,7 @@ fn table(arguments: &Arguments) -> Result<()> {
         let of_model = Training::by_seed(model.key, model.name, &base, &sets, seeds.clone())?;
         trainings.extend(of_model);
     }
-    let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
-    let study = Study::open(NAME, &arguments.study, &configs)?;
-    let Some(trained) = train_all(&study, &trainings)? else {
+    let Some((study, trained)) = open_and_train(NAME, &arguments.study, &trainings)? else {
         return Ok(());
     };
     let mut scores = Vec::new();
@@ -207,10 +205,6 @@ fn report(study: &Study, trained: &[&Trained], scores: &[&[Score]]) -> Result<()
         let paper: f64 = model.paper.parse()?;
         let of = |get: fn(&Score) -> f64| scores.iter().map(get).collect::<Vec<f64>>();
         let (bleu, bits) = (of(|score| score.bleu), of(|score| score.bits));
-        let between = |values: &[f64], decimals: usize| {
-            let [least, most] = range(values);
-            format!("{least:.decimals$}..{most:.decimals$}")
-        };
         table.row([
             model.name.to_owned(),
             model.paper.to_owned(),

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{ElementConversion, Int, Tensor};
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
-use reformer_datasets::IGNORED;
 use reformer_train::{Batch, Evaluation, Quantity, Row, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,10 @@ use crate::cli;
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
-use crate::study::statistics::{interval, mean, range};
-use crate::study::{Base, DataKind, Report, Scale, Study, Table, Trained, Training, train_all};
+use crate::study::statistics::{between, margin, mean};
+use crate::study::{
+    Base, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
+};
 
 const NAME: &str = "use_of_context";
 
@@ -102,9 +104,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         let sets = [set.to_owned()];
         trainings.extend(Training::by_seed(key, label, &base, &sets, seeds.clone())?);
     }
-    let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
-    let study = Study::open(NAME, &arguments.study, &configs)?;
-    let Some(trained) = train_all(&study, &trainings)? else {
+    let Some((study, trained)) = open_and_train(NAME, &arguments.study, &trainings)? else {
         return Ok(());
     };
     let n_seeds = seeds.count();
@@ -193,10 +193,11 @@ impl Job for Measure<'_> {
             let Batch::Tokens(batch) = batch else {
                 anyhow::bail!("the training is about other data");
             };
-            for (sum, part) in sums.iter_mut().zip(parts(length)) {
-                let [nats, n] = nats(&model, &batch.tokens, &batch.targets, part);
-                sum[0] += nats;
-                sum[1] += n;
+            let nats = nats(&model, batch.tokens, batch.targets);
+            for (sum, [start, end]) in sums.iter_mut().zip(parts(length)) {
+                let of_part = nats.clone().slice_dim(1, start..end);
+                sum[1] += of_part.shape().num_elements() as f64;
+                sum[0] += of_part.sum().into_scalar().elem::<f64>();
             }
         }
         let bits = |[nats, n]: [f64; 2]| nats / n / std::f64::consts::LN_2;
@@ -205,32 +206,18 @@ impl Job for Measure<'_> {
     }
 }
 
-/// Sum of the losses of a part, and how many targets it has.
+/// The loss of every position.
+///
+/// # Shapes
+/// - tokens, targets, output: `[batch_size, seq_length]`
 fn nats<B: ReformerBackend>(
     model: &ReformerLm<B>,
-    tokens: &Tensor<B, 2, Int>,
-    targets: &Tensor<B, 2, Int>,
-    [start, end]: [usize; 2],
-) -> [f64; 2] {
-    let [rows, length] = targets.dims();
-    let ignored = |from: usize, to: usize| {
-        Tensor::<B, 2, Int>::full([rows, to - from], IGNORED, &targets.device())
-    };
-    let own = targets.clone().slice([0..rows, start..end]);
-    let mut parts = vec![own];
-    if start > 0 {
-        parts.insert(0, ignored(0, start));
-    }
-    if end < length {
-        parts.push(ignored(end, length));
-    }
-    let loss = model.loss(tokens.clone(), Tensor::cat(parts, 1), &Pass::eval());
-    let [mean, n] = [loss.loss, loss.n_targets].map(number);
-    [mean * n, n]
-}
-
-fn number<B: Backend>(tensor: Tensor<B, 1>) -> f64 {
-    tensor.into_scalar().elem()
+    tokens: Tensor<B, 2, Int>,
+    targets: Tensor<B, 2, Int>,
+) -> Tensor<B, 2> {
+    let logits = model.forward(tokens, &Pass::eval());
+    let of_targets = log_softmax(logits, 2).gather(2, targets.unsqueeze_dim(2));
+    -of_targets.squeeze_dim(2)
 }
 
 fn report(
@@ -261,18 +248,16 @@ fn report(
         let of = |get: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(get).collect::<Vec<f64>>();
         let of_part = |part: usize| of(&|outcome| outcome.bits[part]);
         let last = of_part(names.len() - 1);
-        let [least, most] = range(&last);
         let pairs = last.iter().zip(first);
         let differences: Vec<f64> = pairs
             .map(|(own, first)| own - first.bits[names.len() - 1])
             .collect();
-        let half = interval(&differences);
         let mut row = vec![(*label).to_owned()];
         row.extend((0..names.len()).map(|part| format!("{:.3}", mean(&of_part(part)))));
         row.extend([
-            format!("{least:.3}..{most:.3}"),
+            between(&last, 3),
             format!("{:+.3}", mean(&differences)),
-            half.map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}")),
+            margin(&differences),
             format!("{:.3}", mean(&of(&|outcome| outcome.all))),
             at_equal_seconds(outcomes),
             format!("{:.0}", mean(&of(&|outcome| outcome.seconds))),

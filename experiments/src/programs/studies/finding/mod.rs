@@ -18,9 +18,7 @@ use super::{help, parse};
 use crate::allocator::keep_freed_memory;
 use crate::cli;
 use crate::overrides;
-use crate::study::{
-    DataArguments, SeedArguments, SetArguments, Study, StudyArguments, Training, train_all,
-};
+use crate::study::{Training, open_and_train};
 
 const NAME: &str = "finding";
 
@@ -32,13 +30,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "pairs")]
     task: Task,
     #[command(flatten)]
-    study: StudyArguments,
-    #[command(flatten)]
-    data: DataArguments,
-    #[command(flatten)]
-    sets: SetArguments,
-    #[command(flatten)]
-    seeds: SeedArguments,
+    study: super::Arguments,
 }
 
 /// One kind of the layer that has to find, above a local one.
@@ -131,13 +123,19 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let (task, scale) = (arguments.task, arguments.study.preset);
+    let super::Arguments {
+        study,
+        data,
+        sets,
+        seeds,
+    } = &arguments.study;
+    let (task, scale) = (arguments.task, study.preset);
     let stage = |stage| -> Result<TrainConfig> {
-        let config = task.config(stage, scale, &arguments.data)?;
-        overrides::apply(config, &arguments.sets.sets)
+        let config = task.config(stage, scale, data)?;
+        overrides::apply(config, &sets.sets)
     };
     let (beginning, base) = (stage(Stage::Beginning)?, stage(Stage::Main)?);
-    let seeds = arguments.seeds.of(base.seed, scale);
+    let seeds = seeds.of(base.seed, scale);
     let (mut trainings, mut main) = (Vec::new(), Vec::new());
     for Way { key, label, sets } in &WAYS {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
@@ -158,9 +156,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let n_beginnings = trainings.len();
     trainings.extend(main.iter().cloned());
-    let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
-    let study = Study::open(task.study(), &arguments.study, &configs)?;
-    let Some(trained) = train_all(&study, &trainings)? else {
+    let Some((study, trained)) = open_and_train(task.study(), study, &trainings)? else {
         return Ok(());
     };
     let mut outcomes = Vec::new();

@@ -6,7 +6,7 @@ use super::decode::Decoded;
 use super::task::Task;
 use super::{Outcome, WAYS};
 use crate::figure::{Axis, Curve, Panel};
-use crate::study::statistics::{mean, range};
+use crate::study::statistics::{between, mean};
 use crate::study::{Report, Study, Table};
 
 /// Writes the report.
@@ -87,40 +87,31 @@ fn table(outcomes: &[Outcome]) -> Table {
         "ms a token",
         "s a step",
     ]);
-    let cells = |values: &[f64]| {
-        let [least, most] = range(values);
-        [
-            format!("{:.1}", mean(values)),
-            format!("{least:.1}..{most:.1}"),
-        ]
-    };
+    let cells = |values: &[f64]| [format!("{:.1}", mean(values)), between(values, 1)];
     for way in &WAYS {
         let of_way = outcomes.iter().filter(|outcome| outcome.way == way.label);
         let [trained, seconds]: [Vec<f64>; 2] = [
             of_way.clone().map(|outcome| outcome.trained).collect(),
             of_way.map(|outcome| outcome.step_seconds).collect(),
         ];
-        let [right_, range] = cells(&trained);
+        let [percent, range] = cells(&trained);
         let label = way.label.to_owned();
-        let step = format!("{:.3}", mean(&seconds));
-        let training = ["in training", "-"].map(str::to_owned);
-        let [length, n] = training;
         table.row([
             label.clone(),
-            length,
-            n,
-            right_,
+            "in training".to_owned(),
+            "-".to_owned(),
+            percent,
             range,
             "-".to_owned(),
-            step,
+            format!("{:.3}", mean(&seconds)),
         ]);
         for place in decoded(outcomes, way.label) {
-            let [right, range] = cells(&right(&place));
+            let [percent, range] = cells(&right(&place));
             table.row([
                 label.clone(),
                 place[0].length.to_string(),
                 place[0].n.to_string(),
-                right,
+                percent,
                 range,
                 format!("{:.2}", token_ms(&place)),
                 "-".to_owned(),

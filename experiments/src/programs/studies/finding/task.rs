@@ -1,12 +1,12 @@
 //! What is to be found, and where models are asked for it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, ReturningPassagesConfig};
-use reformer_datasets::{ByteCorpus, FolderCorpus, Sequences, Split};
+use reformer_datasets::{Sequences, Splits};
 use reformer_train::{DataConfig, TrainConfig};
 
 use crate::overrides;
@@ -251,7 +251,10 @@ impl Task {
                     .with_n_needles(n)
                     .with_asked_in(Some(end))
                     .with_seed(EVAL_SEED);
-                (Arc::new(task.init(&held_out(path.as_deref())?)?), end)
+                (
+                    Arc::new(task.init(&Splits::open(path.as_deref())?.valid)?),
+                    end,
+                )
             }
             _ => bail!("there is nothing to find in the data of this training"),
         })
@@ -270,13 +273,4 @@ fn text(data: &DataArguments, scale: Scale) -> Result<Option<PathBuf>> {
         Some(DataConfig::Sample) => Ok(None),
         _ => bail!("sentences are planted in a text or a folder of texts: give it by --text"),
     }
-}
-
-/// The part of it that is validated on.
-fn held_out(path: Option<&Path>) -> Result<Split> {
-    Ok(match path {
-        Some(path) if path.is_dir() => FolderCorpus::open(path)?.split_by_file()?.valid,
-        Some(path) => ByteCorpus::open(path)?.split().valid,
-        None => ByteCorpus::sample().split().valid,
-    })
 }
