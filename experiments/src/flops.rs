@@ -1,7 +1,8 @@
 //! Arithmetic of a training step, counted by hand.
 
 use reformer_core::attention::{AttentionKind, Window};
-use reformer_core::model::ReformerLmConfig;
+use reformer_core::model::{ReformerConfig, ReformerLmConfig, ReformerSeq2SeqConfig};
+use reformer_train::{ModelConfig, TrainConfig};
 
 /// Floating-point operations of one training step (forward, loss, backward), where a product of an
 /// `m x k` and a `k x n` matrix has `2 m k n` of them. Everything else (normalisation, softmax,
@@ -23,14 +24,58 @@ use reformer_core::model::ReformerLmConfig;
 /// twice. So dense layers count 3 or 4 times, attention 3.5 or 4.5 times.
 pub fn training_step(config: &ReformerLmConfig, batch_size: usize, seq_length: usize) -> f64 {
     let model = &config.reformer;
+    let output = 3.0 * 4.0 * model.d_model as f64 * model.vocab_size as f64;
+    (output + layers(model, seq_length)) * (batch_size * seq_length) as f64
+}
+
+/// The same for a step of any training. Of an encoder-decoder, sentences are counted as long as they may be,
+/// and the decoder looks at all of the source in each layer; heads of classifiers are left out.
+pub fn step_of(config: &TrainConfig) -> f64 {
+    let (batch_size, length) = (config.batch_size, config.window_length);
+    let tokens = (batch_size * length) as f64;
+    match &config.model {
+        ModelConfig::Lm(model) => training_step(model, batch_size, length),
+        ModelConfig::Seq2Seq(model) => tokens * encoder_decoder(model, length),
+        other => tokens * layers(other.reformer(), length),
+    }
+}
+
+/// Of a token of the source and one of the target.
+fn encoder_decoder(config: &ReformerSeq2SeqConfig, length: usize) -> f64 {
+    let decoder = &config.reformer;
+    let encoder = ReformerConfig {
+        causal: false,
+        n_layers: config.n_encoder_layers.unwrap_or(decoder.n_layers),
+        layers: config
+            .encoder_layers
+            .clone()
+            .unwrap_or_else(|| decoder.layers.clone()),
+        ..decoder.clone()
+    };
+    let d_model = decoder.d_model as f64;
+    let again = f64::from(u8::from(decoder.mode.is_recomputed()));
+    let projections = 4.0 * 2.0 * d_model * head_width(decoder);
+    let attention = 4.0 * head_width(decoder) * length as f64;
+    let cross = (3.0 + again) * projections + (3.5 + again) * attention;
+    let output = 3.0 * 4.0 * d_model * decoder.vocab_size as f64;
+    layers(&encoder, length) + layers(decoder, length) + decoder.n_layers as f64 * cross + output
+}
+
+/// Width of all heads.
+fn head_width(model: &ReformerConfig) -> f64 {
+    (model.n_heads * model.d_head.unwrap_or(model.d_model / model.n_heads)) as f64
+}
+
+/// Of a token in all layers.
+fn layers(model: &ReformerConfig, seq_length: usize) -> f64 {
     let again = f64::from(u8::from(model.mode.is_recomputed()));
     let (dense_passes, attention_passes) = (3.0 + again, 3.5 + again);
     let d_model = model.d_model as f64;
-    let width = (model.n_heads * model.d_head.unwrap_or(model.d_model / model.n_heads)) as f64;
+    let width = head_width(model);
     let d_ff = model.d_ff.map_or(4.0 * d_model, |d_ff| d_ff as f64);
-    let mut of_token = 3.0 * 4.0 * d_model * model.vocab_size as f64;
+    let mut of_token = 0.0;
     for kind in model.kinds() {
-        let attended = attention(config, kind, seq_length);
+        let attended = attention(model, kind, seq_length);
         let own_keys = match kind {
             AttentionKind::Lsh => false,
             AttentionKind::Local => !model.local.share_qk,
@@ -43,7 +88,7 @@ pub fn training_step(config: &ReformerLmConfig, batch_size: usize, seq_length: u
             + attention_passes * 4.0 * width * attended.keys
             + 2.0 * width * attended.projections;
     }
-    of_token * (batch_size * seq_length) as f64
+    of_token
 }
 
 /// What a query is multiplied with.
@@ -53,8 +98,7 @@ struct Attended {
     projections: f64,
 }
 
-fn attention(config: &ReformerLmConfig, kind: AttentionKind, seq_length: usize) -> Attended {
-    let model = &config.reformer;
+fn attention(model: &ReformerConfig, kind: AttentionKind, seq_length: usize) -> Attended {
     let full = if model.causal {
         seq_length as f64 / 2.0
     } else {
@@ -99,7 +143,6 @@ fn attention(config: &ReformerLmConfig, kind: AttentionKind, seq_length: usize) 
 mod tests {
     use super::*;
     use reformer_core::attention::LshConfig;
-    use reformer_core::model::ReformerConfig;
     use reformer_core::reversible::Mode;
 
     /// The shape of the table in the README, by hand.
@@ -137,5 +180,21 @@ mod tests {
         let difference =
             training_step(&config(false), 2, 100) - training_step(&config(true), 2, 100);
         assert_eq!(difference, 200.0 * 4.5 * 4.0 * 64.0 * 50.0);
+    }
+
+    /// A block of each side, and the decoder's look at the source, by hand.
+    #[test]
+    fn an_encoder_decoder_is_its_layers_the_looks_at_the_source_and_the_output() {
+        let (d_model, length, vocab_size) = (64.0, 100.0, 256.0);
+        let model = ReformerConfig::new(256, 64, 2).with_layers(vec![AttentionKind::Full]);
+        let config = ReformerSeq2SeqConfig::new(model.clone()).with_n_encoder_layers(Some(1));
+        let dense = 3.0 * 2.0 * d_model * d_model + 4.0 * d_model * 4.0 * d_model;
+        let attention = |keys: f64| 4.5 * 4.0 * d_model * keys;
+        let encoder = 4.0 * dense + attention(length);
+        let decoder = 4.0 * dense + attention(length / 2.0);
+        let cross = 4.0 * 4.0 * 2.0 * d_model * d_model + attention(length);
+        let output = 3.0 * 4.0 * d_model * vocab_size;
+        let expected = encoder + 2.0 * (decoder + cross) + output;
+        assert_eq!(encoder_decoder(&config, 100), expected);
     }
 }

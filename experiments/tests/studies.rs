@@ -145,3 +145,46 @@ fn what_cannot_be_is_refused_in_a_line() {
     let other = smoke(&["--out", "here", "--text", "book.txt"]);
     refused(&other, &["other settings", "--out"]);
 }
+
+/// What `--plan` says is in the last column of the documents' table.
+#[test]
+fn what_a_study_takes_is_what_the_documents_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let measured = [
+        "figure5_speed",
+        "long_context",
+        "table1_complexity",
+        "table3_memory",
+    ];
+    let is_row = |name: &str| !name.starts_with("ablation_") && !measured.contains(&name);
+    let trained = STUDIES.iter().filter(|(name, _)| is_row(name));
+    for (name, program) in trained.chain([&("finding", FINDING)]) {
+        let mut arguments = vec!["--preset", "paper", "--plan"];
+        if ["figure3_sharing_and_reversibility", "figure4_hash_rounds"].contains(name) {
+            arguments.extend(["--images", "."]);
+        }
+        let plan = printed(&run(program, folder.path(), &arguments));
+        let (_, time) = plan.rsplit_once("products: ").expect("a time");
+        let (time, _) = time.split_once(" at ").expect("an assumption");
+        let row = format!("| `{name}`");
+        let said = documents.lines().find(|line| line.starts_with(&row));
+        let said = said.unwrap_or_else(|| panic!("{name} is not in the documents"));
+        println!("{name}: {time}");
+        assert!(
+            said.contains(time),
+            "{name}: {time}, and not what is in: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_study_that_trains_nothing_has_no_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, program) = STUDIES
+        .iter()
+        .find(|(name, _)| *name == "figure5_speed")
+        .unwrap();
+    let plan = run(program, folder.path(), &["--plan"]);
+    refused(&plan, &["figure5_speed", "--plan"]);
+}

@@ -116,10 +116,10 @@ where
     /// them from the first.
     fn model(&self) -> Result<Model<B>, TrainError> {
         let device = &self.devices[0];
-        let model = self.config.model.init::<B>(device);
+        let config = &self.config.model;
         match &self.options.start_from {
-            Some(folder) if self.step == 0 => load_weights(folder, model, device),
-            _ => Ok(model),
+            Some(folder) if self.step == 0 => load_weights(folder, config, device),
+            _ => Ok(config.init(device)),
         }
     }
 

@@ -12,7 +12,7 @@ use super::counting::{self, Counting};
 use super::statistics::{between, margin, mean};
 use super::{
     Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
-    Table, Trained, Training, train_all,
+    Table, Trained, Training, open_and_train_as,
 };
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
@@ -144,8 +144,9 @@ pub fn compare(
         .iter()
         .map(|training| (training.key.as_str(), &training.config))
         .collect();
-    let study = Study::open(comparison.name, arguments, &configs)?;
-    let Some(trained) = train_all(&study, &trainings)? else {
+    let Some((study, trained)) =
+        open_and_train_as(comparison.name, arguments, &configs, &trainings)?
+    else {
         return Ok(());
     };
     report(comparison, &contests, &trained, &study)

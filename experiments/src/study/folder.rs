@@ -32,6 +32,9 @@ impl Study {
         arguments: &StudyArguments,
         settings: &impl Serialize,
     ) -> Result<Self> {
+        if arguments.plan {
+            bail!("`{name}` trains nothing that --plan could tell: it takes minutes");
+        }
         let study = Self {
             name,
             scale: arguments.preset,
@@ -133,6 +136,7 @@ mod tests {
 
     fn arguments(out: &Path) -> StudyArguments {
         StudyArguments {
+            plan: false,
             preset: Scale::Smoke,
             out: out.to_owned(),
             device: DeviceName::Flex,

@@ -23,6 +23,7 @@ mod comparison;
 #[cfg_attr(test, allow(dead_code))]
 mod counting;
 mod folder;
+mod plan;
 pub mod recall;
 mod report;
 pub mod statistics;
@@ -48,7 +49,7 @@ pub use report::Report;
 pub use steps::{measure_steps, step};
 pub use table::Table;
 #[cfg(not(test))]
-pub use trainings::{Trained, Training, open_and_train, train_all};
+pub use trainings::{Trained, Training, open_and_train, open_and_train_as};
 
 /// How much is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -113,6 +114,9 @@ pub struct StudyArguments {
     /// Where to compute
     #[arg(long, value_enum, default_value = "flex")]
     pub device: DeviceName,
+    /// Say what would be trained, how many operations that takes and how long on a large GPU, and stop
+    #[arg(long)]
+    pub plan: bool,
     /// Measure this, in a process of its own, and print it as JSON
     #[arg(long, value_name = "JSON", hide = true)]
     pub measure: Option<String>,

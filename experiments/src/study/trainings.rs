@@ -8,9 +8,11 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{Ending, Row, Run, Screen, TrainConfig, TrainOptions};
+use serde::Serialize;
 
 use super::StudyArguments;
 use super::folder::Study;
+use super::plan::plan;
 use crate::device::{self, Job};
 use crate::interrupt;
 use crate::overrides;
@@ -74,17 +76,34 @@ pub fn open_and_train(
     trainings: &[Training],
 ) -> Result<Option<(Study, Vec<Trained>)>> {
     let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
-    let study = Study::open(name, arguments, &configs)?;
+    open_and_train_as(name, arguments, &configs, trainings)
+}
+
+/// The same for a study whose settings are written in a form of its own.
+///
+/// # Errors
+/// A folder that cannot be used, or a training that fails.
+pub fn open_and_train_as(
+    name: &'static str,
+    arguments: &StudyArguments,
+    settings: &impl Serialize,
+    trainings: &[Training],
+) -> Result<Option<(Study, Vec<Trained>)>> {
+    if arguments.plan {
+        for training in trainings {
+            println!("{}: {} steps", training.label, training.config.steps);
+        }
+        println!("{}", plan(trainings));
+        return Ok(None);
+    }
+    let study = Study::open(name, arguments, settings)?;
     let trained = train_all(&study, trainings)?;
     Ok(trained.map(|trained| (study, trained)))
 }
 
 /// Does all trainings that have not been done yet, and goes on with the one that was interrupted. Nothing
 /// if it is interrupted again.
-///
-/// # Errors
-/// A training that fails.
-pub fn train_all(study: &Study, trainings: &[Training]) -> Result<Option<Vec<Trained>>> {
+fn train_all(study: &Study, trainings: &[Training]) -> Result<Option<Vec<Trained>>> {
     let mut trained = None;
     let job = TrainAll {
         study,

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::error::ConfigError;
-use crate::kernels::{Keys, Qkv, ReformerBackend, Turn};
+use crate::kernels::{KEY_EPSILON, Keys, Qkv, ReformerBackend, Turn};
 use crate::linear::linear;
 
 /// What all kinds of attention have in common.
@@ -29,6 +29,12 @@ pub struct HeadsConfig {
     /// the paper's code and Hugging Face; reformer_pytorch takes `1 / sqrt(d_head)`),
     /// `1 / sqrt(d_head)` where it is a projection of its own.
     pub logit_scale: Option<f64>,
+    /// Length that every query is given where the key is the normalised query, as in query-key
+    /// normalisation (Henry et al. 2020): a logit is then this times `logit_scale` times the cosine
+    /// of the angle. Hashing sees nothing but angles: a model that cannot make attention sharp by
+    /// longer queries has to do it by smaller angles, which hashing finds. Default: queries are as
+    /// long as their projection makes them.
+    pub query_length: Option<f64>,
     /// Base of rotary position embeddings, usually 10,000. Queries and keys are rotated after
     /// hashing. Default: none.
     pub rotary_base: Option<f64>,
@@ -101,6 +107,7 @@ impl HeadsConfig {
             output: projection(width, self.d_model),
             n_heads: self.n_heads,
             logit_scale: scale,
+            query_length: self.query_length.filter(|_| share_qk),
             rotary_base: self.rotary_base,
         }
     }
@@ -121,6 +128,8 @@ pub struct Heads<B: Backend> {
     pub n_heads: usize,
     /// What logits are multiplied with.
     pub logit_scale: f64,
+    /// Length of every query, if it is fixed.
+    pub query_length: Option<f64>,
     /// Base of rotary position embeddings, if any.
     pub rotary_base: Option<f64>,
 }
@@ -137,7 +146,11 @@ impl<B: ReformerBackend> Heads<B> {
     /// - x: `[batch_size, seq_length, d_model]`
     /// - output: `[batch_size, n_heads, seq_length, d_head]`
     pub fn queries(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
-        self.split(linear(&self.query, x))
+        let queries = self.split(linear(&self.query, x));
+        match self.query_length {
+            Some(length) => with_length(queries, length),
+            None => queries,
+        }
     }
 
     /// Queries, keys and values as kernels take them, from [`queries`](Self::queries) and the
@@ -226,5 +239,56 @@ impl<B: ReformerBackend> Heads<B> {
         let [batch_size, seq_length, width] = x.dims();
         x.reshape([batch_size, seq_length, self.n_heads, width / self.n_heads])
             .swap_dims(1, 2)
+    }
+}
+
+/// Vectors of the same directions that are all as long as `length`; a vector of zeros stays so.
+///
+/// # Shapes
+/// - x: `[batch_size, n_heads, seq_length, d_head]`
+fn with_length<B: Backend>(x: Tensor<B, 4>, length: f64) -> Tensor<B, 4> {
+    // As keys are normalised.
+    let width = x.dims()[3] as f64;
+    let mean_square = x.clone().powi_scalar(2).mean_dim(3);
+    x * ((mean_square + KEY_EPSILON).sqrt().recip() * (length / width.sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, Tolerance};
+    use burn_flex::Flex;
+
+    fn heads(share_qk: bool) -> Heads<Flex> {
+        HeadsConfig::new(16, 2)
+            .with_query_length(Some(3.0))
+            .init(share_qk, &Default::default())
+    }
+
+    #[test]
+    fn queries_are_as_long_as_said_and_zero_stays_zero() {
+        let x = Tensor::random(
+            [2, 5, 16],
+            Distribution::Normal(0.0, 1.0),
+            &Default::default(),
+        );
+        let queries = heads(true).queries(x.clone());
+        let lengths = queries.clone().powi_scalar(2).sum_dim(3).sqrt().into_data();
+        let expected = Tensor::<Flex, 4>::full([2, 2, 5, 1], 3.0, &Default::default()).into_data();
+        lengths.assert_approx_eq::<f32>(&expected, Tolerance::relative(1e-4));
+        let none = heads(true).queries(x.zeros_like()).into_data();
+        assert!(none.iter::<f32>().all(|number| number == 0.0));
+    }
+
+    #[test]
+    fn queries_with_keys_of_their_own_keep_their_length() {
+        let heads = heads(false);
+        let x = Tensor::random(
+            [1, 3, 16],
+            Distribution::Normal(0.0, 1.0),
+            &Default::default(),
+        );
+        let expected = heads.split(linear(&heads.query, x.clone())).into_data();
+        heads.queries(x).into_data().assert_eq(&expected, true);
     }
 }

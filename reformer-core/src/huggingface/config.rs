@@ -322,6 +322,9 @@ impl HfConfig {
         if ours.logit_scale.is_some() {
             refuse("logit_scale is not the default".into());
         }
+        if ours.query_length.is_some() {
+            refuse("query_length is set".into());
+        }
         if !unsupported.is_empty() {
             return Err(HfError::Unsupported {
                 settings: unsupported,

@@ -58,6 +58,9 @@ pub struct ReformerConfig {
     /// What logits of attention are multiplied with. Default: see
     /// [`HeadsConfig`](crate::attention::HeadsConfig::logit_scale).
     pub logit_scale: Option<f64>,
+    /// Length of every query that is its own key. Default: see
+    /// [`HeadsConfig`](crate::attention::HeadsConfig::query_length).
+    pub query_length: Option<f64>,
     /// The function inside feed-forward layers.
     #[config(default = "Activation::Gelu")]
     pub activation: Activation,
@@ -166,6 +169,7 @@ impl ReformerConfig {
             .with_causal(self.causal)
             .with_dropout(dropout)
             .with_logit_scale(self.logit_scale)
+            .with_query_length(self.query_length)
             .with_rotary_base(self.position.rotary_base().filter(|_| rotated))
             .with_initializer(self.initializer.clone())
     }

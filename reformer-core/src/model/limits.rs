@@ -48,6 +48,10 @@ pub(super) fn check(config: &ReformerConfig) -> Result<(), ConfigError> {
     if let Some(scale) = config.logit_scale {
         check_magnitude("logit_scale", scale)?;
     }
+    if let Some(length) = config.query_length {
+        ConfigError::positive("query_length", length)?;
+        check_magnitude("query_length", length)?;
+    }
     check_initializer(&config.initializer)?;
     check_lsh(&config.lsh)?;
     check_local(&config.local)?;
@@ -320,6 +324,7 @@ mod tests {
                 "initializer.gain",
             ),
             (config().with_logit_scale(Some(f64::NAN)), "logit_scale"),
+            (config().with_query_length(Some(0.0)), "query_length"),
             (config().with_initializer(normal), "initializer.std"),
             (
                 config().with_position(PositionConfig::Rotary { base: f64::NAN }),

@@ -101,6 +101,7 @@ impl<B: Backend> Reformer<B> {
                 ));
             }
             heads.logit_scale = other.heads().logit_scale;
+            heads.query_length = other.heads().query_length;
             heads.rotary_base = other.heads().rotary_base;
             block.attention = other.with_heads(heads);
         }

@@ -106,6 +106,7 @@ fn decoding_gives_the_bits_in_every_setting<B: ReformerBackend>() {
         config().with_lsh(lsh(40, 2).with_exact_up_to(ExactUpTo::Never)),
         config().with_lsh(lsh(40, 2).with_exact_up_to(ExactUpTo::Length(500))),
         config().with_local(chunked).with_full_share_qk(false),
+        config().with_query_length(Some(3.0)),
         config()
             .with_mode(Mode::Exact { fraction_bits: 16 })
             .with_gated(true),

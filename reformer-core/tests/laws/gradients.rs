@@ -93,6 +93,17 @@ fn finite_differences_confirm_all_modes<B: ReformerBackend>() {
     }
 }
 
+fn finite_differences_confirm_queries_of_one_length<B: ReformerBackend>() {
+    let config = config(2)
+        .with_layers(vec![AttentionKind::Full])
+        .with_query_length(Some(2.0));
+    let model = lm::<Autodiff<B>>(config);
+    let pass = Pass::train(Key::new(13));
+    assert_slopes("queries of one length", &model, |model| {
+        run(model, Mode::Reversible, &pass)
+    });
+}
+
 fn only_the_exact_mode_has_no_drift<B: ReformerBackend>() {
     let model = lm::<Autodiff<B>>(config(8).with_dropout(0.1));
     let pass = Pass::train(Key::new(3));
@@ -121,6 +132,7 @@ fn one_seed_gives_one_step<B: ReformerBackend>() {
 crate::on_cpu_backends!(
     reversible_equals_plain,
     finite_differences_confirm_all_modes,
+    finite_differences_confirm_queries_of_one_length,
     only_the_exact_mode_has_no_drift,
     the_exact_mode_rounds_and_nothing_more,
     one_seed_gives_one_step,

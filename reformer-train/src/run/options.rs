@@ -31,7 +31,8 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
     /// Folder of a run whose weights this one starts from, if it is at its beginning; the optimizer is new.
-    /// All tensors have to be of the same shapes, whatever else the two runs differ in.
+    /// All tensors have to be of the same shapes, whatever else the two runs differ in: a model that attended
+    /// exactly can go on with hashing.
     pub start_from: Option<PathBuf>,
     /// The processes that train together, of which this one has the run; the others
     /// [help](crate::parallel::Member).

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Also in functions that tests share.
 
 mod allocations;
+mod beginning;
 mod heads;
 mod hostile;
 mod kill;

@@ -66,7 +66,7 @@ const BASE: Base = Base {
 
 /// Where positions come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PositionsName {
+pub(super) enum PositionsName {
     /// A trained vector for each position, as in the paper: which keys are wanted has to be learnt.
     Learned,
     /// The same, but vectors start as sinusoids, so that neighbours are alike.
@@ -78,7 +78,7 @@ enum PositionsName {
 
 impl PositionsName {
     /// As changes to a configuration for sequences of a length.
-    fn sets(self, length: usize) -> Vec<String> {
+    pub(super) fn sets(self, length: usize) -> Vec<String> {
         let half = length / 2 - 1;
         match self {
             Self::Learned | Self::Sinusoidal => vec![

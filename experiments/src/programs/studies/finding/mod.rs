@@ -4,6 +4,7 @@ mod decode;
 mod report;
 mod task;
 
+use std::ops::Range;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,68 +30,97 @@ struct Arguments {
     /// What is to be found
     #[arg(long, value_enum, default_value = "pairs")]
     task: Task,
+    /// Which second layers to train [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = WAYS.map(|way| way.key))]
+    ways: Vec<String>,
     #[command(flatten)]
     study: super::Arguments,
 }
 
 /// One kind of the layer that has to find, above a local one.
+#[derive(Clone, Copy)]
 struct Way {
     key: &'static str,
     label: &'static str,
     sets: &'static [&'static str],
+    /// The way whose beginning it takes. Short sequences need not be hashed: all that hash begin with exact
+    /// attention of shared queries and keys.
+    begins_as: &'static str,
+}
+
+const FULL: &str = "full";
+
+impl Way {
+    const fn hashing(
+        key: &'static str,
+        label: &'static str,
+        sets: &'static [&'static str],
+    ) -> Self {
+        Self {
+            key,
+            label,
+            sets,
+            begins_as: FULL,
+        }
+    }
+
+    const fn exact(key: &'static str, label: &'static str, sets: &'static [&'static str]) -> Self {
+        Self {
+            key,
+            label,
+            sets,
+            begins_as: key,
+        }
+    }
+
+    /// From each seed.
+    fn trainings(
+        &self,
+        key: &str,
+        label: &str,
+        base: &TrainConfig,
+        seeds: &Range<u64>,
+    ) -> Result<Vec<Training>> {
+        let sets: Vec<String> = self.sets.iter().map(|&set| set.to_owned()).collect();
+        Training::by_seed(key, label, base, &sets, seeds.clone())
+    }
 }
 
 /// All kinds. Hashing as in the paper, without the neighbours in a round of their own.
-const WAYS: [Way; 8] = [
-    Way {
-        key: "full",
-        label: "full attention",
-        sets: &[r#"model.reformer.layers=["Local","Full"]"#],
-    },
-    Way {
-        key: "separate",
-        label: "full attention, keys of their own",
-        sets: &[
+static WAYS: [Way; 8] = [
+    Way::exact(
+        FULL,
+        "full attention",
+        &[r#"model.reformer.layers=["Local","Full"]"#],
+    ),
+    Way::exact(
+        "separate",
+        "full attention, keys of their own",
+        &[
             r#"model.reformer.layers=["Local","Full"]"#,
             "model.reformer.full_share_qk=false",
         ],
-    },
-    Way {
-        key: "lsh-1",
-        label: "LSH, 1 round",
-        sets: &["model.reformer.lsh.n_rounds=1"],
-    },
-    Way {
-        key: "lsh-2",
-        label: "LSH, 2 rounds",
-        sets: &["model.reformer.lsh.n_rounds=2"],
-    },
-    Way {
-        key: "lsh-4",
-        label: "LSH, 4 rounds",
-        sets: &["model.reformer.lsh.n_rounds=4"],
-    },
-    Way {
-        key: "lsh-8",
-        label: "LSH, 8 rounds",
-        sets: &["model.reformer.lsh.n_rounds=8"],
-    },
-    Way {
-        key: "local",
-        label: "local alone, 32 to 64 keys",
-        sets: &[
+    ),
+    Way::hashing("lsh-1", "LSH, 1 round", &["model.reformer.lsh.n_rounds=1"]),
+    Way::hashing("lsh-2", "LSH, 2 rounds", &["model.reformer.lsh.n_rounds=2"]),
+    Way::hashing("lsh-4", "LSH, 4 rounds", &["model.reformer.lsh.n_rounds=4"]),
+    Way::hashing("lsh-8", "LSH, 8 rounds", &["model.reformer.lsh.n_rounds=8"]),
+    Way::exact(
+        "local",
+        "local alone, 32 to 64 keys",
+        &[
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=32",
         ],
-    },
-    Way {
-        key: "window",
-        label: "local alone, 128 to 256 keys",
-        sets: &[
+    ),
+    Way::exact(
+        "window",
+        "local alone, 128 to 256 keys",
+        &[
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=128",
         ],
-    },
+    ),
 ];
 
 /// What came out of a training.
@@ -136,32 +166,42 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let (beginning, base) = (stage(Stage::Beginning)?, stage(Stage::Main)?);
     let seeds = seeds.of(base.seed, scale);
+    let all = arguments.ways.is_empty();
+    let named = |way: &&Way| all || arguments.ways.iter().any(|name| name == way.key);
+    let ways: Vec<&Way> = WAYS.iter().filter(named).collect();
     let (mut trainings, mut main) = (Vec::new(), Vec::new());
-    for Way { key, label, sets } in &WAYS {
-        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-        let of_way = |key: &str, label: &str, base| {
-            Training::by_seed(key, label, base, &sets, seeds.clone())
-        };
-        let first = of_way(
-            &format!("beginning-{key}"),
-            &format!("{label}, to begin with"),
-            &beginning,
-        )?;
-        let mut second = of_way(key, label, &base)?;
-        for (first, second) in first.iter().zip(&mut second) {
-            second.start_from = Some(first.key.clone());
+    for first in &WAYS {
+        let wanted: Vec<&&Way> = ways
+            .iter()
+            .filter(|way| way.begins_as == first.key)
+            .collect();
+        if wanted.is_empty() {
+            continue;
         }
-        trainings.extend(first);
-        main.extend(second);
+        let label = format!("{}, to begin with", first.label);
+        let beginnings = first.trainings(
+            &format!("beginning-{}", first.key),
+            &label,
+            &beginning,
+            &seeds,
+        )?;
+        for way in wanted {
+            let of_way = way.trainings(way.key, way.label, &base, &seeds)?;
+            for (beginning, mut training) in beginnings.iter().zip(of_way) {
+                training.start_from = Some(beginning.key.clone());
+                main.push((*way, training));
+            }
+        }
+        trainings.extend(beginnings);
     }
     let n_beginnings = trainings.len();
-    trainings.extend(main.iter().cloned());
+    trainings.extend(main.iter().map(|(_, training)| training.clone()));
     let Some((study, trained)) = open_and_train(task.study(), study, &trainings)? else {
         return Ok(());
     };
     let mut outcomes = Vec::new();
     let trained = &trained[n_beginnings..];
-    for (number, (training, trained)) in main.iter().zip(trained).enumerate() {
+    for ((way, training), trained) in main.iter().zip(trained) {
         let mut decoded = Vec::new();
         for measurement in task.measurements(scale, &training.config) {
             let key = format!("{}-{}", training.key, measurement.key());
@@ -170,12 +210,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 decode(&study, task, trained, measurement)
             })?);
         }
-        outcomes.push(Outcome::new(
-            WAYS[number / seeds.clone().count()].label,
-            training,
-            trained,
-            decoded,
-        )?);
+        outcomes.push(Outcome::new(way.label, training, trained, decoded)?);
     }
     report(&study, task, &outcomes)
 }

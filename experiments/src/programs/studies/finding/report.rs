@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::decode::Decoded;
 use super::task::Task;
-use super::{Outcome, WAYS};
+use super::{Outcome, WAYS, Way};
 use crate::figure::{Axis, Curve, Panel};
 use crate::study::statistics::{between, mean};
 use crate::study::{Report, Study, Table};
@@ -42,7 +42,7 @@ fn notes(task: Task, outcomes: &[Outcome]) -> Vec<String> {
     let steps = outcomes.first().map_or(0, |outcome| outcome.steps);
     let seeds = outcomes
         .iter()
-        .filter(|outcome| outcome.way == WAYS[0].label)
+        .filter(|outcome| outcome.way == outcomes[0].way)
         .count();
     vec![format!(
         "Right answers in percent, mean and range over {seeds} seeds; chance is {chance}. Layers are local and as named, in turn; \
@@ -52,6 +52,12 @@ fn notes(task: Task, outcomes: &[Outcome]) -> Vec<String> {
          that of training. Times are those of this machine: a step of training with its share of \
          evaluations, and the median of a token."
     )]
+}
+
+/// The ways that were trained, in their order.
+fn trained(outcomes: &[Outcome]) -> impl Iterator<Item = &'static Way> {
+    let is_trained = |way: &&Way| outcomes.iter().any(|outcome| outcome.way == way.label);
+    WAYS.iter().filter(is_trained)
 }
 
 /// What was decoded of a way, for each length and number: all seeds side by side.
@@ -88,7 +94,7 @@ fn table(outcomes: &[Outcome]) -> Table {
         "s a step",
     ]);
     let cells = |values: &[f64]| [format!("{:.1}", mean(values)), between(values, 1)];
-    for way in &WAYS {
+    for way in trained(outcomes) {
         let of_way = outcomes.iter().filter(|outcome| outcome.way == way.label);
         let [trained, seconds]: [Vec<f64>; 2] = [
             of_way.clone().map(|outcome| outcome.trained).collect(),
@@ -133,8 +139,7 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
         title: title.to_owned(),
         x,
         y,
-        curves: WAYS
-            .iter()
+        curves: trained(outcomes)
             .map(|way| {
                 let places = decoded(outcomes, way.label).into_iter();
                 let points = places.filter(|place| keep(place[0]));
