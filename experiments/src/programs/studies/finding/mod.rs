@@ -43,36 +43,9 @@ struct Way {
     key: &'static str,
     label: &'static str,
     sets: &'static [&'static str],
-    /// The way whose beginning it takes. Short sequences need not be hashed: all that hash begin with exact
-    /// attention of shared queries and keys.
-    begins_as: &'static str,
 }
 
-const FULL: &str = "full";
-
 impl Way {
-    const fn hashing(
-        key: &'static str,
-        label: &'static str,
-        sets: &'static [&'static str],
-    ) -> Self {
-        Self {
-            key,
-            label,
-            sets,
-            begins_as: FULL,
-        }
-    }
-
-    const fn exact(key: &'static str, label: &'static str, sets: &'static [&'static str]) -> Self {
-        Self {
-            key,
-            label,
-            sets,
-            begins_as: key,
-        }
-    }
-
     /// From each seed.
     fn trainings(
         &self,
@@ -88,39 +61,55 @@ impl Way {
 
 /// All kinds. Hashing as in the paper, without the neighbours in a round of their own.
 static WAYS: [Way; 8] = [
-    Way::exact(
-        FULL,
-        "full attention",
-        &[r#"model.reformer.layers=["Local","Full"]"#],
-    ),
-    Way::exact(
-        "separate",
-        "full attention, keys of their own",
-        &[
+    Way {
+        key: "full",
+        label: "full attention",
+        sets: &[r#"model.reformer.layers=["Local","Full"]"#],
+    },
+    Way {
+        key: "separate",
+        label: "full attention, keys of their own",
+        sets: &[
             r#"model.reformer.layers=["Local","Full"]"#,
             "model.reformer.full_share_qk=false",
         ],
-    ),
-    Way::hashing("lsh-1", "LSH, 1 round", &["model.reformer.lsh.n_rounds=1"]),
-    Way::hashing("lsh-2", "LSH, 2 rounds", &["model.reformer.lsh.n_rounds=2"]),
-    Way::hashing("lsh-4", "LSH, 4 rounds", &["model.reformer.lsh.n_rounds=4"]),
-    Way::hashing("lsh-8", "LSH, 8 rounds", &["model.reformer.lsh.n_rounds=8"]),
-    Way::exact(
-        "local",
-        "local alone, 32 to 64 keys",
-        &[
+    },
+    Way {
+        key: "lsh-1",
+        label: "LSH, 1 round",
+        sets: &["model.reformer.lsh.n_rounds=1"],
+    },
+    Way {
+        key: "lsh-2",
+        label: "LSH, 2 rounds",
+        sets: &["model.reformer.lsh.n_rounds=2"],
+    },
+    Way {
+        key: "lsh-4",
+        label: "LSH, 4 rounds",
+        sets: &["model.reformer.lsh.n_rounds=4"],
+    },
+    Way {
+        key: "lsh-8",
+        label: "LSH, 8 rounds",
+        sets: &["model.reformer.lsh.n_rounds=8"],
+    },
+    Way {
+        key: "local",
+        label: "local alone, 32 to 64 keys",
+        sets: &[
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=32",
         ],
-    ),
-    Way::exact(
-        "window",
-        "local alone, 128 to 256 keys",
-        &[
+    },
+    Way {
+        key: "window",
+        label: "local alone, 128 to 256 keys",
+        sets: &[
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=128",
         ],
-    ),
+    },
 ];
 
 /// What came out of a training.
@@ -167,30 +156,17 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (beginning, base) = (stage(Stage::Beginning)?, stage(Stage::Main)?);
     let seeds = seeds.of(base.seed, scale);
     let all = arguments.ways.is_empty();
-    let named = |way: &&Way| all || arguments.ways.iter().any(|name| name == way.key);
-    let ways: Vec<&Way> = WAYS.iter().filter(named).collect();
+    let is_named = |way: &&Way| all || arguments.ways.iter().any(|name| name == way.key);
+    let ways = WAYS.iter().filter(is_named);
     let (mut trainings, mut main) = (Vec::new(), Vec::new());
-    for first in &WAYS {
-        let wanted: Vec<&&Way> = ways
-            .iter()
-            .filter(|way| way.begins_as == first.key)
-            .collect();
-        if wanted.is_empty() {
-            continue;
-        }
-        let label = format!("{}, to begin with", first.label);
-        let beginnings = first.trainings(
-            &format!("beginning-{}", first.key),
-            &label,
-            &beginning,
-            &seeds,
-        )?;
-        for way in wanted {
-            let of_way = way.trainings(way.key, way.label, &base, &seeds)?;
-            for (beginning, mut training) in beginnings.iter().zip(of_way) {
-                training.start_from = Some(beginning.key.clone());
-                main.push((*way, training));
-            }
+    for way in ways {
+        let label = format!("{}, to begin with", way.label);
+        let key = format!("beginning-{}", way.key);
+        let beginnings = way.trainings(&key, &label, &beginning, &seeds)?;
+        let of_way = way.trainings(way.key, way.label, &base, &seeds)?;
+        for (beginning, mut training) in beginnings.iter().zip(of_way) {
+            training.start_from = Some(beginning.key.clone());
+            main.push((way, training));
         }
         trainings.extend(beginnings);
     }

@@ -59,17 +59,19 @@ pub(super) enum Stage {
     Main,
 }
 
-/// One head, and hashing as in the paper, without a round for the neighbours.
+/// One head, and hashing as in the paper, without a round for the neighbours, in windows as the presets have them.
 const ALL: &[&str] = &[
     "model.reformer.n_heads=1",
     "model.reformer.lsh.local_round=false",
+    "model.reformer.lsh.n_buckets={\"Count\":16}",
+    "model.reformer.lsh.chunk_length=64",
+    "model.reformer.lsh.window={\"Bucket\":{\"len\":64}}",
 ];
 const MAIN: &[&str] = &[
     "window_length=512",
     "batch_size=4",
-    "steps=800",
-    "steps_per_epoch=200",
-    "model.reformer.lsh.n_buckets={\"Count\":32}",
+    "steps=1600",
+    "steps_per_epoch=400",
     "schedule.Cosine.rate=0.002",
 ];
 const PAPER: &[&str] = &[
@@ -77,7 +79,7 @@ const PAPER: &[&str] = &[
     "batch_size=16",
     "steps=10000",
     "steps_per_epoch=500",
-    "model.reformer.lsh.n_buckets={\"Count\":128}",
+    "model.reformer.lsh.n_buckets={\"Count\":64}",
     "schedule.Cosine.rate=0.002",
 ];
 const SMOKE: &[&str] = &[
