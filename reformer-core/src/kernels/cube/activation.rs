@@ -11,7 +11,7 @@ use super::sums::{blocks_of_columns, segments_of, sum_rows, units};
 use crate::feed_forward::Activation;
 
 /// `sqrt(8 / pi)`, with which the hyperbolic tangent in the approximation of GELU becomes a sigmoid.
-const GELU_TANH: f32 = 1.595_769_1;
+const GELU_TANH: f32 = 1.595_769;
 
 /// `1 / sqrt(2 pi)`.
 const DENSITY: f32 = 0.398_942_3;

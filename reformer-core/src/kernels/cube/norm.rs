@@ -259,7 +259,7 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Cube>(
     let sums = B::of_floats::<3>(sum_rows(&sums, DType::F32)).reshape([2 * d]);
     LayerNormGradients {
         x: B::of_floats(dx),
-        gamma: sums.clone().slice([0..d]),
-        beta: sums.slice([d..2 * d]),
+        gamma: sums.clone().slice_dim(0, 0..d),
+        beta: sums.slice_dim(0, d..2 * d),
     }
 }

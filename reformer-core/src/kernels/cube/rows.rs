@@ -106,7 +106,7 @@ fn normalise<O: Float, N: Size>(
     let head = position / length * n_heads + row % n_heads;
     let sum = sums[head * length + position % length];
     output[ABSOLUTE_POS] = Vector::cast_from(sums_of_values[ABSOLUTE_POS] / Vector::new(sum));
-    if ABSOLUTE_POS % columns == 0 {
+    if ABSOLUTE_POS == row * columns {
         log_sums[head * length + position % length] = sum.ln();
     }
 }

@@ -388,7 +388,7 @@ mod tests {
                     if plan(d).suits_cores(limits) {
                         let (cut, units) = plan(d).cut(pass, 1000, true, limits);
                         assert!(cut.shared_bytes_on_cores(pass) <= limits.room());
-                        assert_eq!(units.num_elems() as u32, 2 * cut.rows);
+                        assert_eq!(units.num_elems(), 2 * cut.rows);
                     }
                 }
             }
