@@ -18,7 +18,7 @@ mod purpose {
 }
 
 /// The function between the two projections.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `max(0, x)`.
     Relu,
@@ -114,13 +114,28 @@ impl<B: ReformerBackend> FeedForward<B> {
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let hidden = linear(&self.inner, x.clone());
-        let hidden = dropout(hidden, pass.dropout(self.dropout, purpose::HIDDEN));
+        let dropped = pass.dropout(self.dropout, purpose::HIDDEN);
         let hidden = match &self.gate {
-            Some(gate) => B::activation(linear(gate, x), self.activation) * hidden,
-            None => B::activation(hidden, self.activation),
+            Some(gate) => {
+                let hidden = dropout(linear(&self.inner, x.clone()), dropped);
+                self.activated(gate, x) * hidden
+            }
+            None if dropped.is_none() => self.activated(&self.inner, x),
+            None => B::activation(dropout(linear(&self.inner, x), dropped), self.activation),
         };
         let output = linear(&self.outer, hidden);
         dropout(output, pass.dropout(self.dropout, purpose::OUTPUT))
+    }
+
+    /// The activation of a projection.
+    fn activated(&self, layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &layer.bias {
+            Some(bias) if B::BIAS_WITH_ACTIVATION => {
+                let weight = layer.weight.val().cast(x.dtype());
+                let product = B::linear_layer(x, weight, None);
+                B::biased_activation(product, bias.val(), self.activation)
+            }
+            _ => B::activation(linear(layer, x), self.activation),
+        }
     }
 }

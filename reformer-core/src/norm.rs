@@ -2,8 +2,8 @@
 
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
 use crate::kernels::ReformerBackend;
 
@@ -47,7 +47,14 @@ impl<B: ReformerBackend> LayerNorm<B> {
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        B::layer_normalization(x, self.gamma.val(), self.beta.val(), self.epsilon)
+        let dtype = x.dtype();
+        self.forward_as(x, dtype)
+    }
+
+    /// The same, cast to a type.
+    pub(crate) fn forward_as(&self, x: Tensor<B, 3>, dtype: DType) -> Tensor<B, 3> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        B::layer_normalization(x, gamma, beta, self.epsilon, dtype)
     }
 }
 

@@ -24,7 +24,8 @@ use crate::error::ConfigError;
 /// ```
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// That of the weights.
+    /// That of the weights. NVIDIA GPUs since Ampere may multiply matrices of `f32` in TF32, with factors of
+    /// 11 binary digits: Burn chooses by what was faster.
     Full,
     /// `bf16`: the range of `f32` with 8 binary digits.
     Bf16,

@@ -131,7 +131,7 @@ pub fn hash<B: ReformerBackend>(
         "rotations of shape {:?} do not fit {n_heads} heads of {d_head} and {factors:?} buckets",
         rotations.dims()
     );
-    B::hash(vectors.cast(rotations.dtype()), rotations, factors)
+    B::hash(vectors, rotations, factors)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use burn_fusion::{Fusion, FusionBackend, FusionHandle, FusionTensor, NoOp, get_c
 use burn_ir::{InitOperationIr, OperationIr};
 
 use super::{
-    AttentionGradients, AttentionOutput, DeviceAddress, Keys, Masking, Qkv, ReformerBackend,
-    SlotLayout, Slots, TiledAttention,
+    AttentionGradients, AttentionOutput, DeviceAddress, Keys, LayerNormGradients, Masking, Qkv,
+    ReformerBackend, SlotLayout, Slots, TiledAttention, Turn,
 };
 use crate::random::Key;
 
@@ -86,6 +86,59 @@ impl<B: FusionBackend + ReformerBackend> ReformerBackend for Fusion<B> {
         device: &Self::Device,
     ) -> Tensor<Self, D> {
         of_floats(B::dropout_factors(shape, rate, key, device))
+    }
+
+    fn token_vectors_backward(
+        weight: Tensor<Self, 2>,
+        tokens: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        let grad = floats(grad);
+        of_floats(B::token_vectors_backward(
+            floats(weight),
+            ints(tokens),
+            grad,
+        ))
+    }
+
+    fn layer_normalization(
+        x: Tensor<Self, 3>,
+        gamma: Tensor<Self, 1>,
+        beta: Tensor<Self, 1>,
+        epsilon: f64,
+        dtype: DType,
+    ) -> Tensor<Self, 3> {
+        let (gamma, beta) = (floats(gamma), floats(beta));
+        of_floats(B::layer_normalization(
+            floats(x),
+            gamma,
+            beta,
+            epsilon,
+            dtype,
+        ))
+    }
+
+    fn layer_normalization_backward(
+        x: Tensor<Self, 3>,
+        gamma: Tensor<Self, 1>,
+        epsilon: f64,
+        grad: Tensor<Self, 3>,
+    ) -> LayerNormGradients<Self> {
+        let (gamma, grad) = (floats(gamma), floats(grad));
+        let of = B::layer_normalization_backward(floats(x), gamma, epsilon, grad);
+        LayerNormGradients {
+            x: of_floats(of.x),
+            gamma: of_floats(of.gamma),
+            beta: of_floats(of.beta),
+        }
+    }
+
+    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+        of_floats(B::rotate(floats(heads), base, turn))
+    }
+
+    fn rotate_at(heads: Tensor<Self, 4>, positions: &[usize], base: f64) -> Tensor<Self, 4> {
+        of_floats(B::rotate_at(floats(heads), positions, base))
     }
 
     fn device_address<const D: usize>(tensor: &Tensor<Self, D>) -> Option<DeviceAddress> {

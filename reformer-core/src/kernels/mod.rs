@@ -30,7 +30,7 @@ mod problem;
 pub mod reference;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
 pub(crate) use newest::KEYS_AT_ONCE;
@@ -49,6 +49,17 @@ use crate::random::Key;
 /// Shapes use `n_rounds` for hash rounds and `d_head` for the size of a head. `key` of a dropout
 /// is a counter-based [`Key`]: backward draws the same mask again instead of storing it.
 pub trait ReformerBackend: Backend {
+    /// Whether a bias costs less where it is added in [`biased_activation`](Self::biased_activation) than in
+    /// [`linear_layer`](Self::linear_layer).
+    const BIAS_WITH_ACTIVATION: bool = false;
+
+    /// How many positions to work on at a time where `n` were asked for and each takes `bytes`: more on
+    /// a device that has the memory for them and would spend its time on starting kernels otherwise.
+    /// Nothing but the order of sums may depend on it.
+    fn at_once(n: usize, _bytes: usize, _device: &Self::Device) -> usize {
+        n
+    }
+
     /// Sorts positions by (bucket, position), for each round by itself, and lays them out in
     /// slots. Stable, linear in the length, and free of composite keys that could overflow.
     ///
@@ -114,7 +125,8 @@ pub trait ReformerBackend: Backend {
     }
 
     /// Buckets of vectors, for each round: the index of the largest of `[xR; -xR]`, the first one of
-    /// equals. Several factors count like digits, the first one lowest. Has no gradient.
+    /// equals. Several factors count like digits, the first one lowest. Vectors may be of another type
+    /// than rotations, in whose type they are hashed. Has no gradient.
     ///
     /// # Shapes
     /// - vectors: `[batch_size, n_heads, seq_length, d_head]`
@@ -128,7 +140,27 @@ pub trait ReformerBackend: Backend {
         reference::hash(vectors, rotations, factors)
     }
 
-    /// Cross-entropy of tokens, summed over the targets that are not below zero.
+    /// The vectors of tokens, rows of a table.
+    ///
+    /// # Shapes
+    /// - weight: `[n_tokens, d]`, tokens: `[batch_size, seq_length]`
+    /// - output: `[batch_size, seq_length, d]`
+    fn token_vectors(weight: Tensor<Self, 2>, tokens: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        burn::tensor::module::embedding(weight, tokens)
+    }
+
+    /// Gradient of the table of [`token_vectors`](Self::token_vectors) for the gradient `grad` of its
+    /// output: rows of a token are added in an order that does not change from run to run.
+    fn token_vectors_backward(
+        weight: Tensor<Self, 2>,
+        tokens: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        reference::token_vectors_backward(weight, tokens, grad)
+    }
+
+    /// Cross-entropy of tokens, summed over the targets that are not below zero. Logits in half precision
+    /// are widened.
     ///
     /// # Shapes
     /// - logits: `[batch_size, seq_length, vocab_size]`, targets: `[batch_size, seq_length]`
@@ -136,7 +168,8 @@ pub trait ReformerBackend: Backend {
         reference::token_loss(logits, targets)
     }
 
-    /// Gradient of the logits for the gradient `grad` of the [loss](Self::token_loss): `[1]`.
+    /// Gradient of the logits for the gradient `grad` of the [loss](Self::token_loss): `[1]`. In the type
+    /// of the logits.
     fn token_loss_backward(
         logits: Tensor<Self, 3>,
         targets: Tensor<Self, 2, Int>,
@@ -189,8 +222,32 @@ pub trait ReformerBackend: Backend {
         reference::activation_backward(x, activation, grad)
     }
 
+    /// [`activation`](Self::activation) of `x + bias`, for a bias in `f32` whatever the type of `x`.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d]`, bias: `[d]`
+    fn biased_activation(
+        x: Tensor<Self, 3>,
+        bias: Tensor<Self, 1>,
+        activation: Activation,
+    ) -> Tensor<Self, 3> {
+        reference::biased_activation(x, bias, activation)
+    }
+
+    /// Gradients of [`biased_activation`](Self::biased_activation) for the gradient `grad` of its output: of
+    /// `x`, and of the bias.
+    fn biased_activation_backward(
+        x: Tensor<Self, 3>,
+        bias: Tensor<Self, 1>,
+        activation: Activation,
+        grad: Tensor<Self, 3>,
+    ) -> (Tensor<Self, 3>, Tensor<Self, 1>) {
+        reference::biased_activation_backward(x, bias, activation, grad)
+    }
+
     /// A number whose gradient with regard to `value` is `gradient`: what a backward pass starts
-    /// from that continues another one. The number itself means nothing.
+    /// from that continues another one. The number itself means nothing. The gradient may be in a wider
+    /// type than the value.
     ///
     /// # Shapes
     /// - output: `[1]`
@@ -198,10 +255,11 @@ pub trait ReformerBackend: Backend {
         value: Tensor<Self, D>,
         gradient: Tensor<Self, D>,
     ) -> Tensor<Self, 1> {
-        (value * gradient).sum()
+        (value.clone() * gradient.cast(value.dtype())).sum()
     }
 
-    /// Adds to `x`, or takes from it, a residual that is given in parts of the sequence.
+    /// Adds to `x`, or takes from it, a residual that is given in parts of the sequence. Parts may be in
+    /// half precision where `x` is not.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`
@@ -216,7 +274,7 @@ pub trait ReformerBackend: Backend {
 
     /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
     /// operations than the backend inside, whose last bits differ: a block that is computed again
-    /// would not give what it gave the first time.
+    /// would not give what it gave the first time. The output is cast to `dtype`.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`, gamma, beta: `[d]`
@@ -225,11 +283,13 @@ pub trait ReformerBackend: Backend {
         gamma: Tensor<Self, 1>,
         beta: Tensor<Self, 1>,
         epsilon: f64,
+        dtype: DType,
     ) -> Tensor<Self, 3> {
-        reference::layer_norm(x, gamma, beta, epsilon)
+        reference::layer_norm(x, gamma, beta, epsilon, dtype)
     }
 
-    /// Gradients of [`layer_normalization`](Self::layer_normalization) for the gradient `grad` of its output.
+    /// Gradients of [`layer_normalization`](Self::layer_normalization) for the gradient `grad` of its output,
+    /// which may be in half precision; they are in the type of the input.
     fn layer_normalization_backward(
         x: Tensor<Self, 3>,
         gamma: Tensor<Self, 1>,

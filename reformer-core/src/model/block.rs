@@ -17,6 +17,9 @@ use crate::reversible::ReversibleBlock;
 const OUTPUT: u64 = 0;
 const ATTENTION: u64 = 1;
 
+/// Tensors of the width inside that exist at a time when a chunk of feed-forward goes back.
+const TENSORS_OF_CHUNK: usize = 4;
+
 /// `y1 = x1 + Attention(LayerNorm(x2))`, `y2 = x2 + FeedForward(LayerNorm(y1))` (paper, eq. 9).
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
@@ -57,12 +60,34 @@ impl<B: Backend> Block<B> {
 impl<B: ReformerBackend> Block<B> {
     /// Attention and dropout, of what is normalised already: `f32` whatever it computes in.
     pub(super) fn attend(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
-        let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
-        let attended = self.attention.forward(self.precision.lower(x), &inside);
+        let attended = self.attend_lowered(self.precision.lower(x), pass);
         Attended {
-            output: dropout(widen(attended.output), pass.dropout(self.dropout, OUTPUT)),
+            output: widen(attended.output),
             buckets: attended.buckets,
         }
+    }
+
+    /// The same in the type that it computes in, unless dropout wants another one.
+    fn attend_lowered(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
+        let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
+        let attended = self.attention.forward(x, &inside);
+        let output = match pass.dropout(self.dropout, OUTPUT) {
+            // Its factors have more digits than half precision.
+            Some(dropped) => dropout(widen(attended.output), Some(dropped)),
+            None => attended.output,
+        };
+        Attended { output, ..attended }
+    }
+
+    /// What is normalised, in the type that the block computes in.
+    fn normalized(&self, norm: &LayerNorm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let dtype = self.precision.dtype().unwrap_or(x.dtype());
+        norm.forward_as(x, dtype)
+    }
+
+    /// Positions that G is given at a time by the configuration.
+    pub(super) fn ff_chunk_length(&self) -> Option<usize> {
+        self.ff_chunk_length
     }
 
     /// F in evaluation, with attention to what is normalised left to the caller.
@@ -71,22 +96,30 @@ impl<B: ReformerBackend> Block<B> {
         x: Tensor<B, 3>,
         attend: impl FnOnce(Tensor<B, 3>) -> Tensor<B, 3>,
     ) -> Tensor<B, 3> {
-        widen(attend(self.precision.lower(self.attention_norm.forward(x))))
+        widen(attend(self.normalized(&self.attention_norm, x)))
     }
 }
 
 impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {
     fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>) {
-        let attended = self.attend(self.attention_norm.forward(x), pass);
+        let attended = self.attend_lowered(self.normalized(&self.attention_norm, x), pass);
         (attended.output, attended.buckets)
     }
 
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
-        let x = self.precision.lower(self.feed_forward_norm.forward(x));
-        widen(self.feed_forward.forward(x, pass))
+        let x = self.normalized(&self.feed_forward_norm, x);
+        self.feed_forward.forward(x, pass)
     }
 
-    fn g_chunk_length(&self) -> Option<usize> {
-        self.ff_chunk_length
+    fn g_chunk_length(&self, batch_size: usize) -> Option<usize> {
+        let length = self.ff_chunk_length?;
+        if self.dropout > 0.0 {
+            // Chunks draw numbers of their own: another length would be another step.
+            return Some(length);
+        }
+        let weight = self.feed_forward.inner.weight.val();
+        let bytes = self.precision.dtype().unwrap_or(weight.dtype()).size();
+        let bytes = batch_size * TENSORS_OF_CHUNK * weight.dims()[1] * bytes;
+        Some(B::at_once(length, bytes, &weight.device()))
     }
 }

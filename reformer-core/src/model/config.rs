@@ -67,7 +67,8 @@ pub struct ReformerConfig {
     /// Whether feed-forward layers are gated.
     #[config(default = false)]
     pub gated: bool,
-    /// Positions that pass through a feed-forward layer at a time. Default: all.
+    /// Positions that pass through a feed-forward layer at a time; a device with more memory may take
+    /// more. Default: all.
     pub ff_chunk_length: Option<usize>,
     /// Share of activations dropped in training: of embeddings, of what attention and feed-forward
     /// add, and of the output.

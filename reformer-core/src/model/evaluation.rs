@@ -138,7 +138,8 @@ impl<B: ReformerBackend> Reformer<B> {
         for (number, block) in self.blocks.iter().enumerate() {
             let f = |x| block.f_by(x, |x| attend(number, x));
             let g = |_, x| block.g(x, &pass);
-            streams = add_residuals(streams, self.mode(), f, block.g_chunk_length(), g);
+            let chunk_length = block.g_chunk_length(streams[0].dims()[0]);
+            streams = add_residuals(streams, self.mode(), f, chunk_length, g);
         }
         streams
     }

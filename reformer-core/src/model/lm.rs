@@ -20,6 +20,9 @@ use crate::pass::Pass;
 use crate::precision::widen;
 use crate::reversible::{GradientSum, Mode};
 
+/// Tensors of the width of hidden states, or of logits, that exist at a time for a chunk of the loss.
+const TENSORS_OF_CHUNK: usize = 4;
+
 /// Configuration of a [`ReformerLm`].
 ///
 /// ```
@@ -33,7 +36,7 @@ use crate::reversible::{GradientSum, Mode};
 pub struct ReformerLmConfig {
     /// The stack below.
     pub reformer: ReformerConfig,
-    /// Positions whose logits exist at a time in the loss.
+    /// Positions whose logits exist at a time in the loss; a device with more memory may take more.
     #[config(default = 2048)]
     pub loss_chunk_length: usize,
     /// Whether logits have a bias.
@@ -116,7 +119,8 @@ impl<B: ReformerBackend> ReformerLm<B> {
         pass: &Pass<B>,
     ) -> LmLoss<B> {
         let streams = self.reformer.streams(tokens, pass);
-        loss_in_chunks(targets, self.loss_chunk_length, |chunk, range| {
+        let chunk_length = self.chunk_length(targets.dims()[0], pass);
+        loss_in_chunks(targets, chunk_length, |chunk, range| {
             self.chunk_logits(part(&streams, range), chunk, pass)
         })
     }
@@ -124,7 +128,22 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// Logits of a chunk of the streams that the blocks end with.
     fn chunk_logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
         let pass = Reformer::output_pass(pass).fold(chunk);
-        self.logits(self.reformer.normalize(streams, &pass))
+        linear(
+            &self.output,
+            self.reformer.normalize_lowered(streams, &pass),
+        )
+    }
+
+    /// Positions whose logits exist at a time.
+    fn chunk_length(&self, batch_size: usize, pass: &Pass<B>) -> usize {
+        if self.reformer.draws_at_output(pass) {
+            // Chunks draw numbers of their own: another length would be another step.
+            return self.loss_chunk_length;
+        }
+        let weight = self.output.weight.val();
+        let [width, vocab_size] = weight.dims();
+        let bytes = batch_size * TENSORS_OF_CHUNK * (width + vocab_size) * weight.dtype().size();
+        B::at_once(self.loss_chunk_length, bytes, &weight.device())
     }
 
     /// The output projection, whose logits are `f32` whatever it computes in.
@@ -228,10 +247,11 @@ where
         scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
+        let chunk_length = self.chunk_length(targets.dims()[0], &pass);
         let (tape, streams) = self.reformer.record_streams(tokens, pass.clone());
         let (loss, gradient) = gradients_in_chunks(
             (targets.inner(), scale),
-            self.loss_chunk_length,
+            chunk_length,
             // Gone with the streams when backward begins, which then works in place.
             move |range| part(&streams, range),
             |chunk, streams| self.chunk_logits(streams, chunk, &pass),

@@ -206,6 +206,21 @@ impl<B: ReformerBackend> Reformer<B> {
         let hidden = self.norm.forward(streams);
         dropout(hidden, pass.dropout(self.dropout, 0))
     }
+
+    /// The same in the type that the output projection computes in.
+    pub(super) fn normalize_lowered(&self, streams: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
+        if self.draws_at_output(pass) {
+            // Factors of dropout have more digits than half precision.
+            return self.precision.lower(self.normalize(streams, pass));
+        }
+        let dtype = self.precision.dtype().unwrap_or(streams.dtype());
+        self.norm.forward_as(streams, dtype)
+    }
+
+    /// Whether dropout draws numbers after the blocks.
+    pub(super) fn draws_at_output(&self, pass: &Pass<B>) -> bool {
+        pass.dropout(self.dropout, 0).is_some()
+    }
 }
 
 /// A forward pass, ready for backward.

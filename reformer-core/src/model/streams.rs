@@ -15,12 +15,12 @@ use crate::reversible::{GradientSum, Mode, ReversibleBlock, Tape};
 /// # Shapes
 /// - tokens: `[batch_size, seq_length]`
 /// - output: `[batch_size, seq_length, d_model]`
-pub(super) fn embed<B: Backend>(
+pub(super) fn embed<B: ReformerBackend>(
     embedding: &Embedding<B>,
     position: &Position<B>,
     tokens: Tensor<B, 2, Int>,
 ) -> Tensor<B, 3> {
-    let x = embedding.forward(tokens);
+    let x = B::token_vectors(embedding.weight.val(), tokens);
     match position.forward(x.dims()[1], &x.device()) {
         Some(positions) => x + positions.unsqueeze(),
         None => x,
@@ -32,13 +32,13 @@ pub(super) fn embed<B: Backend>(
 /// # Shapes
 /// - tokens: `[batch_size, 1]`, positions: `[batch_size]`
 /// - output: `[batch_size, 1, d_model]`
-pub(super) fn embed_at<B: Backend>(
+pub(super) fn embed_at<B: ReformerBackend>(
     embedding: &Embedding<B>,
     position: &Position<B>,
     tokens: Tensor<B, 2, Int>,
     positions: &[usize],
 ) -> Tensor<B, 3> {
-    let x = embedding.forward(tokens);
+    let x = B::token_vectors(embedding.weight.val(), tokens);
     match position.at(positions.iter().copied(), &x.device()) {
         Some(positions) => x + positions.unsqueeze_dim(1),
         None => x,

@@ -25,6 +25,7 @@ use crate::chunks::parts;
 use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, Residual};
 use crate::pass::Pass;
+use crate::precision::widen;
 
 /// What backward starts from.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Mode {
         match self {
             Self::Exact { fraction_bits } => {
                 let steps = f64::from(1u32 << fraction_bits);
-                residual.mul_scalar(steps).round().div_scalar(steps)
+                widen(residual).mul_scalar(steps).round().div_scalar(steps)
             }
             Self::Reversible | Self::Plain | Self::Ordinary => residual,
         }
@@ -87,7 +88,7 @@ impl Mode {
 /// alone: no state, no randomness but the [key](Pass::key)'s.
 pub trait ReversibleBlock<B: Backend>: Module<B> {
     /// The first residual function, usually attention. May return buckets; when it is computed
-    /// again, [`Pass::buckets`] has them.
+    /// again, [`Pass::buckets`] has them. May be in half precision where the stream is not; so may that of G.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
@@ -99,8 +100,8 @@ pub trait ReversibleBlock<B: Backend>: Module<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3>;
 
-    /// If G is position-wise, how many positions to give it at a time.
-    fn g_chunk_length(&self) -> Option<usize> {
+    /// If G is position-wise, how many positions of a batch to give it at a time.
+    fn g_chunk_length(&self, _batch_size: usize) -> Option<usize> {
         None
     }
 }
@@ -141,7 +142,8 @@ pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
             output
         };
         let g = |chunk, x| block.g(x, &passes.g.fold(chunk));
-        streams = add_residuals(streams, mode, f, block.g_chunk_length(), g);
+        let chunk_length = block.g_chunk_length(streams[0].dims()[0]);
+        streams = add_residuals(streams, mode, f, chunk_length, g);
     }
     streams
 }

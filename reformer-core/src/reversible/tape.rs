@@ -122,9 +122,10 @@ where
     let [y1, y2] = state.streams;
     let [dy1, dy2] = state.gradients;
     let mut source = state.source;
-    let seq_length = y1.dims()[1];
+    let [batch_size, seq_length, _] = y1.dims();
+    let chunk_length = block.g_chunk_length(batch_size);
     let (mut values, mut input_gradients) = (Vec::new(), Vec::new());
-    for (chunk, range) in chunk_ranges(seq_length, block.g_chunk_length()) {
+    for (chunk, range) in chunk_ranges(seq_length, chunk_length) {
         let part = |stream: &Tensor<B, 3>| stream.clone().slice_dim(1, range.clone());
         let leaf = Tensor::<A, 3>::from_inner(part(&y1)).require_grad();
         let g = block.g(leaf.clone(), &pass.fold(chunk));

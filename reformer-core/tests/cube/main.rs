@@ -13,6 +13,7 @@ mod cases;
 #[path = "../laws/common.rs"]
 mod common;
 mod half;
+mod layers;
 mod model;
 #[cfg(feature = "wgpu")]
 mod reads;

@@ -1,7 +1,7 @@
 //! Layer normalisation as one step of autodiff.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{DType, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -51,6 +51,7 @@ pub(super) fn layer_norm<B: ReformerBackend, C: CheckpointStrategy>(
     gamma: Tensor<Autodiff<B, C>, 1>,
     beta: Tensor<Autodiff<B, C>, 1>,
     epsilon: f64,
+    dtype: DType,
 ) -> Tensor<Autodiff<B, C>, 3> {
     let state = State {
         x: x.clone().inner(),
@@ -58,7 +59,8 @@ pub(super) fn layer_norm<B: ReformerBackend, C: CheckpointStrategy>(
         epsilon,
     };
     let inner_beta = beta.clone().inner();
-    let output = B::layer_normalization(state.x.clone(), state.gamma.clone(), inner_beta, epsilon);
+    let inner = (state.x.clone(), state.gamma.clone());
+    let output = B::layer_normalization(inner.0, inner.1, inner_beta, epsilon, dtype);
     let output = output.into_primitive().tensor();
     let nodes = [
         x.into_primitive().tensor().node,

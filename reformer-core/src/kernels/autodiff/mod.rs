@@ -7,9 +7,10 @@ mod linear;
 mod loss;
 mod rotate;
 mod seed;
+mod tokens;
 
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Bool, DType, Int, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
@@ -19,15 +20,22 @@ use super::{
 };
 use crate::feed_forward::Activation;
 use crate::random::Key;
-use activation::activation;
+use activation::{activation, biased_activation};
 use attention::{Kind, attention};
 use layer_norm::layer_norm;
 use linear::linear;
 use loss::token_loss;
 use rotate::rotate;
 use seed::seed;
+use tokens::token_vectors;
 
 impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, C> {
+    const BIAS_WITH_ACTIVATION: bool = B::BIAS_WITH_ACTIVATION;
+
+    fn at_once(n: usize, bytes: usize, device: &Self::Device) -> usize {
+        B::at_once(n, bytes, device)
+    }
+
     fn bucket_sort(
         buckets: Tensor<Self, 4, Int>,
         n_buckets: usize,
@@ -74,6 +82,10 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         Tensor::from_inner(B::hash(vectors.inner(), rotations.inner(), factors))
     }
 
+    fn token_vectors(weight: Tensor<Self, 2>, tokens: Tensor<Self, 2, Int>) -> Tensor<Self, 3> {
+        token_vectors(weight, tokens)
+    }
+
     fn token_loss(logits: Tensor<Self, 3>, targets: Tensor<Self, 2, Int>) -> TokenLoss<Self> {
         token_loss(logits, targets)
     }
@@ -90,6 +102,14 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         activation(x, function)
     }
 
+    fn biased_activation(
+        x: Tensor<Self, 3>,
+        bias: Tensor<Self, 1>,
+        activation: Activation,
+    ) -> Tensor<Self, 3> {
+        biased_activation(x, bias, activation)
+    }
+
     fn seed_backward<const D: usize>(
         value: Tensor<Self, D>,
         gradient: Tensor<Self, D>,
@@ -102,8 +122,9 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         gamma: Tensor<Self, 1>,
         beta: Tensor<Self, 1>,
         epsilon: f64,
+        dtype: DType,
     ) -> Tensor<Self, 3> {
-        layer_norm(x, gamma, beta, epsilon)
+        layer_norm(x, gamma, beta, epsilon, dtype)
     }
 
     fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {

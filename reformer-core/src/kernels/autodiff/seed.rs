@@ -37,12 +37,16 @@ pub(super) fn seed<B: ReformerBackend, C: CheckpointStrategy, const D: usize>(
         gradient.dims(),
         "a gradient has the shape of what it belongs to"
     );
+    let dtype = value.dtype();
     let output = Tensor::<B, 1>::zeros([1], &value.device());
     let output = output.into_primitive().tensor();
     let node = value.into_primitive().tensor().node;
     let step = Backward::<B, 1>::prepare::<C>(SeedStep, [node]);
     let output = match step.compute_bound().stateful() {
-        OpsKind::Tracked(step) => step.finish(gradient.inner().into_primitive().tensor(), output),
+        OpsKind::Tracked(step) => {
+            let gradient = gradient.inner().cast(dtype);
+            step.finish(gradient.into_primitive().tensor(), output)
+        }
         OpsKind::UnTracked(step) => step.finish(output),
     };
     Tensor::from_primitive(TensorPrimitive::Float(output))

@@ -1,6 +1,6 @@
 //! The backends that compute with these kernels.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::feed_forward::Activation;
 use crate::kernels::{
@@ -8,6 +8,7 @@ use crate::kernels::{
     Masking, Qkv, ReformerBackend, Residual, Seen, Slots, TiledAttention, TokenLoss, Turn, cpu,
     reference,
 };
+use crate::precision::widen;
 
 /// These kernels for `f32`, and the reference for other types.
 macro_rules! cpu_backends {
@@ -61,6 +62,7 @@ macro_rules! cpu_backends {
                 rotations: Tensor<Self, 4>,
                 factors: &[usize],
             ) -> Tensor<Self, 4, Int> {
+                let vectors = vectors.cast(rotations.dtype());
                 if cpu::serves(&vectors) {
                     return cpu::hash(vectors, rotations, factors);
                 }
@@ -71,6 +73,7 @@ macro_rules! cpu_backends {
                 logits: Tensor<Self, 3>,
                 targets: Tensor<Self, 2, Int>,
             ) -> TokenLoss<Self> {
+                let logits = widen(logits);
                 if cpu::serves(&logits) {
                     return cpu::token_loss(logits, targets);
                 }
@@ -82,8 +85,10 @@ macro_rules! cpu_backends {
                 targets: Tensor<Self, 2, Int>,
                 grad: Tensor<Self, 1>,
             ) -> Tensor<Self, 3> {
+                let dtype = logits.dtype();
+                let logits = widen(logits);
                 if cpu::serves(&logits) {
-                    return cpu::token_loss_backward(logits, targets, grad);
+                    return cpu::token_loss_backward(logits, targets, grad).cast(dtype);
                 }
                 reference::token_loss_backward(logits, targets, grad)
             }
@@ -94,6 +99,7 @@ macro_rules! cpu_backends {
                 direction: Residual,
             ) -> Tensor<Self, 3> {
                 if cpu::serves(&x) {
+                    let parts = parts.into_iter().map(widen).collect();
                     return cpu::residual(x, parts, direction);
                 }
                 reference::residual(x, parts, direction)
@@ -104,11 +110,12 @@ macro_rules! cpu_backends {
                 gamma: Tensor<Self, 1>,
                 beta: Tensor<Self, 1>,
                 epsilon: f64,
+                dtype: DType,
             ) -> Tensor<Self, 3> {
                 if cpu::serves(&x) {
-                    return cpu::layer_normalization(x, gamma, beta, epsilon);
+                    return cpu::layer_normalization(x, gamma, beta, epsilon).cast(dtype);
                 }
-                reference::layer_norm(x, gamma, beta, epsilon)
+                reference::layer_norm(x, gamma, beta, epsilon, dtype)
             }
 
             fn linear_layer(
@@ -200,7 +207,7 @@ macro_rules! cpu_backends {
                 grad: Tensor<Self, 3>,
             ) -> LayerNormGradients<Self> {
                 if cpu::serves(&x) {
-                    return cpu::layer_normalization_backward(x, gamma, epsilon, grad);
+                    return cpu::layer_normalization_backward(x, gamma, epsilon, widen(grad));
                 }
                 reference::layer_norm_backward(x, gamma, epsilon, grad)
             }

@@ -185,7 +185,7 @@ impl Row {
 mod tests {
     use super::super::testing::{check, on_both_backends};
     use crate::kernels::{ReformerBackend, reference};
-    use burn::tensor::Tensor;
+    use burn::tensor::{DType, Tensor};
     use burn_autodiff::Autodiff;
 
     on_both_backends!(kernel_is_the_reference);
@@ -202,7 +202,8 @@ mod tests {
                 // A slice of wider rows.
                 let x = inputs[0].clone().reshape([batch_size, seq_length, d + 3]);
                 let x = x.slice_dim(2, 2..d + 2) + 1.0;
-                norm(x, inputs[1].clone(), inputs[2].clone(), 1e-6).reshape([-1])
+                let (gamma, beta) = (inputs[1].clone(), inputs[2].clone());
+                norm(x, gamma, beta, 1e-6, DType::F32).reshape([-1])
             };
             assert_eq!(shape[2], d);
             check::<B>(
@@ -223,6 +224,7 @@ mod tests {
             Tensor::zeros([3], &device),
             Tensor::zeros([4], &device),
             1e-6,
+            DType::F32,
         );
     }
 }

@@ -48,3 +48,65 @@ pub(super) fn head_at<E: CubePrimitive>(tensor: &Tensor<E>, head: u32) -> usize 
     let n_heads = tensor.shape(1) as u32;
     (head / n_heads) as usize * tensor.stride(0) + (head % n_heads) as usize * tensor.stride(1)
 }
+
+/// Numbers of a row that a unit reads at once.
+pub(super) const WIDTH: usize = 4;
+
+/// Units that share a row, and rows that a cube has at a time, where a row is walked over as a whole.
+pub(super) const LANES: u32 = 32;
+pub(super) const TEAMS: u32 = UNITS / LANES;
+
+/// Where row number `row` of `[batch_size, length, d]` begins, in elements.
+#[cube]
+pub(super) fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, row: usize) -> usize {
+    let length = tensor.shape(1);
+    row / length * tensor.stride(0) + row % length * tensor.stride(1)
+}
+
+/// Sum of the numbers of a vector.
+#[cube]
+pub(super) fn total<N: Size>(vector: Vector<f32, N>, #[comptime] width: usize) -> f32 {
+    let mut sum = 0.0f32.runtime();
+    #[unroll]
+    for i in 0..width {
+        sum += vector[i];
+    }
+    sum
+}
+
+/// Sum over the units that share a row, in the order of the units. All units of the cube must call it.
+#[cube]
+pub(super) fn over_lanes(
+    value: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] lanes: u32,
+) -> f32 {
+    let first = UNIT_POS_Y * lanes;
+    // Who reads what was there before is done.
+    sync_cube();
+    shared[(first + UNIT_POS_X) as usize] = value;
+    sync_cube();
+    let mut sum = 0.0f32.runtime();
+    #[unroll]
+    for lane in 0..lanes {
+        sum += shared[(first + lane) as usize];
+    }
+    sum
+}
+
+/// Sum over the teams of a cube, of the same lane, in the order of the teams. All units must call it.
+#[cube]
+pub(super) fn over_teams<N: Size>(
+    value: Vector<f32, N>,
+    shared: &mut SharedMemory<Vector<f32, N>>,
+) -> Vector<f32, N> {
+    sync_cube();
+    shared[(UNIT_POS_Y * LANES + UNIT_POS_X) as usize] = value;
+    sync_cube();
+    let mut sum = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for team in 0..TEAMS {
+        sum += shared[(team * LANES + UNIT_POS_X) as usize];
+    }
+    sum
+}

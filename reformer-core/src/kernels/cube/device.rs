@@ -1,13 +1,16 @@
 //! Tensors of a CubeCL runtime, and the grids that kernels run on.
 
 use burn::tensor::{DType, Int, Shape, Tensor, TensorPrimitive};
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::client::ComputeClient;
 use burn_cubecl::cubecl::ir::features::MmaConfig;
-use burn_cubecl::cubecl::prelude::{AddressType, CubeCount};
+use burn_cubecl::cubecl::prelude::{AddressType, CubeCount, CubeDim};
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
+use super::common::WIDTH;
 use crate::kernels::ReformerBackend;
 
 /// Burn's tensors, by names that CubeCL's do not have.
@@ -93,10 +96,46 @@ pub(super) fn offsets<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> AddressType
     types.max().unwrap_or_default()
 }
 
+/// How many numbers of a row can be read at once: [`WIDTH`] where the rows of all tensors are made of
+/// such vectors.
+pub(super) fn width<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> usize {
+    let fits = |tensor: &&CubeTensor<R>| {
+        let mut strides = tensor.meta.strides().iter().rev();
+        let shape = tensor.meta.shape();
+        shape.last().is_some_and(|d| d.is_multiple_of(WIDTH))
+            && strides.next() == Some(&1)
+            && strides.all(|stride| stride.is_multiple_of(WIDTH))
+    };
+    if tensors.iter().all(fits) { WIDTH } else { 1 }
+}
+
+/// The tensor itself if the features of a row lie side by side, otherwise a copy that is so.
+pub(super) fn side_by_side<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
+    match tensor.meta.strides().last() {
+        Some(1) => tensor,
+        _ => into_contiguous(tensor),
+    }
+}
+
 /// A grid of `x` by `y` cubes. `y` may be more than one dimension can hold: kernels ask
 /// [`cube_y`](super::common::cube_y), which may go beyond `y`.
 pub(super) fn grid<R: CubeRuntime>(client: &ComputeClient<R>, x: usize, y: usize) -> CubeCount {
     let limit = client.properties().hardware.max_cube_count.1 as usize;
     let z = y.div_ceil(limit);
     CubeCount::Static(x as u32, y.div_ceil(z) as u32, z as u32)
+}
+
+/// A grid of `n` cubes in a row, by as few dimensions as the device can count them with; there may be
+/// more of them than `n`.
+pub(super) fn cubes<R: CubeRuntime>(client: &ComputeClient<R>, n: usize) -> CubeCount {
+    calculate_cube_count_elemwise(client, n, CubeDim::new_single())
+}
+
+/// Share of the memory that a device gives at once which chunks may take.
+const SHARE_OF_CHUNK: usize = 16;
+
+/// See [`ReformerBackend::at_once`].
+pub(super) fn at_once<R: CubeRuntime>(n: usize, bytes: usize, device: &R::Device) -> usize {
+    let most = R::client(device).properties().memory.max_page_size as usize;
+    n.max(most / SHARE_OF_CHUNK / bytes.max(1))
 }

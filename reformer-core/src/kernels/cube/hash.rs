@@ -14,13 +14,13 @@ const SHARED: u32 = 512;
 
 /// A unit keeps a vector in registers and looks for the largest of its projections.
 #[cube(launch, address_type = "dynamic")]
-fn largest<F: Float, I: Int>(
-    vectors: &Tensor<F>,
+fn largest<V: Float, F: Float, I: Int>(
+    vectors: &Tensor<V>,
     rotations: &Tensor<F>,
     buckets: &mut Tensor<I>,
     factors: Sequence<u32>,
     #[comptime] d_head: u32,
-    #[define(F, I)] _dtypes: [StorageType; 2],
+    #[define(V, F, I)] _dtypes: [StorageType; 3],
 ) {
     let head = CUBE_POS_X;
     let seq_length = vectors.shape(2) as u32;
@@ -128,7 +128,7 @@ pub(in crate::kernels) fn hash<B: Cube>(
     let (vectors, rotations) = (B::floats(vectors), B::floats(rotations));
     let buckets = empty(&vectors, [batch_size, n_heads, n_rounds, seq_length], ints);
     let client = vectors.client.clone();
-    let dtype = vectors.dtype;
+    let dtypes = [vectors.dtype.into(), rotations.dtype.into(), ints.into()];
     let y = seq_length.div_ceil(POSITIONS as usize);
     largest::launch(
         &client,
@@ -140,7 +140,7 @@ pub(in crate::kernels) fn hash<B: Cube>(
         buckets.clone().into_tensor_arg(),
         factors.iter().map(|factor| *factor as u32).collect(),
         d_head as u32,
-        [dtype.into(), ints.into()],
+        dtypes,
     );
     B::of_ints(buckets)
 }

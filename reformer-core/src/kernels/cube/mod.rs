@@ -3,25 +3,34 @@
 //! Nothing here reads a tensor back, so that a step of training is a queue of launches: buckets
 //! are sorted where they are, and the number of slots is what any buckets could need.
 
+mod activation;
 mod attention;
 mod common;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
 mod hash;
+mod loss;
+mod norm;
 mod philox;
+mod residual;
+mod rotate;
 mod rows;
 mod sort;
+mod sums;
+mod tokens;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 #[cfg(feature = "cuda")]
 use super::DeviceAddress;
 use super::{
-    AttentionGradients, AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots,
-    TiledAttention, reference,
+    AttentionGradients, AttentionOutput, LayerNormGradients, LinearGradients, LinearParents,
+    Masking, Qkv, ReformerBackend, Residual, SlotLayout, Slots, TiledAttention, TokenLoss, Turn,
+    reference,
 };
+use crate::feed_forward::Activation;
 use crate::random::{Dropout, Key};
 #[cfg(feature = "cuda")]
 use device::Cube;
@@ -90,10 +99,155 @@ where
         rotations: Tensor<Self, 4>,
         factors: &[usize],
     ) -> Tensor<Self, 4, Int> {
-        if serves(rotations.dtype()) {
+        if serves(rotations.dtype()) && serves(vectors.dtype()) {
             return hash::hash(vectors, rotations, factors);
         }
         reference::hash(vectors, rotations, factors)
+    }
+
+    const BIAS_WITH_ACTIVATION: bool = true;
+
+    fn at_once(n: usize, bytes: usize, device: &Self::Device) -> usize {
+        device::at_once::<R>(n, bytes, device)
+    }
+
+    fn token_loss(logits: Tensor<Self, 3>, targets: Tensor<Self, 2, Int>) -> TokenLoss<Self> {
+        if serves(logits.dtype()) {
+            return loss::token_loss(logits, targets);
+        }
+        reference::token_loss(logits, targets)
+    }
+
+    fn token_loss_backward(
+        logits: Tensor<Self, 3>,
+        targets: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 1>,
+    ) -> Tensor<Self, 3> {
+        if serves(logits.dtype()) {
+            return loss::token_loss_backward(logits, targets, grad);
+        }
+        reference::token_loss_backward(logits, targets, grad)
+    }
+
+    fn token_vectors_backward(
+        weight: Tensor<Self, 2>,
+        tokens: Tensor<Self, 2, Int>,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 2> {
+        if grad.dtype() == DType::F32 {
+            return tokens::token_vectors_backward(weight.dims()[0], tokens, grad);
+        }
+        reference::token_vectors_backward(weight, tokens, grad)
+    }
+
+    fn linear_layer_backward(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 3>,
+        wanted: LinearParents,
+    ) -> LinearGradients<Self> {
+        let without_bias = LinearParents {
+            bias: wanted.bias && !serves(grad.dtype()),
+            ..wanted
+        };
+        let own_bias = (wanted.bias && !without_bias.bias).then(|| grad.clone());
+        let gradients = reference::linear_backward(x, weight, grad, without_bias);
+        LinearGradients {
+            bias: gradients.bias.or(own_bias.map(sums::sum_of_rows)),
+            ..gradients
+        }
+    }
+
+    fn activation(x: Tensor<Self, 3>, activation: Activation) -> Tensor<Self, 3> {
+        if serves(x.dtype()) {
+            return activation::activation(x, None, activation);
+        }
+        reference::activation(x, activation)
+    }
+
+    fn activation_backward(
+        x: Tensor<Self, 3>,
+        activation: Activation,
+        grad: Tensor<Self, 3>,
+    ) -> Tensor<Self, 3> {
+        if serves(x.dtype()) && grad.dtype() == x.dtype() {
+            return activation::activation_backward(x, None, activation, grad).0;
+        }
+        reference::activation_backward(x, activation, grad)
+    }
+
+    fn biased_activation(
+        x: Tensor<Self, 3>,
+        bias: Tensor<Self, 1>,
+        activation: Activation,
+    ) -> Tensor<Self, 3> {
+        if serves(x.dtype()) && bias.dtype() == DType::F32 {
+            return activation::activation(x, Some(bias), activation);
+        }
+        reference::biased_activation(x, bias, activation)
+    }
+
+    fn biased_activation_backward(
+        x: Tensor<Self, 3>,
+        bias: Tensor<Self, 1>,
+        activation: Activation,
+        grad: Tensor<Self, 3>,
+    ) -> (Tensor<Self, 3>, Tensor<Self, 1>) {
+        if serves(x.dtype()) && grad.dtype() == x.dtype() && bias.dtype() == DType::F32 {
+            return activation::biased_activation_backward(x, bias, activation, grad);
+        }
+        reference::biased_activation_backward(x, bias, activation, grad)
+    }
+
+    fn residual(
+        x: Tensor<Self, 3>,
+        parts: Vec<Tensor<Self, 3>>,
+        direction: Residual,
+    ) -> Tensor<Self, 3> {
+        if x.dtype() == DType::F32 && parts.iter().all(|part| serves(part.dtype())) {
+            return residual::residual(x, parts, direction);
+        }
+        reference::residual(x, parts, direction)
+    }
+
+    fn layer_normalization(
+        x: Tensor<Self, 3>,
+        gamma: Tensor<Self, 1>,
+        beta: Tensor<Self, 1>,
+        epsilon: f64,
+        dtype: DType,
+    ) -> Tensor<Self, 3> {
+        let inputs = [x.dtype(), gamma.dtype(), beta.dtype()];
+        if inputs == [DType::F32; 3] && serves(dtype) {
+            return norm::layer_normalization(x, [gamma, beta], epsilon, dtype);
+        }
+        reference::layer_norm(x, gamma, beta, epsilon, dtype)
+    }
+
+    fn layer_normalization_backward(
+        x: Tensor<Self, 3>,
+        gamma: Tensor<Self, 1>,
+        epsilon: f64,
+        grad: Tensor<Self, 3>,
+    ) -> LayerNormGradients<Self> {
+        if [x.dtype(), gamma.dtype()] == [DType::F32; 2] && serves(grad.dtype()) {
+            return norm::layer_normalization_backward(x, gamma, epsilon, grad);
+        }
+        reference::layer_norm_backward(x, gamma, epsilon, grad)
+    }
+
+    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+        if serves(heads.dtype()) {
+            return rotate::rotate(heads, None, base, turn);
+        }
+        reference::rotate(heads, base, turn)
+    }
+
+    fn rotate_at(heads: Tensor<Self, 4>, positions: &[usize], base: f64) -> Tensor<Self, 4> {
+        if serves(heads.dtype()) {
+            return rotate::rotate(heads, Some(positions), base, Turn::Forward);
+        }
+        reference::rotate_at(heads, positions, base)
     }
 
     fn dropout_factors<const D: usize>(

@@ -104,9 +104,9 @@ fn draw<F: Float>(
     kept: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    let first = ABSOLUTE_POS * 4;
     let length = factors.len();
-    if first < length {
+    if ABSOLUTE_POS < length.div_ceil(4) {
+        let first = ABSOLUTE_POS * 4;
         let block = ABSOLUTE_POS as u32;
         let bits = stream(block, 0u32.runtime(), key_low, key_high);
         let kept = F::cast_from(kept);

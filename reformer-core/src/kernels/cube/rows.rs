@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 use super::common::{UNITS, four_of, head_at, sum_of};
-use super::device::{empty, offsets};
+use super::device::{empty, offsets, width};
 use crate::kernels::KEY_EPSILON;
 
 /// Where row number `ABSOLUTE_POS` of `[batch_size, n_heads, length, d]` begins.
@@ -82,35 +82,66 @@ pub(super) fn divisors<R: CubeRuntime>(q: &CubeTensor<R>, length: f64) -> CubeTe
     divisors
 }
 
+/// A unit divides four neighbouring numbers of a row; the first one of a row takes its logarithm.
 #[cube(launch, address_type = "dynamic")]
-fn normalise(output: &mut Tensor<f32>, sums: &mut Tensor<f32>) {
-    if ABSOLUTE_POS < sums.len() {
-        let length = output.shape(2);
-        let n_heads = output.shape(1);
-        let head = ABSOLUTE_POS / length;
-        let row = head / n_heads * output.stride(0)
-            + head % n_heads * output.stride(1)
-            + ABSOLUTE_POS % length * output.stride(2);
-        let sum = sums[ABSOLUTE_POS];
-        for i in 0..output.shape(3) {
-            output[row + i] /= sum;
-        }
-        sums[ABSOLUTE_POS] = sum.ln();
+fn normalise<O: Float, N: Size>(
+    sums_of_values: &Tensor<Vector<f32, N>>,
+    sums: &Tensor<f32>,
+    output: &mut Tensor<Vector<O, N>>,
+    log_sums: &mut Tensor<f32>,
+    n_units: usize,
+    #[comptime] d: usize,
+    #[comptime] width: usize,
+    #[define(O)] _dtype: StorageType,
+) {
+    if ABSOLUTE_POS >= n_units {
+        terminate!();
+    }
+    // Rows lie one after another as `[batch_size, seq_length, n_heads, d]`.
+    let columns = comptime![d / width];
+    let row = ABSOLUTE_POS / columns;
+    let n_heads = output.shape(1);
+    let length = output.shape(2);
+    let position = row / n_heads;
+    let head = position / length * n_heads + row % n_heads;
+    let sum = sums[head * length + position % length];
+    output[ABSOLUTE_POS] = Vector::cast_from(sums_of_values[ABSOLUTE_POS] / Vector::new(sum));
+    if ABSOLUTE_POS == row * columns {
+        log_sums[head * length + position % length] = sum.ln();
     }
 }
 
-/// Divides rows by the sums of their weights, and takes the logarithm of those.
-pub(super) fn finish<R: CubeRuntime>(output: &CubeTensor<R>, sums: &CubeTensor<R>) {
-    let [batch_size, n_heads, seq_length, _] = dims(output);
-    let (grid, units) = grid_of(&output.client, batch_size * n_heads * seq_length);
+/// Divides rows by the sums of their weights, and takes the logarithm of those. `output` holds `f32`,
+/// with the heads of a position side by side; what comes of it lies alike, in the given type.
+pub(super) fn finish<R: CubeRuntime>(
+    output: CubeTensor<R>,
+    sums: CubeTensor<R>,
+    dtype: DType,
+) -> [CubeTensor<R>; 2] {
+    let [batch_size, n_heads, seq_length, d] = dims(&output);
+    let mut finished = empty(&output, [batch_size, seq_length, n_heads, d], dtype);
+    finished.meta.swap(1, 2);
+    let log_sums = empty(&sums, dims(&sums), DType::F32);
+    let width = width(&[&output]);
+    let n_units = batch_size * n_heads * seq_length * d / width;
+    let client = output.client.clone();
+    let units = CubeDim::new_1d(UNITS);
     normalise::launch(
-        &output.client,
-        grid,
+        &client,
+        calculate_cube_count_elemwise(&client, n_units, units),
         units,
-        offsets(&[output]),
-        output.clone().into_tensor_arg(),
-        sums.clone().into_tensor_arg(),
+        offsets(&[&output]),
+        width,
+        output.into_tensor_arg(),
+        sums.into_tensor_arg(),
+        finished.clone().into_tensor_arg(),
+        log_sums.clone().into_tensor_arg(),
+        n_units,
+        d,
+        width,
+        dtype.into(),
     );
+    [finished, log_sums]
 }
 
 #[cube(launch, address_type = "dynamic")]
@@ -165,7 +196,8 @@ fn hand_on<F: Float>(
     q: &Tensor<F>,
     divisors: &Tensor<f32>,
     dk: &Tensor<f32>,
-    dq: &mut Tensor<f32>,
+    dq: &Tensor<f32>,
+    output: &mut Tensor<F>,
     square: f32,
     #[comptime] d: u32,
     #[define(F)] _dtype: StorageType,
@@ -176,33 +208,38 @@ fn hand_on<F: Float>(
         let along = product(q, of_q, dk, of_dk, d) / divisor / square;
         for i in 0..comptime![d as usize] {
             let k = f32::cast_from(q[of_q + i * q.stride(3)]) / divisor;
-            // Gradients of queries and keys lie alike.
-            dq[of_dk + i] += (dk[of_dk + i] - k * along) / divisor;
+            // Gradients of queries and keys lie alike, and so does the output.
+            let gradient = dq[of_dk + i] + (dk[of_dk + i] - k * along) / divisor;
+            output[of_dk + i] = F::cast_from(gradient);
         }
     }
 }
 
-/// Adds the gradients of keys that are queries of a length to those of the queries.
+/// Gradients of queries with those of keys that are queries of a length, in the type of the queries.
 pub(super) fn through_keys<R: CubeRuntime>(
     q: &CubeTensor<R>,
     divisors: CubeTensor<R>,
     length: f64,
     dk: CubeTensor<R>,
-    dq: &CubeTensor<R>,
-) {
+    dq: CubeTensor<R>,
+) -> CubeTensor<R> {
     let [batch_size, n_heads, seq_length, d_head] = dims(q);
+    let mut output = empty(q, [batch_size, seq_length, n_heads, d_head], q.dtype);
+    output.meta.swap(1, 2);
     let (grid, units) = grid_of(&q.client, batch_size * n_heads * seq_length);
     hand_on::launch(
         &q.client,
         grid,
         units,
-        offsets(&[q, dq]),
+        offsets(&[q, &dq]),
         q.clone().into_tensor_arg(),
         divisors.into_tensor_arg(),
         dk.into_tensor_arg(),
-        dq.clone().into_tensor_arg(),
+        dq.into_tensor_arg(),
+        output.clone().into_tensor_arg(),
         (length * length) as f32,
         d_head as u32,
         q.dtype.into(),
     );
+    output
 }

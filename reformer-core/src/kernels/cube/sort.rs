@@ -11,6 +11,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 use super::common::{UNITS, cube_y};
 use super::device::{Cube, Ints, empty, grid, offsets};
@@ -133,6 +134,16 @@ fn begin_buckets(totals: &mut Tensor<u32>, #[comptime] align: u32) {
     }
 }
 
+/// What sorting gives.
+pub(super) struct Sorted<R: CubeRuntime> {
+    /// `[batch_size, n_heads, n_rounds, n_slots]`.
+    pub(super) order: CubeTensor<R>,
+    /// `[batch_size, n_heads, n_rounds, seq_length]`.
+    pub(super) slot_of: CubeTensor<R>,
+    /// The slots in which buckets begin, as `u32`: `[batch_size * n_heads * n_rounds, n_buckets]`.
+    pub(super) starts: CubeTensor<R>,
+}
+
 /// See [`ReformerBackend::bucket_sort`](crate::kernels::ReformerBackend::bucket_sort). The number
 /// of slots is the largest that buckets of any sizes could need, since the host does not see them.
 pub(in crate::kernels) fn bucket_sort<B: Cube>(
@@ -140,6 +151,21 @@ pub(in crate::kernels) fn bucket_sort<B: Cube>(
     n_buckets: usize,
     layout: SlotLayout,
 ) -> Slots<B> {
+    let Sorted { order, slot_of, .. } = sort::<B>(buckets.clone(), n_buckets, layout);
+    Slots {
+        order: B::of_ints(order),
+        slot_of: B::of_ints(slot_of),
+        buckets,
+        mask_pad: None,
+    }
+}
+
+/// The same, with where buckets begin.
+pub(super) fn sort<B: Cube>(
+    buckets: Ints<B, 4>,
+    n_buckets: usize,
+    layout: SlotLayout,
+) -> Sorted<B::Runtime> {
     let shape @ [batch_size, n_heads, n_rounds, seq_length] = buckets.dims();
     let n_rows = batch_size * n_heads * n_rounds;
     let (align, n_slots) = match layout {
@@ -154,7 +180,7 @@ pub(in crate::kernels) fn bucket_sort<B: Cube>(
     let filled = |n, value, dtype| Ints::<B, 1>::full([n], value, (&device, dtype));
     let order = filled(n_rows * n_slots, -1, buckets.dtype());
     let order = B::ints(order.reshape([batch_size, n_heads, n_rounds, n_slots]));
-    let keys = into_contiguous(B::ints(buckets.clone()));
+    let keys = into_contiguous(B::ints(buckets));
     let slot_of = empty(&keys, shape, keys.dtype);
 
     // As many counters as there are positions, or as few as one segment needs.
@@ -201,10 +227,9 @@ pub(in crate::kernels) fn bucket_sort<B: Cube>(
         align as u32,
     );
     walk(true);
-    Slots {
-        order: B::of_ints(order),
-        slot_of: B::of_ints(slot_of),
-        buckets,
-        mask_pad: None,
+    Sorted {
+        order,
+        slot_of,
+        starts,
     }
 }

@@ -60,3 +60,25 @@ pub fn activation_backward<B: Backend>(
     };
     (widen(grad) * slope).cast(dtype)
 }
+
+/// See [`ReformerBackend::biased_activation`](crate::kernels::ReformerBackend::biased_activation).
+pub fn biased_activation<B: Backend>(
+    x: Tensor<B, 3>,
+    bias: Tensor<B, 1>,
+    function: Activation,
+) -> Tensor<B, 3> {
+    let dtype = x.dtype();
+    activation(widen(x) + bias.unsqueeze(), function).cast(dtype)
+}
+
+/// See [`ReformerBackend::biased_activation_backward`](crate::kernels::ReformerBackend::biased_activation_backward).
+pub fn biased_activation_backward<B: Backend>(
+    x: Tensor<B, 3>,
+    bias: Tensor<B, 1>,
+    function: Activation,
+    grad: Tensor<B, 3>,
+) -> (Tensor<B, 3>, Tensor<B, 1>) {
+    let dtype = x.dtype();
+    let along = activation_backward(widen(x) + bias.unsqueeze(), function, widen(grad));
+    (along.clone().cast(dtype), along.sum_dims_squeeze(&[0, 1]))
+}

@@ -11,7 +11,7 @@ pub fn hash<B: Backend>(
 ) -> Tensor<B, 4, Int> {
     let [batch_size, n_heads, seq_length, d_head] = vectors.dims();
     let [_, _, n_rounds, n_projections] = rotations.dims();
-    let vectors = vectors.detach();
+    let vectors = vectors.detach().cast(rotations.dtype());
     let rounds = (0..n_rounds).map(|round| {
         let rotation = rotations.clone().slice_dim(2, round..round + 1).reshape([
             1,

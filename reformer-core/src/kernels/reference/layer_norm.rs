@@ -1,9 +1,10 @@
 //! Layer normalisation.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{DType, Tensor, TensorPrimitive};
 
 use crate::kernels::LayerNormGradients;
+use crate::precision::widen;
 
 /// See [`ReformerBackend::layer_normalization`](crate::kernels::ReformerBackend::layer_normalization).
 pub fn layer_norm<B: Backend>(
@@ -11,13 +12,15 @@ pub fn layer_norm<B: Backend>(
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
     epsilon: f64,
+    dtype: DType,
 ) -> Tensor<B, 3> {
-    Tensor::from_primitive(TensorPrimitive::Float(B::layer_norm(
+    let output = Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(B::layer_norm(
         x.into_primitive().tensor(),
         gamma.into_primitive().tensor(),
         Some(beta.into_primitive().tensor()),
         epsilon,
-    )))
+    )));
+    output.cast(dtype)
 }
 
 /// See [`ReformerBackend::layer_normalization_backward`](crate::kernels::ReformerBackend::layer_normalization_backward).
@@ -30,6 +33,11 @@ pub fn layer_norm_backward<B: Backend>(
     epsilon: f64,
     grad: Tensor<B, 3>,
 ) -> LayerNormGradients<B> {
+    let grad = if x.dtype() == DType::F32 {
+        widen(grad)
+    } else {
+        grad
+    };
     let centered = x.clone() - x.mean_dim(2);
     let deviation = (centered.clone().square().mean_dim(2) + epsilon).sqrt();
     let normalized = centered / deviation.clone();

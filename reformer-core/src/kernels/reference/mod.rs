@@ -19,8 +19,11 @@ mod rotate;
 mod sort;
 mod tile;
 mod tiled;
+mod tokens;
 
-pub use activation::{activation, activation_backward};
+pub use activation::{
+    activation, activation_backward, biased_activation, biased_activation_backward,
+};
 pub(super) use full::slice_length;
 pub use full::{full_attention, full_attention_backward};
 pub use hash::hash;
@@ -33,6 +36,7 @@ pub use residual::residual;
 pub use rotate::{rotate, rotate_at};
 pub use sort::bucket_sort;
 pub use tiled::{tiled_attention, tiled_attention_backward};
+pub use tokens::token_vectors_backward;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};

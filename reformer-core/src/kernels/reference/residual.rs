@@ -11,6 +11,8 @@ pub fn residual<B: Backend>(
     parts: Vec<Tensor<B, 3>>,
     direction: Residual,
 ) -> Tensor<B, 3> {
+    let dtype = x.dtype();
+    let parts = parts.into_iter().map(|part| part.cast(dtype)).collect();
     let residual = Tensor::cat(parts, 1);
     match direction {
         Residual::Add => x + residual,

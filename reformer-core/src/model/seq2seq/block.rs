@@ -125,7 +125,7 @@ impl<B: ReformerBackend> DecoderBlock<B> {
     ) -> Tensor<B, 3> {
         let pass = pass.fold(FEED_FORWARD);
         match of_source {
-            Some(of_source) => of_source.clone() + self.block.g(x + of_source, &pass),
+            Some(of_source) => of_source.clone() + widen(self.block.g(x + of_source, &pass)),
             None => self.block.g(x, &pass),
         }
     }
@@ -155,8 +155,9 @@ impl<B: ReformerBackend> ReversibleBlock<B> for DecoderBlock<B> {
         self.g_beside(self.cross.as_ref().map(of_source), x, pass)
     }
 
-    fn g_chunk_length(&self) -> Option<usize> {
-        self.block.g_chunk_length()
+    fn g_chunk_length(&self, _batch_size: usize) -> Option<usize> {
+        // Attention to the source may draw numbers for a chunk.
+        self.block.ff_chunk_length()
     }
 }
 

@@ -8,7 +8,7 @@ use super::pair::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::{Plan, Sizes};
 use super::rounds::{join, keep};
 use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
-use super::walk::{Block, block_of};
+use super::walk::{Block, block_of, head_of_cube};
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 
@@ -29,7 +29,10 @@ pub(super) fn attend<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = CUBE_POS_X;
+    let head = head_of_cube(&sizes);
+    if head >= sizes.n {
+        terminate!();
+    }
     let (row, part) = (UNIT_POS_X, UNIT_POS_Y);
     let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];

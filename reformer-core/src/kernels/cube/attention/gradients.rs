@@ -11,7 +11,7 @@ use super::crowd::{known_of, look_around, put, room_for};
 use super::pair::{any_in_sight, differentiate_pair, range_of};
 use super::plan::{Plan, Sizes};
 use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
-use super::walk::{Block, block_of};
+use super::walk::{Block, block_of, head_of_cube};
 use crate::kernels::cube::common::{Four, head_at};
 
 /// Adds a round to the gradients of rows: `sums_of` is that of queries or of keys, `values_of`,
@@ -34,7 +34,10 @@ pub(super) fn differentiate<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = CUBE_POS_X;
+    let head = head_of_cube(&sizes);
+    if head >= sizes.n {
+        terminate!();
+    }
     let (row, part) = (UNIT_POS_X, UNIT_POS_Y);
     let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];

@@ -17,17 +17,17 @@ mod side;
 mod walk;
 
 use burn::tensor::{Bool, DType, Element, Tensor};
-use burn_cubecl::cubecl::prelude::{AddressType, CubeCount, CubeDim};
+use burn_cubecl::cubecl::prelude::{AddressType, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::device::{Cube, empty, grid, has_cores, offsets};
+use super::device::{Cube, cubes, empty, has_cores, offsets};
 use super::rows::{dims, divisors, finish, statistics, through_keys};
 use crate::kernels::{
     AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
 };
 use places::places;
-use plan::{Numbers, Pass, Plan, nearness};
+use plan::{Limits, Numbers, Pass, Plan, nearness};
 
 /// What kernels are launched with.
 struct Attention<R: CubeRuntime> {
@@ -108,7 +108,7 @@ impl<R: CubeRuntime> Attention<R> {
             unit_keys: unit_keys.is_some(),
             ..plan
         };
-        let on_cores = plan.suits_cores() && has_cores(&q.client, q.dtype);
+        let on_cores = plan.suits_cores(Limits::of(&q.client)) && has_cores(&q.client, q.dtype);
         let [q, k, v] = [q, k, v].map(|rows| if on_cores { in_eights(rows) } else { rows });
         Self {
             plan,
@@ -148,28 +148,27 @@ impl<R: CubeRuntime> Attention<R> {
         batch_size * n_heads
     }
 
-    /// The plan for a way through the pairs, with its grid.
-    fn cut(&self, pass: Pass) -> (Plan, CubeCount, CubeDim) {
-        let client = &self.q.client;
+    /// The plan for a way through the pairs, with its grid: heads, and cubes of each.
+    fn cut(&self, pass: Pass) -> (Plan, [usize; 2], CubeDim) {
         let n_rows = match pass {
             Pass::OfKeys => self.numbers.n_keys,
             Pass::Forward | Pass::OfQueries => self.numbers.seq_length,
         };
-        let most_units = client.properties().hardware.max_units_per_cube;
-        let (plan, units) = self.plan.cut(pass, n_rows, self.on_cores, most_units);
+        let limits = Limits::of(&self.q.client);
+        let (plan, units) = self.plan.cut(pass, n_rows, self.on_cores, limits);
         let blocks = plan.blocks(match plan.sorted {
             true => self.numbers.n_slots,
             false => n_rows,
         });
-        (plan, grid(client, self.n(), blocks), units)
+        (plan, [self.n(), blocks], units)
     }
 
     fn offsets(&self) -> AddressType {
         offsets(&[&self.q, &self.k, &self.v, &self.order, &self.places])
     }
 
-    /// Output, its largest log-sum-exp of a round and what the others add to it.
-    fn forward(self) -> [CubeTensor<R>; 3] {
+    /// Output in a type, its largest log-sum-exp of a round and what the others add to it.
+    fn forward(self, dtype: DType) -> [CubeTensor<R>; 3] {
         let [batch_size, n_heads, seq_length, _] = dims(&self.q);
         let output = self.rows(seq_length, self.plan.d_v as usize);
         let statistic = || empty(&self.q, [batch_size, n_heads, seq_length, 1], DType::F32);
@@ -182,7 +181,7 @@ impl<R: CubeRuntime> Attention<R> {
         for round in 0..self.numbers.n_rounds {
             attend(
                 &self.q.client,
-                grid.clone(),
+                cubes(&self.q.client, grid[0] * grid[1]),
                 units,
                 self.offsets().max(offsets(&[&output])),
                 self.q.clone().into_tensor_arg(),
@@ -195,13 +194,13 @@ impl<R: CubeRuntime> Attention<R> {
                 output.clone().into_tensor_arg(),
                 max.clone().into_tensor_arg(),
                 sum.clone().into_tensor_arg(),
-                self.numbers.launch(round),
+                self.numbers.launch(round, grid),
                 plan,
                 [self.q.dtype.into(), self.order.dtype.into()],
             );
         }
-        finish(&output, &sum);
-        [output, max, sum]
+        let [output, log_sum] = finish(output, sum, dtype);
+        [output, max, log_sum]
     }
 
     /// Gradients of queries (with what comes through keys that are queries), keys and values.
@@ -226,10 +225,13 @@ impl<R: CubeRuntime> Attention<R> {
             [&dk, &dv],
             Pass::OfKeys,
         );
-        if let Some(length) = self.unit_keys {
-            through_keys(&self.q, self.divisors, length, dk.clone(), &dq);
+        match self.unit_keys {
+            Some(length) => {
+                let dq = through_keys(&self.q, self.divisors, length, dk.clone(), dq);
+                [dq, dk, dv]
+            }
+            None => [dq, dk, dv],
         }
-        [dq, dk, dv]
     }
 
     /// Gradients of the rows of one side; `values` only where those are keys.
@@ -248,7 +250,7 @@ impl<R: CubeRuntime> Attention<R> {
         for round in 0..self.numbers.n_rounds {
             differentiate(
                 &self.q.client,
-                grid.clone(),
+                cubes(&self.q.client, grid[0] * grid[1]),
                 units,
                 self.offsets().max(offsets(&[sums, values])),
                 rows.clone().into_tensor_arg(),
@@ -262,7 +264,7 @@ impl<R: CubeRuntime> Attention<R> {
                 statistics.clone().into_tensor_arg(),
                 sums.clone().into_tensor_arg(),
                 values.clone().into_tensor_arg(),
-                self.numbers.launch(round),
+                self.numbers.launch(round, grid),
                 plan,
                 [self.q.dtype.into(), self.order.dtype.into()],
             );
@@ -281,9 +283,9 @@ fn in_eights<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
 }
 
 fn output_of<B: Cube>(attention: Attention<B::Runtime>, dtype: DType) -> AttentionOutput<B> {
-    let [output, max, log_sum] = attention.forward();
+    let [output, max, log_sum] = attention.forward(dtype);
     AttentionOutput {
-        output: B::of_floats::<4>(output).cast(dtype),
+        output: B::of_floats(output),
         max: B::of_floats(max),
         log_sum: B::of_floats(log_sum),
     }

@@ -12,9 +12,11 @@ use crate::random::{Dropout, Key};
 /// find room on a multiprocessor of any GPU in use.
 const SHARED_BYTES: usize = 24 * 1024;
 
-/// The same where tensor cores are. They have more of it, and blocks must be large for them; the
-/// least that such a GPU has is 64 KiB, of which some is for what is known of rows.
+/// The same where tensor cores are. They have more of it, and blocks must be large for them.
 const SHARED_BYTES_ON_CORES: usize = 60 * 1024;
+
+/// Bytes of shared memory for what is known of the rows of both sides.
+const SHARED_BYTES_OF_CROWDS: usize = 4 * 1024;
 
 /// With more features, not even the rows of one plane find room.
 const MOST_FEATURES_ON_CORES: u32 = 256;
@@ -78,6 +80,30 @@ pub(super) struct Plan {
     pub(super) of_keys: bool,
 }
 
+/// What a cube of the device can have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Units.
+    pub(super) units: u32,
+    /// Bytes of shared memory: 227 KiB on an H100, 48 through Vulkan, 16 are what WebGPU promises.
+    pub(super) shared_bytes: usize,
+}
+
+impl Limits {
+    pub(super) fn of<R: Runtime>(client: &ComputeClient<R>) -> Self {
+        let hardware = &client.properties().hardware;
+        Self {
+            units: hardware.max_units_per_cube,
+            shared_bytes: hardware.max_shared_memory_size,
+        }
+    }
+
+    /// Bytes for rows and pairs.
+    fn room(self) -> usize {
+        self.shared_bytes.saturating_sub(SHARED_BYTES_OF_CROWDS)
+    }
+}
+
 impl Plan {
     /// Fours of a row of `d` features that a unit has.
     pub(super) fn fours(&self, d: u32) -> u32 {
@@ -90,13 +116,13 @@ impl Plan {
     }
 
     /// The same rules for a way through the pairs, and the units of a cube. On tensor cores if
-    /// `on_cores`; a cube has at most `most_units`.
+    /// `on_cores`.
     pub(super) fn cut(
         self,
         pass: Pass,
         n_rows: usize,
         on_cores: bool,
-        most_units: u32,
+        limits: Limits,
     ) -> (Self, CubeDim) {
         let rules = Self {
             of_keys: pass == Pass::OfKeys,
@@ -108,27 +134,28 @@ impl Plan {
             n_rows as u32
         };
         if on_cores {
-            let plan = rules.cut_for_cores(pass, rows);
+            let plan = rules.cut_for_cores(pass, rows, limits);
             return (plan, CubeDim::new_2d(PLANE, plan.rows / SIDE));
         }
-        let plan = rules.cut_for_units(pass, rows, most_units);
+        let plan = rules.cut_for_units(pass, rows, limits);
         (plan, CubeDim::new_2d(plan.rows, plan.parts))
     }
 
-    fn cut_for_units(mut self, pass: Pass, rows: u32, most_units: u32) -> Self {
+    fn cut_for_units(mut self, pass: Pass, rows: u32, limits: Limits) -> Self {
         let width = pass.width();
         self.parts = self
             .d_head
             .max(self.d_v)
             .div_ceil(width)
             .next_power_of_two();
-        let most = (128.min(most_units) / self.parts).clamp(1, 64);
+        let most = (128.min(limits.units) / self.parts).clamp(1, 64);
         // Blocks of one size, so that the last one is not nearly empty; and no part of a plane is
         // idle, where rows suffice.
         let even = rows.div_ceil(rows.div_ceil(most));
         self.rows = even.next_multiple_of(8).min(most);
         self.others = 16;
-        while self.others > 1 && self.shared_bytes(pass) > SHARED_BYTES {
+        let room = SHARED_BYTES.min(limits.room());
+        while self.others > 1 && self.shared_bytes(pass) > room {
             self.others /= 2;
         }
         self
@@ -141,21 +168,29 @@ impl Plan {
     }
 
     /// Whether tensor cores can take rows of these sizes: whole matrices, and no more than what
-    /// shared memory of any GPU that has them can hold.
-    pub(super) fn suits_cores(&self) -> bool {
+    /// shared memory can hold.
+    pub(super) fn suits_cores(&self, limits: Limits) -> bool {
         let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_CORES;
-        suits(self.d_head) && suits(self.d_v)
+        let of_one_plane = Self {
+            rows: SIDE,
+            others: PLANE,
+            ..*self
+        };
+        let passes = [Pass::Forward, Pass::OfQueries, Pass::OfKeys];
+        let fits = |pass| of_one_plane.shared_bytes_on_cores(pass) <= limits.room();
+        suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
     }
 
     /// Four planes and blocks of 32, or fewer planes where rows are long or few.
-    fn cut_for_cores(mut self, pass: Pass, rows: u32) -> Self {
+    fn cut_for_cores(mut self, pass: Pass, rows: u32, limits: Limits) -> Self {
+        let room = SHARED_BYTES_ON_CORES.min(limits.room());
         self.parts = 1;
         self.others = PLANE;
         let mut planes = 4;
         loop {
             let most = planes * SIDE;
             self.rows = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(SIDE);
-            if planes == 1 || self.shared_bytes_on_cores(pass) <= SHARED_BYTES_ON_CORES {
+            if planes == 1 || self.shared_bytes_on_cores(pass) <= room {
                 return self;
             }
             planes /= 2;
@@ -239,6 +274,10 @@ pub(super) struct Sizes {
     pub(super) kept: f32,
     /// Queries of a slice, by which the dropout of full attention is numbered.
     pub(super) slice_length: u32,
+    /// Heads of the batch, and cubes of each. Those of a head follow each other, so that what they gather
+    /// is still in the cache.
+    pub(super) n: u32,
+    pub(super) blocks: u32,
 }
 
 /// The same on the host.
@@ -270,7 +309,11 @@ impl Numbers {
         }
     }
 
-    pub(super) fn launch<R: Runtime>(&self, round: usize) -> SizesLaunch<R> {
+    pub(super) fn launch<R: Runtime>(
+        &self,
+        round: usize,
+        [n, blocks]: [usize; 2],
+    ) -> SizesLaunch<R> {
         let (rate, key) = self.dropout.unwrap_or((0.0, Key::new(0)));
         let Dropout {
             key,
@@ -292,6 +335,8 @@ impl Numbers {
             threshold,
             kept,
             slice_length(self.seq_length, self.n_keys) as u32,
+            n as u32,
+            blocks as u32,
         )
     }
 }
@@ -304,6 +349,50 @@ pub(super) fn nearness(rules: &TiledAttention) -> [usize; 3] {
         KeyRule::Band(band) => [1, band, 2 * band],
         KeyRule::Across | KeyRule::SameBucket => {
             [tile.length, tile.after, tile.before + tile.after]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(d: u32) -> Plan {
+        Plan {
+            d_head: d,
+            d_v: d,
+            sorted: true,
+            length: 128,
+            before: 1,
+            ..Plan::rules(true, true, None)
+        }
+    }
+
+    const PASSES: [Pass; 3] = [Pass::Forward, Pass::OfQueries, Pass::OfKeys];
+
+    /// What CUDA has, what Vulkan has on the same card, and what WebGPU promises.
+    #[test]
+    fn cubes_keep_to_the_shared_memory_of_the_device() {
+        for shared_bytes in [232_448, 49_152, 32_768, 16_384] {
+            let limits = Limits {
+                units: 1024,
+                shared_bytes,
+            };
+            for d in [16, 64, 128, 256] {
+                for pass in PASSES {
+                    let (cut, _) = plan(d).cut(pass, 1000, false, limits);
+                    assert!(
+                        cut.others == 1 || cut.shared_bytes(pass) <= limits.room(),
+                        "{d} features, {shared_bytes} bytes, {pass:?}"
+                    );
+                    if plan(d).suits_cores(limits) {
+                        let (cut, units) = plan(d).cut(pass, 1000, true, limits);
+                        assert!(cut.shared_bytes_on_cores(pass) <= limits.room());
+                        assert_eq!(units.num_elems(), 2 * cut.rows);
+                    }
+                }
+            }
+            assert_eq!(plan(64).suits_cores(limits), shared_bytes > 16_384 + 4096);
         }
     }
 }

@@ -4,7 +4,6 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, Sizes};
-use crate::kernels::cube::common::cube_y;
 
 /// The place of a row, in slots from the beginning of its round.
 #[derive(CubeType, Clone, Copy)]
@@ -18,10 +17,16 @@ pub(super) struct Block {
     pub(super) n_others: u32,
 }
 
+/// The head of this cube, which is none of them where a grid is larger than what it is for.
+#[cube]
+pub(super) fn head_of_cube(sizes: &Sizes) -> u32 {
+    (CUBE_POS / sizes.blocks as usize) as u32
+}
+
 /// The place of row `row` of this cube, where `n` rows are cut into blocks.
 #[cube]
 pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
-    let number = cube_y();
+    let number = (CUBE_POS % sizes.blocks as usize) as u32;
     let rows = comptime![plan.rows];
     let length = comptime![plan.length];
     let mut own = 0i32.runtime() - 1;

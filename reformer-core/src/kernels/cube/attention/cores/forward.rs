@@ -12,7 +12,7 @@ use crate::kernels::cube::attention::pair::{any_in_sight, factor_of, logit_of, r
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::rounds::{join, keep};
 use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
-use crate::kernels::cube::attention::walk::{Block, block_of};
+use crate::kernels::cube::attention::walk::{Block, block_of, head_of_cube};
 use crate::kernels::cube::common::head_at;
 use crate::kernels::reference::FORBIDDEN;
 
@@ -33,7 +33,10 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = CUBE_POS_X;
+    let head = head_of_cube(&sizes);
+    if head >= sizes.n {
+        terminate!();
+    }
     let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
     let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];

@@ -13,7 +13,7 @@ use crate::kernels::cube::attention::crowd::{Crowd, known_of, look_around, put, 
 use crate::kernels::cube::attention::pair::{any_in_sight, differentiate_pair, range_of};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
-use crate::kernels::cube::attention::walk::{Block, block_of};
+use crate::kernels::cube::attention::walk::{Block, block_of, head_of_cube};
 
 /// Adds a round to the gradients of rows: `sums_of` is that of queries or of keys, `values_of`,
 /// looked at only for keys, that of values. `rows_of` and `others_of` are queries and keys or the
@@ -35,7 +35,10 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = CUBE_POS_X;
+    let head = head_of_cube(&sizes);
+    if head >= sizes.n {
+        terminate!();
+    }
     let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
     let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];

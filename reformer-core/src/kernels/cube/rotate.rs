@@ -1,0 +1,185 @@
+//! Rotation of heads by position. Nothing is prepared on the host but a frequency for each pair of
+//! features: a unit makes the sine and the cosine of its angle and turns that pair in all heads.
+//!
+//! A frequency is counted in parts of a turn, of which there are 2^64. Whole turns of `position *
+//! frequency` then fall away by themselves, and what is left is exact to 2^-32 of a turn at any
+//! position; in floating point the angle of position 1,000,000 would have two or three digits.
+
+use burn::tensor::{DType, TensorData};
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::common::UNITS;
+use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side, width};
+use super::rows::dims;
+use crate::kernels::Turn;
+use crate::position::frequencies;
+
+/// Radians of one part of a turn that has 2^32.
+const PART: f32 = (core::f64::consts::TAU / 4_294_967_296.0) as f32;
+
+/// A point of the unit circle.
+#[derive(CubeType, Clone, Copy)]
+struct Point {
+    cos: f32,
+    sin: f32,
+}
+
+/// The point at an angle in parts of a turn. The angle is brought to an eighth of a turn around the
+/// nearest quarter, where a few terms of the series are all that `f32` has digits for; what a GPU
+/// has for sines of its own may have half of those.
+#[cube]
+fn point_at(angle: u32) -> Point {
+    let quarter = (angle + 0x2000_0000u32) >> 30u32;
+    let rest = (angle - (quarter << 30u32)) as i32;
+    let x = f32::cast_from(rest) * comptime![PART];
+    let square = x * x;
+    let sin = x
+        * (1.0
+            + square
+                * (-1.0 / 6.0
+                    + square
+                        * (1.0 / 120.0 + square * (-1.0 / 5040.0 + square * (1.0 / 362_880.0)))));
+    let cos = 1.0
+        + square
+            * (-0.5
+                + square
+                    * (1.0 / 24.0
+                        + square
+                            * (-1.0 / 720.0
+                                + square * (1.0 / 40_320.0 + square * (-1.0 / 3_628_800.0)))));
+    let mut at = cos;
+    let mut up = sin;
+    if quarter % 2u32 == 1u32 {
+        at = -sin;
+        up = cos;
+    }
+    if quarter % 4u32 >= 2u32 {
+        at = -at;
+        up = -up;
+    }
+    Point { cos: at, sin: up }
+}
+
+/// A unit turns some neighbouring pairs of a position, in every head.
+#[cube(launch, address_type = "dynamic")]
+fn turn<F: Float, N: Size>(
+    heads: &Tensor<Vector<F, N>>,
+    output: &mut Tensor<Vector<F, N>>,
+    frequencies: &Array<u32>,
+    positions: &Array<u32>,
+    sign: f32,
+    n_units: usize,
+    #[comptime] given: bool,
+    #[comptime] pairs: usize,
+    #[comptime] width: usize,
+    #[define(F)] _dtype: StorageType,
+) {
+    if ABSOLUTE_POS >= n_units {
+        terminate!();
+    }
+    let groups = comptime![pairs / width];
+    let length = heads.shape(2);
+    let group = ABSOLUTE_POS % groups;
+    let at = ABSOLUTE_POS / groups % length;
+    let batch = ABSOLUTE_POS / groups / length;
+    let mut position = at as u32;
+    if given {
+        position = positions[batch];
+    }
+    let mut cos = Vector::<f32, N>::empty();
+    let mut sin = Vector::<f32, N>::empty();
+    #[unroll]
+    for i in 0..width {
+        let pair = group * width + i;
+        let angle = position * frequencies[pair] + position.mul_hi(frequencies[pairs + pair]);
+        let point = point_at(angle);
+        cos[i] = point.cos;
+        sin[i] = point.sin * sign;
+    }
+    let from = batch * heads.stride(0) + at * heads.stride(2);
+    let to = batch * output.stride(0) + at * output.stride(2);
+    for head in 0..heads.shape(1) {
+        let from = (from + head * heads.stride(1)) / width + group;
+        let to = (to + head * output.stride(1)) / width + group;
+        let first = Vector::<f32, N>::cast_from(heads[from]);
+        let second = Vector::<f32, N>::cast_from(heads[from + groups]);
+        output[to] = Vector::cast_from(first * cos - second * sin);
+        output[to + groups] = Vector::cast_from(second * cos + first * sin);
+    }
+}
+
+/// Frequencies in parts of a turn: the upper words of all, then the lower ones.
+fn words(pairs: usize, base: f64) -> Vec<u32> {
+    let turns = frequencies(pairs, base)
+        .into_iter()
+        .map(|frequency| ((frequency / core::f64::consts::TAU).fract() * 2f64.powi(64)) as u64);
+    let turns: Vec<u64> = turns.collect();
+    let upper = turns.iter().map(|turns| (turns >> 32) as u32);
+    upper
+        .chain(turns.iter().map(|turns| *turns as u32))
+        .collect()
+}
+
+/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate) and
+/// [`rotate_at`](crate::kernels::ReformerBackend::rotate_at), for which `positions` are given. The
+/// output lies in memory as `[batch_size, seq_length, n_heads, d_head]`, so that joining the heads
+/// copies nothing.
+pub(in crate::kernels) fn rotate<B: Cube>(
+    heads: Floats<B, 4>,
+    positions: Option<&[usize]>,
+    base: f64,
+    turn: Turn,
+) -> Floats<B, 4> {
+    let device = heads.device();
+    let heads = side_by_side(B::floats(heads));
+    let [batch_size, n_heads, seq_length, d_head] = dims(&heads);
+    assert!(
+        d_head.is_multiple_of(2),
+        "heads of {:?} have no pairs of features",
+        dims(&heads)
+    );
+    let pairs = d_head / 2;
+    let mut output = empty(
+        &heads,
+        [batch_size, seq_length, n_heads, d_head],
+        heads.dtype,
+    );
+    output.meta.swap(1, 2);
+    // The second half of a head begins at a vector too.
+    let width = match pairs.is_multiple_of(super::common::WIDTH) {
+        true => width(&[&heads, &output]),
+        false => 1,
+    };
+    let on_device = |words: Vec<u32>| {
+        let n = words.len();
+        let data = TensorData::new(words, [n]);
+        B::ints(Ints::<B, 1>::from_data(data, (&device, DType::U32)))
+    };
+    let given = positions.map_or(vec![0], |positions| {
+        positions.iter().map(|position| *position as u32).collect()
+    });
+    let n_units = batch_size * seq_length * pairs / width;
+    let units = CubeDim::new_1d(UNITS);
+    let client = heads.client.clone();
+    let dtype = heads.dtype;
+    turn::launch(
+        &client,
+        calculate_cube_count_elemwise(&client, n_units, units),
+        units,
+        offsets(&[&heads, &output]),
+        width,
+        heads.into_tensor_arg(),
+        output.clone().into_tensor_arg(),
+        on_device(words(pairs, base)).into_array_arg(),
+        on_device(given).into_array_arg(),
+        turn.sign(),
+        n_units,
+        positions.is_some(),
+        pairs,
+        width,
+        dtype.into(),
+    );
+    B::of_floats(output)
+}

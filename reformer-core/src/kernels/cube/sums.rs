@@ -1,0 +1,103 @@
+//! Sums over rows. A cube has some neighbouring columns and every so many rows, and what cubes of
+//! the same columns find is added in their order: the same bits every time, without a copy of what is
+//! summed.
+
+use burn::tensor::DType;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+
+use super::common::{LANES, TEAMS, over_teams, row_at};
+use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+
+/// Segments that rows are cut into at most: with the columns, enough cubes for any GPU.
+const MOST_SEGMENTS: usize = 128;
+
+/// Rows that a segment has at least: eight for each team.
+const ROWS_OF_SEGMENT: usize = 64;
+
+/// Units of kernels that walk over columns.
+pub(super) fn units() -> CubeDim {
+    CubeDim::new_2d(LANES, TEAMS)
+}
+
+/// Cubes that have all columns between them.
+pub(super) fn blocks_of_columns(d: usize, width: usize) -> u32 {
+    d.div_ceil(LANES as usize * width) as u32
+}
+
+/// Into how many segments rows are cut.
+pub(super) fn segments_of(n_rows: usize) -> usize {
+    n_rows.div_ceil(ROWS_OF_SEGMENT).clamp(1, MOST_SEGMENTS)
+}
+
+/// Rows of `from` added up, a row of `to` for each segment.
+#[cube(launch, address_type = "dynamic")]
+fn add_rows<F: Float, O: Float, N: Size>(
+    from: &Tensor<Vector<F, N>>,
+    to: &mut Tensor<Vector<O, N>>,
+    n_rows: usize,
+    #[comptime] d: usize,
+    #[comptime] width: usize,
+    #[define(F, O)] _dtypes: [StorageType; 2],
+) {
+    let columns = comptime![d / width];
+    let column = (CUBE_POS_X * LANES + UNIT_POS_X) as usize;
+    let mut shared = SharedMemory::<Vector<f32, N>>::new(comptime![(LANES * TEAMS) as usize]);
+    let mut sum = Vector::<f32, N>::new(0.0);
+    if column < columns {
+        for row in range_stepped(
+            (CUBE_POS_Y * TEAMS + UNIT_POS_Y) as usize,
+            n_rows,
+            (CUBE_COUNT_Y * TEAMS) as usize,
+        ) {
+            sum += Vector::<f32, N>::cast_from(from[row_at(from, row) / width + column]);
+        }
+    }
+    let sum = over_teams(sum, &mut shared);
+    if UNIT_POS_Y == 0 && column < columns {
+        to[CUBE_POS_Y as usize * columns + column] = Vector::cast_from(sum);
+    }
+}
+
+/// Sums of `[batch_size, length, d]` over all rows, in some segments.
+fn partial_sums<R: CubeRuntime>(
+    from: &CubeTensor<R>,
+    segments: usize,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let [batch_size, length, d] = from.meta.shape().dims();
+    let to = empty(from, [1, segments, d], dtype);
+    let width = width(&[from, &to]);
+    add_rows::launch(
+        &from.client,
+        CubeCount::Static(blocks_of_columns(d, width), segments as u32, 1),
+        units(),
+        offsets(&[from]),
+        width,
+        from.clone().into_tensor_arg(),
+        to.clone().into_tensor_arg(),
+        batch_size * length,
+        d,
+        width,
+        [from.dtype.into(), dtype.into()],
+    );
+    to
+}
+
+/// Sums of `[batch_size, length, d]` over all rows, in a type: `[1, 1, d]`. Features of a row lie side
+/// by side.
+pub(super) fn sum_rows<R: CubeRuntime>(from: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
+    let [batch_size, length, _] = from.meta.shape().dims();
+    match segments_of(batch_size * length) {
+        1 => partial_sums(from, 1, dtype),
+        segments => partial_sums(&partial_sums(from, segments, DType::F32), 1, dtype),
+    }
+}
+
+/// Sum over all positions, in the type of what is summed.
+pub(super) fn sum_of_rows<B: Cube>(from: Floats<B, 3>) -> Floats<B, 1> {
+    let (d, dtype) = (from.dims()[2], from.dtype());
+    let from = side_by_side(B::floats(from));
+    B::of_floats::<3>(sum_rows(&from, dtype)).reshape([d])
+}

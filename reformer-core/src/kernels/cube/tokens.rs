@@ -1,0 +1,181 @@
+//! The gradient of token embeddings: positions are sorted by their token, and the rows of a token are
+//! added in the order of positions.
+//!
+//! A token may stand almost everywhere, so rows are first added by pieces of the sorted positions,
+//! where a piece has one token only; a token then adds its whole pieces and what is left at both
+//! ends.
+
+use burn::tensor::DType;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::kernel::into_contiguous;
+
+use super::common::{LANES, TEAMS, UNITS, cube_y, over_teams, row_at};
+use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side, width};
+use super::sort::{Sorted, sort};
+use super::sums::{blocks_of_columns, units};
+use crate::kernels::SlotLayout;
+
+/// Adds the rows of some sorted positions, those of a team.
+#[cube]
+fn rows_of<I: Int, N: Size>(
+    grad: &Tensor<Vector<f32, N>>,
+    order: &Tensor<I>,
+    column: usize,
+    first: u32,
+    end: u32,
+    #[comptime] width: usize,
+) -> Vector<f32, N> {
+    let mut sum = Vector::<f32, N>::new(0.0);
+    for slot in range_stepped(first + UNIT_POS_Y, end, TEAMS) {
+        let row = u32::cast_from(order[slot as usize]) as usize;
+        sum += grad[row_at(grad, row) / width + column];
+    }
+    sum
+}
+
+/// A cube adds a piece, if it is one of a single token.
+#[cube(launch, address_type = "dynamic")]
+fn add_pieces<I: Int, N: Size>(
+    grad: &Tensor<Vector<f32, N>>,
+    tokens: &Tensor<I>,
+    order: &Tensor<I>,
+    pieces: &mut Tensor<Vector<f32, N>>,
+    n_rows: u32,
+    size: u32,
+    #[comptime] d: usize,
+    #[comptime] width: usize,
+    #[define(I)] _dtype: StorageType,
+) {
+    let columns = comptime![d / width];
+    let column = (CUBE_POS_X * LANES + UNIT_POS_X) as usize;
+    let piece = cube_y();
+    let first = piece * size;
+    // A last piece that is not whole is never asked for.
+    if first + size > n_rows {
+        terminate!();
+    }
+    let earliest = u32::cast_from(order[first as usize]);
+    let latest = u32::cast_from(order[(first + size - 1) as usize]);
+    if tokens[earliest as usize] != tokens[latest as usize] {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<Vector<f32, N>>::new(comptime![UNITS as usize]);
+    let own = min(column, comptime![columns - 1]);
+    let sum = rows_of(grad, order, own, first, first + size, width);
+    let sum = over_teams(sum, &mut shared);
+    if UNIT_POS_Y == 0 && column < columns {
+        pieces[piece as usize * columns + column] = sum;
+    }
+}
+
+/// A cube adds all rows of a token.
+#[cube(launch, address_type = "dynamic")]
+fn add_tokens<I: Int, N: Size>(
+    grad: &Tensor<Vector<f32, N>>,
+    order: &Tensor<I>,
+    starts: &Tensor<u32>,
+    pieces: &Tensor<Vector<f32, N>>,
+    output: &mut Tensor<Vector<f32, N>>,
+    n_rows: u32,
+    n_tokens: u32,
+    size: u32,
+    #[comptime] d: usize,
+    #[comptime] width: usize,
+    #[define(I)] _dtype: StorageType,
+) {
+    let columns = comptime![d / width];
+    let column = (CUBE_POS_X * LANES + UNIT_POS_X) as usize;
+    let token = cube_y();
+    if token >= n_tokens {
+        terminate!();
+    }
+    let own = min(column, comptime![columns - 1]);
+    let begin = starts[token as usize];
+    let mut end = n_rows;
+    if token + 1 < n_tokens {
+        end = starts[(token + 1) as usize];
+    }
+    // Whole pieces.
+    let first_piece = begin.div_ceil(size);
+    let end_piece = end / size;
+    let mut sum = Vector::<f32, N>::new(0.0);
+    if first_piece < end_piece {
+        sum += rows_of(grad, order, own, begin, first_piece * size, width);
+        for piece in range_stepped(first_piece + UNIT_POS_Y, end_piece, TEAMS) {
+            sum += pieces[piece as usize * columns + own];
+        }
+        sum += rows_of(grad, order, own, end_piece * size, end, width);
+    } else {
+        sum += rows_of(grad, order, own, begin, end, width);
+    }
+    let mut shared = SharedMemory::<Vector<f32, N>>::new(comptime![UNITS as usize]);
+    let sum = over_teams(sum, &mut shared);
+    if UNIT_POS_Y == 0 && column < columns {
+        output[token as usize * columns + column] = sum;
+    }
+}
+
+/// See [`ReformerBackend::token_vectors_backward`](crate::kernels::ReformerBackend::token_vectors_backward).
+pub(in crate::kernels) fn token_vectors_backward<B: Cube>(
+    n_tokens: usize,
+    tokens: Ints<B, 2>,
+    grad: Floats<B, 3>,
+) -> Floats<B, 2> {
+    let [batch_size, seq_length, d] = grad.dims();
+    let n_rows = batch_size * seq_length;
+    assert_eq!(
+        tokens.dims(),
+        [batch_size, seq_length],
+        "tokens of a gradient {:?}",
+        grad.dims()
+    );
+    let tokens = tokens.reshape([1, 1, 1, n_rows]);
+    let Sorted { order, starts, .. } = sort::<B>(tokens.clone(), n_tokens, SlotLayout::Dense(1));
+    let tokens = into_contiguous(B::ints(tokens));
+    let grad = side_by_side(B::floats(grad));
+    // As many steps over pieces as within one, if a token is everywhere.
+    let size = n_rows.isqrt().max(TEAMS as usize);
+    let n_pieces = n_rows.div_ceil(size);
+    let pieces = empty(&grad, [n_pieces, d], DType::F32);
+    let output = empty(&grad, [n_tokens, d], DType::F32);
+    let width = width(&[&grad, &pieces, &output]);
+    let client = grad.client.clone();
+    let blocks = blocks_of_columns(d, width) as usize;
+    let dtype = tokens.dtype;
+    add_pieces::launch(
+        &client,
+        super::device::grid(&client, blocks, n_pieces),
+        units(),
+        offsets(&[&grad]),
+        width,
+        grad.clone().into_tensor_arg(),
+        tokens.into_tensor_arg(),
+        order.clone().into_tensor_arg(),
+        pieces.clone().into_tensor_arg(),
+        n_rows as u32,
+        size as u32,
+        d,
+        width,
+        dtype.into(),
+    );
+    add_tokens::launch(
+        &client,
+        super::device::grid(&client, blocks, n_tokens),
+        units(),
+        offsets(&[&grad, &output]),
+        width,
+        grad.into_tensor_arg(),
+        order.into_tensor_arg(),
+        starts.into_tensor_arg(),
+        pieces.into_tensor_arg(),
+        output.clone().into_tensor_arg(),
+        n_rows as u32,
+        n_tokens as u32,
+        size as u32,
+        d,
+        width,
+        dtype.into(),
+    );
+    B::of_floats(output)
+}

@@ -1,0 +1,366 @@
+//! Position-wise layers, residuals, the loss, rotation and the gradient of embeddings, each against
+//! the reference on the host.
+
+use crate::common::{assert_close, integers, normal, numbers, relative_error};
+use crate::{Gpu, adapter, judged, say};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
+use burn_flex::Flex;
+use reformer_core::feed_forward::Activation;
+use reformer_core::kernels::{LinearParents, ReformerBackend, Residual, Turn, reference};
+
+/// In single precision.
+const NEAR: f64 = 2e-5;
+
+/// Widths of whole vectors, of a few, and of none.
+const SHAPES: [[usize; 3]; 3] = [[1, 1, 1], [2, 37, 6], [1, 300, 520]];
+
+/// The half-precision types that the adapter has, aloud about the others.
+fn halves() -> Vec<DType> {
+    let served = |dtype: &DType| {
+        let served = Gpu::supports_dtype(&Default::default(), *dtype);
+        if !served {
+            say(&format!("SKIPPED: the adapter has no {dtype:?}"));
+        }
+        served
+    };
+    [DType::F16, DType::BF16]
+        .into_iter()
+        .filter(served)
+        .collect()
+}
+
+fn wide<const D: usize>(tensor: Tensor<Gpu, D>) -> Tensor<Flex, D> {
+    judged(tensor.cast(DType::F32))
+}
+
+/// Errs at most twice as much as rounding a result does.
+#[track_caller]
+fn assert_rounded(what: &str, found: &[f64], exact: &Tensor<Flex, 3>, dtype: DType) {
+    let rounded = numbers(exact.clone().cast(dtype));
+    let exact = numbers(exact.clone());
+    let (error, allowed) = (
+        relative_error(found, &exact),
+        2.0 * relative_error(&rounded, &exact).max(1e-7),
+    );
+    assert!(
+        error <= allowed,
+        "{what}, {dtype:?}: errs by {error:.2e}, above {allowed:.2e}"
+    );
+}
+
+/// Rows that lie between others, as a part of the features of wider ones does.
+fn strided(seed: u64, [batch_size, length, d]: [usize; 3]) -> Tensor<Gpu, 3> {
+    normal::<Gpu, 3>(seed, [length, batch_size, d + 4])
+        .swap_dims(0, 1)
+        .slice_dim(2, 0..d)
+}
+
+#[test]
+fn normalisation_is_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    for shape in SHAPES {
+        let d = shape[2];
+        let x = strided(1, shape) * 3 + 1;
+        let [gamma, beta] = [2, 3].map(|seed| normal::<Gpu, 1>(seed, [d]));
+        let grad = normal::<Gpu, 3>(4, shape);
+        let [on_host, g] = [&x, &grad].map(|tensor| judged(tensor.clone()));
+        let [gamma_on_host, beta_on_host] = [&gamma, &beta].map(|tensor| judged(tensor.clone()));
+        let exact = reference::layer_norm(
+            on_host.clone(),
+            gamma_on_host.clone(),
+            beta_on_host,
+            1e-6,
+            DType::F32,
+        );
+        let normalise =
+            |dtype| Gpu::layer_normalization(x.clone(), gamma.clone(), beta.clone(), 1e-6, dtype);
+        let found = numbers(normalise(DType::F32));
+        assert_close("output", &found, &numbers(exact.clone()), NEAR);
+        let expected =
+            reference::layer_norm_backward(on_host.clone(), gamma_on_host.clone(), 1e-6, g);
+        let differentiate =
+            |grad| Gpu::layer_normalization_backward(x.clone(), gamma.clone(), 1e-6, grad);
+        let run = || {
+            let of = differentiate(grad.clone());
+            [numbers(of.x), numbers(of.gamma), numbers(of.beta)]
+        };
+        let found = run();
+        assert_eq!(found, run(), "the same bits every time");
+        let expected = [
+            numbers(expected.x),
+            numbers(expected.gamma),
+            numbers(expected.beta),
+        ];
+        for (what, (found, expected)) in ["dx", "dgamma", "dbeta"]
+            .iter()
+            .zip(found.iter().zip(&expected))
+        {
+            // One feature is its own mean: nothing is left of it.
+            if d > 1 || *what == "dbeta" {
+                assert_close(&format!("{what} of {shape:?}"), found, expected, NEAR);
+            }
+        }
+        for dtype in halves() {
+            let found = normalise(dtype);
+            assert_eq!(found.dtype(), dtype);
+            if d > 1 {
+                assert_rounded("norm", &numbers(found), &exact, dtype);
+            }
+            let rounded = grad.clone().cast(dtype);
+            let expected = reference::layer_norm_backward(
+                on_host.clone(),
+                gamma_on_host.clone(),
+                1e-6,
+                wide(rounded.clone()),
+            );
+            let found = differentiate(rounded);
+            assert_eq!(found.x.dtype(), DType::F32);
+            assert_close(
+                "dbeta of half",
+                &numbers(found.beta),
+                &numbers(expected.beta),
+                NEAR,
+            );
+            if d > 1 {
+                assert_close("dx of half", &numbers(found.x), &numbers(expected.x), NEAR);
+            }
+        }
+    }
+}
+
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Relu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Tanh,
+    Activation::Sigmoid,
+];
+
+#[test]
+fn activations_are_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    for (shape, activations) in [
+        ([2, 37, 6], &ACTIVATIONS[1..2]),
+        ([1, 300, 132], &ACTIVATIONS[..]),
+    ] {
+        let x = strided(1, shape) * 3;
+        let grad = strided(2, shape);
+        let bias = normal::<Gpu, 1>(3, [shape[2]]);
+        let on_host = [&x, &grad].map(|tensor| judged(tensor.clone()));
+        for &activation in activations {
+            let name = format!("{activation:?} of {shape:?}");
+            let [x_on_host, grad_on_host] = on_host.clone();
+            let found = Gpu::activation(x.clone(), activation);
+            let expected = reference::activation(x_on_host.clone(), activation);
+            assert_close(&name, &numbers(found), &numbers(expected), NEAR);
+            let found = Gpu::activation_backward(x.clone(), activation, grad.clone());
+            let expected =
+                reference::activation_backward(x_on_host.clone(), activation, grad_on_host.clone());
+            assert_close(
+                &format!("slope of {name}"),
+                &numbers(found),
+                &numbers(expected),
+                NEAR,
+            );
+
+            let of_bias = judged(bias.clone());
+            let found = Gpu::biased_activation(x.clone(), bias.clone(), activation);
+            let expected =
+                reference::biased_activation(x_on_host.clone(), of_bias.clone(), activation);
+            assert_close(&name, &numbers(found), &numbers(expected), NEAR);
+            let run = || {
+                let (x, bias) = Gpu::biased_activation_backward(
+                    x.clone(),
+                    bias.clone(),
+                    activation,
+                    grad.clone(),
+                );
+                [numbers(x), numbers(bias)]
+            };
+            let found = run();
+            assert_eq!(found, run(), "the same bits every time");
+            let (of_x, of_bias) =
+                reference::biased_activation_backward(x_on_host, of_bias, activation, grad_on_host);
+            assert_close(&format!("dx of {name}"), &found[0], &numbers(of_x), NEAR);
+            assert_close(
+                &format!("dbias of {name}"),
+                &found[1],
+                &numbers(of_bias),
+                NEAR,
+            );
+        }
+        for dtype in halves() {
+            let [x, grad] = [&x, &grad].map(|tensor| tensor.clone().cast(dtype));
+            let activation = Activation::Gelu;
+            let found = Gpu::biased_activation(x.clone(), bias.clone(), activation);
+            assert_eq!(found.dtype(), dtype);
+            let exact =
+                reference::biased_activation(wide(x.clone()), judged(bias.clone()), activation);
+            assert_rounded("activation", &numbers(found), &exact, dtype);
+            let (found, of_bias) =
+                Gpu::biased_activation_backward(x.clone(), bias.clone(), activation, grad.clone());
+            let (exact, expected) = reference::biased_activation_backward(
+                wide(x),
+                judged(bias.clone()),
+                activation,
+                wide(grad),
+            );
+            assert_rounded("slope", &numbers(found), &exact, dtype);
+            assert_close("dbias of half", &numbers(of_bias), &numbers(expected), NEAR);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_biases_are_sums() {
+    let Some(_adapter) = adapter() else { return };
+    let wanted = LinearParents {
+        x: false,
+        weight: false,
+        bias: true,
+    };
+    for shape @ [batch_size, length, d] in SHAPES {
+        for dtype in [vec![DType::F32], halves()].concat() {
+            let x = Tensor::<Gpu, 3>::zeros([batch_size, length, 3], &Default::default());
+            let weight = Tensor::<Gpu, 2>::zeros([3, d], &Default::default());
+            let grad = strided(3, shape).cast(dtype);
+            let run = || {
+                let (x, weight) = (x.clone().cast(dtype), weight.clone().cast(dtype));
+                let of = Gpu::linear_layer_backward(x, weight, grad.clone(), wanted);
+                assert!(of.x.is_none() && of.weight.is_none());
+                of.bias.unwrap()
+            };
+            let found = run();
+            assert_eq!(found.dtype(), dtype);
+            let found = numbers(found);
+            assert_eq!(found, numbers(run()), "the same bits every time");
+            let exact: Tensor<Flex, 1> = wide(grad).sum_dims_squeeze(&[0, 1]);
+            if dtype == DType::F32 {
+                assert_close(&format!("{shape:?}"), &found, &numbers(exact), NEAR);
+            } else {
+                assert_rounded("sums", &found, &exact.unsqueeze(), dtype);
+            }
+        }
+    }
+}
+
+#[test]
+fn residuals_are_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    for direction in [Residual::Add, Residual::TakeAway] {
+        for d in [5, 64] {
+            let parts = [[2, 7, d], [2, 1, d], [2, 12, d]];
+            let x = normal::<Gpu, 3>(1, [2, 20, d]);
+            for dtype in [vec![DType::F32], halves()].concat() {
+                let parts = || parts.map(|shape| strided(7, shape).cast(dtype)).to_vec();
+                let on_host = parts().into_iter().map(wide).collect();
+                let expected = numbers(reference::residual(judged(x.clone()), on_host, direction));
+                let kept = Gpu::residual(x.clone(), parts(), direction);
+                assert_eq!(numbers(kept), expected, "beside one that is kept");
+                assert_eq!(numbers(x.clone()), numbers(normal::<Gpu, 3>(1, [2, 20, d])));
+                let own = normal::<Gpu, 3>(1, [2, 20, d]);
+                let in_place = Gpu::residual(own, parts(), direction);
+                assert_eq!(numbers(in_place), expected, "in place");
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_are_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    for [batch_size, length, n] in [[1, 1, 2], [2, 37, 5], [1, 300, 256], [2, 9, 1001]] {
+        // Few values, so that some are the largest together.
+        let logits = integers::<Gpu, 3>(1, [batch_size, length, n], 9).float() * 0.7;
+        let targets = integers::<Gpu, 2>(2, [batch_size, length], n as u32 + 2) - 2;
+        let grad = Tensor::<Gpu, 1>::full([1], 0.37, &Default::default());
+        for dtype in [vec![DType::F32], halves()].concat() {
+            let logits = logits.clone().cast(dtype);
+            let (on_host, of_host) = (wide(logits.clone()), judged(targets.clone()));
+            let found = Gpu::token_loss(logits.clone(), targets.clone());
+            let expected = reference::token_loss(on_host.clone(), of_host.clone());
+            assert_close("loss", &numbers(found.nll), &numbers(expected.nll), NEAR);
+            assert_eq!(numbers(found.n_correct), numbers(expected.n_correct));
+            let found = Gpu::token_loss_backward(logits, targets.clone(), grad.clone());
+            assert_eq!(found.dtype(), dtype);
+            let exact = reference::token_loss_backward(on_host, of_host, judged(grad.clone()));
+            if dtype == DType::F32 {
+                assert_close("gradient", &numbers(found), &numbers(exact), NEAR);
+            } else {
+                assert_rounded("gradient", &numbers(found), &exact, dtype);
+            }
+        }
+    }
+}
+
+#[test]
+fn rotations_are_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    // Angles of many turns, and heads of whole vectors and of single pairs.
+    for [batch_size, n_heads, length, d_head] in [[2, 3, 37, 6], [1, 2, 70_001, 8], [2, 2, 33, 64]]
+    {
+        let heads = normal::<Gpu, 4>(1, [batch_size, length, n_heads, d_head]).swap_dims(1, 2);
+        for turn in [Turn::Forward, Turn::Back] {
+            let found = Gpu::rotate(heads.clone(), 10_000.0, turn);
+            let expected = reference::rotate(judged(heads.clone()), 10_000.0, turn);
+            assert_close("heads", &numbers(found), &numbers(expected), NEAR);
+        }
+        for dtype in halves() {
+            let heads = heads.clone().cast(dtype);
+            let found = Gpu::rotate(heads.clone(), 10_000.0, Turn::Forward);
+            assert_eq!(found.dtype(), dtype);
+            let exact = reference::rotate(wide(heads), 10_000.0, Turn::Forward);
+            let shape = [batch_size * n_heads, length, d_head];
+            let found = numbers(found.reshape(shape));
+            assert_rounded("heads", &found, &exact.reshape(shape), dtype);
+        }
+        let heads = heads.slice_dim(2, 0..1);
+        let positions = &[1_048_575, 12_345_678][..batch_size];
+        let found = Gpu::rotate_at(heads.clone(), positions, 10_000.0);
+        let expected = reference::rotate_at(judged(heads), positions, 10_000.0);
+        assert_close(
+            "heads at positions",
+            &numbers(found),
+            &numbers(expected),
+            NEAR,
+        );
+    }
+}
+
+#[test]
+fn gradients_of_embeddings_are_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    for (shape @ [batch_size, length, d], n_tokens) in [
+        ([1, 1, 4], 3),
+        ([2, 37, 5], 7),
+        ([2, 600, 36], 300),
+        ([1, 3000, 132], 2),
+    ] {
+        let weight = Tensor::<Gpu, 2>::zeros([n_tokens, d], &Default::default());
+        let grad = strided(1, shape);
+        let drawn = integers::<Gpu, 2>(2, [batch_size, length], n_tokens as u32);
+        // Everywhere the same but here and there.
+        let same = integers::<Gpu, 2>(3, [batch_size, length], 50)
+            .equal_elem(0)
+            .int();
+        for tokens in [drawn, same] {
+            let run = || {
+                numbers(Gpu::token_vectors_backward(
+                    weight.clone(),
+                    tokens.clone(),
+                    grad.clone(),
+                ))
+            };
+            let found = run();
+            assert_eq!(found, run(), "the same bits every time");
+            let expected = reference::token_vectors_backward(
+                judged(weight.clone()),
+                judged(tokens),
+                judged(grad.clone()),
+            );
+            assert_close(&format!("{shape:?}"), &found, &numbers(expected), NEAR);
+        }
+    }
+}
