@@ -161,8 +161,12 @@ fn what_a_study_takes_is_what_the_documents_say() {
     let trained = STUDIES.iter().filter(|(name, _)| is_row(name));
     for (name, program) in trained.chain([&("finding", FINDING)]) {
         let mut arguments = vec!["--preset", "paper", "--plan"];
-        if ["figure3_sharing_and_reversibility", "figure4_hash_rounds"].contains(name) {
-            arguments.extend(["--images", "."]);
+        match *name {
+            "figure3_sharing_and_reversibility" | "figure4_hash_rounds" => {
+                arguments.extend(["--images", "."]);
+            }
+            "table4_translation" => arguments.extend(["--data", "train.en", "train.de"]),
+            _ => {}
         }
         let plan = printed(&run(program, folder.path(), &arguments));
         let (_, time) = plan.rsplit_once("products: ").expect("a time");

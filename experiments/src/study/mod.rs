@@ -23,6 +23,7 @@ mod comparison;
 #[cfg_attr(test, allow(dead_code))]
 mod counting;
 mod folder;
+#[cfg(not(test))]
 mod plan;
 pub mod recall;
 mod report;
