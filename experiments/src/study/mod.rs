@@ -1,7 +1,7 @@
 //! What the studies share: programs that reproduce a table or a figure of the paper, or compare variants.
 //!
 //! A [`Study`] has a folder, in which everything that was measured is kept at once, so that a study that was
-//! interrupted goes on where it stopped. What it measures are [trainings](train_all), one after the other, or
+//! interrupted goes on where it stopped. What it measures are [trainings](open_and_train), one after the other, or
 //! steps in [processes of their own](child). At the end it writes a [`Report`].
 //!
 //! ```text
