@@ -24,8 +24,7 @@ use reformer_train::{ModelConfig, TrainConfig};
 /// twice. So dense layers count 3 or 4 times, attention 3.5 or 4.5 times.
 pub fn training_step(config: &ReformerLmConfig, batch_size: usize, seq_length: usize) -> f64 {
     let model = &config.reformer;
-    let output = 3.0 * 4.0 * model.d_model as f64 * model.vocab_size as f64;
-    (output + layers(model, seq_length)) * (batch_size * seq_length) as f64
+    (output(model) + layers(model, seq_length)) * (batch_size * seq_length) as f64
 }
 
 /// The same for a step of any training. Of an encoder-decoder, sentences are counted as long as they may be,
@@ -52,13 +51,23 @@ fn encoder_decoder(config: &ReformerSeq2SeqConfig, length: usize) -> f64 {
             .unwrap_or_else(|| decoder.layers.clone()),
         ..decoder.clone()
     };
-    let d_model = decoder.d_model as f64;
-    let again = f64::from(u8::from(decoder.mode.is_recomputed()));
-    let projections = 4.0 * 2.0 * d_model * head_width(decoder);
+    let (dense_passes, attention_passes) = passes(decoder);
+    let projections = 4.0 * 2.0 * decoder.d_model as f64 * head_width(decoder);
     let attention = 4.0 * head_width(decoder) * length as f64;
-    let cross = (3.0 + again) * projections + (3.5 + again) * attention;
-    let output = 3.0 * 4.0 * d_model * decoder.vocab_size as f64;
-    layers(&encoder, length) + layers(decoder, length) + decoder.n_layers as f64 * cross + output
+    let cross = dense_passes * projections + attention_passes * attention;
+    let decoded = layers(decoder, length) + decoder.n_layers as f64 * cross;
+    layers(&encoder, length) + decoded + output(decoder)
+}
+
+/// How often dense layers and attention count in a step.
+fn passes(model: &ReformerConfig) -> (f64, f64) {
+    let again = f64::from(u8::from(model.mode.is_recomputed()));
+    (3.0 + again, 3.5 + again)
+}
+
+/// Of a token in the output layer.
+fn output(model: &ReformerConfig) -> f64 {
+    3.0 * 4.0 * model.d_model as f64 * model.vocab_size as f64
 }
 
 /// Width of all heads.
@@ -68,8 +77,7 @@ fn head_width(model: &ReformerConfig) -> f64 {
 
 /// Of a token in all layers.
 fn layers(model: &ReformerConfig, seq_length: usize) -> f64 {
-    let again = f64::from(u8::from(model.mode.is_recomputed()));
-    let (dense_passes, attention_passes) = (3.0 + again, 3.5 + again);
+    let (dense_passes, attention_passes) = passes(model);
     let d_model = model.d_model as f64;
     let width = head_width(model);
     let d_ff = model.d_ff.map_or(4.0 * d_model, |d_ff| d_ff as f64);
