@@ -1,5 +1,7 @@
 //! Threads of this process.
 
+use std::collections::TryReserveError;
+use std::env;
 use std::error::Error;
 use std::io;
 use std::sync::mpsc;
@@ -11,6 +13,9 @@ use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 /// Threads beside those that compute: for progress, checkpoints, metrics, signals and data.
 const OTHERS: usize = 12;
 
+/// Bytes of addresses that a thread takes: its stack, 2 MiB in Rust and rayon, and what is around it.
+const THREAD_BYTES: usize = (2 << 20) + (64 << 10);
+
 /// Starts the threads that compute, unless they are there, and makes sure that the others can be started.
 /// Libraries would panic later if the system allowed too few.
 ///
@@ -19,6 +24,7 @@ const OTHERS: usize = 12;
 pub fn start() -> Result<()> {
     let advice = "this program needs more threads than the system allows: raise the limits of processes \
                   and of memory (see `ulimit -a`), or set RAYON_NUM_THREADS to 1";
+    reserve_addresses(n_computing().saturating_add(OTHERS)).context(advice)?;
     match ThreadPoolBuilder::new().build_global() {
         Err(error) if is_refused(&error) => return Err(error).context(advice),
         _ => {}
@@ -29,6 +35,21 @@ pub fn start() -> Result<()> {
 /// Whether the system refused a thread. Otherwise the threads are there already.
 fn is_refused(error: &ThreadPoolBuildError) -> bool {
     error.source().is_some()
+}
+
+/// The number of threads that rayon will start.
+fn n_computing() -> usize {
+    let asked = env::var("RAYON_NUM_THREADS")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .filter(|&number| number > 0);
+    asked.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Makes sure of addresses for the stacks of so many threads, which are given back. A thread that gets
+/// a stack and then nothing beside it aborts the process, so that starting one does not tell.
+fn reserve_addresses(n_threads: usize) -> Result<(), TryReserveError> {
+    Vec::<u8>::new().try_reserve_exact(n_threads.saturating_mul(THREAD_BYTES))
 }
 
 /// Has so many threads at a time for a moment.
@@ -49,6 +70,12 @@ fn reserve(n_threads: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_cannot_be_are_refused() {
+        assert!(reserve_addresses(OTHERS).is_ok());
+        assert!(reserve_addresses(usize::MAX).is_err());
+    }
 
     #[test]
     fn threads_are_started_once() {

@@ -35,6 +35,8 @@ pub enum DataKind {
     Images,
     /// What was read before.
     Duplication,
+    /// Passages of random symbols that return backwards.
+    Passages,
 }
 
 /// A training at each scale, as changes to a preset.
@@ -85,6 +87,13 @@ impl DataArguments {
         };
         Ok(match (kind, &self.text, &self.enwik8, &self.images) {
             (DataKind::Duplication, ..) => Some(DataConfig::Duplication { n_symbols: 127 }),
+            // Short enough that a small model learns them.
+            (DataKind::Passages, ..) => Some(DataConfig::ReturningPassages {
+                n_symbols: 128,
+                shortest: scale.pick(4, 10, 40),
+                longest: scale.pick(8, 20, 100),
+                backwards: true,
+            }),
             (DataKind::Text, _, Some(path), _) => Some(DataConfig::Enwik8(absolute(path)?)),
             (DataKind::Text, Some(path), ..) if path.is_dir() => {
                 Some(DataConfig::Folder(absolute(path)?))
@@ -113,10 +122,12 @@ impl Base {
             DataKind::Text => scale.pick("tiny", "tiny", "enwik8-64k"),
             DataKind::Images => scale.pick("images-16", "images-16", "imagenet64"),
             DataKind::Duplication => "duplication",
+            DataKind::Passages => "recall",
         };
         let mut config = preset::load(name)?;
         config.data = data;
-        if scale == Scale::Paper && self.data != DataKind::Duplication {
+        let is_task = matches!(self.data, DataKind::Duplication | DataKind::Passages);
+        if scale == Scale::Paper && !is_task {
             config.optimizer = OptimizerName::Adafactor.config();
         }
         let of_data: &[&str] = match (scale, self.data) {
@@ -129,12 +140,13 @@ impl Base {
                 "window_length=32",
                 r#"model.reformer.position={"Axial":{"shape":[3,15],"dims":[8,8],"std":1.0}}"#,
             ],
+            (_, DataKind::Passages) => &["model.reformer.n_heads=1"],
             _ => &[],
         };
-        let general = match self.data {
-            // The task has one layer.
-            DataKind::Duplication => scale.pick(SMOKE, &[][..], &[][..]),
-            _ => scale.pick(SMOKE, CPU, PAPER),
+        let general = match is_task {
+            // Tasks have as many layers as they take.
+            true => scale.pick(SMOKE, &[][..], &[][..]),
+            false => scale.pick(SMOKE, CPU, PAPER),
         };
         let own = scale.pick(&[][..], self.cpu, self.paper);
         let sets = [PAPER_LSH, general, of_data, self.all, own].concat();

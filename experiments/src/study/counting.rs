@@ -38,6 +38,10 @@ pub(super) fn tables(data: DataKind) -> &'static [Counting] {
             distances: &[3],
         }],
         DataKind::Duplication => &[],
+        DataKind::Passages => &[Counting {
+            label: "counts of pairs",
+            distances: &[1],
+        }],
     }
 }
 
