@@ -43,10 +43,14 @@ struct Way {
     key: &'static str,
     label: &'static str,
     sets: &'static [&'static str],
+    /// Further changes in the main stage.
+    main: &'static [&'static str],
 }
 
-/// With 200 keys in sight, the one that is meant has 60 % of the weight at an angle of 0.
-const QUERY_LENGTH: &str = "model.reformer.query_length=6.0";
+/// What hashes has queries of one length in the main stage: the shorter they are, the smaller the angle to
+/// what they look for has to become, which is what hashing finds. With 200 keys in sight, the one that is
+/// meant has 60 % of the weight at an angle of 0.
+const ONE_LENGTH: &[&str] = &["model.reformer.query_length=6.0"];
 
 impl Way {
     /// The first stage, from each seed.
@@ -57,12 +61,10 @@ impl Way {
         Training::by_seed(&key, &label, base, &sets, seeds.clone())
     }
 
-    /// The second stage. What hashes has queries of one length there: the shorter they are, the smaller the
-    /// angle to what they look for has to become, which is what hashing finds.
+    /// The second stage.
     fn trainings(&self, base: &TrainConfig, seeds: &Range<u64>) -> Result<Vec<Training>> {
-        let hashing = self.key.starts_with("lsh").then_some(QUERY_LENGTH);
-        let sets = self.sets.iter().copied().chain(hashing);
-        let sets: Vec<String> = sets.map(str::to_owned).collect();
+        let sets = self.sets.iter().chain(self.main);
+        let sets: Vec<String> = sets.map(|&set| set.to_owned()).collect();
         Training::by_seed(self.key, self.label, base, &sets, seeds.clone())
     }
 }
@@ -73,6 +75,7 @@ static WAYS: [Way; 8] = [
         key: "full",
         label: "full attention",
         sets: &[r#"model.reformer.layers=["Local","Full"]"#],
+        main: &[],
     },
     Way {
         key: "separate",
@@ -81,26 +84,31 @@ static WAYS: [Way; 8] = [
             r#"model.reformer.layers=["Local","Full"]"#,
             "model.reformer.full_share_qk=false",
         ],
+        main: &[],
     },
     Way {
         key: "lsh-1",
         label: "LSH, 1 round",
         sets: &["model.reformer.lsh.n_rounds=1"],
+        main: ONE_LENGTH,
     },
     Way {
         key: "lsh-2",
         label: "LSH, 2 rounds",
         sets: &["model.reformer.lsh.n_rounds=2"],
+        main: ONE_LENGTH,
     },
     Way {
         key: "lsh-4",
         label: "LSH, 4 rounds",
         sets: &["model.reformer.lsh.n_rounds=4"],
+        main: ONE_LENGTH,
     },
     Way {
         key: "lsh-8",
         label: "LSH, 8 rounds",
         sets: &["model.reformer.lsh.n_rounds=8"],
+        main: ONE_LENGTH,
     },
     Way {
         key: "local",
@@ -109,6 +117,7 @@ static WAYS: [Way; 8] = [
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=32",
         ],
+        main: &[],
     },
     Way {
         key: "window",
@@ -117,6 +126,7 @@ static WAYS: [Way; 8] = [
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=128",
         ],
+        main: &[],
     },
 ];
 
