@@ -43,6 +43,44 @@ pub fn in_chunks<B: Backend>(
     Tensor::cat(parts(x, chunk_length, function), 1)
 }
 
+/// A sequence that arrives in chunks. They are written where they belong: kept and joined, everything would be
+/// there twice.
+pub(crate) struct Filling<B: Backend> {
+    seq_length: usize,
+    filled: Option<Tensor<B, 3>>,
+}
+
+impl<B: Backend> Filling<B> {
+    pub(crate) fn new(seq_length: usize) -> Self {
+        Self {
+            seq_length,
+            filled: None,
+        }
+    }
+
+    /// Takes in the positions of a range.
+    ///
+    /// # Shapes
+    /// - chunk: `[batch_size, length of the range, d]`
+    pub(crate) fn put(&mut self, positions: Range<usize>, chunk: Tensor<B, 3>) {
+        let [batch_size, _, d] = chunk.dims();
+        if positions.len() == self.seq_length {
+            self.filled = Some(chunk);
+            return;
+        }
+        let filled = self.filled.take().unwrap_or_else(|| {
+            let options = (&chunk.device(), chunk.dtype());
+            Tensor::empty([batch_size, self.seq_length, d], options)
+        });
+        self.filled = Some(filled.slice_assign([0..batch_size, positions, 0..d], chunk));
+    }
+
+    /// The whole, `[batch_size, seq_length, d]`; none if there was no chunk.
+    pub(crate) fn finish(self) -> Option<Tensor<B, 3>> {
+        self.filled
+    }
+}
+
 /// As [`in_chunks`], with the results left apart.
 pub(crate) fn parts<B: Backend>(
     x: Tensor<B, 3>,

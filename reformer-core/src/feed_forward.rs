@@ -131,8 +131,7 @@ impl<B: ReformerBackend> FeedForward<B> {
     fn activated(&self, layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         match &layer.bias {
             Some(bias) if B::BIAS_WITH_ACTIVATION => {
-                let weight = layer.weight.val().cast(x.dtype());
-                let product = B::linear_layer(x, weight, None);
+                let product = B::linear_layer(x, layer.weight.val(), None);
                 B::biased_activation(product, bias.val(), self.activation)
             }
             _ => B::activation(linear(layer, x), self.activation),

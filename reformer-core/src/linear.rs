@@ -12,7 +12,6 @@ use crate::kernels::ReformerBackend;
 /// - x: `[batch_size, seq_length, d_input]`
 /// - output: `[batch_size, seq_length, d_output]`
 pub(crate) fn linear<B: ReformerBackend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    let dtype = x.dtype();
-    let bias = layer.bias.as_ref().map(|bias| bias.val().cast(dtype));
-    B::linear_layer(x, layer.weight.val().cast(dtype), bias)
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    B::linear_layer(x, layer.weight.val(), bias)
 }

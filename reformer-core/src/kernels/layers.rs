@@ -1,7 +1,7 @@
 //! What the kernels of position-wise layers give back, and the shapes they refuse.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
 /// Which gradients of a linear layer are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,17 @@ pub struct LinearGradients<B: Backend> {
     pub weight: Option<Tensor<B, 2>>,
     /// `[d_out]`.
     pub bias: Option<Tensor<B, 1>>,
+}
+
+impl<B: Backend> LinearGradients<B> {
+    /// The same with gradients of weight and bias in a type.
+    pub(super) fn with_parameters_in(self, dtype: DType) -> Self {
+        Self {
+            x: self.x,
+            weight: self.weight.map(|weight| weight.cast(dtype)),
+            bias: self.bias.map(|bias| bias.cast(dtype)),
+        }
+    }
 }
 
 /// Which way a residual connection is gone.

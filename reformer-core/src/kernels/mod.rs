@@ -30,7 +30,7 @@ mod problem;
 pub mod reference;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Element, Int, Tensor};
 
 pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
 pub(crate) use newest::KEYS_AT_ONCE;
@@ -71,6 +71,27 @@ pub trait ReformerBackend: Backend {
         layout: SlotLayout,
     ) -> Slots<Self> {
         reference::bucket_sort(buckets, n_buckets, layout)
+    }
+
+    /// [`bucket_sort`](Self::bucket_sort) of all rounds that are attended to: those of hashing and, if there
+    /// is a `local` one, before them a round in which all positions share the first bucket. The last
+    /// bucket is that of padding, which stays there. Buckets may be integers of any type; those of the
+    /// slots are of the backend's own.
+    ///
+    /// # Shapes
+    /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`, values in `0..n_buckets`
+    fn sort_rounds(
+        buckets: Tensor<Self, 4, Int>,
+        n_buckets: usize,
+        layout: SlotLayout,
+        local: bool,
+    ) -> Slots<Self> {
+        let buckets = buckets.cast(<Self::IntElem as Element>::dtype());
+        let rounds = match local {
+            true => reference::with_local_round(buckets, n_buckets),
+            false => buckets,
+        };
+        Self::bucket_sort(rounds, n_buckets, layout)
     }
 
     /// Attention inside tiles of a (sorted) sequence: LSH attention, and local attention with the
@@ -178,7 +199,8 @@ pub trait ReformerBackend: Backend {
         reference::token_loss_backward(logits, targets, grad)
     }
 
-    /// A linear layer on every position: `x weight + bias`.
+    /// A linear layer on every position: `x weight + bias`. Weight and bias are cast to the type of the
+    /// input.
     ///
     /// # Shapes
     /// - x: `[batch_size, seq_length, d_in]`, weight: `[d_in, d_out]`, bias: `[d_out]`
@@ -203,6 +225,18 @@ pub trait ReformerBackend: Backend {
         wanted: LinearParents,
     ) -> LinearGradients<Self> {
         reference::linear_backward(x, weight, grad, wanted)
+    }
+
+    /// The same with gradients of weight and bias in a type of their own: that of the parameters, where the
+    /// layer computes in half precision.
+    fn linear_layer_backward_as(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 3>,
+        wanted: LinearParents,
+        dtype: DType,
+    ) -> LinearGradients<Self> {
+        Self::linear_layer_backward(x, weight, grad, wanted).with_parameters_in(dtype)
     }
 
     /// The function between the projections of a feed-forward layer, element by element.
@@ -270,6 +304,21 @@ pub trait ReformerBackend: Backend {
         direction: Residual,
     ) -> Tensor<Self, 3> {
         reference::residual(x, parts, direction)
+    }
+
+    /// The same for a single part, which belongs to the positions from `start` on. In place where a backend can
+    /// and nobody else has `x`.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch_size, seq_length, d]`
+    /// - part: `[batch_size, length, d]`
+    fn residual_at(
+        x: Tensor<Self, 3>,
+        start: usize,
+        part: Tensor<Self, 3>,
+        direction: Residual,
+    ) -> Tensor<Self, 3> {
+        reference::residual_at(x, start, part, direction)
     }
 
     /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other

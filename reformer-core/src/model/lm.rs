@@ -12,7 +12,8 @@ use burn::tensor::{Int, Tensor};
 use super::config::ReformerConfig;
 use super::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
 use super::reformer::Reformer;
-use super::streams::side_by_side;
+use super::streams::{halves, side_by_side};
+use crate::chunks::Filling;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::linear::linear;
@@ -247,9 +248,11 @@ where
         scale: f64,
     ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         let mut sum = GradientSum::new();
-        let chunk_length = self.chunk_length(targets.dims()[0], &pass);
+        let [batch_size, seq_length] = targets.dims();
+        let chunk_length = self.chunk_length(batch_size, &pass);
+        let mut gradients = [Filling::new(seq_length), Filling::new(seq_length)];
         let (tape, streams) = self.reformer.record_streams(tokens, pass.clone());
-        let (loss, gradient) = gradients_in_chunks(
+        let loss = gradients_in_chunks(
             (targets.inner(), scale),
             chunk_length,
             // Gone with the streams when backward begins, which then works in place.
@@ -257,8 +260,14 @@ where
             |chunk, streams| self.chunk_logits(streams, chunk, &pass),
             self,
             &mut sum,
+            |range, gradient| {
+                for (stream, half) in gradients.iter_mut().zip(halves(gradient)) {
+                    stream.put(range.clone(), half);
+                }
+            },
         );
-        let drift = Some(self.reformer.backward(tape, gradient, &mut sum));
+        let gradients = gradients.map(|stream| stream.finish().expect("positions have gradients"));
+        let drift = Some(self.reformer.backward(tape, gradients, &mut sum));
         (LmLoss { drift, ..loss }, sum.into_params())
     }
 }

@@ -85,13 +85,13 @@ pub(super) fn loss_in_chunks<B: ReformerBackend>(
 }
 
 /// Loss of targets, and its gradient with regard to the hidden states that logits are computed
-/// from; gradients of the parameters of `module` go to the sum. All gradients are multiplied by
-/// `scale`. `hidden` gives the hidden states of a range of positions, `logits` what becomes of a
-/// chunk, by its number.
+/// from, which `take` gets for one range of positions after another; gradients of the parameters of `module`
+/// go to the sum. All gradients are multiplied by `scale`. `hidden` gives the hidden states of a range of
+/// positions, `logits` what becomes of a chunk, by its number.
 ///
 /// # Shapes
 /// - targets: `[batch_size, seq_length]`
-/// - gradient: `[batch_size, seq_length, width of hidden]`
+/// - gradient: `[batch_size, length of the range, width of hidden]`
 pub(super) fn gradients_in_chunks<B, A, M>(
     (targets, scale): (Tensor<B, 2, Int>, f64),
     chunk_length: usize,
@@ -99,7 +99,8 @@ pub(super) fn gradients_in_chunks<B, A, M>(
     logits: impl Fn(u64, Tensor<A, 3>) -> Tensor<A, 3>,
     module: &M,
     sum: &mut GradientSum,
-) -> (LmLoss<B>, Tensor<B, 3>)
+    mut take: impl FnMut(Range<usize>, Tensor<B, 3>),
+) -> LmLoss<B>
 where
     B: ReformerBackend,
     A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
@@ -109,16 +110,15 @@ where
     let weight = n_targets.ones_like() * scale / at_least_one(n_targets.clone());
     let weight = weight.reshape([1, 1, 1]);
     let mut total = Total::new();
-    let mut gradients = Vec::new();
     for (chunk, range) in chunk_ranges(targets.dims()[1], Some(chunk_length)) {
         let leaf = Tensor::<A, 3>::from_inner(hidden(range.clone())).require_grad();
-        let targets = Tensor::from_inner(targets.clone().slice_dim(1, range));
+        let targets = Tensor::from_inner(targets.clone().slice_dim(1, range.clone()));
         let part = A::token_loss(logits(chunk, leaf.clone()), targets);
         total.add(part.nll.clone().inner(), part.n_correct.inner());
         let nll = part.nll.reshape([1, 1, 1]);
-        gradients.push(pull_back(nll, leaf, weight.clone(), module, sum));
+        take(range, pull_back(nll, leaf, weight.clone(), module, sum));
     }
-    (total.finish(n_targets), Tensor::cat(gradients, 1))
+    total.finish(n_targets)
 }
 
 /// Number of targets, which are those not below zero: `[1]`.

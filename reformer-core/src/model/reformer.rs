@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::config::ReformerConfig;
-use super::streams::{StreamsTape, embed, side_by_side};
+use super::streams::{StreamsTape, embed, halves, side_by_side};
 use crate::attention::{Attention, Heads};
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
@@ -290,20 +290,15 @@ where
         StreamsTape::record(&inside.blocks, tokens, x, [pass, of_blocks], self.mode)
     }
 
-    /// From the gradient of both streams, side by side, to those of blocks and embeddings. Gives
-    /// the drift.
+    /// From the gradients of both streams to those of blocks and embeddings. Gives the drift.
     pub(super) fn backward(
         &self,
         tape: StreamsTape<A>,
-        gradient: Tensor<A::InnerBackend, 3>,
+        gradients: [Tensor<A::InnerBackend, 3>; 2],
         sum: &mut GradientSum,
     ) -> Tensor<A::InnerBackend, 1> {
-        let d_model = gradient.dims()[2] / 2;
-        let halves =
-            [0..d_model, d_model..2 * d_model].map(|half| gradient.clone().slice_dim(2, half));
-        drop(gradient);
         let embed = |tokens, pass: &Pass<A>| self.embed(tokens, pass);
-        let arrived = tape.backward(&self.blocks, embed, self, halves, sum);
+        let arrived = tape.backward(&self.blocks, embed, self, gradients, sum);
         arrived.drift
     }
 }
@@ -331,6 +326,6 @@ where
         sum.add(gradients, model);
         let (leaf, tape) = self.tape?;
         let gradient = leaf.grad_remove(gradients)?;
-        Some(model.backward(tape, gradient, sum))
+        Some(model.backward(tape, halves(gradient), sum))
     }
 }

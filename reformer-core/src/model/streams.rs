@@ -50,6 +50,12 @@ pub(super) fn side_by_side<B: Backend>(streams: [Tensor<B, 3>; 2]) -> Tensor<B, 
     Tensor::cat(streams.to_vec(), 2)
 }
 
+/// Two streams, or their gradients, that lie side by side.
+pub(super) fn halves<B: Backend>(streams: Tensor<B, 3>) -> [Tensor<B, 3>; 2] {
+    let d_model = streams.dims()[2] / 2;
+    [0..d_model, d_model..2 * d_model].map(|half| streams.clone().slice_dim(2, half))
+}
+
 /// The mean of two streams: `[batch_size, seq_length, d_model]`.
 pub(super) fn mean<B: Backend>([y1, y2]: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
     (y1 + y2) * 0.5

@@ -106,7 +106,7 @@ fn with_source_as_leaf<A: AutodiffBackend>(pass: Pass<A>) -> Pass<A> {
     pass.with_source(source)
 }
 
-/// From `y2 = x2 + G(y1)` back to `x2`, a chunk at a time.
+/// From `y2 = x2 + G(y1)` back to `x2`, a chunk at a time, each in its place.
 fn undo_g<B, A, M>(
     state: Reconstruction<B>,
     block: &M,
@@ -119,24 +119,25 @@ where
     A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
     M: ReversibleBlock<A> + AutodiffModule<A>,
 {
-    let [y1, y2] = state.streams;
-    let [dy1, dy2] = state.gradients;
+    let [y1, mut x2] = state.streams;
+    let [mut dy1, dy2] = state.gradients;
     let mut source = state.source;
     let [batch_size, seq_length, _] = y1.dims();
     let chunk_length = block.g_chunk_length(batch_size);
-    let (mut values, mut input_gradients) = (Vec::new(), Vec::new());
     for (chunk, range) in chunk_ranges(seq_length, chunk_length) {
         let part = |stream: &Tensor<B, 3>| stream.clone().slice_dim(1, range.clone());
         let leaf = Tensor::<A, 3>::from_inner(part(&y1)).require_grad();
         let g = block.g(leaf.clone(), &pass.fold(chunk));
-        values.push(mode.on_grid(g.clone().inner()));
+        let value = mode.on_grid(g.clone().inner());
+        x2 = B::residual_at(x2, range.start, value, Residual::TakeAway);
         let mut gradients = backward_from(g, part(&dy2), block, sum);
-        input_gradients.push(take(leaf, &mut gradients));
+        let through_g = take(leaf, &mut gradients);
+        dy1 = B::residual_at(dy1, range.start, through_g, Residual::Add);
         source = plus_source(source, pass, &mut gradients);
     }
     Reconstruction {
-        streams: [y1, B::residual(y2, values, Residual::TakeAway)],
-        gradients: [B::residual(dy1, input_gradients, Residual::Add), dy2],
+        streams: [y1, x2],
+        gradients: [dy1, dy2],
         source,
     }
 }

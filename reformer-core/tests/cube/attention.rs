@@ -325,6 +325,21 @@ fn whoever_sees_nothing_gets_zeros() {
     assert!(of_blind[28..].iter().all(|x| *x == 0.0), "{of_blind:?}");
 }
 
+/// So many positions that heads take turns where memory is given in small pieces.
+#[test]
+fn heads_that_take_turns_are_the_reference() {
+    let Some(_adapter) = adapter() else { return };
+    let inputs = inputs::<Gpu>([1, 3, 4000, 64], 4, false);
+    let band = TiledAttention {
+        keys: KeyRule::Band(64),
+        ..chunks(32, 2, 0)
+    };
+    let slots = slots(&inputs, SlotLayout::BucketAligned(32));
+    for qkv in both_keys(&inputs, true) {
+        compare_tiled("in turns", &qkv, &slots, band);
+    }
+}
+
 #[test]
 fn gradients_are_the_same_bits_every_time() {
     let Some(_adapter) = adapter() else { return };

@@ -246,6 +246,48 @@ fn gradients_of_biases_are_sums() {
     }
 }
 
+/// Products of whole numbers are exact, so that a gradient that is not rounded to half precision shows.
+#[test]
+fn linear_layers_of_half_precision_have_wide_parameters() {
+    let Some(_adapter) = adapter() else { return };
+    let wanted = LinearParents {
+        x: true,
+        weight: true,
+        bias: true,
+    };
+    let whole = |seed, shape: [usize; 3]| integers::<Gpu, 3>(seed, shape, 9).float() - 4.0;
+    for dtype in halves() {
+        let x = whole(1, [2, 300, 16]).cast(dtype);
+        let weight = whole(2, [1, 16, 24]).squeeze_dim::<2>(0);
+        let bias = whole(3, [1, 1, 24]).reshape([24]);
+        let output = Gpu::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
+        assert_eq!(output.dtype(), dtype);
+        let exact = reference::linear(wide(x.clone()), judged(weight.clone()), Some(judged(bias)));
+        assert_rounded("output", &numbers(output), &exact, dtype);
+
+        let grad = whole(4, [2, 300, 24]).cast(dtype);
+        let lowered = weight.clone().cast(dtype);
+        let found =
+            Gpu::linear_layer_backward_as(x.clone(), lowered, grad.clone(), wanted, DType::F32);
+        let expected = reference::linear_backward(wide(x), judged(weight), wide(grad), wanted);
+        let (found_x, expected_x) = (found.x.unwrap(), expected.x.unwrap());
+        assert_rounded("dx", &numbers(found_x), &expected_x, dtype);
+        let pairs = [
+            (
+                numbers(found.weight.unwrap()),
+                numbers(expected.weight.unwrap()),
+            ),
+            (
+                numbers(found.bias.unwrap()),
+                numbers(expected.bias.unwrap()),
+            ),
+        ];
+        for (found, expected) in pairs {
+            assert_eq!(found, expected, "gradients of parameters");
+        }
+    }
+}
+
 #[test]
 fn residuals_are_the_reference() {
     let Some(_adapter) = adapter() else { return };
@@ -263,6 +305,17 @@ fn residuals_are_the_reference() {
                 let own = normal::<Gpu, 3>(1, [2, 20, d]);
                 let in_place = Gpu::residual(own, parts(), direction);
                 assert_eq!(numbers(in_place), expected, "in place");
+                for keep in [false, true] {
+                    let own = normal::<Gpu, 3>(1, [2, 20, d]);
+                    let kept = keep.then(|| own.clone());
+                    let starts = [0, 7, 8].into_iter().zip(parts());
+                    let one_by_one = starts.fold(own, |x, (start, part)| {
+                        Gpu::residual_at(x, start, part, direction)
+                    });
+                    assert_eq!(numbers(one_by_one), expected, "one by one");
+                    let untouched = kept.is_none_or(|kept| numbers(kept) == numbers(x.clone()));
+                    assert!(untouched, "what somebody else has is written to");
+                }
             }
         }
     }

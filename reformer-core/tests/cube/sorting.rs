@@ -5,7 +5,7 @@ use crate::{Gpu, adapter, judged};
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 use reformer_core::Key;
-use reformer_core::kernels::{ReformerBackend, SlotLayout, reference};
+use reformer_core::kernels::{ReformerBackend, SlotLayout, Slots, reference};
 
 fn list<const D: usize>(tensor: Tensor<Flex, D, Int>) -> Vec<i32> {
     tensor.into_data().iter::<i32>().collect()
@@ -15,14 +15,26 @@ fn list<const D: usize>(tensor: Tensor<Flex, D, Int>) -> Vec<i32> {
 /// beyond them must be empty.
 fn assert_same_order(buckets: Tensor<Gpu, 4, Int>, n_buckets: usize, layout: SlotLayout) {
     let found = Gpu::bucket_sort(buckets.clone(), n_buckets, layout);
-    let expected = reference::bucket_sort(judged(buckets.clone()), n_buckets, layout);
+    assert_order_of(found, judged(buckets.clone()), n_buckets, layout);
+    let rounds = reference::with_local_round(judged(buckets.clone()), n_buckets);
+    let found = Gpu::sort_rounds(buckets, n_buckets, layout, true);
+    assert_order_of(found, rounds, n_buckets, layout);
+}
+
+fn assert_order_of(
+    found: Slots<Gpu>,
+    buckets: Tensor<Flex, 4, Int>,
+    n_buckets: usize,
+    layout: SlotLayout,
+) {
+    let expected = reference::bucket_sort(buckets.clone(), n_buckets, layout);
     let name = format!("{:?}, {n_buckets} buckets, {layout:?}", buckets.dims());
     assert_eq!(
         list(judged(found.slot_of)),
         list(expected.slot_of),
         "{name}"
     );
-    assert_eq!(list(judged(found.buckets)), list(judged(buckets)), "{name}");
+    assert_eq!(list(judged(found.buckets)), list(buckets), "{name}");
     let (n_found, n_expected) = (found.order.dims()[3], expected.order.dims()[3]);
     assert!(n_found >= n_expected, "{name}");
     let found = list(judged(found.order));

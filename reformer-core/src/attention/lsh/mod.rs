@@ -5,7 +5,7 @@ mod config;
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Element, Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 pub use self::config::{ExactUpTo, LshConfig, Window};
 use super::hashing::{Buckets, hash, rotations};
@@ -204,13 +204,12 @@ impl<B: ReformerBackend> LshAttention<B> {
         let factors = lsh.factors_in(seq_length, pass.context());
         let n_buckets = factors.iter().product();
         let buckets = match pass.buckets() {
-            Some(buckets) => buckets.clone().cast(B::IntElem::dtype()),
+            Some(buckets) => buckets.clone(),
             None => self.buckets(queries, &factors, pass),
         };
         let (tile, keys, layout) = lsh.tiling(seq_length, causal);
-        let rounds = lsh.attended_rounds(buckets.clone(), n_buckets);
         // One bucket more than hashing makes, for padding.
-        let slots = B::bucket_sort(rounds, n_buckets + 1, layout);
+        let slots = B::sort_rounds(buckets.clone(), n_buckets + 1, layout, lsh.local_round);
         Routing {
             buckets,
             slots: slots.with_padding(pass.mask_pad().cloned()),
@@ -267,28 +266,6 @@ impl<B: ReformerBackend> LshAttention<B> {
             }
             None => buckets,
         }
-    }
-}
-
-impl LshConfig {
-    /// Buckets of all rounds that are attended to: before those of hashing the local one, where all
-    /// positions share the first bucket. Padding stays in its own.
-    ///
-    /// # Shapes
-    /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`
-    /// - output: `[batch_size, n_heads, n_attended_rounds, seq_length]`
-    pub(crate) fn attended_rounds<B: Backend>(
-        &self,
-        buckets: Tensor<B, 4, Int>,
-        n_buckets: usize,
-    ) -> Tensor<B, 4, Int> {
-        if !self.local_round {
-            return buckets;
-        }
-        let first = buckets.clone().slice_dim(2, 0..1);
-        let is_padding = first.clone().equal_elem(n_buckets as i64);
-        let local = first.zeros_like().mask_fill(is_padding, n_buckets as i64);
-        Tensor::cat(vec![local, buckets], 2)
     }
 }
 

@@ -5,6 +5,7 @@ use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
 use crate::attention::{LshAttention, LshConfig, Window, hash};
+use crate::kernels::reference::with_local_round;
 use crate::kernels::{Duplicates, ReformerBackend, Seen};
 
 /// The buckets of an LSH layer.
@@ -121,8 +122,11 @@ impl<B: ReformerBackend> Hashed<B> {
 
     /// Buckets of all rounds in which there is attention, in row-major order.
     fn attended_rounds(&self, buckets: Tensor<B, 4, Int>) -> Vec<usize> {
-        let n_buckets = self.factors.iter().product();
-        let buckets = self.config.attended_rounds(buckets, n_buckets);
+        let n_buckets = self.factors.iter().product::<usize>() + 1;
+        let buckets = match self.config.local_round {
+            true => with_local_round(buckets, n_buckets),
+            false => buckets,
+        };
         let buckets = buckets.into_data();
         buckets
             .iter::<i64>()

@@ -1,7 +1,7 @@
 //! A linear layer as one step of autodiff.
 
 use burn::tensor::backend::{Backend, BackendTypes};
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::{DType, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -13,7 +13,10 @@ use crate::kernels::{LinearParents, ReformerBackend};
 #[derive(Debug, Clone)]
 struct State<B: Backend> {
     x: Tensor<B, 3>,
+    /// In the type of the input.
     weight: Tensor<B, 2>,
+    /// That of the parameters.
+    dtype: DType,
 }
 
 /// The step from (x, weight), or (x, weight, bias), to the output.
@@ -30,14 +33,14 @@ impl<B: ReformerBackend, const N: usize> Backward<B, N> for LinearStep {
         _checkpointer: &mut Checkpointer,
     ) {
         let grad = Tensor::from_primitive(TensorPrimitive::Float(grads.consume::<B>(&ops.node)));
-        let State { x, weight } = ops.state;
+        let State { x, weight, dtype } = ops.state;
         let is_tracked = |number: usize| ops.parents.get(number).is_some_and(Option::is_some);
         let wanted = LinearParents {
             x: is_tracked(0),
             weight: is_tracked(1),
             bias: is_tracked(2),
         };
-        let of = B::linear_layer_backward(x, weight, grad, wanted);
+        let of = B::linear_layer_backward_as(x, weight, grad, wanted, dtype);
         let primitives = [
             of.x.map(|x| x.into_primitive().tensor()),
             of.weight.map(|weight| weight.into_primitive().tensor()),
@@ -58,7 +61,8 @@ pub(super) fn linear<B: ReformerBackend, C: CheckpointStrategy>(
 ) -> Tensor<Autodiff<B, C>, 3> {
     let state = State {
         x: x.clone().inner(),
-        weight: weight.clone().inner(),
+        weight: weight.clone().inner().cast(x.dtype()),
+        dtype: weight.dtype(),
     };
     let inner_bias = bias.clone().map(Tensor::inner);
     let output = B::linear_layer(state.x.clone(), state.weight.clone(), inner_bias);

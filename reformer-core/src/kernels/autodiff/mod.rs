@@ -41,13 +41,16 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         n_buckets: usize,
         layout: SlotLayout,
     ) -> Slots<Self> {
-        let slots = B::bucket_sort(buckets.inner(), n_buckets, layout);
-        Slots {
-            order: Tensor::from_inner(slots.order),
-            slot_of: Tensor::from_inner(slots.slot_of),
-            buckets: Tensor::from_inner(slots.buckets),
-            mask_pad: slots.mask_pad.map(Tensor::from_inner),
-        }
+        of_inner(B::bucket_sort(buckets.inner(), n_buckets, layout))
+    }
+
+    fn sort_rounds(
+        buckets: Tensor<Self, 4, Int>,
+        n_buckets: usize,
+        layout: SlotLayout,
+        local: bool,
+    ) -> Slots<Self> {
+        of_inner(B::sort_rounds(buckets.inner(), n_buckets, layout, local))
     }
 
     fn tiled_attention(
@@ -138,6 +141,15 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         device: &Self::Device,
     ) -> Tensor<Self, D> {
         Tensor::from_inner(B::dropout_factors(shape, rate, key, device))
+    }
+}
+
+fn of_inner<B: AutodiffBackend>(slots: Slots<B::InnerBackend>) -> Slots<B> {
+    Slots {
+        order: Tensor::from_inner(slots.order),
+        slot_of: Tensor::from_inner(slots.slot_of),
+        buckets: Tensor::from_inner(slots.buckets),
+        mask_pad: slots.mask_pad.map(Tensor::from_inner),
     }
 }
 

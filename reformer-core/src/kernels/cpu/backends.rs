@@ -105,6 +105,18 @@ macro_rules! cpu_backends {
                 reference::residual(x, parts, direction)
             }
 
+            fn residual_at(
+                x: Tensor<Self, 3>,
+                start: usize,
+                part: Tensor<Self, 3>,
+                direction: Residual,
+            ) -> Tensor<Self, 3> {
+                if cpu::serves(&x) {
+                    return cpu::residual_at(x, start, widen(part), direction);
+                }
+                reference::residual_at(x, start, part, direction)
+            }
+
             fn layer_normalization(
                 x: Tensor<Self, 3>,
                 gamma: Tensor<Self, 1>,

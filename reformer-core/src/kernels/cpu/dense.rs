@@ -193,12 +193,13 @@ pub(in crate::kernels) fn linear<B: Host>(
     check_linear(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
     let [batch_size, seq_length, _] = x.dims();
     let device = x.device();
-    let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight));
+    let dtype = x.dtype();
+    let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight.cast(dtype)));
     let weight = Matrix::of(&weight);
     let (n_rows, d_out) = (batch_size * seq_length, weight.shape[1]);
     let (mut output, onto) = match bias {
         Some(bias) => (
-            Floats::row_major(bias).slice()[..d_out].repeat(n_rows),
+            Floats::row_major(bias.cast(dtype)).slice()[..d_out].repeat(n_rows),
             Onto::Sum,
         ),
         None => (vec![0.0; n_rows * d_out], Onto::Nothing),

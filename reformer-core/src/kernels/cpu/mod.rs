@@ -35,7 +35,7 @@ pub(super) use hash::hash;
 pub(super) use loss::{token_loss, token_loss_backward};
 pub(super) use newest::{key_rows, newest_attention, write_rows};
 pub(super) use norm::{layer_normalization, layer_normalization_backward};
-pub(super) use residual::residual;
+pub(super) use residual::{residual, residual_at};
 pub(super) use rotate::{rotate, rotate_at};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 

@@ -20,30 +20,54 @@ pub(in crate::kernels) fn residual<B: Host>(
     parts: Vec<Tensor<B, 3>>,
     direction: Residual,
 ) -> Tensor<B, 3> {
-    let shape @ [batch_size, seq_length, d] = x.dims();
-    let device = x.device();
+    let (shape, device) = (x.dims(), x.device());
     let mut values = numbers(x);
     let mut start = 0;
     for part in parts {
-        let [size, length, width] = part.dims();
-        assert!(
-            size == batch_size && width == d && start + length <= seq_length,
-            "{:?} from position {start} on does not fit {shape:?}",
-            part.dims()
-        );
-        let part = rows_of_batch(part);
-        let part = Matrix::of_batch(&part);
-        for batch in 0..batch_size {
-            let values = &mut values[(batch * seq_length + start) * d..][..length * d];
-            for_blocks(values, part, batch * length, |value, x| match direction {
-                Residual::Add => value + x,
-                Residual::TakeAway => value - x,
-            });
-        }
+        let length = part.dims()[1];
+        add_part(&mut values, shape, start, part, direction);
         start += length;
     }
-    assert_eq!(start, seq_length, "positions of the residual of {shape:?}");
+    assert_eq!(start, shape[1], "positions of the residual of {shape:?}");
     tensor(values, shape, &device)
+}
+
+/// See [`ReformerBackend::residual_at`](crate::kernels::ReformerBackend::residual_at).
+pub(in crate::kernels) fn residual_at<B: Host>(
+    x: Tensor<B, 3>,
+    start: usize,
+    part: Tensor<B, 3>,
+    direction: Residual,
+) -> Tensor<B, 3> {
+    let (shape, device) = (x.dims(), x.device());
+    let mut values = numbers(x);
+    add_part(&mut values, shape, start, part, direction);
+    tensor(values, shape, &device)
+}
+
+fn add_part<B: Host>(
+    values: &mut [f32],
+    shape: [usize; 3],
+    start: usize,
+    part: Tensor<B, 3>,
+    direction: Residual,
+) {
+    let [batch_size, seq_length, d] = shape;
+    let [size, length, width] = part.dims();
+    assert!(
+        size == batch_size && width == d && start + length <= seq_length,
+        "{:?} from position {start} on does not fit {shape:?}",
+        part.dims()
+    );
+    let part = rows_of_batch(part);
+    let part = Matrix::of_batch(&part);
+    for batch in 0..batch_size {
+        let values = &mut values[(batch * seq_length + start) * d..][..length * d];
+        for_blocks(values, part, batch * length, |value, x| match direction {
+            Residual::Add => value + x,
+            Residual::TakeAway => value - x,
+        });
+    }
 }
 
 /// Combines numbers with the rows of a matrix from number `first` on.

@@ -134,8 +134,20 @@ pub(super) fn cubes<R: CubeRuntime>(client: &ComputeClient<R>, n: usize) -> Cube
 /// Share of the memory that a device gives at once which chunks may take.
 const SHARE_OF_CHUNK: usize = 16;
 
+/// The same for results of rounds that attention keeps apart.
+const SHARE_OF_ROUNDS: usize = 8;
+
 /// See [`ReformerBackend::at_once`].
 pub(super) fn at_once<R: CubeRuntime>(n: usize, bytes: usize, device: &R::Device) -> usize {
-    let most = R::client(device).properties().memory.max_page_size as usize;
-    n.max(most / SHARE_OF_CHUNK / bytes.max(1))
+    n.max(most_at_once(&R::client(device)) / SHARE_OF_CHUNK / bytes.max(1))
+}
+
+/// Bytes that attention may take for results of rounds.
+pub(super) fn room_for_rounds<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
+    most_at_once(client) / SHARE_OF_ROUNDS
+}
+
+/// Bytes that a device gives at once.
+fn most_at_once<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
+    client.properties().memory.max_page_size as usize
 }

@@ -10,6 +10,7 @@ mod common;
 mod cuda;
 mod device;
 mod hash;
+mod linear;
 mod loss;
 mod norm;
 mod philox;
@@ -48,7 +49,16 @@ where
         n_buckets: usize,
         layout: SlotLayout,
     ) -> Slots<Self> {
-        sort::bucket_sort(buckets, n_buckets, layout)
+        sort::sort_rounds(buckets, n_buckets, layout, false)
+    }
+
+    fn sort_rounds(
+        buckets: Tensor<Self, 4, Int>,
+        n_buckets: usize,
+        layout: SlotLayout,
+        local: bool,
+    ) -> Slots<Self> {
+        sort::sort_rounds(buckets, n_buckets, layout, local)
     }
 
     fn tiled_attention(
@@ -140,22 +150,40 @@ where
         reference::token_vectors_backward(weight, tokens, grad)
     }
 
+    fn linear_layer(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        bias: Option<Tensor<Self, 1>>,
+    ) -> Tensor<Self, 3> {
+        match bias {
+            Some(bias) if serves(x.dtype()) && bias.dtype() == DType::F32 => {
+                linear::plus_bias(reference::linear(x, weight, None), bias)
+            }
+            bias => reference::linear(x, weight, bias),
+        }
+    }
+
     fn linear_layer_backward(
         x: Tensor<Self, 3>,
         weight: Tensor<Self, 2>,
         grad: Tensor<Self, 3>,
         wanted: LinearParents,
     ) -> LinearGradients<Self> {
-        let without_bias = LinearParents {
-            bias: wanted.bias && !serves(grad.dtype()),
-            ..wanted
-        };
-        let own_bias = (wanted.bias && !without_bias.bias).then(|| grad.clone());
-        let gradients = reference::linear_backward(x, weight, grad, without_bias);
-        LinearGradients {
-            bias: gradients.bias.or(own_bias.map(sums::sum_of_rows)),
-            ..gradients
+        let dtype = grad.dtype();
+        Self::linear_layer_backward_as(x, weight, grad, wanted, dtype)
+    }
+
+    fn linear_layer_backward_as(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 2>,
+        grad: Tensor<Self, 3>,
+        wanted: LinearParents,
+        dtype: DType,
+    ) -> LinearGradients<Self> {
+        if serves(grad.dtype()) && serves(dtype) {
+            return linear::linear_layer_backward(x, weight, grad, wanted, dtype);
         }
+        reference::linear_backward(x, weight, grad, wanted).with_parameters_in(dtype)
     }
 
     fn activation(x: Tensor<Self, 3>, activation: Activation) -> Tensor<Self, 3> {
@@ -208,6 +236,18 @@ where
             return residual::residual(x, parts, direction);
         }
         reference::residual(x, parts, direction)
+    }
+
+    fn residual_at(
+        x: Tensor<Self, 3>,
+        start: usize,
+        part: Tensor<Self, 3>,
+        direction: Residual,
+    ) -> Tensor<Self, 3> {
+        if x.dtype() == DType::F32 && serves(part.dtype()) {
+            return residual::residual_at(x, start, part, direction);
+        }
+        reference::residual_at(x, start, part, direction)
     }
 
     fn layer_normalization(

@@ -4,6 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 use super::common::{UNITS, row_at};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
@@ -40,51 +41,85 @@ pub(in crate::kernels) fn residual<B: Cube>(
     parts: Vec<Floats<B, 3>>,
     direction: Residual,
 ) -> Floats<B, 3> {
-    let shape @ [batch_size, seq_length, d] = x.dims();
+    let shape = x.dims();
     let x = side_by_side(B::floats(x));
-    let in_place = x.can_mut() && x.is_nonoverlapping();
-    let output = match in_place {
-        true => x.clone(),
-        false => empty(&x, shape, DType::F32),
+    let output = match is_own(&x) {
+        true => None,
+        false => Some(empty(&x, shape, DType::F32)),
     };
-    let client = x.client.clone();
-    let units = CubeDim::new_1d(UNITS);
     let mut start = 0;
     for part in parts {
-        let [size, length, of_part] = part.dims();
-        assert!(
-            size == batch_size && of_part == d && start + length <= seq_length,
-            "{:?} from position {start} on does not fit {shape:?}",
-            part.dims()
-        );
-        let part = side_by_side(B::floats(part));
-        let width = width(&[&x, &part, &output]);
-        let n_units = size * length * d / width;
-        let dtype = part.dtype;
-        add::launch(
-            &client,
-            calculate_cube_count_elemwise(&client, n_units, units),
-            units,
-            offsets(&[&x, &part, &output]),
-            width,
-            x.clone().into_tensor_arg(),
-            part.into_tensor_arg(),
-            match in_place {
-                true => output.as_tensor_alias(0),
-                false => output.clone().into_tensor_arg(),
-            },
-            start,
-            match direction {
-                Residual::Add => 1.0,
-                Residual::TakeAway => -1.0,
-            },
-            n_units,
-            d,
-            width,
-            dtype.into(),
-        );
+        let length = part.dims()[1];
+        add_part::<B>(&x, output.as_ref(), start, part, direction);
         start += length;
     }
-    assert_eq!(start, seq_length, "positions of the residual of {shape:?}");
-    B::of_floats(output)
+    assert_eq!(start, shape[1], "positions of the residual of {shape:?}");
+    B::of_floats(output.unwrap_or(x))
+}
+
+/// See [`ReformerBackend::residual_at`](crate::kernels::ReformerBackend::residual_at).
+pub(in crate::kernels) fn residual_at<B: Cube>(
+    x: Floats<B, 3>,
+    start: usize,
+    part: Floats<B, 3>,
+    direction: Residual,
+) -> Floats<B, 3> {
+    if part.dims()[1] == x.dims()[1] {
+        return residual(x, vec![part], direction);
+    }
+    let x = side_by_side(B::floats(x));
+    let x = if is_own(&x) { x } else { x.copy() };
+    add_part::<B>(&x, None, start, part, direction);
+    B::of_floats(x)
+}
+
+/// Whether nobody else has a tensor, so that it can be written to.
+fn is_own<R: CubeRuntime>(x: &CubeTensor<R>) -> bool {
+    x.can_mut() && x.is_nonoverlapping()
+}
+
+/// Adds a part to the positions from `start` on. Without an `output` in place.
+fn add_part<B: Cube>(
+    x: &CubeTensor<B::Runtime>,
+    output: Option<&CubeTensor<B::Runtime>>,
+    start: usize,
+    part: Floats<B, 3>,
+    direction: Residual,
+) {
+    let [batch_size, seq_length, of_x] = x.meta.shape().dims();
+    let [size, length, d] = part.dims();
+    assert!(
+        size == batch_size && d == of_x && start + length <= seq_length,
+        "{:?} from position {start} on does not fit {:?}",
+        part.dims(),
+        [batch_size, seq_length, of_x]
+    );
+    let part = side_by_side(B::floats(part));
+    let width = width(&[x, &part, output.unwrap_or(x)]);
+    let n_units = size * length * d / width;
+    let client = x.client.clone();
+    let units = CubeDim::new_1d(UNITS);
+    let dtype = part.dtype;
+    add::launch(
+        &client,
+        calculate_cube_count_elemwise(&client, n_units, units),
+        units,
+        offsets(&[x, &part, output.unwrap_or(x)]),
+        width,
+        x.clone().into_tensor_arg(),
+        part.into_tensor_arg(),
+        match output {
+            None => x.as_tensor_alias(0),
+            Some(output) => output.clone().into_tensor_arg(),
+        },
+        start,
+        match direction {
+            Residual::Add => 1.0,
+            Residual::TakeAway => -1.0,
+        },
+        n_units,
+        d,
+        width,
+        dtype.into(),
+    );
 }

@@ -1,4 +1,8 @@
-//! Kernels that look at one position at a time: what attention needs before and after it.
+//! Kernels that look at one position of a head at a time: what attention needs before and after it.
+//!
+//! Results of attention come by rounds that are kept apart: `[1, n_rounds * n_heads, length, d]` in `f32`, for
+//! some heads of the batch from a first one on. Here rounds are joined, and what comes of it is written where
+//! the heads of a position lie side by side, in the type that is wanted.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -6,39 +10,54 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::common::{UNITS, four_of, head_at, sum_of};
-use super::device::{empty, offsets, width};
+use super::common::{LANES, UNITS, head_at, over_lanes, total};
+use super::device::{empty, offsets, side_by_side, width};
 use crate::kernels::KEY_EPSILON;
 
-/// Where row number `ABSOLUTE_POS` of `[batch_size, n_heads, length, d]` begins.
-#[cube]
-fn own_row<F: Float>(tensor: &Tensor<F>) -> usize {
-    let length = tensor.shape(2);
-    let head = (ABSOLUTE_POS / length) as u32;
-    head_at(tensor, head) + ABSOLUTE_POS % length * tensor.stride(2)
+/// How a row is shared out among units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Row {
+    /// Numbers of a row, and those that are read at once.
+    d: usize,
+    width: usize,
+    /// Units of a row: a power of two.
+    lanes: u32,
 }
 
-/// Product of two rows.
-#[cube]
-fn product<A: Float, B: Float>(
-    a: &Tensor<A>,
-    row_a: usize,
-    b: &Tensor<B>,
-    row_b: usize,
-    #[comptime] d: u32,
-) -> f32 {
-    let mut sum = 0.0f32.runtime();
-    for part in 0..comptime![d.div_ceil(4)] {
-        let first = 4 * part;
-        sum += sum_of(four_of(a, row_a, first, d) * four_of(b, row_b, first, d));
+impl Row {
+    fn new<R: CubeRuntime>(d: usize, tensors: &[&CubeTensor<R>]) -> Self {
+        let width = width(tensors);
+        Self {
+            d,
+            width,
+            lanes: (d.div_ceil(width) as u32).next_power_of_two().min(LANES),
+        }
     }
-    sum
-}
 
-/// Launches a kernel with a unit for each row.
-fn grid_of<R: CubeRuntime>(client: &ComputeClient<R>, n_rows: usize) -> (CubeCount, CubeDim) {
-    let units = CubeDim::new_1d(UNITS);
-    (calculate_cube_count_elemwise(client, n_rows, units), units)
+    fn columns(self) -> usize {
+        self.d / self.width
+    }
+
+    /// Vectors of a row that a unit has.
+    fn parts(self) -> usize {
+        self.columns().div_ceil(self.lanes as usize)
+    }
+
+    /// Rows that a cube has.
+    fn teams(self) -> usize {
+        (UNITS / self.lanes) as usize
+    }
+
+    /// A grid with some units for each row.
+    fn grid<R: CubeRuntime>(
+        self,
+        client: &ComputeClient<R>,
+        n_rows: usize,
+    ) -> (CubeCount, CubeDim) {
+        let units = CubeDim::new_2d(self.lanes, self.teams() as u32);
+        let n = n_rows * self.lanes as usize;
+        (calculate_cube_count_elemwise(client, n, units), units)
+    }
 }
 
 /// Shape of a tensor of four dimensions.
@@ -46,119 +65,94 @@ pub(super) fn dims<R: CubeRuntime>(tensor: &CubeTensor<R>) -> [usize; 4] {
     tensor.meta.shape().dims()
 }
 
+/// Where row number `row` begins in `[batch_size, n_heads, length, d]`, counted from a head on.
+#[cube]
+fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, first_head: u32, row: usize) -> usize {
+    let length = tensor.shape(2);
+    let head = first_head + (row / length) as u32;
+    head_at(tensor, head) + row % length * tensor.stride(2)
+}
+
+/// Product of the same row of two tensors, by the units that share it. All units of the cube must call it.
+#[cube]
+fn product<A: Float, B: Float, N: Size>(
+    a: &Tensor<Vector<A, N>>,
+    b: &Tensor<Vector<B, N>>,
+    row: usize,
+    #[comptime] shape: Row,
+) -> f32 {
+    let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);
+    let width = comptime![shape.width];
+    let (of_a, of_b) = (row_at(a, 0, row) / width, row_at(b, 0, row) / width);
+    let mut sum = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for part in 0..comptime![shape.parts()] {
+        let column = part * comptime![shape.lanes as usize] + UNIT_POS_X as usize;
+        if column < comptime![shape.columns()] {
+            let a = Vector::<f32, N>::cast_from(a[of_a + column]);
+            sum += a * Vector::<f32, N>::cast_from(b[of_b + column]);
+        }
+    }
+    over_lanes(total(sum, width), &mut shared, comptime![shape.lanes])
+}
+
 #[cube(launch, address_type = "dynamic")]
-fn divide<F: Float>(
-    q: &Tensor<F>,
+fn divide<F: Float, N: Size>(
+    q: &Tensor<Vector<F, N>>,
     divisors: &mut Tensor<f32>,
     epsilon: f32,
     scale: f32,
-    #[comptime] d: u32,
+    #[comptime] shape: Row,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS < divisors.len() {
-        let row = own_row(q);
-        let mean_square = product(q, row, q, row, d) / comptime![d as f32];
-        divisors[ABSOLUTE_POS] = (mean_square + epsilon).sqrt() * scale;
+    let row = CUBE_POS * comptime![shape.teams()] + UNIT_POS_Y as usize;
+    // Units without a row read the last one.
+    let from = min(row, divisors.len() - 1);
+    let mean_square = product(q, q, from, shape) / comptime![shape.d as f32];
+    if row < divisors.len() && UNIT_POS_X == 0 {
+        divisors[row] = (mean_square + epsilon).sqrt() * scale;
     }
 }
 
-/// What queries are divided by to become keys of a length: `[batch_size, n_heads, seq_length]`.
+/// What queries are divided by to become keys of a length: `[batch_size, n_heads, seq_length]`. Features of a
+/// row lie side by side.
 pub(super) fn divisors<R: CubeRuntime>(q: &CubeTensor<R>, length: f64) -> CubeTensor<R> {
     let [batch_size, n_heads, seq_length, d_head] = dims(q);
     let divisors = empty(q, [batch_size, n_heads, seq_length], DType::F32);
-    let (grid, units) = grid_of(&q.client, batch_size * n_heads * seq_length);
+    let shape = Row::new(d_head, &[q]);
+    let (grid, units) = shape.grid(&q.client, batch_size * n_heads * seq_length);
     divide::launch(
         &q.client,
         grid,
         units,
         offsets(&[q]),
+        shape.width,
         q.clone().into_tensor_arg(),
         divisors.clone().into_tensor_arg(),
         KEY_EPSILON as f32,
         ((d_head as f64).sqrt() / length) as f32,
-        d_head as u32,
+        shape,
         q.dtype.into(),
     );
     divisors
 }
 
-/// A unit divides four neighbouring numbers of a row; the first one of a row takes its logarithm.
 #[cube(launch, address_type = "dynamic")]
-fn normalise<O: Float, N: Size>(
-    sums_of_values: &Tensor<Vector<f32, N>>,
-    sums: &Tensor<f32>,
-    output: &mut Tensor<Vector<O, N>>,
-    log_sums: &mut Tensor<f32>,
-    n_units: usize,
-    #[comptime] d: usize,
-    #[comptime] width: usize,
-    #[define(O)] _dtype: StorageType,
-) {
-    if ABSOLUTE_POS >= n_units {
-        terminate!();
-    }
-    // Rows lie one after another as `[batch_size, seq_length, n_heads, d]`.
-    let columns = comptime![d / width];
-    let row = ABSOLUTE_POS / columns;
-    let n_heads = output.shape(1);
-    let length = output.shape(2);
-    let position = row / n_heads;
-    let head = position / length * n_heads + row % n_heads;
-    let sum = sums[head * length + position % length];
-    output[ABSOLUTE_POS] = Vector::cast_from(sums_of_values[ABSOLUTE_POS] / Vector::new(sum));
-    if ABSOLUTE_POS == row * columns {
-        log_sums[head * length + position % length] = sum.ln();
-    }
-}
-
-/// Divides rows by the sums of their weights, and takes the logarithm of those. `output` holds `f32`,
-/// with the heads of a position side by side; what comes of it lies alike, in the given type.
-pub(super) fn finish<R: CubeRuntime>(
-    output: CubeTensor<R>,
-    sums: CubeTensor<R>,
-    dtype: DType,
-) -> [CubeTensor<R>; 2] {
-    let [batch_size, n_heads, seq_length, d] = dims(&output);
-    let mut finished = empty(&output, [batch_size, seq_length, n_heads, d], dtype);
-    finished.meta.swap(1, 2);
-    let log_sums = empty(&sums, dims(&sums), DType::F32);
-    let width = width(&[&output]);
-    let n_units = batch_size * n_heads * seq_length * d / width;
-    let client = output.client.clone();
-    let units = CubeDim::new_1d(UNITS);
-    normalise::launch(
-        &client,
-        calculate_cube_count_elemwise(&client, n_units, units),
-        units,
-        offsets(&[&output]),
-        width,
-        output.into_tensor_arg(),
-        sums.into_tensor_arg(),
-        finished.clone().into_tensor_arg(),
-        log_sums.clone().into_tensor_arg(),
-        n_units,
-        d,
-        width,
-        dtype.into(),
-    );
-    [finished, log_sums]
-}
-
-#[cube(launch, address_type = "dynamic")]
-fn gather_statistics<F: Float>(
-    output: &Tensor<F>,
-    grad: &Tensor<F>,
+fn gather_statistics<O: Float, F: Float, N: Size>(
+    output: &Tensor<Vector<O, N>>,
+    grad: &Tensor<Vector<F, N>>,
     max: &Tensor<f32>,
     log_sum: &Tensor<f32>,
     statistics: &mut Tensor<f32>,
-    #[comptime] d: u32,
-    #[define(F)] _dtype: StorageType,
+    #[comptime] shape: Row,
+    #[define(O, F)] _dtypes: [StorageType; 2],
 ) {
-    if ABSOLUTE_POS < max.len() {
-        let delta = product(output, own_row(output), grad, own_row(grad), d);
-        statistics[ABSOLUTE_POS * 3] = max[ABSOLUTE_POS];
-        statistics[ABSOLUTE_POS * 3 + 1] = log_sum[ABSOLUTE_POS];
-        statistics[ABSOLUTE_POS * 3 + 2] = delta;
+    let row = CUBE_POS * comptime![shape.teams()] + UNIT_POS_Y as usize;
+    let delta = product(output, grad, min(row, max.len() - 1), shape);
+    if row < max.len() && UNIT_POS_X == 0 {
+        statistics[row * 3] = max[row];
+        statistics[row * 3 + 1] = log_sum[row];
+        statistics[row * 3 + 2] = delta;
     }
 }
 
@@ -171,75 +165,249 @@ pub(super) fn statistics<R: CubeRuntime>(
     log_sum: CubeTensor<R>,
 ) -> CubeTensor<R> {
     let [batch_size, n_heads, seq_length, d_v] = dims(&output);
+    let (output, grad) = (side_by_side(output), side_by_side(grad.clone()));
     let statistics = empty(&output, [batch_size, n_heads, seq_length, 3], DType::F32);
-    let (grid, units) = grid_of(&output.client, batch_size * n_heads * seq_length);
+    let shape = Row::new(d_v, &[&output, &grad]);
     let client = output.client.clone();
-    let dtype = output.dtype;
+    let (grid, units) = shape.grid(&client, batch_size * n_heads * seq_length);
+    let dtypes = [output.dtype.into(), grad.dtype.into()];
     gather_statistics::launch(
         &client,
         grid,
         units,
-        offsets(&[&output, grad]),
+        offsets(&[&output, &grad]),
+        shape.width,
         output.into_tensor_arg(),
-        grad.clone().into_tensor_arg(),
+        grad.into_tensor_arg(),
         max.into_tensor_arg(),
         log_sum.into_tensor_arg(),
         statistics.clone().into_tensor_arg(),
-        d_v as u32,
-        dtype.into(),
+        shape,
+        dtypes,
     );
     statistics
 }
 
+/// A unit joins some neighbouring numbers of a row; the first one of a row also joins its statistics.
 #[cube(launch, address_type = "dynamic")]
-fn hand_on<F: Float>(
-    q: &Tensor<F>,
-    divisors: &Tensor<f32>,
-    dk: &Tensor<f32>,
-    dq: &Tensor<f32>,
-    output: &mut Tensor<F>,
-    square: f32,
-    #[comptime] d: u32,
+fn join<O: Float, N: Size>(
+    values: &Tensor<Vector<f32, N>>,
+    maxima: &Tensor<f32>,
+    sums: &Tensor<f32>,
+    output: &mut Tensor<Vector<O, N>>,
+    max_of: &mut Tensor<f32>,
+    log_sums: &mut Tensor<f32>,
+    first_head: u32,
+    n_rows: usize,
+    n_rounds: usize,
+    #[comptime] columns: usize,
+    #[comptime] width: usize,
+    #[define(O)] _dtype: StorageType,
+) {
+    let row = ABSOLUTE_POS / columns;
+    if row >= n_rows {
+        terminate!();
+    }
+    let column = ABSOLUTE_POS % columns;
+    let mut largest = maxima[row];
+    for round in 1..n_rounds {
+        largest = max(largest, maxima[round * n_rows + row]);
+    }
+    let mut sum = 0.0f32.runtime();
+    let mut value = Vector::<f32, N>::new(0.0);
+    for round in 0..n_rounds {
+        let of_round = round * n_rows + row;
+        let share = (maxima[of_round] - largest).exp();
+        sum += sums[of_round] * share;
+        value += values[of_round * columns + column] * Vector::new(share);
+    }
+    let to = row_at(output, first_head, row) / width + column;
+    output[to] = Vector::cast_from(value / Vector::new(sum));
+    if column == 0 {
+        let to = first_head as usize * output.shape(2) + row;
+        max_of[to] = largest;
+        log_sums[to] = sum.ln();
+    }
+}
+
+/// Joins the softmax of rounds for heads from a first one on: `values` weighted by exponentials of logits less
+/// the maximum of a round, whose sums are given with it. Writes the output, the largest maximum and what the
+/// other rounds add to it.
+pub(super) fn join_rounds<R: CubeRuntime>(
+    [values, maxima, sums]: [CubeTensor<R>; 3],
+    [output, max, log_sums]: &[CubeTensor<R>; 3],
+    (first_head, n_rounds): (usize, usize),
+) {
+    let [_, n, length, d] = dims(&values);
+    let width = width(&[&values, output]);
+    let n_rows = n / n_rounds * length;
+    let client = values.client.clone();
+    let units = CubeDim::new_1d(UNITS);
+    join::launch(
+        &client,
+        calculate_cube_count_elemwise(&client, n_rows * d / width, units),
+        units,
+        offsets(&[&values, output]),
+        width,
+        values.into_tensor_arg(),
+        maxima.into_tensor_arg(),
+        sums.into_tensor_arg(),
+        output.clone().into_tensor_arg(),
+        max.clone().into_tensor_arg(),
+        log_sums.clone().into_tensor_arg(),
+        first_head as u32,
+        n_rows,
+        n_rounds,
+        d / width,
+        width,
+        output.dtype.into(),
+    );
+}
+
+/// Sum of a vector over rounds that are `apart` from each other.
+#[cube]
+fn over_rounds<N: Size>(
+    from: &Tensor<Vector<f32, N>>,
+    at: usize,
+    apart: usize,
+    n_rounds: usize,
+) -> Vector<f32, N> {
+    let mut sum = from[at];
+    for round in 1..n_rounds {
+        sum += from[at + round * apart];
+    }
+    sum
+}
+
+#[cube(launch, address_type = "dynamic")]
+fn add<F: Float, N: Size>(
+    values: &Tensor<Vector<f32, N>>,
+    output: &mut Tensor<Vector<F, N>>,
+    first_head: u32,
+    n_rows: usize,
+    n_rounds: usize,
+    #[comptime] columns: usize,
+    #[comptime] width: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS < divisors.len() {
-        let divisor = divisors[ABSOLUTE_POS];
-        let (of_q, of_dk) = (own_row(q), own_row(dk));
-        let along = product(q, of_q, dk, of_dk, d) / divisor / square;
-        for i in 0..comptime![d as usize] {
-            let k = f32::cast_from(q[of_q + i * q.stride(3)]) / divisor;
-            // Gradients of queries and keys lie alike, and so does the output.
-            let gradient = dq[of_dk + i] + (dk[of_dk + i] - k * along) / divisor;
-            output[of_dk + i] = F::cast_from(gradient);
+    let row = ABSOLUTE_POS / columns;
+    if row >= n_rows {
+        terminate!();
+    }
+    let sum = over_rounds(values, ABSOLUTE_POS, n_rows * columns, n_rounds);
+    let to = row_at(output, first_head, row) / width + ABSOLUTE_POS % columns;
+    output[to] = Vector::cast_from(sum);
+}
+
+/// Adds gradients of rounds for heads from a first one on, and writes them to `output`.
+pub(super) fn add_rounds<R: CubeRuntime>(
+    values: CubeTensor<R>,
+    output: &CubeTensor<R>,
+    (first_head, n_rounds): (usize, usize),
+) {
+    let [_, n, length, d] = dims(&values);
+    let width = width(&[&values, output]);
+    let n_rows = n / n_rounds * length;
+    let client = values.client.clone();
+    let units = CubeDim::new_1d(UNITS);
+    add::launch(
+        &client,
+        calculate_cube_count_elemwise(&client, n_rows * d / width, units),
+        units,
+        offsets(&[&values, output]),
+        width,
+        values.into_tensor_arg(),
+        output.clone().into_tensor_arg(),
+        first_head as u32,
+        n_rows,
+        n_rounds,
+        d / width,
+        width,
+        output.dtype.into(),
+    );
+}
+
+#[cube(launch, address_type = "dynamic")]
+fn hand_on<F: Float, N: Size>(
+    q: &Tensor<Vector<F, N>>,
+    divisors: &Tensor<f32>,
+    dq: &Tensor<Vector<f32, N>>,
+    dk: &Tensor<Vector<f32, N>>,
+    output: &mut Tensor<Vector<F, N>>,
+    square: f32,
+    first_head: u32,
+    n_rows: usize,
+    n_rounds: usize,
+    #[comptime] shape: Row,
+    #[define(F)] _dtype: StorageType,
+) {
+    let (columns, width) = comptime![(shape.columns(), shape.width)];
+    let (lanes, parts) = comptime![(shape.lanes, shape.parts())];
+    let row = CUBE_POS * comptime![shape.teams()] + UNIT_POS_Y as usize;
+    // Units without a row read the last one.
+    let from = min(row, n_rows - 1);
+    let of_q = row_at(q, first_head, from) / width;
+    let divisor = Vector::<f32, N>::new(divisors[first_head as usize * q.shape(2) + from]);
+    let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);
+    let mut keys = Array::<Vector<f32, N>>::new(parts);
+    let mut of_keys = Array::<Vector<f32, N>>::new(parts);
+    let mut sum = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for part in 0..parts {
+        let column = part * comptime![lanes as usize] + UNIT_POS_X as usize;
+        if column < columns {
+            let key = Vector::<f32, N>::cast_from(q[of_q + column]) / divisor;
+            let of_key = over_rounds(dk, from * columns + column, n_rows * columns, n_rounds);
+            sum += key * of_key;
+            keys[part] = key;
+            of_keys[part] = of_key;
+        }
+    }
+    let along = over_lanes(total(sum, width), &mut shared, lanes) / square;
+    if row < n_rows {
+        let to = row_at(output, first_head, row) / width;
+        #[unroll]
+        for part in 0..parts {
+            let column = part * comptime![lanes as usize] + UNIT_POS_X as usize;
+            if column < columns {
+                let of_query = over_rounds(dq, row * columns + column, n_rows * columns, n_rounds);
+                let across = of_keys[part] - keys[part] * Vector::new(along);
+                output[to + column] = Vector::cast_from(of_query + across / divisor);
+            }
         }
     }
 }
 
-/// Gradients of queries with those of keys that are queries of a length, in the type of the queries.
+/// Adds gradients of queries, and of keys that are queries of a length, over rounds for heads from a first one
+/// on, and writes those of queries with what comes through keys to `output`. Features of a row of `q` lie side
+/// by side.
 pub(super) fn through_keys<R: CubeRuntime>(
-    q: &CubeTensor<R>,
-    divisors: CubeTensor<R>,
+    [q, divisors]: [&CubeTensor<R>; 2],
     length: f64,
-    dk: CubeTensor<R>,
-    dq: CubeTensor<R>,
-) -> CubeTensor<R> {
-    let [batch_size, n_heads, seq_length, d_head] = dims(q);
-    let mut output = empty(q, [batch_size, seq_length, n_heads, d_head], q.dtype);
-    output.meta.swap(1, 2);
-    let (grid, units) = grid_of(&q.client, batch_size * n_heads * seq_length);
+    [dq, dk]: [CubeTensor<R>; 2],
+    output: &CubeTensor<R>,
+    (first_head, n_rounds): (usize, usize),
+) {
+    let [_, n, seq_length, d_head] = dims(&dq);
+    let shape = Row::new(d_head, &[q, &dq, output]);
+    let n_rows = n / n_rounds * seq_length;
+    let (grid, units) = shape.grid(&q.client, n_rows);
     hand_on::launch(
         &q.client,
         grid,
         units,
-        offsets(&[q, &dq]),
+        offsets(&[q, &dq, output]),
+        shape.width,
         q.clone().into_tensor_arg(),
-        divisors.into_tensor_arg(),
-        dk.into_tensor_arg(),
+        divisors.clone().into_tensor_arg(),
         dq.into_tensor_arg(),
+        dk.into_tensor_arg(),
         output.clone().into_tensor_arg(),
         (length * length) as f32,
-        d_head as u32,
+        first_head as u32,
+        n_rows,
+        n_rounds,
+        shape,
         q.dtype.into(),
     );
-    output
 }

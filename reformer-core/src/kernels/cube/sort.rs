@@ -4,9 +4,10 @@
 //! how often each bucket comes; sums over segments and buckets then tell where a segment puts its
 //! first position of a bucket, and the second walk puts them there. Within the stretch of a
 //! segment that a cube looks at, a unit finds the rank of its position by comparing: nothing is
-//! added by atomics, so the order is the same every time.
+//! added by atomics, so the order is the same every time. Buckets are read as hashing or the tape left
+//! them, and nothing is filled beforehand: four launches, whatever there is to sort.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Element};
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
@@ -20,20 +21,54 @@ use crate::kernels::{SlotLayout, Slots};
 /// Where there is no position.
 const NOBODY: u32 = u32::MAX;
 
+/// A slot without a position.
+const EMPTY: i64 = -1;
+
+/// The bucket of a position in a round: as hashed, or, in a local round before those of hashing, the
+/// first one for all but padding, which has the last one.
+#[cube]
+fn bucket_at<K: Int>(
+    hashed: &Tensor<K>,
+    row: u32,
+    position: u32,
+    n_buckets: u32,
+    #[comptime] n_rounds: u32,
+    #[comptime] local: bool,
+) -> u32 {
+    let mut from = row;
+    let mut is_local = false.runtime();
+    if local {
+        let round = row % n_rounds;
+        is_local = round == 0;
+        from = row / n_rounds * comptime![n_rounds - 1] + max(round, 1u32.runtime()) - 1;
+    }
+    let seq_length = hashed.shape(3);
+    let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
+    // Out of range only by a bug of the caller; memory must stay whole.
+    let mut bucket = min(given, n_buckets - 1);
+    if is_local && bucket + 1 < n_buckets {
+        bucket = 0u32.runtime();
+    }
+    bucket
+}
+
 /// Walks over the segment of a cube. `next` holds what every bucket has had so far:
-/// `[n_rows, n_segments, n_buckets]`; `starts` where buckets begin: `[n_rows, n_buckets]`.
+/// `[n_rows, n_segments, n_buckets]`; `starts` where buckets begin: `[n_rows, n_buckets]`. The first
+/// walk counts from zero and writes down `buckets`, if they are to be kept; the second one puts
+/// positions in their places.
 #[cube(launch, address_type = "dynamic")]
-fn walk<I: Int>(
-    buckets: &Tensor<I>,
+fn walk<K: Int, I: Int>(
+    hashed: &Tensor<K>,
     next: &mut Tensor<u32>,
     starts: &Tensor<u32>,
     order: &mut Tensor<I>,
     slot_of: &mut Tensor<I>,
-    seq_length: u32,
+    buckets: &mut Tensor<I>,
     n_slots: u32,
     segment_length: u32,
+    #[comptime] rounds: Rounds,
     #[comptime] place: bool,
-    #[define(I)] _dtype: StorageType,
+    #[define(K, I)] _dtypes: [StorageType; 2],
 ) {
     let row = CUBE_POS_X;
     let segment = cube_y();
@@ -42,18 +77,24 @@ fn walk<I: Int>(
         terminate!();
     }
     let n_buckets = next.shape(2) as u32;
+    let seq_length = hashed.shape(3) as u32;
     let own = (row * n_segments + segment) as usize * n_buckets as usize;
     let of_row = row as usize * seq_length as usize;
     let end = min(seq_length, (segment + 1) * segment_length);
     let mut stretch = SharedMemory::<u32>::new(comptime![UNITS as usize]);
+    if !place {
+        for bucket in range_stepped(UNIT_POS, n_buckets, UNITS) {
+            next[own + bucket as usize] = 0u32.runtime();
+        }
+        sync_storage();
+    }
 
     for first in range_stepped(segment * segment_length, end, UNITS) {
         let position = first + UNIT_POS;
         let mut bucket = NOBODY.runtime();
         if position < end {
-            let given = u32::cast_from(buckets[of_row + position as usize]);
-            // Out of range only by a bug of the caller; memory must stay whole.
-            bucket = min(given, n_buckets - 1);
+            let (n, local) = comptime![(rounds.n, rounds.local)];
+            bucket = bucket_at(hashed, row, position, n_buckets, n, local);
         }
         stretch[UNIT_POS as usize] = bucket;
         sync_cube();
@@ -83,6 +124,8 @@ fn walk<I: Int>(
                 let slot = starts[(row * n_buckets + bucket) as usize] + before;
                 order[row as usize * n_slots as usize + slot as usize] = I::cast_from(position);
                 slot_of[of_row + position as usize] = I::cast_from(slot);
+            } else if comptime![rounds.keep] {
+                buckets[of_row + position as usize] = I::cast_from(bucket);
             }
         }
         sync_storage();
@@ -108,11 +151,19 @@ fn sum_segments(next: &mut Tensor<u32>, totals: &mut Tensor<u32>) {
     }
 }
 
-/// From the sizes of buckets to the slots in which they begin, a cube for each row.
+/// From the sizes of buckets to the slots in which they begin, a cube for each row. Slots that no
+/// position will get are marked as empty.
 #[cube(launch, address_type = "dynamic")]
-fn begin_buckets(totals: &mut Tensor<u32>, #[comptime] align: u32) {
+fn begin_buckets<I: Int>(
+    totals: &mut Tensor<u32>,
+    order: &mut Tensor<I>,
+    n_slots: u32,
+    #[comptime] align: u32,
+    #[define(I)] _dtype: StorageType,
+) {
     let n_buckets = totals.shape(1) as u32;
     let of_row = CUBE_POS_X as usize * n_buckets as usize;
+    let of_order = CUBE_POS_X as usize * n_slots as usize;
     let each = n_buckets.div_ceil(UNITS);
     let first = UNIT_POS * each;
     let end = min(n_buckets, first + each);
@@ -124,14 +175,35 @@ fn begin_buckets(totals: &mut Tensor<u32>, #[comptime] align: u32) {
     sums[UNIT_POS as usize] = sum;
     sync_cube();
     let mut start = 0u32.runtime();
-    for unit in 0..UNIT_POS {
-        start += sums[unit as usize];
+    let mut filled = 0u32.runtime();
+    for unit in 0..UNITS {
+        if unit < UNIT_POS {
+            start += sums[unit as usize];
+        }
+        filled += sums[unit as usize];
     }
     for bucket in first..end {
-        let size = totals[of_row + bucket as usize].div_ceil(align) * align;
+        let size = totals[of_row + bucket as usize];
         totals[of_row + bucket as usize] = start;
-        start += size;
+        let next = start + size.div_ceil(align) * align;
+        for slot in start + size..next {
+            order[of_order + slot as usize] = I::from_int(EMPTY);
+        }
+        start = next;
     }
+    for slot in range_stepped(filled + UNIT_POS, n_slots, UNITS) {
+        order[of_order + slot as usize] = I::from_int(EMPTY);
+    }
+}
+
+/// The rounds that are sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Rounds {
+    n: u32,
+    /// Whether the first one is none of hashing: see [`bucket_at`].
+    local: bool,
+    /// Whether buckets are written down, because they are not as they were given.
+    keep: bool,
 }
 
 /// What sorting gives.
@@ -139,34 +211,40 @@ pub(super) struct Sorted<R: CubeRuntime> {
     /// `[batch_size, n_heads, n_rounds, n_slots]`.
     pub(super) order: CubeTensor<R>,
     /// `[batch_size, n_heads, n_rounds, seq_length]`.
-    pub(super) slot_of: CubeTensor<R>,
+    slot_of: CubeTensor<R>,
+    /// The same shape, in the same type.
+    buckets: CubeTensor<R>,
     /// The slots in which buckets begin, as `u32`: `[batch_size * n_heads * n_rounds, n_buckets]`.
     pub(super) starts: CubeTensor<R>,
 }
 
-/// See [`ReformerBackend::bucket_sort`](crate::kernels::ReformerBackend::bucket_sort). The number
-/// of slots is the largest that buckets of any sizes could need, since the host does not see them.
-pub(in crate::kernels) fn bucket_sort<B: Cube>(
+/// See [`ReformerBackend::sort_rounds`](crate::kernels::ReformerBackend::sort_rounds) and
+/// [`bucket_sort`](crate::kernels::ReformerBackend::bucket_sort). The number of slots is the largest that
+/// buckets of any sizes could need, since the host does not see them.
+pub(in crate::kernels) fn sort_rounds<B: Cube>(
     buckets: Ints<B, 4>,
     n_buckets: usize,
     layout: SlotLayout,
+    local: bool,
 ) -> Slots<B> {
-    let Sorted { order, slot_of, .. } = sort::<B>(buckets.clone(), n_buckets, layout);
+    let sorted = sort::<B>(buckets, n_buckets, layout, local);
     Slots {
-        order: B::of_ints(order),
-        slot_of: B::of_ints(slot_of),
-        buckets,
+        order: B::of_ints(sorted.order),
+        slot_of: B::of_ints(sorted.slot_of),
+        buckets: B::of_ints(sorted.buckets),
         mask_pad: None,
     }
 }
 
 /// The same, with where buckets begin.
 pub(super) fn sort<B: Cube>(
-    buckets: Ints<B, 4>,
+    hashed: Ints<B, 4>,
     n_buckets: usize,
     layout: SlotLayout,
+    local: bool,
 ) -> Sorted<B::Runtime> {
-    let shape @ [batch_size, n_heads, n_rounds, seq_length] = buckets.dims();
+    let [batch_size, n_heads, n_hashed, seq_length] = hashed.dims();
+    let n_rounds = n_hashed + usize::from(local);
     let n_rows = batch_size * n_heads * n_rounds;
     let (align, n_slots) = match layout {
         SlotLayout::Dense(length) => (1, seq_length.next_multiple_of(length)),
@@ -175,38 +253,46 @@ pub(super) fn sort<B: Cube>(
             (length, most / length * length)
         }
     };
-    // Rows of a tensor that is made with its shape may begin at addresses that suit the device.
-    let device = buckets.device();
-    let filled = |n, value, dtype| Ints::<B, 1>::full([n], value, (&device, dtype));
-    let order = filled(n_rows * n_slots, -1, buckets.dtype());
-    let order = B::ints(order.reshape([batch_size, n_heads, n_rounds, n_slots]));
-    let keys = into_contiguous(B::ints(buckets));
-    let slot_of = empty(&keys, shape, keys.dtype);
+    let ints = <B::IntElem as Element>::dtype();
+    let hashed = into_contiguous(B::ints(hashed));
+    let rounds = Rounds {
+        n: n_rounds as u32,
+        local,
+        keep: local || hashed.dtype != ints,
+    };
+    let of_positions = || empty(&hashed, [batch_size, n_heads, n_rounds, seq_length], ints);
+    let order = empty(&hashed, [batch_size, n_heads, n_rounds, n_slots], ints);
+    let slot_of = of_positions();
+    // What is not written is given all the same.
+    let written = match rounds.keep {
+        true => of_positions(),
+        false => empty(&hashed, [1, 1, 1, 1], ints),
+    };
 
     // As many counters as there are positions, or as few as one segment needs.
     let segment_length = n_buckets.next_multiple_of(UNITS as usize);
     let n_segments = seq_length.div_ceil(segment_length);
-    let client = keys.client.clone();
-    let next = filled(n_rows * n_segments * n_buckets, 0, DType::U32);
-    let next = B::ints(next.reshape([n_rows, n_segments, n_buckets]));
-    let starts = empty(&keys, [n_rows, n_buckets], DType::U32);
+    let client = hashed.client.clone();
+    let next = empty(&hashed, [n_rows, n_segments, n_buckets], DType::U32);
+    let starts = empty(&hashed, [n_rows, n_buckets], DType::U32);
     let units = CubeDim::new_1d(UNITS);
     let walk = |place| {
         walk::launch(
             &client,
             grid(&client, n_rows, n_segments),
             units,
-            offsets(&[&keys, &next, &order]),
-            keys.clone().into_tensor_arg(),
+            offsets(&[&hashed, &next, &order]),
+            hashed.clone().into_tensor_arg(),
             next.clone().into_tensor_arg(),
             starts.clone().into_tensor_arg(),
             order.clone().into_tensor_arg(),
             slot_of.clone().into_tensor_arg(),
-            seq_length as u32,
+            written.clone().into_tensor_arg(),
             n_slots as u32,
             segment_length as u32,
+            rounds,
             place,
-            keys.dtype.into(),
+            [hashed.dtype.into(), ints.into()],
         );
     };
     walk(false);
@@ -222,14 +308,18 @@ pub(super) fn sort<B: Cube>(
         &client,
         CubeCount::Static(n_rows as u32, 1, 1),
         units,
-        offsets(&[&starts]),
+        offsets(&[&starts, &order]),
         starts.clone().into_tensor_arg(),
+        order.clone().into_tensor_arg(),
+        n_slots as u32,
         align as u32,
+        ints.into(),
     );
     walk(true);
     Sorted {
         order,
         slot_of,
+        buckets: if rounds.keep { written } else { hashed },
         starts,
     }
 }

@@ -16,6 +16,9 @@ const MOST_SEGMENTS: usize = 128;
 /// Rows that a segment has at least: eight for each team.
 const ROWS_OF_SEGMENT: usize = 64;
 
+/// Rows that cubes with all columns between them add at once: what kernels leave for each of their cubes.
+const ROWS_AT_ONCE: usize = 512;
+
 /// Units of kernels that walk over columns.
 pub(super) fn units() -> CubeDim {
     CubeDim::new_2d(LANES, TEAMS)
@@ -89,15 +92,17 @@ fn partial_sums<R: CubeRuntime>(
 /// by side.
 pub(super) fn sum_rows<R: CubeRuntime>(from: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
     let [batch_size, length, _] = from.meta.shape().dims();
-    match segments_of(batch_size * length) {
-        1 => partial_sums(from, 1, dtype),
-        segments => partial_sums(&partial_sums(from, segments, DType::F32), 1, dtype),
+    let n_rows = batch_size * length;
+    if n_rows <= ROWS_AT_ONCE {
+        return partial_sums(from, 1, dtype);
     }
+    let segments = partial_sums(from, segments_of(n_rows), DType::F32);
+    partial_sums(&segments, 1, dtype)
 }
 
-/// Sum over all positions, in the type of what is summed.
-pub(super) fn sum_of_rows<B: Cube>(from: Floats<B, 3>) -> Floats<B, 1> {
-    let (d, dtype) = (from.dims()[2], from.dtype());
+/// Sum over all positions, in a type.
+pub(super) fn sum_of_rows<B: Cube>(from: Floats<B, 3>, dtype: DType) -> Floats<B, 1> {
+    let d = from.dims()[2];
     let from = side_by_side(B::floats(from));
     B::of_floats::<3>(sum_rows(&from, dtype)).reshape([d])
 }

@@ -131,7 +131,8 @@ pub(in crate::kernels) fn token_vectors_backward<B: Cube>(
         grad.dims()
     );
     let tokens = tokens.reshape([1, 1, 1, n_rows]);
-    let Sorted { order, starts, .. } = sort::<B>(tokens.clone(), n_tokens, SlotLayout::Dense(1));
+    let Sorted { order, starts, .. } =
+        sort::<B>(tokens.clone(), n_tokens, SlotLayout::Dense(1), false);
     let tokens = into_contiguous(B::ints(tokens));
     let grad = side_by_side(B::floats(grad));
     // As many steps over pieces as within one, if a token is everywhere.

@@ -14,9 +14,10 @@ pub fn linear<B: Backend>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 3> {
     check_linear(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
-    let output = x.matmul(weight.unsqueeze());
+    let dtype = x.dtype();
+    let output = x.matmul(weight.cast(dtype).unsqueeze());
     match bias {
-        Some(bias) => output + bias.unsqueeze(),
+        Some(bias) => output + bias.cast(dtype).unsqueeze(),
         None => output,
     }
 }

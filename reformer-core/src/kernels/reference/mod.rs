@@ -32,9 +32,9 @@ pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use linear::{linear, linear_backward};
 pub use loss::{token_loss, token_loss_backward};
 pub use newest::{newest_attention, write_rows};
-pub use residual::residual;
+pub use residual::{residual, residual_at};
 pub use rotate::{rotate, rotate_at};
-pub use sort::bucket_sort;
+pub use sort::{bucket_sort, with_local_round};
 pub use tiled::{tiled_attention, tiled_attention_backward};
 pub use tokens::token_vectors_backward;
 

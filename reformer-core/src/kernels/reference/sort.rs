@@ -54,6 +54,23 @@ pub fn bucket_sort<B: Backend>(
     }
 }
 
+/// Buckets of rounds with a local one before them, in which all positions share the first bucket; padding
+/// stays in the last one.
+///
+/// # Shapes
+/// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`
+/// - output: `[batch_size, n_heads, 1 + n_rounds, seq_length]`
+pub fn with_local_round<B: Backend>(
+    buckets: Tensor<B, 4, Int>,
+    n_buckets: usize,
+) -> Tensor<B, 4, Int> {
+    let last = n_buckets as i64 - 1;
+    let first = buckets.clone().slice_dim(2, 0..1);
+    let is_padding = first.clone().equal_elem(last);
+    let local = first.zeros_like().mask_fill(is_padding, last);
+    Tensor::cat(vec![local, buckets], 2)
+}
+
 /// Where the buckets of one round of one head begin.
 struct Starts {
     /// First slot of each bucket.

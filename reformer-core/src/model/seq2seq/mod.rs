@@ -214,8 +214,7 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
             }
         };
         let hidden = self.precision.lower(hidden);
-        let dtype = hidden.dtype();
-        let bias = self.output_bias.as_ref().map(|bias| bias.val().cast(dtype));
-        widen(B::linear_layer(hidden, weight.cast(dtype), bias))
+        let bias = self.output_bias.as_ref().map(|bias| bias.val());
+        widen(B::linear_layer(hidden, weight, bias))
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor};
 
 use super::{ReformerSeq2Seq, Seq2SeqInput};
+use crate::chunks::Filling;
 use crate::kernels::ReformerBackend;
 use crate::model::loss::{LmLoss, gradients_in_chunks};
 use crate::model::streams::mean;
@@ -87,14 +88,17 @@ where
             self.decoder
                 .record(embedding, input.inputs, decoder_pass.clone(), self.mode);
         let decoded = mean(streams);
-        let (loss, gradient) = gradients_in_chunks(
+        let mut gradient = Filling::new(targets.dims()[1]);
+        let loss = gradients_in_chunks(
             (targets.inner(), scale),
             self.loss_chunk_length,
             move |range| decoded.clone().slice_dim(1, range),
             |chunk, streams| self.logits(streams, chunk, &decoder_pass),
             self,
             &mut sum,
+            |range, chunk| gradient.put(range, chunk),
         );
+        let gradient = gradient.finish().expect("positions have gradients");
 
         let decoder = self
             .decoder

@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, Sizes};
 use super::side::{Known, NOWHERE, look_up, slot_over_rounds};
-use super::walk::Block;
+use super::walk::{Block, Task};
 
 /// Rows that units look up for all others.
 #[derive(CubeType, Clone, Copy)]
@@ -81,7 +81,7 @@ pub(super) fn look_around<I: Int>(
     first: u32,
     end: u32,
     n: u32,
-    head: u32,
+    task: &Task,
     block: &Block,
     order: &Tensor<I>,
     places: &Tensor<i32>,
@@ -92,12 +92,12 @@ pub(super) fn look_around<I: Int>(
     sync_cube();
     for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
         let reached = first + number;
-        let mut slot = slot_over_rounds(block.first_other + reached as i32, sizes, n, plan);
+        let mut slot = slot_over_rounds(block.first_other + reached as i32, task, sizes, n, plan);
         if reached >= end {
             slot = NOWHERE.runtime();
         }
         let queries = comptime![plan.of_keys];
-        let known = look_up(slot, head, order, places, mask, sizes, queries, plan);
+        let known = look_up(slot, task, order, places, mask, sizes, queries, plan);
         put(
             crowd,
             number,

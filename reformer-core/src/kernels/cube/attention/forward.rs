@@ -8,11 +8,12 @@ use super::pair::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::{Plan, Sizes};
 use super::rounds::{join, keep};
 use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
-use super::walk::{Block, block_of, head_of_cube};
+use super::walk::{Block, Task, block_of, task_of_cube};
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 
-/// Adds a round to what `output`, `max` and `sum` hold of those before.
+/// Attends in the rounds of a launch. Each has an `output`, `max` and `sum` of its own, and is added to what an
+/// earlier launch left there.
 #[cube(launch, address_type = "dynamic")]
 pub(super) fn attend<F: Float, I: Int>(
     q: &Tensor<F>,
@@ -29,10 +30,11 @@ pub(super) fn attend<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = head_of_cube(&sizes);
-    if head >= sizes.n {
+    let task: Task = task_of_cube(&sizes);
+    if !task.is_any {
         terminate!();
     }
+    let head = task.head;
     let (row, part) = (UNIT_POS_X, UNIT_POS_Y);
     let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
@@ -50,8 +52,8 @@ pub(super) fn attend<F: Float, I: Int>(
     }]);
 
     let block: Block = block_of(row, sizes.seq_length, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &sizes, sizes.seq_length, plan);
-    let query: Known = look_up(slot, head, order, places, mask, &sizes, true, plan);
+    let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
+    let query: Known = look_up(slot, &task, order, places, mask, &sizes, true, plan);
     if part == 0 {
         put(&own_side, row, &query, false);
     }
@@ -87,7 +89,7 @@ pub(super) fn attend<F: Float, I: Int>(
             first,
             n_others,
             sizes.n_keys,
-            head,
+            &task,
             &block,
             order,
             places,
@@ -169,11 +171,11 @@ pub(super) fn attend<F: Float, I: Int>(
         }
     }
 
-    let joined = join(largest, sum, query.position, head, max_of, sum_of, &sizes);
+    let joined = join(largest, sum, query.position, &task, max_of, sum_of, &sizes);
     // All units of a row have read before one of them writes.
     sync_storage();
     if query.position >= 0 {
-        let row = head_at(output, head) + query.position as usize * output.stride(2);
+        let row = head_at(output, task.rows) + query.position as usize * output.stride(2);
         #[unroll]
         for i in 0..fours_v {
             #[unroll]
@@ -181,7 +183,7 @@ pub(super) fn attend<F: Float, I: Int>(
                 let feature = (part * fours_v + i) * 4 + j;
                 if feature < d_v {
                     let mut value = sums[i as usize][j as usize] * joined.new;
-                    if sizes.round > 0 {
+                    if sizes.first_round > 0 {
                         value += output[row + feature as usize] * joined.old;
                     }
                     output[row + feature as usize] = value;

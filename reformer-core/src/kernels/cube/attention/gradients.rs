@@ -11,10 +11,11 @@ use super::crowd::{known_of, look_around, put, room_for};
 use super::pair::{any_in_sight, differentiate_pair, range_of};
 use super::plan::{Plan, Sizes};
 use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
-use super::walk::{Block, block_of, head_of_cube};
+use super::walk::{Block, Task, block_of, task_of_cube};
 use crate::kernels::cube::common::{Four, head_at};
 
-/// Adds a round to the gradients of rows: `sums_of` is that of queries or of keys, `values_of`,
+/// Differentiates by rows in the rounds of a launch. Each has gradients of its own, and is added to what an
+/// earlier launch left there: `sums_of` is that of queries or of keys, `values_of`,
 /// looked at only for keys, that of values. `rows_of` and `others_of` are queries and keys or the
 /// other way round, `ups_of` and `downs_of` gradients of the output and values alike.
 #[cube(launch, address_type = "dynamic")]
@@ -34,10 +35,11 @@ pub(super) fn differentiate<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = head_of_cube(&sizes);
-    if head >= sizes.n {
+    let task: Task = task_of_cube(&sizes);
+    if !task.is_any {
         terminate!();
     }
+    let head = task.head;
     let (row, part) = (UNIT_POS_X, UNIT_POS_Y);
     let (rows, others, parts) = comptime![(plan.rows, plan.others, plan.parts)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
@@ -59,10 +61,10 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
 
     let block: Block = block_of(row, n_rows, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &sizes, n_rows, plan);
+    let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
     let own: Known = look_up(
         slot,
-        head,
+        &task,
         order,
         places,
         mask,
@@ -122,7 +124,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
             start,
             end,
             n_others,
-            head,
+            &task,
             &block,
             order,
             places,
@@ -212,28 +214,28 @@ pub(super) fn differentiate<F: Float, I: Int>(
     if own.position >= 0 {
         add_part(
             sums_of,
-            head,
+            task.rows,
             own.position,
             &sums,
             fours,
             d_head,
-            sizes.round,
+            sizes.first_round,
         );
         if comptime![of_keys] {
             add_part(
                 values_of,
-                head,
+                task.rows,
                 own.position,
                 &value_sums,
                 fours_v,
                 d_v,
-                sizes.round,
+                sizes.first_round,
             );
         }
     }
 }
 
-/// Adds the part of a row that a unit has to what earlier rounds left there.
+/// Adds the part of a row that a unit has to what an earlier launch left there.
 #[cube]
 fn add_part(
     to: &mut Tensor<f32>,
@@ -242,7 +244,7 @@ fn add_part(
     part: &Array<Four>,
     #[comptime] fours: u32,
     #[comptime] width: u32,
-    round: u32,
+    first_round: u32,
 ) {
     let row = head_at(to, head) + position as usize * to.stride(2);
     #[unroll]
@@ -252,7 +254,7 @@ fn add_part(
             let feature = (UNIT_POS_Y * fours + i) * 4 + j;
             if feature < width {
                 let mut value = part[i as usize][j as usize];
-                if round > 0 {
+                if first_round > 0 {
                     value += to[row + feature as usize];
                 }
                 to[row + feature as usize] = value;

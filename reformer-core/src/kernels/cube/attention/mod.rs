@@ -1,7 +1,8 @@
 //! Attention inside tiles of a sorted sequence, and over a whole one: the same kernels.
 //!
-//! Rounds are launched one after another, and each adds its softmax to what those before left in
-//! the output: a position stands in one slot of a round, so no two cubes write the same row.
+//! Rounds are launched together and each leaves results of its own, which are joined at the end: a position
+//! stands in one slot of a round, so no two cubes write the same row. Where memory is short, heads take turns;
+//! where it is too short for the rounds of one head, a round adds to what an earlier one left.
 //! Rows of a tile are gathered by their positions, keys that are queries are normalised as they
 //! are read, and a block of keys that no query of the cube can see is not read at all.
 
@@ -12,22 +13,26 @@ mod gradients;
 mod pair;
 mod places;
 mod plan;
+mod portion;
 mod rounds;
 mod side;
 mod walk;
+
+use core::ops::Range;
 
 use burn::tensor::{Bool, DType, Element, Tensor};
 use burn_cubecl::cubecl::prelude::{AddressType, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::device::{Cube, cubes, empty, has_cores, offsets};
-use super::rows::{dims, divisors, finish, statistics, through_keys};
+use super::device::{Cube, cubes, empty, has_cores, offsets, room_for_rounds, side_by_side};
+use super::rows::{add_rounds, dims, divisors, join_rounds, statistics, through_keys};
 use crate::kernels::{
     AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
 };
 use places::places;
 use plan::{Limits, Numbers, Pass, Plan, nearness};
+use portion::Portion;
 
 /// What kernels are launched with.
 struct Attention<R: CubeRuntime> {
@@ -88,7 +93,7 @@ impl<R: CubeRuntime> Attention<R> {
         order: Option<CubeTensor<R>>,
     ) -> Self {
         let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
-        let (q, v) = (B::floats(qkv.q), B::floats(qkv.v));
+        let (q, v) = (side_by_side(B::floats(qkv.q)), B::floats(qkv.v));
         // What a kernel is compiled not to look at, it is given all the same.
         let beside = q.clone();
         let nothing = |dtype| empty(&beside, [1, 1, 1, 1], dtype);
@@ -135,9 +140,9 @@ impl<R: CubeRuntime> Attention<R> {
 
     /// Rows `[batch_size, n_heads, length, d]` with nothing written yet, laid out as
     /// `[batch_size, length, n_heads, d]`: what joins heads then copies nothing.
-    fn rows(&self, length: usize, d: usize) -> CubeTensor<R> {
+    fn rows(&self, length: usize, d: usize, dtype: DType) -> CubeTensor<R> {
         let [batch_size, n_heads, ..] = dims(&self.q);
-        let mut rows = empty(&self.q, [batch_size, length, n_heads, d], DType::F32);
+        let mut rows = empty(&self.q, [batch_size, length, n_heads, d], dtype);
         rows.meta.swap(1, 2);
         rows
     }
@@ -148,8 +153,26 @@ impl<R: CubeRuntime> Attention<R> {
         batch_size * n_heads
     }
 
-    /// The plan for a way through the pairs, with its grid: heads, and cubes of each.
-    fn cut(&self, pass: Pass) -> (Plan, [usize; 2], CubeDim) {
+    /// Heads and rounds to work on at a time, where a round of a head leaves so many numbers.
+    fn portion(&self, numbers: usize) -> Portion {
+        let room = room_for_rounds(&self.q.client);
+        Portion::new(room, 4 * numbers, self.n(), self.numbers.n_rounds)
+    }
+
+    /// Results of the rounds of some heads: see [`rows`](super::rows).
+    fn results(
+        &self,
+        of: &Portion,
+        heads: &Range<usize>,
+        length: usize,
+        d: usize,
+    ) -> CubeTensor<R> {
+        let shape = [1, of.rounds * heads.len(), length, d];
+        empty(&self.q, shape, DType::F32)
+    }
+
+    /// The plan for a way through the pairs, with the cubes of a round of a head.
+    fn cut(&self, pass: Pass) -> (Plan, usize, CubeDim) {
         let n_rows = match pass {
             Pass::OfKeys => self.numbers.n_keys,
             Pass::Forward | Pass::OfQueries => self.numbers.seq_length,
@@ -160,7 +183,7 @@ impl<R: CubeRuntime> Attention<R> {
             true => self.numbers.n_slots,
             false => n_rows,
         });
-        (plan, [self.n(), blocks], units)
+        (plan, blocks, units)
     }
 
     fn offsets(&self) -> AddressType {
@@ -170,68 +193,103 @@ impl<R: CubeRuntime> Attention<R> {
     /// Output in a type, its largest log-sum-exp of a round and what the others add to it.
     fn forward(self, dtype: DType) -> [CubeTensor<R>; 3] {
         let [batch_size, n_heads, seq_length, _] = dims(&self.q);
-        let output = self.rows(seq_length, self.plan.d_v as usize);
+        let d_v = self.plan.d_v as usize;
         let statistic = || empty(&self.q, [batch_size, n_heads, seq_length, 1], DType::F32);
-        let (max, sum) = (statistic(), statistic());
-        let (plan, grid, units) = self.cut(Pass::Forward);
+        let joined = [self.rows(seq_length, d_v, dtype), statistic(), statistic()];
+        let portion = self.portion(seq_length * (d_v + 2));
+        for heads in portion.heads_of(self.n()) {
+            let of_rounds = [d_v, 1, 1].map(|d| self.results(&portion, &heads, seq_length, d));
+            for rounds in portion.rounds_of(self.numbers.n_rounds) {
+                self.attend(&of_rounds, &heads, &rounds);
+            }
+            join_rounds(of_rounds, &joined, (heads.start, portion.rounds));
+        }
+        joined
+    }
+
+    fn attend(
+        &self,
+        [output, max, sum]: &[CubeTensor<R>; 3],
+        heads: &Range<usize>,
+        rounds: &Range<usize>,
+    ) {
+        let (plan, blocks, units) = self.cut(Pass::Forward);
         let attend = match self.on_cores {
             true => cores::forward::attend::launch,
             false => forward::attend::launch,
         };
-        for round in 0..self.numbers.n_rounds {
-            attend(
-                &self.q.client,
-                cubes(&self.q.client, grid[0] * grid[1]),
-                units,
-                self.offsets().max(offsets(&[&output])),
-                self.q.clone().into_tensor_arg(),
-                self.k.clone().into_tensor_arg(),
-                self.v.clone().into_tensor_arg(),
-                self.divisors.clone().into_tensor_arg(),
-                self.order.clone().into_tensor_arg(),
-                self.places.clone().into_tensor_arg(),
-                self.mask.clone().into_tensor_arg(),
-                output.clone().into_tensor_arg(),
-                max.clone().into_tensor_arg(),
-                sum.clone().into_tensor_arg(),
-                self.numbers.launch(round, grid),
-                plan,
-                [self.q.dtype.into(), self.order.dtype.into()],
-            );
-        }
-        let [output, log_sum] = finish(output, sum, dtype);
-        [output, max, log_sum]
+        attend(
+            &self.q.client,
+            cubes(&self.q.client, heads.len() * rounds.len() * blocks),
+            units,
+            self.offsets().max(offsets(&[output])),
+            self.q.clone().into_tensor_arg(),
+            self.k.clone().into_tensor_arg(),
+            self.v.clone().into_tensor_arg(),
+            self.divisors.clone().into_tensor_arg(),
+            self.order.clone().into_tensor_arg(),
+            self.places.clone().into_tensor_arg(),
+            self.mask.clone().into_tensor_arg(),
+            output.clone().into_tensor_arg(),
+            max.clone().into_tensor_arg(),
+            sum.clone().into_tensor_arg(),
+            self.numbers.launch(heads, rounds, blocks),
+            plan,
+            [self.q.dtype.into(), self.order.dtype.into()],
+        );
     }
 
-    /// Gradients of queries (with what comes through keys that are queries), keys and values.
-    fn backward(self, grad: CubeTensor<R>, statistics: CubeTensor<R>) -> [CubeTensor<R>; 3] {
+    /// Gradients of queries (with what comes through keys that are queries), keys and values, in a type.
+    /// Where keys are queries, theirs are those of the queries.
+    fn backward(
+        self,
+        grad: CubeTensor<R>,
+        statistics: CubeTensor<R>,
+        dtype: DType,
+    ) -> [CubeTensor<R>; 3] {
         let Numbers {
             seq_length, n_keys, ..
         } = self.numbers;
         let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
         let grad = if self.on_cores { in_eights(grad) } else { grad };
-        let dq = self.rows(seq_length, d_head);
-        let dk = self.rows(n_keys, d_head);
-        let dv = self.rows(n_keys, d_v);
-        self.differentiate(
-            [&self.q, &self.k, &grad, &self.v],
-            &statistics,
-            [&dq, &dv],
-            Pass::OfQueries,
-        );
-        self.differentiate(
-            [&self.k, &self.q, &self.v, &grad],
-            &statistics,
-            [&dk, &dv],
-            Pass::OfKeys,
-        );
-        match self.unit_keys {
-            Some(length) => {
-                let dq = through_keys(&self.q, self.divisors, length, dk.clone(), dq);
-                [dq, dk, dv]
+        let dq = self.rows(seq_length, d_head, dtype);
+        let dk = match self.unit_keys {
+            Some(_) => dq.clone(),
+            None => self.rows(n_keys, d_head, dtype),
+        };
+        let dv = self.rows(n_keys, d_v, dtype);
+        let portion = self.portion(seq_length * d_head + n_keys * (d_head + d_v));
+        for heads in portion.heads_of(self.n()) {
+            let [of_q, of_k, of_v] = [(seq_length, d_head), (n_keys, d_head), (n_keys, d_v)]
+                .map(|(length, d)| self.results(&portion, &heads, length, d));
+            for rounds in portion.rounds_of(self.numbers.n_rounds) {
+                self.differentiate(
+                    [&self.q, &self.k, &grad, &self.v],
+                    &statistics,
+                    [&of_q, &of_v],
+                    (Pass::OfQueries, &heads, &rounds),
+                );
+                self.differentiate(
+                    [&self.k, &self.q, &self.v, &grad],
+                    &statistics,
+                    [&of_k, &of_v],
+                    (Pass::OfKeys, &heads, &rounds),
+                );
             }
-            None => [dq, dk, dv],
+            let of = (heads.start, portion.rounds);
+            match self.unit_keys {
+                Some(length) => {
+                    let keys = [&self.q, &self.divisors];
+                    through_keys(keys, length, [of_q, of_k], &dq, of);
+                }
+                None => {
+                    add_rounds(of_q, &dq, of);
+                    add_rounds(of_k, &dk, of);
+                }
+            }
+            add_rounds(of_v, &dv, of);
         }
+        [dq, dk, dv]
     }
 
     /// Gradients of the rows of one side; `values` only where those are keys.
@@ -240,35 +298,33 @@ impl<R: CubeRuntime> Attention<R> {
         [rows, others, ups, downs]: [&CubeTensor<R>; 4],
         statistics: &CubeTensor<R>,
         [sums, values]: [&CubeTensor<R>; 2],
-        pass: Pass,
+        (pass, heads, rounds): (Pass, &Range<usize>, &Range<usize>),
     ) {
-        let (plan, grid, units) = self.cut(pass);
+        let (plan, blocks, units) = self.cut(pass);
         let differentiate = match self.on_cores {
             true => cores::gradients::differentiate::launch,
             false => gradients::differentiate::launch,
         };
-        for round in 0..self.numbers.n_rounds {
-            differentiate(
-                &self.q.client,
-                cubes(&self.q.client, grid[0] * grid[1]),
-                units,
-                self.offsets().max(offsets(&[sums, values])),
-                rows.clone().into_tensor_arg(),
-                others.clone().into_tensor_arg(),
-                ups.clone().into_tensor_arg(),
-                downs.clone().into_tensor_arg(),
-                self.divisors.clone().into_tensor_arg(),
-                self.order.clone().into_tensor_arg(),
-                self.places.clone().into_tensor_arg(),
-                self.mask.clone().into_tensor_arg(),
-                statistics.clone().into_tensor_arg(),
-                sums.clone().into_tensor_arg(),
-                values.clone().into_tensor_arg(),
-                self.numbers.launch(round, grid),
-                plan,
-                [self.q.dtype.into(), self.order.dtype.into()],
-            );
-        }
+        differentiate(
+            &self.q.client,
+            cubes(&self.q.client, heads.len() * rounds.len() * blocks),
+            units,
+            self.offsets().max(offsets(&[sums, values])),
+            rows.clone().into_tensor_arg(),
+            others.clone().into_tensor_arg(),
+            ups.clone().into_tensor_arg(),
+            downs.clone().into_tensor_arg(),
+            self.divisors.clone().into_tensor_arg(),
+            self.order.clone().into_tensor_arg(),
+            self.places.clone().into_tensor_arg(),
+            self.mask.clone().into_tensor_arg(),
+            statistics.clone().into_tensor_arg(),
+            sums.clone().into_tensor_arg(),
+            values.clone().into_tensor_arg(),
+            self.numbers.launch(heads, rounds, blocks),
+            plan,
+            [self.q.dtype.into(), self.order.dtype.into()],
+        );
     }
 }
 
@@ -301,12 +357,11 @@ fn gradients_of<B: Cube>(
     let grad = B::floats(grad);
     let [max, log_sum] = [output.max, output.log_sum].map(|of| into_contiguous(B::floats(of)));
     let statistics = statistics(B::floats(output.output), &grad, max, log_sum);
-    let [q, k, v] = attention.backward(grad, statistics);
-    let cast = |gradient| B::of_floats::<4>(gradient).cast(dtype);
+    let [q, k, v] = attention.backward(grad, statistics, dtype);
     AttentionGradients {
-        q: cast(q),
-        k: own_keys.then(|| cast(k)),
-        v: cast(v),
+        q: B::of_floats(q),
+        k: own_keys.then(|| B::of_floats(k)),
+        v: B::of_floats(v),
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the work of an attention is cut into cubes, and the rules that kernels are compiled for.
 
+use core::ops::Range;
+
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
@@ -264,7 +266,9 @@ pub(super) struct Sizes {
     pub(super) n_keys: u32,
     pub(super) n_slots: u32,
     pub(super) n_rounds: u32,
-    pub(super) round: u32,
+    /// The first round of a launch, and how many it has.
+    pub(super) first_round: u32,
+    pub(super) at_once: u32,
     /// A query sees a key if `place - place of key + after <= width`, unsigned.
     pub(super) after: u32,
     pub(super) width: u32,
@@ -274,8 +278,9 @@ pub(super) struct Sizes {
     pub(super) kept: f32,
     /// Queries of a slice, by which the dropout of full attention is numbered.
     pub(super) slice_length: u32,
-    /// Heads of the batch, and cubes of each. Those of a head follow each other, so that what they gather
-    /// is still in the cache.
+    /// The first head of the batch that a launch has, how many it has, and cubes of a round of each. Those of a
+    /// head follow each other, so that what they gather is still in the cache.
+    pub(super) first_head: u32,
     pub(super) n: u32,
     pub(super) blocks: u32,
 }
@@ -311,8 +316,9 @@ impl Numbers {
 
     pub(super) fn launch<R: Runtime>(
         &self,
-        round: usize,
-        [n, blocks]: [usize; 2],
+        heads: &Range<usize>,
+        rounds: &Range<usize>,
+        blocks: usize,
     ) -> SizesLaunch<R> {
         let (rate, key) = self.dropout.unwrap_or((0.0, Key::new(0)));
         let Dropout {
@@ -327,7 +333,8 @@ impl Numbers {
             self.n_keys as u32,
             self.n_slots as u32,
             self.n_rounds as u32,
-            round as u32,
+            rounds.start as u32,
+            rounds.len() as u32,
             self.after as u32,
             self.width as u32,
             key_low,
@@ -335,7 +342,8 @@ impl Numbers {
             threshold,
             kept,
             slice_length(self.seq_length, self.n_keys) as u32,
-            n as u32,
+            heads.start as u32,
+            heads.len() as u32,
             blocks as u32,
         )
     }

@@ -1,9 +1,10 @@
-//! How the softmax of a round joins those of the rounds before.
+//! How the softmax of a round joins that of an earlier launch, where not all rounds are kept apart.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Sizes;
+use super::walk::Task;
 use crate::kernels::reference::FORBIDDEN;
 
 /// What a row of the output and its statistics become.
@@ -18,14 +19,14 @@ pub(super) struct Joined {
     pub(super) new: f32,
 }
 
-/// Joins a round, by the rounded log-sum-exp as in the reference: `sum` of exponentials of logits
+/// Joins a round to what an earlier launch left, by the rounded log-sum-exp as in the reference: `sum` of exponentials of logits
 /// less the `largest` one.
 #[cube]
 pub(super) fn join(
     largest: f32,
     sum: f32,
     position: i32,
-    head: u32,
+    task: &Task,
     max_of: &Tensor<f32>,
     sum_of: &Tensor<f32>,
     sizes: &Sizes,
@@ -36,11 +37,12 @@ pub(super) fn join(
         lse = largest + sum.ln();
         new = (largest - lse).exp();
     }
-    let at = head as usize * sizes.seq_length as usize + max(position, 0i32.runtime()) as usize;
+    let at =
+        task.rows as usize * sizes.seq_length as usize + max(position, 0i32.runtime()) as usize;
     let mut joined_max = lse;
     let mut old = 0.0f32.runtime();
     let mut joined_sum = 1.0f32.runtime();
-    if sizes.round > 0 {
+    if sizes.first_round > 0 {
         joined_max = max(lse, max_of[at]);
         old = (max_of[at] - joined_max).exp();
         let share = (lse - joined_max).exp();

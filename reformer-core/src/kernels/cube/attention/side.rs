@@ -4,6 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, Sizes};
+use super::walk::Task;
 use crate::kernels::cube::common::{Four, four_of};
 use crate::kernels::cube::philox::fold;
 
@@ -28,12 +29,18 @@ pub(super) struct Known {
     pub(super) draw_high: u32,
 }
 
-/// The slot over all rounds that stands `slot` slots from the beginning of this round.
+/// The slot over all rounds that stands `slot` slots from the beginning of the cube's round.
 #[cube]
-pub(super) fn slot_over_rounds(slot: i32, sizes: &Sizes, n: u32, #[comptime] plan: Plan) -> u32 {
+pub(super) fn slot_over_rounds(
+    slot: i32,
+    task: &Task,
+    sizes: &Sizes,
+    n: u32,
+    #[comptime] plan: Plan,
+) -> u32 {
     let mut found = NOWHERE.runtime();
     if comptime![plan.sorted] {
-        let first = sizes.round * sizes.n_slots;
+        let first = task.round * sizes.n_slots;
         if comptime![plan.wrap] {
             let all = (sizes.n_rounds * sizes.n_slots) as i32;
             // The remainder of a number below zero is below zero.
@@ -51,7 +58,7 @@ pub(super) fn slot_over_rounds(slot: i32, sizes: &Sizes, n: u32, #[comptime] pla
 #[cube]
 pub(super) fn look_up<I: Int>(
     slot: u32,
-    head: u32,
+    task: &Task,
     order: &Tensor<I>,
     places: &Tensor<i32>,
     mask: &Tensor<I>,
@@ -66,6 +73,7 @@ pub(super) fn look_up<I: Int>(
     let mut draw_width = 0u32.runtime();
     let mut draw_low = 0u32.runtime();
     let mut draw_high = 0u32.runtime();
+    let head = task.head;
     if slot != NOWHERE {
         if comptime![plan.sorted] {
             let row = head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
@@ -77,7 +85,7 @@ pub(super) fn look_up<I: Int>(
     if position >= 0 {
         if comptime![plan.near] {
             let row = head as usize * sizes.seq_length as usize + position as usize;
-            place = places[row * sizes.n_rounds as usize + sizes.round as usize];
+            place = places[row * sizes.n_rounds as usize + task.round as usize];
         }
         if comptime![!query] {
             visible = position;

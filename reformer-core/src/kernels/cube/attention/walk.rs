@@ -17,10 +17,29 @@ pub(super) struct Block {
     pub(super) n_others: u32,
 }
 
-/// The head of this cube, which is none of them where a grid is larger than what it is for.
+/// What a cube does: a head of the batch in a round.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Task {
+    pub(super) head: u32,
+    pub(super) round: u32,
+    /// Where results are kept: rows of the first head of the launch in its first round come first, then
+    /// those of the next head.
+    pub(super) rows: u32,
+    /// None of them where a grid is larger than what it is for.
+    pub(super) is_any: bool,
+}
+
 #[cube]
-pub(super) fn head_of_cube(sizes: &Sizes) -> u32 {
-    (CUBE_POS / sizes.blocks as usize) as u32
+pub(super) fn task_of_cube(sizes: &Sizes) -> Task {
+    let number = (CUBE_POS / sizes.blocks as usize) as u32;
+    let head = number / sizes.at_once;
+    let round = number % sizes.at_once;
+    Task {
+        head: sizes.first_head + head,
+        round: sizes.first_round + round,
+        rows: round * sizes.n + head,
+        is_any: head < sizes.n,
+    }
 }
 
 /// The place of row `row` of this cube, where `n` rows are cut into blocks.

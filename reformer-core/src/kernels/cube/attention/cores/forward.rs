@@ -12,11 +12,12 @@ use crate::kernels::cube::attention::pair::{any_in_sight, factor_of, logit_of, r
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::rounds::{join, keep};
 use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
-use crate::kernels::cube::attention::walk::{Block, block_of, head_of_cube};
+use crate::kernels::cube::attention::walk::{Block, Task, block_of, task_of_cube};
 use crate::kernels::cube::common::head_at;
 use crate::kernels::reference::FORBIDDEN;
 
-/// Adds a round to what `output`, `max` and `sum` hold of those before.
+/// Attends in the rounds of a launch. Each has an `output`, `max` and `sum` of its own, and is added to what an
+/// earlier launch left there.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn attend<F: Float, I: Int>(
     q: &Tensor<Eight<F>>,
@@ -33,10 +34,11 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = head_of_cube(&sizes);
-    if head >= sizes.n {
+    let task: Task = task_of_cube(&sizes);
+    if !task.is_any {
         terminate!();
     }
+    let head = task.head;
     let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
     let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];
@@ -50,8 +52,8 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let mut weights = room_for_factors::<F>(rows, others);
 
     let block: Block = block_of(row, sizes.seq_length, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &sizes, sizes.seq_length, plan);
-    let query: Known = look_up(slot, head, order, places, mask, &sizes, true, plan);
+    let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
+    let query: Known = look_up(slot, &task, order, places, mask, &sizes, true, plan);
     if share == 0 {
         put(&own_side, row, &query, false);
     }
@@ -93,7 +95,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             first,
             n_others,
             sizes.n_keys,
-            head,
+            &task,
             &block,
             order,
             places,
@@ -187,7 +189,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     }
 
     sum += plane_shuffle_xor(sum, 1u32);
-    let joined = join(largest, sum, query.position, head, max_of, sum_of, &sizes);
+    let joined = join(largest, sum, query.position, &task, max_of, sum_of, &sizes);
     // Both units of a row have read before one of them writes.
     sync_storage();
     if share == 0 && query.position >= 0 {
@@ -205,10 +207,10 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         write_tile(
             output,
             &products,
-            head,
+            task.rows,
             &own_side,
             joined.old,
-            sizes.round,
+            sizes.first_round,
             tile * SIDE,
             comptime![row_of_products(others)],
         );
@@ -216,8 +218,8 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     }
 }
 
-/// Writes a plane's sixteen rows of sixteen features, added to `old` of what is there after the
-/// first round. `old` is that of the unit's own row.
+/// Writes a plane's sixteen rows of sixteen features, added to `old` of what an earlier launch left
+/// there. `old` is that of the unit's own row.
 #[cube]
 pub(super) fn write_tile(
     to: &mut Tensor<f32>,
@@ -225,7 +227,7 @@ pub(super) fn write_tile(
     head: u32,
     rows: &Crowd,
     old: f32,
-    round: u32,
+    first_round: u32,
     first: u32,
     #[comptime] width: u32,
 ) {
@@ -240,7 +242,7 @@ pub(super) fn write_tile(
         if position >= 0 {
             let at = of_head + position as usize * to.stride(2) + (first + column) as usize;
             let mut value = from[(row * width + column) as usize];
-            if round > 0 {
+            if first_round > 0 {
                 value += to[at] * old;
             }
             to[at] = value;

@@ -13,9 +13,10 @@ use crate::kernels::cube::attention::crowd::{Crowd, known_of, look_around, put, 
 use crate::kernels::cube::attention::pair::{any_in_sight, differentiate_pair, range_of};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
-use crate::kernels::cube::attention::walk::{Block, block_of, head_of_cube};
+use crate::kernels::cube::attention::walk::{Block, Task, block_of, task_of_cube};
 
-/// Adds a round to the gradients of rows: `sums_of` is that of queries or of keys, `values_of`,
+/// Differentiates by rows in the rounds of a launch. Each has gradients of its own, and is added to what an
+/// earlier launch left there: `sums_of` is that of queries or of keys, `values_of`,
 /// looked at only for keys, that of values. `rows_of` and `others_of` are queries and keys or the
 /// other way round, `ups_of` and `downs_of` gradients of the output and values alike.
 #[cube(launch, address_type = "dynamic")]
@@ -35,10 +36,11 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
-    let head = head_of_cube(&sizes);
-    if head >= sizes.n {
+    let task: Task = task_of_cube(&sizes);
+    if !task.is_any {
         terminate!();
     }
+    let head = task.head;
     let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
     let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];
@@ -62,9 +64,9 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let mut of_values = room_for_factors::<F>(comptime![if of_keys { rows } else { 1 }], others);
 
     let block: Block = block_of(row, n_rows, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &sizes, n_rows, plan);
+    let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
     let queries = comptime![!of_keys];
-    let own: Known = look_up(slot, head, order, places, mask, &sizes, queries, plan);
+    let own: Known = look_up(slot, &task, order, places, mask, &sizes, queries, plan);
     if share == 0 {
         put(&own_side, row, &own, false);
     }
@@ -117,7 +119,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             start,
             end,
             n_others,
-            head,
+            &task,
             &block,
             order,
             places,
@@ -191,19 +193,27 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     }
 
     sync_plane();
-    write(&sums, sums_of, &mut products, head, &own_side, &sizes, plan);
+    write(
+        &sums,
+        sums_of,
+        &mut products,
+        task.rows,
+        &own_side,
+        &sizes,
+        plan,
+    );
     write(
         &value_sums,
         values_of,
         &mut products,
-        head,
+        task.rows,
         &own_side,
         &sizes,
         plan,
     );
 }
 
-/// Adds a plane's rows of sums to what earlier rounds left there.
+/// Adds a plane's rows of sums to what an earlier launch left there.
 #[cube]
 fn write(
     sums: &Sequence<cmma::Matrix<f32>>,
@@ -221,7 +231,7 @@ fn write(
         sync_plane();
         let first = comptime![tile as u32 * SIDE].runtime();
         let one = 1.0f32.runtime();
-        write_tile(to, room, head, rows, one, sizes.round, first, width);
+        write_tile(to, room, head, rows, one, sizes.first_round, first, width);
         sync_plane();
     }
 }

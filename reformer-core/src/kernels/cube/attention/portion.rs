@@ -1,0 +1,74 @@
+//! How many heads and rounds attention works on at a time.
+
+use core::ops::Range;
+
+/// Heads of the batch, and rounds, whose results are kept apart at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Portion {
+    pub(super) heads: usize,
+    pub(super) rounds: usize,
+}
+
+impl Portion {
+    /// As many heads as find room with all of their rounds; where not even one does, as many rounds of it.
+    /// `bytes` are those of a round of a head.
+    pub(super) fn new(room: usize, bytes: usize, n_heads: usize, n_rounds: usize) -> Self {
+        let most = room / bytes.max(1);
+        let rounds = evenly(n_rounds, most);
+        Self {
+            heads: evenly(n_heads, most / rounds),
+            rounds,
+        }
+    }
+
+    /// The heads of each turn.
+    pub(super) fn heads_of(self, n_heads: usize) -> impl Iterator<Item = Range<usize>> {
+        turns(n_heads, self.heads)
+    }
+
+    /// The rounds of each launch.
+    pub(super) fn rounds_of(self, n_rounds: usize) -> impl Iterator<Item = Range<usize>> {
+        turns(n_rounds, self.rounds)
+    }
+}
+
+/// How many of `n` make turns of one size, with as few turns as `most` allows; at least one.
+fn evenly(n: usize, most: usize) -> usize {
+    let turns = n.div_ceil(most.max(1)).max(1);
+    n.div_ceil(turns).max(1)
+}
+
+fn turns(n: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n)
+        .step_by(size)
+        .map(move |start| start..(start + size).min(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_take_turns_before_rounds_do() {
+        let portion = |room| {
+            let Portion { heads, rounds } = Portion::new(room, 10, 8, 5);
+            (heads, rounds)
+        };
+        assert_eq!(portion(400), (8, 5));
+        assert_eq!(portion(399), (4, 5));
+        assert_eq!(portion(50), (1, 5));
+        assert_eq!(portion(40), (1, 3));
+        assert_eq!(portion(0), (1, 1));
+    }
+
+    #[test]
+    fn turns_are_all_there_is() {
+        let portion = Portion {
+            heads: 3,
+            rounds: 2,
+        };
+        let heads: Vec<_> = portion.heads_of(8).collect();
+        assert_eq!(heads, [0..3, 3..6, 6..8]);
+        assert_eq!(portion.rounds_of(2).collect::<Vec<_>>(), [0..2]);
+    }
+}
