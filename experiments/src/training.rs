@@ -1,6 +1,6 @@
 //! What all training programs share: flags, and the way from them to a trained model.
 
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +8,8 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
-    DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainError, TrainOptions, parallel,
+    DataConfig, Ending, ModelConfig, Pretrained, ResumeOptions, Run, TrainConfig, TrainError,
+    TrainOptions, parallel,
 };
 
 use crate::announcement::{announce, report};
@@ -41,8 +42,12 @@ pub struct TrainArguments {
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub out: PathBuf,
+    /// Start from the weights of a run or of a Hugging Face folder, with a new optimizer; the model is built
+    /// as that one unless --preset says how
+    #[arg(long, value_name = "RUN|FOLDER")]
+    pub init_from: Option<PathBuf>,
     /// Go on with the run in this folder, with its own configuration; --steps makes it longer
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "RunArguments", "ModelArguments"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "init_from", "RunArguments", "ModelArguments"])]
     pub resume: Option<PathBuf>,
     /// Where to compute
     #[arg(long, value_enum, default_value = "flex")]
@@ -243,10 +248,21 @@ fn create<B: AutodiffBackend>(
     device: &B::Device,
 ) -> Result<Run> {
     let folder = folder(arguments, program)?;
+    let start_from = arguments.init_from.as_deref().map(path::absolute);
+    let start_from = start_from.transpose()?;
+    let pretrained = start_from.as_deref();
+    let pretrained = pretrained.map(|folder| Pretrained::<B>::open(folder, device));
+    let pretrained = pretrained.transpose()?;
     let mut kept = Kept::default();
-    let run = config(arguments, program, &mut kept, &folder).and_then(|config| {
+    let model = pretrained.as_ref().map(Pretrained::config);
+    let run = config(arguments, program, model, &mut kept, &folder).and_then(|config| {
         config.model.reformer().precision.check::<B>(device)?;
-        Ok(Run::create(config, &folder)?)
+        if let Some(pretrained) = pretrained {
+            // Now, since the run would be there when training found that it cannot start.
+            let (_, taken) = pretrained.start(&config.model, device)?;
+            println!("Starting from other weights: {taken}");
+        }
+        Ok(Run::create_from(config, &folder, start_from.as_deref())?)
     });
     run.inspect_err(|_| kept.remove())
 }
@@ -266,15 +282,23 @@ fn plot(run: &Run) {
     }
 }
 
-/// The configuration that the arguments describe, for a run in this folder.
+/// The configuration that the arguments describe, for a run in this folder. Without a preset, the model is
+/// built as the one that it starts from.
 fn config(
     arguments: &TrainArguments,
     program: &dyn Program,
+    pretrained: Option<&ModelConfig>,
     kept: &mut Kept,
     folder: &Path,
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
+    if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
+        match model.name() == config.model.name() {
+            true => config.model = model.clone(),
+            false => *config.model.reformer_mut() = model.reformer().clone(),
+        }
+    }
     config.data = kept.keep(program.data(config.data)?, folder)?;
     let run = &arguments.run;
     set(&mut config.steps, arguments.end.steps);

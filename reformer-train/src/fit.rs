@@ -22,7 +22,7 @@ use crate::model::{Model, ModelConfig};
 use crate::parallel::{Replicas, Welcome, invite, record, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
-use crate::run::{Run, Standing, TrainOptions, load_weights};
+use crate::run::{Run, Standing, TrainOptions};
 use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, NoLog, RunWithLossScale, StepByStep};
@@ -117,8 +117,8 @@ where
     fn model(&self) -> Result<Model<B>, TrainError> {
         let device = &self.devices[0];
         let config = &self.config.model;
-        match &self.options.start_from {
-            Some(folder) if self.step == 0 => load_weights(folder, config, device),
+        match &self.place {
+            Place::Home(run) if self.step == 0 => run.first_model(device),
             _ => Ok(config.init(device)),
         }
     }

@@ -165,7 +165,11 @@ where
     let folder = study.folder().join("runs").join(&training.key);
     let run = match folder.join("config.json").exists() {
         true => Run::resume(&folder)?,
-        false => Run::create(training.config.clone(), &folder)?,
+        false => {
+            let earlier = training.start_from.as_ref();
+            let earlier = earlier.map(|key| study.folder().join("runs").join(key));
+            Run::create_from(training.config.clone(), &folder, earlier.as_deref())?
+        }
     };
     if *run.config() != training.config {
         bail!(
@@ -178,8 +182,6 @@ where
         let lines = Lines::new(point.step, run.config()).with_prefix(place);
         let mut options = TrainOptions::new(Screen::Renderer(lines));
         options.interrupter = interrupter.clone();
-        let earlier = training.start_from.as_ref();
-        options.start_from = earlier.map(|key| study.folder().join("runs").join(key));
         let outcome = run.train::<B, _>(device, point.step, options)?;
         if let Ending::Interrupted(_) = outcome.ending {
             return Ok(None);
