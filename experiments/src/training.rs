@@ -16,7 +16,7 @@ use crate::announcement::{announce, report};
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
-use crate::interrupt;
+use crate::interrupt::{self, Stopped};
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
@@ -194,16 +194,19 @@ impl Job for Train<'_> {
         announce::<B>(&run, program, point.step, &device)?;
         let started = Instant::now();
         let progress = arguments.progress;
-        let screen = progress.screen(point.step, run.config(), group.is_some());
+        let is_launched = group.is_some();
+        let screen = progress.screen(point.step, run.config(), is_launched);
         let mut options = with_samples(TrainOptions::new(screen), run.config());
-        interrupt::on_signals(options.interrupter.clone(), group.is_some())?;
+        interrupt::on_signals(options.interrupter.clone(), is_launched)?;
         options.group = group;
         options.sharing = arguments.processes.sharing();
         let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
         plot(&run);
         report(&run, program, &outcome, started);
         match outcome.ending {
-            Ending::Interrupted(_) => Ok(()),
+            // Launchers take one process that fails for the end of all.
+            Ending::Interrupted(_) if is_launched => Ok(()),
+            Ending::Interrupted(_) => Err(Stopped.into()),
             Ending::Finished | Ending::Early => measured(program.finish(&run, arguments.device)),
         }
     }

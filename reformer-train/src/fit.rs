@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::renderer::MetricsRenderer;
-use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
 
 use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
+use crate::dashboard;
 use crate::data::Data;
 use crate::error::TrainError;
 use crate::log::CsvLog;
@@ -229,12 +229,11 @@ where
             Place::Home(run) => with_files(training, run, step, strategy, device)?,
             Place::Elsewhere(_) => training.with_metric_logger(NoLog),
         };
-        let epoch = step / config.steps_per_epoch;
+        let n_epochs_done = step / config.steps_per_epoch;
         Ok(match self.options.screen {
-            Screen::Dashboard => training.renderer(TuiMetricsRendererWrapper::new(
-                interrupter.clone(),
-                (epoch > 0).then_some(epoch),
-            )),
+            Screen::Dashboard => {
+                training.renderer(dashboard::open(interrupter.clone(), n_epochs_done))
+            }
             Screen::Renderer(renderer) => training.renderer(renderer),
         })
     }

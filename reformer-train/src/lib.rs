@@ -75,6 +75,7 @@ mod checkpoint;
 mod clip;
 mod config;
 pub mod console;
+pub mod dashboard;
 mod data;
 mod diverged;
 mod error;
