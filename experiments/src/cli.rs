@@ -9,8 +9,10 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use reformer_train::dashboard::KILLED;
 use reformer_train::parallel;
 
+use crate::interrupt::{ENDED_BY_CTRL_C, Stopped};
 use crate::out;
 
 /// Exit code for arguments that make no sense, as programs by `clap` have it.
@@ -89,7 +91,8 @@ fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
     (is_resumed && !changed.is_empty()).then(|| changed.join(", "))
 }
 
-/// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it.
+/// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it, or 130 if it
+/// [was told to stop](Stopped).
 ///
 /// Of several processes, an error in one ends all; what all fail in is told by the first one.
 ///
@@ -107,9 +110,16 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
             *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
         }));
     }
+    let mut code = ExitCode::SUCCESS;
     match quietly(program) {
+        // What it has to say, it has said.
+        Ok(Err(error)) if error.is::<Stopped>() => code = ENDED_BY_CTRL_C.into(),
         Ok(Err(error)) if !out::is_unwritten(&error) => return fail(&format!("{error:#}")),
         Ok(_) => {}
+        Err(panic) if panic.contains(KILLED) => {
+            tell_error("killed from the dashboard: --resume RUN goes on from the last checkpoint");
+            code = ENDED_BY_CTRL_C.into();
+        }
         // Some libraries panic where the system refuses a thread or a file.
         Err(panic) if SYSTEM_ERROR.iter().any(|part| panic.contains(part)) => {
             return fail(&format!("the system refuses what is needed: {panic}"));
@@ -119,7 +129,7 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
         }
     }
     match out::finish() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => code,
         Err(error) => fail(&unprinted(&error)),
     }
 }

@@ -1,6 +1,5 @@
 //! Continuing texts with a trained model.
 
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -74,7 +73,7 @@ impl<B: ReformerBackend> TextModel<B> {
     /// # Errors
     /// A folder that is neither, a model that is not of text, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
-        if is_hugging_face(folder) {
+        if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load::<B>(folder, device)?;
             let codec = Codec::of_folder(folder, config.reformer.vocab_size)?;
             return Ok(Self {
@@ -292,13 +291,6 @@ impl<B: ReformerBackend> TextModel<B> {
         let config = DecodingConfig::new(context).with_max_length(Some(length));
         LmDecoder::prefill(&self.model, prompts, &config)
     }
-}
-
-/// Whether a folder has a configuration of Hugging Face.
-pub(crate) fn is_hugging_face(folder: &Path) -> bool {
-    let config = fs::read(folder.join("config.json")).unwrap_or_default();
-    let config: Option<serde_json::Value> = serde_json::from_slice(&config).ok();
-    config.is_some_and(|config| config.get("model_type").is_some())
 }
 
 #[cfg(test)]

@@ -1,12 +1,28 @@
 //! Signals as a wish to stop.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use burn::train::Interrupter;
+use reformer_train::dashboard;
 
 /// Exit code of a program that Ctrl-C ended, as shells have it.
-const ENDED_BY_CTRL_C: i32 = 130;
+pub const ENDED_BY_CTRL_C: u8 = 130;
+
+/// A program that was told to stop, has done so and said how to go on: an error only for whoever would go
+/// on from what is not there yet.
+#[derive(Debug)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped")
+    }
+}
+
+impl Error for Stopped {}
 
 /// Makes the first Ctrl-C, or a request to terminate, end a training after the step that is being
 /// computed, and the second one end the program. SIGUSR1, which Slurm sends before a time limit, is
@@ -29,7 +45,8 @@ pub fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<(
     let was_pressed = AtomicBool::new(false);
     ctrlc::set_handler(move || {
         if was_pressed.swap(true, Ordering::Relaxed) && !is_one_of_several {
-            std::process::exit(ENDED_BY_CTRL_C);
+            dashboard::leave();
+            std::process::exit(ENDED_BY_CTRL_C.into());
         }
         // First of all: what is told may reach nobody.
         interrupter.stop(Some("Ctrl-C."));

@@ -38,7 +38,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub enum ProgressName {
     /// Burn's dashboard on a terminal, else lines.
     Auto,
-    /// Burn's dashboard, with plots.
+    /// The same: without a terminal there is nowhere to draw.
     Dashboard,
     /// A bar on a terminal, else lines.
     Plain,
@@ -55,8 +55,7 @@ impl ProgressName {
     ) -> Screen<Lines> {
         let is_terminal = io::stdout().is_terminal();
         match self {
-            Self::Dashboard if !is_launched => Screen::Dashboard,
-            Self::Auto if is_terminal && !is_launched => Screen::Dashboard,
+            Self::Auto | Self::Dashboard if is_terminal && !is_launched => Screen::Dashboard,
             _ => Screen::Renderer(Lines::new(steps_done, config)),
         }
     }

@@ -1,6 +1,6 @@
 //! What all training programs share: flags, and the way from them to a trained model.
 
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -8,14 +8,15 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
-    DataConfig, Ending, ResumeOptions, Run, TrainConfig, TrainError, TrainOptions, parallel,
+    DataConfig, Ending, ModelConfig, Pretrained, ResumeOptions, Run, TrainConfig, TrainError,
+    TrainOptions, parallel,
 };
 
 use crate::announcement::{announce, report};
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
-use crate::interrupt;
+use crate::interrupt::{self, Stopped};
 use crate::overrides;
 use crate::plot::plot_loss;
 use crate::preset;
@@ -41,8 +42,12 @@ pub struct TrainArguments {
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub out: PathBuf,
+    /// Start from the weights of a run or of a Hugging Face folder, with a new optimizer; the model is built
+    /// as that one unless --preset says how
+    #[arg(long, value_name = "RUN|FOLDER")]
+    pub init_from: Option<PathBuf>,
     /// Go on with the run in this folder, with its own configuration; --steps makes it longer
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "RunArguments", "ModelArguments"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "init_from", "RunArguments", "ModelArguments"])]
     pub resume: Option<PathBuf>,
     /// Where to compute
     #[arg(long, value_enum, default_value = "flex")]
@@ -189,16 +194,19 @@ impl Job for Train<'_> {
         announce::<B>(&run, program, point.step, &device)?;
         let started = Instant::now();
         let progress = arguments.progress;
-        let screen = progress.screen(point.step, run.config(), group.is_some());
+        let is_launched = group.is_some();
+        let screen = progress.screen(point.step, run.config(), is_launched);
         let mut options = with_samples(TrainOptions::new(screen), run.config());
-        interrupt::on_signals(options.interrupter.clone(), group.is_some())?;
+        interrupt::on_signals(options.interrupter.clone(), is_launched)?;
         options.group = group;
         options.sharing = arguments.processes.sharing();
         let outcome = run.train_on::<B, _>(&devices, point.step, options)?;
         plot(&run);
         report(&run, program, &outcome, started);
         match outcome.ending {
-            Ending::Interrupted(_) => Ok(()),
+            // Launchers take one process that fails for the end of all.
+            Ending::Interrupted(_) if is_launched => Ok(()),
+            Ending::Interrupted(_) => Err(Stopped.into()),
             Ending::Finished | Ending::Early => measured(program.finish(&run, arguments.device)),
         }
     }
@@ -243,10 +251,21 @@ fn create<B: AutodiffBackend>(
     device: &B::Device,
 ) -> Result<Run> {
     let folder = folder(arguments, program)?;
+    let start_from = arguments.init_from.as_deref().map(path::absolute);
+    let start_from = start_from.transpose()?;
+    let pretrained = start_from.as_deref();
+    let pretrained = pretrained.map(|folder| Pretrained::<B>::open(folder, device));
+    let pretrained = pretrained.transpose()?;
     let mut kept = Kept::default();
-    let run = config(arguments, program, &mut kept, &folder).and_then(|config| {
+    let model = pretrained.as_ref().map(Pretrained::config);
+    let run = config(arguments, program, model, &mut kept, &folder).and_then(|config| {
         config.model.reformer().precision.check::<B>(device)?;
-        Ok(Run::create(config, &folder)?)
+        if let Some(pretrained) = pretrained {
+            // Now, since the run would be there when training found that it cannot start.
+            let (_, taken) = pretrained.start(&config.model, device)?;
+            println!("Starting from other weights: {taken}");
+        }
+        Ok(Run::create_from(config, &folder, start_from.as_deref())?)
     });
     run.inspect_err(|_| kept.remove())
 }
@@ -266,15 +285,23 @@ fn plot(run: &Run) {
     }
 }
 
-/// The configuration that the arguments describe, for a run in this folder.
+/// The configuration that the arguments describe, for a run in this folder. Without a preset, the model is
+/// built as the one that it starts from.
 fn config(
     arguments: &TrainArguments,
     program: &dyn Program,
+    pretrained: Option<&ModelConfig>,
     kept: &mut Kept,
     folder: &Path,
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
+    if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
+        match model.name() == config.model.name() {
+            true => config.model = model.clone(),
+            false => *config.model.reformer_mut() = model.reformer().clone(),
+        }
+    }
     config.data = kept.keep(program.data(config.data)?, folder)?;
     let run = &arguments.run;
     set(&mut config.steps, arguments.end.steps);

@@ -3,9 +3,10 @@
 #![cfg(all(unix, feature = "flex"))]
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -134,7 +135,8 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
         .args(["-INT", &child.id().to_string()])
         .status();
     assert!(sent.expect("every Unix has it").success());
-    let output = succeeded(child.wait_with_output().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
     let [printed, told] =
         [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     assert!(told.starts_with("Finishing the step and saving"), "{told}");
@@ -153,6 +155,53 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
             .unwrap(),
     );
     assert_same(&run, &folder.join("runs/straight"));
+}
+
+#[test]
+fn ctrl_c_is_heard_in_the_dashboard() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let run = folder.join("runs/shown");
+    let endless = SMALL.replace("--steps 60", "--steps 1000000");
+    let program = format!("{TRAIN} {endless} --name shown");
+    // A terminal of its own, as large as people have them.
+    let script = Command::new("script")
+        .args([
+            "-qefc",
+            &format!("stty rows 40 cols 120; exec {program}"),
+            "/dev/null",
+        ])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = script else {
+        println!("SKIPPED: there is no `script`, which makes terminals");
+        return;
+    };
+    let mut shown = child.stdout.take().expect("it is piped");
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        shown.read_to_end(&mut all).map(|_| all)
+    });
+    wait_for_step(&mut child, &run, 9);
+    let mut keys = child.stdin.take().expect("it is piped");
+    keys.write_all(b"\x03").unwrap();
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(started.elapsed() < PATIENCE, "it is deaf to Ctrl-C");
+        sleep(Duration::from_millis(2));
+    };
+    let shown = reader.join().unwrap().unwrap();
+    let shown = String::from_utf8_lossy(&shown);
+    assert_eq!(status.code(), Some(130), "{shown}");
+    // The dashboard took the terminal and gave it back.
+    assert!(shown.contains("\u{1b}[?1049h"), "{shown}");
+    assert!(shown.contains("--resume runs/shown"), "{shown}");
+    assert!(!Checkpoints::of_run(&run).complete().is_empty());
 }
 
 #[test]

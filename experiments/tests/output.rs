@@ -218,7 +218,7 @@ fn signals_are_heard_whatever_became_of_the_standard_error() {
             thread::sleep(Duration::from_millis(2));
         };
         // To a full standard error nothing can be told, and nothing has to be.
-        assert_eq!(status.code(), Some(0), "{signal}");
+        assert_eq!(status.code(), Some(130), "{signal}");
         let run = path.join("runs").join(number.to_string());
         assert!(!run.join("model.mpk").exists() && !checkpoints.complete().is_empty());
     }

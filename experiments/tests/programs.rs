@@ -290,6 +290,38 @@ fn continue_text(folder: &Path) {
 }
 
 #[test]
+fn training_starts_from_other_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |arguments: &[&str]| {
+        let all = [
+            "--length",
+            "48",
+            "--batch-size",
+            "2",
+            "--eval-windows",
+            "2",
+            "--steps",
+            "1",
+        ];
+        run(
+            TRAIN,
+            folder.path(),
+            &[&all[..], &["--sample-tokens", "0"], arguments].concat(),
+        )
+    };
+    printed(&train(folder.path(), &["--steps", "1", "--name", "first"]));
+    // The model is built as that one.
+    let text = printed(&start(&["--init-from", "runs/first", "--name", "second"]));
+    assert!(text.contains("tensors taken\n"), "{text}");
+    let wider = ["--preset", "tiny", "--d-model", "32", "--name", "wider"];
+    let wider = start(&[&["--init-from", "runs/first"], &wider[..]].concat());
+    refused(&wider, &["runs/first", "cannot start from", "config.json"]);
+    assert!(!folder.path().join("runs/wider").exists());
+    let none = start(&["--init-from", "nowhere", "--name", "none"]);
+    refused(&none, &["nowhere", "not the folder of a run"]);
+}
+
+#[test]
 fn folder_without_a_run_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let resumed = run(TRAIN, folder.path(), &["--resume", "runs/none"]);

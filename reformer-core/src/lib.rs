@@ -21,13 +21,16 @@
 //! - A [`Pass`] tells a layer all that its output depends on beside input and weights; a [`Key`]
 //!   names its randomness.
 //!
+//! Burn 0.21 and the backends that are built in are at hand as [`burn`], [`burn_autodiff`] and so on:
+//! `cargo add burn` takes a later release, whose types are others.
+//!
 //! # A step of training
 //!
 //! ```
-//! use burn::optim::{AdamConfig, Optimizer};
-//! use burn::tensor::{Int, Tensor};
-//! use burn_autodiff::Autodiff;
-//! use burn_flex::Flex;
+//! use reformer_core::burn::optim::{AdamConfig, Optimizer};
+//! use reformer_core::burn::tensor::{Int, Tensor};
+//! use reformer_core::burn_autodiff::Autodiff;
+//! use reformer_core::burn_flex::Flex;
 //! use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 //! use reformer_core::{Key, Pass};
 //!
@@ -69,6 +72,17 @@ pub mod position;
 mod precision;
 mod random;
 pub mod reversible;
+
+pub use burn;
+pub use burn_autodiff;
+#[cfg(feature = "cuda")]
+pub use burn_cuda;
+#[cfg(feature = "flex")]
+pub use burn_flex;
+#[cfg(feature = "ndarray")]
+pub use burn_ndarray;
+#[cfg(feature = "wgpu")]
+pub use burn_wgpu;
 
 pub use chunks::in_chunks;
 pub use error::ConfigError;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use reformer_core::ConfigError;
+use reformer_core::huggingface::HfError;
 use reformer_datasets::DatasetError;
 use thiserror::Error;
 
@@ -82,6 +83,23 @@ pub enum TrainError {
         /// What differs.
         reason: String,
     },
+
+    /// Weights to start from, of layers that are built in another way.
+    #[error(
+        "the layers in `{}` are others than those of this model, which cannot start from them: {reason}; \
+         build it with the settings of that folder's config.json",
+        path.display()
+    )]
+    OtherLayers {
+        /// Their folder.
+        path: PathBuf,
+        /// The first tensor that does not fit.
+        reason: String,
+    },
+
+    /// A folder of Hugging Face that cannot be read.
+    #[error(transparent)]
+    HuggingFace(#[from] HfError),
 
     /// A run that has come somewhere, and has nothing to go on from.
     #[error(

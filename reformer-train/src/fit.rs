@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::renderer::MetricsRenderer;
-use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::ReformerBackend;
 
 use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
+use crate::dashboard;
 use crate::data::Data;
 use crate::error::TrainError;
 use crate::log::CsvLog;
@@ -22,7 +22,7 @@ use crate::model::{Model, ModelConfig};
 use crate::parallel::{Replicas, Welcome, invite, record, state};
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
-use crate::run::{Run, Standing, TrainOptions, load_weights};
+use crate::run::{Run, Standing, TrainOptions};
 use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, NoLog, RunWithLossScale, StepByStep};
@@ -117,8 +117,8 @@ where
     fn model(&self) -> Result<Model<B>, TrainError> {
         let device = &self.devices[0];
         let config = &self.config.model;
-        match &self.options.start_from {
-            Some(folder) if self.step == 0 => load_weights(folder, config, device),
+        match &self.place {
+            Place::Home(run) if self.step == 0 => run.first_model(device),
             _ => Ok(config.init(device)),
         }
     }
@@ -229,12 +229,11 @@ where
             Place::Home(run) => with_files(training, run, step, strategy, device)?,
             Place::Elsewhere(_) => training.with_metric_logger(NoLog),
         };
-        let epoch = step / config.steps_per_epoch;
+        let n_epochs_done = step / config.steps_per_epoch;
         Ok(match self.options.screen {
-            Screen::Dashboard => training.renderer(TuiMetricsRendererWrapper::new(
-                interrupter.clone(),
-                (epoch > 0).then_some(epoch),
-            )),
+            Screen::Dashboard => {
+                training.renderer(dashboard::open(interrupter.clone(), n_epochs_done))
+            }
             Screen::Renderer(renderer) => training.renderer(renderer),
         })
     }

@@ -75,6 +75,7 @@ mod checkpoint;
 mod clip;
 mod config;
 pub mod console;
+pub mod dashboard;
 mod data;
 mod diverged;
 mod error;
@@ -125,7 +126,8 @@ pub use optimizer::{
 pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, write_atomically};
 pub use run::{
-    Extension, Outcome, ResumeOptions, Run, TrainOptions, Warn, WriteSample, load_model,
+    Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
+    load_model,
 };
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};

@@ -114,17 +114,6 @@ impl ModelConfig {
         }
     }
 
-    /// Attends with the kinds of layers of another model, where that can be exchanged later.
-    pub(crate) fn attend_as(&mut self, other: &Self) {
-        let other = other.reformer().clone();
-        if !matches!(self, Self::Seq2Seq(_)) {
-            let own = self.reformer_mut();
-            own.layers = other.layers;
-            own.local = other.local;
-            own.full_share_qk = other.full_share_qk;
-        }
-    }
-
     /// Checks every setting.
     ///
     /// # Errors
@@ -224,29 +213,6 @@ impl<B: Backend> Model<B> {
     fn instead_of(&self, wanted: &'static str) -> TrainError {
         let found = self.name();
         TrainError::OtherModel { found, wanted }
-    }
-
-    /// The same weights with attention of another configuration, where there is one stack.
-    pub(crate) fn with_attention(
-        self,
-        config: &ReformerConfig,
-        device: &B::Device,
-    ) -> Result<Self, TrainError> {
-        Ok(match self {
-            Self::Lm(mut model) => {
-                model.reformer = model.reformer.with_attention(config, device)?;
-                Self::Lm(model)
-            }
-            Self::Classifier(mut model) => {
-                model.reformer = model.reformer.with_attention(config, device)?;
-                Self::Classifier(model)
-            }
-            Self::QuestionAnswering(mut model) => {
-                model.reformer = model.reformer.with_attention(config, device)?;
-                Self::QuestionAnswering(model)
-            }
-            Self::Seq2Seq(model) => Self::Seq2Seq(model),
-        })
     }
 
     /// The stack, where there is one alone.

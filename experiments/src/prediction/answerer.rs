@@ -15,7 +15,6 @@ use reformer_train::{ModelConfig, load_model};
 use super::reading::{Reading, tokens};
 use super::records::Record;
 use super::{Predict, one_batch, rounded};
-use crate::generation::is_hugging_face;
 
 /// The fields that are read.
 const FIELDS: [&str; 2] = ["question", "context"];
@@ -54,7 +53,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
     /// A folder that is neither, a model of another kind, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
-        if is_hugging_face(folder) {
+        if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_question_answering::<B>(folder, &device)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {

@@ -17,7 +17,6 @@ use serde_json::{Map, Value};
 use super::reading::{Reading, tokens};
 use super::records::Record;
 use super::{Predict, one_batch, rounded};
-use crate::generation::is_hugging_face;
 
 /// The field that is classified.
 const TEXT: &str = "text";
@@ -38,7 +37,7 @@ impl<B: ReformerBackend> TextClassifier<B> {
     /// A folder that is neither, a model of another kind, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
-        if is_hugging_face(folder) {
+        if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_classifier::<B>(folder, &device)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {

@@ -28,6 +28,8 @@ Examples:
     train_text --data enwik8.zip --format enwik8 --preset enwik8-64k --device cuda
   Go on with a run that was stopped or killed:
     train_text --resume runs/my-first
+  Another text, from the weights of a run or of a folder of Hugging Face:
+    train_text --data other.txt --init-from runs/my-first
   Less memory: each step in eight parts, an optimizer that remembers little:
     train_text --preset small --accumulate 8 --optimizer adafactor
   Another model:

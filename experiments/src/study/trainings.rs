@@ -14,7 +14,7 @@ use super::StudyArguments;
 use super::folder::Study;
 use super::plan::plan;
 use crate::device::{self, Job};
-use crate::interrupt;
+use crate::interrupt::{self, Stopped};
 use crate::overrides;
 use crate::progress::Lines;
 
@@ -98,13 +98,15 @@ pub fn open_and_train_as(
     }
     let study = Study::open(name, arguments, settings)?;
     let trained = train_all(&study, trainings)?;
-    Ok(trained.map(|trained| (study, trained)))
+    Ok(Some((study, trained)))
 }
 
-/// Does all trainings that have not been done yet, and goes on with the one that was interrupted. Nothing
-/// if it is interrupted again.
-fn train_all(study: &Study, trainings: &[Training]) -> Result<Option<Vec<Trained>>> {
-    let mut trained = None;
+/// Does all trainings that have not been done yet, and goes on with the one that was interrupted.
+///
+/// # Errors
+/// [`Stopped`] if it is interrupted again.
+fn train_all(study: &Study, trainings: &[Training]) -> Result<Vec<Trained>> {
+    let mut trained = Vec::new();
     let job = TrainAll {
         study,
         trainings,
@@ -117,7 +119,7 @@ fn train_all(study: &Study, trainings: &[Training]) -> Result<Option<Vec<Trained
 struct TrainAll<'a> {
     study: &'a Study,
     trainings: &'a [Training],
-    trained: &'a mut Option<Vec<Trained>>,
+    trained: &'a mut Vec<Trained>,
 }
 
 impl Job for TrainAll<'_> {
@@ -128,7 +130,6 @@ impl Job for TrainAll<'_> {
     {
         let interrupter = Interrupter::new();
         interrupt::on_ctrl_c(interrupter.clone())?;
-        let mut all = Vec::new();
         for (number, training) in self.trainings.iter().enumerate() {
             let place = format!(
                 "[{}/{}] {}",
@@ -139,14 +140,13 @@ impl Job for TrainAll<'_> {
             let trained = train::<B>(self.study, training, &place, &interrupter, &device)
                 .with_context(|| format!("training `{}`", training.key))?;
             match trained {
-                Some(trained) => all.push(trained),
+                Some(trained) => self.trained.push(trained),
                 None => {
                     println!("Stopped. The same command goes on.");
-                    return Ok(());
+                    return Err(Stopped.into());
                 }
             }
         }
-        *self.trained = Some(all);
         Ok(())
     }
 }
@@ -165,7 +165,11 @@ where
     let folder = study.folder().join("runs").join(&training.key);
     let run = match folder.join("config.json").exists() {
         true => Run::resume(&folder)?,
-        false => Run::create(training.config.clone(), &folder)?,
+        false => {
+            let earlier = training.start_from.as_ref();
+            let earlier = earlier.map(|key| study.folder().join("runs").join(key));
+            Run::create_from(training.config.clone(), &folder, earlier.as_deref())?
+        }
     };
     if *run.config() != training.config {
         bail!(
@@ -178,8 +182,6 @@ where
         let lines = Lines::new(point.step, run.config()).with_prefix(place);
         let mut options = TrainOptions::new(Screen::Renderer(lines));
         options.interrupter = interrupter.clone();
-        let earlier = training.start_from.as_ref();
-        options.start_from = earlier.map(|key| study.folder().join("runs").join(key));
         let outcome = run.train::<B, _>(device, point.step, options)?;
         if let Ending::Interrupted(_) = outcome.ending {
             return Ok(None);

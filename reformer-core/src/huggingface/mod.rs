@@ -3,7 +3,8 @@
 //! [`load`] reads a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`, or
 //! several files and their index) into a [`ReformerLm`] that computes what Hugging Face computes;
 //! [`save`] writes such a folder.
-//! [`load_classifier`] and [`load_question_answering`] read those with another head.
+//! [`load_classifier`] and [`load_question_answering`] read those with another head; [`head`] tells which
+//! one a folder has.
 //!
 //! Hugging Face draws hash rotations anew in every forward pass, so a checkpoint has none. The
 //! loaded model uses rotations drawn once from `hash_seed`; fixed ones can be given with
@@ -27,6 +28,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use burn_store::{ModuleSnapshot, TensorSnapshot};
 use safetensors::tensor::TensorView;
+use serde_json::Value;
 
 pub use config::{HfBuckets, HfConfig};
 pub use error::HfError;
@@ -45,6 +47,34 @@ const SAFETENSORS: &str = "model.safetensors";
 const OUTPUT_BIAS: &str = "lm_head.decoder.bias";
 /// Stored by every version and used by none (checked against 5.23).
 const UNUSED_BIAS: &str = "lm_head.bias";
+
+/// What a checkpoint has above its layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// A language model, causal or masked: [`load`].
+    Lm,
+    /// Classes of sequences: [`load_classifier`].
+    Classifier,
+    /// Places of answers: [`load_question_answering`].
+    QuestionAnswering,
+}
+
+/// The head of the checkpoint in a folder, by its `architectures`; none if `config.json` is missing or not
+/// one of Hugging Face, which names a `model_type`.
+pub fn head(folder: &Path) -> Option<Head> {
+    let config = fs::read(folder.join(CONFIG)).ok()?;
+    let config: Value = serde_json::from_slice(&config).ok()?;
+    config.get("model_type")?;
+    let architecture = config.get("architectures").and_then(|names| names.get(0));
+    let architecture = architecture.and_then(Value::as_str).unwrap_or_default();
+    Some(if architecture.ends_with("SequenceClassification") {
+        Head::Classifier
+    } else if architecture.ends_with("QuestionAnswering") {
+        Head::QuestionAnswering
+    } else {
+        Head::Lm
+    })
+}
 
 /// Reads a Hugging Face Reformer with a language-model head, causal or masked.
 ///

@@ -48,6 +48,11 @@ use crate::random::Key;
 ///
 /// Shapes use `n_rounds` for hash rounds and `d_head` for the size of a head. `key` of a dropout
 /// is a counter-based [`Key`]: backward draws the same mask again instead of storing it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a backend on which a Reformer runs",
+    note = "there are `Flex`, `NdArray`, `Cuda`, `Wgpu` and `Autodiff` of them, each behind a feature of its name",
+    note = "they are those of Burn 0.21, `reformer_core::burn`: types of another release are others"
+)]
 pub trait ReformerBackend: Backend {
     /// Whether a bias costs less where it is added in [`biased_activation`](Self::biased_activation) than in
     /// [`linear_layer`](Self::linear_layer).

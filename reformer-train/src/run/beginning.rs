@@ -17,6 +17,9 @@ const FILE: &str = "run.json";
 pub(super) struct Beginning {
     /// A random number, by which the run's checkpoints are known.
     pub(super) id: Option<String>,
+    /// The folder whose weights it started from, if they were not drawn.
+    #[serde(default)]
+    pub(super) start_from: Option<PathBuf>,
     data: Vec<DataFile>,
 }
 
@@ -30,7 +33,7 @@ struct DataFile {
 
 impl Beginning {
     /// That of a new run.
-    pub(super) fn new(data: &DataConfig) -> Result<Self, TrainError> {
+    pub(super) fn new(data: &DataConfig, start_from: Option<&Path>) -> Result<Self, TrainError> {
         let file = |path: &Path| -> Result<DataFile, TrainError> {
             Ok(DataFile {
                 path: path.to_owned(),
@@ -40,6 +43,7 @@ impl Beginning {
         let files: Result<Vec<_>, _> = data.paths().into_iter().map(file).collect();
         Ok(Self {
             id: Some(format!("{:016x}", rand::random::<u64>())),
+            start_from: start_from.map(Path::to_owned),
             data: files?,
         })
     }

@@ -12,7 +12,7 @@ use super::beginning::Beginning;
 use crate::checkpoint::Checkpoints;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
-use crate::model::{Model, ModelConfig};
+use crate::model::Model;
 use crate::older::read_json;
 use crate::record::{AtomicRecorder, Owner, read_regular, write_atomically};
 use crate::task::Task;
@@ -48,23 +48,6 @@ pub fn load_model<B: Backend>(
     let model = config.model.init::<B>(device);
     let model = weights(folder, &config, model, device)?;
     Ok((model, config))
-}
-
-/// A model of a configuration with the weights of a run, which may have attended in other ways.
-///
-/// # Errors
-/// A folder that is not one of a run, no weights, or weights that cannot be read or are of other shapes.
-pub(crate) fn load_weights<B: Backend>(
-    folder: &Path,
-    config: &ModelConfig,
-    device: &B::Device,
-) -> Result<Model<B>, TrainError> {
-    let earlier = read_config(folder)?;
-    let mut as_written = config.clone();
-    as_written.attend_as(&earlier.model);
-    as_written.validate()?;
-    let model = weights(folder, &earlier, as_written.init::<B>(device), device)?;
-    model.with_attention(config.reformer(), device)
 }
 
 fn weights<B: Backend>(

@@ -5,6 +5,7 @@ mod beginning;
 mod load;
 mod lock;
 mod options;
+mod pretrained;
 mod resume;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use reformer_core::kernels::ReformerBackend;
 
 use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
-use crate::data::{AskedQuestions, Content, Data, DataReport};
+use crate::data::{AskedQuestions, Content, Data, DataConfig, DataReport};
 use crate::error::TrainError;
 use crate::fit::{Fit, Fitted, Place};
 use crate::log::{Row, read_rows};
@@ -32,8 +33,8 @@ use load::{CONFIG, model_path, read_config};
 use lock::Lock;
 
 pub use load::load_model;
-pub(crate) use load::load_weights;
 pub use options::{TrainOptions, Warn, WriteSample};
+pub use pretrained::{Pretrained, Taken};
 pub(crate) use resume::Standing;
 pub use resume::{Extension, ResumeOptions};
 
@@ -68,13 +69,31 @@ impl Run {
     /// # Errors
     /// A setting or data that cannot work, a folder that exists or cannot be written.
     pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
+        Self::create_from(config, folder, None)
+    }
+
+    /// As [`create`](Self::create), with the weights of another folder, of a run or of Hugging Face,
+    /// instead of random ones: those that [fit](Pretrained::start). They are read when training begins. Texts
+    /// in two languages are cut into the pieces that the other run knows.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn create_from(
+        config: TrainConfig,
+        folder: impl Into<PathBuf>,
+        start_from: Option<&Path>,
+    ) -> Result<Self, TrainError> {
         let folder = folder.into();
         if folder.exists() {
             return Err(TrainError::RunExists { path: folder });
         }
-        let data = Self::open(&config, &folder)?;
+        let names = match (&config.data, start_from) {
+            (DataConfig::Pairs(_), Some(other)) => other,
+            _ => &folder,
+        };
+        let data = Self::open(&config, names)?;
         let run = Self {
-            beginning: Beginning::new(&config.data)?,
+            beginning: Beginning::new(&config.data, start_from)?,
             written: None,
             config,
             folder,
@@ -134,6 +153,23 @@ impl Run {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The folder whose weights it started from, if they were not drawn.
+    pub fn started_from(&self) -> Option<&Path> {
+        self.beginning.start_from.as_deref()
+    }
+
+    /// The model before the first step.
+    pub(crate) fn first_model<B: Backend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<Model<B>, TrainError> {
+        let config = &self.config.model;
+        match self.started_from() {
+            Some(folder) => Ok(Pretrained::open(folder, device)?.start(config, device)?.0),
+            None => Ok(config.init(device)),
+        }
     }
 
     /// The rows of `metrics.csv`.

@@ -1,7 +1,6 @@
 //! How a run is trained, where that does not change what comes out.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::backend::AutodiffBackend;
@@ -19,7 +18,7 @@ pub type Warn = fn(&TrainError);
 /// Writes a text by a model, to show how far it is.
 pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
 
-/// What the weights that a training ends with do not depend on, but for where it starts from.
+/// What the weights that a training ends with do not depend on.
 pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Where progress is shown.
     pub screen: Screen<R>,
@@ -30,10 +29,6 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     pub warn: Warn,
     /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
-    /// Folder of a run whose weights this one starts from, if it is at its beginning; the optimizer is new.
-    /// All tensors have to be of the same shapes, whatever else the two runs differ in: a model that attended
-    /// exactly can go on with hashing.
-    pub start_from: Option<PathBuf>,
     /// The processes that train together, of which this one has the run; the others
     /// [help](crate::parallel::Member).
     pub group: Option<Group>,
@@ -49,7 +44,6 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             interrupter: Interrupter::new(),
             warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
             write: None,
-            start_from: None,
             group: None,
             sharing: Sharing::default(),
         }

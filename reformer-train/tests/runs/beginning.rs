@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use burn::tensor::Tolerance;
+use burn::tensor::{Tensor, TensorData, Tolerance};
 use reformer_core::attention::AttentionKind;
+use reformer_core::huggingface::{self, HfBuckets, HfConfig};
+use reformer_core::model::{ReformerClassifierConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
-use reformer_train::{Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions};
+use reformer_train::{
+    ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError, load_model,
+};
 
-use crate::resume::{B, adam, config, parameters, train};
+use crate::resume::{B, adam, assert_equal, config, parameters, train};
 
 fn attending(kind: AttentionKind) -> TrainConfig {
     let mut config = config(Mode::Reversible, adam()).with_steps(2);
@@ -16,54 +21,149 @@ fn attending(kind: AttentionKind) -> TrainConfig {
 }
 
 /// Trains by steps that are too small to be seen.
-fn start(
-    config: TrainConfig,
-    folder: &Path,
-    from: &Path,
-) -> Result<Vec<burn::tensor::TensorData>, TrainError> {
-    let standing = config.with_schedule(ScheduleConfig::Linear {
+fn standing(config: TrainConfig) -> TrainConfig {
+    config.with_schedule(ScheduleConfig::Linear {
         rate: 1e-12,
         warmup_steps: 0,
         final_share: 1.0,
-    });
-    let run = Run::create(standing, folder)?;
-    let options = TrainOptions {
-        start_from: Some(from.to_owned()),
-        ..TrainOptions::silent()
-    };
-    let outcome = run.train::<B, _>(&Default::default(), 0, options)?;
-    Ok(parameters(&outcome.model))
+    })
+}
+
+/// A run that has been trained, with exact attention.
+fn trained(folder: &Path) -> Vec<TensorData> {
+    let run = Run::create(attending(AttentionKind::Full), folder).unwrap();
+    train(&run, 0).0
+}
+
+/// What a model of this configuration starts with, and what it takes.
+fn start(
+    folder: &Path,
+    config: &ModelConfig,
+) -> Result<(Vec<TensorData>, reformer_train::Taken), TrainError> {
+    let device = Default::default();
+    let pretrained = Pretrained::<B>::open(folder, &device)?;
+    let (model, taken) = pretrained.start(config, &device)?;
+    Ok((parameters(&model), taken))
 }
 
 #[test]
 fn what_attended_exactly_goes_on_with_hashing() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
-    let run = Run::create(attending(AttentionKind::Full), &exact).unwrap();
-    let (trained, _) = train(&run, 0);
+    let before = trained(&exact);
 
-    let hashing = folder.path().join("hashing");
-    let found = start(attending(AttentionKind::Lsh), &hashing, &exact).unwrap();
-    assert_eq!(found.len(), trained.len());
-    for (found, trained) in found.iter().zip(&trained) {
-        found.assert_approx_eq::<f32>(trained, Tolerance::absolute(1e-9));
+    let hashing = standing(attending(AttentionKind::Lsh));
+    let path = folder.path().join("hashing");
+    Run::create_from(hashing, &path, Some(&exact)).unwrap();
+    // A run that was stopped before its first checkpoint knows where it starts, too.
+    let (after, _) = train(&Run::resume(&path).unwrap(), 0);
+    assert_eq!(after.len(), before.len());
+    for (after, before) in after.iter().zip(&before) {
+        after.assert_approx_eq::<f32>(before, Tolerance::absolute(1e-9));
     }
 }
 
 #[test]
-fn weights_of_other_shapes_are_refused() {
+fn vocabulary_positions_and_head_may_be_others() {
+    let folder = tempfile::tempdir().unwrap();
+    trained(folder.path().join("exact").as_path());
+    let exact = folder.path().join("exact");
+
+    let mut reformer = attending(AttentionKind::Lsh).model.reformer().clone();
+    reformer.vocab_size = 300;
+    reformer.position = PositionConfig::Learned {
+        max_length: 8,
+        std: 1.0,
+        sinusoidal: false,
+    };
+    let classifier = ReformerClassifierConfig::new(reformer.clone(), 3);
+    let (_, taken) = start(&exact, &classifier.into()).unwrap();
+    assert!(
+        taken
+            .tensors
+            .iter()
+            .all(|name| name.starts_with("reformer."))
+    );
+    let told = taken.to_string();
+    for part in [
+        "`reformer.embedding.weight` is [300, 16] here and [256, 16] there",
+        "`reformer.position.tables.0` is not there",
+        "`head.dense.weight` is not there",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+
+    // The layers are those of the other model, whatever stands around them.
+    let device = Default::default();
+    let (there, _) = load_model::<B>(&exact, &device).unwrap();
+    let there = there.into_lm().unwrap();
+    let lm = ReformerLmConfig::new(reformer);
+    let pretrained = Pretrained::<B>::open(&exact, &device).unwrap();
+    let (here, _) = pretrained.start(&lm.into(), &device).unwrap();
+    let here = here.into_lm().unwrap();
+    let weight = |model: &ReformerLm<B>| -> Tensor<B, 2> {
+        model.reformer.blocks[1].feed_forward.inner.weight.val()
+    };
+    weight(&here)
+        .into_data()
+        .assert_eq(&weight(&there).into_data(), true);
+}
+
+#[test]
+fn layers_of_other_shapes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
-    let run = Run::create(attending(AttentionKind::Full), &exact).unwrap();
-    train(&run, 0);
+    trained(&exact);
+    let refused = |change: fn(&mut TrainConfig), part: &str| {
+        let mut config = attending(AttentionKind::Full);
+        change(&mut config);
+        let error = start(&exact, &config.model).unwrap_err();
+        assert!(matches!(error, TrainError::OtherLayers { .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.contains(part) && !told.contains('\n'), "{told}");
+    };
+    refused(|config| config.model.reformer_mut().d_model = 32, "[32");
+    refused(
+        |config| config.model.reformer_mut().full_share_qk = false,
+        "is not there",
+    );
+    refused(
+        |config| config.model.reformer_mut().n_layers = 1,
+        "is there alone",
+    );
+    let error = start(folder.path(), &attending(AttentionKind::Full).model).unwrap_err();
+    assert!(matches!(error, TrainError::NoRun { .. }), "{error}");
+}
 
-    let mut wider = attending(AttentionKind::Lsh);
-    wider.model.reformer_mut().d_model = 32;
-    let error = start(wider, &folder.path().join("wider"), &exact).unwrap_err();
-    assert!(matches!(error, TrainError::OtherWeights { .. }), "{error}");
+#[test]
+fn folders_of_hugging_face_are_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Default::default();
+    let hf = HfConfig {
+        attention_head_size: 8,
+        attn_layers: vec!["local".into(), "lsh".into()],
+        axial_pos_embds_dim: vec![4, 12],
+        axial_pos_shape: vec![8, 8],
+        feed_forward_size: 32,
+        hidden_size: 16,
+        is_decoder: true,
+        local_attn_chunk_length: 8,
+        lsh_attn_chunk_length: 8,
+        max_position_embeddings: 64,
+        num_attention_heads: 2,
+        num_buckets: Some(HfBuckets::Count(8)),
+        num_hashes: 2,
+        vocab_size: 256,
+        ..HfConfig::default()
+    };
+    let config = hf.to_config().unwrap();
+    let model = config.init::<B>(&device);
+    huggingface::save(&model, &config, folder.path()).unwrap();
 
-    let mut separate = attending(AttentionKind::Full);
-    separate.model.reformer_mut().full_share_qk = false;
-    let error = start(separate, &folder.path().join("separate"), &exact).unwrap_err();
-    assert!(matches!(error, TrainError::Config(_)), "{error}");
+    let pretrained = Pretrained::<B>::open(folder.path(), &device).unwrap();
+    let own = pretrained.config().clone();
+    let (start, taken) = pretrained.start(&own, &device).unwrap();
+    assert_eq!(taken.new, [""; 0]);
+    let saved = reformer_train::Model::Lm(model);
+    assert_equal(&parameters(&start), &parameters(&saved));
 }
