@@ -1,4 +1,7 @@
 //! What the tests of this folder share.
+
+use std::process::Command;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -63,6 +66,19 @@ pub(crate) fn assert_close(what: &str, found: &[f64], expected: &[f64], toleranc
         error <= tolerance,
         "{what}: relative error {error:.2e} above {tolerance:.0e}"
     );
+}
+
+/// Runs an ignored test of this program in a process of its own. The first backend that uses a device settles
+/// what Burn takes for its floats: `NdArray<f64>` would have `NdArray` compute in `f64`, or the other way round.
+pub(crate) fn alone(name: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains("1 passed"), "there is no `{name}`: {text}");
+    print!("{text}");
 }
 
 /// Makes a test for each CPU backend out of a function that is generic over it.
