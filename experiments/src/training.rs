@@ -297,10 +297,7 @@ fn config(
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = preset::load(name)?;
     if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
-        match model.name() == config.model.name() {
-            true => config.model = model.clone(),
-            false => *config.model.reformer_mut() = model.reformer().clone(),
-        }
+        build_as(&mut config.model, model);
     }
     config.data = kept.keep(program.data(config.data)?, folder)?;
     let run = &arguments.run;
@@ -327,6 +324,23 @@ fn config(
     arguments.model.apply(config.model.reformer_mut());
     program.fit_model(&mut config)?;
     overrides::apply(config, &arguments.sets)
+}
+
+/// Builds a model as another one. For another task, it keeps what that asks for: which tokens there are, and
+/// on which sides they are looked at.
+fn build_as(own: &mut ModelConfig, other: &ModelConfig) {
+    let task = own.reformer().clone();
+    let is_same_kind = own.name() == other.name();
+    match is_same_kind {
+        true => *own = other.clone(),
+        false => *own.reformer_mut() = other.reformer().clone(),
+    }
+    let reformer = own.reformer_mut();
+    if !is_same_kind || reformer.causal != task.causal {
+        reformer.vocab_size = task.vocab_size;
+        reformer.causal = task.causal;
+        reformer.local.after = task.local.after;
+    }
 }
 
 /// The folder of a new run.

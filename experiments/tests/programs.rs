@@ -10,6 +10,7 @@ use common::{printed, refused, run};
 use reformer_train::Checkpoints;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
+const CLASSIFY: &str = env!("CARGO_BIN_EXE_train_classifier");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
@@ -313,6 +314,27 @@ fn training_starts_from_other_weights() {
     // The model is built as that one.
     let text = printed(&start(&["--init-from", "runs/first", "--name", "second"]));
     assert!(text.contains("tensors taken\n"), "{text}");
+    // What reads in both directions is built for that.
+    let classify = [
+        "--init-from",
+        "runs/first",
+        "--steps",
+        "1",
+        "--eval-windows",
+        "2",
+        "--name",
+        "told",
+    ];
+    let text = printed(&run(CLASSIFY, folder.path(), &classify));
+    assert!(
+        text.contains("`reformer.embedding.weight` is [257, 16] here"),
+        "{text}"
+    );
+    let config = fs::read_to_string(folder.path().join("runs/told/config.json")).unwrap();
+    assert!(
+        config.contains("\"after\": 1") && config.contains("\"causal\": false"),
+        "{config}"
+    );
     let wider = ["--preset", "tiny", "--d-model", "32", "--name", "wider"];
     let wider = start(&[&["--init-from", "runs/first"], &wider[..]].concat());
     refused(&wider, &["runs/first", "cannot start from", "config.json"]);

@@ -35,8 +35,7 @@ pub enum TrainError {
 
     /// A folder that is not one of a run.
     #[error(
-        "`{}` is not the folder of a run, since it has no config.json: name another, or remove it and \
-         start anew",
+        "`{}` is not the folder of a run, since it has no config.json: name another, or start a new run",
         path.display()
     )]
     NoRun {

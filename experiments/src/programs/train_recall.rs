@@ -71,7 +71,7 @@ impl TaskName {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = cli::parse();
     keep_freed_memory();
     cli::main(|| train(arguments.train, &Recall(arguments.data)))
 }

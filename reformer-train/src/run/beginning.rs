@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use reformer_datasets::Fingerprint;
 use serde::{Deserialize, Serialize};
 
+use super::pretrained;
 use crate::data::DataConfig;
 use crate::error::TrainError;
 use crate::record::{read_regular, write_atomically};
@@ -20,6 +21,9 @@ pub(super) struct Beginning {
     /// The folder whose weights it started from, if they were not drawn.
     #[serde(default)]
     pub(super) start_from: Option<PathBuf>,
+    /// The file that they are in.
+    #[serde(default)]
+    weights: Option<DataFile>,
     data: Vec<DataFile>,
 }
 
@@ -34,16 +38,14 @@ struct DataFile {
 impl Beginning {
     /// That of a new run.
     pub(super) fn new(data: &DataConfig, start_from: Option<&Path>) -> Result<Self, TrainError> {
-        let file = |path: &Path| -> Result<DataFile, TrainError> {
-            Ok(DataFile {
-                path: path.to_owned(),
-                fingerprint: Fingerprint::of(path)?,
-            })
-        };
-        let files: Result<Vec<_>, _> = data.paths().into_iter().map(file).collect();
+        let files: Result<Vec<_>, _> = data.paths().into_iter().map(DataFile::new).collect();
+        // Of a folder that has none, training will tell.
+        let weights = start_from.map(pretrained::weights_file);
+        let weights = weights.filter(|path| path.exists());
         Ok(Self {
             id: Some(format!("{:016x}", rand::random::<u64>())),
             start_from: start_from.map(Path::to_owned),
+            weights: weights.as_deref().map(DataFile::new).transpose()?,
             data: files?,
         })
     }
@@ -72,27 +74,44 @@ impl Beginning {
     /// # Errors
     /// [`TrainError::DataChanged`].
     pub(super) fn check_data(&self) -> Result<(), TrainError> {
-        for DataFile {
-            path,
-            fingerprint: then,
-        } in &self.data
-        {
-            let Some(then) = then else { continue };
-            let now = Fingerprint::of(path)?;
-            if now.as_ref() != Some(then) {
-                let bytes = |bytes: u64| format!("{bytes} bytes");
-                let now = match now {
-                    Some(now) if now.bytes == then.bytes => "as many others".to_owned(),
-                    Some(now) => bytes(now.bytes),
-                    None => "a pipe".to_owned(),
-                };
-                return Err(TrainError::DataChanged {
-                    path: path.clone(),
-                    then: bytes(then.bytes),
-                    now,
-                });
-            }
+        self.data.iter().try_for_each(DataFile::check)
+    }
+
+    /// Checks that the weights that it starts from are what they were.
+    ///
+    /// # Errors
+    /// [`TrainError::DataChanged`].
+    pub(super) fn check_weights(&self) -> Result<(), TrainError> {
+        self.weights.iter().try_for_each(DataFile::check)
+    }
+}
+
+impl DataFile {
+    fn new(path: &Path) -> Result<Self, TrainError> {
+        Ok(Self {
+            path: path.to_owned(),
+            fingerprint: Fingerprint::of(path)?,
+        })
+    }
+
+    fn check(&self) -> Result<(), TrainError> {
+        let Some(then) = &self.fingerprint else {
+            return Ok(());
+        };
+        let now = Fingerprint::of(&self.path)?;
+        if now.as_ref() == Some(then) {
+            return Ok(());
         }
-        Ok(())
+        let bytes = |bytes: u64| format!("{bytes} bytes");
+        let now = match now {
+            Some(now) if now.bytes == then.bytes => "as many others".to_owned(),
+            Some(now) => bytes(now.bytes),
+            None => "a pipe".to_owned(),
+        };
+        Err(TrainError::DataChanged {
+            path: self.path.clone(),
+            then: bytes(then.bytes),
+            now,
+        })
     }
 }

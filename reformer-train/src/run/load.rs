@@ -56,18 +56,31 @@ fn weights<B: Backend>(
     model: Model<B>,
     device: &B::Device,
 ) -> Result<Model<B>, TrainError> {
-    let path = model_path(folder);
-    let checkpoints = Checkpoints::of_run(folder);
-    let newest = checkpoints.complete().first().copied();
     let owner = Owner::new(Beginning::of_run(folder)?.id, &config.model);
-    match newest {
-        Some(step) if !AtomicRecorder::file(&path).exists() => {
+    match newest_checkpoint(folder) {
+        Some(step) => {
             let task = Task::new(model, config.seed);
-            let path = checkpoints.model(step);
+            let path = Checkpoints::of_run(folder).model(step);
             Ok(AtomicRecorder::load_module(&path, task, &owner, device)?.model)
         }
-        _ => AtomicRecorder::load_module(&path, model, &owner, device),
+        None => AtomicRecorder::load_module(&model_path(folder), model, &owner, device),
     }
+}
+
+/// The step of the checkpoint that holds the weights of a run, if it has no final ones.
+fn newest_checkpoint(folder: &Path) -> Option<usize> {
+    match AtomicRecorder::file(model_path(folder)).exists() {
+        true => None,
+        false => Checkpoints::of_run(folder).complete().first().copied(),
+    }
+}
+
+/// The file that the weights of a run are in.
+pub(super) fn weights_file(folder: &Path) -> PathBuf {
+    AtomicRecorder::file(match newest_checkpoint(folder) {
+        Some(step) => Checkpoints::of_run(folder).model(step),
+        None => model_path(folder),
+    })
 }
 
 impl Run {

@@ -167,7 +167,10 @@ impl Run {
     ) -> Result<Model<B>, TrainError> {
         let config = &self.config.model;
         match self.started_from() {
-            Some(folder) => Ok(Pretrained::open(folder, device)?.start(config, device)?.0),
+            Some(folder) => {
+                self.beginning.check_weights()?;
+                Ok(Pretrained::open(folder, device)?.start(config, device)?.0)
+            }
             None => Ok(config.init(device)),
         }
     }

@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use burn_store::{ApplyError, ApplyResult, ModuleSnapshot};
 use reformer_core::huggingface::{self, Head};
 
-use super::load::load_model;
+use super::load::{self, load_model};
 use crate::error::TrainError;
 use crate::model::{Model, ModelConfig};
 
@@ -85,6 +85,14 @@ impl<B: Backend> Pretrained<B> {
             reason,
         })?;
         Ok((model, taken))
+    }
+}
+
+/// The file that most of the weights in a folder of a run or of Hugging Face are in, if they are.
+pub(super) fn weights_file(folder: &Path) -> PathBuf {
+    match huggingface::head(folder) {
+        Some(_) => folder.join("model.safetensors"),
+        None => load::weights_file(folder),
     }
 }
 

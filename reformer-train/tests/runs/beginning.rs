@@ -9,7 +9,7 @@ use reformer_core::model::{ReformerClassifierConfig, ReformerLm, ReformerLmConfi
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError, load_model,
+    ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
 };
 
 use crate::resume::{B, adam, assert_equal, config, parameters, train};
@@ -61,6 +61,22 @@ fn what_attended_exactly_goes_on_with_hashing() {
     for (after, before) in after.iter().zip(&before) {
         after.assert_approx_eq::<f32>(before, Tolerance::absolute(1e-9));
     }
+}
+
+#[test]
+fn weights_that_have_changed_are_not_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (exact, path) = (folder.path().join("exact"), folder.path().join("next"));
+    trained(&exact);
+    let config = attending(AttentionKind::Full);
+    Run::create_from(config, &path, Some(&exact)).unwrap();
+    let weights = exact.join("model.mpk");
+    let other = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &other[1..]).unwrap();
+    let run = Run::resume(&path).unwrap();
+    let result = run.train::<B, _>(&Default::default(), 0, TrainOptions::silent());
+    let error = result.map(|outcome| outcome.ending).unwrap_err();
+    assert!(matches!(error, TrainError::DataChanged { .. }), "{error}");
 }
 
 #[test]
