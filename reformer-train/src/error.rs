@@ -83,6 +83,16 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// A run without a checkpoint.
+    #[error(
+        "the run in `{}` has no weights yet, neither model.mpk nor a checkpoint: train it first (--resume)",
+        path.display()
+    )]
+    NoWeights {
+        /// Its folder.
+        path: PathBuf,
+    },
+
     /// Weights to start from, of layers that are built in another way.
     #[error(
         "the layers in `{}` are others than those of this model, which cannot start from them: {reason}; \

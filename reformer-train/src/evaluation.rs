@@ -1,5 +1,6 @@
 //! A trained model, measured on data.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::ElementConversion;
@@ -129,14 +130,24 @@ impl<B: ReformerBackend> Evaluation<B> {
         Ok(loader.iter().take(n).collect())
     }
 
-    /// Goes through the data once. `watch` is told how many sequences are done, and of how many.
+    /// How many sequences are measured.
+    ///
+    /// # Errors
+    /// A batch size or a number of sequences that cannot be.
+    pub fn n_sequences(&self, device: &B::Device) -> Result<usize, TrainError> {
+        let loader = self.data.valid_loader::<B>(&self.config, device)?;
+        Ok(loader.num_items())
+    }
+
+    /// Goes through the data once. `watch` is told how many sequences are done, and of how many; it may end
+    /// the measurement, which then is that of the sequences so far.
     ///
     /// # Errors
     /// A batch size or a number of sequences that cannot be, or sequences without any target.
     pub fn measure(
         &self,
         device: &B::Device,
-        mut watch: impl FnMut(usize, usize),
+        mut watch: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Measured, TrainError> {
         let loader = self.data.valid_loader::<B>(&self.config, device)?;
         let mut measured = Measured::default();
@@ -151,7 +162,9 @@ impl<B: ReformerBackend> Evaluation<B> {
             measured.n_correct += n_correct as usize;
             measured.n_targets += n_targets as usize;
             let progress = batches.progress();
-            watch(progress.items_processed, progress.items_total);
+            if watch(progress.items_processed, progress.items_total).is_break() {
+                break;
+            }
         }
         if measured.n_targets == 0 {
             return Err(TrainError::NothingToMeasure {

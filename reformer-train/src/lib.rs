@@ -133,3 +133,8 @@ pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
 pub use strategy::Ending;
 pub use task::Task;
+
+/// The example in the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide.md")]
+pub struct Guide;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use image::imageops::FilterType;
 use image::{ImageFormat, RgbImage, imageops};
 
 use crate::error::DatasetError;
@@ -108,6 +109,23 @@ impl Picture {
         Self { pixels }
     }
 
+    /// The same with squares of so many pixels a side in place of each pixel.
+    ///
+    /// # Panics
+    ///
+    /// When a side of the enlarged picture has more than 2^32 pixels.
+    pub fn enlarged(&self, times: u32) -> Self {
+        let [width, height] = self.size();
+        let side = |pixels: u32| {
+            pixels
+                .checked_mul(times)
+                .expect("a picture of a size that can be")
+        };
+        let (width, height) = (side(width), side(height));
+        let pixels = imageops::resize(&self.pixels, width, height, FilterType::Nearest);
+        Self { pixels }
+    }
+
     /// Width and height in pixels.
     pub fn size(&self) -> [u32; 2] {
         [self.pixels.width(), self.pixels.height()]
@@ -169,6 +187,15 @@ mod tests {
         let reds: Vec<u8> = grid.as_bytes().iter().copied().step_by(3).collect();
         assert_eq!(reds, [1, 0, 2, 0, 0, 0, 3, 0, 0]);
         assert_eq!(Picture::grid(&[pixel(9)], 8).size(), [1, 1]);
+    }
+
+    #[test]
+    fn enlarged_pixels_are_squares() {
+        let picture = Picture::from_tokens(&(0..12).collect::<Vec<i32>>()).expect("four pixels");
+        let enlarged = picture.enlarged(2);
+        assert_eq!(enlarged.size(), [4, 4]);
+        let reds: Vec<u8> = enlarged.as_bytes().iter().copied().step_by(3).collect();
+        assert_eq!(reds, [0, 0, 3, 3, 0, 0, 3, 3, 6, 6, 9, 9, 6, 6, 9, 9]);
     }
 
     #[test]

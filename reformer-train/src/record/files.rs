@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Links that are followed to a file that is written, as many as Linux follows.
@@ -77,18 +77,28 @@ const MAX_TEXT: u64 = 1 << 30;
 
 /// Reads a file, and nothing that would be waited for or has no end.
 pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(invalid("it is no file".to_owned()));
-    }
-    if metadata.len() > MAX_TEXT {
-        let length = metadata.len();
+    let mut file = open_regular(path)?;
+    let length = file.metadata()?.len();
+    if length > MAX_TEXT {
         return Err(invalid(format!(
             "it has {length} bytes, of at most {MAX_TEXT}"
         )));
     }
-    fs::read(path)
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file that is one: opening a pipe that nobody writes to would wait for ever.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(invalid("it is no file".to_owned())),
+    }
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 /// Adds a line to a file, whole or not at all: what a full disk takes a part of is cut off again.

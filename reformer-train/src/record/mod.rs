@@ -23,9 +23,9 @@ use scan::Found;
 use tag::{Tag, verify, write_tagged};
 
 pub use files::write_atomically;
-pub(crate) use files::{append_line, read_regular};
+pub(crate) use files::{append_line, open_regular, read_regular};
 pub(crate) use fit::numbered;
-pub(crate) use owner::Owner;
+pub(crate) use owner::{Difference, Owner, differences};
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
@@ -158,7 +158,7 @@ impl AtomicRecorder {
 
 /// Opens a record: its checksum is right, and its tensors have the bytes that they promise.
 fn open(path: &Path) -> io::Result<(File, Tag, Found)> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let verified = verify(&mut file)?;
     let found = scan::scan(&mut file, verified.length)?;
     fit::check_tensors(&found).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))?;

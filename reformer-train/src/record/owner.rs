@@ -1,5 +1,6 @@
 //! Whose a record is.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -52,8 +53,9 @@ impl Owner {
             return Err(damaged("it belongs to another run".to_owned()));
         }
         if let (Some(then), Some(now)) = (&tag.model, &mine.model)
-            && let Some((setting, then, now)) = difference(then, now)
+            && let Some(difference) = differences(then, now).into_iter().next()
         {
+            let Difference { setting, then, now } = difference;
             return Err(TrainError::OtherWeights {
                 path: path.to_owned(),
                 reason: format!(
@@ -79,29 +81,48 @@ const FREE: [&str; 10] = [
     "max_answer_length",
 ];
 
-/// The first setting in which two configurations of a model differ so that the same weights compute
-/// something else: its path, and its values.
-fn difference(then: &Value, now: &Value) -> Option<(String, Value, Value)> {
-    fn descend(path: &str, then: &Value, now: &Value) -> Option<(String, Value, Value)> {
+/// A setting in which two configurations of a model differ.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Difference {
+    /// Its path.
+    pub(crate) setting: String,
+    pub(crate) then: Value,
+    pub(crate) now: Value,
+}
+
+/// The settings in which two configurations of a model differ so that the same weights compute something
+/// else.
+pub(crate) fn differences(then: &Value, now: &Value) -> Vec<Difference> {
+    fn descend(path: &str, then: &Value, now: &Value, found: &mut Vec<Difference>) {
         if let (Value::Object(then), Value::Object(now)) = (then, now) {
-            let names = then.keys().chain(now.keys());
-            return names
-                .filter(|name| !FREE.contains(&name.as_str()))
-                .find_map(|name| {
-                    let [then, now] = [then, now].map(|of| of.get(name).unwrap_or(&Value::Null));
-                    let path = match path.is_empty() {
-                        true => name.clone(),
-                        false => format!("{path}.{name}"),
-                    };
-                    descend(&path, then, now)
-                });
+            let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+            for name in names {
+                if FREE.contains(&name.as_str()) {
+                    continue;
+                }
+                let [then, now] = [then, now].map(|of| of.get(name).unwrap_or(&Value::Null));
+                let path = match path.is_empty() {
+                    true => name.clone(),
+                    false => format!("{path}.{name}"),
+                };
+                descend(&path, then, now, found);
+            }
+            return;
         }
         // These two compute the same, the one with more memory.
         let is_reversible = |mode: &Value| mode == "Reversible" || mode == "Plain";
         let is_same_mode = path.ends_with("mode") && is_reversible(then) && is_reversible(now);
-        (then != now && !is_same_mode).then(|| (path.to_owned(), then.clone(), now.clone()))
+        if then != now && !is_same_mode {
+            found.push(Difference {
+                setting: path.to_owned(),
+                then: then.clone(),
+                now: now.clone(),
+            });
+        }
     }
-    descend("", then, now)
+    let mut found = Vec::new();
+    descend("", then, now, &mut found);
+    found
 }
 
 #[cfg(test)]
@@ -115,7 +136,8 @@ mod tests {
         let with = |name: &str, value: Value| {
             let mut now = then.clone();
             now["reformer"][name] = value;
-            difference(&then, &now).map(|(path, ..)| path)
+            let found = differences(&then, &now).into_iter().next();
+            found.map(|difference| difference.setting)
         };
         assert_eq!(
             with("n_heads", json!(4)).as_deref(),

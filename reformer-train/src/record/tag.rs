@@ -58,11 +58,8 @@ fn wrong(text: &str) -> io::Error {
 /// Compares content and checksum, and leaves the file at its start. The whole file is read before
 /// anything is made of it: a flipped bit in a weight is still a number.
 pub(super) fn verify(file: &mut File) -> io::Result<Verified> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(wrong("it is no file"));
-    }
-    let content = metadata
+    let content = file
+        .metadata()?
         .len()
         .checked_sub(8)
         .ok_or_else(|| wrong("it is too short"))?;

@@ -63,6 +63,9 @@ fn weights<B: Backend>(
             let path = Checkpoints::of_run(folder).model(step);
             Ok(AtomicRecorder::load_module(&path, task, &owner, device)?.model)
         }
+        None if !AtomicRecorder::file(model_path(folder)).exists() => Err(TrainError::NoWeights {
+            path: folder.to_owned(),
+        }),
         None => AtomicRecorder::load_module(&model_path(folder), model, &owner, device),
     }
 }

@@ -24,7 +24,7 @@ use crate::fit::{Fit, Fitted, Place};
 use crate::log::{Row, read_rows};
 use crate::model::Model;
 use crate::page::Page;
-use crate::pairs::Pairs;
+use crate::pairs::{Pairs, load_subwords};
 use crate::parallel::{check_alone, invite};
 use crate::record::{AtomicRecorder, Failure, Owner, numbered};
 use crate::strategy::Ending;
@@ -88,7 +88,11 @@ impl Run {
             return Err(TrainError::RunExists { path: folder });
         }
         let names = match (&config.data, start_from) {
-            (DataConfig::Pairs(_), Some(other)) => other,
+            (DataConfig::Pairs(_), Some(other)) => {
+                // Other pieces would get the embeddings of those that it knows.
+                load_subwords(other)?;
+                other
+            }
             _ => &folder,
         };
         let data = Self::open(&config, names)?;
@@ -158,6 +162,11 @@ impl Run {
     /// The folder whose weights it started from, if they were not drawn.
     pub fn started_from(&self) -> Option<&Path> {
         self.beginning.start_from.as_deref()
+    }
+
+    /// The same of the run in a folder, which does not have to be complete; none of what is no run.
+    pub fn start_of(folder: &Path) -> Option<PathBuf> {
+        Beginning::of_run(folder).ok()?.start_from
     }
 
     /// The model before the first step.

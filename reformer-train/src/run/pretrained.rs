@@ -3,13 +3,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
-use burn_store::{ApplyError, ApplyResult, ModuleSnapshot};
+use burn_store::{ApplyError, ApplyResult, ModuleSnapshot, TensorSnapshot};
+use reformer_core::attention::AttentionKind;
 use reformer_core::huggingface::{self, Head};
 
 use super::load::{self, load_model};
 use crate::error::TrainError;
 use crate::model::{Model, ModelConfig};
+use crate::record::{Difference, differences};
 
 /// A trained model that another training can start from.
 #[derive(Debug)]
@@ -19,20 +22,26 @@ pub struct Pretrained<B: Backend> {
     config: ModelConfig,
 }
 
-/// Which tensors a model has from another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a model has from another one, and what it does otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Names of those that it took.
+    /// Names of the tensors that it took.
     pub tensors: Vec<String>,
-    /// Names of those that are its own, as they were drawn, and why.
+    /// Those of which it took the rows that both have, and which these are.
+    pub parts: Vec<String>,
+    /// Those that are its own, as they were drawn, and why.
     pub new: Vec<String>,
+    /// Those of the other model that have no place in it: nothing of a layer.
+    pub left: Vec<String>,
+    /// Settings with which it computes something else from the same weights.
+    pub settings: Vec<String>,
 }
 
 impl<B: Backend> Pretrained<B> {
     /// Reads the folder of a run, finished or not, or one of Hugging Face.
     ///
     /// # Errors
-    /// A folder that is neither, and files that are missing or damaged.
+    /// A folder that is neither, files that are missing or damaged, and weights that are no numbers.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
         let (model, config) = match huggingface::head(folder) {
             None => {
@@ -52,6 +61,7 @@ impl<B: Backend> Pretrained<B> {
                 (Model::QuestionAnswering(model), config.into())
             }
         };
+        check_finite(folder, &model)?;
         Ok(Self {
             folder: folder.to_owned(),
             model,
@@ -66,7 +76,8 @@ impl<B: Backend> Pretrained<B> {
 
     /// A model of a configuration with these weights. All layers have to fit, whatever kind of attention
     /// they have: what attended exactly can go on with hashing. Vocabulary, length and head may be others:
-    /// what does not fit of embeddings, positions and heads stays as it was drawn.
+    /// of embeddings, the first rows are taken, as many as both have; what else does not fit of positions and
+    /// heads stays as it was drawn.
     ///
     /// # Errors
     /// [`TrainError::OtherLayers`], and a configuration that cannot work.
@@ -78,14 +89,97 @@ impl<B: Backend> Pretrained<B> {
         config.validate()?;
         let mut model = config.init::<B>(device);
         // Names leave out which kind a layer or a head is.
-        let tensors = self.model.collect(None, None, true);
+        let mut tensors = self.model.collect(None, None, true);
+        let own = model.collect(None, None, true);
+        let parts = tensors.iter_mut().filter_map(|tensor| {
+            let name = tensor.full_path();
+            let own = own.iter().find(|own| own.full_path() == name)?;
+            common_rows(tensor, own)
+        });
+        let parts = parts.collect();
         let taken = taken(model.apply(tensors, None, None, true));
         let taken = taken.map_err(|reason| TrainError::OtherLayers {
             path: self.folder,
             reason,
         })?;
-        Ok((model, taken))
+        let settings = settings(&self.config, config);
+        Ok((
+            model,
+            Taken {
+                parts,
+                settings,
+                ..taken
+            },
+        ))
     }
+}
+
+/// Checks that all weights are numbers that training can go on from.
+fn check_finite<B: Backend>(folder: &Path, model: &Model<B>) -> Result<(), TrainError> {
+    for tensor in model.collect(None, None, true) {
+        let data = tensor.to_data();
+        let is_finite = data.is_ok_and(|data| data.iter::<f32>().all(f32::is_finite));
+        if !is_finite {
+            return Err(TrainError::Damaged {
+                path: folder.to_owned(),
+                reason: format!("`{}` has weights that are no numbers", tensor.full_path()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Makes an embedding of another vocabulary one of this size: its first rows, and below them those that were
+/// drawn. Says which were taken.
+fn common_rows(there: &mut TensorSnapshot, own: &TensorSnapshot) -> Option<String> {
+    let name = there.full_path();
+    let ([n_there, width], [n_own, own_width]) = (
+        there.shape[..].try_into().ok()?,
+        own.shape[..].try_into().ok()?,
+    );
+    if !name.ends_with("embedding.weight") || width != own_width || n_there == n_own {
+        return None;
+    }
+    let n = n_there.min(n_own);
+    let there_values: Vec<f32> = there.to_data().ok()?.iter().take(n * width).collect();
+    let own_values = own.to_data().ok()?;
+    let values = there_values
+        .into_iter()
+        .chain(own_values.iter().skip(n * width));
+    let data =
+        TensorData::new(values.collect::<Vec<f32>>(), [n_own, width]).convert_dtype(own.dtype);
+    *there = TensorSnapshot::from_data(
+        data,
+        there.path_stack.take().unwrap_or_default(),
+        there.container_stack.take().unwrap_or_default(),
+        there.tensor_id.unwrap_or_default(),
+    );
+    Some(format!("`{name}` ({n} of {n_own} rows)"))
+}
+
+/// The settings by which the layers of two models compute otherwise, as they are and as they were. Those of a
+/// kind of attention that not both have say nothing.
+fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
+    let values =
+        [then, now].map(|config| serde_json::to_value(config.reformer()).unwrap_or_default());
+    let has = |kind| {
+        [then, now]
+            .iter()
+            .all(|config| config.reformer().layers.contains(&kind))
+    };
+    let told = [
+        ("vocab_size", false),
+        ("lsh.", has(AttentionKind::Lsh)),
+        ("local.", has(AttentionKind::Local)),
+    ];
+    let differences = differences(&values[0], &values[1]).into_iter();
+    differences
+        .filter(|difference| {
+            let of = |(prefix, _): &&(&str, bool)| difference.setting.starts_with(prefix);
+            told.iter().find(of).is_none_or(|(_, is_told)| *is_told)
+        })
+        .map(|Difference { setting, then, now }| format!("`{setting}` was {then} and is {now}"))
+        .collect()
 }
 
 /// The file that most of the weights in a folder of a run or of Hugging Face are in, if they are.
@@ -112,11 +206,24 @@ fn taken(result: ApplyResult) -> Result<Taken, String> {
         .chain(&unused)
         .find(|(name, _)| is_of_layers(name))
     {
-        Some(unfit) => Err(told(unfit)),
+        Some(unfit) => Err(told(unfit) + hint(&unfit.0)),
         None => Ok(Taken {
             tensors: result.applied,
             new: new.iter().map(told).collect(),
+            left: unused.iter().map(|(name, _)| format!("`{name}`")).collect(),
+            ..Taken::default()
         }),
+    }
+}
+
+/// What makes layers fit whose keys are not made in the same way.
+fn hint(name: &str) -> &'static str {
+    match name.contains(".key.") {
+        true => {
+            " (LSH attention has no keys of its own, local attention has, and full attention by \
+             `full_share_qk=false`)"
+        }
+        false => "",
     }
 }
 
@@ -147,10 +254,18 @@ fn is_of_layers(name: &str) -> bool {
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors taken", self.tensors.len())?;
-        match self.new.is_empty() {
-            true => Ok(()),
-            false => write!(f, ", {} new: {}", self.new.len(), self.new.join(", ")),
+        for (what, which) in [
+            ("in part", &self.parts),
+            ("new", &self.new),
+            ("left behind", &self.left),
+            ("other settings", &self.settings),
+        ] {
+            match which.is_empty() {
+                true => {}
+                false => write!(f, "; {what}: {}", which.join(", "))?,
+            }
         }
+        Ok(())
     }
 }
 

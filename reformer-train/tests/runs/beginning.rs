@@ -102,7 +102,8 @@ fn vocabulary_positions_and_head_may_be_others() {
     );
     let told = taken.to_string();
     for part in [
-        "`reformer.embedding.weight` is [300, 16] here and [256, 16] there",
+        "`reformer.embedding.weight` (256 of 300 rows)",
+        "left behind: `output.bias`",
         "`reformer.position.tables.0` is not there",
         "`head.dense.weight` is not there",
     ] {
@@ -126,6 +127,88 @@ fn vocabulary_positions_and_head_may_be_others() {
 }
 
 #[test]
+fn the_rows_that_both_vocabularies_have_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let exact = folder.path().join("exact");
+    trained(&exact);
+    let device = Default::default();
+    let embedding = |model: reformer_train::Model<B>| -> Vec<f32> {
+        let weight = model.into_lm().unwrap().reformer.embedding.weight.val();
+        weight.into_data().to_vec().unwrap()
+    };
+    let there = embedding(load_model::<B>(&exact, &device).unwrap().0);
+    for vocab_size in [300, 100] {
+        let mut config = attending(AttentionKind::Full).model;
+        config.reformer_mut().vocab_size = vocab_size;
+        let drawn = embedding(config.init(&device));
+        let pretrained = Pretrained::<B>::open(&exact, &device).unwrap();
+        let here = embedding(pretrained.start(&config, &device).unwrap().0);
+        let n = 16 * vocab_size.min(256);
+        assert_eq!(here.len(), drawn.len());
+        assert_eq!(here[..n], there[..n]);
+        // Those below are drawn, too: not all alike, and of the same size.
+        let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
+        if n < here.len() {
+            let ratio = square(&here[n..]) / square(&drawn[n..]);
+            assert!((0.5..2.0).contains(&ratio), "{ratio}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_change_what_weights_compute_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let exact = folder.path().join("exact");
+    trained(&exact);
+    let mut config = attending(AttentionKind::Lsh).model;
+    let reformer = config.reformer_mut();
+    reformer.n_heads = 4;
+    reformer.dropout = 0.3;
+    reformer.lsh.n_rounds = 7;
+    let (_, taken) = start(&exact, &config).unwrap();
+    // No rounds: nothing hashed before.
+    assert_eq!(
+        taken.settings,
+        [
+            "`layers` was [\"Local\",\"Full\"] and is [\"Local\",\"Lsh\"]",
+            "`n_heads` was 2 and is 4",
+        ]
+    );
+    let same = attending(AttentionKind::Full).model;
+    assert_eq!(start(&exact, &same).unwrap().1.settings, [""; 0]);
+}
+
+#[test]
+fn weights_that_are_not_there_or_no_numbers_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Default::default();
+    let path = folder.path().join("begun");
+    Run::create(attending(AttentionKind::Full), &path).unwrap();
+    let open = |path: &Path| {
+        Pretrained::<B>::open(path, &device)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        open(&path).contains("has no weights yet"),
+        "{}",
+        open(&path)
+    );
+
+    let other = folder.path().join("hf");
+    std::fs::create_dir(&other).unwrap();
+    let config = hugging_face();
+    let mut model = config.init::<B>(&device);
+    model.reformer.norm.gamma = model.reformer.norm.gamma.map(|gamma| gamma * f32::NAN);
+    huggingface::save(&model, &config, &other).unwrap();
+    let told = open(&other);
+    assert!(
+        told.contains("norm.gamma` has weights that are no numbers"),
+        "{told}"
+    );
+}
+
+#[test]
 fn layers_of_other_shapes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
@@ -141,7 +224,7 @@ fn layers_of_other_shapes_are_refused() {
     refused(|config| config.model.reformer_mut().d_model = 32, "[32");
     refused(
         |config| config.model.reformer_mut().full_share_qk = false,
-        "is not there",
+        "is not there (LSH attention has no keys of its own",
     );
     refused(
         |config| config.model.reformer_mut().n_layers = 1,
@@ -151,11 +234,9 @@ fn layers_of_other_shapes_are_refused() {
     assert!(matches!(error, TrainError::NoRun { .. }), "{error}");
 }
 
-#[test]
-fn folders_of_hugging_face_are_started_from() {
-    let folder = tempfile::tempdir().unwrap();
-    let device = Default::default();
-    let hf = HfConfig {
+/// A model that Hugging Face has, too.
+fn hugging_face() -> ReformerLmConfig {
+    let config = HfConfig {
         attention_head_size: 8,
         attn_layers: vec!["local".into(), "lsh".into()],
         axial_pos_embds_dim: vec![4, 12],
@@ -172,7 +253,14 @@ fn folders_of_hugging_face_are_started_from() {
         vocab_size: 256,
         ..HfConfig::default()
     };
-    let config = hf.to_config().unwrap();
+    config.to_config().unwrap()
+}
+
+#[test]
+fn folders_of_hugging_face_are_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Default::default();
+    let config = hugging_face();
     let model = config.init::<B>(&device);
     huggingface::save(&model, &config, folder.path()).unwrap();
 

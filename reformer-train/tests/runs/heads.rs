@@ -1,6 +1,7 @@
 //! Runs of models with a head, and of those that find hidden bytes.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn_flex::Flex;
@@ -57,7 +58,7 @@ fn answers(train: QuestionFiles) -> TrainConfig {
 fn measure(folder: &Path, others: &[PathBuf]) -> Result<Measured, TrainError> {
     let device = Default::default();
     let evaluation = Evaluation::<Flex>::open(folder, others, &device)?;
-    evaluation.measure(&device, |_, _| {})
+    evaluation.measure(&device, |_, _| ControlFlow::Continue(()))
 }
 
 /// Asserts that a run's last evaluation found the same.
@@ -219,7 +220,9 @@ fn answers_are_found_and_missed_where_there_is_none() {
     let (_, valid) = train(&run, 0);
     let device = Default::default();
     let evaluation = Evaluation::<Flex>::open(&at("run"), &[], &device).unwrap();
-    let measured = evaluation.measure(&device, |_, _| {}).unwrap();
+    let measured = evaluation
+        .measure(&device, |_, _| ControlFlow::Continue(()))
+        .unwrap();
     assert_same(&measured, valid.last().unwrap());
     let said = measured.answers.iter().map(String::as_str);
     let score = AnswerScore::of(evaluation.questions().unwrap().iter().zip(said));

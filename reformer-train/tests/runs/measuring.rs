@@ -1,6 +1,7 @@
 //! What is measured does not depend on how much is measured at a time.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn_flex::Flex;
@@ -107,7 +108,7 @@ fn measured(path: &Path, batch_size: usize) -> Result<Measured, TrainError> {
     let mut config: serde_json::Value = serde_json::from_slice(&json).unwrap();
     config["batch_size"] = batch_size.into();
     fs::write(path.join("config.json"), config.to_string()).unwrap();
-    Evaluation::<Flex>::open(path, &[], &device)?.measure(&device, |_, _| {})
+    Evaluation::<Flex>::open(path, &[], &device)?.measure(&device, |_, _| ControlFlow::Continue(()))
 }
 
 #[test]
