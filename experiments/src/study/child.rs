@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::called;
+
 /// Calls this program again with `--measure`, and takes what it prints.
 ///
 /// # Errors
@@ -13,6 +15,7 @@ use serde::de::DeserializeOwned;
 pub fn ask<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
     let own = std::env::current_exe().context("the path of this program is unknown")?;
     let output = Command::new(own)
+        .args(called::words())
         .arg("--measure")
         .arg(serde_json::to_string(task)?)
         .output()

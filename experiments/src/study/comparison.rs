@@ -333,7 +333,7 @@ fn panel(contest: &Contest, trained: &[Trained], n_seeds: usize) -> Panel {
     let token = match contest.base.data {
         DataKind::Text => "byte",
         DataKind::Images => "dim",
-        DataKind::Duplication | DataKind::Passages => "token",
+        DataKind::Duplication | DataKind::Passages | DataKind::Pairs => "token",
     };
     let curves = contest.variants.iter().zip(trained.chunks(n_seeds));
     Panel {

@@ -37,7 +37,7 @@ pub(super) fn tables(data: DataKind) -> &'static [Counting] {
             label: "counts by the left pixel",
             distances: &[3],
         }],
-        DataKind::Duplication => &[],
+        DataKind::Duplication | DataKind::Pairs => &[],
         DataKind::Passages => &[Counting {
             label: "counts of pairs",
             distances: &[1],

@@ -1,11 +1,14 @@
 //! What a study ends with.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::folder::Study;
 use super::table::{Table, quoted};
+use crate::called;
 use crate::device::DeviceName;
 use crate::figure::{self, Panel};
 
@@ -71,13 +74,11 @@ impl<T: Serialize> Report<'_, T> {
 
 /// What was typed, without folders, which are the user's own business.
 fn command() -> String {
-    let mut words = std::env::args();
-    let program = words.next().unwrap_or_default();
-    let short = |word: String| match word.starts_with('/') {
-        true => word.rsplit('/').next().unwrap_or_default().to_owned(),
-        false => word,
+    let short = |word: OsString| match word.to_string_lossy() {
+        word if word.starts_with('/') => word.rsplit('/').next().unwrap_or_default().to_owned(),
+        word => word.into_owned(),
     };
-    let words: Vec<String> = std::iter::once(program).chain(words).map(short).collect();
+    let words: Vec<String> = called::arguments().into_iter().map(short).collect();
     words.join(" ")
 }
 

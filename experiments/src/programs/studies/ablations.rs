@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use super::table2::PositionsName;
 use super::{comparison, help};
 use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
 
@@ -21,7 +20,10 @@ pub fn ablation_duplicates() -> ExitCode {
         "Ablation: keys that are seen in several rounds",
         "Paper (appendix A): the logits of a key lose log N, where N is the number of rounds that find it. \
          Hugging Face and trax leave this out.",
-        &["model.reformer.lsh.n_rounds=8"],
+        Bases {
+            text: &["model.reformer.lsh.n_rounds=8"],
+            pairs: &["model.reformer.lsh.n_rounds=4"],
+        },
         vec![
             Variant::new("exact", "counted once", &[&duplicates("Exact")]),
             Variant::new("keep", "counted in each round", &[&duplicates("Keep")]),
@@ -36,15 +38,11 @@ pub fn ablation_window() -> ExitCode {
         "Look at chunks of the sorted sequence, or at the last positions of a query's bucket",
         "Ablation: what a query sees in a round",
         "The paper and its peers cut the sorted sequence into chunks, whose borders later tokens move. A \
-         window of the bucket is strictly causal. Both see at most as many keys: 2 chunks of 32, or 64 of \
-         the bucket.",
-        &["model.reformer.lsh.chunk_length=32"],
+         window of the bucket is strictly causal. Both see at most as many keys: 2 chunks, or twice a \
+         chunk's length of the bucket.",
+        Bases::default(),
         vec![
-            Variant::new(
-                "bucket",
-                "last 64 of the bucket",
-                &[r#"model.reformer.lsh.window={"Bucket":{"len":64}}"#],
-            ),
+            Variant::new("bucket", "the last of the bucket", &[]),
             Variant::new("chunk", "chunks, within the bucket", &[WITHIN]),
         ],
     )
@@ -58,7 +56,7 @@ pub fn ablation_across_buckets() -> ExitCode {
         "Ablation: within or across buckets",
         "The paper's text has a query attend within its bucket; the code of trax (as trained later), \
          Hugging Face and reformer_pytorch lets it see whatever is in its chunk and the one before.",
-        &["model.reformer.lsh.chunk_length=32"],
+        Bases::default(),
         vec![
             Variant::new("within", "within the bucket", &[WITHIN]),
             Variant::new("across", "across buckets", &[ACROSS]),
@@ -74,7 +72,7 @@ pub fn ablation_logit_scale() -> ExitCode {
         "Ablation: the scale of logits",
         "Keys are queries of length 1. trax and Hugging Face take logits as they are; reformer_pytorch \
          divides them by the root of d_head; the paper says nothing.",
-        &[],
+        Bases::default(),
         vec![
             Variant::new("one", "1", &["model.reformer.logit_scale=1.0"]),
             // Heads of 32.
@@ -101,7 +99,7 @@ pub fn ablation_rotations() -> ExitCode {
         "Training draws new rotations in each step in all implementations; Hugging Face can fix them by \
          `hash_seed`. Evaluation has rotations of its own when training redraws them, and the same when it \
          does not.",
-        &[],
+        Bases::default(),
         vec![
             Variant::new("redrawn", "redrawn in each step", &[]),
             Variant::new(
@@ -121,7 +119,10 @@ pub fn ablation_reversal() -> ExitCode {
         "Ablation: exact and ordinary reversal",
         "Reversing a block in floating point gives its input but for rounding. Exact reversal rounds what \
          layers add to a grid instead. All three start from the same weights and see the same batches.",
-        &["model.reformer.n_layers=8"],
+        Bases {
+            text: &["model.reformer.n_layers=8"],
+            pairs: &[],
+        },
         vec![
             Variant::new(
                 "plain",
@@ -138,13 +139,20 @@ pub fn ablation_reversal() -> ExitCode {
     )
 }
 
-/// An ablation on text and on the duplication task.
+/// Further changes to what the variants of an ablation share.
+#[derive(Clone, Copy, Default)]
+struct Bases {
+    text: &'static [&'static str],
+    pairs: &'static [&'static str],
+}
+
+/// An ablation on text and on associative recall.
 fn ablation(
     name: &'static str,
     about: &'static str,
     title: &'static str,
     claim: &'static str,
-    all: &'static [&'static str],
+    bases: Bases,
     variants: Vec<Variant>,
 ) -> ExitCode {
     let help = help(
@@ -157,56 +165,71 @@ fn ablation(
         name,
         title,
         claim,
-        contests: contests(scale, all, variants),
+        contests: contests(scale, bases, variants),
     })
 }
 
-fn contests(scale: Scale, all: &'static [&'static str], variants: Vec<Variant>) -> Vec<Contest> {
-    let contest = |key, title, data, cpu| Contest {
-        key,
-        title,
-        base: Base {
-            data,
-            all: &[r#"model.reformer.layers=["Lsh"]"#],
-            cpu,
-            paper: &[],
-        },
-        variants: with(all, variants.clone()),
+fn contests(scale: Scale, bases: Bases, variants: Vec<Variant>) -> Vec<Contest> {
+    let text = Contest {
+        key: "text",
+        title: "text",
+        base: TEXT,
+        variants: with(bases.text, variants.clone()),
     };
-    let text = contest("text", "text", DataKind::Text, TEXT);
-    let mut task = contest("duplication", "duplication", DataKind::Duplication, TASK);
-    // As in Table 2: what is to be looked at has to be learnt.
-    let positions = PositionsName::Learned.sets(scale.pick(32, 256, 256));
-    task.variants = with(&positions, task.variants);
+    let pairs = Contest {
+        key: "pairs",
+        title: "associative recall",
+        base: PAIRS,
+        variants: with(bases.pairs, variants),
+    };
     // The task is small at any scale.
     match scale {
         Scale::Paper => vec![text],
-        Scale::Smoke | Scale::Cpu => vec![text, task],
+        Scale::Smoke | Scale::Cpu => vec![text, pairs],
     }
 }
 
 /// The changes of the ablation in front of those of its variants.
-fn with<S: ToString>(all: &[S], mut variants: Vec<Variant>) -> Vec<Variant> {
+fn with(all: &[&str], mut variants: Vec<Variant>) -> Vec<Variant> {
     for variant in &mut variants {
         let own = std::mem::take(&mut variant.sets);
-        variant.sets = all.iter().map(S::to_string).chain(own).collect();
+        let all = all.iter().map(|&set| set.to_owned());
+        variant.sets = all.chain(own).collect();
     }
     variants
 }
 
-const TEXT: &[&str] = &[
-    "steps=300",
-    "window_length=512",
-    "batch_size=4",
-    "eval_windows=48",
-    "model.reformer.lsh.n_rounds=4",
-    "model.reformer.lsh.n_buckets=\"Auto\"",
-];
-/// Few steps: with more, all variants are always right.
-const TASK: &[&str] = &[
-    "steps=1500",
-    "steps_per_epoch=250",
-    "batch_size=4",
-    "model.reformer.lsh.n_rounds=2",
-    "model.reformer.lsh.n_buckets={\"Count\":16}",
-];
+/// Layers that hash, one above the other.
+const TEXT: Base = Base {
+    data: DataKind::Text,
+    all: &[r#"model.reformer.layers=["Lsh"]"#],
+    cpu: &[
+        "steps=300",
+        "window_length=512",
+        "batch_size=4",
+        "eval_windows=48",
+        "model.reformer.lsh.n_rounds=4",
+        "model.reformer.lsh.n_buckets=\"Auto\"",
+        "model.reformer.lsh.chunk_length=32",
+        "model.reformer.lsh.window={\"Bucket\":{\"len\":64}}",
+    ],
+    paper: &[
+        "model.reformer.lsh.chunk_length=128",
+        "model.reformer.lsh.window={\"Bucket\":{\"len\":256}}",
+    ],
+};
+/// A layer that hashes above a local one, which joins a key with its value. Two rounds in windows that hold an
+/// average bucket do not find everything, so that better ways to find show.
+const PAIRS: Base = Base {
+    data: DataKind::Pairs,
+    all: &[],
+    cpu: &[
+        "steps=1500",
+        "steps_per_epoch=250",
+        "model.reformer.lsh.n_rounds=2",
+        "model.reformer.lsh.n_buckets={\"Count\":8}",
+        "model.reformer.lsh.chunk_length=8",
+        "model.reformer.lsh.window={\"Bucket\":{\"len\":16}}",
+    ],
+    paper: &[],
+};

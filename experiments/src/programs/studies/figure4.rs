@@ -14,7 +14,7 @@ pub fn main() -> ExitCode {
         &help(
             NAME,
             " --enwik8 enwik8.zip --images imagenet64/",
-            "Fifteen minutes on two CPU cores",
+            "Two hours on two CPU cores",
             "The paper's 3 layers of width 1,024; full attention is quadratic, and takes days on a large \
              GPU",
         ),
@@ -57,7 +57,8 @@ fn figure(scale: Scale) -> Comparison {
 }
 
 const IMAGES: &[&str] = &[
-    "steps=500",
+    "steps=1500",
+    "steps_per_epoch=250",
     "eval_windows=24",
     "batch_size=3",
     "model.reformer.lsh.chunk_length=32",

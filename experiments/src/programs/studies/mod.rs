@@ -66,7 +66,7 @@ fn parse<A: CommandFactory + FromArgMatches>(name: &'static str, about: &str, he
         .name(name)
         .about(about.to_owned())
         .after_help(help.to_owned());
-    A::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    cli::parse_with(command)
 }
 
 /// Runs a comparison as a program.
