@@ -11,6 +11,7 @@ use reformer_train::{
     ClassFiles, DataConfig, DataReport, Ending, Outcome, PairFiles, Quantity, QuestionFiles, Run,
 };
 
+use crate::called;
 use crate::cli::shell_argument;
 use crate::training::Program;
 
@@ -138,8 +139,8 @@ pub(crate) fn report<B: ReformerBackend>(
 /// What goes on with a run, for a shell.
 fn resume_command(program: &dyn Program, folder: &Path) -> String {
     format!(
-        "cargo run --release -p experiments --bin {} -- --resume {}",
-        program.name(),
+        "{} --resume {}",
+        called::command(program.name()),
         shell_argument(folder)
     )
 }

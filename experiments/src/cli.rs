@@ -7,11 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, FromArgMatches, Parser};
 use reformer_train::dashboard::KILLED;
 use reformer_train::parallel;
 
+use crate::called;
 use crate::interrupt::{ENDED_BY_CTRL_C, Stopped};
 use crate::out;
 
@@ -27,9 +28,18 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// The arguments of the program. Those that make no sense end it, with one line.
 pub fn parse<T: Parser>() -> T {
+    parse_with(T::command())
+}
+
+/// The same, by a command that tells more of itself than its type does.
+pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
     // A negative number is a value that cannot be, and no flag.
-    let mut command = T::command().allow_negative_numbers(true);
-    let matches = command.try_get_matches_from_mut(std::env::args_os());
+    let mut command = command.allow_negative_numbers(true);
+    if let Some(help) = command.get_after_help() {
+        let help = called::examples(&help.to_string());
+        command = command.after_help(help);
+    }
+    let matches = command.try_get_matches_from_mut(called::arguments());
     let parsed = matches.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
     parsed.unwrap_or_else(|error| {
         if matches!(
@@ -40,7 +50,10 @@ pub fn parse<T: Parser>() -> T {
             let is_printed = out::finish().map_err(|error| fail(&unprinted(&error)));
             std::process::exit(is_printed.is_err().into());
         }
-        let given: Vec<String> = std::env::args().skip(1).collect();
+        let given = called::arguments().into_iter().skip(1);
+        let given: Vec<String> = given
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         let message = usage_error(&error, &given);
         parallel::await_turn();
         tell_error(&message);

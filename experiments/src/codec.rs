@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use reformer_datasets::translation::{SpecialTokens, Subwords};
 
 /// Different bytes.
@@ -54,11 +54,17 @@ impl Codec {
     /// The tokens of a text.
     ///
     /// # Errors
-    /// A text that the pieces cannot spell.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+    /// A text that the pieces cannot spell, which bytes that are no UTF-8 always are.
+    pub fn encode(&self, text: impl AsRef<[u8]>) -> Result<Vec<u32>> {
+        let text = text.as_ref();
         match self {
-            Self::Bytes(first) => Ok(text.bytes().map(|byte| first + u32::from(byte)).collect()),
-            Self::Pieces(subwords) => Ok(subwords.encode(text)?),
+            Self::Bytes(first) => Ok(text.iter().map(|&byte| first + u32::from(byte)).collect()),
+            Self::Pieces(subwords) => {
+                let text = std::str::from_utf8(text);
+                let text =
+                    text.context("the model's tokens are pieces of UTF-8, and this is none")?;
+                Ok(subwords.encode(text)?)
+            }
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, TensorData};
 use reformer_core::attention::InspectedHead;
 use reformer_core::generation::{
@@ -31,7 +32,7 @@ pub struct TextModel<B: ReformerBackend> {
 #[derive(Debug, Clone)]
 pub struct Wish {
     /// The beginnings.
-    pub prompts: Vec<String>,
+    pub prompts: Vec<Vec<u8>>,
     /// Continuations of each.
     pub n_samples: usize,
     /// Tokens of each continuation.
@@ -48,7 +49,7 @@ impl Wish {
     /// One continuation of one beginning.
     pub fn new(prompt: &str, n_tokens: usize, sampler: SamplerConfig, seed: u64) -> Self {
         Self {
-            prompts: vec![prompt.to_owned()],
+            prompts: vec![prompt.as_bytes().to_vec()],
             n_samples: 1,
             n_tokens,
             sampler,
@@ -56,6 +57,21 @@ impl Wish {
             stop: Vec::new(),
         }
     }
+}
+
+/// What fulfilling a wish took.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// Tokens of the longest prompt.
+    pub n_read: usize,
+    /// Seconds until the first token of all continuations was known.
+    pub first_seconds: f64,
+    /// Tokens of the longest continuation.
+    pub n_written: usize,
+    /// Seconds from the first token to the last one.
+    pub other_seconds: f64,
+    /// Bytes of the cache at the end.
+    pub cache_bytes: usize,
 }
 
 /// A continuation that a search found.
@@ -118,15 +134,16 @@ impl<B: ReformerBackend> TextModel<B> {
     /// A text ends before a stop string and with the token that ends texts.
     ///
     /// # Errors
-    /// A wish that cannot be fulfilled, or an error of `take`.
+    /// A wish that cannot be fulfilled, no samples among them, or an error of `take`.
     pub fn write_on(
         &self,
         wish: &Wish,
         mut take: impl FnMut(usize, &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Cost> {
         if wish.n_samples == 0 {
-            return Ok(());
+            bail!("0 continuations are too few: ask for at least 1");
         }
+        let start = Instant::now();
         let never = self.codec.no_text(self.model.reformer.vocab_size);
         let prompts = self.encode(&wish.prompts)?;
         let rows: Vec<usize> = (0..prompts.len())
@@ -140,6 +157,8 @@ impl<B: ReformerBackend> TextModel<B> {
             samplers.push(sampler);
         }
         let (mut decoder, first) = self.read(&prompts, wish.n_tokens)?;
+        let first_seconds = start.elapsed().as_secs_f64();
+        let n_read = decoder.lengths().iter().max().copied().unwrap_or(0);
         decoder.select(&rows)?;
         let of_rows: Vec<f32> = rows
             .iter()
@@ -157,12 +176,14 @@ impl<B: ReformerBackend> TextModel<B> {
             })
             .collect();
         let n_tokens = wish.n_tokens;
+        let mut n_written = vec![0; rows.len()];
         generate(
             &mut decoder,
             first,
             &mut samplers,
             n_tokens,
             |row, token| {
+                n_written[row] += 1;
                 let (stream, stop) = &mut texts[row];
                 if self.codec.end() == Some(token) {
                     return Ok(ControlFlow::Break(()));
@@ -178,7 +199,13 @@ impl<B: ReformerBackend> TextModel<B> {
         for (row, (_, stop)) in texts.iter_mut().enumerate() {
             take(row, &stop.finish())?;
         }
-        Ok(())
+        Ok(Cost {
+            n_read,
+            first_seconds,
+            n_written: n_written.into_iter().max().unwrap_or(0),
+            other_seconds: start.elapsed().as_secs_f64() - first_seconds,
+            cache_bytes: decoder.memory_bytes(),
+        })
     }
 
     /// A short text of its own, to show how far a model is.
@@ -201,7 +228,7 @@ impl<B: ReformerBackend> TextModel<B> {
     /// A wish that cannot be fulfilled.
     pub fn search(
         &self,
-        prompts: &[String],
+        prompts: &[Vec<u8>],
         n_tokens: usize,
         config: &BeamConfig,
     ) -> Result<Vec<Vec<Found>>> {
@@ -256,11 +283,12 @@ impl<B: ReformerBackend> TextModel<B> {
         Ok(stack.inspect(tokens, &pass))
     }
 
-    fn encode(&self, prompts: &[String]) -> Result<Vec<Vec<u32>>> {
-        prompts
-            .iter()
-            .map(|prompt| self.codec.encode(prompt))
-            .collect()
+    fn encode(&self, prompts: &[Vec<u8>]) -> Result<Vec<Vec<u32>>> {
+        let encoded = (1..).zip(prompts).map(|(number, prompt)| {
+            let tokens = self.codec.encode(prompt);
+            tokens.with_context(|| format!("prompt {number}"))
+        });
+        encoded.collect()
     }
 
     /// Reads prompts, with room for so many tokens after each. What depends on a length follows the
@@ -335,7 +363,7 @@ mod tests {
         let model = model();
         let mut wish = wish("ROMEO:", 10, 1);
         let alone = written(&model, &wish).unwrap();
-        wish.prompts.push("A".to_owned());
+        wish.prompts.push(b"A".to_vec());
         wish.n_samples = 3;
         let all = written(&model, &wish).unwrap();
         assert_eq!(all.len(), 6);
@@ -359,7 +387,7 @@ mod tests {
     #[test]
     fn search_gives_as_many_as_the_beam_is_wide_and_the_best_first() {
         let config = BeamConfig::new().with_beam_size(3);
-        let prompts = ["ROMEO:".to_owned(), "B".to_owned()];
+        let prompts = [b"ROMEO:".to_vec(), b"B".to_vec()];
         let found = model().search(&prompts, 8, &config).unwrap();
         for found in found {
             assert_eq!(found.len(), 3);
@@ -376,7 +404,7 @@ mod tests {
         assert!(refused(&wish("x", 0, 0)).starts_with("0 tokens"));
         let cold = SamplerConfig::new().with_temperature(-1.0);
         assert!(refused(&Wish::new("x", 1, cold, 0)).starts_with("`temperature` is -1"));
-        let search = model.search(&["x".to_owned()], 0, &BeamConfig::new());
+        let search = model.search(&[b"x".to_vec()], 0, &BeamConfig::new());
         assert!(search.unwrap_err().to_string().starts_with("0 tokens"));
     }
 }

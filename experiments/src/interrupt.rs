@@ -24,6 +24,14 @@ impl fmt::Display for Stopped {
 
 impl Error for Stopped {}
 
+/// Whether a signal ends the program, instead of being a wish.
+static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// Makes Ctrl-C end the program from now on: what was to be saved is.
+pub fn end_at_once() {
+    ENDS_AT_ONCE.store(true, Ordering::Relaxed);
+}
+
 /// Makes the first Ctrl-C, or a request to terminate, end a training after the step that is being
 /// computed, and the second one end the program. SIGUSR1, which Slurm sends before a time limit, is
 /// such a wish however often it comes.
@@ -34,6 +42,20 @@ pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
     on_signals(interrupter, false)
 }
 
+/// Makes the first Ctrl-C a wish to stop a measurement, which then is one of what was done, and the second
+/// one end the program.
+///
+/// # Errors
+/// A handler that is there already.
+pub fn stops_measuring() -> Result<Interrupter> {
+    let interrupter = Interrupter::new();
+    handle(
+        interrupter.clone(),
+        Some("Measuring ends here; once more to end at once."),
+    )?;
+    Ok(interrupter)
+}
+
 /// The same in one of several processes, if it is that: each can be told, and only the first one's
 /// own output tells what follows. A launcher that ends a run asks more than once.
 ///
@@ -42,16 +64,21 @@ pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
 pub fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<()> {
     #[cfg(unix)]
     on_usr1(interrupter.clone())?;
-    let was_pressed = AtomicBool::new(false);
+    let told = "Finishing the step and saving; once more to end at once.";
+    handle(interrupter, (!is_one_of_several).then_some(told))
+}
+
+/// Stops at the first signal, and says so; ends the program at the second, if anything is said.
+fn handle(interrupter: Interrupter, told: Option<&'static str>) -> Result<()> {
     ctrlc::set_handler(move || {
-        if was_pressed.swap(true, Ordering::Relaxed) && !is_one_of_several {
+        if ENDS_AT_ONCE.swap(true, Ordering::Relaxed) && told.is_some() {
             dashboard::leave();
             std::process::exit(ENDED_BY_CTRL_C.into());
         }
         // First of all: what is told may reach nobody.
         interrupter.stop(Some("Ctrl-C."));
-        if !is_one_of_several {
-            eprintln!("Finishing the step and saving; once more to end at once.");
+        if let Some(told) = told {
+            eprintln!("{told}");
         }
     })
     .context("Ctrl-C cannot be handled")

@@ -1,7 +1,7 @@
 //! `--set key=value`: any setting of a configuration, by its path in `config.json`.
 
 use anyhow::{Context, Result, bail};
-use reformer_train::TrainConfig;
+use reformer_train::{TrainConfig, read_config_json};
 use serde_json::Value;
 
 /// Changes a configuration. A value is read as JSON, or else as text.
@@ -16,7 +16,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// What has no `=`, a setting that there is not, or a value that it cannot have.
-pub fn apply(config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
+pub fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
     let mut json = serde_json::to_value(&config)?;
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
@@ -24,11 +24,13 @@ pub fn apply(config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         *find(&mut json, key)? = value;
-        // Each by itself, so that the message names the one that is wrong.
-        serde_json::from_value::<TrainConfig>(json.clone())
+        // Each by itself, so that the message names the one that is wrong; what an older version did not know
+        // may be left out, as in its config.json.
+        config = read_config_json(json.to_string().as_bytes())
             .with_context(|| format!("`--set {set}` is no setting that `{key}` can have"))?;
+        json = serde_json::to_value(&config)?;
     }
-    Ok(serde_json::from_value(json)?)
+    Ok(config)
 }
 
 /// The place of a setting.
@@ -51,6 +53,7 @@ fn find<'a>(json: &'a mut Value, key: &str) -> Result<&'a mut Value> {
 mod tests {
     use super::*;
     use crate::preset;
+    use reformer_core::position::PositionConfig;
     use reformer_train::DataConfig;
 
     fn with(set: &str) -> Result<TrainConfig> {
@@ -64,6 +67,15 @@ mod tests {
         let constant = with(r#"schedule={"Constant": {"rate": 0.1, "warmup_steps": 0}}"#);
         assert_eq!(constant.unwrap().schedule.rate(7, 1000), 0.1);
         assert_eq!(with("patience=3").unwrap().patience, Some(3));
+        let learned = r#"model.reformer.position={"Learned":{"max_length":256,"std":0.02}}"#;
+        assert_eq!(
+            with(learned).unwrap().model.reformer().position,
+            PositionConfig::Learned {
+                max_length: 256,
+                std: 0.02,
+                sinusoidal: false
+            }
+        );
         assert_eq!(with("data=Sample").unwrap().data, DataConfig::Sample);
         let data = with(r#"data={"Duplication": {"n_symbols": 9}}"#)
             .unwrap()

@@ -1,9 +1,10 @@
 //! Configurations to start from, which are files.
 
-use std::fs;
+use std::{fs, mem};
 
 use anyhow::{Context, Result, bail};
 use reformer_train::{TrainConfig, read_config_json};
+use serde_json::Value;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
 ///
@@ -51,31 +52,117 @@ pub const PRESETS: [(&str, &str); 13] = [
     ("wmt-base", include_str!("../presets/wmt-base.json")),
 ];
 
-/// Loads a preset by its name, or a file of the same form, JSON or TOML.
+/// Loads a preset by its name.
+///
+/// # Errors
+/// A name that there is not.
+pub fn load(name: &str) -> Result<TrainConfig> {
+    let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
+        bail!(
+            "there is no preset `{name}`: use one of {}",
+            names(|_| true).join(", ")
+        );
+    };
+    read_config_json(json.as_bytes()).with_context(|| format!("the preset `{name}` is broken"))
+}
+
+/// Loads a preset by its name, or a file of the same form, JSON or TOML, for a program that has a preset of
+/// its own. A file may leave out what is as there, or as in the preset that its `preset` names.
 ///
 /// # Errors
 /// A name that there is not, or a file that cannot be read or is no configuration.
-pub fn load(name: &str) -> Result<TrainConfig> {
-    if let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) {
-        return read_config_json(json.as_bytes())
-            .with_context(|| format!("the preset `{name}` is broken"));
+pub fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
+    if PRESETS.iter().any(|(preset, _)| *preset == name) {
+        return load(name);
     }
-    if ![".json", ".toml"]
-        .iter()
-        .any(|ending| name.ends_with(ending))
-    {
-        let names: Vec<&str> = PRESETS.iter().map(|(preset, _)| *preset).collect();
+    if !is_file(name) {
+        let default = load(default)?;
+        let takes = names(|config| is_alike(config, &default));
+        let likeness = |own: &&&str| strsim::jaro_winkler(own, name);
+        let nearest = takes
+            .iter()
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         bail!(
-            "there is no preset `{name}`: use one of {}, or a file that ends in .json or .toml",
-            names.join(", ")
+            "there is no preset `{name}` for this program: did you mean `{}`? There are {}, and files that \
+             end in .json or .toml",
+            nearest.copied().unwrap_or_default(),
+            takes.join(", ")
         );
     }
     let text = fs::read_to_string(name).with_context(|| format!("`{name}` cannot be read"))?;
-    let config = match name.ends_with(".json") {
-        true => read_config_json(text.as_bytes()).map_err(anyhow::Error::from),
-        false => toml::from_str(&text).map_err(anyhow::Error::from),
+    read(&text, name.ends_with(".json"), default)
+        .with_context(|| format!("`{name}` is not a configuration of this version"))
+}
+
+fn is_file(name: &str) -> bool {
+    name.ends_with(".json") || name.ends_with(".toml")
+}
+
+/// Names of the presets for which something holds.
+fn names(holds: impl Fn(&TrainConfig) -> bool) -> Vec<&'static str> {
+    let holds = |name: &str| load(name).is_ok_and(|config| holds(&config));
+    let names = PRESETS.iter().map(|(name, _)| *name);
+    names.filter(|name| holds(name)).collect()
+}
+
+/// Whether two presets are for one program.
+fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
+    let is_same_data = a.data.is_text() && b.data.is_text()
+        || mem::discriminant(&a.data) == mem::discriminant(&b.data);
+    a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
+}
+
+/// A configuration, or what of one differs.
+fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
+    let mut own: Value = match is_json {
+        true => serde_json::from_str(text)?,
+        false => toml::from_str(text)?,
     };
-    config.with_context(|| format!("`{name}` is not a configuration of this version"))
+    let named = own.as_object_mut().and_then(|own| own.remove("preset"));
+    // What is whole may be of an older version.
+    let whole = read_config_json(own.to_string().as_bytes());
+    if let (Ok(config), None) = (whole, &named) {
+        return Ok(config);
+    }
+    let base = match &named {
+        Some(Value::String(name)) => load(name)?,
+        Some(other) => bail!("`preset` is {other}, and not a name"),
+        None => load(default)?,
+    };
+    let mut config = serde_json::to_value(base)?;
+    put(&mut config, own, "")?;
+    Ok(read_config_json(config.to_string().as_bytes())?)
+}
+
+/// The settings that have settings of their own; others are taken as a whole.
+const STRUCTURES: [&str; 5] = [
+    "",
+    "model",
+    "model.reformer",
+    "model.reformer.lsh",
+    "model.reformer.local",
+];
+
+/// Puts settings in the place of others.
+fn put(base: &mut Value, own: Value, path: &str) -> Result<()> {
+    match (base, own) {
+        (Value::Object(base), Value::Object(own)) if STRUCTURES.contains(&path) => {
+            for (name, value) in own {
+                let path = match path {
+                    "" => name.clone(),
+                    _ => format!("{path}.{name}"),
+                };
+                let place = base.get_mut(&name);
+                let place = place.with_context(|| format!("there is no setting `{path}`"))?;
+                put(place, value, &path)?;
+            }
+            Ok(())
+        }
+        (base, own) => {
+            *base = own;
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +170,7 @@ mod tests {
     use super::*;
     use reformer_core::attention::{AttentionKind, Window};
     use reformer_core::model::ReformerConfig;
+    use reformer_core::position::PositionConfig;
     use reformer_train::DataConfig;
 
     /// Longest sequence for which LSH attention is computed exactly, if there is any.
@@ -109,18 +197,73 @@ mod tests {
     }
 
     #[test]
+    fn files_may_hold_only_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let name = path.to_str().unwrap();
+        let text = "steps = 7\n[model.reformer]\nn_layers = 2\n[model.reformer.position.Rotary]\nbase = 50.0\n";
+        fs::write(&path, text).unwrap();
+        let config = load_or_read(name, "tiny").unwrap();
+        let mut expected = load("tiny").unwrap().with_steps(7);
+        expected.model.reformer_mut().n_layers = 2;
+        expected.model.reformer_mut().position = PositionConfig::Rotary { base: 50.0 };
+        assert_eq!(config, expected);
+
+        let path = folder.path().join("mine.json");
+        let name = path.to_str().unwrap();
+        fs::write(&path, r#"{"preset": "small", "steps": 3}"#).unwrap();
+        let expected = load("small").unwrap().with_steps(3);
+        assert_eq!(load_or_read(name, "tiny").unwrap(), expected);
+        for (text, part) in [
+            (r#"{"stepz": 3}"#, "there is no setting `stepz`"),
+            (
+                r#"{"model": {"reformer": {"lsh": {"rounds": 3}}}}"#,
+                "`model.reformer.lsh.rounds`",
+            ),
+            (r#"{"preset": "smal"}"#, "there is no preset `smal`"),
+            (r#"{"steps": "many"}"#, "invalid type"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = format!("{:#}", load_or_read(name, "tiny").unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_misspelt_bring_the_nearest_one_that_fits() {
+        let told = |name, default| load_or_read(name, default).unwrap_err().to_string();
+        let error = told("smal", "tiny");
+        assert!(error.contains("did you mean `small`?"), "{error}");
+        assert!(
+            error.contains("There are tiny, small, base, enwik8-64k, and files"),
+            "{error}"
+        );
+        let error = told("small2", "images-16");
+        assert!(
+            error.contains("There are images-16, imagenet64, and"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn files_are_read_and_what_is_neither_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mine.json");
         let config = load("small").unwrap().with_steps(7);
         fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
-        assert_eq!(load(path.to_str().unwrap()).unwrap(), config);
+        assert_eq!(
+            load_or_read(path.to_str().unwrap(), "tiny").unwrap(),
+            config
+        );
         let toml = folder.path().join("mine.toml");
         fs::write(&toml, toml::to_string(&config).unwrap()).unwrap();
-        assert_eq!(load(toml.to_str().unwrap()).unwrap(), config);
-        fs::write(&path, "{}").unwrap();
+        assert_eq!(
+            load_or_read(toml.to_str().unwrap(), "tiny").unwrap(),
+            config
+        );
+        fs::write(&path, "[]").unwrap();
         for name in ["huge", "none.json", path.to_str().unwrap()] {
-            let error = load(name).unwrap_err().to_string();
+            let error = load_or_read(name, "tiny").unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
     }

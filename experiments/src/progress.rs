@@ -33,6 +33,47 @@ impl Drop for Waiting {
 /// Time between two lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// How many of some things are done: a bar on a terminal; without one, a line every few seconds.
+#[derive(Debug)]
+pub struct Counter {
+    bar: ProgressBar,
+    what: &'static str,
+    started: Instant,
+    last_line: Instant,
+}
+
+impl Counter {
+    /// Begins to count `what`, such as sequences, that something is done with.
+    pub fn new(doing: &str, what: &'static str) -> Self {
+        let style = format!("{doing} {{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left");
+        let style = ProgressStyle::with_template(&style);
+        Self {
+            bar: ProgressBar::no_length().with_style(style.expect("the template is a constant")),
+            what,
+            started: Instant::now(),
+            last_line: Instant::now(),
+        }
+    }
+
+    /// So many are done, of so many.
+    pub fn set(&mut self, done: usize, all: usize) {
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+        if self.bar.is_hidden() && self.last_line.elapsed() >= LINE_EVERY && done < all {
+            self.last_line = Instant::now();
+            let left = self.started.elapsed().as_secs_f64() / done.max(1) as f64;
+            let left = clock(left * (all - done) as f64);
+            eprintln!("{done} of {all} {}  {left} left", self.what);
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressName {

@@ -1,14 +1,16 @@
 //! How good a model is, by the measures of its task.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::labelled::AnswerScore;
 use reformer_datasets::shown;
 use reformer_train::{Evaluation, Measured};
 use serde::Serialize;
+
+use crate::progress::Counter;
 
 /// Classes up to which a table of all pairs is printed.
 const MOST_CLASSES: usize = 20;
@@ -67,21 +69,21 @@ pub struct AnswerScores {
 
 impl Scores {
     /// Measures a model on the data that it was opened with, with a progress bar. What it said comes
-    /// with the scores.
+    /// with the scores. `watch` may end that, as in [`Evaluation::measure`].
     ///
     /// # Errors
     /// A batch size or a number of sequences that cannot be.
     pub fn measure<B: ReformerBackend>(
         evaluation: &Evaluation<B>,
         device: &B::Device,
+        mut watch: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(Self, Measured)> {
-        let style = ProgressStyle::with_template("evaluating {bar:30} {pos}/{len} sequences");
-        let bar = ProgressBar::no_length().with_style(style.expect("the template is a constant"));
+        let mut counter = Counter::new("evaluating", "sequences");
         let measured = evaluation.measure(device, |done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
+            counter.set(done, all);
+            watch(done, all)
         })?;
-        bar.finish_and_clear();
+        drop(counter);
         let config = evaluation.config();
         let right = evaluation.texts().map(|texts| {
             let right = (0..).map_while(|number| Some(texts.get(number)?.1));

@@ -207,7 +207,10 @@ impl Job for Train<'_> {
             // Launchers take one process that fails for the end of all.
             Ending::Interrupted(_) if is_launched => Ok(()),
             Ending::Interrupted(_) => Err(Stopped.into()),
-            Ending::Finished | Ending::Early => measured(program.finish(&run, arguments.device)),
+            Ending::Finished | Ending::Early => {
+                interrupt::end_at_once();
+                measured(program.finish(&run, arguments.device))
+            }
         }
     }
 }
@@ -260,14 +263,29 @@ fn create<B: AutodiffBackend>(
     let model = pretrained.as_ref().map(Pretrained::config);
     let run = config(arguments, program, model, &mut kept, &folder).and_then(|config| {
         config.model.reformer().precision.check::<B>(device)?;
-        if let Some(pretrained) = pretrained {
-            // Now, since the run would be there when training found that it cannot start.
-            let (_, taken) = pretrained.start(&config.model, device)?;
-            println!("Starting from other weights: {taken}");
+        // Now, since the run would be there when training found that it cannot start.
+        let taken = pretrained.map(|pretrained| pretrained.start(&config.model, device));
+        let taken = taken.transpose()?.map(|(_, taken)| taken);
+        let run = Run::create_from(config, &folder, start_from.as_deref())?;
+        match taken {
+            Some(taken) => println!("Starting from other weights: {taken}"),
+            None => tell_start_of_preset(arguments),
         }
-        Ok(Run::create_from(config, &folder, start_from.as_deref())?)
+        Ok(run)
     });
     run.inspect_err(|_| kept.remove())
+}
+
+/// The configuration of a run does not say what weights it started from.
+fn tell_start_of_preset(arguments: &TrainArguments) {
+    let preset = arguments.preset.as_deref().map(Path::new);
+    let folder = preset.and_then(Path::parent);
+    if let Some(start) = folder.and_then(Run::start_of) {
+        let start = start.display();
+        println!(
+            "Starting from random weights; the run of this preset started from others: --init-from {start}"
+        );
+    }
 }
 
 /// Draws the curves of a run, if there is something to draw.
@@ -295,7 +313,7 @@ fn config(
     folder: &Path,
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
-    let mut config = preset::load(name)?;
+    let mut config = preset::load_or_read(name, program.preset())?;
     if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
         build_as(&mut config.model, model);
     }

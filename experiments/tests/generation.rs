@@ -128,6 +128,53 @@ fn bytes_of_a_hugging_face_folder_are_continued() {
 }
 
 #[test]
+fn prompts_are_files_and_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&enwik8(), folder.path());
+    let few = ["--tokens", "10"];
+    let told = printed(&text(
+        folder.path(),
+        &[&["--prompt", "In 1965, "], &few[..]].concat(),
+    ));
+    fs::write(folder.path().join("prompt.txt"), "In 1965, ").unwrap();
+    let file = ["--prompt-file", "prompt.txt", "--verbose"];
+    let output = text(folder.path(), &[&file, &few[..]].concat());
+    assert_eq!(printed(&output), told);
+    let cost = String::from_utf8_lossy(&output.stderr);
+    for part in ["9 tokens read, the first new one after", "the cache takes"] {
+        assert!(cost.contains(part), "{part}: {cost}");
+    }
+    let piped = "--checkpoint . --prompt-file - --tokens 10";
+    let output = run_with(TEXT, folder.path(), piped, "In 1965, ");
+    assert_eq!(printed(&output), told);
+    // Bytes that are no UTF-8 are bytes, and several prompts come in order.
+    fs::write(folder.path().join("bytes"), [0xff, 0xfe, 0x00]).unwrap();
+    let both = ["--prompt", "A", "--prompt-file", "bytes"];
+    let output = printed(&text(folder.path(), &[&both, &few[..]].concat()));
+    assert!(
+        output.contains("--- prompt 1, continuation 1\nA"),
+        "{output}"
+    );
+    assert!(output.contains("--- prompt 2"), "{output}");
+
+    fs::write(folder.path().join("empty"), "").unwrap();
+    let refuse = |file: &str, parts: &[&str]| {
+        refused(&text(folder.path(), &["--prompt-file", file]), parts);
+    };
+    refuse("empty", &["`empty` is empty"]);
+    refuse("none", &["`none` cannot be read"]);
+    refuse(".", &["`.` cannot be read"]);
+    if Path::new("/dev/zero").exists() {
+        refuse(
+            "/dev/zero",
+            &["`/dev/zero` has more than the 16777216 bytes"],
+        );
+    }
+    fs::write(folder.path().join("long"), "A".repeat(600)).unwrap();
+    refuse("long", &["512", "positions"]);
+}
+
+#[test]
 fn pieces_of_a_hugging_face_folder_are_continued() {
     let folder = tempfile::tempdir().unwrap();
     write(&crime_and_punishment(), folder.path());
@@ -228,7 +275,14 @@ fn images_are_completed() {
         let checkpoint = ["--checkpoint", "runs/i", "--batch", "2"];
         run(IMAGE, folder.path(), &[&checkpoint, arguments].concat())
     };
-    let half = ["--complete-from", "photos/03.png", "--out", "grid.png"];
+    let half = [
+        "--complete-from",
+        "photos/03.png",
+        "--scale",
+        "1",
+        "--out",
+        "grid.png",
+    ];
     assert!(printed(&complete(&half)).contains("grid.png"));
     let grid = fs::read(folder.path().join("grid.png")).unwrap();
     let grid = image::load_from_memory(&grid).unwrap().into_rgb8();
@@ -240,6 +294,9 @@ fn images_are_completed() {
     }
     assert_eq!(column(0, 8), image::Rgb([0; 3]));
     printed(&complete(&["--keep", "0.9", "--out", "nothing.png"]));
+    // What is looked at is enlarged.
+    let shown = image::open(folder.path().join("nothing.png")).unwrap();
+    assert_eq!((shown.width(), shown.height()), (16 * (2 * 16 + 1), 256));
 
     refused(&complete(&["--complete-from", "none.png"]), &["none.png"]);
     refused(&complete(&["--keep", "1"]), &["`--keep` is 1"]);

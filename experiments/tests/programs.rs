@@ -316,7 +316,8 @@ fn training_starts_from_other_weights() {
     ];
     let text = printed(&run(CLASSIFY, folder.path(), &classify));
     assert!(
-        text.contains("`reformer.embedding.weight` is [257, 16] here"),
+        text.contains("in part: `reformer.embedding.weight` (256 of 257 rows)")
+            && text.contains("`causal` was true and is false"),
         "{text}"
     );
     let config = fs::read_to_string(folder.path().join("runs/told/config.json")).unwrap();
@@ -324,6 +325,14 @@ fn training_starts_from_other_weights() {
         config.contains("\"after\": 1") && config.contains("\"causal\": false"),
         "{config}"
     );
+    // The configuration of a run does not bring its weights along.
+    let again = ["--preset", "runs/second/config.json", "--name", "again"];
+    let text = printed(&start(&again));
+    assert!(
+        text.contains("from random weights") && text.contains("--init-from"),
+        "{text}"
+    );
+    assert!(text.contains("runs/first\n"), "{text}");
     let wider = ["--preset", "tiny", "--d-model", "32", "--name", "wider"];
     let wider = start(&[&["--init-from", "runs/first"], &wider[..]].concat());
     refused(&wider, &["runs/first", "cannot start from", "config.json"]);

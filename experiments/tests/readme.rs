@@ -85,8 +85,82 @@ fn check(document: &str) -> usize {
 
 #[test]
 fn numbers_of_the_documents_were_measured() {
-    assert!(check("README.md") >= 10);
+    assert!(check("README.md") >= 1);
+    assert!(check("docs/paper.md") >= 10);
     assert!(check("experiments/README.md") >= 6);
+}
+
+/// All documents, by their paths below the root.
+fn documents() -> Vec<PathBuf> {
+    let mut folders = vec![root()];
+    let mut documents = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // What is built, and what is kept besides.
+            if path.is_dir()
+                && !name.starts_with('.')
+                && !["target", "runs", "results"].contains(&&*name)
+            {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                documents.push(path);
+            }
+        }
+    }
+    documents
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-' || *c == '_');
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Where a link leads that is not there.
+fn dead_links(document: &Path) -> Vec<String> {
+    let text = fs::read_to_string(document).expect("a document");
+    let link = regex(r"\]\(([^)\s]+)\)");
+    let heading = regex(r"(?m)^#+ (.*)$");
+    let is_dead = |target: &&str| {
+        let (path, part) = target.split_once('#').unwrap_or((target, ""));
+        let path = match path.is_empty() {
+            true => document.to_owned(),
+            false => document.parent().expect("a folder").join(path),
+        };
+        let has_part = || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            heading
+                .captures_iter(&text)
+                .any(|found| anchor(&found[1]) == part)
+        };
+        !path.exists() || !part.is_empty() && !has_part()
+    };
+    let targets = link
+        .captures_iter(&text)
+        .map(|found| found.get(1).expect("a target").as_str());
+    let targets =
+        targets.filter(|target| !target.starts_with("http") && !target.starts_with("mailto"));
+    targets.filter(is_dead).map(str::to_owned).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let documents = documents();
+    assert!(documents.len() > 20, "{documents:?}");
+    for document in documents {
+        assert_eq!(dead_links(&document), [""; 0], "in {}", document.display());
+    }
+}
+
+#[test]
+fn the_first_page_is_short() {
+    let text = fs::read_to_string(root().join("README.md")).expect("a document");
+    assert!(text.lines().count() <= 160, "the rest belongs to docs/");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::arguments::{MOST_TOKENS, ModeName, ModelArguments, check_range};
+use crate::called;
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::memory::peak_resident_bytes;
@@ -161,8 +162,9 @@ fn sweep(arguments: &Arguments) -> Result<()> {
 /// Calls this program again, with its other arguments.
 fn measure_in_child(layers: usize, mode: ModeName) -> Result<Measurement> {
     let own = std::env::current_exe().context("the path of this program is unknown")?;
-    let others = std::env::args_os().skip(1);
+    let others = called::arguments().into_iter().skip(1);
     let output = Command::new(own)
+        .args(called::words())
         .args(others.filter(|argument| argument != "--sweep" && argument != "--json"))
         .args(["--layers", &layers.to_string(), "--json", "--mode"])
         .arg(mode_flag(mode))

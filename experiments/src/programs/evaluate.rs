@@ -1,12 +1,15 @@
 //! Measures a trained model on its validation data or on other files.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
+use crate::interrupt::{self, Stopped};
 use crate::scores::Scores;
+use crate::shipped::Checkpoint;
 use crate::translation::BleuArguments;
 use anyhow::{Context, Result};
 use burn::tensor::backend::AutodiffBackend;
@@ -35,9 +38,9 @@ Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Folder of a run
+    /// Folder of a run [default: the model that ships]
     #[arg(long, value_name = "RUN")]
-    checkpoint: PathBuf,
+    checkpoint: Option<PathBuf>,
     /// Other data than that which validated the run, of the same form
     #[arg(long, value_name = "PATH", num_args = 1..=2)]
     data: Vec<PathBuf>,
@@ -72,14 +75,31 @@ impl Job for Evaluate {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments) = self;
-        let (folder, others) = (&arguments.checkpoint, &arguments.data);
+        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
+        let (folder, others) = (checkpoint.path(), &arguments.data);
         let evaluation = Evaluation::<B::InnerBackend>::open(folder, others, &device)?
             .with_first(arguments.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
-        let (mut scores, _) = Scores::measure(&evaluation, &device)?;
+        let n = evaluation.n_sequences(&device)?;
+        let length = evaluation.config().window_length;
+        println!("Measuring on {n} sequences of at most {length} tokens");
+        let interrupter = interrupt::stops_measuring()?;
+        let mut n_done = 0;
+        let (mut scores, _) = Scores::measure(&evaluation, &device, |done, _| {
+            n_done = done;
+            match interrupter.should_stop() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        let is_stopped = interrupter.should_stop();
+        if is_stopped {
+            println!("Stopped after {n_done} of {n} sequences; what follows is of these:");
+        }
         println!("{} on {scores}", scores.model);
         if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())
             && arguments.bleu.bleu_sentences > 0
+            && !is_stopped
         {
             let batch_size = evaluation.config().batch_size;
             let scored = arguments.bleu.score(model, pairs, batch_size)?;
@@ -97,6 +117,9 @@ impl Job for Evaluate {
             write_atomically(path, |file| file.write_all(&json))
                 .with_context(|| format!("`{}` cannot be written", path.display()))?;
         }
-        Ok(())
+        match is_stopped {
+            true => Err(Stopped.into()),
+            false => Ok(()),
+        }
     }
 }

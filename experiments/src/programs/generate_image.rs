@@ -31,6 +31,10 @@ Examples:
 
 The PNG file shows, from left to right: what was given, the completions, the original.";
 
+/// Pixels to a side of an image that can be looked at.
+const SHOWN: usize = 256;
+/// Pixels of a file.
+const MOST_PIXELS: u64 = 1 << 28;
 /// Bytes of a pixel.
 const COLOURS: usize = 3;
 
@@ -53,6 +57,9 @@ struct Arguments {
     /// File to write
     #[arg(long, value_name = "FILE", default_value = "completions.png")]
     out: PathBuf,
+    /// Pixels that each one is drawn as, to a side [default: as many as make an image 256 wide]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    scale: Option<u32>,
     #[command(flatten)]
     sampler: SamplerArguments,
     /// Where to compute
@@ -93,6 +100,7 @@ impl Job for Complete {
             let folder = arguments.checkpoint.display();
             bail!("the model in `{folder}` is not one of images: use generate_text");
         };
+        let scale = scale(&arguments, size)?;
         let original = match &arguments.complete_from {
             Some(path) => Some(Picture::open(path, size)?),
             None => None,
@@ -151,11 +159,27 @@ impl Job for Complete {
             pictures.push(picture(image)?);
         }
         pictures.extend(original);
-        let grid = Picture::grid(&pictures, pictures.len());
+        let grid = Picture::grid(&pictures, pictures.len()).enlarged(scale);
         save(&grid, &arguments.out)?;
         println!("Written to {}", arguments.out.display());
         Ok(())
     }
+}
+
+/// Pixels that each one is drawn as, to a side.
+fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
+    let fitting = (SHOWN / size.max(1)).max(1) as u32;
+    let scale = arguments.scale.unwrap_or(fitting);
+    // What is given and the original stand beside them.
+    let n_pictures = arguments.batch as u64 + 2;
+    let side = size as u64 * u64::from(scale);
+    if n_pictures * side * side > MOST_PIXELS {
+        bail!(
+            "`--scale` {scale} makes {n_pictures} pictures of {side} x {side} pixels, more than {MOST_PIXELS} \
+             together: use a smaller one"
+        );
+    }
+    Ok(scale)
 }
 
 fn picture(tokens: &[u32]) -> Result<Picture> {

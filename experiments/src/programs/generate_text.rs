@@ -1,18 +1,20 @@
 //! Continues texts with a trained model.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
 use crate::arguments::{MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
-use crate::generation::{TextModel, Wish};
+use crate::generation::{Cost, TextModel, Wish};
 use crate::out::Output;
 use crate::progress::waiting;
+use crate::shipped::Checkpoint;
 use crate::text::Utf8Writer;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::generation::BeamConfig;
@@ -20,7 +22,10 @@ use reformer_core::kernels::ReformerBackend;
 
 const EXAMPLES: &str = "\
 Examples:
-  generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:'
+  With the model that ships:
+    generate_text --prompt 'ROMEO:'
+  With your own:
+    generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:'
   Always the most probable byte:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --temperature 0
   Another text, less daring, that ends with the speech:
@@ -29,6 +34,8 @@ Examples:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --prompt 'JULIET:' --batch 3
   The best of what eight hypotheses lead to:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --tokens 40 --beam-size 8
+  What follows a whole file, however long, and what reading it took:
+    generate_text --checkpoint runs/tiny-1 --prompt-file novel.txt --verbose
   A model of Hugging Face, with its config.json, weights and, if it has one, spiece.model:
     generate_text --checkpoint reformer-crime-and-punishment --prompt 'A few months later'
 
@@ -38,12 +45,16 @@ A run that is not finished is read from its newest checkpoint.";
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Folder of the run, or of a Hugging Face model
+    /// Folder of the run, or of a Hugging Face model [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
-    checkpoint: PathBuf,
+    checkpoint: Option<PathBuf>,
     /// Text to continue; may be given several times
-    #[arg(long, value_name = "TEXT", required = true)]
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_files")]
     prompt: Vec<String>,
+    /// File with a text to continue, byte by byte as it is, or `-` for the standard input; may be given
+    /// several times
+    #[arg(long = "prompt-file", value_name = "FILE")]
+    prompt_files: Vec<PathBuf>,
     /// Tokens to generate: bytes, or what the model's tokenizer makes of text
     #[arg(long, value_name = "N", default_value_t = 500)]
     tokens: usize,
@@ -67,9 +78,50 @@ struct Arguments {
         help_heading = "Beam search"
     )]
     length_penalty: f64,
+    /// Say how long reading and writing took, and how much memory the cache takes
+    #[arg(long, conflicts_with = "beam_size")]
+    verbose: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
+}
+
+impl Arguments {
+    /// All texts to continue: those of the command line, then those of files.
+    fn prompts(&self) -> Result<Vec<Vec<u8>>> {
+        let told = self
+            .prompt
+            .iter()
+            .map(|prompt| Ok(prompt.as_bytes().to_vec()));
+        told.chain(self.prompt_files.iter().map(|path| read(path)))
+            .collect()
+    }
+}
+
+/// A prompt that is a file, or what the standard input has to say.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let is_stdin = path.as_os_str() == "-";
+    let name = match is_stdin {
+        true => "the standard input".to_owned(),
+        false => format!("`{}`", path.display()),
+    };
+    let reader = || -> io::Result<Box<dyn Read>> {
+        Ok(match is_stdin {
+            true => Box::new(io::stdin().lock()),
+            false => Box::new(File::open(path)?),
+        })
+    };
+    let mut bytes = Vec::new();
+    reader()
+        .and_then(|reader| reader.take(MOST_TOKENS as u64 + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("{name} cannot be read"))?;
+    if bytes.is_empty() {
+        bail!("{name} is empty: there is nothing to continue");
+    }
+    if bytes.len() > MOST_TOKENS {
+        bail!("{name} has more than the {MOST_TOKENS} bytes that a prompt can have: give its end");
+    }
+    Ok(bytes)
 }
 
 /// Runs the program.
@@ -92,69 +144,98 @@ impl Job for Generate {
     {
         let Self(arguments) = self;
         arguments.sampler.config().validate()?;
-        let n_rows = arguments.batch.saturating_mul(arguments.prompt.len());
+        let n_prompts = arguments.prompt.len() + arguments.prompt_files.len();
+        let n_rows = arguments.batch.saturating_mul(n_prompts);
         check_range("--batch", arguments.batch, MOST_ROWS)?;
         check_most("--batch times --prompt", n_rows, MOST_ROWS)?;
         check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
+        let prompts = arguments.prompts()?;
+        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
         let model = {
             let _waiting = waiting("Loading the model");
-            TextModel::<B::InnerBackend>::open(&arguments.checkpoint, &device)?
+            TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?
         };
         match arguments.beam_size {
-            Some(beam_size) => search(&model, &arguments, beam_size),
-            None => draw(&model, arguments),
+            Some(beam_size) => search(&model, &arguments, &prompts, beam_size),
+            None => draw(&model, arguments, prompts),
         }
     }
 }
 
-fn draw<B: ReformerBackend>(model: &TextModel<B>, arguments: Arguments) -> Result<()> {
+fn draw<B: ReformerBackend>(
+    model: &TextModel<B>,
+    arguments: Arguments,
+    prompts: Vec<Vec<u8>>,
+) -> Result<()> {
     let wish = Wish {
         n_samples: arguments.batch,
         n_tokens: arguments.tokens,
         sampler: arguments.sampler.config(),
         seed: arguments.sampler.seed,
         stop: arguments.stop,
-        prompts: arguments.prompt,
+        prompts,
     };
-    if let ([prompt], 1) = (&wish.prompts[..], wish.n_samples) {
-        return stream(model, &wish, prompt);
+    let cost = match (&wish.prompts[..], wish.n_samples) {
+        ([prompt], 1) => stream(model, &wish, prompt)?,
+        _ => write_all(model, &wish)?,
+    };
+    if arguments.verbose {
+        tell(&cost);
     }
+    Ok(())
+}
+
+/// Prints several texts when they are written.
+fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish) -> Result<Cost> {
     let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
-    {
+    let cost = {
         let _waiting = waiting("Writing");
-        model.write_on(&wish, |row, text| {
+        model.write_on(wish, |row, text| {
             texts[row].extend_from_slice(text);
             Ok(())
-        })?;
-    }
+        })?
+    };
     for (row, text) in texts.iter().enumerate() {
         let (prompt, sample) = (row / wish.n_samples, row % wish.n_samples);
         let title = format!("prompt {}, continuation {}", prompt + 1, sample + 1);
         print(&title, &wish.prompts[prompt], text)?;
     }
-    Ok(())
+    Ok(cost)
+}
+
+/// On standard error, since the text is the program's output.
+fn tell(cost: &Cost) {
+    let others = cost.n_written.saturating_sub(1).max(1) as f64;
+    eprintln!(
+        "{} tokens read, the first new one after {:.2} s, the others {:.2} ms each; the cache takes {:.2} MiB",
+        cost.n_read,
+        cost.first_seconds,
+        1e3 * cost.other_seconds / others,
+        cost.cache_bytes as f64 / f64::from(1 << 20)
+    );
 }
 
 /// Prints a single text as it is written.
-fn stream<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish, prompt: &str) -> Result<()> {
+fn stream<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish, prompt: &[u8]) -> Result<Cost> {
     let mut reading = Some(waiting("Reading the prompt"));
     let mut output = Output::new();
     let mut writer = Utf8Writer::new(Output::new());
-    model.write_on(wish, |_, text| {
+    let cost = model.write_on(wish, |_, text| {
         if reading.take().is_some() {
-            output.write_all(prompt.as_bytes())?;
+            output.write_all(prompt)?;
         }
         text.iter().try_for_each(|&byte| writer.push(byte))?;
         Ok(())
     })?;
     writer.finish()?;
     output.write_all(b"\n")?;
-    Ok(())
+    Ok(cost)
 }
 
 fn search<B: ReformerBackend>(
     model: &TextModel<B>,
     arguments: &Arguments,
+    prompts: &[Vec<u8>],
     beam_size: usize,
 ) -> Result<()> {
     let config = BeamConfig::new()
@@ -162,9 +243,9 @@ fn search<B: ReformerBackend>(
         .with_length_penalty(arguments.length_penalty);
     let found = {
         let _waiting = waiting("Searching");
-        model.search(&arguments.prompt, arguments.tokens, &config)?
+        model.search(prompts, arguments.tokens, &config)?
     };
-    for (number, (found, prompt)) in found.iter().zip(&arguments.prompt).enumerate() {
+    for (number, (found, prompt)) in found.iter().zip(prompts).enumerate() {
         for (place, found) in found.iter().enumerate() {
             let place = place + 1;
             let title = format!(
@@ -178,8 +259,8 @@ fn search<B: ReformerBackend>(
     Ok(())
 }
 
-fn print(title: &str, prompt: &str, text: &[u8]) -> Result<()> {
-    let text = String::from_utf8_lossy(text);
+fn print(title: &str, prompt: &[u8], text: &[u8]) -> Result<()> {
+    let [prompt, text] = [prompt, text].map(String::from_utf8_lossy);
     writeln!(Output::new(), "--- {title}\n{prompt}{text}")?;
     Ok(())
 }

@@ -1,16 +1,18 @@
 //! Shows what hashing does to a text.
 
-use std::fs;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
+use crate::arguments::{MOST_TOKENS, check_most};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
 use crate::inspection::{Inspection, Layer};
 use crate::progress::waiting;
+use crate::shipped::Checkpoint;
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
@@ -26,13 +28,16 @@ Examples:
 The page needs nothing but itself. Point at a token: it shows its bucket mates in each round, what it
 attends to, and the share of full attention that it finds.";
 
+/// Bytes of a token, at most: pieces are words and parts of them.
+const MOST_TOKEN_BYTES: u64 = 64;
+
 /// Show buckets, attention and coverage of a text in the LSH layers of a model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Folder of the run, or of a Hugging Face model
+    /// Folder of the run, or of a Hugging Face model [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
-    checkpoint: PathBuf,
+    checkpoint: Option<PathBuf>,
     /// File with the text
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
@@ -73,15 +78,17 @@ impl Job for Inspect {
     {
         let Self(arguments) = self;
         let path = &arguments.text;
-        let text =
-            fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-        let text = String::from_utf8_lossy(&text);
+        check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
+        let text = start(path, MOST_TOKEN_BYTES * arguments.tokens as u64)
+            .with_context(|| format!("`{}` cannot be read", path.display()))?;
+        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
         let inspection = {
             let _waiting = waiting("Looking");
-            let model = TextModel::<B::InnerBackend>::open(&arguments.checkpoint, &device)?;
+            let model = TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?;
             inspect(&model, &text, &arguments)?
         };
-        let title = format!("{} in {}", path.display(), arguments.checkpoint.display());
+        let model = checkpoint.path().display();
+        let title = format!("{} in {model}", path.display());
         write(&arguments.html, inspection.page(&title)?.as_bytes())?;
         write(&arguments.json, &serde_json::to_vec(&inspection)?)?;
         println!("{}", inspection.summary());
@@ -92,6 +99,16 @@ impl Job for Inspect {
         );
         Ok(())
     }
+}
+
+/// The start of a text, without what only says how it is written: its byte order mark, and `\r` of ends of
+/// lines.
+fn start(path: &Path, n_bytes: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(n_bytes).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.replace("\r\n", "\n"))
 }
 
 fn inspect<B: ReformerBackend>(

@@ -11,6 +11,7 @@ pub mod generate_image;
 pub mod generate_text;
 pub mod inspect;
 pub mod plot_steps;
+pub mod reformer;
 pub mod studies;
 pub mod train_classifier;
 pub mod train_duplication;

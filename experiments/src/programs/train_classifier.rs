@@ -1,5 +1,6 @@
 //! Trains a classifier of texts.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
@@ -98,7 +99,7 @@ impl Job for Score<'_> {
         B::InnerBackend: ReformerBackend,
     {
         let evaluation = Evaluation::<B::InnerBackend>::open(self.0.folder(), &[], &device)?;
-        let (scores, _) = Scores::measure(&evaluation, &device)?;
+        let (scores, _) = Scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
         println!("\n{scores}");
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
@@ -91,7 +92,8 @@ impl Job for Score<'_> {
     {
         let Self(run) = self;
         let evaluation = Evaluation::<B::InnerBackend>::open(run.folder(), &[], &device)?;
-        let (scores, measured) = Scores::measure(&evaluation, &device)?;
+        let (scores, measured) =
+            Scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
         let questions = evaluation.questions().context("the run has no questions")?;
         let answers: Vec<_> = questions.iter().zip(&measured.answers).collect();
         let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
+use crate::called;
 use crate::cli::{self, shell_argument};
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{TextModel, Wish};
@@ -140,7 +141,8 @@ impl Job for Sample<'_> {
 
 fn generate_command(folder: &Path) -> String {
     format!(
-        "cargo run --release -p experiments --bin generate_text -- --checkpoint {} --prompt 'ROMEO:'",
+        "{} --checkpoint {} --prompt 'ROMEO:'",
+        called::command("generate_text"),
         shell_argument(folder)
     )
 }

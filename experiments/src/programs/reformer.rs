@@ -1,0 +1,217 @@
+//! All programs as one: `reformer train text`, `reformer generate text`, `reformer study finding`.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use super::{studies, *};
+use crate::{called, cli};
+
+/// A program of this crate.
+struct Program {
+    /// Of its binary.
+    name: &'static str,
+    /// What calls it, behind `reformer`.
+    words: &'static str,
+    about: &'static str,
+    main: fn() -> ExitCode,
+}
+
+macro_rules! programs {
+    ($($title:literal { $($name:literal, $words:literal, $about:literal, $main:path;)* })*) => {
+        /// All programs, by what they are for.
+        static PROGRAMS: &[(&str, &[Program])] = &[$(($title, &[$(Program {
+            name: $name,
+            words: $words,
+            about: $about,
+            main: $main,
+        }),*])),*];
+    };
+}
+
+programs! {
+    "Training" {
+        "train_text", "train text", "the next byte of a text", train_text::main;
+        "train_images", "train images", "the next colour of an image", train_images::main;
+        "train_translation", "train translation", "sentences in another language", train_translation::main;
+        "train_masked", "train masked", "hidden bytes of a text", train_masked::main;
+        "train_classifier", "train classifier", "classes of texts", train_classifier::main;
+        "train_qa", "train qa", "answers to questions, as places in a text", train_qa::main;
+        "train_duplication", "train duplication", "the paper's synthetic task", train_duplication::main;
+        "train_recall", "train recall", "what was read before", train_recall::main;
+    }
+    "Trained models" {
+        "generate_text", "generate text", "continue texts", generate_text::main;
+        "generate_image", "generate image", "complete images", generate_image::main;
+        "translate", "translate", "translate sentences", translate::main;
+        "classify", "predict classes", "tell classes of texts", classify::main;
+        "answer", "predict answers", "answer questions about texts", answer::main;
+        "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main;
+        "inspect", "inspect", "show buckets and attention of a text", inspect::main;
+    }
+    "Measurements" {
+        "bench_step", "bench step", "time and memory of a training step", bench_step::main;
+        "bench_memory", "bench memory", "memory by depth and mode", bench_memory::main;
+        "bench_generation", "bench generation", "time of a token and memory of the cache", bench_generation::main;
+        "plot_steps", "bench plot", "draw what `bench step` measured", plot_steps::main;
+    }
+    "Tables and figures of the paper, and what it does not show" {
+        "table1_complexity", "study table1", "memory and time of attention over length", studies::table1::main;
+        "table2_duplication", "study table2", "duplication, by rounds in training and evaluation", studies::table2::main;
+        "table3_memory", "study table3", "from a Transformer to a Reformer", studies::table3::main;
+        "table4_translation", "study table4", "translation with reversible layers", studies::table4::main;
+        "figure3_sharing_and_reversibility", "study figure3", "shared queries and keys, reversible layers", studies::figure3::main;
+        "figure4_hash_rounds", "study figure4", "hash rounds against full attention", studies::figure4::main;
+        "figure5_depth", "study figure5-depth", "bits per byte over depth", studies::figure5_depth::main;
+        "figure5_speed", "study figure5-speed", "time over length", studies::figure5_speed::main;
+        "long_context", "study long-context", "a million tokens", studies::long_context::main;
+        "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main;
+        "finding", "study finding", "tasks that only finding solves", studies::finding::main;
+        "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main;
+        "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets;
+        "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates;
+        "ablation_logit_scale", "study logit-scale", "the scale of logits", studies::ablation_logit_scale;
+        "ablation_reversal", "study reversal", "exact and ordinary reversal", studies::ablation_reversal;
+        "ablation_rotations", "study rotations", "fixed and redrawn rotations", studies::ablation_rotations;
+        "ablation_window", "study window", "chunks, or the last of a bucket", studies::ablation_window;
+    }
+}
+
+/// What makes a shell ask for completions, which are computed when they are asked for.
+const BASH: &str = "\
+_reformer() {
+    local word=${COMP_WORDS[COMP_CWORD]}
+    COMPREPLY=($(compgen -W \"$(reformer complete \"${COMP_WORDS[@]:1:COMP_CWORD-1}\")\" -- \"$word\"))
+}
+complete -o default -F _reformer reformer
+";
+const ZSH: &str = "autoload -U +X bashcompinit && bashcompinit\n";
+const FISH: &str = "complete -c reformer -a '(reformer complete (commandline -opc)[2..-1])'\n";
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let given: Vec<OsString> = env::args_os().skip(1).collect();
+    let words: Vec<&str> = given.iter().map_while(|word| word.to_str()).collect();
+    match words[..] {
+        [] | ["help" | "--help" | "-h"] => told(&help("")),
+        ["--version" | "-V"] => told(&format!("reformer {}\n", env!("CARGO_PKG_VERSION"))),
+        ["completions", shell] => cli::main(|| completions(shell)),
+        ["complete", ref before @ ..] => cli::main(|| complete(before)),
+        _ => match called_by(&words) {
+            Some(program) => {
+                let n_words = program.words.split(' ').count();
+                let all = all().map(|program| (program.name, program.words));
+                called::as_part(program.words, all.collect(), given[n_words..].to_vec());
+                (program.main)()
+            }
+            None => match (words[0], words.get(1)) {
+                (group, None | Some(&("--help" | "-h"))) if is_group(group) => told(&help(group)),
+                _ => cli::main(|| unknown(&words)),
+            },
+        },
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Program> {
+    PROGRAMS.iter().flat_map(|(_, programs)| programs.iter())
+}
+
+/// The program whose words, or whose own name, an invocation begins with.
+fn called_by(given: &[&str]) -> Option<&'static Program> {
+    let begins = |program: &&Program| {
+        let words = program.words.split(' ');
+        words.clone().count() <= given.len() && words.zip(given).all(|(own, word)| own == *word)
+    };
+    all().find(begins)
+}
+
+/// Whether programs share this first word.
+fn is_group(word: &str) -> bool {
+    let prefix = format!("{word} ");
+    all().any(|program| program.words.starts_with(&prefix))
+}
+
+fn told(text: &str) -> ExitCode {
+    cli::main(|| {
+        print!("{text}");
+        Ok(())
+    })
+}
+
+/// All programs whose words begin like this.
+fn help(prefix: &str) -> String {
+    let mut text = "Train, use and measure Reformers: models of very long sequences\n\n\
+                    Usage: reformer PROGRAM [OPTIONS]\n"
+        .to_owned();
+    for (title, programs) in PROGRAMS {
+        let programs: Vec<_> = programs
+            .iter()
+            .filter(|program| program.words.starts_with(prefix))
+            .collect();
+        if !programs.is_empty() {
+            let _ = writeln!(text, "\n{title}:");
+        }
+        for Program { words, about, .. } in programs {
+            let _ = writeln!(text, "  {words:<22}{about}");
+        }
+    }
+    text + "\nExamples:\n  reformer train text --data book.txt --name my-first\n  \
+            reformer generate text --checkpoint runs/my-first --prompt 'Once'\n  \
+            source <(reformer completions bash)\n\n\
+            `reformer PROGRAM --help` says more of each.\n"
+}
+
+/// There is no such program.
+fn unknown(words: &[&str]) -> Result<()> {
+    let given = words[..words.len().min(2)].join(" ");
+    let likeness = |program: &&Program| {
+        let first = program.words.split(' ').next().unwrap_or_default();
+        [program.words, program.name, first]
+            .into_iter()
+            .flat_map(|own| [(own, given.as_str()), (own, words[0])])
+            .map(|(own, given)| strsim::jaro_winkler(own, given))
+            .fold(0.0, f64::max)
+    };
+    let nearest = all().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let nearest = nearest.map_or("help", |program| program.words);
+    bail!("`{given}` is no program: did you mean `reformer {nearest}`? `reformer help` lists all")
+}
+
+fn completions(shell: &str) -> Result<()> {
+    match shell {
+        "bash" => print!("{BASH}"),
+        "zsh" => print!("{ZSH}{BASH}"),
+        "fish" => print!("{FISH}"),
+        _ => bail!("there are no completions for `{shell}`: name bash, zsh or fish"),
+    }
+    Ok(())
+}
+
+/// Prints what can follow some words: further words, or flags.
+fn complete(before: &[&str]) -> Result<()> {
+    let Some(program) = called_by(before) else {
+        let next = all().filter_map(|program| {
+            let mut words = program.words.split(' ');
+            let is_next = before.iter().all(|word| words.next() == Some(word));
+            words.next().filter(|_| is_next)
+        });
+        let mut next: Vec<&str> = next.collect();
+        next.dedup();
+        println!("{}", next.join(" "));
+        return Ok(());
+    };
+    let own = env::current_exe().context("the path of this program is unknown")?;
+    let words = program.words.split(' ');
+    let help = Command::new(own).args(words).arg("--help").output()?;
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let flags = help.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        words.find(|word| !matches!(word.as_bytes(), [b'-', b'a'..=b'z' | b'A'..=b'Z', ..]))
+    });
+    let flags: Vec<&str> = flags.filter(|word| word.starts_with("--")).collect();
+    println!("{}", flags.join(" "));
+    Ok(())
+}

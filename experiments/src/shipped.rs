@@ -1,0 +1,60 @@
+//! The model that ships: a small one, trained on the sample, with which programs can be tried at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+/// `models/shakespeare`, which its README says how to make.
+const FILES: [(&str, &[u8]); 2] = [
+    (
+        "config.json",
+        include_bytes!("../models/shakespeare/config.json"),
+    ),
+    (
+        "model.mpk",
+        include_bytes!("../models/shakespeare/model.mpk"),
+    ),
+];
+
+/// The folder of a trained model.
+#[derive(Debug)]
+pub enum Checkpoint {
+    /// One that a flag names.
+    Named(PathBuf),
+    /// The one that ships, in a folder that is removed with this.
+    Shipped(TempDir),
+}
+
+impl Checkpoint {
+    /// The folder that was named, or else the model that ships.
+    ///
+    /// # Errors
+    /// A folder for temporary files that cannot be written.
+    pub fn open(named: Option<&Path>) -> Result<Self> {
+        if let Some(path) = named {
+            return Ok(Self::Named(path.to_owned()));
+        }
+        eprintln!(
+            "No --checkpoint is given: this is the model that ships, trained on Shakespeare."
+        );
+        let write = || {
+            let folder = TempDir::with_prefix("reformer-")?;
+            for (name, bytes) in FILES {
+                fs::write(folder.path().join(name), bytes)?;
+            }
+            std::io::Result::Ok(folder)
+        };
+        let folder = write().context("the model that ships cannot be unpacked")?;
+        Ok(Self::Shipped(folder))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) => path,
+            Self::Shipped(folder) => folder.path(),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! All programs as one.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{printed, refused, run};
+
+const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
+
+#[test]
+fn every_program_is_called_by_words_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = printed(&run(REFORMER, folder.path(), &[]));
+    assert_eq!(help, printed(&run(REFORMER, folder.path(), &["--help"])));
+    let is_program = |line: &&str| line.starts_with("  ") && !line.trim().starts_with("reformer ");
+    let lines: Vec<&str> = help.lines().filter(is_program).collect();
+    let words: BTreeSet<&str> = lines.iter().map(|line| line[2..24].trim()).collect();
+    assert_eq!(words.len(), lines.len(), "{help}");
+    let binaries = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    // All but itself, and `source`, an example.
+    let n = fs::read_dir(binaries).unwrap().count() - 1;
+    assert_eq!(
+        words
+            .iter()
+            .filter(|words| !words.starts_with("source"))
+            .count(),
+        n,
+        "{help}"
+    );
+    for words in words.iter().filter(|words| !words.starts_with("source")) {
+        let arguments: Vec<&str> = words.split(' ').chain(["--help"]).collect();
+        let help = printed(&run(REFORMER, folder.path(), &arguments));
+        assert!(
+            help.contains(&format!("Usage: reformer {words} [OPTIONS]")),
+            "{help}"
+        );
+        assert!(
+            help.contains(&format!("  reformer {words}")),
+            "{words} has no example: {help}"
+        );
+    }
+    let training = printed(&run(REFORMER, folder.path(), &["train"]));
+    assert!(
+        training.contains("train images") && !training.contains("bench"),
+        "{training}"
+    );
+}
+
+#[test]
+fn what_is_no_program_brings_the_nearest_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuse =
+        |words: &[&str], parts: &[&str]| refused(&run(REFORMER, folder.path(), words), parts);
+    refuse(
+        &["trian", "text"],
+        &["`trian text` is no program", "`reformer train text`"],
+    );
+    refuse(
+        &["generate_text"],
+        &["did you mean `reformer generate text`"],
+    );
+    refuse(&["evaluat", "--checkpoint", "x"], &["`reformer evaluate`"]);
+    refuse(&["completions", "tcsh"], &["`tcsh`", "bash, zsh or fish"]);
+    let wrong = run(REFORMER, folder.path(), &["train", "text", "--stepz", "1"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn hints_say_what_was_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = "train text --length 16 --batch-size 2 --d-model 16 --layers 2 --eval-windows 2 --steps 1 --name x \
+                 --sample-tokens 10";
+    let train: Vec<&str> = train.split_whitespace().collect();
+    let text = printed(&run(REFORMER, folder.path(), &train));
+    assert!(
+        text.contains("--bin reformer -- generate text --checkpoint runs/x"),
+        "{text}"
+    );
+    assert!(!text.contains("generate_text"), "{text}");
+    let report = fs::read_to_string(folder.path().join("runs/x/report.html")).unwrap();
+    assert!(
+        report.contains("train text"),
+        "a report says what was called"
+    );
+    // A program that calls itself again.
+    let study = ["study", "table1", "--preset", "smoke"];
+    printed(&run(REFORMER, folder.path(), &study));
+    let table = folder
+        .path()
+        .join("results/table1_complexity/smoke/table.md");
+    let table = fs::read_to_string(table).unwrap();
+    assert!(
+        table.contains("`reformer study table1 --preset smoke`"),
+        "{table}"
+    );
+}
+
+#[test]
+fn shells_complete_words_and_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let complete = |words: &[&str]| {
+        let words = [&["complete"], words].concat();
+        printed(&run(REFORMER, folder.path(), &words))
+    };
+    assert!(complete(&[]).starts_with("train generate translate predict evaluate"));
+    assert_eq!(complete(&["predict"]), "classes answers\n");
+    let flags = complete(&["generate", "text"]);
+    for flag in ["--checkpoint", "--prompt-file", "--help"] {
+        assert!(
+            flags.split_whitespace().any(|word| word == flag),
+            "{flag}: {flags}"
+        );
+    }
+    // As the shell does it.
+    let script = printed(&run(REFORMER, folder.path(), &["completions", "bash"]));
+    let ask = format!(
+        "{script}\nCOMP_WORDS=(reformer generate te); COMP_CWORD=2; _reformer; echo \"${{COMPREPLY[@]}}\"\n\
+         COMP_WORDS=(reformer generate text --prompt-); COMP_CWORD=3; _reformer; echo \"${{COMPREPLY[@]}}\""
+    );
+    let bin = Path::new(REFORMER).parent().unwrap();
+    let path = format!(
+        "{}:{}",
+        bin.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    match Command::new("bash")
+        .args(["-c", &ask])
+        .env("PATH", path)
+        .output()
+    {
+        Ok(output) => assert_eq!(printed(&output), "text\n--prompt-file\n"),
+        Err(error) => eprintln!("skipped: there is no bash: {error}"),
+    }
+}
