@@ -143,12 +143,20 @@ pub fn write(panels: &[Panel], stem: &Path) -> Result<()> {
 /// # Errors
 /// Nothing to draw, or a file that cannot be written.
 pub fn write_svg(panels: &[Panel], path: &Path) -> Result<()> {
+    save(path, svg(panels)?.as_bytes())
+}
+
+/// The same as a text.
+///
+/// # Errors
+/// Nothing to draw.
+pub fn svg(panels: &[Panel]) -> Result<String> {
     let panels = places(panels)?;
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, size(panels.len())).into_drawing_area();
     draw(&panels, &area).map_err(|error| anyhow!("a picture cannot be drawn: {error}"))?;
     drop(area);
-    save(path, svg.as_bytes())
+    Ok(svg)
 }
 
 fn write_png(panels: &[Panel], path: &Path) -> Result<()> {

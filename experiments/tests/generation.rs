@@ -16,6 +16,7 @@ const IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
 const TRAIN_IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
 const TRAIN_TRANSLATION: &str = env!("CARGO_BIN_EXE_train_translation");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_translate");
+const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
 const BENCH: &str = env!("CARGO_BIN_EXE_bench_generation");
 
@@ -124,6 +125,42 @@ fn bytes_of_a_hugging_face_folder_are_continued() {
     refused(
         &text(folder.path(), &["--prompt", "x", "--beam-size", "0"]),
         &["`beam_size` is 0"],
+    );
+}
+
+#[test]
+fn the_model_that_ships_can_be_tried_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let text = ["--prompt", "ROMEO:", "--tokens", "30", "--temperature", "0"];
+    let output = run(TEXT, path, &text);
+    assert!(
+        printed(&output).starts_with("ROMEO:\n"),
+        "it knows how a speech begins"
+    );
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("the model that ships"), "{told}");
+    // What its README says.
+    let json = ["--json", "scores.json"];
+    let told = printed(&run(EVALUATE, path, &json));
+    assert!(
+        told.contains("Measuring on 96 sequences of at most 256 tokens"),
+        "{told}"
+    );
+    let scores = fs::read(path.join("scores.json")).unwrap();
+    let scores: serde_json::Value = serde_json::from_slice(&scores).unwrap();
+    let bits = scores["bits"].as_f64().unwrap();
+    assert!((bits - 2.148).abs() < 2e-3, "{bits}");
+    fs::write(
+        path.join("a.txt"),
+        "\u{feff}To be,\r\nor not to be: that is the question.",
+    )
+    .unwrap();
+    printed(&run(INSPECT, path, &["--text", "a.txt"]));
+    let json = fs::read_to_string(path.join("inspect.json")).unwrap();
+    assert!(
+        !json.contains("\\r") && !json.contains('\u{feff}'),
+        "marks of files are no text"
     );
 }
 

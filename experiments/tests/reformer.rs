@@ -21,8 +21,8 @@ fn every_program_is_called_by_words_of_its_own() {
     let words: BTreeSet<&str> = lines.iter().map(|line| line[2..24].trim()).collect();
     assert_eq!(words.len(), lines.len(), "{help}");
     let binaries = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
-    // All but itself, and `source`, an example.
-    let n = fs::read_dir(binaries).unwrap().count() - 1;
+    // All but itself, and one that is here alone.
+    let n = fs::read_dir(binaries).unwrap().count() - 1 + 1;
     assert_eq!(
         words
             .iter()
@@ -135,4 +135,46 @@ fn shells_complete_words_and_flags() {
         Ok(output) => assert_eq!(printed(&output), "text\n--prompt-file\n"),
         Err(error) => eprintln!("skipped: there is no bash: {error}"),
     }
+}
+
+#[test]
+fn runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let train = |more: &str| {
+        let train = "train text --length 16 --batch-size 2 --d-model 16 --layers 2 --eval-windows 2 --steps 2 \
+                     --sample-tokens 2";
+        let train: Vec<&str> = train.split_whitespace().chain(more.split(' ')).collect();
+        printed(&run(REFORMER, path, &train));
+    };
+    train("--name a --seed 1");
+    train("--name b --seed 2");
+    train("--name <c> --learning-rate 0.01");
+    let told = printed(&run(
+        REFORMER,
+        path,
+        &["compare", "runs/a", "runs/b", "runs/<c>"],
+    ));
+    assert!(
+        told.contains("| a, b | 2 |") && told.contains("| <c> | 1 |"),
+        "{told}"
+    );
+    assert!(
+        told.contains("| schedule.Cosine.rate |") && told.contains("| seed |"),
+        "{told}"
+    );
+    assert!(!told.contains("window_length"), "{told}");
+    let page = fs::read_to_string(path.join("compare.html")).unwrap();
+    assert!(
+        page.contains("<svg") && page.contains("&lt;c&gt;") && !page.contains("<c>"),
+        "a page"
+    );
+
+    let refuse = |words: &[&str], parts: &[&str]| refused(&run(REFORMER, path, words), parts);
+    refuse(
+        &["compare", "runs/none"],
+        &["`runs/none` is not the folder of a run"],
+    );
+    fs::remove_file(path.join("runs/b/metrics.csv")).unwrap();
+    refuse(&["compare", "runs/b"], &["metrics.csv"]);
 }

@@ -12,7 +12,7 @@ use crate::{called, cli};
 
 /// A program of this crate.
 struct Program {
-    /// Of its binary.
+    /// Of its binary, if it has one of its own.
     name: &'static str,
     /// What calls it, behind `reformer`.
     words: &'static str,
@@ -50,6 +50,7 @@ programs! {
         "classify", "predict classes", "tell classes of texts", classify::main;
         "answer", "predict answers", "answer questions about texts", answer::main;
         "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main;
+        "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main;
         "inspect", "inspect", "show buckets and attention of a text", inspect::main;
     }
     "Measurements" {

@@ -1,4 +1,6 @@
-//! Tables, in Markdown and CSV.
+//! Tables, in Markdown, HTML and CSV.
+
+use reformer_train::report::escape;
 
 /// Rows of text below names of columns.
 #[derive(Debug, Clone)]
@@ -48,6 +50,19 @@ impl Table {
             text += &line(row.iter().map(String::as_str).collect());
         }
         text
+    }
+
+    /// In HTML.
+    pub fn html(&self) -> String {
+        let line = |tag: &str, cells: &[String]| {
+            let cells = cells
+                .iter()
+                .map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
+            format!("<tr>{}</tr>\n", cells.collect::<String>())
+        };
+        let rows = self.rows.iter().map(|row| line("td", row));
+        let rows: String = rows.collect();
+        format!("<table>\n{}{rows}</table>", line("th", &self.columns))
     }
 
     /// As CSV.

@@ -1,0 +1,230 @@
+//! Runs side by side, as a page.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use reformer_train::report::escape;
+use reformer_train::{Quantity, Row, TrainConfig, read_config_json, read_rows, write_atomically};
+use serde_json::Value;
+
+use crate::cli;
+use crate::figure::{self, Axis, Curve, Panel};
+use crate::study::Table;
+use crate::study::statistics::{between, mean};
+
+const EXAMPLES: &str = "\
+Examples:
+  reformer compare runs/tiny-1 runs/tiny-2 runs/small-1
+  All runs of a folder, into a page of another name:
+    reformer compare runs/* --html all.html
+
+The page needs nothing but itself: bits of held-out data over steps, tokens and seconds, the best of each run, and the
+settings in which they differ. Runs that differ only in their seed are one row: their mean and range.";
+
+/// Compare runs: curves, best results and settings that differ.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folders of runs
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// Page to write
+    #[arg(long, value_name = "FILE", default_value = "compare.html")]
+    html: PathBuf,
+}
+
+/// What is known of a run.
+struct Known {
+    name: String,
+    config: TrainConfig,
+    rows: Vec<Row>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    cli::main(|| {
+        let runs = arguments.runs.iter().map(|path| read(path));
+        let runs: Vec<Known> = runs.collect::<Result<_>>()?;
+        let (results, settings) = (results(&runs), settings(&runs)?);
+        println!("{}\n{}", results.markdown(), settings.markdown());
+        let page = page(&runs, &results, &settings)?;
+        write_atomically(&arguments.html, |file| file.write_all(page.as_bytes()))
+            .with_context(|| format!("`{}` cannot be written", arguments.html.display()))?;
+        println!("Written to {}", arguments.html.display());
+        Ok(())
+    })
+}
+
+fn read(path: &Path) -> Result<Known> {
+    let file = path.join("config.json");
+    let config = fs::metadata(&file).and_then(|metadata| match metadata.is_file() {
+        true => fs::read(&file),
+        false => Err(std::io::ErrorKind::InvalidInput.into()),
+    });
+    let config =
+        config.with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
+    let config = read_config_json(&config)
+        .with_context(|| format!("`{}` is no configuration", file.display()))?;
+    let rows = read_rows(&path.join("metrics.csv"))?;
+    if points(&rows, |row| Some(row.step as f64)).is_empty() {
+        bail!("`{}` has no evaluation yet: train it on", path.display());
+    }
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok(Known {
+        name: name.to_string_lossy().into_owned(),
+        config,
+        rows,
+    })
+}
+
+/// Bits of held-out data over something.
+fn points(rows: &[Row], x: impl Fn(&Row) -> Option<f64>) -> Vec<(f64, f64)> {
+    let valid = rows.iter().filter(|row| row.split == "valid");
+    let point = |row: &Row| Some((x(row)?, row.get(Quantity::Bits)?));
+    valid.filter_map(point).collect()
+}
+
+/// Runs by their settings but for the seed, in the order in which they were named.
+fn groups(runs: &[Known]) -> Vec<Vec<&Known>> {
+    let mut groups: Vec<(TrainConfig, Vec<&Known>)> = Vec::new();
+    for run in runs {
+        let mut config = run.config.clone();
+        config.seed = 0;
+        match groups.iter_mut().find(|(other, _)| *other == config) {
+            Some((_, group)) => group.push(run),
+            None => groups.push((config, vec![run])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// The best of each run, or of runs from several seeds.
+fn results(runs: &[Known]) -> Table {
+    let mut table = Table::new([
+        "run",
+        "seeds",
+        "best bits",
+        "range",
+        "at step",
+        "seconds to it",
+    ]);
+    for group in groups(runs) {
+        let best = group.iter().map(|run| {
+            let valid = run.rows.iter().filter(|row| row.split == "valid");
+            let bits = |row: &Row| row.get(Quantity::Bits).unwrap_or(f64::INFINITY);
+            let best = valid.min_by(|a, b| bits(a).total_cmp(&bits(b)));
+            let best = best.expect("a run that was evaluated");
+            let seconds = best.get(Quantity::Seconds).unwrap_or(f64::NAN);
+            (bits(best), (best.step as f64, seconds))
+        });
+        let (bits, at): (Vec<f64>, (Vec<f64>, Vec<f64>)) = best.unzip();
+        let names: Vec<&str> = group.iter().map(|run| run.name.as_str()).collect();
+        table.row([
+            names.join(", "),
+            group.len().to_string(),
+            format!("{:.3}", mean(&bits)),
+            match group.len() {
+                1 => "-".to_owned(),
+                _ => between(&bits, 3),
+            },
+            format!("{:.0}", mean(&at.0)),
+            format!("{:.0}", mean(&at.1)),
+        ]);
+    }
+    table
+}
+
+/// The settings that not all runs share: a column for each run.
+fn settings(runs: &[Known]) -> Result<Table> {
+    let mut flat = Vec::new();
+    for run in runs {
+        let mut settings = BTreeMap::new();
+        flatten("", &serde_json::to_value(&run.config)?, &mut settings);
+        flat.push(settings);
+    }
+    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let mut table = Table::new(std::iter::once("setting").chain(names));
+    let paths: std::collections::BTreeSet<&String> = flat.iter().flat_map(BTreeMap::keys).collect();
+    for path in paths {
+        let values: Vec<&str> = flat
+            .iter()
+            .map(|settings| settings.get(path).map_or("-", String::as_str))
+            .collect();
+        if values.iter().any(|value| *value != values[0]) {
+            table.row(std::iter::once(path.as_str()).chain(values));
+        }
+    }
+    Ok(table)
+}
+
+/// Every plain value of a configuration, by its path.
+fn flatten(path: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = match path {
+                    "" => name.clone(),
+                    _ => format!("{path}.{name}"),
+                };
+                flatten(&path, value, settings);
+            }
+        }
+        value => {
+            settings.insert(path.to_owned(), value.to_string());
+        }
+    }
+}
+
+fn page(runs: &[Known], results: &Table, settings: &Table) -> Result<String> {
+    let panel = |title: &str, x: Axis, of: &dyn Fn(&Known, &Row) -> Option<f64>| Panel {
+        title: title.to_owned(),
+        x,
+        y: Axis::linear("bits per token, held-out"),
+        curves: runs
+            .iter()
+            .map(|run| Curve::new(&run.name, points(&run.rows, |row| of(run, row))))
+            .collect(),
+    };
+    let tokens = |run: &Known, row: &Row| {
+        let a_step = run.config.batch_size as f64 * run.config.window_length as f64;
+        Some(row.step as f64 * a_step)
+    };
+    let panels = [
+        panel("steps", Axis::linear("step"), &|_, row| {
+            Some(row.step as f64)
+        }),
+        panel("tokens", Axis::linear("token"), &tokens),
+        panel("time", Axis::linear("second"), &|_, row| {
+            row.get(Quantity::Seconds)
+        }),
+    ];
+    let mut units: Vec<&str> = runs
+        .iter()
+        .map(|run| run.config.data.token_name())
+        .collect();
+    units.dedup();
+    let note = match units.len() {
+        1 => format!("A token is a {}.", units[0]),
+        _ => format!(
+            "Bits of different tokens ({}) do not compare.",
+            units.join(", ")
+        ),
+    };
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Runs side by side</title>\n\
+         <style>body {{ font: 15px sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }}\n\
+         table {{ border-collapse: collapse }} td, th {{ padding: 0.2em 0.8em; border-bottom: 1px solid #ddd; \
+         text-align: left }} svg {{ max-width: 100%; height: auto }}</style>\n\
+         <h1>Runs side by side</h1>\n<p>{}</p>\n{}\n{}\n<h2>Settings that differ</h2>\n{}</html>\n",
+        escape(&note),
+        results.html(),
+        figure::svg(&panels)?,
+        settings.html()
+    ))
+}
