@@ -1,9 +1,10 @@
 //! Configurations to start from, which are files.
 
-use std::{fs, mem};
+use std::mem;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use reformer_train::{TrainConfig, read_config_json};
+use reformer_train::{TrainConfig, read_config_json, read_regular};
 use serde_json::Value;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
@@ -89,8 +90,11 @@ pub fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
             takes.join(", ")
         );
     }
-    let text = fs::read_to_string(name).with_context(|| format!("`{name}` cannot be read"))?;
-    read(&text, name.ends_with(".json"), default)
+    let text = read_regular(Path::new(name)).map_err(anyhow::Error::from);
+    let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is not UTF-8"));
+    let text = text.with_context(|| format!("`{name}` cannot be read"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    read(text, name.ends_with(".json"), default)
         .with_context(|| format!("`{name}` is not a configuration of this version"))
 }
 
@@ -121,17 +125,14 @@ fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     let named = own.as_object_mut().and_then(|own| own.remove("preset"));
     // What is whole may be of an older version.
     let whole = read_config_json(own.to_string().as_bytes());
-    if let (Ok(config), None) = (whole, &named) {
-        return Ok(config);
-    }
-    let base = match &named {
-        Some(Value::String(name)) => load(name)?,
-        Some(other) => bail!("`preset` is {other}, and not a name"),
-        None => load(default)?,
+    let config = match (whole, &named) {
+        (Ok(config), None) => config,
+        (_, Some(Value::String(name))) => with_differences(load(name)?, &own)?,
+        (_, Some(other)) => bail!("`preset` is {other}, and not a name"),
+        (_, None) => with_differences(load(default)?, &own)?,
     };
-    let mut config = serde_json::to_value(base)?;
-    put(&mut config, own, "")?;
-    Ok(read_config_json(config.to_string().as_bytes())?)
+    check_known(&own, &serde_json::to_value(&config)?, "")?;
+    Ok(config)
 }
 
 /// The settings that have settings of their own; others are taken as a whole.
@@ -143,26 +144,59 @@ const STRUCTURES: [&str; 5] = [
     "model.reformer.local",
 ];
 
-/// Puts settings in the place of others.
-fn put(base: &mut Value, own: Value, path: &str) -> Result<()> {
-    match (base, own) {
-        (Value::Object(base), Value::Object(own)) if STRUCTURES.contains(&path) => {
-            for (name, value) in own {
-                let path = match path {
-                    "" => name.clone(),
-                    _ => format!("{path}.{name}"),
-                };
-                let place = base.get_mut(&name);
-                let place = place.with_context(|| format!("there is no setting `{path}`"))?;
-                put(place, value, &path)?;
-            }
-            Ok(())
-        }
-        (base, own) => {
-            *base = own;
-            Ok(())
-        }
+/// A configuration with settings in the place of its own, one after the other, so that the wrong one is named.
+fn with_differences(mut config: TrainConfig, own: &Value) -> Result<TrainConfig> {
+    let mut settings = Vec::new();
+    list(own, "", &mut settings);
+    for (path, value) in settings {
+        let mut json = serde_json::to_value(&config)?;
+        let place = json.pointer_mut(&pointer(&path));
+        *place.with_context(|| format!("there is no setting `{path}`"))? = value.clone();
+        config = read_config_json(json.to_string().as_bytes())
+            .with_context(|| format!("`{path}` cannot be {value}"))?;
     }
+    Ok(config)
+}
+
+/// Settings by their paths.
+fn list(own: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
+    match own {
+        Value::Object(own) if STRUCTURES.contains(&path) => {
+            for (name, value) in own {
+                list(value, &below(path, name), settings);
+            }
+        }
+        own => settings.push((path.to_owned(), own.clone())),
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    match path {
+        "" => name.to_owned(),
+        _ => format!("{path}.{name}"),
+    }
+}
+
+/// A path as JSON pointers are written.
+fn pointer(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        _ => format!("/{}", path.replace('.', "/")),
+    }
+}
+
+/// Checks that a configuration has every setting of a file: others would be read past.
+fn check_known(own: &Value, config: &Value, path: &str) -> Result<()> {
+    let (Value::Object(own), Value::Object(config)) = (own, config) else {
+        return Ok(());
+    };
+    for (name, value) in own {
+        let path = below(path, name);
+        let known = config.get(name);
+        let known = known.with_context(|| format!("there is no setting `{path}`"))?;
+        check_known(value, known, &path)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,6 +206,7 @@ mod tests {
     use reformer_core::model::ReformerConfig;
     use reformer_core::position::PositionConfig;
     use reformer_train::DataConfig;
+    use std::fs;
 
     /// Longest sequence for which LSH attention is computed exactly, if there is any.
     fn exact_up_to(config: &ReformerConfig) -> Option<usize> {
@@ -221,12 +256,38 @@ mod tests {
                 "`model.reformer.lsh.rounds`",
             ),
             (r#"{"preset": "smal"}"#, "there is no preset `smal`"),
-            (r#"{"steps": "many"}"#, "invalid type"),
+            (
+                r#"{"steps": "many"}"#,
+                "`steps` cannot be \"many\": invalid type",
+            ),
+            (
+                r#"{"model": {"reformer": {"lsh": {"window": {"Bucket": {"len": 8, "x": 1}}}}}}"#,
+                "there is no setting `model.reformer.lsh.window.Bucket.x`",
+            ),
         ] {
             fs::write(&path, text).unwrap();
             let error = format!("{:#}", load_or_read(name, "tiny").unwrap_err());
             assert!(error.contains(part), "{error}");
         }
+        // A whole one, with a setting too many.
+        let mut whole = serde_json::to_value(load("small").unwrap()).unwrap();
+        whole["stepz"] = 3.into();
+        fs::write(&path, format!("\u{feff}{whole}")).unwrap();
+        let error = format!("{:#}", load_or_read(name, "tiny").unwrap_err());
+        assert!(error.contains("there is no setting `stepz`"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zero.json");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = format!(
+            "{:#}",
+            load_or_read(path.to_str().unwrap(), "tiny").unwrap_err()
+        );
+        assert!(error.contains("it is no file"), "{error}");
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct Scores {
     /// Of a model that translates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bleu: Option<f64>,
+    /// Sequences that were measured, if somebody ended that before all were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_after: Option<usize>,
 }
 
 /// What a classifier takes for what.
@@ -106,6 +109,7 @@ impl Scores {
             classes: right,
             answers,
             bleu: None,
+            stopped_after: None,
         };
         Ok((scores, measured))
     }

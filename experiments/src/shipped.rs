@@ -1,7 +1,7 @@
 //! The model that ships: a small one, trained on the sample, with which programs can be tried at once.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -46,15 +46,28 @@ impl Checkpoint {
             }
             std::io::Result::Ok(folder)
         };
-        let folder = write().context("the model that ships cannot be unpacked")?;
+        let folder = write().context(
+            "the model that ships cannot be unpacked into the folder for temporary files (TMPDIR): set another \
+             one, or give --checkpoint",
+        )?;
         Ok(Self::Shipped(folder))
     }
 
-    /// Its path.
+    /// Its path, until this is dropped: whoever has read the model drops it, since a program that is ended
+    /// leaves the folder behind.
     pub fn path(&self) -> &Path {
         match self {
             Self::Named(path) => path,
             Self::Shipped(folder) => folder.path(),
+        }
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(path) => path.display().fmt(f),
+            Self::Shipped(_) => f.write_str("the model that ships"),
         }
     }
 }

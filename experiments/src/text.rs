@@ -37,10 +37,10 @@ impl TextArguments {
     /// # Errors
     /// A preset for other data, or what is no path.
     pub fn config(&self, preset: DataConfig) -> Result<DataConfig> {
+        if !preset.is_text() {
+            bail!("this preset is not for texts: use tiny, small, base or enwik8-64k");
+        }
         let Some(path) = &self.data else {
-            if !preset.is_text() {
-                bail!("this preset is not for texts: use another one, or name a text by --data");
-            }
             return Ok(preset);
         };
         let path = absolute(path)?;

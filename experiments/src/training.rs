@@ -14,6 +14,7 @@ use reformer_train::{
 
 use crate::announcement::{announce, report};
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
+use crate::cli::shell_argument;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
 use crate::interrupt::{self, Stopped};
@@ -279,9 +280,9 @@ fn create<B: AutodiffBackend>(
 /// The configuration of a run does not say what weights it started from.
 fn tell_start_of_preset(arguments: &TrainArguments) {
     let preset = arguments.preset.as_deref().map(Path::new);
-    let folder = preset.and_then(Path::parent);
-    if let Some(start) = folder.and_then(Run::start_of) {
-        let start = start.display();
+    let config = preset.filter(|path| path.ends_with("config.json"));
+    if let Some(start) = config.and_then(Path::parent).and_then(Run::start_of) {
+        let start = shell_argument(&start);
         println!(
             "Starting from random weights; the run of this preset started from others: --init-from {start}"
         );

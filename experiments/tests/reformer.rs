@@ -149,7 +149,7 @@ fn runs_are_compared() {
     };
     train("--name a --seed 1");
     train("--name b --seed 2");
-    train("--name <c> --learning-rate 0.01");
+    train("--name <c> --learning-rate 0.02");
     let told = printed(&run(
         REFORMER,
         path,

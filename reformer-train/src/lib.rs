@@ -125,10 +125,10 @@ pub use optimizer::{
     OptimizerConfig, SecondMoment,
 };
 pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
-pub use record::{AtomicRecorder, write_atomically};
+pub use record::{AtomicRecorder, read_regular, write_atomically};
 pub use run::{
     Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
-    load_model,
+    hugging_face_head, load_model,
 };
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};

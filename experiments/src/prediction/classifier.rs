@@ -37,7 +37,7 @@ impl<B: ReformerBackend> TextClassifier<B> {
     /// A folder that is neither, a model of another kind, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
-        if huggingface::head(folder).is_some() {
+        if hugging_face_head(folder).is_some() {
             let (model, config) = huggingface::load_classifier::<B>(folder, &device)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::arguments::{MOST_TOKENS, check_range};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::interrupt::{self, Stopped};
@@ -75,10 +76,14 @@ impl Job for Evaluate {
         B::InnerBackend: ReformerBackend,
     {
         let Self(arguments) = self;
+        if let Some(n) = arguments.eval_windows {
+            check_range("--eval-windows", n, MOST_TOKENS)?;
+        }
         let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
         let (folder, others) = (checkpoint.path(), &arguments.data);
         let evaluation = Evaluation::<B::InnerBackend>::open(folder, others, &device)?
             .with_first(arguments.eval_windows);
+        drop(checkpoint);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
         let length = evaluation.config().window_length;
@@ -94,13 +99,25 @@ impl Job for Evaluate {
         })?;
         let is_stopped = interrupter.should_stop();
         if is_stopped {
+            scores.stopped_after = Some(n_done);
             println!("Stopped after {n_done} of {n} sequences; what follows is of these:");
         }
         println!("{} on {scores}", scores.model);
+        let keep = |scores: &Scores| -> Result<()> {
+            let Some(path) = &arguments.json else {
+                return Ok(());
+            };
+            let json = serde_json::to_vec_pretty(scores)?;
+            write_atomically(path, |file| file.write_all(&json))
+                .with_context(|| format!("`{}` cannot be written", path.display()))
+        };
         if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())
             && arguments.bleu.bleu_sentences > 0
             && !is_stopped
         {
+            // What is known by now is kept: translating takes longer, and Ctrl-C ends it.
+            keep(&scores)?;
+            interrupt::end_at_once();
             let batch_size = evaluation.config().batch_size;
             let scored = arguments.bleu.score(model, pairs, batch_size)?;
             println!(
@@ -112,11 +129,7 @@ impl Job for Evaluate {
             );
             scores.bleu = Some(scored.bleu.score);
         }
-        if let Some(path) = &arguments.json {
-            let json = serde_json::to_vec_pretty(&scores)?;
-            write_atomically(path, |file| file.write_all(&json))
-                .with_context(|| format!("`{}` cannot be written", path.display()))?;
-        }
+        keep(&scores)?;
         match is_stopped {
             true => Err(Stopped.into()),
             false => Ok(()),

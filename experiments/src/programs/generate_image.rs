@@ -101,12 +101,17 @@ impl Job for Complete {
             bail!("the model in `{folder}` is not one of images: use generate_text");
         };
         let scale = scale(&arguments, size)?;
+        check_place(&arguments.out)?;
         let original = match &arguments.complete_from {
             Some(path) => Some(Picture::open(path, size)?),
             None => None,
         };
         let n_given = match &original {
-            Some(_) => (arguments.keep * size as f64).round() as usize * size * COLOURS,
+            // At least one row is to be completed.
+            Some(_) => {
+                let rows = (arguments.keep * size as f64).round() as usize;
+                rows.min(size - 1) * size * COLOURS
+            }
             None => 0,
         };
         let given: Vec<u32> = original
@@ -171,7 +176,7 @@ fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
     let fitting = (SHOWN / size.max(1)).max(1) as u32;
     let scale = arguments.scale.unwrap_or(fitting);
     // What is given and the original stand beside them.
-    let n_pictures = arguments.batch as u64 + 2;
+    let n_pictures = arguments.batch as u64 + 2 * u64::from(arguments.complete_from.is_some());
     let side = size as u64 * u64::from(scale);
     if n_pictures * side * side > MOST_PIXELS {
         bail!(
@@ -180,6 +185,21 @@ fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
         );
     }
     Ok(scale)
+}
+
+/// Checks, before anything is computed, that a file can be there.
+fn check_place(path: &Path) -> Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let has_folder = folder.is_none_or(Path::is_dir);
+    if path.is_dir() || !has_folder {
+        bail!(
+            "`--out` is `{}`, which no file can be: name one in a folder that is there",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn picture(tokens: &[u32]) -> Result<Picture> {

@@ -10,6 +10,7 @@ use crate::arguments::{MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, che
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{Cost, TextModel, Wish};
+use crate::memory::available_bytes;
 use crate::out::Output;
 use crate::progress::waiting;
 use crate::shipped::Checkpoint;
@@ -89,6 +90,18 @@ struct Arguments {
 impl Arguments {
     /// All texts to continue: those of the command line, then those of files.
     fn prompts(&self) -> Result<Vec<Vec<u8>>> {
+        if self.prompt.iter().any(String::is_empty) {
+            bail!("a `--prompt` is empty: there is nothing to continue");
+        }
+        if self
+            .prompt_files
+            .iter()
+            .filter(|path| is_stdin(path))
+            .count()
+            > 1
+        {
+            bail!("`--prompt-file -` is there twice, and the standard input can be read once");
+        }
         let told = self
             .prompt
             .iter()
@@ -98,9 +111,13 @@ impl Arguments {
     }
 }
 
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// A prompt that is a file, or what the standard input has to say.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let is_stdin = path.as_os_str() == "-";
+    let is_stdin = is_stdin(path);
     let name = match is_stdin {
         true => "the standard input".to_owned(),
         false => format!("`{}`", path.display()),
@@ -150,15 +167,39 @@ impl Job for Generate {
         check_most("--batch times --prompt", n_rows, MOST_ROWS)?;
         check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
         let prompts = arguments.prompts()?;
-        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
         let model = {
+            let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
             let _waiting = waiting("Loading the model");
             TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?
         };
+        check_memory(&model, &prompts, arguments.device)?;
         match arguments.beam_size {
             Some(beam_size) => search(&model, &arguments, &prompts, beam_size),
             None => draw(&model, arguments, prompts),
         }
+    }
+}
+
+/// Checks that prompts can be read in the memory that is left. A token takes about as much as twelve of its
+/// vectors while it is read, and one a layer in the cache: 3 KiB and more with the model that ships.
+fn check_memory<B: ReformerBackend>(
+    model: &TextModel<B>,
+    prompts: &[Vec<u8>],
+    device: DeviceName,
+) -> Result<()> {
+    let stack = &model.model().reformer;
+    let [_, d_model] = stack.embedding.weight.dims();
+    let n_bytes: usize = prompts.iter().map(Vec::len).sum();
+    let a_byte = 4 * d_model * (12 + stack.blocks.len());
+    let needed = n_bytes as u64 * a_byte as u64;
+    let has_own_memory = matches!(device, DeviceName::Cuda | DeviceName::Wgpu);
+    match available_bytes() {
+        Some(available) if needed > available && !has_own_memory => bail!(
+            "prompts of {n_bytes} bytes need about {} MiB to be read, and {} MiB are left: give their ends",
+            needed >> 20,
+            available >> 20
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -87,8 +87,7 @@ impl Job for Inspect {
             let model = TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?;
             inspect(&model, &text, &arguments)?
         };
-        let model = checkpoint.path().display();
-        let title = format!("{} in {model}", path.display());
+        let title = format!("{} in {checkpoint}", path.display());
         write(&arguments.html, inspection.page(&title)?.as_bytes())?;
         write(&arguments.json, &serde_json::to_vec(&inspection)?)?;
         println!("{}", inspection.summary());

@@ -95,11 +95,13 @@ const FISH: &str = "complete -c reformer -a '(reformer complete (commandline -op
 /// Runs the program.
 pub fn main() -> ExitCode {
     let given: Vec<OsString> = env::args_os().skip(1).collect();
-    let words: Vec<&str> = given.iter().map_while(|word| word.to_str()).collect();
+    let words: Vec<_> = given.iter().map(|word| word.to_string_lossy()).collect();
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words[..] {
-        [] | ["help" | "--help" | "-h"] => told(&help("")),
+        [] => told(&help("")),
+        ["help" | "--help" | "-h", ref group @ ..] => told(&help(group.first().unwrap_or(&""))),
         ["--version" | "-V"] => told(&format!("reformer {}\n", env!("CARGO_PKG_VERSION"))),
-        ["completions", shell] => cli::main(|| completions(shell)),
+        ["completions", ref shell @ ..] => cli::main(|| completions(shell)),
         ["complete", ref before @ ..] => cli::main(|| complete(before)),
         _ => match called_by(&words) {
             Some(program) => {
@@ -169,24 +171,26 @@ fn help(prefix: &str) -> String {
 fn unknown(words: &[&str]) -> Result<()> {
     let given = words[..words.len().min(2)].join(" ");
     let likeness = |program: &&Program| {
-        let first = program.words.split(' ').next().unwrap_or_default();
-        [program.words, program.name, first]
-            .into_iter()
-            .flat_map(|own| [(own, given.as_str()), (own, words[0])])
-            .map(|(own, given)| strsim::jaro_winkler(own, given))
-            .fold(0.0, f64::max)
+        // As much of what was given as the program has words.
+        let n_words = program.words.split(' ').count();
+        let own = words[..words.len().min(n_words)].join(" ");
+        let by_words = strsim::jaro_winkler(program.words, &own);
+        by_words.max(strsim::jaro_winkler(program.name, words[0]))
     };
     let nearest = all().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let nearest = nearest.map_or("help", |program| program.words);
     bail!("`{given}` is no program: did you mean `reformer {nearest}`? `reformer help` lists all")
 }
 
-fn completions(shell: &str) -> Result<()> {
+fn completions(shell: &[&str]) -> Result<()> {
     match shell {
-        "bash" => print!("{BASH}"),
-        "zsh" => print!("{ZSH}{BASH}"),
-        "fish" => print!("{FISH}"),
-        _ => bail!("there are no completions for `{shell}`: name bash, zsh or fish"),
+        ["bash"] => print!("{BASH}"),
+        ["zsh"] => print!("{ZSH}{BASH}"),
+        ["fish"] => print!("{FISH}"),
+        _ => bail!(
+            "there are no completions for `{}`: name bash, zsh or fish",
+            shell.join(" ")
+        ),
     }
     Ok(())
 }

@@ -12,12 +12,12 @@ use crate::generation::{TextModel, Wish};
 use crate::out::Output;
 use crate::text::{TextArguments, Utf8Writer};
 use crate::training::{Program, TrainArguments, train};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;
 use reformer_core::kernels::ReformerBackend;
-use reformer_train::{DataConfig, Run, load_model, write_atomically};
+use reformer_train::{DataConfig, Run, TrainConfig, load_model, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,6 +89,13 @@ impl Program for Text {
 
     fn data(&self, preset: DataConfig) -> Result<DataConfig> {
         self.data.config(preset)
+    }
+
+    fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
+        if config.masking.is_some() {
+            bail!("this preset is for hidden bytes: use train_masked, or another preset");
+        }
+        Ok(())
     }
 
     fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {

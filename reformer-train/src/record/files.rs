@@ -76,7 +76,11 @@ fn create(path: &Path, old: Option<Metadata>) -> io::Result<File> {
 const MAX_TEXT: u64 = 1 << 30;
 
 /// Reads a file, and nothing that would be waited for or has no end.
-pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// What is no file, as a pipe that nobody may ever write to, has more bytes than a configuration can have, or
+/// cannot be read.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = open_regular(path)?;
     let length = file.metadata()?.len();
     if length > MAX_TEXT {

@@ -22,8 +22,8 @@ use crate::error::TrainError;
 use scan::Found;
 use tag::{Tag, verify, write_tagged};
 
-pub use files::write_atomically;
-pub(crate) use files::{append_line, open_regular, read_regular};
+pub(crate) use files::{append_line, open_regular};
+pub use files::{read_regular, write_atomically};
 pub(crate) use fit::numbered;
 pub(crate) use owner::{Difference, Owner, differences};
 

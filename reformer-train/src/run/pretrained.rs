@@ -1,7 +1,7 @@
 //! Weights that a run starts from instead of random ones.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
@@ -43,7 +43,7 @@ impl<B: Backend> Pretrained<B> {
     /// # Errors
     /// A folder that is neither, files that are missing or damaged, and weights that are no numbers.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
-        let (model, config) = match huggingface::head(folder) {
+        let (model, config) = match hugging_face_head(folder) {
             None => {
                 let (model, config) = load_model(folder, device)?;
                 (model, config.model)
@@ -87,6 +87,17 @@ impl<B: Backend> Pretrained<B> {
         device: &B::Device,
     ) -> Result<(Model<B>, Taken), TrainError> {
         config.validate()?;
+        let is_pair = |config: &ModelConfig| matches!(config, ModelConfig::Seq2Seq(_));
+        if is_pair(config) != is_pair(&self.config) {
+            return Err(TrainError::OtherLayers {
+                path: self.folder,
+                reason: format!(
+                    "that is {}, and this is {}",
+                    self.config.name(),
+                    config.name()
+                ),
+            });
+        }
         let mut model = config.init::<B>(device);
         // Names leave out which kind a layer or a head is.
         let mut tensors = self.model.collect(None, None, true);
@@ -182,9 +193,16 @@ fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
         .collect()
 }
 
+/// The head of the Hugging Face checkpoint in a folder, if it is the folder of one: what is no file in the place
+/// of its config.json, such as a pipe, is not waited for.
+pub fn hugging_face_head(folder: &Path) -> Option<Head> {
+    let is_file = fs::metadata(folder.join(load::CONFIG)).is_ok_and(|found| found.is_file());
+    is_file.then(|| huggingface::head(folder)).flatten()
+}
+
 /// The file that most of the weights in a folder of a run or of Hugging Face are in, if they are.
 pub(super) fn weights_file(folder: &Path) -> PathBuf {
-    match huggingface::head(folder) {
+    match hugging_face_head(folder) {
         Some(_) => folder.join("model.safetensors"),
         None => load::weights_file(folder),
     }
