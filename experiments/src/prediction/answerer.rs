@@ -10,7 +10,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerQuestionAnswering;
 use reformer_datasets::labelled::{LabelledRows, Question, Questions};
-use reformer_train::{ModelConfig, load_model};
+use reformer_train::{ModelConfig, hugging_face_head, load_model};
 
 use super::reading::{Reading, tokens};
 use super::records::Record;

@@ -11,7 +11,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerClassifier;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts};
-use reformer_train::{load_classes, load_model};
+use reformer_train::{hugging_face_head, load_classes, load_model};
 use serde_json::{Map, Value};
 
 use super::reading::{Reading, tokens};
