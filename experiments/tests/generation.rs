@@ -112,7 +112,7 @@ fn bytes_of_a_hugging_face_folder_are_continued() {
     );
     refused(
         &text(folder.path(), &["--prompt", ""]),
-        &["prompt 1 is empty"],
+        &["`--prompt` is empty"],
     );
     refused(
         &text(folder.path(), &["--prompt", "x", "--tokens", "0"]),
