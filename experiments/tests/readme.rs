@@ -87,6 +87,7 @@ fn check(document: &str) -> usize {
 fn numbers_of_the_documents_were_measured() {
     assert!(check("README.md") >= 1);
     assert!(check("docs/paper.md") >= 10);
+    assert!(check("docs/performance.md") >= 1);
     assert!(check("experiments/README.md") >= 6);
 }
 
