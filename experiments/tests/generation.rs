@@ -11,6 +11,7 @@ use common::{printed, refused, run, run_with};
 use reformer_core::huggingface::{self, HfBuckets, HfConfig};
 use reformer_datasets::images::Picture;
 
+const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 const TEXT: &str = env!("CARGO_BIN_EXE_generate_text");
 const IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
 const TRAIN_IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
@@ -247,6 +248,32 @@ fn pieces_of_a_hugging_face_folder_are_continued() {
         &text(folder.path(), &["--prompt", "A"]),
         &["no spiece.model, and 300 tokens are not bytes"],
     );
+}
+
+#[test]
+fn models_are_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    write(&enwik8(), &path.join("a"));
+    fs::write(path.join("a/tokenizer_config.json"), "{}").unwrap();
+    let convert = |from: &str, to: &str| run(REFORMER, path, &["convert", from, to]);
+    printed(&convert("a", "b"));
+    for name in ["model.safetensors", "config.json", "tokenizer_config.json"] {
+        let [a, b] = ["a", "b"].map(|of| fs::read(path.join(of).join(name)).unwrap());
+        assert!(a == b, "{name}");
+    }
+    refused(&convert("a", "b"), &["exists", "nothing was written"]);
+    refused(
+        &convert("none", "c"),
+        &["`none` is not the folder of a run"],
+    );
+    // The model that ships is of a kind that Hugging Face does not have.
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/shakespeare");
+    refused(
+        &convert(shipped, "c"),
+        &["Hugging Face has no model like", "local round"],
+    );
+    assert!(!path.join("c").exists());
 }
 
 #[test]

@@ -277,7 +277,10 @@ fn continue_text(folder: &Path) {
     assert!(text("1").starts_with("ROMEO:"));
     assert_eq!(text("1"), text("1"));
     assert_ne!(text("1"), text("2"));
-    refused(&generate(folder, &["--prompt", ""]), &["`--prompt` is empty"]);
+    refused(
+        &generate(folder, &["--prompt", ""]),
+        &["`--prompt` is empty"],
+    );
     refused(
         &generate(folder, &["--prompt", "A", "--tokens", "0"]),
         &["0 tokens"],

@@ -7,6 +7,7 @@ pub mod bench_memory;
 pub mod bench_step;
 pub mod classify;
 pub mod compare;
+pub mod convert;
 pub mod evaluate;
 pub mod generate_image;
 pub mod generate_text;

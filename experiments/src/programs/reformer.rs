@@ -51,6 +51,7 @@ programs! {
         "answer", "predict answers", "answer questions about texts", answer::main;
         "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main;
         "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main;
+        "convert", "convert", "write a language model as a Hugging Face folder", convert::main;
         "inspect", "inspect", "show buckets and attention of a text", inspect::main;
     }
     "Measurements" {

@@ -1,0 +1,103 @@
+//! Writes a language model as a Hugging Face folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use reformer_core::huggingface::{self, Head, HfError};
+use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::{ReformerLm, ReformerLmConfig};
+use reformer_train::{ModelConfig, hugging_face_head, load_model};
+
+use crate::cli;
+use crate::device::{self, DeviceName, Job};
+
+const EXAMPLES: &str = "\
+Examples:
+  A run, for transformers' ReformerModelWithLMHead:
+    reformer convert runs/mine hf/mine
+  A folder with pytorch_model.bin, as safetensors:
+    reformer convert reformer-crime-and-punishment crime
+
+A run can be written if Hugging Face has its settings. Those of the presets have a local round, rotary positions and windows of
+a bucket, which it does not have; the message names every setting in the way.";
+
+/// Files of a tokenizer, which go along.
+const TOKENIZER: [&str; 4] = [
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
+
+/// Write a language model as a Hugging Face folder: config.json and model.safetensors.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folder of a run, or of a Hugging Face model
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// Folder to write
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    cli::main(|| device::run(DeviceName::Flex, Convert(&arguments)))
+}
+
+struct Convert<'a>(&'a Arguments);
+
+impl Job for Convert<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let Arguments { from, to } = self.0;
+        let (model, config) = read::<B::InnerBackend>(from, &device)?;
+        huggingface::save(&model, &config, to).map_err(|error| match error {
+            HfError::Unsupported { .. } => anyhow::Error::from(error).context(format!(
+                "Hugging Face has no model like that in `{}`",
+                from.display()
+            )),
+            error => error.into(),
+        })?;
+        for name in TOKENIZER {
+            let (from, to) = (from.join(name), to.join(name));
+            if from.is_file() {
+                fs::copy(&from, &to)
+                    .with_context(|| format!("`{}` cannot be written", to.display()))?;
+            }
+        }
+        println!("Written to {}", to.display());
+        Ok(())
+    }
+}
+
+/// The language model in a folder, and its configuration.
+fn read<B: ReformerBackend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(ReformerLm<B>, ReformerLmConfig)> {
+    match hugging_face_head(folder) {
+        Some(Head::Lm) => Ok(huggingface::load(folder, device)?),
+        Some(_) => bail!(
+            "the model in `{}` has another head: only language models are written",
+            folder.display()
+        ),
+        None => {
+            let (model, config) = load_model::<B>(folder, device)?;
+            let model = model.into_lm()?;
+            match config.model {
+                ModelConfig::Lm(config) => Ok((model, config)),
+                other => bail!("the model in `{}` is {}", folder.display(), other.name()),
+            }
+        }
+    }
+}
