@@ -31,6 +31,10 @@ pub(crate) struct Page {
     last_written: Instant,
 }
 
+/// Quantities that are in metrics.csv alone: their curves repeat those of bits and of peak memory, or are a
+/// straight line.
+const UNPLOTTED: [Quantity; 3] = [Quantity::Perplexity, Quantity::Memory, Quantity::Seconds];
+
 impl Page {
     /// The page of the run in a folder, which a backend of this name computes.
     pub(crate) fn new(folder: PathBuf, config: TrainConfig, backend: String) -> Self {
@@ -112,6 +116,7 @@ impl Page {
         };
         let quantities = Quantity::ALL.into_iter();
         quantities
+            .filter(|quantity| !UNPLOTTED.contains(quantity))
             .flat_map(|quantity| SPLITS.map(|split| curve(quantity, split)))
             .filter(|series| !series.points.is_empty())
             .collect()
