@@ -1,4 +1,4 @@
-//! Tokens hidden for a model to find (Devlin et al., 2019).
+//! Masking of tokens for masked language modelling (Devlin et al., 2019).
 
 use burn::config::Config;
 use burn::tensor::backend::Backend;
@@ -8,10 +8,10 @@ use crate::error::ConfigError;
 use crate::model::limits;
 use crate::random::Key;
 
-/// Target of a token that is not to be predicted.
+/// Target of a token that is not predicted.
 const IGNORED: i64 = -1;
 
-/// Which tokens are hidden, and how.
+/// Which tokens are masked, and how.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
