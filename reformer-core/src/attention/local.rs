@@ -98,7 +98,7 @@ impl<B: ReformerBackend> LocalAttention<B> {
         self.attend(queries, x, pass, |_| {})
     }
 
-    /// As [`forward`](Self::forward), with queries already projected; passes what the kernel gets to `show`.
+    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
     pub(crate) fn attend(
         &self,
         queries: Tensor<B, 4>,

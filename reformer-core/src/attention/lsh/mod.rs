@@ -133,7 +133,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         self.attend(queries, x, pass, |_| {})
     }
 
-    /// As [`forward`](Self::forward), with queries already projected; passes what the kernel gets to `show`.
+    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
     pub(crate) fn attend(
         &self,
         queries: Tensor<B, 4>,
