@@ -1,8 +1,8 @@
 //! How to write and test a kernel for a new backend: a function of tensors that replaces a default
 //! body, compared with the reference.
 //!
-//! In the crate of the backend it becomes the method `hash` of `impl ReformerBackend for
-//! MyBackend`; methods that are not implemented use tensor operations.
+//! In the crate of the backend it becomes the method `hash` of
+//! `impl ReformerBackend for MyBackend`; methods that are not implemented use tensor operations.
 //!
 //!     cargo run --release -p reformer-core --example new_kernel
 

@@ -93,15 +93,15 @@ impl<B: Backend> Pass<B> {
         self
     }
 
-    /// Sets the padding: true where a position is not part of the sequence, `[batch_size,
-    /// seq_length]`. Padding is never attended to.
+    /// Sets the padding: true where a position is not part of the sequence,
+    /// `[batch_size, seq_length]`. Padding is never attended to.
     pub fn with_mask_pad(mut self, mask_pad: Option<Tensor<B, 2, Bool>>) -> Self {
         self.mask_pad = mask_pad;
         self
     }
 
-    /// Buckets for LSH attention to reuse instead of hashing: `[batch_size, n_heads, n_rounds,
-    /// seq_length]`, as returned by the forward pass that is recomputed.
+    /// Buckets for LSH attention to reuse instead of hashing:
+    /// `[batch_size, n_heads, n_rounds, seq_length]`, as returned by the forward pass that is recomputed.
     pub fn with_buckets(mut self, buckets: Option<Tensor<B, 4, Int>>) -> Self {
         self.buckets = buckets;
         self

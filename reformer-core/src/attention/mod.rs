@@ -2,9 +2,9 @@
 //! sequence.
 //!
 //! [`LshAttention`] is the Reformer's; [`LocalAttention`] attends to neighbouring chunks;
-//! [`FullAttention`] is exact, the reference for the other two. All three take `[batch_size,
-//! seq_length, d_model]` of any length and share [`Heads`], the projections around them, with
-//! [`CrossAttention`], through which a decoder reads the source.
+//! [`FullAttention`] is exact, the reference for the other two. All three take
+//! `[batch_size, seq_length, d_model]` of any length and share [`Heads`], the projections around
+//! them, with [`CrossAttention`], through which a decoder reads the source.
 
 mod cross;
 mod full;
@@ -66,8 +66,8 @@ pub enum Attention<B: Backend> {
 pub struct Attended<B: Backend> {
     /// `[batch_size, seq_length, d_model]`.
     pub output: Tensor<B, 3>,
-    /// Buckets that LSH attention used, unless it was exact: `[batch_size, n_heads, n_rounds,
-    /// seq_length]`. See [`Pass::with_buckets`].
+    /// Buckets that LSH attention used, unless it was exact:
+    /// `[batch_size, n_heads, n_rounds, seq_length]`. See [`Pass::with_buckets`].
     pub buckets: Option<Tensor<B, 4, Int>>,
 }
 

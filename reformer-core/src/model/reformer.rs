@@ -166,9 +166,9 @@ impl<B: ReformerBackend> Reformer<B> {
         self.normalize(streams, &Self::output_pass(pass))
     }
 
-    /// The buckets of tokens in each LSH layer, from the first one on: each `[batch_size, n_heads,
-    /// n_rounds, seq_length]`. Padding has an additional last bucket. Layers with exact attention
-    /// at this length have no buckets.
+    /// The buckets of tokens in each LSH layer, from the first one on: each
+    /// `[batch_size, n_heads, n_rounds, seq_length]`. Padding has an additional last bucket. Layers
+    /// with exact attention at this length have no buckets.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`

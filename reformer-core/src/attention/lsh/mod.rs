@@ -74,8 +74,8 @@ impl LshAttentionConfig {
 pub struct LshAttention<B: Backend> {
     /// Projections; the key of a position is its normalised query.
     pub heads: Heads<B>,
-    /// Fixed hash rotations, used in training and evaluation instead of random ones: `[n_heads,
-    /// d_head, n_rounds, sum(factors) / 2]`. See [`with_rotations`](Self::with_rotations).
+    /// Fixed hash rotations, used in training and evaluation instead of random ones:
+    /// `[n_heads, d_head, n_rounds, sum(factors) / 2]`. See [`with_rotations`](Self::with_rotations).
     pub rotations: Option<Param<Tensor<B, 4>>>,
     #[module(skip)]
     pub(crate) config: LshAttentionConfig,

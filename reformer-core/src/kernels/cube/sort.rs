@@ -52,10 +52,10 @@ fn bucket_at<K: Int>(
     bucket
 }
 
-/// Processes the segment of a cube. `next` counts the positions of every bucket so far: `[n_rows,
-/// n_segments, n_buckets]`; `starts` are the first slots of buckets: `[n_rows, n_buckets]`. The
-/// first sweep counts from zero and writes `buckets` if they are kept; the second one assigns
-/// positions to slots.
+/// Processes the segment of a cube. `next` counts the positions of every bucket so far:
+/// `[n_rows, n_segments, n_buckets]`; `starts` are the first slots of buckets:
+/// `[n_rows, n_buckets]`. The first sweep counts from zero and writes `buckets` if they are kept;
+/// the second one assigns positions to slots.
 #[cube(launch, address_type = "dynamic")]
 fn walk<K: Int, I: Int>(
     hashed: &Tensor<K>,

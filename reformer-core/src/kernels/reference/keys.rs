@@ -18,8 +18,8 @@ pub fn key_rows<B: Backend>(qkv: &Qkv<B>) -> Tensor<B, 4> {
     }
 }
 
-/// Divisor that turns a query into a key of the given length; zero stays zero: `[batch_size,
-/// n_heads, seq_length, 1]`.
+/// Divisor that turns a query into a key of the given length; zero stays zero:
+/// `[batch_size, n_heads, seq_length, 1]`.
 fn divisor<B: Backend>(q: &Tensor<B, 4>, length: f64) -> Tensor<B, 4> {
     let d_head = q.dims()[3] as f64;
     let mean_square = q.clone().square().mean_dim(3);

@@ -72,8 +72,8 @@ pub enum Labels<B: Backend> {
     /// The class of each sequence, for cross-entropy: `[batch_size]`. Values that are not a class
     /// are ignored.
     Class(Tensor<B, 1, Int>),
-    /// 1 for each class of a sequence and 0 for the others, for binary cross-entropy: `[batch_size,
-    /// n_classes]`.
+    /// 1 for each class of a sequence and 0 for the others, for binary cross-entropy:
+    /// `[batch_size, n_classes]`.
     Classes(Tensor<B, 2>),
     /// Numbers, for the mean square error: `[batch_size, n_classes]`.
     Values(Tensor<B, 2>),

@@ -62,8 +62,8 @@ impl<B: ReformerBackend> Cross<B> {
     }
 }
 
-/// A block whose second function reads the source: `y1 = x1 + Attention(x2)`, `c = Cross(y1,
-/// source)`, `y2 = x2 + c + FeedForward(y1 + c)`, each function with a normalisation before it.
+/// A block whose second function reads the source: `y1 = x1 + Attention(x2)`, `c = Cross(y1, source)`,
+/// `y2 = x2 + c + FeedForward(y1 + c)`, each function with a normalisation before it.
 ///
 /// A decoder layer has three residual functions for two streams. Cross-attention and feed-forward
 /// share a stream because both are position-wise for a given source: G runs in chunks as it does

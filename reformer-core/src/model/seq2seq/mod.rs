@@ -36,8 +36,8 @@ pub struct Seq2SeqInput<B: Backend> {
     pub source: Tensor<B, 2, Int>,
     /// True where the source is padding: `[batch_size, source_length]`.
     pub source_mask_pad: Option<Tensor<B, 2, Bool>>,
-    /// Input of the decoder, usually a start token followed by the target: `[batch_size,
-    /// target_length]`.
+    /// Input of the decoder, usually a start token followed by the target:
+    /// `[batch_size, target_length]`.
     pub inputs: Tensor<B, 2, Int>,
     /// True where the inputs are padding: `[batch_size, target_length]`.
     pub input_mask_pad: Option<Tensor<B, 2, Bool>>,

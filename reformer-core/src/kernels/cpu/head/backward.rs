@@ -110,9 +110,9 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
     }
 }
 
-/// Turns gradients of keys, `[keys, padded d]`, into those of the corresponding queries: with `k =
-/// q s`, where `s` is `length / |q|`, they are `(dk - k (k . dk) / length^2) s`. This is linear in
-/// `dk`, so it may be applied before the sum over tiles.
+/// Turns gradients of keys, `[keys, padded d]`, into those of the corresponding queries: with
+/// `k = q s`, where `s` is `length / |q|`, they are `(dk - k (k . dk) / length^2) s`. This is
+/// linear in `dk`, so it may be applied before the sum over tiles.
 #[inline(always)]
 fn through_keys(dk: &mut [f32], k: &[f32], positions: &[u32], unit: UnitKeys, d: usize) {
     let rows = dk.chunks_exact_mut(d).zip(k.chunks_exact(d));

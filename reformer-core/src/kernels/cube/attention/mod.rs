@@ -3,8 +3,8 @@
 //! Rounds are launched together, each with its own results, which are merged at the end: a position
 //! has one slot in each round, so no two cubes write the same row. If memory is short, heads are
 //! processed in groups; if it is too short for all rounds of one head, a round is merged with the
-//! previous ones. Rows of a tile are gathered by position, keys that are queries are normalised
-//! when they are read, and blocks of keys that no query of the cube can see are skipped.
+//! previous ones. Rows of a tile are gathered by position, and keys that are queries are normalised
+//! when they are read. Blocks of keys that no query of the cube can see are skipped.
 
 mod cores;
 mod crowd;
@@ -138,8 +138,8 @@ impl<R: CubeRuntime> Attention<R> {
         }
     }
 
-    /// Uninitialised rows `[batch_size, n_heads, length, d]` with the memory layout `[batch_size,
-    /// length, n_heads, d]`: merging the heads then copies nothing.
+    /// Uninitialised rows `[batch_size, n_heads, length, d]` with the memory layout
+    /// `[batch_size, length, n_heads, d]`: merging the heads then copies nothing.
     fn rows(&self, length: usize, d: usize, dtype: DType) -> CubeTensor<R> {
         let [batch_size, n_heads, ..] = dims(&self.q);
         let mut rows = empty(&self.q, [batch_size, length, n_heads, d], dtype);

@@ -38,8 +38,8 @@ fn find<I: Int>(
     }
 }
 
-/// Places of positions, contiguous over the rounds of a position: `[batch_size, n_heads,
-/// seq_length, n_rounds]`. With a `gap` of zero they ignore buckets.
+/// Places of positions, contiguous over the rounds of a position:
+/// `[batch_size, n_heads, seq_length, n_rounds]`. With a `gap` of zero they ignore buckets.
 pub(super) fn places<R: CubeRuntime>(
     slot_of: CubeTensor<R>,
     buckets: CubeTensor<R>,
