@@ -33,7 +33,7 @@ impl StopStrings {
         }
     }
 
-    /// Takes the next piece and returns the text that cannot belong to any of the strings.
+    /// Takes the next piece and returns the text that certainly precedes all of the strings.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         if self.is_stopped {
             return Vec::new();

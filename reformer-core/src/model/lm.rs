@@ -254,7 +254,7 @@ where
         let loss = gradients_in_chunks(
             (targets.inner(), scale),
             chunk_length,
-            // Drops the streams before backward begins, which can then work in place.
+            // Owns the streams: they are dropped before backward, which then works in place.
             move |range| part(&streams, range),
             |chunk, streams| self.chunk_logits(streams, chunk, &pass),
             self,
