@@ -1,7 +1,7 @@
-//! Attention kernels by themselves: `cargo bench -p reformer-core`.
+//! Benchmarks of single attention kernels: `cargo bench -p reformer-core`.
 //!
 //! Throughput is in floating-point operations of the matrix products (4 forward and 10 backward for
-//! each query, key and feature), so `Gelem/s` reads as GFLOP/s. Select with a filter:
+//! each query, key and feature), so `Gelem/s` means GFLOP/s. Select benchmarks with a filter:
 //! `cargo bench -p reformer-core -- 'rounds/forward/4'`.
 
 use burn::tensor::backend::Backend;
@@ -22,7 +22,7 @@ type B = Flex;
 
 const HEADS: usize = 4;
 const LENGTH: usize = 4096;
-/// The reference takes seconds at the length of a model.
+/// Shorter, as the reference takes seconds at the length of a model.
 const REFERENCE_LENGTH: usize = 1024;
 
 fn qkv(seq_length: usize, d_head: usize) -> Qkv<B> {
@@ -39,12 +39,12 @@ fn qkv(seq_length: usize, d_head: usize) -> Qkv<B> {
     }
 }
 
-/// LSH attention with chunks of `length` that look one back.
+/// LSH attention with chunks of `length`, each of which also sees the previous one.
 struct Lsh {
     qkv: Qkv<B>,
     slots: Slots<B>,
     rules: TiledAttention,
-    /// Pairs of a query and a key, times features.
+    /// Number of query-key pairs, times features.
     work: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Two steps of training for a driver that carries nothing out and writes down what it is asked for:
-//! see `benchmarks/gpu/dry`. On a real GPU it works as well, and says how long a step took.
+//! Two training steps with a driver that logs its calls instead of executing them: see
+//! `benchmarks/gpu/dry`. It also runs on a real GPU and prints the duration of each step.
 //!
 //! Settings come from the environment: `LENGTH` (65536), `WIDTH` (512), `HEADS` (8), `DEPTH` (1), `ROUNDS`
 //! (4), `CHUNK` (64), `WINDOW` (`bucket` or `chunk`), `POSITION` (`rotary` or `none`), `PRECISION` (`bf16`,
@@ -25,7 +25,7 @@ use reformer_core::{Key, Pass, Precision};
 type Training = Autodiff<Cuda>;
 type Gpu = Cuda;
 
-/// A setting, or what it is where nothing is said.
+/// A setting, or `otherwise` if it is not set.
 fn setting<T: FromStr>(name: &str, otherwise: T) -> Result<T, String> {
     match std::env::var(name) {
         Ok(value) => value
@@ -35,7 +35,7 @@ fn setting<T: FromStr>(name: &str, otherwise: T) -> Result<T, String> {
     }
 }
 
-/// One of the named values of a setting; the first one where nothing is said.
+/// One of the named values of a setting; the first one if it is not set.
 fn choice<T: Clone>(name: &str, values: &[(&str, T)]) -> Result<T, String> {
     let given = setting(name, values[0].0.to_string())?;
     let found = values.iter().find(|(value, _)| *value == given);
@@ -89,7 +89,7 @@ fn config() -> Result<ReformerLmConfig, String> {
     Ok(config)
 }
 
-/// Writes a line into the log of the driver.
+/// Writes a line to the driver's log.
 fn mark(line: &str) -> Result<(), Box<dyn Error>> {
     if let Ok(folder) = std::env::var("DRY_OUT") {
         let mut log = OpenOptions::new()

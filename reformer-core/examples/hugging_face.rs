@@ -1,4 +1,4 @@
-//! Loads a Hugging Face folder, continues a sequence of tokens, and writes the folder anew.
+//! Loads a Hugging Face folder, continues a sequence of tokens, and writes the folder again.
 //!
 //!     cargo run --release -p reformer-core --example hugging_face -- [FOLDER]
 
@@ -15,7 +15,7 @@ use reformer_core::generation::{
 use reformer_core::huggingface;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A small one with random weights, made by Hugging Face's own code.
+    // A small model with random weights, made by Hugging Face's own code.
     let shipped = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/hf/causal-mixed-factored"
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         decoder.memory_bytes()
     );
 
-    // Any model of ours with settings that Hugging Face has can be written like this.
+    // Any of our models can be written like this if Hugging Face supports its settings.
     let copy = tempfile::tempdir()?;
     huggingface::save(&model, &config, copy.path())?;
     let (again, _) = huggingface::load::<Flex>(copy.path(), &Default::default())?;

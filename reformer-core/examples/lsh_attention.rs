@@ -12,7 +12,7 @@ use reformer_core::Pass;
 use reformer_core::attention::{HeadsConfig, LshAttention, LshAttentionConfig, LshConfig};
 use reformer_core::kernels::ReformerBackend;
 
-/// Attention, and a linear head on it.
+/// Attention with a linear head.
 #[derive(Module, Debug)]
 struct Finder<B: Backend> {
     attention: LshAttention<B>,
@@ -21,7 +21,7 @@ struct Finder<B: Backend> {
 
 impl<B: ReformerBackend> Finder<B> {
     fn new(d_model: usize, device: &B::Device) -> Self {
-        // Both directions, eight hash rounds.
+        // Bidirectional, with eight hash rounds.
         let heads = HeadsConfig::new(d_model, 4).with_causal(false);
         let lsh = LshConfig::new().with_n_rounds(8);
         Self {
@@ -47,7 +47,7 @@ fn main() {
     let x = x.slice_assign([0..1, 4000..4001, 0..64], needle);
     println!("output: {:?}", model.forward(x.clone()).dims());
 
-    // Equal vectors share their bucket in every round; others do by chance.
+    // Equal vectors share a bucket in every round; others only by chance.
     let buckets = model.attention.forward(x, &Pass::eval()).buckets;
     let buckets: Vec<i64> = buckets
         .expect("4,096 positions are hashed")

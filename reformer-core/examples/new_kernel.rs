@@ -1,8 +1,8 @@
-//! How a kernel for a new backend is written and judged: a function of tensors that takes the place
-//! of a default body, held against the reference.
+//! How to write and test a kernel for a new backend: a function of tensors that replaces a default
+//! body, compared with the reference.
 //!
-//! In the crate of the backend it is then the method `hash` of `impl ReformerBackend for MyBackend`;
-//! methods that are left out are computed by tensor operations.
+//! In the crate of the backend it becomes the method `hash` of
+//! `impl ReformerBackend for MyBackend`; methods that are not implemented use tensor operations.
 //!
 //!     cargo run --release -p reformer-core --example new_kernel
 
@@ -15,8 +15,8 @@ use reformer_core::Key;
 use reformer_core::attention::rotations;
 use reformer_core::kernels::{ReformerBackend, reference};
 
-/// Buckets of vectors by plain loops on the host. A GPU's kernel would have a thread for each
-/// position and round; sums go in the order of features, so that equal vectors share their bucket.
+/// Buckets of vectors by plain loops on the host. A GPU kernel would use a thread for each position
+/// and round; sums are in the order of features, so that equal vectors share a bucket.
 fn my_hash<B: Backend>(
     vectors: Tensor<B, 4>,
     rotations: Tensor<B, 4>,
@@ -66,7 +66,7 @@ fn main() {
         buckets.into_data().iter::<i64>().collect::<Vec<_>>()
     };
     let expected = time("reference", reference::hash);
-    // Two projections can be so close that the order of additions decides.
+    // Two projections can be so close that the order of additions decides which one is larger.
     for found in [time("loops", my_hash), time("Flex's kernel", Flex::hash)] {
         let other = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
         println!(

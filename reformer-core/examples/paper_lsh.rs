@@ -1,10 +1,10 @@
-//! LSH attention as figure 2 of the paper draws it, in plain tensor operations, and that
+//! LSH attention as in figure 2 of the paper, in plain tensor operations, with a check that
 //! [`LshAttention`](reformer_core::attention::LshAttention) computes the same.
 //!
 //!     cargo run --release -p reformer-core --example paper_lsh
 //!
-//! One head, a batch of one. Each step says what the paper calls it; the library computes the same in a few
-//! kernels, without the tensors of indices.
+//! One head, a batch of one. Each step has its name from the paper; the library computes the same
+//! in a few kernels, without tensors of indices.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
@@ -45,18 +45,18 @@ fn main() {
         .with_rotations(of_layer)
         .expect("rotations of its shape");
 
-    // Shared QK: a key is its query, of length 1.
+    // Shared QK: keys are queries, scaled to length 1.
     let queries = x.clone().matmul(layer.heads.query.weight.val());
     let keys = queries.clone() / queries.clone().square().sum_dim(1).sqrt();
     let values = x.clone().matmul(layer.heads.value.weight.val());
 
-    // LSH bucketing: h(x) = argmax([xR; -xR]), in each round with other rotations R.
+    // LSH bucketing: h(x) = argmax([xR; -xR]), with other rotations R in each round.
     let rotated = queries.clone().unsqueeze_dim::<3>(0).matmul(rotations); // [rounds, length, buckets / 2]
     let buckets = Tensor::cat(vec![rotated.clone(), -rotated], 2)
         .argmax(2)
         .squeeze_dim::<2>(2);
 
-    // Sort by bucket, within a bucket by position, and cut into chunks.
+    // Sort by bucket, then by position, and cut into chunks.
     let positions = Tensor::<Flex, 1, Int>::arange(0..LENGTH as i64, &device);
     let sorted = (buckets.clone() * LENGTH as i64 + positions.unsqueeze()).argsort(1); // place -> position
     let places = sorted.clone().argsort(1); // position -> place
@@ -64,7 +64,7 @@ fn main() {
 
     let (mut outputs, mut sizes) = (vec![], vec![]);
     for round in 0..N_ROUNDS {
-        // A chunk of queries attends to itself and the one before.
+        // A chunk of queries attends to itself and the previous chunk.
         let own = row(&sorted, round).reshape([LENGTH / CHUNK, CHUNK]);
         let (others, last) = (
             own.clone().slice_dim(0, ..-1),
@@ -74,7 +74,7 @@ fn main() {
         let seen = Tensor::cat(vec![before, own.clone()], 1);
         let logits = chunked(&queries, &own).matmul(chunked(&keys, &seen).swap_dims(1, 2));
 
-        // Within the bucket, and causal.
+        // Same bucket only, and causal.
         let (i, j) = (
             own.unsqueeze_dim::<3>(2),
             seen.clone().unsqueeze_dim::<3>(1),
@@ -96,7 +96,7 @@ fn main() {
                 .bool_and(is_near)
                 .bool_and(j.clone().lower_equal(i.clone()))
         };
-        // What N rounds see counts once: minus log N (appendix A). A token sees itself if nothing else.
+        // Keys seen in N rounds count once: minus log N (appendix A). A token sees itself only if it sees no other.
         let counts = (0..N_ROUNDS).map(|round| is_seen_in(round).float());
         let counts = counts.reduce(|sum, next| sum + next).expect("a round");
         let logits = (logits - counts.clamp_min(1.0).log())
@@ -115,7 +115,7 @@ fn main() {
         sizes.push(size.reshape([LENGTH, 1]).select(0, back));
     }
 
-    // Rounds together are one softmax: each weighs as much as its sum.
+    // All rounds together are one softmax: each is weighted by its sum.
     let weights = softmax(Tensor::cat(sizes, 1), 1);
     let joined = outputs.into_iter().zip(weights.chunk(N_ROUNDS, 1));
     let joined = joined
@@ -134,7 +134,7 @@ fn main() {
     println!("figure 2 and LshAttention agree on {LENGTH} positions in {N_ROUNDS} rounds");
 }
 
-/// What a round has of each position or place.
+/// The values of a round for each position or place.
 fn row(of: &Tensor<Flex, 2, Int>, round: usize) -> Tensor<Flex, 1, Int> {
     of.clone().slice_dim(0, round..round + 1).squeeze_dim(0)
 }

@@ -1,4 +1,4 @@
-//! Any two functions as a reversible block: a stack of 50 in the memory of one.
+//! Two arbitrary functions as a reversible block: trains a stack of 50 in the memory of one.
 //!
 //!     cargo run --release -p reformer-core --example reversible
 
@@ -46,7 +46,7 @@ fn main() {
         })
         .collect();
 
-    // Forward keeps the output alone, and sums rounded to a grid, so that undoing is exact.
+    // Forward keeps only the output, with sums rounded to a grid, so that inverting is exact.
     let x = Tensor::<Flex, 3>::random([2, 100, d], Distribution::Default, &device);
     let mode = Mode::Exact { fraction_bits: 16 };
     let tape = Tape::record(&blocks.valid(), [x.clone(), x.clone()], Pass::eval(), mode);
@@ -56,7 +56,7 @@ fn main() {
         (y1.clone() + y2.clone()).square().mean().into_scalar()
     );
 
-    // The gradient of that loss, handed to the tape, comes back as those of all parameters.
+    // The tape turns the gradient of the loss into gradients of all parameters.
     let gradient = (y1 + y2) * (2.0 / (2 * 100 * d) as f64);
     let mut sum = GradientSum::new();
     let input = tape.backward::<B, _>(&blocks, [gradient.clone(), gradient], &mut sum);
@@ -71,7 +71,7 @@ fn main() {
     assert_eq!(drift, 0.0);
 }
 
-/// What the tape began with: the input on its grid.
+/// The initial value of the tape's streams: the input, rounded to the grid.
 fn mode_grid(x: Tensor<Flex, 3>) -> Tensor<Flex, 3> {
     x.mul_scalar(65_536.0).round().div_scalar(65_536.0)
 }

@@ -1,4 +1,4 @@
-//! A training loop of one's own: learns to count, and stops when it can.
+//! A custom training loop: learns to count, and stops when it can.
 //!
 //!     cargo run --release -p reformer-core --example training_loop
 
@@ -15,7 +15,7 @@ use reformer_core::{Key, Pass};
 
 type B = Autodiff<Flex>;
 
-/// Sequences that count modulo 10, each from another number: `[4, 65]`.
+/// Sequences that count modulo 10, each with a different start: `[4, 65]`.
 fn batch(step: u64) -> Tensor<B, 2, Int> {
     let numbers: Vec<i32> = (0..4u64)
         .flat_map(|row| (0..65).map(move |at| ((step * 7 + row * 3 + at) % 10) as i32))
@@ -33,7 +33,7 @@ fn main() -> Result<(), GenerationError> {
         let sequences = batch(step);
         let tokens = sequences.clone().slice([0..4, 0..64]);
         let targets = sequences.slice([0..4, 1..65]);
-        // All randomness of a step follows from the seed and its number.
+        // All random numbers of a step follow from the seed and the step number.
         let pass = Pass::train(Key::new(42).fold(step));
         let (loss, gradients) = model.gradients(tokens, targets, pass);
         model = optimizer.step(3e-3, model, gradients);

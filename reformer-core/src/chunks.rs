@@ -1,11 +1,11 @@
-//! Working on a long sequence piece by piece.
+//! Processing of a long sequence in chunks.
 
 use core::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// The ranges of a sequence's chunks, numbered. `None` is one chunk.
+/// The ranges of a sequence's chunks, with their indices. `None` means a single chunk.
 pub(crate) fn chunk_ranges(
     seq_length: usize,
     chunk_length: Option<usize>,
@@ -21,11 +21,11 @@ pub(crate) fn chunk_ranges(
 }
 
 /// Applies a position-wise function to a sequence, at most `chunk_length` positions at a time, and
-/// joins the results. The function also gets the number of the chunk.
+/// concatenates the results. The function also gets the index of the chunk.
 ///
 /// # Shapes
 /// - x: `[batch_size, seq_length, d]`
-/// - output: `[batch_size, seq_length, whatever the function gives]`
+/// - output: `[batch_size, seq_length, last dimension of the function's result]`
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -43,8 +43,8 @@ pub fn in_chunks<B: Backend>(
     Tensor::cat(parts(x, chunk_length, function), 1)
 }
 
-/// A sequence that arrives in chunks. They are written where they belong: kept and joined, everything would be
-/// there twice.
+/// A sequence that arrives in chunks. Each is written in its place: keeping and concatenating them
+/// would take twice the memory.
 pub(crate) struct Filling<B: Backend> {
     seq_length: usize,
     filled: Option<Tensor<B, 3>>,
@@ -58,7 +58,7 @@ impl<B: Backend> Filling<B> {
         }
     }
 
-    /// Takes in the positions of a range.
+    /// Writes the positions of a range.
     ///
     /// # Shapes
     /// - chunk: `[batch_size, length of the range, d]`
@@ -75,13 +75,13 @@ impl<B: Backend> Filling<B> {
         self.filled = Some(filled.slice_assign([0..batch_size, positions, 0..d], chunk));
     }
 
-    /// The whole, `[batch_size, seq_length, d]`; none if there was no chunk.
+    /// The whole sequence, `[batch_size, seq_length, d]`; `None` if there was no chunk.
     pub(crate) fn finish(self) -> Option<Tensor<B, 3>> {
         self.filled
     }
 }
 
-/// As [`in_chunks`], with the results left apart.
+/// As [`in_chunks`], without concatenating the results.
 pub(crate) fn parts<B: Backend>(
     x: Tensor<B, 3>,
     chunk_length: Option<usize>,

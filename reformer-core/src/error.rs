@@ -1,8 +1,8 @@
-//! What can be wrong with a configuration.
+//! Errors in a configuration.
 
 use thiserror::Error;
 
-/// A setting that cannot work: which one, its value, the law it breaks and the way out.
+/// A setting that cannot work: its name, its value, the violated rule and a remedy.
 ///
 /// ```
 /// use reformer_core::attention::HeadsConfig;
@@ -16,18 +16,18 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{field}` is {value}, but {law}: {remedy}")]
 pub struct ConfigError {
-    /// The setting, as it is written in the configuration.
+    /// The setting, as named in the configuration.
     pub field: String,
-    /// The value it has.
+    /// Its value.
     pub value: String,
-    /// The rule that the value breaks, with its limit.
+    /// The violated rule, with its limit.
     pub law: String,
-    /// What would work instead.
+    /// Values that would work.
     pub remedy: String,
 }
 
 impl ConfigError {
-    /// Describes a broken law.
+    /// Describes a violated rule.
     pub fn new(
         field: impl Into<String>,
         value: impl core::fmt::Display,
@@ -42,7 +42,7 @@ impl ConfigError {
         }
     }
 
-    /// Refuses zero, for counts and lengths.
+    /// Checks that a count or length is not zero.
     pub(crate) fn at_least_one(field: &str, value: usize) -> Result<(), Self> {
         if value == 0 {
             return Err(Self::new(field, value, "it must be at least 1", "raise it"));
@@ -50,7 +50,7 @@ impl ConfigError {
         Ok(())
     }
 
-    /// Refuses what no memory or index can hold.
+    /// Checks that a size does not exceed memory or index types.
     pub(crate) fn at_most(field: &str, value: usize, limit: usize) -> Result<(), Self> {
         if value > limit {
             let law = format!("it can be at most {limit}");
@@ -59,7 +59,7 @@ impl ConfigError {
         Ok(())
     }
 
-    /// Refuses infinities and what is no number.
+    /// Checks that a number is finite.
     pub(crate) fn finite(field: &str, value: f64) -> Result<(), Self> {
         if !value.is_finite() {
             return Err(Self::new(field, value, "it must be a number", "use one"));
@@ -67,7 +67,7 @@ impl ConfigError {
         Ok(())
     }
 
-    /// Refuses what is no finite number above 0.
+    /// Checks that a number is finite and above 0.
     pub(crate) fn positive(field: &str, value: f64) -> Result<(), Self> {
         Self::finite(field, value)?;
         if value <= 0.0 {
@@ -76,7 +76,7 @@ impl ConfigError {
         Ok(())
     }
 
-    /// Refuses what is no standard deviation.
+    /// Checks that a number can be a standard deviation.
     pub(crate) fn deviation(field: &str, value: f64) -> Result<(), Self> {
         Self::finite(field, value)?;
         if value < 0.0 {
@@ -86,7 +86,7 @@ impl ConfigError {
         Ok(())
     }
 
-    /// Refuses what is not a share in `[0, 1)`, for dropout rates.
+    /// Checks that a share lies in `[0, 1)`, for dropout rates.
     pub(crate) fn share(field: &str, value: f64) -> Result<(), Self> {
         if !(0.0..1.0).contains(&value) {
             return Err(Self::new(

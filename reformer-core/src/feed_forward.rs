@@ -1,4 +1,4 @@
-//! The position-wise feed-forward layer, a chunk of the sequence at a time.
+//! The position-wise feed-forward layer, which can process a sequence in chunks.
 
 use burn::config::Config;
 use burn::module::{Initializer, Module};
@@ -11,13 +11,13 @@ use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::pass::{Pass, dropout};
 
-/// Purposes of the randomness in a feed-forward layer.
+/// Key purposes of the random numbers in a feed-forward layer.
 mod purpose {
     pub(super) const HIDDEN: u64 = 0;
     pub(super) const OUTPUT: u64 = 1;
 }
 
-/// The function between the two projections.
+/// Activation function between the two projections.
 #[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `max(0, x)`.
@@ -39,18 +39,18 @@ pub enum Activation {
 pub struct FeedForwardConfig {
     /// Width of the input and the output.
     pub d_model: usize,
-    /// Width in between.
+    /// Width of the hidden layer.
     pub d_ff: usize,
-    /// The function in between.
+    /// Activation function of the hidden layer.
     #[config(default = "Activation::Gelu")]
     pub activation: Activation,
-    /// Whether the activation of one projection multiplies another one (Shazeer, 2020).
+    /// Whether the activation of one projection is multiplied by another one (Shazeer, 2020).
     #[config(default = false)]
     pub gated: bool,
-    /// Share dropped in training, before the activation and at the output.
+    /// Dropout rate in training, before the activation and at the output.
     #[config(default = 0.0)]
     pub dropout: f64,
-    /// Distribution that weights start from.
+    /// Initial distribution of the weights.
     #[config(default = "Initializer::XavierUniform{gain: 1.0}")]
     pub initializer: Initializer,
 }
@@ -66,7 +66,7 @@ impl FeedForwardConfig {
         ConfigError::share("dropout", self.dropout)
     }
 
-    /// Initialises the layer; biases start from zero.
+    /// Initialises the layer; biases are zero.
     ///
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
@@ -93,15 +93,15 @@ impl FeedForwardConfig {
 
 /// `outer(activation(inner(x)))`, or `outer(activation(gate(x)) * inner(x))` if gated.
 ///
-/// Positions do not look at each other, so a long sequence can pass in
-/// [chunks](crate::in_chunks): `d_ff` wide activations then exist for one chunk only.
+/// Positions are independent of each other, so a long sequence can be processed in
+/// [chunks](crate::in_chunks): activations of width `d_ff` then exist for one chunk only.
 #[derive(Module, Debug)]
 pub struct FeedForward<B: Backend> {
-    /// From `d_model` to `d_ff`.
+    /// Projection from `d_model` to `d_ff`.
     pub inner: Linear<B>,
-    /// From `d_model` to `d_ff`, where the layer is gated.
+    /// Projection from `d_model` to `d_ff`, if the layer is gated.
     pub gate: Option<Linear<B>>,
-    /// From `d_ff` to `d_model`.
+    /// Projection from `d_ff` to `d_model`.
     pub outer: Linear<B>,
     #[module(skip)]
     activation: Activation,

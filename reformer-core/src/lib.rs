@@ -7,22 +7,22 @@
 //! - [`attention`] has the three kinds of self-attention as layers for any Burn model:
 //!   [`LshAttention`](attention::LshAttention), [`LocalAttention`](attention::LocalAttention),
 //!   [`FullAttention`](attention::FullAttention).
-//! - [`kernels`] has what they ask of the backend: [`ReformerBackend`](kernels::ReformerBackend),
-//!   with a default body for each operation.
-//! - [`reversible`] makes any two functions a reversible block, and has the
-//!   [`Tape`](reversible::Tape) that trains a stack of them in the memory of one.
-//! - [`model`] puts it together: [`Reformer`](model::Reformer), the stack;
+//! - [`kernels`] has the operations that they need from the backend: trait
+//!   [`ReformerBackend`](kernels::ReformerBackend), with a default body for each.
+//! - [`reversible`] turns any two functions into a reversible block; its
+//!   [`Tape`](reversible::Tape) trains a stack of them in the memory of one block.
+//! - [`model`] has whole models: [`Reformer`](model::Reformer), the stack;
 //!   [`ReformerLm`](model::ReformerLm), the language model;
-//!   [`ReformerEncoder`](model::ReformerEncoder), for both directions, with its heads;
+//!   [`ReformerEncoder`](model::ReformerEncoder), the bidirectional encoder, and its task heads;
 //!   [`ReformerSeq2Seq`](model::ReformerSeq2Seq), the encoder-decoder.
 //! - [`position`] and [`feed_forward`] are the other parts of a model.
 //! - [`huggingface`] reads and writes Hugging Face's Reformer checkpoints.
-//! - [`Precision`] is the type in which blocks compute.
-//! - A [`Pass`] tells a layer all that its output depends on beside input and weights; a [`Key`]
-//!   names its randomness.
+//! - [`Precision`] is the floating-point type inside blocks.
+//! - A [`Pass`] has everything besides input and weights that a layer's output depends on;
+//!   a [`Key`] identifies its random numbers.
 //!
-//! Burn 0.21 and the backends that are built in are at hand as [`burn`], [`burn_autodiff`] and so on:
-//! `cargo add burn` takes a later release, whose types are others.
+//! Burn 0.21 and the enabled backends are re-exported as [`burn`], [`burn_autodiff`] and so on:
+//! `cargo add burn` would take a later release with different types.
 //!
 //! # A step of training
 //!

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::kernels::ReformerBackend;
 
-/// Applies Burn's linear layer by our kernel, whose results do not depend on autodiff or threads.
+/// Applies Burn's linear layer with our kernel, whose results do not depend on autodiff or threads.
 /// Weights are cast to the type of the input.
 ///
 /// # Shapes

@@ -30,8 +30,8 @@ impl LayerNormConfig {
 
 /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` over the features of each position.
 ///
-/// Like Burn's, but the same to the last bit with and without autodiff, which reversible layers
-/// live on.
+/// Like Burn's, but equal to the last bit with and without autodiff, which reversible layers rely
+/// on.
 #[derive(Module, Debug)]
 pub struct LayerNorm<B: Backend> {
     /// `[d_model]`.

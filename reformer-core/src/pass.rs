@@ -1,4 +1,4 @@
-//! What a layer is told beside its input.
+//! Per-call context of a layer: randomness, padding, buckets to reuse, source, context length.
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Int, Tensor};
@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use crate::kernels::ReformerBackend;
 use crate::random::Key;
 
-/// What a decoder looks at beside its own sequence: the hidden states of another one, the source.
+/// The source of a decoder: hidden states of another sequence.
 #[derive(Debug, Clone)]
 pub struct Source<B: Backend> {
     /// `[batch_size, source_length, d_model]`.
@@ -28,7 +28,7 @@ impl<B: Backend> Source<B> {
         }
     }
 
-    /// The same on the backend inside.
+    /// The same on the inner backend.
     pub fn inner(self) -> Source<B::InnerBackend>
     where
         B: AutodiffBackend,
@@ -40,11 +40,11 @@ impl<B: Backend> Source<B> {
     }
 }
 
-/// Everything a layer's output depends on beside its input and its weights: the key of its
-/// randomness, the padding, buckets to be used again, and the source that a decoder reads.
+/// Everything besides input and weights that a layer's output depends on: the key of its
+/// randomness, the padding, buckets to reuse, and the source of a decoder.
 ///
-/// Layers hold no random state and remember nothing between calls. Given equal passes they compute
-/// the same thing, which is what lets a reversible stack run them a second time.
+/// Layers have no random state and keep nothing between calls. Equal passes give equal results,
+/// which allows a reversible stack to recompute them.
 ///
 /// ```
 /// use burn_flex::Flex;
@@ -66,7 +66,7 @@ pub struct Pass<B: Backend> {
 }
 
 impl<B: Backend> Pass<B> {
-    /// Evaluation: no dropout, and the hash rotations that belong to the module.
+    /// Evaluation: no dropout, and the hash rotations of the module.
     pub fn eval() -> Self {
         Self {
             key: None,
@@ -78,7 +78,7 @@ impl<B: Backend> Pass<B> {
         }
     }
 
-    /// Training with the randomness of `key`, usually that of a seed folded with a step.
+    /// Training with the randomness of `key`, usually a seed folded with the step.
     pub fn train(key: Key) -> Self {
         Self {
             key: Some(key),
@@ -86,44 +86,43 @@ impl<B: Backend> Pass<B> {
         }
     }
 
-    /// The pass of the `n`-th part of a batch that is computed in parts: hash rotations are those of
-    /// the whole batch, dropout masks are not those of another part.
+    /// The pass of part `n` of a batch that is computed in parts: they share the hash rotations,
+    /// but each part has its own dropout masks.
     pub fn with_part(mut self, n: u64) -> Self {
         self.part = n;
         self
     }
 
-    /// Marks padding: true where a position is none of the sequence, `[batch_size, seq_length]`.
-    /// Padding is never attended to.
+    /// Sets the padding: true where a position is not part of the sequence,
+    /// `[batch_size, seq_length]`. Padding is never attended to.
     pub fn with_mask_pad(mut self, mask_pad: Option<Tensor<B, 2, Bool>>) -> Self {
         self.mask_pad = mask_pad;
         self
     }
 
-    /// Buckets that LSH attention must use instead of hashing:
-    /// `[batch_size, n_heads, n_rounds, seq_length]`, as it returned them from the forward that is
-    /// being computed again.
+    /// Buckets for LSH attention to reuse instead of hashing:
+    /// `[batch_size, n_heads, n_rounds, seq_length]`, as returned by the forward pass that is recomputed.
     pub fn with_buckets(mut self, buckets: Option<Tensor<B, 4, Int>>) -> Self {
         self.buckets = buckets;
         self
     }
 
-    /// What the layers of a decoder look at beside the sequence itself.
+    /// Sets the source that the layers of a decoder attend to.
     pub fn with_source(mut self, source: Option<Source<B>>) -> Self {
         self.source = source;
         self
     }
 
-    /// The length that decides what depends on the length: the number of automatic buckets, and,
-    /// under [`Window::Bucket`](crate::attention::Window), whether LSH attention is exact. Default:
-    /// that of the sequence. With the same context the beginning of a sequence gives what it gives
-    /// in the whole.
+    /// Replaces the length of the sequence in settings that depend on it: the number of automatic
+    /// buckets and, under [`Window::Bucket`](crate::attention::Window), whether LSH attention is
+    /// exact. Default: the length of the sequence. With the same context, a prefix gives the same
+    /// results as in the whole sequence.
     pub fn with_context(mut self, context: Option<usize>) -> Self {
         self.context = context;
         self
     }
 
-    /// The pass of the `n`-th child: the same padding, source and context, another key.
+    /// The `n`-th derived pass: the same padding, source and context, with another key.
     pub fn fold(&self, n: u64) -> Self {
         Self {
             key: self.key.map(|key| key.fold(n)),
@@ -150,7 +149,7 @@ impl<B: Backend> Pass<B> {
         }
     }
 
-    /// The same pass on the backend inside.
+    /// The same pass on the inner backend.
     pub fn inner(&self) -> Pass<B::InnerBackend>
     where
         B: AutodiffBackend,
@@ -175,23 +174,23 @@ impl<B: Backend> Pass<B> {
         self.mask_pad.as_ref()
     }
 
-    /// The length that decides in place of the sequence's, if there is one.
+    /// The length that replaces the sequence's, if any.
     pub fn context(&self) -> Option<usize> {
         self.context
     }
 
-    /// Buckets to be used again.
+    /// Buckets to reuse.
     pub fn buckets(&self) -> Option<&Tensor<B, 4, Int>> {
         self.buckets.as_ref()
     }
 
-    /// What the layers of a decoder look at beside the sequence itself.
+    /// The source that the layers of a decoder attend to.
     pub fn source(&self) -> Option<&Source<B>> {
         self.source.as_ref()
     }
 
-    /// Rate and key of a dropout, if this pass drops anything. `purpose` tells apart the dropouts
-    /// of one layer.
+    /// Rate and key of a dropout, if this pass applies it. `purpose` distinguishes the dropouts of
+    /// one layer.
     pub(crate) fn dropout(&self, rate: f64, purpose: u64) -> Option<(f64, Key)> {
         let key = self.key.filter(|_| rate > 0.0)?.fold(purpose);
         let key = match self.part {
@@ -202,7 +201,7 @@ impl<B: Backend> Pass<B> {
     }
 }
 
-/// Dropout of a tensor by counter-based factors.
+/// Applies dropout to a tensor with counter-based factors.
 pub(crate) fn dropout<B: ReformerBackend, const D: usize>(
     tensor: Tensor<B, D>,
     dropout: Option<(f64, Key)>,

@@ -1,8 +1,8 @@
-//! In which floating-point type the blocks of a model compute.
+//! Floating-point type of the computation inside a model's blocks.
 //!
-//! Weights, residual streams, normalisation, softmax and the loss stay in `f32`. What goes into F
-//! and G of a block, and into the output projection, is cast down; weights are cast where they are
-//! used, so their gradients arrive in `f32`; results are cast up before they are added to a stream
+//! Weights, residual streams, normalisation, softmax and the loss stay in `f32`. Inputs of F and G
+//! of a block, and of the output projection, are cast down. Weights are cast where they are used,
+//! so their gradients are in `f32`. Results are cast up before they are added to a stream
 //! (Micikevicius et al., "Mixed Precision Training", ICLR 2018).
 
 use burn::config::Config;
@@ -24,18 +24,18 @@ use crate::error::ConfigError;
 /// ```
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Precision {
-    /// That of the weights. NVIDIA GPUs since Ampere may multiply matrices of `f32` in TF32, with factors of
-    /// 11 binary digits: Burn chooses by what was faster.
+    /// That of the weights. NVIDIA GPUs since Ampere may multiply `f32` matrices in TF32, with 11
+    /// binary digits per factor: Burn selects the faster kernel by measurement.
     Full,
     /// `bf16`: the range of `f32` with 8 binary digits.
     Bf16,
-    /// `f16`: 11 binary digits up to 65,504. Small gradients vanish unless the loss is
+    /// `f16`: 11 binary digits, values up to 65,504. Small gradients become zero unless the loss is
     /// [scaled](crate::model::ReformerLm::scaled_gradients).
     F16,
 }
 
 impl Precision {
-    /// The type it stands for; none for that of the weights.
+    /// The corresponding type; `None` for that of the weights.
     pub fn dtype(self) -> Option<DType> {
         match self {
             Self::Full => None,
@@ -47,7 +47,7 @@ impl Precision {
     /// Checks that a device can compute in this type.
     ///
     /// # Errors
-    /// A device that cannot, by the name of its backend.
+    /// A device that does not support it, with the name of its backend.
     pub fn check<B: Backend>(self, device: &B::Device) -> Result<(), ConfigError> {
         match self.dtype() {
             Some(dtype) if !B::supports_dtype(device, dtype) => Err(ConfigError::new(
@@ -63,7 +63,7 @@ impl Precision {
         }
     }
 
-    /// Casts what a block or the output projection works on.
+    /// Casts the input of a block or of the output projection.
     pub(crate) fn lower<B: Backend, const D: usize>(self, x: Tensor<B, D>) -> Tensor<B, D> {
         match self.dtype() {
             Some(dtype) => x.cast(dtype),
@@ -72,7 +72,7 @@ impl Precision {
     }
 }
 
-/// Casts half precision to `f32`, and leaves every other type as it is.
+/// Casts half precision to `f32` and leaves other types unchanged.
 pub(crate) fn widen<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     match x.dtype() {
         DType::F16 | DType::BF16 => x.cast(DType::F32),

@@ -1,10 +1,10 @@
 //! Counter-based randomness: every random number is a pure function of a key and a counter.
 //!
-//! Reversible layers run twice, and a killed run is resumed: in both cases the same dropout masks
-//! and hash rotations must come back. A global generator cannot promise that (its state depends on
-//! who asked before), so none is used. A [`Key`] is folded along the path seed → step → layer →
-//! purpose, and its stream is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as
-//! 1, 2, 3", 2011), which any lane of any device can evaluate at any position.
+//! Reversible layers run twice, and an interrupted run is resumed: in both cases the same dropout
+//! masks and hash rotations must be reproduced. A global generator cannot guarantee that, as its
+//! state depends on earlier draws, so none is used. A [`Key`] is folded along the path seed → step
+//! → layer → purpose, and its stream is Philox4x32-10 (Salmon et al., "Parallel random numbers: as
+//! easy as 1, 2, 3", 2011), which any lane of any device can evaluate at any position.
 
 use core::convert::Infallible;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-/// Last counter word of folding and of streams: keeps the two families of numbers apart.
+/// Last counter word of folding and of streams: separates the two families of numbers.
 const FOLD: u32 = 0;
 const STREAM: u32 = 1;
 
@@ -38,7 +38,7 @@ fn words(n: u64) -> [u32; 2] {
     [n as u32, (n >> 32) as u32]
 }
 
-/// The name of a stream of random numbers.
+/// Identifies a stream of random numbers.
 ///
 /// ```
 /// use reformer_core::Key;
@@ -120,14 +120,14 @@ impl TryRng for Stream {
     }
 }
 
-/// What dropout multiplies the elements of a tensor with: 0 at the given rate, otherwise
-/// `1 / (1 - rate)`. Element `i` depends on the key and on `i` alone.
+/// Dropout factors of a tensor: 0 with probability `rate`, otherwise `1 / (1 - rate)`. Element `i`
+/// depends only on the key and on `i`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dropout {
     pub(crate) key: Key,
-    /// Bits below it drop an element.
+    /// Elements whose random bits are below it are dropped.
     pub(crate) threshold: u32,
-    /// The factor of the others.
+    /// Factor of the other elements.
     pub(crate) kept: f32,
 }
 
@@ -140,7 +140,7 @@ impl Dropout {
         }
     }
 
-    /// Factors number `first` and on.
+    /// Factors from index `first` on.
     pub(crate) fn fill(self, first: usize, factors: &mut [f32]) {
         let mut bits = [0; 4];
         for (number, factor) in (first..).zip(factors.iter_mut()) {
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use rand::Rng;
 
-    /// The known-answer vectors that the authors publish with Random123.
+    /// The known-answer vectors published with Random123.
     #[test]
     fn philox_gives_the_published_answers() {
         assert_eq!(

@@ -13,8 +13,8 @@ use crate::pass::{Pass, Source};
 /// Configuration of [`CrossAttention`].
 #[derive(Config, Debug, PartialEq)]
 pub struct CrossAttentionConfig {
-    /// Heads and projections. Causality and rotary positions are about one sequence and are passed
-    /// over.
+    /// Heads and projections. Causality and rotary positions are ignored: they apply to a single
+    /// sequence only.
     pub heads: HeadsConfig,
 }
 
@@ -66,8 +66,8 @@ pub struct CrossAttention<B: Backend> {
 }
 
 impl<B: ReformerBackend> CrossAttention<B> {
-    /// Attends. Positions do not look at each other, so a long sequence can pass in
-    /// [chunks](crate::in_chunks).
+    /// Cross-attention. Queries are independent of each other, so a long sequence can be processed
+    /// in [chunks](crate::in_chunks).
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
@@ -85,7 +85,7 @@ impl<B: ReformerBackend> CrossAttention<B> {
         self.heads.join(B::full_attention(qkv, &masking).output)
     }
 
-    /// Keys as logits take them, and values, for a cache.
+    /// Keys (as used in the logits) and values, for a cache.
     ///
     /// # Shapes
     /// - source: `[batch_size, source_length, d_model]`

@@ -43,7 +43,7 @@ impl FullAttentionConfig {
     }
 }
 
-/// Attention of every position to every other: time quadratic in the length, memory linear.
+/// Attention of every position to every other: quadratic time and linear memory in the length.
 #[derive(Module, Debug)]
 pub struct FullAttention<B: Backend> {
     /// Projections.
@@ -62,7 +62,7 @@ impl<B: ReformerBackend> FullAttention<B> {
         self.attend(queries, x, pass, |_| {})
     }
 
-    /// Attends with queries that were projected already, and shows what it is computed of.
+    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
     pub(crate) fn attend(
         &self,
         queries: Tensor<B, 4>,

@@ -1,7 +1,7 @@
 //! Angular locality-sensitive hashing (Andoni et al., 2015; paper, section 2).
 //!
-//! A vector is projected on random directions; its bucket is the index of the largest of
-//! `[xR; -xR]`. Vectors at a small angle probably share a bucket, whatever their length.
+//! A vector is projected onto random directions; its bucket is the index of the largest entry of
+//! `[xR; -xR]`. Vectors at a small angle are likely to share a bucket, whatever their length.
 
 use burn::config::Config;
 use burn::tensor::backend::Backend;
@@ -12,24 +12,24 @@ use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
 use crate::random::Key;
 
-/// How many buckets vectors are hashed into.
+/// Number of buckets that vectors are hashed into.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub enum Buckets {
-    /// From the length: twice as many as there are chunks, rounded down to a power of two, so
-    /// that a chunk holds about two buckets (paper, section 3). Above 128 as two factors.
+    /// From the length: twice the number of chunks, rounded down to a power of two, so that a chunk
+    /// holds about two buckets (paper, section 3). Above 128 as two factors.
     Auto,
-    /// As [`Auto`](Self::Auto), with the number from which on there are two factors.
+    /// As [`Auto`](Self::Auto), with another limit for a single factor.
     AutoFactored(
-        /// Largest number of buckets that is hashed as one factor.
+        /// Largest number of buckets that is hashed as a single factor.
         usize,
     ),
-    /// This many: an even number.
+    /// A fixed, even number.
     Count(
         /// The number of buckets.
         usize,
     ),
-    /// The product of these even numbers. A vector is hashed once for each, with
-    /// `sum / 2` instead of `product / 2` projections.
+    /// The product of these even numbers. A vector is hashed once per factor, with `sum / 2`
+    /// projections instead of `product / 2`.
     Factors(
         /// The factors.
         Vec<usize>,
@@ -107,7 +107,7 @@ pub fn rotations<B: Backend>(
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Buckets of vectors, for each round. Several factors count like digits, the first one lowest.
+/// Buckets of vectors in each round. Several factors are combined like digits, lowest first.
 /// Vectors are hashed in the type of the rotations.
 ///
 /// # Shapes

@@ -1,4 +1,4 @@
-//! Projections into heads and back, and what queries and keys are made of.
+//! Projections into heads and back, and how queries and keys are made.
 
 use burn::config::Config;
 use burn::module::{Initializer, Module};
@@ -10,14 +10,14 @@ use crate::error::ConfigError;
 use crate::kernels::{KEY_EPSILON, Keys, Qkv, ReformerBackend, Turn};
 use crate::linear::linear;
 
-/// What all kinds of attention have in common.
+/// Settings that all kinds of attention share.
 #[derive(Config, Debug, PartialEq)]
 pub struct HeadsConfig {
     /// Width of the input and the output.
     pub d_model: usize,
     /// Number of heads.
     pub n_heads: usize,
-    /// Width of a head. Default: `d_model / n_heads`, which must then divide.
+    /// Width of a head. Default: `d_model / n_heads`, which must then be an integer.
     pub d_head: Option<usize>,
     /// No position sees a later one.
     #[config(default = true)]
@@ -25,20 +25,20 @@ pub struct HeadsConfig {
     /// Share of attention weights dropped in training.
     #[config(default = 0.0)]
     pub dropout: f64,
-    /// What logits are multiplied with. Default: 1 where the key is the normalised query (as in
-    /// the paper's code and Hugging Face; reformer_pytorch takes `1 / sqrt(d_head)`),
-    /// `1 / sqrt(d_head)` where it is a projection of its own.
+    /// Factor of the logits. Default: 1 where the key is the normalised query (as in the paper's
+    /// code and Hugging Face; reformer_pytorch takes `1 / sqrt(d_head)`), `1 / sqrt(d_head)` where
+    /// keys have their own projection.
     pub logit_scale: Option<f64>,
-    /// Length that every query is given where the key is the normalised query, as in query-key
-    /// normalisation (Henry et al. 2020): a logit is then this times `logit_scale` times the cosine
-    /// of the angle. Hashing sees nothing but angles: a model that cannot make attention sharp by
-    /// longer queries has to do it by smaller angles, which hashing finds. Default: queries are as
-    /// long as their projection makes them.
+    /// Fixed length of all queries where the key is the normalised query, as in query-key
+    /// normalisation (Henry et al. 2020). A logit is then this times `logit_scale` times the cosine
+    /// of the angle. Hashing depends on angles alone: without longer queries, a model can only
+    /// sharpen attention by smaller angles, which hashing finds. Default: the length that the
+    /// projection gives.
     pub query_length: Option<f64>,
     /// Base of rotary position embeddings, usually 10,000. Queries and keys are rotated after
     /// hashing. Default: none.
     pub rotary_base: Option<f64>,
-    /// Distribution that weights start from.
+    /// Initial distribution of the weights.
     #[config(default = "Initializer::XavierUniform{gain: 1.0}")]
     pub initializer: Initializer,
 }
@@ -113,22 +113,22 @@ impl HeadsConfig {
     }
 }
 
-/// Projections from a sequence to queries, keys and values of heads, and back.
+/// Projections from a sequence to the queries, keys and values of heads, and back.
 #[derive(Module, Debug)]
 pub struct Heads<B: Backend> {
-    /// To queries (to queries and keys at once where there is no `key`), without bias.
+    /// Query projection (queries and keys at once if there is no `key`), without bias.
     pub query: Linear<B>,
-    /// To keys, where they are not the normalised queries; without bias.
+    /// Key projection, unless keys are the normalised queries; without bias.
     pub key: Option<Linear<B>>,
-    /// To values, without bias.
+    /// Value projection, without bias.
     pub value: Linear<B>,
-    /// From the heads back to `d_model`, without bias.
+    /// Output projection from the heads back to `d_model`, without bias.
     pub output: Linear<B>,
     /// Number of heads.
     pub n_heads: usize,
-    /// What logits are multiplied with.
+    /// Factor of the logits.
     pub logit_scale: f64,
-    /// Length of every query, if it is fixed.
+    /// Fixed length of all queries, if any.
     pub query_length: Option<f64>,
     /// Base of rotary position embeddings, if any.
     pub rotary_base: Option<f64>,
@@ -140,7 +140,7 @@ impl<B: ReformerBackend> Heads<B> {
         self.key.is_none()
     }
 
-    /// Queries as they are hashed: before any rotation by position.
+    /// Queries for hashing: before any rotation by position.
     ///
     /// # Shapes
     /// - x: `[batch_size, seq_length, d_model]`
@@ -153,8 +153,8 @@ impl<B: ReformerBackend> Heads<B> {
         }
     }
 
-    /// Queries, keys and values as kernels take them, from [`queries`](Self::queries) and the
-    /// sequence they look at: rotated by position, with the logit scale in the keys.
+    /// Inputs of the attention kernels, from [`queries`](Self::queries) and the sequence they
+    /// attend to: rotated by position, with the logit scale in the keys.
     ///
     /// # Shapes
     /// - queries: `[batch_size, n_heads, seq_length, d_head]`
@@ -203,7 +203,7 @@ impl<B: ReformerBackend> Heads<B> {
         }
     }
 
-    /// Keys of a projection of their own, neither rotated nor scaled: none where queries are keys.
+    /// Keys from their own projection, neither rotated nor scaled: `None` where keys are queries.
     ///
     /// # Shapes
     /// - x: `[batch_size, n_keys, d_model]`
@@ -222,7 +222,7 @@ impl<B: ReformerBackend> Heads<B> {
         self.split(linear(&self.value, x))
     }
 
-    /// Joins the heads and projects back.
+    /// Merges the heads and applies the output projection.
     ///
     /// # Shapes
     /// - heads: `[batch_size, n_heads, seq_length, d_head]`
@@ -242,12 +242,12 @@ impl<B: ReformerBackend> Heads<B> {
     }
 }
 
-/// Vectors of the same directions that are all as long as `length`; a vector of zeros stays so.
+/// Scales vectors to `length` without changing their direction; zero vectors stay zero.
 ///
 /// # Shapes
 /// - x: `[batch_size, n_heads, seq_length, d_head]`
 fn with_length<B: Backend>(x: Tensor<B, 4>, length: f64) -> Tensor<B, 4> {
-    // As keys are normalised.
+    // The same formula that normalises keys.
     let width = x.dims()[3] as f64;
     let mean_square = x.clone().powi_scalar(2).mean_dim(3);
     x * ((mean_square + KEY_EPSILON).sqrt().recip() * (length / width.sqrt()))

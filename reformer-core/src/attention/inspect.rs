@@ -1,4 +1,4 @@
-//! What single positions see, and how much of it counts.
+//! Which keys single positions see, and with which weights.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -7,24 +7,24 @@ use super::LshAttention;
 use crate::kernels::{Duplicates, KeyRule, ReformerBackend, Slots, TiledAttention};
 use crate::pass::Pass;
 
-/// What one head of LSH attention does to a sequence, position by position.
+/// Buckets, coverage and attention weights of one head of an LSH layer, for each position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InspectedHead {
-    /// Bucket of each position in each round: `[n_rounds][seq_length]`. No rounds where the layer
-    /// computes exactly at this length.
+    /// Bucket of each position in each round: `[n_rounds][seq_length]`. Without rounds if the layer
+    /// uses exact attention at this length.
     pub buckets: Vec<Vec<u32>>,
-    /// Share of full attention's softmax mass that is on keys a position sees: `[seq_length]`.
+    /// Share of a query's softmax mass in full attention that falls on keys it sees: `[seq_length]`.
     pub coverage: Vec<f32>,
-    /// The positions that each one attends to, with the weights, which add up to 1; the largest
-    /// first: `[seq_length]`.
+    /// Keys that each position attends to with their weights, which sum to 1, largest first:
+    /// `[seq_length]`.
     pub weights: Vec<Vec<(usize, f32)>>,
 }
 
 impl<B: ReformerBackend> LshAttention<B> {
-    /// Looks at a single sequence in evaluation. Takes the time of full attention, and memory for
-    /// every key that is seen: for sequences that someone reads, not for long ones.
+    /// Inspects a single sequence in evaluation. Takes the time of full attention and memory for
+    /// every visible key: meant for short sequences that are displayed.
     ///
-    /// Chunks that [wrap](super::LshConfig::wrap_rounds) are taken as if they did not, as in
+    /// [Wrapping](super::LshConfig::wrap_rounds) of chunks is ignored, as in
     /// [`probe`](Self::probe).
     ///
     /// # Shapes
@@ -89,7 +89,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
         .sum()
 }
 
-/// Weights of keys that count so many times each, the largest first. A query that sees nothing sees
+/// Weights of keys with their multiplicities, largest first. A query without any visible key sees
 /// itself.
 fn softmax(
     query: usize,
@@ -116,7 +116,7 @@ fn softmax(
     weights
 }
 
-/// Who sees whom, on the host.
+/// Visibility of keys, on the host.
 struct Seen {
     rules: TiledAttention,
     /// `[n_heads, n_rounds, n_slots]`
@@ -152,7 +152,7 @@ impl Seen {
             .collect()
     }
 
-    /// The keys that a query sees, and how often each counts.
+    /// The keys that a query sees, with their multiplicities.
     fn keys(&self, head: usize, query: usize) -> Vec<(usize, usize)> {
         let mut keys = Vec::new();
         for round in head * self.n_rounds..(head + 1) * self.n_rounds {
@@ -211,7 +211,7 @@ mod tests {
             .with_exact_up_to(ExactUpTo::Never)
     }
 
-    /// The weights, applied to the values, are what the layer gives.
+    /// Checks that the weights applied to the values give the layer's output.
     #[track_caller]
     fn check(lsh: LshConfig, causal: bool) -> Vec<InspectedHead> {
         let device = Default::default();

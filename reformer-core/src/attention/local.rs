@@ -10,23 +10,23 @@ use crate::error::ConfigError;
 use crate::kernels::{Duplicates, KeyRule, Qkv, ReformerBackend, Slots, TileShape, TiledAttention};
 use crate::pass::Pass;
 
-/// Which chunks a position looks at.
+/// Which chunks a position attends to.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct LocalConfig {
     /// Positions in a chunk.
     #[config(default = 64)]
     pub chunk_length: usize,
-    /// Chunks before its own one that a position sees.
+    /// Number of preceding chunks that a position sees.
     #[config(default = 1)]
     pub before: usize,
-    /// Chunks after its own one that a position sees. Only for bidirectional attention.
+    /// Number of following chunks that a position sees. Only for bidirectional attention.
     #[config(default = 0)]
     pub after: usize,
     /// Whether the key of a position is its normalised query.
     #[config(default = false)]
     pub share_qk: bool,
-    /// Whether the first chunk also looks at the last one, as in Hugging Face. Causal attention
-    /// does not notice.
+    /// Whether the first chunk also attends to the last one, as in Hugging Face. No effect on
+    /// causal attention.
     #[config(default = false)]
     pub wrap: bool,
 }
@@ -98,7 +98,7 @@ impl<B: ReformerBackend> LocalAttention<B> {
         self.attend(queries, x, pass, |_| {})
     }
 
-    /// Attends with queries that were projected already, and shows what it is computed of.
+    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
     pub(crate) fn attend(
         &self,
         queries: Tensor<B, 4>,

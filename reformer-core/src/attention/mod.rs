@@ -1,10 +1,10 @@
 //! Self-attention: by locality-sensitive hashing, local, and full; and attention to another
 //! sequence.
 //!
-//! [`LshAttention`] is the Reformer's; [`LocalAttention`] looks at neighbouring chunks;
-//! [`FullAttention`] is exact, and the judge of the other two. All three take
+//! [`LshAttention`] is the Reformer's; [`LocalAttention`] attends to neighbouring chunks;
+//! [`FullAttention`] is exact, the reference for the other two. All three take
 //! `[batch_size, seq_length, d_model]` of any length and share [`Heads`], the projections around
-//! them, with [`CrossAttention`], by which a decoder reads the source.
+//! them, with [`CrossAttention`], through which a decoder reads the source.
 
 mod cross;
 mod full;
@@ -51,7 +51,7 @@ pub enum AttentionKind {
 
 /// Any of the three kinds.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)] // A model has a handful of them, and boxes are no modules.
+#[allow(clippy::large_enum_variant)] // A model has few of them, and `Box` does not implement `Module`.
 pub enum Attention<B: Backend> {
     /// By locality-sensitive hashing.
     Lsh(LshAttention<B>),
@@ -61,18 +61,18 @@ pub enum Attention<B: Backend> {
     Full(FullAttention<B>),
 }
 
-/// What attention returns.
+/// Result of an attention layer.
 #[derive(Debug, Clone)]
 pub struct Attended<B: Backend> {
     /// `[batch_size, seq_length, d_model]`.
     pub output: Tensor<B, 3>,
-    /// Buckets that were attended with, where there are any:
+    /// Buckets that LSH attention used, unless it was exact:
     /// `[batch_size, n_heads, n_rounds, seq_length]`. See [`Pass::with_buckets`].
     pub buckets: Option<Tensor<B, 4, Int>>,
 }
 
 impl<B: Backend> Attention<B> {
-    /// The projections around it.
+    /// The projections of the layer.
     pub fn heads(&self) -> &Heads<B> {
         match self {
             Self::Lsh(attention) => &attention.heads,
@@ -91,7 +91,7 @@ impl<B: Backend> Attention<B> {
         self
     }
 
-    /// Queries as they are hashed, where they are.
+    /// Queries for hashing; for local and full attention, the queries unchanged.
     ///
     /// # Shapes
     /// - queries, rotated, output: `[batch_size, n_heads, seq_length, d_head]`
@@ -120,7 +120,7 @@ impl<B: Backend> Attention<B> {
 }
 
 impl<B: ReformerBackend> Attention<B> {
-    /// Attends with whichever kind this is.
+    /// Applies the attention of this kind.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`

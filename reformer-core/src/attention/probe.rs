@@ -1,4 +1,4 @@
-//! How much of full attention hashing finds.
+//! How much of full attention's softmax mass hashing covers.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -9,29 +9,29 @@ use crate::kernels::{
 };
 use crate::pass::Pass;
 
-/// What [`LshAttention::probe`] finds.
+/// Result of [`LshAttention::probe`].
 #[derive(Debug, Clone)]
 pub struct LshProbe<B: Backend> {
     /// Share of a query's softmax mass in full attention that is on keys it sees in some round:
     /// `[batch_size, n_heads, seq_length]`, in `0..=1`.
     pub coverage: Tensor<B, 3>,
-    /// Buckets of the queries: `[batch_size, n_heads, n_rounds, seq_length]`. None where the layer
-    /// computes exactly at this length.
+    /// Buckets of the queries: `[batch_size, n_heads, n_rounds, seq_length]`. `None` if the layer
+    /// uses exact attention at this length.
     pub buckets: Option<Tensor<B, 4, Int>>,
-    /// Number of buckets that a round sorts queries into. Padding has one more.
+    /// Number of buckets in a round, without the additional one for padding.
     pub n_buckets: usize,
 }
 
 impl<B: ReformerBackend> LshAttention<B> {
-    /// Compares what each query sees with what it would see in full attention under the same
-    /// rules: the key is the normalised query, and a position sees itself only if it sees nothing
-    /// else. Takes the time of full attention and the memory of its slices.
+    /// Compares the keys that each query sees with full attention under the same rules: the key is
+    /// the normalised query, and a position sees itself only if it sees no other key. Takes the
+    /// time of full attention and the memory of its slices.
     ///
-    /// Both attentions are one softmax each, and where keys seen twice count once, the sum under
-    /// the fraction of the one is a part of that of the other. Coverage is the ratio of the sums,
-    /// so the kernels that attend compute it too. Chunks that
-    /// [wrap](super::LshConfig::wrap_rounds) are taken as if they did not, which leaves out what
-    /// the first chunk of a round sees of another round.
+    /// Both attentions are one softmax each. If duplicate keys count once, the softmax denominator
+    /// of LSH attention is a partial sum of that of full attention. Coverage is the ratio of the
+    /// denominators, so the attention kernels compute it too.
+    /// [Wrapping](super::LshConfig::wrap_rounds) of chunks is ignored: keys that the first chunk of
+    /// a round sees in another round do not count.
     ///
     /// ```
     /// use burn::tensor::{Distribution, Tensor};
@@ -91,11 +91,10 @@ impl<B: ReformerBackend> LshAttention<B> {
     }
 }
 
-/// The sum under the fraction of one softmax as a share of another's:
-/// `[batch_size, n_heads, seq_length, 1]`.
+/// Ratio of the denominators of two softmaxes: `[batch_size, n_heads, seq_length, 1]`.
 fn ratio<B: Backend>(part: AttentionOutput<B>, whole: AttentionOutput<B>) -> Tensor<B, 4> {
     let log_ratio = (part.max - whole.max) + (part.log_sum - whole.log_sum);
-    // Above 1 by rounding, and for a query that sees only itself, which it does in every round.
+    // Above 1 by rounding, and for a query that sees only itself, once in every round.
     log_ratio.exp().clamp_max(1.0)
 }
 
@@ -133,7 +132,7 @@ mod tests {
         tensor.into_data().iter::<f64>().collect()
     }
 
-    /// Whether a query sees a key, from the buckets of a round, as the window's words say.
+    /// Whether a query sees a key, from the buckets of a round and the definition of the window.
     fn sees(buckets: &[i64], window: Window, query: usize, key: usize) -> bool {
         let rank = |position: usize| {
             let own = (buckets[position], position);
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn window_of_everything_covers_everything() {
-        // Sorted by bucket, an earlier key may stand after its query: it takes both sides.
+        // Sorted by bucket, an earlier key may be placed after its query: both sides are needed.
         let everything = Window::Chunk {
             before: LENGTH,
             after: LENGTH,

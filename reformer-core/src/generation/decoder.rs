@@ -1,4 +1,4 @@
-//! A language model that reads one token after another.
+//! A language model that generates one token at a time.
 
 use burn::config::Config;
 use burn::tensor::Tensor;
@@ -15,11 +15,11 @@ use crate::model::ReformerLm;
 /// Configuration of an [`LmDecoder`] or a [`Seq2SeqDecoder`](super::Seq2SeqDecoder).
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct DecodingConfig {
-    /// The length that decides what depends on the length, from the first token to the last; see
-    /// [`Pass::with_context`](crate::Pass::with_context). Usually that of the sequences that the
-    /// model was trained on.
+    /// Replaces the length of the sequence, from the first token to the last, where settings depend
+    /// on it; see [`Pass::with_context`](crate::Pass::with_context). Usually the length of the
+    /// training sequences.
     pub context: usize,
-    /// Tokens of a sequence that the cache has room for. Default: the context.
+    /// Capacity of the cache in tokens per sequence. Default: the context.
     pub max_length: Option<usize>,
 }
 
@@ -32,25 +32,25 @@ impl DecodingConfig {
     }
 }
 
-/// Continues sequences with a [`ReformerLm`]: prompts are read at once, then one token after another
-/// from a cache.
+/// Continues sequences with a [`ReformerLm`]: prompts are read at once, then one token at a time
+/// with a cache.
 ///
-/// Reading a token costs what it sees (window times rounds in LSH attention) and not the length of
-/// what came before.
+/// The cost of a token depends on the number of visible keys (window times rounds in LSH
+/// attention), not on the length of the preceding sequence.
 ///
-/// # The same as reading everything at once
+/// # Equality with reading a whole sequence at once
 ///
-/// Under [`Window::Bucket`](crate::attention::Window), with local and with full attention the logits
-/// are those of [`ReformerLm::forward`] on the whole sequence with the same
-/// [context](crate::Pass::with_context): on the CPU backends bit for bit, however prompts and
-/// batches are cut, on others up to rounding. Whether attention is
-/// [exact](crate::attention::ExactUpTo) is decided once, by the context.
+/// Under [`Window::Bucket`](crate::attention::Window), with local and with full attention, the
+/// logits equal those of [`ReformerLm::forward`] on the whole sequence with the same
+/// [context](crate::Pass::with_context). They are equal bit for bit on the CPU backends, however
+/// prompts and batches are split, and up to rounding on others. The context decides once whether
+/// attention is [exact](crate::attention::ExactUpTo).
 ///
-/// Under [`Window::Chunk`](crate::attention::Window) there is no such law, for what a position sees
-/// depends on later ones. The newest position then sees its own chunk of the sorted sequence so far
-/// and the neighbouring ones, in each round, as in Hugging Face, but with rotations that stay and in
-/// every sequence of a batch. With
-/// [`wrap_rounds`](crate::attention::LshConfig::wrap_rounds) a round goes on at its own other end.
+/// Under [`Window::Chunk`](crate::attention::Window) they differ, since the keys that a position
+/// sees depend on later positions. In each round, the newest position then sees its own chunk and
+/// the neighbouring ones of the sequence so far, sorted by bucket. This is as in Hugging Face, but
+/// with fixed rotations and for all sequences of a batch. With
+/// [`wrap_rounds`](crate::attention::LshConfig::wrap_rounds) a round wraps to its own other end.
 ///
 /// ```
 /// use burn_flex::Flex;
@@ -76,9 +76,9 @@ pub struct LmDecoder<'a, B: ReformerBackend> {
 }
 
 impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
-    /// Reads prompts, and gives the logits of the token after each.
+    /// Reads prompts and returns the logits of the token after each.
     ///
-    /// Prompts of one length are read together, others one after another.
+    /// Prompts of equal length are read together, others one after another.
     ///
     /// # Errors
     /// No prompts, an empty one or one that is too long, tokens outside of the vocabulary, and a
@@ -126,14 +126,14 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
         Ok((decoder, reading::logits(Tensor::cat(logits, 0))?))
     }
 
-    /// Tokens read in each sequence.
+    /// Number of tokens read in each sequence.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Memory of the cache, in bytes. It grows with the sequences, up to their
-    /// [greatest length](DecodingConfig::max_length), with LSH and with full attention; local
-    /// attention remembers what is in its reach.
+    /// Memory of the cache, in bytes. It grows with the sequences up to their [maximum
+    /// length](DecodingConfig::max_length) with LSH and full attention; local attention only keeps
+    /// the positions in its reach.
     pub fn memory_bytes(&self) -> usize {
         self.layers.iter().map(LayerCache::bytes).sum()
     }
@@ -260,7 +260,7 @@ mod tests {
             let (decoder, _) = LmDecoder::prefill(&model, &[vec![1; n]], &decoding).unwrap();
             decoder.memory_bytes()
         };
-        // Keys and values of 8 features of 4 bytes.
+        // Keys and values: 8 features of 4 bytes each.
         assert_eq!(bytes(AttentionKind::Full, 1000), 2 * 8 * 4 * 1000);
         assert_eq!(bytes(AttentionKind::Local, 100), 2 * 8 * 4 * 100);
         assert_eq!(bytes(AttentionKind::Local, 1000), 2 * 8 * 4 * 128);

@@ -1,27 +1,27 @@
-//! Why a model cannot go on.
+//! Errors of generation.
 
 use thiserror::Error;
 
 use crate::error::ConfigError;
 
-/// Why a sequence cannot be continued. Each message is one line with the value, the limit and the
-/// way out.
+/// Why a sequence cannot be continued. Each message is one line with the value, the limit and a
+/// remedy.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum GenerationError {
-    /// There is nothing to continue.
+    /// There are no prompts.
     #[error("there are no prompts: give at least one")]
     NoPrompts,
     /// A prompt without tokens.
     #[error("prompt {} is empty, and a model continues something: give at least 1 token", number + 1)]
     EmptyPrompt {
-        /// Which one, from 0 up.
+        /// Index of the prompt, from 0.
         number: usize,
     },
-    /// Nothing was asked for.
+    /// No tokens were requested.
     #[error("0 tokens were asked for: ask for at least 1")]
     NoTokens,
-    /// A token that the model does not know.
+    /// A token outside of the vocabulary.
     #[error(
         "token {token} is outside of the vocabulary of {vocab_size}: the tokenizer must be that of the model"
     )]
@@ -31,22 +31,22 @@ pub enum GenerationError {
         /// Number of different tokens.
         vocab_size: usize,
     },
-    /// More tokens than there are positions, or than there is room for.
+    /// More tokens than the model has positions for, or than the cache can hold.
     #[error(
         "{length} tokens are more than the {limit} that {what}: shorten the prompt or ask for fewer"
     )]
     TooLong {
-        /// Tokens that there would be.
+        /// Requested number of tokens.
         length: usize,
-        /// Tokens that there can be.
+        /// Maximum number of tokens.
         limit: usize,
-        /// What sets the limit.
+        /// Source of the limit.
         what: &'static str,
     },
-    /// A model in which positions see later ones.
+    /// The model is not causal.
     #[error("the model is not causal: a model that sees both sides cannot continue anything")]
     NotCausal,
-    /// Logits that are no numbers.
+    /// Logits that contain NaN.
     #[error("the model's weights are not finite: its training diverged, lower the learning rate")]
     NotFinite,
     /// A setting that cannot work.

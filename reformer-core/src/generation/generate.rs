@@ -1,4 +1,4 @@
-//! Drawing one token after another.
+//! Generation of one token at a time.
 
 use core::ops::ControlFlow;
 
@@ -7,12 +7,12 @@ use super::error::GenerationError;
 use super::logits::Logits;
 use super::sampling::Sampler;
 
-/// Continues sequences by tokens drawn from their logits.
+/// Continues sequences with tokens sampled from their logits.
 ///
-/// `decoder` has read the beginnings, and `first` are its logits after them; each has a sampler of
-/// its own. At most `n_tokens` are drawn for each. `take` is given the number of the sequence and
-/// the token, and says whether that sequence goes on; one that does not takes no more time. What
-/// one sequence becomes does not depend on the others.
+/// `decoder` has read the prompts, and `first` are its logits after them; each sequence has its own
+/// sampler. At most `n_tokens` are generated for each. `take` is called with the index of the
+/// sequence and the token, and returns whether that sequence continues; a finished one takes no
+/// more time. The result of a sequence does not depend on the others.
 ///
 /// ```
 /// use core::ops::ControlFlow;

@@ -1,6 +1,6 @@
-//! Logits on the host, where the next token is chosen.
+//! Logits on the host, where the next token is sampled.
 
-/// Logits of the next token of some sequences.
+/// Logits of the next token of several sequences.
 ///
 /// ```
 /// use reformer_core::generation::Logits;
@@ -16,7 +16,7 @@ pub struct Logits {
 }
 
 impl Logits {
-    /// Takes `[sequences, vocab_size]` in row-major order.
+    /// Creates logits from `[sequences, vocab_size]` in row-major order.
     ///
     /// # Panics
     /// If `vocab_size` is zero or does not divide the number of values.

@@ -1,8 +1,8 @@
-//! Using a trained model: continuing sequences.
+//! Generation with a trained model.
 //!
-//! - [`LmDecoder`] reads prompts and then one token after another, with a cache.
-//! - [`generate`] draws tokens by a [`Sampler`], [`StopStrings`] end a text.
-//! - [`Seq2SeqDecoder`] does so beside sources, which it reads once.
+//! - [`LmDecoder`] reads prompts and then one token at a time, with a cache.
+//! - [`generate`] draws tokens with a [`Sampler`], [`StopStrings`] end a text.
+//! - [`Seq2SeqDecoder`] does the same for targets of sources, which it encodes once.
 //! - [`beam_search`] follows several continuations at a time, with any [`StepDecoder`];
 //!   [`translate`] does so with an encoder-decoder.
 

@@ -1,4 +1,4 @@
-//! What decoders have in common: what they can read, tokens in, and logits out.
+//! Common parts of decoders: input limits, tokens as tensors, and logits on the host.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -6,18 +6,18 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::error::GenerationError;
 use super::logits::Logits;
 
-/// What can be read.
+/// Limits of a decoder's input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) vocab_size: usize,
-    /// Positions that the model has, if they have an end.
+    /// Number of positions of the model, if it is limited.
     pub(super) positions: Option<usize>,
-    /// Positions that there is room for.
+    /// Number of positions that the cache can hold.
     pub(super) room: usize,
 }
 
 impl Limits {
-    /// Checks a beginning, the `number`-th of some.
+    /// Checks the prompt with index `number`.
     pub(super) fn check_prompt(
         &self,
         number: usize,
@@ -56,7 +56,7 @@ impl Limits {
     }
 }
 
-/// Tokens of `n` sequences of one length, one after another.
+/// Tokens of `n` sequences of equal length, concatenated.
 pub(super) fn tokens<B: Backend>(
     tokens: &[u32],
     n: usize,
@@ -67,7 +67,7 @@ pub(super) fn tokens<B: Backend>(
     Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
-/// Logits that can be chosen from.
+/// Logits for sampling, which must not contain NaN.
 ///
 /// # Shapes
 /// - logits: `[batch_size, 1, vocab_size]`

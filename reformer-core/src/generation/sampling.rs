@@ -1,31 +1,31 @@
-//! Choosing the next token from logits.
+//! Sampling of the next token from logits.
 
 use burn::config::Config;
 
 use crate::error::ConfigError;
 use crate::random::Key;
 
-/// How tokens are drawn. What is set is applied in the order of the fields.
+/// Sampling settings, applied in the order of the fields.
 #[derive(Config, Debug, PartialEq)]
 pub struct SamplerConfig {
-    /// Makes tokens that there were already less probable (Keskar et al., 2019): positive logits
-    /// are divided by it, negative ones multiplied. 1 changes nothing.
+    /// Makes tokens that occurred before less probable (Keskar et al., 2019): their positive logits
+    /// are divided by it, negative ones multiplied. 1 has no effect.
     #[config(default = 1.0)]
     pub repetition_penalty: f64,
-    /// What logits are divided by: 0 takes the most probable token, 1 draws as the model says.
+    /// Divisor of the logits: 0 takes the most probable token, 1 samples from the model's distribution.
     #[config(default = 1.0)]
     pub temperature: f64,
-    /// Only so many of the most probable tokens are drawn from.
+    /// Samples from this many most probable tokens only.
     pub top_k: Option<usize>,
-    /// Only the most probable tokens that have this share together are drawn from (Holtzman et
-    /// al., 2020): as few as reach it.
+    /// Samples only from the smallest set of most probable tokens whose total probability reaches
+    /// this value (Holtzman et al., 2020).
     pub top_p: Option<f64>,
-    /// Only tokens are drawn from that have this share of the most probable one's probability.
+    /// Samples only from tokens with at least this share of the highest probability.
     pub min_p: Option<f64>,
 }
 
 impl SamplerConfig {
-    /// Always the most probable token.
+    /// Greedy decoding: always the most probable token.
     pub fn greedy() -> Self {
         Self::new().with_temperature(0.0)
     }
@@ -71,7 +71,7 @@ impl SamplerConfig {
         Ok(())
     }
 
-    /// A sampler whose choices follow from the key.
+    /// A sampler whose choices are determined by the key.
     ///
     /// # Errors
     /// A setting that cannot work.
@@ -87,7 +87,7 @@ impl SamplerConfig {
     }
 }
 
-/// Draws the tokens of one sequence, one after another.
+/// Samples the tokens of one sequence, one after another.
 ///
 /// ```
 /// use reformer_core::Key;
@@ -106,19 +106,19 @@ pub struct Sampler {
     config: SamplerConfig,
     key: Key,
     drawn: u64,
-    /// Whether each token has been there, for tokens up to the largest one.
+    /// Whether each token has occurred, for tokens up to the largest one so far.
     seen: Vec<bool>,
     banned: Vec<u32>,
 }
 
 impl Sampler {
-    /// The same sampler, but it never draws these tokens.
+    /// The same sampler, with these tokens excluded.
     pub fn without(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
         self.banned.extend(tokens);
         self
     }
 
-    /// Tells of tokens that were not drawn here, like those of a prompt, for the repetition penalty.
+    /// Registers tokens that were not sampled here, such as a prompt, for the repetition penalty.
     pub fn observe(&mut self, tokens: &[u32]) {
         for &token in tokens {
             let token = token as usize;
@@ -129,7 +129,7 @@ impl Sampler {
         }
     }
 
-    /// The next token.
+    /// Samples the next token.
     ///
     /// # Panics
     /// If there are no logits, or all tokens are excluded.
@@ -150,7 +150,7 @@ impl Sampler {
         token
     }
 
-    /// Logits after what does not depend on their order.
+    /// Logits after the repetition penalty and the exclusion of tokens.
     fn adjusted(&self, logits: &[f32]) -> Vec<f64> {
         let mut logits: Vec<f64> = logits.iter().copied().map(f64::from).collect();
         let penalty = self.config.repetition_penalty;
@@ -169,7 +169,7 @@ impl Sampler {
         logits
     }
 
-    /// Draws from tokens, the most probable first.
+    /// Samples from `order`, tokens sorted by probability, highest first.
     fn draw(&mut self, logits: &[f64], order: &[usize]) -> usize {
         let weight = |&token: &usize| {
             let below = logits[token] - logits[order[0]];
@@ -181,7 +181,7 @@ impl Sampler {
             weights.truncate(nucleus(&weights, top_p));
         }
         if let Some(min_p) = self.config.min_p {
-            // The largest weight is 1.
+            // Weights are relative to the largest, which is 1.
             weights.truncate(weights.partition_point(|weight| *weight >= min_p));
         }
         let mut left = self.uniform() * weights.iter().sum::<f64>();
@@ -191,10 +191,10 @@ impl Sampler {
                 return *token;
             }
         }
-        order[0] // Rounding can leave a rest.
+        order[0] // Rounding can leave a small positive remainder.
     }
 
-    /// The next number in `[0, 1)`.
+    /// The next random number in `[0, 1)`.
     fn uniform(&mut self) -> f64 {
         let [high, low, ..] = self.key.bits(self.drawn);
         self.drawn += 1;
@@ -203,7 +203,7 @@ impl Sampler {
     }
 }
 
-/// How many of the weights, the largest first, reach a share of their sum.
+/// How many weights, largest first, are needed to reach a share of their sum.
 fn nucleus(weights: &[f64], share: f64) -> usize {
     let wanted = share * weights.iter().sum::<f64>();
     let mut sum = 0.0;
@@ -224,7 +224,7 @@ mod tests {
     const LOGITS: [f32; 4] = [0.0, 3.0, 1.0, 2.0];
 
     fn draws(config: &SamplerConfig, seed: u64, n: usize) -> Vec<u32> {
-        // No memory between draws.
+        // A fresh sampler for each draw, without a history.
         let sampler = config.init(Key::new(seed)).unwrap();
         (0..n as u64)
             .map(|drawn| {
@@ -237,7 +237,7 @@ mod tests {
             .collect()
     }
 
-    /// Checks the frequencies of tokens against a distribution.
+    /// Compares the frequencies of tokens with a distribution.
     #[track_caller]
     fn check(config: &SamplerConfig, expected: [f64; 4]) {
         let n = 50_000;
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// Softmax of the given logits, where `None` is left out.
+    /// Softmax of the given logits; `None` entries are excluded.
     fn softmax(logits: [Option<f64>; 4]) -> [f64; 4] {
         let weights = logits.map(|logit| logit.map_or(0.0, f64::exp));
         let sum: f64 = weights.iter().sum();
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn only_the_allowed_are_drawn_and_with_the_right_shares() {
-        // The whole has shares 0.03, 0.64, 0.09, 0.24.
+        // The full distribution has shares 0.03, 0.64, 0.09, 0.24.
         let config = SamplerConfig::new;
         let two = softmax([None, Some(3.0), None, Some(2.0)]);
         let three = softmax([None, Some(3.0), Some(1.0), Some(2.0)]);
@@ -281,7 +281,7 @@ mod tests {
         check(&config().with_top_p(Some(1e-9)), [0.0, 1.0, 0.0, 0.0]);
         check(&config().with_min_p(Some(0.2)), two);
         check(&config().with_min_p(Some(0.1)), three);
-        // Of the two that are left, the first has 0.73.
+        // Of the two remaining tokens, the first has 0.73.
         check(
             &config().with_top_k(Some(2)).with_top_p(Some(0.7)),
             [0.0, 1.0, 0.0, 0.0],
@@ -292,7 +292,7 @@ mod tests {
     fn repeated_tokens_become_less_probable() {
         let config = SamplerConfig::greedy().with_repetition_penalty(2.0);
         let mut sampler = config.init(Key::new(0)).unwrap();
-        // 3 becomes 1.5, then 2 becomes 1, then 1 and 1.5 are left.
+        // 3 becomes 1.5, then 2 becomes 1; 1 and 1.5 remain.
         assert_eq!([(); 3].map(|()| sampler.sample(&LOGITS)), [1, 3, 1]);
         let mut sampler = config.init(Key::new(0)).unwrap();
         sampler.observe(&[1, 9]);

@@ -1,4 +1,4 @@
-//! A decoder that reads one token after another, beside a source.
+//! A decoder that generates one token at a time, given a source.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor, TensorData};
@@ -13,19 +13,19 @@ use crate::kernels::ReformerBackend;
 use crate::model::ReformerSeq2Seq;
 use crate::pass::Pass;
 
-/// Writes targets with a [`ReformerSeq2Seq`], one token after another, from caches: the target's
-/// grow by a position with each token, those of the source are computed once.
+/// Generates targets with a [`ReformerSeq2Seq`], one token at a time, with caches: those of the
+/// target grow by a position per token, those of the source are computed once.
 ///
-/// # The same as reading everything at once
+/// # Equality with reading a whole target at once
 ///
-/// Where an [`LmDecoder`](super::LmDecoder) gives the logits of a whole sequence, this gives those of
-/// [`ReformerSeq2Seq::decode`] with the same [context](crate::Pass::with_context) and the source that
-/// [`encode`](ReformerSeq2Seq::encode) makes of the same batch in [`Pass::eval`]: bit for bit on the
-/// CPU backends, on others up to rounding. Under [`Window::Bucket`](crate::attention::Window) that
-/// includes LSH attention over the source and the target one after the other
-/// ([`CrossKind::Concatenated`](crate::model::CrossKind)), whose context is that of the targets and
-/// the length of the longest source. Under [`Window::Chunk`](crate::attention::Window) there is no
-/// such law: later tokens change there what earlier ones see.
+/// As [`LmDecoder`](super::LmDecoder) equals the model on a whole sequence, so this equals
+/// [`ReformerSeq2Seq::decode`] with the same [context](crate::Pass::with_context), on the
+/// [encoded](ReformerSeq2Seq::encode) sources of the same batch in [`Pass::eval`]: bit for bit on the CPU
+/// backends, up to rounding on others. Under [`Window::Bucket`](crate::attention::Window) that includes LSH
+/// attention over the concatenated source and target
+/// ([`CrossKind::Concatenated`](crate::model::CrossKind)), whose context is that of the targets plus the
+/// length of the longest source. It does not hold under [`Window::Chunk`](crate::attention::Window), where
+/// later tokens change the keys that earlier ones see.
 ///
 /// ```
 /// use burn_flex::Flex;
@@ -45,16 +45,16 @@ pub struct Seq2SeqDecoder<'a, B: ReformerBackend> {
     model: &'a ReformerSeq2Seq<B>,
     /// Self-attention of each block.
     layers: Vec<LayerCache<B>>,
-    /// Attention to the source of each block that has one of its own.
+    /// Cross-attention of each block that has it.
     cross: Vec<Option<CrossCache<B>>>,
-    /// Tokens read in each row.
+    /// Number of tokens read in each row.
     lengths: Vec<usize>,
     limits: Limits,
 }
 
 impl<'a, B: ReformerBackend> Seq2SeqDecoder<'a, B> {
-    /// Encodes sources of any lengths, a row each. `config` is about the targets, with the token for
-    /// their beginning.
+    /// Encodes sources of any lengths, one per row. `config` applies to the targets, including the
+    /// start token.
     ///
     /// # Errors
     /// No sources, an empty one, one that is longer than the positions, or tokens outside of the
@@ -108,8 +108,7 @@ impl<'a, B: ReformerBackend> Seq2SeqDecoder<'a, B> {
         })
     }
 
-    /// Memory of the caches, in bytes: keys and values of the sources, and those of the targets so
-    /// far.
+    /// Memory of the caches, in bytes: keys and values of the sources and of the targets so far.
     pub fn memory_bytes(&self) -> usize {
         let of_targets: usize = self.layers.iter().map(LayerCache::bytes).sum();
         let of_sources: usize = self.cross.iter().flatten().map(CrossCache::bytes).sum();
@@ -157,11 +156,11 @@ impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
     }
 }
 
-/// The best targets of a decoder's sources, each of at most so many tokens, the end included: for
-/// each source as many as the beam is wide, the best first. A beam of 1 without length penalty takes
-/// the most probable token each time.
+/// The best targets of a decoder's sources, with at most `max_tokens` tokens each, including the
+/// end token. For each source it returns as many as the beam size, best first. A beam of 1 without
+/// length penalty is greedy decoding.
 ///
-/// `begin` is what the decoder reads first.
+/// `begin` is the start token of the targets.
 ///
 /// ```
 /// use burn_flex::Flex;
@@ -179,10 +178,10 @@ impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
 /// ```
 ///
 /// # Errors
-/// Targets that become longer than the positions or the cache, and settings that cannot work.
+/// Targets that exceed the positions or the cache, and settings that cannot work.
 ///
 /// # Panics
-/// If `max_tokens` has not one entry for each source.
+/// If `max_tokens` does not have one entry per source.
 pub fn translate<B: ReformerBackend>(
     decoder: &mut Seq2SeqDecoder<B>,
     begin: u32,
@@ -194,7 +193,7 @@ pub fn translate<B: ReformerBackend>(
     beam_search(decoder, &first, max_tokens, beam)
 }
 
-/// Rows made as long as the longest one, and where they are padding, if they are anywhere.
+/// Pads rows to the length of the longest one; the mask is `None` if no row has padding.
 fn padded<B: Backend>(
     rows: &[Vec<u32>],
     device: &B::Device,
@@ -254,7 +253,7 @@ mod tests {
         translate(&mut decoder, BEGIN, max_tokens, beam)
     }
 
-    /// Log-probability of a target and its end, by one pass through the whole model.
+    /// Log-probability of a target with its end token, from one pass through the whole model.
     fn log_prob(model: &ReformerSeq2Seq<Flex>, source: &[u32], target: &[u32]) -> f64 {
         let row = |tokens: Vec<u32>| reading::tokens::<Flex>(&tokens, 1, &Default::default());
         let read = [&[BEGIN], target].concat();
@@ -284,7 +283,7 @@ mod tests {
                     );
                 }
             }
-            // Neighbours in the batch, and padding, change nothing.
+            // Other sequences in the batch, and padding, have no effect.
             for (number, source) in sources().into_iter().enumerate() {
                 let alone = best(&model, &[source], &[12], &beam).unwrap();
                 let tokens = |found: &[Hypothesis]| found[0].tokens.clone();

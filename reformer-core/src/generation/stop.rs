@@ -1,7 +1,7 @@
-//! Ending a text where a string comes.
+//! Stops a text at one of several strings.
 
-/// Looks for strings in a text that arrives in pieces. The text ends before the one that is whole
-/// first.
+/// Searches for strings in a text that arrives in pieces. The text ends before the first string
+/// that is complete.
 ///
 /// ```
 /// use reformer_core::generation::StopStrings;
@@ -15,13 +15,13 @@
 #[derive(Debug, Clone)]
 pub struct StopStrings {
     strings: Vec<Vec<u8>>,
-    /// What may be the beginning of one of them.
+    /// Held back: possibly the beginning of one of the strings.
     pending: Vec<u8>,
     is_stopped: bool,
 }
 
 impl StopStrings {
-    /// Looks for these strings. Empty ones are never found.
+    /// Searches for these strings. Empty ones are ignored.
     pub fn new(strings: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         let strings = strings.into_iter().map(Into::into);
         Self {
@@ -33,7 +33,7 @@ impl StopStrings {
         }
     }
 
-    /// Takes the next piece, and gives what is certainly before any of the strings.
+    /// Takes the next piece and returns the text that certainly precedes all of the strings.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         if self.is_stopped {
             return Vec::new();
@@ -44,7 +44,7 @@ impl StopStrings {
             let start = places.position(|place| place == string.as_slice())?;
             Some((start + string.len(), start))
         });
-        // The one that is whole first, and of those the longest.
+        // The string that is complete first, and the longest one of those.
         if let Some((_, start)) = found.min() {
             self.is_stopped = true;
             let mut text = core::mem::take(&mut self.pending);
@@ -62,12 +62,12 @@ impl StopStrings {
         core::mem::replace(&mut self.pending, rest)
     }
 
-    /// Ends the text, and gives what was held back.
+    /// Ends the text and returns the held-back rest.
     pub fn finish(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.pending)
     }
 
-    /// Whether one of the strings came.
+    /// Whether one of the strings was found.
     pub fn is_stopped(&self) -> bool {
         self.is_stopped
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The text before the string that is whole first.
+    /// The text before the string that is complete first.
     fn before(text: &[u8], strings: &[&str]) -> Vec<u8> {
         for end in 1..=text.len() {
             let whole = strings

@@ -1,4 +1,4 @@
-//! `config.json` of a Hugging Face Reformer, and ours.
+//! Conversion between Hugging Face's `config.json` and our configuration.
 
 use burn::module::Initializer;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use crate::model::{ReformerConfig, ReformerLmConfig};
 use crate::position::PositionConfig;
 use crate::reversible::Mode;
 
-/// The settings of Hugging Face's `ReformerConfig` that decide what a model computes. Absent ones
-/// take Hugging Face's defaults; settings of other kinds are passed over.
+/// The settings of Hugging Face's `ReformerConfig` that determine a model's computation. Missing
+/// ones take Hugging Face's defaults; other settings are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)] // The names are Hugging Face's, and so is their documentation.
+#[allow(missing_docs)] // The names and their documentation are Hugging Face's.
 pub struct HfConfig {
     pub model_type: String,
     pub architectures: Option<Vec<String>>,
@@ -54,7 +54,7 @@ pub struct HfConfig {
     pub vocab_size: usize,
 }
 
-/// A number of buckets or its factors.
+/// A number of buckets, or its factors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HfBuckets {
@@ -108,7 +108,7 @@ impl Default for HfConfig {
     }
 }
 
-/// Names of activations: Hugging Face's, ours. The first one of ours is written.
+/// Names of activations in Hugging Face, and ours. The first match is used for writing.
 const ACTIVATIONS: [(&str, Activation); 11] = [
     ("relu", Activation::Relu),
     ("gelu", Activation::Gelu),
@@ -127,11 +127,11 @@ const KINDS: [(&str, AttentionKind); 2] =
     [("local", AttentionKind::Local), ("lsh", AttentionKind::Lsh)];
 
 impl HfConfig {
-    /// The same model in our terms: what Hugging Face computes, with its chunks across buckets,
-    /// rounds that look into each other and uncorrected duplicates.
+    /// The equivalent configuration of ours: as in Hugging Face, with chunks across buckets, rounds
+    /// that wrap into each other and uncorrected duplicates.
     ///
     /// # Errors
-    /// Every setting that has no counterpart, or one that cannot work.
+    /// All settings without a counterpart, or a setting that cannot work.
     pub fn to_config(&self) -> Result<ReformerLmConfig, HfError> {
         let mut unsupported = self.unsupported();
         let activation = ACTIVATIONS
@@ -219,8 +219,8 @@ impl HfConfig {
 
     fn lsh(&self) -> LshConfig {
         let chunk = self.lsh_attn_chunk_length;
-        // Hugging Face splits automatic bucket numbers above twice the larger of the chunk and
-        // the root of the number of chunks.
+        // Hugging Face factors automatic bucket numbers above twice the larger of the chunk length
+        // and the square root of the number of chunks.
         let chunks = self.max_position_embeddings / chunk.max(1);
         let n_buckets = match &self.num_buckets {
             None => Buckets::AutoFactored(chunks.isqrt().max(chunk).saturating_mul(2)),
@@ -251,10 +251,10 @@ impl HfConfig {
             .with_wrap(true)
     }
 
-    /// A model of ours in Hugging Face's terms.
+    /// Converts our configuration to Hugging Face's.
     ///
     /// # Errors
-    /// Every setting that Hugging Face does not have.
+    /// All settings that Hugging Face does not have.
     pub fn from_config(config: &ReformerLmConfig) -> Result<Self, HfError> {
         let ours = &config.reformer;
         let mut unsupported = Vec::new();

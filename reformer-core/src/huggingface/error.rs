@@ -1,4 +1,4 @@
-//! What can be wrong with a Hugging Face folder.
+//! Errors of reading and writing a Hugging Face folder.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ pub enum HfError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There are no weights in the folder.
+    /// The folder has no file of weights.
     #[error("{folder} has neither model.safetensors nor pytorch_model.bin")]
     NoWeights {
         /// The folder.
         folder: PathBuf,
     },
-    /// A file is there already.
+    /// A file exists already.
     #[error("{path} exists: choose another folder, nothing was written")]
     Exists {
         /// The file.
@@ -35,27 +35,27 @@ pub enum HfError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
-    /// Settings that the other side does not have.
+    /// Settings that the other format does not have.
     #[error("settings without a counterpart: {}", few(settings, "; "))]
     Unsupported {
-        /// Each with its value and the reason.
+        /// Each setting with its value and the reason.
         settings: Vec<String>,
     },
     /// Settings that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The weights are not in the format that the file's name promises, or end early.
+    /// The weights do not have the format of the file's name, or are truncated.
     #[error("{path} is damaged or no checkpoint: {reason}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
+        /// The reason.
         reason: String,
     },
-    /// The weights are not those of the configured model.
+    /// The weights do not match the configured model.
     #[error(
         "{path} does not fit its config.json: {}",
         list(missing, unknown, shapes, types)
@@ -63,21 +63,21 @@ pub enum HfError {
     Tensors {
         /// The file.
         path: PathBuf,
-        /// Tensors that the model needs and the file does not have.
+        /// Tensors of the model that the file does not have.
         missing: Vec<String>,
-        /// Tensors that the file has and the model does not need.
+        /// Tensors of the file that the model does not have.
         unknown: Vec<String>,
-        /// Tensors of another shape: name, expected and found.
+        /// Tensors of the wrong shape: name, expected and found shape.
         shapes: Vec<(String, Vec<usize>, Vec<usize>)>,
-        /// Tensors that hold no floating-point numbers: name and type.
+        /// Tensors that are not floating-point: name and type.
         types: Vec<(String, String)>,
     },
 }
 
-/// Names that a message shows of many.
+/// Maximum number of names in a message.
 const FEW: usize = 8;
 
-/// The first of some names, and how many there are beside.
+/// The first few names, and the number of the others.
 fn few(names: &[String], separator: &str) -> String {
     let shown = names.iter().take(FEW).map(|name| super::one_line(name));
     let mut text = shown.collect::<Vec<_>>().join(separator);

@@ -1,13 +1,12 @@
-//! Checkpoints of Hugging Face's Reformer, in and out.
+//! Reading and writing checkpoints of Hugging Face's Reformer.
 //!
 //! [`load`] reads a folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`, or
-//! several files and their index) into a [`ReformerLm`] that computes what Hugging Face computes;
-//! [`save`] writes such a folder.
-//! [`load_classifier`] and [`load_question_answering`] read those with another head; [`head`] tells which
-//! one a folder has.
+//! several files and their index) into a [`ReformerLm`] that computes the same as in Hugging Face;
+//! [`save`] writes such a folder. [`load_classifier`] and [`load_question_answering`] read
+//! checkpoints with other heads; [`head`] returns the kind of head in a folder.
 //!
-//! Hugging Face draws hash rotations anew in every forward pass, so a checkpoint has none. The
-//! loaded model uses rotations drawn once from `hash_seed`; fixed ones can be given with
+//! Hugging Face draws new hash rotations in every forward pass, so a checkpoint has none. The
+//! loaded model uses rotations drawn once from `hash_seed`; they can be replaced with
 //! [`Reformer::with_rotations`](crate::model::Reformer::with_rotations).
 
 mod config;
@@ -43,24 +42,24 @@ use weights::{Weights, read_json};
 
 const CONFIG: &str = "config.json";
 const SAFETENSORS: &str = "model.safetensors";
-/// The bias of the output, where a checkpoint comes from a time when it was added to the logits.
+/// The output bias of older checkpoints, whose models added it to the logits.
 const OUTPUT_BIAS: &str = "lm_head.decoder.bias";
-/// Stored by every version and used by none (checked against 5.23).
+/// Stored by every version, but not used by any (checked against 5.23).
 const UNUSED_BIAS: &str = "lm_head.bias";
 
-/// What a checkpoint has above its layers.
+/// The head of a checkpoint, on top of its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// A language model, causal or masked: [`load`].
     Lm,
-    /// Classes of sequences: [`load_classifier`].
+    /// Classification of sequences: [`load_classifier`].
     Classifier,
-    /// Places of answers: [`load_question_answering`].
+    /// Question answering by spans: [`load_question_answering`].
     QuestionAnswering,
 }
 
-/// The head of the checkpoint in a folder, by its `architectures`; none if `config.json` is missing or not
-/// one of Hugging Face, which names a `model_type`.
+/// The head of the checkpoint in a folder, from its `architectures`. `None` if `config.json` is
+/// missing or has no `model_type`, which all of Hugging Face's have.
 pub fn head(folder: &Path) -> Option<Head> {
     let config = fs::read(folder.join(CONFIG)).ok()?;
     let config: Value = serde_json::from_slice(&config).ok()?;
@@ -79,8 +78,8 @@ pub fn head(folder: &Path) -> Option<Head> {
 /// Reads a Hugging Face Reformer with a language-model head, causal or masked.
 ///
 /// # Errors
-/// Files that are missing or damaged, settings without a counterpart, and tensors that are
-/// missing, unknown or of another shape: all of them at once.
+/// Missing or damaged files, settings without a counterpart, and all tensors that are missing,
+/// unknown or of the wrong shape.
 pub fn load<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -94,7 +93,7 @@ pub fn load<B: Backend>(
     Ok((model, config))
 }
 
-/// Reads a Hugging Face Reformer that tells classes of sequences.
+/// Reads a Hugging Face Reformer that classifies sequences.
 ///
 /// # Errors
 /// As [`load`].
@@ -109,7 +108,7 @@ pub fn load_classifier<B: Backend>(
     entries.extend(linear("classifier.out_proj", "head.output", true));
     let weights = Weights::open(folder)?;
     let found = weights.read(&entries, &[])?;
-    // How many classes there are is told by the weights alone; another rank is refused as a shape.
+    // Only the weights contain the number of classes; `fill` reports a weight of the wrong rank.
     let output = found.get("classifier.out_proj.weight");
     let n_classes = output.and_then(|weight| weight.shape.to_vec().first().copied());
     let config = ReformerClassifierConfig::new(reformer, n_classes.unwrap_or(2))
@@ -119,7 +118,7 @@ pub fn load_classifier<B: Backend>(
     Ok((model, config))
 }
 
-/// Reads a Hugging Face Reformer that points at answers.
+/// Reads a Hugging Face Reformer for question answering.
 ///
 /// # Errors
 /// As [`load`].
@@ -148,7 +147,7 @@ fn lm_entries(config: &ReformerLmConfig) -> Vec<Entry> {
     entries
 }
 
-/// Gives a module the tensors that were found in a file: exactly those of the entries.
+/// Loads the tensors of a file into a module, which must be exactly those of `entries`.
 fn fill<B: Backend, M: Module<B>>(
     mut model: M,
     entries: Vec<Entry>,
@@ -196,11 +195,11 @@ fn fill<B: Backend, M: Module<B>>(
     Ok(model)
 }
 
-/// Writes a model as a Hugging Face folder: `config.json` and `model.safetensors`. Both appear
-/// whole or not at all.
+/// Writes a model as a Hugging Face folder: `config.json` and `model.safetensors`. Each is written
+/// completely or not at all.
 ///
 /// # Errors
-/// Settings that Hugging Face does not have, files that exist, and what the system refuses.
+/// Settings that Hugging Face does not have, existing files, and errors of the operating system.
 pub fn save<B: Backend>(
     model: &ReformerLm<B>,
     config: &ReformerLmConfig,
@@ -236,7 +235,7 @@ pub fn save<B: Backend>(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| damaged(&weights_path, e))?;
-    // Readers of the format ask who wrote it, in words that PyTorch's tools understand.
+    // Readers of the format require an entry about its origin, in the terms of PyTorch's tools.
     let metadata = [("format".to_string(), "pt".to_string())].into();
     let bytes =
         safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(&weights_path, e))?;
@@ -270,10 +269,10 @@ fn damaged(path: &Path, reason: impl core::fmt::Display) -> HfError {
     }
 }
 
-/// Characters of a reader's message that are shown: it may quote the whole file.
+/// Maximum length of a quoted error message in characters: it may contain the whole file.
 const MAX_REASON: usize = 300;
 
-/// A message of others in one line of ours.
+/// Turns an error message of a library into a single short line.
 fn one_line(text: &str) -> String {
     let is_long = text.chars().nth(MAX_REASON).is_some();
     let mut line: String = text
@@ -293,7 +292,7 @@ fn read_config(folder: &Path) -> Result<HfConfig, HfError> {
     serde_json::from_str(&text).map_err(|source| HfError::Json { path, source })
 }
 
-/// The tensors of a model by path.
+/// The tensors of a model by their paths.
 fn our_tensors<B: Backend, M: Module<B>>(model: &M) -> BTreeMap<String, TensorSnapshot> {
     model
         .collect(None, None, true)
@@ -302,8 +301,8 @@ fn our_tensors<B: Backend, M: Module<B>>(model: &M) -> BTreeMap<String, TensorSn
         .collect()
 }
 
-/// A tensor as it lies here, converted when it is asked for: of all others only what the model
-/// keeps is in memory then.
+/// A tensor in our layout, converted lazily: of all other tensors, only those of the model are in
+/// memory at that time.
 fn to_ours(entry: Entry, shape: Vec<usize>, snapshot: TensorSnapshot) -> TensorSnapshot {
     let path = entry.ours.split('.').map(Into::into).collect();
     let (layout, of_result) = (entry.layout, shape.clone());

@@ -1,20 +1,20 @@
-//! What a pickle asks of its reader, looked at before it is read.
+//! Checks the resource usage of a pickle before it is read.
 //!
 //! A pickle is a program. One of 600 bytes can describe a value of gigabytes (each line puts the
-//! one before it twice into a list), one of 400 kB can nest deeper than a stack. The reader copies
-//! what is referred to, so the copies are counted here without being made.
+//! previous one twice into a list), one of 400 kB can nest deeper than a stack. The reader copies
+//! values that are referred to, so copies are counted here without being made.
 
 use std::collections::HashMap;
 
-/// Values that a reader may hold or copy in all. A checkpoint needs about 200 a tensor.
+/// Maximum number of values that a reader may hold or copy. A checkpoint needs about 200 per tensor.
 const MAX_WORK: u64 = 1_000_000;
-/// Values inside values. A checkpoint has about 5.
+/// Maximum nesting depth of values. A checkpoint has about 5.
 const MAX_DEPTH: u32 = 100;
-/// Items that are added at a time. Python writes 1,000.
+/// Maximum number of items added at a time. Python writes 1,000.
 const MAX_BATCH: usize = 10_000;
-/// Bytes that count as one value.
+/// Number of bytes that count as one value.
 const BYTES_OF_VALUE: u64 = 64;
-/// Numbers that are no sizes, such as versions, are not above it.
+/// Upper bound of integers that are not sizes, such as versions.
 const SMALL: u64 = 1 << 16;
 
 /// Size and depth of a value.
@@ -26,7 +26,7 @@ struct Value {
 
 const PLAIN: Value = Value { size: 1, depth: 1 };
 
-/// A pickle's stack, with sizes for values.
+/// The stack of a pickle, with sizes instead of values.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     stack: Vec<Value>,
@@ -34,12 +34,12 @@ pub(super) struct Machine {
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     work: u64,
-    /// Largest integer that can be a size in this file.
+    /// Largest integer allowed as a size in this file.
     largest: u64,
 }
 
 impl Machine {
-    /// Goes through a pickle of a file of so many bytes, to its end, which `bytes` then begins after.
+    /// Executes a pickle from a file of `length` bytes; afterwards `bytes` start after its end.
     pub(super) fn run(bytes: &mut &[u8], length: u64) -> Result<(), String> {
         if bytes.first() == Some(&0x80) {
             take::<2>(bytes)?;
@@ -52,7 +52,7 @@ impl Machine {
         Ok(())
     }
 
-    /// An instruction; false after the last one.
+    /// Executes an instruction; returns false after the last one.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<bool, String> {
         let code = take::<1>(bytes)?[0];
         match code {
@@ -74,7 +74,7 @@ impl Machine {
                     .get_mut(..length)
                     .ok_or("its pickle has an integer of more than 64 bits")?;
                 part.copy_from_slice(digits);
-                // Those that end in a sign are negative, or too large for a size.
+                // If the sign bit is set, the integer is negative or too large for a size.
                 let is_negative = digits.last().is_some_and(|last| *last >= 0x80);
                 self.push_integer(if is_negative {
                     -1
@@ -89,7 +89,7 @@ impl Machine {
                     .and_then(|line| line.trim().parse().ok());
                 self.push_integer(number.unwrap_or(-1))?;
             }
-            // Texts.
+            // Strings.
             b'U' => {
                 let length = take::<1>(bytes)?[0];
                 self.push_bytes(bytes, usize::from(length))?;
@@ -102,7 +102,7 @@ impl Machine {
                 let length = take_line(bytes)?.len() + take_line(bytes)?.len();
                 self.push(text_of(length))?;
             }
-            // What refers to values, or copies them.
+            // Instructions that refer to values, or copy them.
             b'q' => {
                 let number = u32::from(take::<1>(bytes)?[0]);
                 self.remember(number)?;
@@ -120,7 +120,7 @@ impl Machine {
                 let number = u32::from_le_bytes(take(bytes)?);
                 self.recall(number)?;
             }
-            // What puts values into others.
+            // Instructions that put values into others.
             b'(' => self.marks.push(self.stack.len()),
             b't' | b'l' | b'd' => {
                 let n_items = self.above_mark()?;
@@ -135,7 +135,7 @@ impl Machine {
             0x85 | b'Q' => self.join(1)?,
             0x86 | 0x81 => self.join(2)?,
             0x87 => self.join(3)?,
-            // These copy what they are given, a few times.
+            // These copy their arguments, a few times.
             b'R' | b'b' => {
                 self.join(2)?;
                 let size = self.top()?.size;
@@ -182,7 +182,7 @@ impl Machine {
         self.push(text_of(length))
     }
 
-    /// Takes the last value, which must stand above the last mark.
+    /// Pops the last value, which must be above the last mark.
     fn pop(&mut self) -> Result<Value, String> {
         let value = self.top()?;
         self.stack.pop();
@@ -195,7 +195,7 @@ impl Machine {
         top.ok_or_else(|| "its pickle takes a value where there is none".to_owned())
     }
 
-    /// Values above the last mark, which is removed.
+    /// Number of values above the last mark, which is removed.
     fn above_mark(&mut self) -> Result<usize, String> {
         let mark = self.marks.pop();
         let mark = mark.ok_or_else(|| "its pickle has no mark where one is needed".to_owned())?;
@@ -208,7 +208,7 @@ impl Machine {
         }
     }
 
-    /// Makes one value of the last ones, which is a level deeper than they are.
+    /// Combines the last values into one, which is one level deeper.
     fn join(&mut self, n_items: usize) -> Result<(), String> {
         let mut whole = PLAIN;
         for _ in 0..n_items {
@@ -229,7 +229,7 @@ impl Machine {
         })
     }
 
-    /// Pushes what is made of values that were there, and so paid for.
+    /// Pushes a value built from popped values, whose size was already counted.
     fn replace(&mut self, value: Value) -> Result<(), String> {
         self.work = self.work.saturating_sub(value.size);
         self.push(value)
@@ -254,7 +254,7 @@ fn ends_early() -> String {
     "its pickle ends early".to_owned()
 }
 
-/// A text of so many bytes.
+/// A string of `length` bytes.
 fn text_of(length: usize) -> Value {
     Value {
         size: 1 + length as u64 / BYTES_OF_VALUE,
@@ -273,7 +273,7 @@ fn take_line<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
     take_slice(bytes, end.ok_or_else(ends_early)? + 1)
 }
 
-/// The next bytes.
+/// Takes the next bytes.
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], String> {
     let (first, rest) = bytes.split_first_chunk::<N>().ok_or_else(ends_early)?;
     *bytes = rest;

@@ -1,4 +1,4 @@
-//! Files of PyTorch, checked before they are read.
+//! Checks of PyTorch files before they are read.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -6,25 +6,25 @@ use std::path::Path;
 
 use super::pickle::Machine;
 
-/// Bytes of a pickle. A tensor takes about 200.
+/// Maximum size of a pickle in bytes. A tensor takes about 200.
 const MAX_PICKLE: u64 = 16 << 20;
-/// Files in an archive: one for each tensor, and a few.
+/// Maximum number of files in an archive: one for each tensor, and a few more.
 const MAX_FILES: usize = 4096;
-/// How an old file begins: a pickle of a number that says so.
+/// Start of a file in the legacy format: a pickle with a magic number.
 const LEGACY: [u8; 15] = [
     0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.',
 ];
-/// Pickles between that and the weights: a version, the system, tensors, and names of storages.
+/// Number of pickles between the magic number and the weights: version, system, tensors, and names of storages.
 const LEGACY_PICKLES: usize = 4;
 /// Checks a file of weights.
 ///
 /// # Errors
-/// What it is instead, or which limit it breaks.
+/// The actual kind of file, or the limit that it exceeds.
 pub(super) fn check(path: &Path) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
-    // In the order of the reader: what ends like an archive is one, whatever it begins with.
+    // In the order of the reader: a file with the end of an archive is one, whatever its beginning.
     let not_archive = match zip::ZipArchive::new(BufReader::new(&file)) {
         Ok(archive) => return check_archive(archive, length),
         Err(error) => error,
@@ -40,7 +40,7 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     (0..LEGACY_PICKLES).try_for_each(|_| Machine::run(&mut rest, length))
 }
 
-/// Checks an archive as PyTorch writes it: nothing in it is packed.
+/// Checks an archive as written by PyTorch, without compressed entries.
 fn check_archive<R: Read + Seek>(
     mut archive: zip::ZipArchive<R>,
     length: u64,
@@ -60,7 +60,7 @@ fn check_archive<R: Read + Seek>(
         if entry.data_start().is_none() {
             return Err("a file in it has no beginning".to_owned());
         }
-        // All of them, since it is not for this check to say which one is read.
+        // All pickles are checked, since the reader decides which one it uses.
         if entry.name().ends_with(".pkl") {
             if entry.size() > MAX_PICKLE {
                 let size = entry.size();

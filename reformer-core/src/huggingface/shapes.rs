@@ -1,4 +1,4 @@
-//! Shapes of a module's tensors, without drawing those that are not used yet.
+//! Shapes of a module's tensors, without initialising tensors that are not used yet.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Names and layouts of a Reformer's tensors, theirs and ours.
+//! Names and layouts of a Reformer's tensors in Hugging Face and here.
 
 use burn::tensor::{DType, TensorData};
 
@@ -6,27 +6,27 @@ use crate::attention::AttentionKind;
 use crate::model::ReformerConfig;
 use crate::position::PositionConfig;
 
-/// Rows and columns that are transposed at a time.
+/// Block size of a transposition, in rows and columns.
 const BLOCK: usize = 32;
 
-/// How a tensor is laid out over there.
+/// Layout of a tensor in Hugging Face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// As here.
+    /// The same as ours.
     Same,
-    /// `[d_output, d_input]`, as PyTorch's linear layers are.
+    /// `[d_output, d_input]`, as in PyTorch's linear layers.
     Transposed,
     /// With an axis of length 1 for each of the other position axes.
     Axial {
-        /// Which axis this is.
+        /// Index of the axis.
         axis: usize,
-        /// How many there are.
+        /// Number of axes.
         n_axes: usize,
     },
 }
 
 impl Layout {
-    /// Shape over there of a tensor with this shape here.
+    /// Shape in Hugging Face of a tensor with our shape `ours`.
     pub(super) fn shape_of(self, ours: &[usize]) -> Vec<usize> {
         match self {
             Self::Same => ours.to_vec(),
@@ -40,7 +40,7 @@ impl Layout {
         }
     }
 
-    /// From there to here or back, in `f32`; `shape` is that of the result.
+    /// Converts between the layouts in either direction, to `f32`; `shape` is that of the result.
     pub(super) fn convert(self, data: TensorData, shape: Vec<usize>) -> TensorData {
         let data = data.convert_dtype(DType::F32);
         if self != Self::Transposed {
@@ -49,7 +49,7 @@ impl Layout {
         let [rows, columns] = [shape[0], shape[1]];
         let bytes = data.as_bytes().as_chunks::<4>().0;
         let mut transposed = vec![0.0; rows * columns];
-        // Blocks of both stay in the cache.
+        // Blocks of input and output stay in the cache.
         for first_row in (0..rows).step_by(BLOCK) {
             for first in (0..columns).step_by(BLOCK) {
                 for row in first_row..rows.min(first_row + BLOCK) {
@@ -71,7 +71,7 @@ pub(super) struct Entry {
     pub(super) theirs: String,
     /// Its path in our module, without names of enum variants.
     pub(super) ours: String,
-    /// Its layout over there.
+    /// Its layout in Hugging Face.
     pub(super) layout: Layout,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Entry {
 /// | `encoder.layers.N.feed_forward.output.dense.*` | `blocks.N.feed_forward.outer.*` |
 /// | `encoder.layer_norm.*` | `norm.*` |
 ///
-/// All of them below `reformer.` on both sides; [`linear`] names what is beside it.
+/// All of them below `reformer.` on both sides; [`linear`] names the other tensors.
 pub(super) fn stack(config: &ReformerConfig) -> Vec<Entry> {
     let mut table = Table::default();
     table.stack(

@@ -1,4 +1,4 @@
-//! Where the weights of a folder are: in one file, or shared out among several by an index.
+//! The weight files of a folder: a single file, or several files (shards) with an index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -14,15 +14,15 @@ use super::error::HfError;
 use super::tensors::Entry;
 use super::{damaged, io, pytorch};
 
-/// Bytes of a configuration or an index.
+/// Maximum size of a configuration or an index in bytes.
 const MAX_JSON: u64 = 64 << 20;
-/// Bytes of the header of a file of safetensors, as the format has it.
+/// Maximum size of a safetensors header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Tensors that a file may have beside those of a model, to be named with what else is wrong.
+/// Maximum number of additional tensors in a file that are listed in an error.
 const MAX_STRANGERS: usize = 1000;
 
-/// A format that weights are written in.
+/// A file format of weights.
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Safetensors,
@@ -30,13 +30,13 @@ enum Format {
 }
 
 impl Format {
-    /// In the order in which they are looked for.
+    /// In the order of the search.
     const FILES: [(&'static str, Self); 2] = [
         ("model.safetensors", Self::Safetensors),
         ("pytorch_model.bin", Self::Pytorch),
     ];
 
-    /// The names of a file's tensors, without making anything of each: there can be a million.
+    /// The names of a file's tensors, without other data of each: there can be a million.
     fn names(self, path: &Path) -> Result<BTreeSet<String>, HfError> {
         match self {
             Self::Safetensors => header_names(path),
@@ -44,7 +44,7 @@ impl Format {
         }
     }
 
-    /// A file's tensors, whose numbers are not read yet.
+    /// A file's tensors, whose values are loaded lazily.
     fn read(self, path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, HfError> {
         match self {
             Self::Safetensors => {
@@ -61,7 +61,7 @@ impl Format {
     }
 }
 
-/// Which tensors are in which file.
+/// Maps tensors to files.
 #[derive(Debug, Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
@@ -70,7 +70,7 @@ struct Index {
 /// The weights of a folder.
 #[derive(Debug)]
 pub(super) struct Weights {
-    /// The file, or the index of several.
+    /// The file, or the index of several files.
     pub(super) path: PathBuf,
     format: Format,
     /// The files, each with the names of its tensors.
@@ -78,7 +78,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Finds them, whole or shared out, and reads which tensors there are.
+    /// Finds the file or the index of shards, and reads the names of the tensors.
     pub(super) fn open(folder: &Path) -> Result<Self, HfError> {
         for (name, format) in Format::FILES {
             let path = folder.join(name);
@@ -114,8 +114,8 @@ impl Weights {
         self.files.values().any(|names| names.contains(name))
     }
 
-    /// All tensors but those that may be there without being needed. Where there are far more than a
-    /// model has, nothing is made of them.
+    /// All tensors except `unused` ones. Returns an error without reading any if there are far more
+    /// than the model has.
     pub(super) fn read(
         &self,
         entries: &[Entry],
@@ -141,7 +141,7 @@ impl Weights {
         let mut found = BTreeMap::new();
         for (path, names) in &self.files {
             let mut tensors = self.format.read(path)?;
-            // Others in a shard are not what the index means.
+            // Tensors of a shard that the index does not assign to it are ignored.
             tensors.retain(|name, _| names.contains(name) && !unused.contains(&name.as_str()));
             found.extend(tensors);
         }
@@ -149,7 +149,7 @@ impl Weights {
     }
 }
 
-/// The files that an index names, which must lie beside it.
+/// The files listed in an index, which must be in the same folder.
 fn indexed(folder: &Path, path: &Path) -> Result<BTreeMap<PathBuf, BTreeSet<String>>, HfError> {
     let text = read_json(path)?;
     let index: Index = serde_json::from_str(&text).map_err(|e| damaged(path, e))?;
@@ -171,7 +171,7 @@ fn indexed(folder: &Path, path: &Path) -> Result<BTreeMap<PathBuf, BTreeSet<Stri
     Ok(files)
 }
 
-/// The names in the header of a file of safetensors.
+/// The names in the header of a safetensors file.
 fn header_names(path: &Path) -> Result<BTreeSet<String>, HfError> {
     let mut file = File::open(path).map_err(io(path))?;
     let mut length = [0; 8];
@@ -193,7 +193,7 @@ fn header_names(path: &Path) -> Result<BTreeSet<String>, HfError> {
     Ok(names)
 }
 
-/// Refuses what is missing, and what is no file: a pipe would be waited for.
+/// Refuses missing paths and those that are not regular files: reading a pipe would block.
 fn check_file(path: &Path) -> Result<u64, HfError> {
     let metadata = fs::metadata(path).map_err(io(path))?;
     match metadata.is_file() {

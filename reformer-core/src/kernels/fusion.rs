@@ -1,8 +1,8 @@
-//! Burn's fusion on top of a backend with kernels of its own.
+//! Burn's fusion on top of a backend with its own kernels.
 //!
-//! Fusion queues operations and joins those that it can. A kernel of ours is where a queue ends:
-//! what it takes is carried out first, and what it gives is known from then on. Only the queue is
-//! waited for, never the device.
+//! Fusion queues operations and fuses some of them. One of our kernels ends a queue: its inputs are
+//! computed first, and its results are registered afterwards. This waits for the queue only, never
+//! for the device.
 
 use burn::tensor::{Bool, DType, Int, Shape, Tensor, TensorPrimitive};
 use burn_fusion::stream::OperationStreams;
@@ -167,7 +167,7 @@ fn bools<B: FusionBackend, const D: usize>(
     Tensor::from_primitive(client.resolve_tensor_bool::<B>(tensor))
 }
 
-/// Makes what was computed known to fusion.
+/// Registers a computed tensor with fusion.
 fn known<B: FusionBackend>(
     handle: FusionHandle<B::FusionRuntime>,
     shape: Shape,

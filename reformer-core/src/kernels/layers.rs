@@ -1,9 +1,9 @@
-//! What the kernels of position-wise layers give back, and the shapes they refuse.
+//! Results of the kernels of position-wise layers, and their shape checks.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
-/// Which gradients of a linear layer are asked for.
+/// Which gradients of a linear layer are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinearParents {
     /// That of the input.
@@ -14,7 +14,7 @@ pub struct LinearParents {
     pub bias: bool,
 }
 
-/// Gradients of a linear layer, shaped like what they belong to; those that were asked for.
+/// Requested gradients of a linear layer, in the shapes of its inputs.
 #[derive(Debug, Clone)]
 pub struct LinearGradients<B: Backend> {
     /// `[batch_size, seq_length, d_in]`.
@@ -26,7 +26,7 @@ pub struct LinearGradients<B: Backend> {
 }
 
 impl<B: Backend> LinearGradients<B> {
-    /// The same with gradients of weight and bias in a type.
+    /// The same with the gradients of weight and bias in another type.
     pub(super) fn with_parameters_in(self, dtype: DType) -> Self {
         Self {
             x: self.x,
@@ -36,25 +36,25 @@ impl<B: Backend> LinearGradients<B> {
     }
 }
 
-/// Which way a residual connection is gone.
+/// Direction of a residual connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Residual {
     /// Forward: the residual is added.
     Add,
-    /// Back: it is taken away again.
+    /// Backward: the residual is subtracted.
     TakeAway,
 }
 
-/// Sums over the targets of some positions.
+/// Sums over the targets of a range of positions.
 #[derive(Debug, Clone)]
 pub struct TokenLoss<B: Backend> {
     /// Negative log-likelihood, in nats: `[1]`.
     pub nll: Tensor<B, 1>,
-    /// Targets whose logit is the largest: `[1]`.
+    /// Number of targets whose logit is the largest: `[1]`.
     pub n_correct: Tensor<B, 1>,
 }
 
-/// Refuses a linear layer whose parts do not fit.
+/// Checks that the shapes of a linear layer match.
 pub(super) fn check_linear(x: [usize; 3], weight: [usize; 2], bias: Option<[usize; 1]>) {
     let [d_in, d_out] = weight;
     assert!(
@@ -63,7 +63,7 @@ pub(super) fn check_linear(x: [usize; 3], weight: [usize; 2], bias: Option<[usiz
     );
 }
 
-/// Refuses gradients of the output of a linear layer that do not fit it.
+/// Checks that the gradient of a linear layer's output matches its shape.
 pub(super) fn check_linear_backward(x: [usize; 3], weight: [usize; 2], grad: [usize; 3]) {
     check_linear(x, weight, None);
     assert_eq!(

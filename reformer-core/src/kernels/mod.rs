@@ -1,8 +1,7 @@
-//! The operations that decide how fast and how large a Reformer is, each with a slow twin.
+//! The operations that determine the speed and memory of a Reformer, each with a reference version.
 //!
-//! Model code asks its backend for [`ReformerBackend`]. Every method has a default body made of
-//! Burn's tensor operations (module [`reference`](mod@reference)), so a backend we have never heard of needs one
-//! line:
+//! Model code requires a [`ReformerBackend`]. Every method has a default body of Burn's tensor
+//! operations (module [`reference`](mod@reference)), so another backend needs one line:
 //!
 //! ```
 //! # use burn::tensor::backend::Backend;
@@ -12,10 +11,10 @@
 //! uses::<burn_flex::Flex>();
 //! ```
 //!
-//! [`Autodiff`](burn_autodiff::Autodiff) is not such a backend: its implementation (module
-//! `autodiff`) calls the forward of the backend inside, keeps the output and its log-sum-exp, and
-//! registers the explicit backward as one step. Nothing of the size of the attention matrix, of
-//! the rounds or of the window outlives a call, on any backend.
+//! [`Autodiff`](burn_autodiff::Autodiff) does not use these defaults: its implementation (module
+//! `autodiff`) calls the forward of the inner backend, keeps the output and its log-sum-exp, and
+//! registers the explicit backward as one step. No tensor of the size of the attention matrix, the
+//! rounds or the window outlives a call, on any backend.
 
 mod autodiff;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
@@ -54,19 +53,19 @@ use crate::random::Key;
     note = "they are those of Burn 0.21, `reformer_core::burn`: types of another release are others"
 )]
 pub trait ReformerBackend: Backend {
-    /// Whether a bias costs less where it is added in [`biased_activation`](Self::biased_activation) than in
+    /// Whether adding a bias in [`biased_activation`](Self::biased_activation) is cheaper than in
     /// [`linear_layer`](Self::linear_layer).
     const BIAS_WITH_ACTIVATION: bool = false;
 
-    /// How many positions to work on at a time where `n` were asked for and each takes `bytes`: more on
-    /// a device that has the memory for them and would spend its time on starting kernels otherwise.
-    /// Nothing but the order of sums may depend on it.
+    /// Number of positions in a chunk, where `n` are configured and each takes `bytes`: more on a
+    /// device that has the memory and would otherwise spend its time on kernel launches. Only the
+    /// order of sums may depend on it.
     fn at_once(n: usize, _bytes: usize, _device: &Self::Device) -> usize {
         n
     }
 
-    /// Sorts positions by (bucket, position), for each round by itself, and lays them out in
-    /// slots. Stable, linear in the length, and free of composite keys that could overflow.
+    /// Sorts positions by (bucket, position) in each round and assigns them to slots. Stable,
+    /// linear in the length, and without composite keys that could overflow.
     ///
     /// # Shapes
     /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`, values in `0..n_buckets`
@@ -78,10 +77,10 @@ pub trait ReformerBackend: Backend {
         reference::bucket_sort(buckets, n_buckets, layout)
     }
 
-    /// [`bucket_sort`](Self::bucket_sort) of all rounds that are attended to: those of hashing and, if there
-    /// is a `local` one, before them a round in which all positions share the first bucket. The last
-    /// bucket is that of padding, which stays there. Buckets may be integers of any type; those of the
-    /// slots are of the backend's own.
+    /// [`bucket_sort`](Self::bucket_sort) of all attention rounds: the hash rounds and, if there is
+    /// a `local` one, before them a round in which all positions share the first bucket. The last
+    /// bucket is for padding, also in the local round. Buckets may be integers of any type; those
+    /// of the slots have the backend's default type.
     ///
     /// # Shapes
     /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`, values in `0..n_buckets`
@@ -99,14 +98,14 @@ pub trait ReformerBackend: Backend {
         Self::bucket_sort(rounds, n_buckets, layout)
     }
 
-    /// Attention inside tiles of a (sorted) sequence: LSH attention, and local attention with the
-    /// natural order. See [`TiledAttention`] for the rules.
+    /// Attention inside tiles of a sorted sequence: LSH attention, and local attention in natural
+    /// order. See [`TiledAttention`] for the rules.
     ///
     /// # Shapes
     /// - output: `[batch_size, n_heads, seq_length, d_v]`
     ///
     /// # Panics
-    /// If shapes do not fit each other.
+    /// If shapes do not match.
     fn tiled_attention(
         qkv: Qkv<Self>,
         slots: &Slots<Self>,
@@ -116,7 +115,7 @@ pub trait ReformerBackend: Backend {
     }
 
     /// Gradients of [`tiled_attention`](Self::tiled_attention) for the gradient `grad` of its
-    /// output, from the inputs and the output alone.
+    /// output, from nothing but the inputs and the output.
     fn tiled_attention_backward(
         qkv: Qkv<Self>,
         slots: &Slots<Self>,
@@ -127,15 +126,15 @@ pub trait ReformerBackend: Backend {
         reference::tiled_attention_backward(qkv, slots, rules, output, grad)
     }
 
-    /// Exact attention over all positions, one slice of queries after another, so that memory
-    /// stays linear in the length (the paper's memory-efficient baseline). Keys and values may be
-    /// those of another sequence, of another length, if no rule asks how positions lie.
+    /// Exact attention over all positions, one slice of queries after another: memory is linear in
+    /// the length (the paper's memory-efficient baseline). Keys and values may belong to another
+    /// sequence of another length, unless causality or `exclude_self` is set.
     ///
     /// # Shapes
     /// - output: `[batch_size, n_heads, seq_length, d_v]`
     ///
     /// # Panics
-    /// If shapes do not fit each other.
+    /// If shapes do not match.
     fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
         reference::full_attention(qkv, masking)
     }
@@ -150,9 +149,9 @@ pub trait ReformerBackend: Backend {
         reference::full_attention_backward(qkv, masking, output, grad)
     }
 
-    /// Buckets of vectors, for each round: the index of the largest of `[xR; -xR]`, the first one of
-    /// equals. Several factors count like digits, the first one lowest. Vectors may be of another type
-    /// than rotations, in whose type they are hashed. Has no gradient.
+    /// Buckets of vectors, for each round: the index of the largest of `[xR; -xR]`, the first one
+    /// of equals. Several factors are combined like digits, lowest first. Vectors are hashed in the
+    /// type of the rotations and may have another type. Not differentiable.
     ///
     /// # Shapes
     /// - vectors: `[batch_size, n_heads, seq_length, d_head]`
@@ -166,7 +165,7 @@ pub trait ReformerBackend: Backend {
         reference::hash(vectors, rotations, factors)
     }
 
-    /// The vectors of tokens, rows of a table.
+    /// Token embeddings: rows of a table.
     ///
     /// # Shapes
     /// - weight: `[n_tokens, d]`, tokens: `[batch_size, seq_length]`
@@ -175,8 +174,8 @@ pub trait ReformerBackend: Backend {
         burn::tensor::module::embedding(weight, tokens)
     }
 
-    /// Gradient of the table of [`token_vectors`](Self::token_vectors) for the gradient `grad` of its
-    /// output: rows of a token are added in an order that does not change from run to run.
+    /// Gradient of the table of [`token_vectors`](Self::token_vectors) for the gradient `grad` of
+    /// its output. Rows of the same token are summed in a deterministic order.
     fn token_vectors_backward(
         weight: Tensor<Self, 2>,
         tokens: Tensor<Self, 2, Int>,
@@ -185,8 +184,8 @@ pub trait ReformerBackend: Backend {
         reference::token_vectors_backward(weight, tokens, grad)
     }
 
-    /// Cross-entropy of tokens, summed over the targets that are not below zero. Logits in half precision
-    /// are widened.
+    /// Cross-entropy of tokens, summed over the targets that are not negative. Logits in half
+    /// precision are cast to `f32`.
     ///
     /// # Shapes
     /// - logits: `[batch_size, seq_length, vocab_size]`, targets: `[batch_size, seq_length]`
@@ -194,8 +193,8 @@ pub trait ReformerBackend: Backend {
         reference::token_loss(logits, targets)
     }
 
-    /// Gradient of the logits for the gradient `grad` of the [loss](Self::token_loss): `[1]`. In the type
-    /// of the logits.
+    /// Gradient of the logits for the gradient `grad` of the [loss](Self::token_loss): `[1]`. In
+    /// the type of the logits.
     fn token_loss_backward(
         logits: Tensor<Self, 3>,
         targets: Tensor<Self, 2, Int>,
@@ -212,7 +211,7 @@ pub trait ReformerBackend: Backend {
     /// - output: `[batch_size, seq_length, d_out]`
     ///
     /// # Panics
-    /// If the shapes do not fit.
+    /// If the shapes do not match.
     fn linear_layer(
         x: Tensor<Self, 3>,
         weight: Tensor<Self, 2>,
@@ -221,8 +220,8 @@ pub trait ReformerBackend: Backend {
         reference::linear(x, weight, bias)
     }
 
-    /// Gradients of [`linear_layer`](Self::linear_layer) for the gradient `grad` of its output: those that are
-    /// `wanted`.
+    /// The `wanted` gradients of [`linear_layer`](Self::linear_layer) for the gradient `grad` of
+    /// its output.
     fn linear_layer_backward(
         x: Tensor<Self, 3>,
         weight: Tensor<Self, 2>,
@@ -232,8 +231,8 @@ pub trait ReformerBackend: Backend {
         reference::linear_backward(x, weight, grad, wanted)
     }
 
-    /// The same with gradients of weight and bias in a type of their own: that of the parameters, where the
-    /// layer computes in half precision.
+    /// The same with the gradients of weight and bias in another type: that of the parameters,
+    /// where the layer computes in half precision.
     fn linear_layer_backward_as(
         x: Tensor<Self, 3>,
         weight: Tensor<Self, 2>,
@@ -244,7 +243,7 @@ pub trait ReformerBackend: Backend {
         Self::linear_layer_backward(x, weight, grad, wanted).with_parameters_in(dtype)
     }
 
-    /// The function between the projections of a feed-forward layer, element by element.
+    /// The activation function of a feed-forward layer, element by element.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`
@@ -261,7 +260,7 @@ pub trait ReformerBackend: Backend {
         reference::activation_backward(x, activation, grad)
     }
 
-    /// [`activation`](Self::activation) of `x + bias`, for a bias in `f32` whatever the type of `x`.
+    /// [`activation`](Self::activation) of `x + bias`, with a bias in `f32` for any type of `x`.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`, bias: `[d]`
@@ -273,8 +272,8 @@ pub trait ReformerBackend: Backend {
         reference::biased_activation(x, bias, activation)
     }
 
-    /// Gradients of [`biased_activation`](Self::biased_activation) for the gradient `grad` of its output: of
-    /// `x`, and of the bias.
+    /// Gradients of `x` and of the bias of [`biased_activation`](Self::biased_activation) for the
+    /// gradient `grad` of its output.
     fn biased_activation_backward(
         x: Tensor<Self, 3>,
         bias: Tensor<Self, 1>,
@@ -284,9 +283,9 @@ pub trait ReformerBackend: Backend {
         reference::biased_activation_backward(x, bias, activation, grad)
     }
 
-    /// A number whose gradient with regard to `value` is `gradient`: what a backward pass starts
-    /// from that continues another one. The number itself means nothing. The gradient may be in a wider
-    /// type than the value.
+    /// A scalar whose gradient with respect to `value` is `gradient`: starts a backward pass that
+    /// continues another one. The scalar itself has no meaning. The gradient may have a wider type
+    /// than the value.
     ///
     /// # Shapes
     /// - output: `[1]`
@@ -297,12 +296,12 @@ pub trait ReformerBackend: Backend {
         (value.clone() * gradient.cast(value.dtype())).sum()
     }
 
-    /// Adds to `x`, or takes from it, a residual that is given in parts of the sequence. Parts may be in
-    /// half precision where `x` is not.
+    /// Adds a residual to `x`, or subtracts it. The residual is given in chunks of the sequence,
+    /// which may be in half precision even if `x` is not.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`
-    /// - parts: `[batch_size, length, d]` each; their lengths make `seq_length`
+    /// - parts: `[batch_size, length, d]` each; their lengths sum to `seq_length`
     fn residual(
         x: Tensor<Self, 3>,
         parts: Vec<Tensor<Self, 3>>,
@@ -311,8 +310,8 @@ pub trait ReformerBackend: Backend {
         reference::residual(x, parts, direction)
     }
 
-    /// The same for a single part, which belongs to the positions from `start` on. In place where a backend can
-    /// and nobody else has `x`.
+    /// The same for a single chunk that begins at position `start`. In place if the backend
+    /// supports it and `x` is not shared.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`
@@ -326,9 +325,9 @@ pub trait ReformerBackend: Backend {
         reference::residual_at(x, start, part, direction)
     }
 
-    /// Layer normalisation over the last dimension. On its own because Burn's autodiff takes other
-    /// operations than the backend inside, whose last bits differ: a block that is computed again
-    /// would not give what it gave the first time. The output is cast to `dtype`.
+    /// Layer normalisation over the last dimension. A separate kernel because Burn's autodiff uses
+    /// other operations than the inner backend: the last bits differ, so a recomputed block would
+    /// not reproduce its first result. The output is cast to `dtype`.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d]`, gamma, beta: `[d]`
@@ -342,8 +341,8 @@ pub trait ReformerBackend: Backend {
         reference::layer_norm(x, gamma, beta, epsilon, dtype)
     }
 
-    /// Gradients of [`layer_normalization`](Self::layer_normalization) for the gradient `grad` of its output,
-    /// which may be in half precision; they are in the type of the input.
+    /// Gradients of [`layer_normalization`](Self::layer_normalization) for the gradient `grad` of
+    /// its output, which may be in half precision. They have the type of the input.
     fn layer_normalization_backward(
         x: Tensor<Self, 3>,
         gamma: Tensor<Self, 1>,
@@ -354,8 +353,8 @@ pub trait ReformerBackend: Backend {
     }
 
     /// Rotary positions (Su et al., 2021): feature `i` of the first half of a head and its partner
-    /// in the second half are turned by an angle that grows with the position. Dot products then
-    /// depend on distances, and lengths stay the same.
+    /// in the second half are rotated by an angle proportional to the position. Dot products then
+    /// depend on relative positions, and lengths stay the same.
     ///
     /// # Shapes
     /// - heads, output: `[batch_size, n_heads, seq_length, d_head]`, `d_head` even
@@ -372,7 +371,7 @@ pub trait ReformerBackend: Backend {
         reference::rotate_at(heads, positions, base)
     }
 
-    /// Keys as logits take them, for a cache.
+    /// Keys as used in the logits, for a cache.
     ///
     /// # Shapes
     /// - output: `[batch_size, n_heads, seq_length, d_head]`
@@ -380,8 +379,8 @@ pub trait ReformerBackend: Backend {
         reference::key_rows(qkv)
     }
 
-    /// Writes a row of each sequence into a cache. In place where a backend can and nobody else has
-    /// the cache.
+    /// Writes one row of each sequence into a cache. In place if the backend supports it and the
+    /// cache is not shared.
     ///
     /// # Shapes
     /// - cache, output: `[batch_size, n_heads, n_rows, d]`
@@ -396,7 +395,7 @@ pub trait ReformerBackend: Backend {
     }
 
     /// Attention of the newest position of each sequence to rows of a cache, with logits `q . k`.
-    /// With `exclude_self` a position sees itself only if it sees nothing else.
+    /// With `exclude_self` a position sees itself only if it sees no other key.
     ///
     /// # Shapes
     /// - q: `[batch_size, n_heads, 1, d_head]`
@@ -412,8 +411,8 @@ pub trait ReformerBackend: Backend {
         reference::newest_attention(q, [k, v], seen, exclude_self)
     }
 
-    /// What dropout multiplies a tensor with: 0 at the given rate, otherwise `1 / (1 - rate)`;
-    /// element `i` in row-major order depends on the key and on `i` alone.
+    /// Dropout factors of a tensor: 0 with probability `rate`, otherwise `1 / (1 - rate)`. Element
+    /// `i` in row-major order depends only on the key and on `i`.
     fn dropout_factors<const D: usize>(
         shape: [usize; D],
         rate: f64,
@@ -423,21 +422,21 @@ pub trait ReformerBackend: Backend {
         reference::dropout_factors(shape, rate, key, device)
     }
 
-    /// Where the numbers of a tensor lie, for libraries that work on the memory of a GPU by themselves.
-    /// None on every other backend, and of a tensor whose numbers do not lie one after the other.
+    /// Address of a tensor's data, for external libraries that work on GPU memory. `None` on all
+    /// other backends and for tensors that are not contiguous.
     ///
-    /// Whoever writes there makes sure that all work on the tensor is done and that nobody else holds
-    /// it.
+    /// Before writing there, the caller must ensure that all work on the tensor has finished and
+    /// that the tensor is not shared.
     fn device_address<const D: usize>(_tensor: &Tensor<Self, D>) -> Option<DeviceAddress> {
         None
     }
 }
 
-/// A place in the memory of a GPU.
+/// An address in the memory of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceAddress {
     /// The GPU, as its driver numbers it.
     pub device: usize,
-    /// What its driver knows as a pointer (`CUdeviceptr`).
+    /// The device pointer of its driver (`CUdeviceptr`).
     pub address: u64,
 }

@@ -1,44 +1,43 @@
-//! What decoding asks of a backend: the newest position of each sequence, and a cache of the others.
+//! Decoding kernels: attention of the newest position of each sequence, over a cache of the others.
 
-/// Keys that full attention adds up before it goes on to the next ones.
+/// Number of keys that full attention sums up before it continues with the next ones.
 pub(crate) const KEYS_AT_ONCE: usize = 128;
 
-/// The rows of a cache that the newest position of a head sees.
+/// The rows of a cache that a head's newest position sees.
 ///
-/// They come in parts: one for each hash round or slice of keys, as the kernels for whole sequences
-/// take them. Each part is a softmax, and all together are one.
+/// They are divided into parts: one for each hash round or slice of keys, as in the kernels for
+/// whole sequences. Each part is a softmax, and all together are one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// The newest position's own row.
     pub own: u32,
-    /// Rows of the keys, one part after another, in the order in which they are added up.
+    /// Rows of the keys, one part after another, in the order of summation.
     pub keys: Vec<u32>,
-    /// Where each part ends in `keys`. No part is empty.
+    /// End of each part in `keys`. No part is empty.
     pub ends: Vec<usize>,
-    /// How often each of the keys counts as being there; its weight is divided by it. Empty where
-    /// none is to be divided.
+    /// Multiplicity of each key; its weight is divided by it. Empty if no weight is divided.
     pub counts: Vec<f32>,
 }
 
 impl Seen {
-    /// Ends a part with the keys since the last one.
+    /// Ends a part, which has the keys added since the last one.
     pub(crate) fn end_part(&mut self) {
         self.ends.push(self.keys.len());
     }
 
-    /// Where a part lies in the list of keys.
+    /// Range of a part in `keys`.
     pub(crate) fn part(&self, number: usize) -> core::ops::Range<usize> {
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
         start..self.ends[number]
     }
 
-    /// Lets keys that are listed more than once count once.
+    /// Makes keys that are listed more than once count once.
     pub(crate) fn count_once(&mut self) {
         let mut sorted = self.keys.clone();
         sorted.sort_unstable();
         let count = |key: &u32| {
             if *key == self.own {
-                // It is seen only where there is nothing else, and then in every part.
+                // Its own row is listed only if there is no other key, and then in every part.
                 return 1.0;
             }
             let first = sorted.partition_point(|other| other < key);

@@ -1,4 +1,4 @@
-//! What an attention kernel is asked to do: sizes and rules here, data beside them.
+//! Types of an attention call: sizes and rules as values, data as tensors.
 
 use burn::config::Config;
 use burn::tensor::backend::Backend;
@@ -9,42 +9,42 @@ use crate::random::Key;
 /// How a key that a query sees in several hash rounds is counted.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Duplicates {
-    /// Once: `log N_ij` is taken off each of its logits (paper, appendix A, equation 16), where
-    /// `N_ij` is the number of rounds in which query `i` sees key `j`. With enough rounds the
+    /// Once: `log N_ij` is subtracted from each of its logits (paper, appendix A, equation 16),
+    /// where `N_ij` is the number of rounds in which query `i` sees key `j`. With enough rounds the
     /// result is full attention.
     Exact,
-    /// As often as it is seen. What Hugging Face, trax (from 2020 on) and reformer_pytorch do.
+    /// Once per round in which it is seen, as in Hugging Face, trax (from 2020 on) and reformer_pytorch.
     Keep,
 }
 
-/// Which of the keys in reach of its tile a query may see.
+/// Which keys in reach of its tile a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRule {
     /// All of them.
     Across,
     /// Those in the query's own bucket.
     SameBucket,
-    /// Those in the query's own bucket at most this many slots away.
+    /// Those in the query's own bucket, at most this many slots away.
     Band(usize),
 }
 
-/// How the slots of a round are cut into tiles, and which tiles a query reaches.
+/// How the slots of a round are cut into tiles, and which tiles a query can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TileShape {
     /// Slots in a tile.
     pub length: usize,
-    /// Tiles before the query's own one whose keys are in reach.
+    /// Number of preceding tiles whose keys are in reach.
     pub before: usize,
-    /// Tiles after it.
+    /// Number of following tiles whose keys are in reach.
     pub after: usize,
-    /// Whether the first tile of a round reaches into the last one of the round before (and the
-    /// first round into the last), as in the peers. Off: rounds are apart. Only together with
+    /// Whether the first tile of a round reaches the last one of the previous round (and the first
+    /// round the last), as in the peers. Otherwise rounds are separate. Only together with
     /// [`KeyRule::Across`] and [`Duplicates::Keep`].
     pub wrap: bool,
 }
 
 impl TileShape {
-    /// Tiles whose keys a query can reach, its own one included.
+    /// Number of tiles whose keys a query can reach, including its own.
     pub fn reach(&self) -> usize {
         self.before + 1 + self.after
     }
@@ -53,34 +53,33 @@ impl TileShape {
 /// How sorted positions are laid out in slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotLayout {
-    /// One after another; only the end of the last tile stays empty. The argument is the tile's
-    /// length. Where a bucket begins depends on how full the buckets before it are.
+    /// Contiguous: only the end of the last tile is empty. The argument is the tile length. The
+    /// start of a bucket depends on the sizes of the buckets before it.
     Dense(usize),
-    /// Every bucket begins with a tile of its own, so that the slots of a bucket depend on that
-    /// bucket alone, and what a query computes with, down to the order of additions, on earlier
-    /// positions alone.
+    /// Every bucket begins with a new tile, so its slots depend on that bucket alone. What a query
+    /// computes, including the order of additions, then depends on earlier positions only.
     BucketAligned(usize),
 }
 
-/// What keys are made of.
+/// Source of the keys.
 #[derive(Debug, Clone)]
 pub enum Keys<B: Backend> {
-    /// Rows of their own, scaled as logits need it: `[batch_size, n_heads, n_keys, d_head]`, where
-    /// `n_keys` is `seq_length` unless another sequence is attended to.
+    /// Separate rows, scaled for the logits: `[batch_size, n_heads, n_keys, d_head]`. `n_keys` is
+    /// `seq_length`, except in attention to another sequence.
     Own(Tensor<B, 4>),
-    /// The queries themselves, scaled to this length (shared query and key; paper, section 2).
+    /// The queries, scaled to this length (shared query and key; paper, section 2).
     UnitQueries(f64),
 }
 
-/// Guards the division by the length of a key, relative to its mean square.
+/// Added to the mean square of a key before it is divided by its length.
 pub(crate) const KEY_EPSILON: f64 = 1e-6;
 
-/// What attention is computed of.
+/// Inputs of an attention kernel.
 #[derive(Debug, Clone)]
 pub struct Qkv<B: Backend> {
     /// `[batch_size, n_heads, seq_length, d_head]`.
     pub q: Tensor<B, 4>,
-    /// Keys, as many as values.
+    /// Keys, in the same number as values.
     pub keys: Keys<B>,
     /// `[batch_size, n_heads, n_keys, d_v]`.
     pub v: Tensor<B, 4>,
@@ -90,7 +89,7 @@ impl<B: Backend> Qkv<B> {
     /// `[batch_size, n_heads, seq_length, n_keys, d_head, d_v]`
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub(crate) fn sizes(&self) -> [usize; 6] {
         let q @ [batch_size, n_heads, seq_length, d_head] = self.q.dims();
         let k = match &self.keys {
@@ -115,28 +114,28 @@ impl<B: Backend> Qkv<B> {
 
 /// Rules of [`tiled_attention`](super::ReformerBackend::tiled_attention).
 ///
-/// In round `r` the positions of the sequence stand in slots, by `order`. Slots are cut into tiles
-/// of `tile.length`; what does not fill the last tile stays empty. A query reaches the keys in its
-/// own tile and the neighbouring ones and sees those that `keys` and `causal` allow. It sees itself
-/// only if it sees nothing else (`exclude_self`). All rounds together are one softmax over the
-/// occurrences of keys.
+/// In round `r`, `order` assigns the positions of the sequence to slots. Slots are cut into tiles
+/// of `tile.length`; the unused end of the last tile stays empty. A query reaches the keys in its
+/// own tile and the neighbouring ones, and sees those that `keys` and `causal` allow. It sees
+/// itself only if it sees no other key (`exclude_self`). All rounds together are one softmax over
+/// the occurrences of keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TiledAttention {
-    /// The cut of a round.
+    /// Tiles of a round.
     pub tile: TileShape,
     /// Which keys in reach are seen.
     pub keys: KeyRule,
-    /// How keys seen more than once count.
+    /// How keys that are seen more than once count.
     pub duplicates: Duplicates,
     /// No position sees a later one.
     pub causal: bool,
-    /// A position sees itself only if it sees nothing else (shared query and key).
+    /// A position sees itself only if it sees no other key (shared query and key).
     pub exclude_self: bool,
     /// Rate and key of the dropout of attention weights.
     pub dropout: Option<(f64, Key)>,
 }
 
-/// Where the positions of a sequence stand in each round.
+/// Assignment of positions to slots in each round.
 ///
 /// `n_slots` is a multiple of the tile's length and at least `seq_length`.
 #[derive(Debug, Clone)]
@@ -145,18 +144,18 @@ pub struct Slots<B: Backend> {
     pub order: Tensor<B, 4, Int>,
     /// Slot of each position: `[batch_size, n_heads, n_rounds, seq_length]`.
     pub slot_of: Tensor<B, 4, Int>,
-    /// Bucket of each position (not slot): `[batch_size, n_heads, n_rounds, seq_length]`. Looked at
-    /// by rules about buckets only.
+    /// Bucket of each position (not slot): `[batch_size, n_heads, n_rounds, seq_length]`. Only read
+    /// if the key rule is about buckets.
     pub buckets: Tensor<B, 4, Int>,
     /// True where a position is padding: `[batch_size, seq_length]`. Padding is never a key.
     pub mask_pad: Option<Tensor<B, 2, Bool>>,
 }
 
 impl<B: Backend> Slots<B> {
-    /// Checks that these slots are those of a sequence, cut into such tiles.
+    /// Checks that these slots match a sequence and tiles.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub(crate) fn check(&self, qkv: &Qkv<B>, rules: &TiledAttention) {
         let [batch_size, n_heads, seq_length, n_keys, ..] = qkv.sizes();
         let order @ [batch, heads, n_rounds, n_slots] = self.order.dims();
@@ -193,7 +192,7 @@ impl<B: Backend> Slots<B> {
         );
     }
 
-    /// A single round in natural order: what makes local attention of the tiled kernel.
+    /// A single round in natural order, which turns tiled attention into local attention.
     ///
     /// # Shapes
     /// - `shape` is `[batch_size, n_heads, seq_length]`
@@ -228,7 +227,7 @@ impl<B: Backend> Slots<B> {
 pub struct Masking<B: Backend> {
     /// No position sees a later one.
     pub causal: bool,
-    /// A position sees itself only if it sees nothing else (shared query and key).
+    /// A position sees itself only if it sees no other key (shared query and key).
     pub exclude_self: bool,
     /// Rate and key of the dropout of attention weights.
     pub dropout: Option<(f64, Key)>,
@@ -237,11 +236,11 @@ pub struct Masking<B: Backend> {
 }
 
 impl<B: Backend> Masking<B> {
-    /// Checks that the mask is that of a sequence, and that rules about positions are for queries
-    /// and keys of one sequence.
+    /// Checks that the mask matches the sequence, and that causality and `exclude_self` are used
+    /// only if queries and keys belong to the same sequence.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub(crate) fn check(&self, qkv: &Qkv<B>) {
         check_mask(&self.mask_pad, qkv);
         let [_, _, seq_length, n_keys, ..] = qkv.sizes();
@@ -264,27 +263,26 @@ fn check_mask<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>, qkv: &Qkv<B>) {
     );
 }
 
-/// What attention gives back, and all that its backward needs beside the inputs.
+/// Output of attention, with everything besides the inputs that the backward pass needs.
 ///
-/// The log-sum-exp of a query's logits is kept as a sum of two numbers. For a query that sees only
-/// itself the maximum is -100,000, where `f32` has steps of 1/128: added up, the weights would come
-/// back from `exp(logit - lse)` wrong by up to 0.4 %, which is what the peers get.
+/// The log-sum-exp of a query's logits is kept as a sum of two numbers. If a query sees only
+/// itself, the maximum is -100,000, where `f32` has steps of 1/128. With a single number, weights
+/// from `exp(logit - lse)` would be wrong by up to 0.4 %, as they are in the peers.
 #[derive(Debug, Clone)]
 pub struct AttentionOutput<B: Backend> {
     /// `[batch_size, n_heads, seq_length, d_v]`.
     pub output: Tensor<B, 4>,
     /// Largest log-sum-exp of a single round: `[batch_size, n_heads, seq_length, 1]`.
     pub max: Tensor<B, 4>,
-    /// What the other rounds add to it: `[batch_size, n_heads, seq_length, 1]`.
+    /// Contribution of the other rounds: `[batch_size, n_heads, seq_length, 1]`.
     pub log_sum: Tensor<B, 4>,
 }
 
 impl<B: Backend> AttentionOutput<B> {
-    /// The same result as Hugging Face and trax get it: with the log-sum-exp over rounds added up
-    /// in one number.
+    /// The result of Hugging Face and trax, which keep the log-sum-exp over rounds as one number.
     ///
-    /// It differs where a query sees nothing but itself in every round: there the weights sum to
-    /// 1 ± 0.004. Whoever asks for the peers' wrapped rounds asks for their outputs.
+    /// It differs where a query sees only itself in every round: there the weights sum to 1 ±
+    /// 0.004. Used with wrapped rounds, which exist to reproduce the peers' outputs.
     pub(crate) fn rounded_like_the_peers(self) -> Self {
         let lse = self.max.clone() + self.log_sum.clone();
         let log_sum = lse - self.max.clone();
@@ -296,18 +294,18 @@ impl<B: Backend> AttentionOutput<B> {
     }
 }
 
-/// Gradients of an attention kernel, shaped like what they belong to.
+/// Gradients of an attention kernel, in the shapes of its inputs.
 #[derive(Debug, Clone)]
 pub struct AttentionGradients<B: Backend> {
-    /// Through the keys too, where they are the queries: `[batch_size, n_heads, seq_length, d_head]`.
+    /// Including the gradient through keys that are queries: `[batch_size, n_heads, seq_length, d_head]`.
     pub q: Tensor<B, 4>,
-    /// Of keys of their own: `[batch_size, n_heads, n_keys, d_head]`.
+    /// Of separate keys: `[batch_size, n_heads, n_keys, d_head]`.
     pub k: Option<Tensor<B, 4>>,
     /// `[batch_size, n_heads, n_keys, d_v]`.
     pub v: Tensor<B, 4>,
 }
 
-/// Gradients of layer normalisation, shaped like what they belong to.
+/// Gradients of layer normalisation, in the shapes of its inputs.
 #[derive(Debug, Clone)]
 pub struct LayerNormGradients<B: Backend> {
     /// `[batch_size, seq_length, d]`.
@@ -318,17 +316,17 @@ pub struct LayerNormGradients<B: Backend> {
     pub beta: Tensor<B, 1>,
 }
 
-/// Which way positions turn queries and keys.
+/// Direction in which queries and keys are rotated by their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// By the angle of the position.
     Forward,
-    /// Back again.
+    /// By the negative angle.
     Back,
 }
 
 impl Turn {
-    /// The opposite way.
+    /// The opposite direction.
     pub fn back(self) -> Self {
         match self {
             Self::Forward => Self::Back,
@@ -336,7 +334,7 @@ impl Turn {
         }
     }
 
-    /// What sines are multiplied with.
+    /// Factor of the sines.
     pub(crate) fn sign(self) -> f32 {
         match self {
             Self::Forward => 1.0,

@@ -13,21 +13,21 @@ use crate::pass::{Pass, dropout};
 use crate::precision::{Precision, widen};
 use crate::reversible::ReversibleBlock;
 
-/// Purpose of the randomness that a block adds to those of its parts.
+/// Key purposes of a block: its own output dropout, and attention.
 const OUTPUT: u64 = 0;
 const ATTENTION: u64 = 1;
 
-/// Tensors of the width inside that exist at a time when a chunk of feed-forward goes back.
+/// Number of `d_ff` wide tensors that exist in the backward pass of a feed-forward chunk.
 const TENSORS_OF_CHUNK: usize = 4;
 
 /// `y1 = x1 + Attention(LayerNorm(x2))`, `y2 = x2 + FeedForward(LayerNorm(y1))` (paper, eq. 9).
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
-    /// Normalises what attention sees.
+    /// Normalises the input of attention.
     pub attention_norm: LayerNorm<B>,
     /// F.
     pub attention: Attention<B>,
-    /// Normalises what feed-forward sees.
+    /// Normalises the input of the feed-forward layer.
     pub feed_forward_norm: LayerNorm<B>,
     /// G.
     pub feed_forward: FeedForward<B>,
@@ -58,7 +58,7 @@ impl<B: Backend> Block<B> {
 }
 
 impl<B: ReformerBackend> Block<B> {
-    /// Attention and dropout, of what is normalised already: `f32` whatever it computes in.
+    /// Attention and dropout for an already normalised input; `f32` in any precision.
     pub(super) fn attend(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let attended = self.attend_lowered(self.precision.lower(x), pass);
         Attended {
@@ -67,30 +67,30 @@ impl<B: ReformerBackend> Block<B> {
         }
     }
 
-    /// The same in the type that it computes in, unless dropout wants another one.
+    /// The same in the precision of the block, except that dropout gives `f32`.
     fn attend_lowered(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let inside = pass.fold(ATTENTION).with_buckets(pass.buckets().cloned());
         let attended = self.attention.forward(x, &inside);
         let output = match pass.dropout(self.dropout, OUTPUT) {
-            // Its factors have more digits than half precision.
+            // Dropout factors need more digits than half precision has.
             Some(dropped) => dropout(widen(attended.output), Some(dropped)),
             None => attended.output,
         };
         Attended { output, ..attended }
     }
 
-    /// What is normalised, in the type that the block computes in.
+    /// The normalised input, in the precision of the block.
     fn normalized(&self, norm: &LayerNorm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let dtype = self.precision.dtype().unwrap_or(x.dtype());
         norm.forward_as(x, dtype)
     }
 
-    /// Positions that G is given at a time by the configuration.
+    /// Configured chunk length of G.
     pub(super) fn ff_chunk_length(&self) -> Option<usize> {
         self.ff_chunk_length
     }
 
-    /// F in evaluation, with attention to what is normalised left to the caller.
+    /// F in evaluation, with attention to the normalised input computed by the caller.
     pub(super) fn f_by(
         &self,
         x: Tensor<B, 3>,
@@ -114,7 +114,7 @@ impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {
     fn g_chunk_length(&self, batch_size: usize) -> Option<usize> {
         let length = self.ff_chunk_length?;
         if self.dropout > 0.0 {
-            // Chunks draw numbers of their own: another length would be another step.
+            // Chunks have their own dropout keys: another length would give other random numbers.
             return Some(length);
         }
         let weight = self.feed_forward.inner.weight.val();

@@ -24,7 +24,7 @@ pub struct ReformerConfig {
     pub vocab_size: usize,
     /// Width of each of the two residual streams.
     pub d_model: usize,
-    /// Number of blocks, each of attention and feed-forward.
+    /// Number of blocks, each with attention and feed-forward.
     pub n_layers: usize,
     /// Number of attention heads.
     #[config(default = 4)]
@@ -33,7 +33,7 @@ pub struct ReformerConfig {
     pub d_head: Option<usize>,
     /// Width inside the feed-forward layers. Default: `4 * d_model`.
     pub d_ff: Option<usize>,
-    /// Kinds of attention from the first block up, repeated until there are enough.
+    /// Kinds of attention from the first block on, repeated cyclically.
     #[config(default = "vec![AttentionKind::Local, AttentionKind::Lsh]")]
     pub layers: Vec<AttentionKind>,
     /// No position sees a later one.
@@ -42,11 +42,11 @@ pub struct ReformerConfig {
     /// Position information.
     #[config(default = "PositionConfig::Rotary { base: 10_000.0 }")]
     pub position: PositionConfig,
-    /// Whether rotary positions are for local attention alone. LSH and full attention then compare
-    /// contents, wherever they are, which lasts beyond the lengths that were trained.
+    /// Whether only local attention uses rotary positions. LSH and full attention then compare
+    /// contents regardless of position, which generalises beyond the lengths of training.
     #[config(default = false)]
     pub rotary_local_only: bool,
-    /// Hashing, rounds and window of LSH attention.
+    /// Window, hashing and rounds of LSH attention.
     #[config(default = "LshConfig::new()")]
     pub lsh: LshConfig,
     /// Chunks of local attention.
@@ -55,44 +55,44 @@ pub struct ReformerConfig {
     /// Whether full attention shares query and key as LSH attention does.
     #[config(default = true)]
     pub full_share_qk: bool,
-    /// What logits of attention are multiplied with. Default: see
+    /// Factor of attention logits. Default: see
     /// [`HeadsConfig`](crate::attention::HeadsConfig::logit_scale).
     pub logit_scale: Option<f64>,
-    /// Length of every query that is its own key. Default: see
+    /// Fixed length of queries that are also keys. Default: see
     /// [`HeadsConfig`](crate::attention::HeadsConfig::query_length).
     pub query_length: Option<f64>,
-    /// The function inside feed-forward layers.
+    /// Activation function of feed-forward layers.
     #[config(default = "Activation::Gelu")]
     pub activation: Activation,
     /// Whether feed-forward layers are gated.
     #[config(default = false)]
     pub gated: bool,
-    /// Positions that pass through a feed-forward layer at a time; a device with more memory may take
-    /// more. Default: all.
+    /// Number of positions in a feed-forward chunk; a device with more memory may process more.
+    /// Default: all.
     pub ff_chunk_length: Option<usize>,
-    /// Share of activations dropped in training: of embeddings, of what attention and feed-forward
-    /// add, and of the output.
+    /// Dropout rate in training of embeddings, of the outputs of attention and feed-forward, and of
+    /// the stack's output.
     #[config(default = 0.0)]
     pub dropout: f64,
-    /// Share of weights dropped in LSH and full attention in training.
+    /// Dropout rate of weights in LSH and full attention in training.
     #[config(default = 0.0)]
     pub attention_dropout: f64,
-    /// Share of weights dropped in local attention in training. Default: that of the others.
+    /// Dropout rate of weights in local attention in training. Default: that of LSH and full attention.
     pub local_attention_dropout: Option<f64>,
-    /// What backward starts from.
+    /// How the backward pass obtains activations.
     #[config(default = "Mode::Reversible")]
     pub mode: Mode,
-    /// In which type blocks and the output projection compute. Weights, streams, normalisation and
+    /// Floating-point type of blocks and the output projection. Weights, streams, normalisation and
     /// the loss keep theirs.
     #[config(default = "Precision::Full")]
     pub precision: Precision,
-    /// Guards the division by the deviation in layer normalisation.
+    /// Added to the variance in layer normalisation.
     #[config(default = 1e-6)]
     pub norm_epsilon: f64,
-    /// Standard deviation that token embeddings start from.
+    /// Standard deviation of the initial token embeddings.
     #[config(default = 0.02)]
     pub embedding_std: f64,
-    /// Distribution that the weights of projections start from.
+    /// Initial distribution of the projections' weights.
     #[config(default = "Initializer::XavierUniform{gain: 1.0}")]
     pub initializer: Initializer,
     /// Seed of the hash rotations used outside of training.

@@ -9,8 +9,8 @@ use super::reformer::{Recorded, Reformer};
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
 
-/// A [`Reformer`] in which every position sees both sides: hidden states for classifiers, taggers,
-/// retrieval.
+/// A [`Reformer`] in which every position sees both directions: hidden states for classifiers,
+/// taggers, retrieval.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -29,7 +29,7 @@ pub struct ReformerEncoder<B: Backend> {
 }
 
 impl<B: Backend> ReformerEncoder<B> {
-    /// Initialises an encoder. Whatever the configuration says, it is not causal.
+    /// Initialises an encoder. It is never causal, whatever the configuration says.
     ///
     /// # Panics
     /// If the configuration is not [valid](ReformerConfig::validate).

@@ -1,4 +1,4 @@
-//! Evaluation block by block: with attention left to a cache, or looked at on the way.
+//! Evaluation block by block: with attention from a cache, or with access to attention inputs.
 
 use burn::tensor::{Int, Tensor};
 
@@ -11,8 +11,8 @@ use crate::pass::Pass;
 use crate::reversible::{ReversibleBlock, add_residuals, forward};
 
 impl<B: ReformerBackend> Reformer<B> {
-    /// What hashing does to each LSH layer, from the first one up, on the hidden states that it
-    /// sees in evaluation; see [`LshAttention::probe`](crate::attention::LshAttention::probe).
+    /// Measures the hashing of each LSH layer, from the first one on, on its hidden states in
+    /// evaluation; see [`LshAttention::probe`](crate::attention::LshAttention::probe).
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -27,8 +27,8 @@ impl<B: ReformerBackend> Reformer<B> {
         probes
     }
 
-    /// What each head of each LSH layer, from the first one up, does to a sequence in evaluation:
-    /// buckets and weights of every position; see
+    /// Buckets and attention weights of every position in each head of each LSH layer, from the
+    /// first one on, in evaluation; see
     /// [`LshAttention::inspect`](crate::attention::LshAttention::inspect).
     ///
     /// # Shapes
@@ -53,7 +53,7 @@ impl<B: ReformerBackend> Reformer<B> {
         inspected
     }
 
-    /// Hands out each LSH layer with what it attends to in evaluation.
+    /// Calls `visit` with each LSH layer and its input in evaluation.
     fn visit_lsh(
         &self,
         tokens: Tensor<B, 2, Int>,
@@ -67,12 +67,12 @@ impl<B: ReformerBackend> Reformer<B> {
         });
     }
 
-    /// Hands out the attention of each block, by its number, with its normalised input in
-    /// evaluation: for those who want to see what it is computed of.
+    /// Calls `visit` with each block's number, its attention layer and its normalised input in
+    /// evaluation, for inspection of attention.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
-    /// - input that is handed out: `[batch_size, seq_length, d_model]`
+    /// - input passed to `visit`: `[batch_size, seq_length, d_model]`
     ///
     /// # Panics
     /// If the sequence is longer than the positions allow.
@@ -87,14 +87,14 @@ impl<B: ReformerBackend> Reformer<B> {
         for (number, block) in self.blocks.iter().enumerate() {
             let input = block.attention_norm.forward(streams[1].clone());
             visit(number, &block.attention, input);
-            // One block at a time: in evaluation the number of a block has no influence.
+            // One block at a time: in evaluation the index of a block has no effect.
             let block = core::slice::from_ref(block);
             streams = forward(block, streams, pass, self.mode(), |_| {});
         }
     }
 
-    /// Hidden states of a single token of each sequence in evaluation, with attention left to the
-    /// caller: it is given the number of the block and its normalised input.
+    /// Hidden states of a single token of each sequence in evaluation, with attention computed by
+    /// the caller from the block's number and its normalised input.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, 1]`, positions: `[batch_size]`
@@ -110,7 +110,7 @@ impl<B: ReformerBackend> Reformer<B> {
         self.normalize(side_by_side(streams), &Pass::eval())
     }
 
-    /// The streams after the last of all positions in evaluation, with attention left to the caller.
+    /// Hidden states of the last position in evaluation, with attention computed by the caller.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`

@@ -1,6 +1,6 @@
-//! Sizes beyond which a model is refused before any memory is asked for.
+//! Size limits, checked before any memory is allocated.
 //!
-//! All are far above what has ever been trained; they keep products of sizes within an integer.
+//! They are far above those of any trained model, and keep products of sizes within an integer.
 
 use burn::module::Initializer;
 
@@ -18,17 +18,17 @@ const MAX_HEADS: usize = 1 << 16;
 const MAX_LENGTH: usize = i32::MAX as usize;
 const MAX_ROUNDS: usize = 1024;
 const MAX_BUCKETS: usize = 1 << 17;
-/// Chunks that a position sees before or after its own one.
+/// Number of chunks that a position sees before or after its own.
 const MAX_NEIGHBOURS: usize = 1024;
 const MAX_AXES: usize = 16;
-/// Numbers that weights start from are of `f32`, and so are sums of them.
+/// Initial weights are `f32`, and so are sums of them.
 const MAGNITUDES: core::ops::RangeInclusive<f64> = 1e-9..=1e9;
 /// Numbers in the hash rotations of a layer: 1 GiB.
 const MAX_ROTATIONS: u128 = 1 << 28;
 /// 256 GiB in `f32`.
 const MAX_PARAMETERS: u128 = 1 << 36;
 
-/// Checks the sizes and numbers of a stack, so that the checks of its parts can multiply them.
+/// Checks the sizes and numbers of a stack, so that later checks can multiply them safely.
 pub(super) fn check(config: &ReformerConfig) -> Result<(), ConfigError> {
     let width = config.d_head.unwrap_or(1);
     for (field, value, limit) in [
@@ -110,7 +110,7 @@ fn check_position(position: &PositionConfig) -> Result<(), ConfigError> {
     }
 }
 
-/// Burn panics on a distribution that is none in `f32` when it draws from it.
+/// Burn panics when it samples from a distribution that is not valid in `f32`.
 fn check_initializer(initializer: &Initializer) -> Result<(), ConfigError> {
     match initializer {
         Initializer::Normal { mean, std } => {
@@ -148,7 +148,7 @@ fn check_deviation(field: &str, value: f64) -> Result<(), ConfigError> {
     check_magnitude(field, value)
 }
 
-/// Refuses what is neither 0 nor of a size that can be computed with.
+/// Checks that a value is 0 or of a magnitude that can be computed with.
 fn check_magnitude(field: &str, value: f64) -> Result<(), ConfigError> {
     ConfigError::finite(field, value)?;
     if value != 0.0 && !MAGNITUDES.contains(&value.abs()) {
@@ -159,7 +159,7 @@ fn check_magnitude(field: &str, value: f64) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Sizes that can be, but not together.
+/// Checks sizes that are valid individually but too large in combination.
 fn check_products(config: &ReformerConfig) -> Result<(), ConfigError> {
     let wide = |size: usize| size as u128;
     let d_model = wide(config.d_model);

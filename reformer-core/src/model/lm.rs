@@ -21,7 +21,7 @@ use crate::pass::Pass;
 use crate::precision::widen;
 use crate::reversible::{GradientSum, Mode};
 
-/// Tensors of the width of hidden states, or of logits, that exist at a time for a chunk of the loss.
+/// Number of tensors as wide as the hidden states, or the logits, that exist for a chunk of the loss.
 const TENSORS_OF_CHUNK: usize = 4;
 
 /// Configuration of a [`ReformerLm`].
@@ -35,9 +35,9 @@ const TENSORS_OF_CHUNK: usize = 4;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ReformerLmConfig {
-    /// The stack below.
+    /// The stack.
     pub reformer: ReformerConfig,
-    /// Positions whose logits exist at a time in the loss; a device with more memory may take more.
+    /// Number of positions whose logits exist at a time in the loss; a device with more memory may take more.
     #[config(default = 2048)]
     pub loss_chunk_length: usize,
     /// Whether logits have a bias.
@@ -85,19 +85,19 @@ impl ReformerLmConfig {
     }
 }
 
-/// A [`Reformer`] that predicts tokens: the next one at each position if causal, masked ones if
-/// not. What is predicted where is up to the targets.
+/// A [`Reformer`] that predicts tokens: the next token of each position if causal, masked tokens
+/// otherwise. The targets define what is predicted at which position.
 #[derive(Module, Debug)]
 pub struct ReformerLm<B: Backend> {
-    /// The stack below.
+    /// The stack.
     pub reformer: Reformer<B>,
-    /// From hidden states to logits.
+    /// Projection from hidden states to logits.
     pub output: Linear<B>,
     loss_chunk_length: usize,
 }
 
 impl<B: ReformerBackend> ReformerLm<B> {
-    /// Logits of every position. For a loss use [`loss`](Self::loss), which holds few of them.
+    /// Logits of all positions. For a loss use [`loss`](Self::loss), which computes them in chunks.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -109,7 +109,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
         self.logits(self.reformer.forward(tokens, pass))
     }
 
-    /// Mean loss of the targets, without gradients. Targets below zero are ignored.
+    /// Mean loss of the targets, without gradients. Negative targets are ignored.
     ///
     /// # Shapes
     /// - tokens, targets: `[batch_size, seq_length]`
@@ -126,7 +126,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
         })
     }
 
-    /// Logits of a chunk of the streams that the blocks end with.
+    /// Logits of a chunk of the last block's output streams.
     fn chunk_logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
         let pass = Reformer::output_pass(pass).fold(chunk);
         linear(
@@ -135,10 +135,10 @@ impl<B: ReformerBackend> ReformerLm<B> {
         )
     }
 
-    /// Positions whose logits exist at a time.
+    /// Number of positions whose logits exist at a time.
     fn chunk_length(&self, batch_size: usize, pass: &Pass<B>) -> usize {
         if self.reformer.draws_at_output(pass) {
-            // Chunks draw numbers of their own: another length would be another step.
+            // Chunks have their own dropout keys: another length would give other random numbers.
             return self.loss_chunk_length;
         }
         let weight = self.output.weight.val();
@@ -147,21 +147,21 @@ impl<B: ReformerBackend> ReformerLm<B> {
         B::at_once(self.loss_chunk_length, bytes, &weight.device())
     }
 
-    /// The output projection, whose logits are `f32` whatever it computes in.
+    /// The output projection; logits are `f32` in any precision.
     pub(crate) fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let hidden = self.reformer.precision().lower(hidden);
         widen(linear(&self.output, hidden))
     }
 }
 
-/// Both streams side by side, at some positions.
+/// Both streams, concatenated, at a range of positions.
 fn part<B: Backend>(streams: &[Tensor<B, 3>; 2], positions: Range<usize>) -> Tensor<B, 3> {
     let of = |stream: &Tensor<B, 3>| stream.clone().slice_dim(1, positions.clone());
     side_by_side(streams.each_ref().map(of))
 }
 
 impl<B: Backend> ReformerLm<B> {
-    /// The same weights, trained in another mode.
+    /// The same weights with another mode of training.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.reformer = self.reformer.with_mode(mode);
         self
@@ -173,11 +173,10 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Mean loss of the targets, and the gradients of all parameters. Targets below zero are
-    /// ignored.
+    /// Mean loss of the targets, and the gradients of all parameters. Negative targets are ignored.
     ///
-    /// Works with the memory that the mode of the [`Reformer`] allows: on the tape, logits and
-    /// their gradients exist for one chunk at a time; in plain mode the graph keeps everything.
+    /// The [`Reformer`]'s mode determines the memory: with a tape, logits and their gradients exist
+    /// for one chunk at a time; in plain mode the graph keeps everything.
     ///
     /// ```
     /// use burn::tensor::{Int, Tensor};
@@ -207,9 +206,9 @@ where
         self.scaled_gradients(tokens, targets, pass, 1.0)
     }
 
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
-    /// through the blocks. In [`f16`](crate::Precision::F16) small ones would be zero otherwise.
-    /// The loss is not scaled.
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
+    /// through the blocks: in [`f16`](crate::Precision::F16) small ones would otherwise become
+    /// zero. The loss is not scaled.
     ///
     /// # Shapes
     /// - tokens, targets: `[batch_size, seq_length]`
@@ -255,7 +254,7 @@ where
         let loss = gradients_in_chunks(
             (targets.inner(), scale),
             chunk_length,
-            // Gone with the streams when backward begins, which then works in place.
+            // Owns the streams: they are dropped before backward, which then works in place.
             move |range| part(&streams, range),
             |chunk, streams| self.chunk_logits(streams, chunk, &pass),
             self,

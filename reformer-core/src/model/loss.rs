@@ -1,4 +1,4 @@
-//! Cross-entropy that never holds the logits of more than a chunk.
+//! Cross-entropy that holds the logits of one chunk at a time.
 
 use core::ops::Range;
 
@@ -19,8 +19,8 @@ pub struct LmLoss<B: Backend> {
     pub n_correct: Tensor<B, 1>,
     /// Number of targets: `[1]`.
     pub n_targets: Tensor<B, 1>,
-    /// How far the reversible stack's input, computed back from its output, was off: `[1]`. Only
-    /// after a backward pass through a tape.
+    /// Largest error of the reversible stack's input, recomputed from its output: `[1]`. Only after
+    /// a backward pass with a tape.
     pub drift: Option<Tensor<B, 1>>,
 }
 
@@ -41,7 +41,7 @@ impl<B: Backend> LmLoss<B> {
 }
 
 impl<A: AutodiffBackend> LmLoss<A> {
-    /// The same numbers without the graph behind them.
+    /// The same numbers, detached from the graph.
     pub fn inner(self) -> LmLoss<A::InnerBackend> {
         LmLoss {
             loss: self.loss.inner(),
@@ -64,8 +64,8 @@ impl<B: Backend> LmLoss<B> {
     }
 }
 
-/// Loss of targets, without gradients. `logits` gives those of a chunk of positions, by its number
-/// and its place.
+/// Loss of targets, without gradients. `logits` is called with the number and the range of each
+/// chunk of positions.
 ///
 /// # Shapes
 /// - targets: `[batch_size, seq_length]`
@@ -84,10 +84,10 @@ pub(super) fn loss_in_chunks<B: ReformerBackend>(
     total.finish(n_targets)
 }
 
-/// Loss of targets, and its gradient with regard to the hidden states that logits are computed
-/// from, which `take` gets for one range of positions after another; gradients of the parameters of `module`
-/// go to the sum. All gradients are multiplied by `scale`. `hidden` gives the hidden states of a range of
-/// positions, `logits` what becomes of a chunk, by its number.
+/// Loss of targets, and its gradient with respect to the hidden states, which `take` receives one
+/// range of positions after another; gradients of the parameters of `module` are added to the sum.
+/// All gradients are multiplied by `scale`. `hidden` returns the hidden states of a range of
+/// positions, `logits` computes logits from a chunk and its number.
 ///
 /// # Shapes
 /// - targets: `[batch_size, seq_length]`
@@ -121,12 +121,12 @@ where
     total.finish(n_targets)
 }
 
-/// Number of targets, which are those not below zero: `[1]`.
+/// Number of targets, without the negative ones: `[1]`.
 fn count_targets<B: Backend>(targets: Tensor<B, 2, Int>) -> Tensor<B, 1> {
     targets.greater_equal_elem(0).int().sum().float()
 }
 
-/// What a sum over targets is divided by: the sum over none is 0, and so is its mean.
+/// Divisor of a sum over targets: without targets the sum is 0, and so is the mean.
 fn at_least_one<B: Backend>(n_targets: Tensor<B, 1>) -> Tensor<B, 1> {
     n_targets.clamp_min(1.0)
 }

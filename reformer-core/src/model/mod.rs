@@ -1,4 +1,4 @@
-//! Whole models: the [`Reformer`] stack and what is built on it, and the encoder-decoder
+//! Whole models: the [`Reformer`] stack, the models built on it, and the encoder-decoder
 //! [`ReformerSeq2Seq`].
 
 mod block;

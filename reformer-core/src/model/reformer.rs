@@ -1,4 +1,4 @@
-//! The stack that every model is built on: embeddings, reversible blocks, a last normalisation.
+//! The stack of every model: embeddings, reversible blocks, a final normalisation.
 
 use burn::module::{AutodiffModule, Initializer, Module};
 use burn::nn::{Embedding, EmbeddingConfig};
@@ -18,23 +18,23 @@ use crate::position::Position;
 use crate::precision::Precision;
 use crate::reversible::{GradientSum, Mode, forward};
 
-/// Children of the key of a pass.
+/// Purposes of the keys derived from the key of a pass.
 pub(super) mod purpose {
     pub(in crate::model) const EMBEDDINGS: u64 = 0;
     pub(in crate::model) const BLOCKS: u64 = 1;
     pub(in crate::model) const OUTPUT: u64 = 2;
 }
 
-/// Tokens in, hidden states out.
+/// Maps tokens to hidden states.
 #[derive(Module, Debug)]
 pub struct Reformer<B: Backend> {
-    /// A vector for each token.
+    /// Token embeddings.
     pub embedding: Embedding<B>,
     /// Position information.
     pub position: Position<B>,
-    /// Attention and feed-forward, in turn.
+    /// Blocks of attention and feed-forward.
     pub blocks: Vec<Block<B>>,
-    /// Normalises both streams, side by side, at the end.
+    /// Final normalisation of both streams, concatenated.
     pub norm: LayerNorm<B>,
     /// Number of different tokens.
     pub vocab_size: usize,
@@ -66,17 +66,17 @@ impl<B: Backend> Reformer<B> {
         }
     }
 
-    /// The same weights, trained in another mode.
+    /// The same weights with another mode of training.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The same weights with attention of another configuration: trained with hashing and evaluated
-    /// exactly, say, or with more rounds (paper, table 2). Nothing else of the configuration counts.
+    /// The same weights with differently configured attention: for example trained with hashing and
+    /// evaluated exactly, or with more rounds (paper, table 2). The rest of the configuration is ignored.
     ///
     /// # Errors
-    /// Attention that needs other projections.
+    /// Attention whose projections have other shapes.
     pub fn with_attention(
         mut self,
         config: &ReformerConfig,
@@ -108,26 +108,26 @@ impl<B: Backend> Reformer<B> {
         Ok(self)
     }
 
-    /// What backward starts from.
+    /// How the backward pass obtains activations.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// In which type blocks compute.
+    /// Floating-point type of the blocks.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 }
 
 impl<B: ReformerBackend> Reformer<B> {
-    /// Fixes the hash rotations of all LSH layers, from the first one up; see
+    /// Fixes the hash rotations of all LSH layers, from the first one on; see
     /// [`LshAttention::with_rotations`](crate::attention::LshAttention::with_rotations).
     ///
     /// # Shapes
     /// - each: `[n_heads, d_head, n_rounds, sum(factors) / 2]`
     ///
     /// # Errors
-    /// Another number of rotations than of LSH layers, or rotations that do not fit.
+    /// A number of rotations that differs from that of LSH layers, or rotations of the wrong shape.
     pub fn with_rotations(mut self, rotations: Vec<Tensor<B, 4>>) -> Result<Self, ConfigError> {
         let is_lsh = |block: &&Block<B>| matches!(block.attention, Attention::Lsh(_));
         let n_layers = self.blocks.iter().filter(is_lsh).count();
@@ -166,9 +166,9 @@ impl<B: ReformerBackend> Reformer<B> {
         self.normalize(streams, &Self::output_pass(pass))
     }
 
-    /// The buckets that tokens fall into in each LSH layer, from the first one up: each
-    /// `[batch_size, n_heads, n_rounds, seq_length]`. Padding is in a last bucket of its own.
-    /// Layers that compute exactly at this length have none.
+    /// The buckets of tokens in each LSH layer, from the first one on: each
+    /// `[batch_size, n_heads, n_rounds, seq_length]`. Padding has an additional last bucket. Layers
+    /// with exact attention at this length have no buckets.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -182,7 +182,7 @@ impl<B: ReformerBackend> Reformer<B> {
         buckets
     }
 
-    /// Both streams before the last normalisation: `[batch_size, seq_length, d_model]` each.
+    /// Both streams before the final normalisation: `[batch_size, seq_length, d_model]` each.
     pub(super) fn streams(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> [Tensor<B, 3>; 2] {
         let x = self.embed(tokens, pass);
         let blocks = pass.fold(purpose::BLOCKS);
@@ -190,48 +190,48 @@ impl<B: ReformerBackend> Reformer<B> {
         forward(&self.blocks, streams, &blocks, self.mode, |_| {})
     }
 
-    /// Embeddings of tokens and positions, which both streams start from.
+    /// Embeddings of tokens and positions, the initial value of both streams.
     pub(super) fn embed(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
         let x = embed(&self.embedding, &self.position, tokens);
         dropout(x, pass.dropout(self.dropout, purpose::EMBEDDINGS))
     }
 
-    /// The pass of what comes after the blocks.
+    /// The pass for everything after the blocks.
     pub(super) fn output_pass(pass: &Pass<B>) -> Pass<B> {
         pass.fold(purpose::OUTPUT)
     }
 
-    /// The last normalisation, for all positions or a chunk of them.
+    /// The final normalisation, for all positions or a chunk of them.
     pub(super) fn normalize(&self, streams: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
         let hidden = self.norm.forward(streams);
         dropout(hidden, pass.dropout(self.dropout, 0))
     }
 
-    /// The same in the type that the output projection computes in.
+    /// The same in the type of the output projection.
     pub(super) fn normalize_lowered(&self, streams: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
         if self.draws_at_output(pass) {
-            // Factors of dropout have more digits than half precision.
+            // Dropout factors need more digits than half precision has.
             return self.precision.lower(self.normalize(streams, pass));
         }
         let dtype = self.precision.dtype().unwrap_or(streams.dtype());
         self.norm.forward_as(streams, dtype)
     }
 
-    /// Whether dropout draws numbers after the blocks.
+    /// Whether dropout is applied after the blocks.
     pub(super) fn draws_at_output(&self, pass: &Pass<B>) -> bool {
         pass.dropout(self.dropout, 0).is_some()
     }
 }
 
-/// A forward pass, ready for backward.
+/// A recorded forward pass, ready for backward.
 ///
-/// Made by [`Reformer::record`]. The caller computes a loss from [`hidden`](Self::hidden) as with
-/// any Burn module, calls `backward` on it, and hands the result to [`backward`](Self::backward).
+/// Returned by [`Reformer::record`]. The caller computes a loss from [`hidden`](Self::hidden) as with
+/// any Burn module, calls `backward` on it, and passes the result to [`backward`](Self::backward).
 pub struct Recorded<A: AutodiffBackend> {
     /// Hidden states: `[batch_size, seq_length, 2 * d_model]`.
     pub hidden: Tensor<A, 3>,
-    /// The streams that `hidden` was computed from, and the way back from them. None in plain
-    /// mode, where the graph behind `hidden` is that of the whole model.
+    /// The streams that `hidden` was computed from, and their tape. `None` in plain mode, where
+    /// `hidden` has the graph of the whole model.
     tape: Option<(Tensor<A, 3>, StreamsTape<A>)>,
 }
 
@@ -240,7 +240,7 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Runs forward for training, with the memory that the [mode](Self::mode) allows.
+    /// Runs forward for training, with the memory of the [mode](Self::mode).
     ///
     /// ```
     /// use burn::optim::GradientsParams;
@@ -278,7 +278,7 @@ where
         }
     }
 
-    /// Both streams before the last normalisation, and the way back from them.
+    /// Both streams before the final normalisation, and their tape.
     pub(super) fn record_streams(
         &self,
         tokens: Tensor<A, 2, Int>,
@@ -290,7 +290,7 @@ where
         StreamsTape::record(&inside.blocks, tokens, x, [pass, of_blocks], self.mode)
     }
 
-    /// From the gradients of both streams to those of blocks and embeddings. Gives the drift.
+    /// Backward from the gradients of both streams to blocks and embeddings. Returns the drift.
     pub(super) fn backward(
         &self,
         tape: StreamsTape<A>,
@@ -316,7 +316,7 @@ where
         sum.into_params()
     }
 
-    /// As [`backward`](Self::backward), added to a sum. Gives the drift, unless the graph was kept.
+    /// As [`backward`](Self::backward), added to a sum. Returns the drift, unless the graph was kept.
     pub(super) fn add_gradients(
         self,
         model: &Reformer<A>,

@@ -1,4 +1,4 @@
-//! The two streams of a stack: from tokens to them, and back by a tape.
+//! The two streams of a stack: from tokens to streams, and backward with a tape.
 
 use burn::module::AutodiffModule;
 use burn::nn::Embedding;
@@ -45,12 +45,12 @@ pub(super) fn embed_at<B: ReformerBackend>(
     }
 }
 
-/// Two streams as one: `[batch_size, seq_length, 2 * d_model]`.
+/// Concatenates two streams: `[batch_size, seq_length, 2 * d_model]`.
 pub(super) fn side_by_side<B: Backend>(streams: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
     Tensor::cat(streams.to_vec(), 2)
 }
 
-/// Two streams, or their gradients, that lie side by side.
+/// Splits concatenated streams, or their gradients.
 pub(super) fn halves<B: Backend>(streams: Tensor<B, 3>) -> [Tensor<B, 3>; 2] {
     let d_model = streams.dims()[2] / 2;
     [0..d_model, d_model..2 * d_model].map(|half| streams.clone().slice_dim(2, half))
@@ -61,20 +61,20 @@ pub(super) fn mean<B: Backend>([y1, y2]: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
     (y1 + y2) * 0.5
 }
 
-/// The way back from both streams, as they are after the last block.
+/// Backward from both streams, as they are after the last block.
 pub(super) struct StreamsTape<A: AutodiffBackend> {
     tokens: Tensor<A, 2, Int>,
-    /// That of the embeddings.
+    /// The pass of the embeddings.
     pass: Pass<A>,
     tape: Tape<A::InnerBackend>,
     mode: Mode,
 }
 
-/// What a [`StreamsTape`] leads to beside gradients of parameters.
+/// Result of a [`StreamsTape`], besides gradients of parameters.
 pub(super) struct Arrived<B: Backend> {
-    /// The largest difference between an embedding and what the blocks, undone, lead back to: `[1]`.
+    /// The largest difference between the embeddings and the input recomputed from the output: `[1]`.
     pub(super) drift: Tensor<B, 1>,
-    /// Gradient of the source that the blocks read, if they did.
+    /// Gradient of the source, if the blocks read one.
     pub(super) source: Option<Tensor<B, 3>>,
 }
 
@@ -102,8 +102,8 @@ where
         (recorded, streams)
     }
 
-    /// From the gradients of both streams to those of blocks and embeddings. `embed` makes the
-    /// embeddings once more; `module` has their parameters.
+    /// Backward from the gradients of both streams to blocks and embeddings. `embed` recomputes the
+    /// embeddings; `module` has their parameters.
     pub(super) fn backward<M, E>(
         self,
         blocks: &[M],

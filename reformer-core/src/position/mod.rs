@@ -1,4 +1,4 @@
-//! Where a token stands: embeddings added to tokens, and rotations of queries and keys.
+//! Positional information: embeddings added to tokens, and rotations of queries and keys.
 
 mod waves;
 
@@ -11,43 +11,43 @@ pub(crate) use waves::{frequencies, sin_cos};
 
 use crate::error::ConfigError;
 
-/// Kinds of position information.
+/// Kinds of positional information.
 #[derive(Config, Debug, PartialEq)]
 pub enum PositionConfig {
-    /// Positions counted on several axes, like pixels by row, column and channel; each axis gives
-    /// a part of the features (paper's code; Hugging Face has two axes). The tables need the sum
-    /// of the lengths instead of their product.
+    /// Axial positions: several axes, such as row, column and channel of pixels; each axis gives
+    /// some of the features (paper's code; Hugging Face has two axes). Table sizes grow with the
+    /// sum of the axis lengths instead of their product.
     Axial {
-        /// Length of each axis, the slowest first. Their product limits the sequence.
+        /// Length of each axis, slowest first. Their product limits the sequence length.
         shape: Vec<usize>,
-        /// Features of each axis. Their sum is `d_model`.
+        /// Number of features of each axis. Their sum is `d_model`.
         dims: Vec<usize>,
-        /// Standard deviation that the tables start from.
+        /// Standard deviation of the initial tables.
         std: f64,
     },
     /// A vector for each position.
     Learned {
         /// Longest sequence.
         max_length: usize,
-        /// Standard deviation that the table starts from.
+        /// Standard deviation of the initial table.
         std: f64,
-        /// Whether the table starts from sinusoids of this standard deviation, where neighbours are alike,
-        /// and not from random numbers.
+        /// Whether the table is initialised with sinusoids of this standard deviation, where
+        /// neighbours are similar, instead of random numbers.
         sinusoidal: bool,
     },
     /// Fixed sine and cosine waves, for any length.
     Sinusoidal,
     /// Rotation of queries and keys, for any length.
     Rotary {
-        /// Base of the wave lengths, usually 10,000.
+        /// Base of the wavelengths, usually 10,000.
         base: f64,
     },
-    /// None.
+    /// No positional information.
     None,
 }
 
 impl PositionConfig {
-    /// Longest sequence that has positions, if there is a limit.
+    /// Maximum sequence length, if there is a limit.
     pub fn max_length(&self) -> Option<usize> {
         match self {
             Self::Axial { shape, .. } => Some(shape.iter().product()),
@@ -56,7 +56,7 @@ impl PositionConfig {
         }
     }
 
-    /// Base of rotary positions, where attention has to apply them.
+    /// Base of rotary positions, which attention applies.
     pub fn rotary_base(&self) -> Option<f64> {
         match self {
             Self::Rotary { base } => Some(*base),
@@ -64,7 +64,7 @@ impl PositionConfig {
         }
     }
 
-    /// Checks every setting against the width of the model.
+    /// Checks every setting with respect to the width of the model.
     ///
     /// # Errors
     /// The first setting that cannot work.
@@ -184,7 +184,7 @@ pub struct Position<B: Backend> {
 }
 
 impl<B: Backend> Position<B> {
-    /// Embeddings of the first `seq_length` positions, if this kind has any.
+    /// Embeddings of the first `seq_length` positions, or `None` for kinds without embeddings.
     ///
     /// # Shapes
     /// - output: `[seq_length, d_model]`
@@ -201,7 +201,7 @@ impl<B: Backend> Position<B> {
         self.at(0..seq_length, device)
     }
 
-    /// Embeddings of single positions, if this kind has any.
+    /// Embeddings of single positions, or `None` for kinds without embeddings.
     ///
     /// # Shapes
     /// - output: `[positions, d_model]`
@@ -220,12 +220,12 @@ impl<B: Backend> Position<B> {
         }
     }
 
-    /// Longest sequence that has positions, if there is a limit.
+    /// Maximum sequence length, if there is a limit.
     pub fn max_length(&self) -> Option<usize> {
         self.config.max_length()
     }
 
-    /// The rows of the tables side by side; the last axis counts fastest.
+    /// Concatenates the rows of the tables; the last axis varies fastest.
     fn look_up(&self, positions: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         let mut stride: usize = self.tables.iter().map(|table| table.dims()[0]).product();
         let parts = self.tables.iter().map(|table| {

@@ -3,12 +3,12 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-/// Base of the wave lengths of sinusoidal positions (Vaswani et al., 2017).
+/// Base of the wavelengths of sinusoidal positions (Vaswani et al., 2017).
 const SINUSOIDAL_BASE: f64 = 10_000.0;
 
 /// `sin` and `cos` of `position / base^(i / n_waves)`: twice `[positions, n_waves]`.
 ///
-/// Computed in `f64`: at a million positions the fastest wave is beyond what `f32` resolves.
+/// Computed in `f64`: at a million positions the angle of the fastest wave exceeds the precision of `f32`.
 pub(crate) fn sin_cos(
     positions: impl Iterator<Item = usize>,
     n_waves: usize,
@@ -26,7 +26,7 @@ pub(crate) fn sin_cos(
     [sin, cos]
 }
 
-/// Angles from one position to the next: `base^(-i / n_waves)`.
+/// Angles between neighbouring positions: `base^(-i / n_waves)`.
 pub(crate) fn frequencies(n_waves: usize, base: f64) -> Vec<f64> {
     (0..n_waves)
         .map(|wave| base.powf(-(wave as f64) / n_waves as f64))

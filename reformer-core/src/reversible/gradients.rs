@@ -1,4 +1,4 @@
-//! Gradients of parameters, added up where a parameter is met more than once.
+//! Gradients of parameters, summed where a parameter is used more than once.
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -7,8 +7,8 @@ use burn::tensor::backend::AutodiffBackend;
 
 /// A sum of gradients by parameter.
 ///
-/// Chunks of a sequence, and layers that share weights, each give gradients of the same
-/// parameters. [`GradientsParams::register`] would keep the last one only.
+/// Chunks of a sequence, and layers that share weights, each give gradients of the same parameters.
+/// [`GradientsParams::register`] would keep only the last one.
 #[derive(Default)]
 pub struct GradientSum {
     sum: GradientsParams,
@@ -20,8 +20,8 @@ impl GradientSum {
         Self::default()
     }
 
-    /// Takes the gradients of a module's parameters out of the result of a backward pass and adds
-    /// them.
+    /// Removes the gradients of a module's parameters from the result of a backward pass and adds
+    /// them to the sum.
     pub fn add<B: AutodiffBackend, M: AutodiffModule<B>>(
         &mut self,
         gradients: &mut B::Gradients,
@@ -34,7 +34,7 @@ impl GradientSum {
         });
     }
 
-    /// The sum, as optimizers take it.
+    /// The sum, in the form that optimizers take.
     pub fn into_params(self) -> GradientsParams {
         self.sum
     }

@@ -1,13 +1,13 @@
 //! Reversible residual layers (Gomez et al., 2017; paper, section 3).
 //!
-//! A block adds to two streams in turn, `y1 = x1 + F(x2)` and `y2 = x2 + G(y1)`, and so can be
-//! undone: `x2 = y2 - G(y1)`, `x1 = y1 - F(x2)`. Forward keeps no activations; backward
+//! A block updates two streams in turn, `y1 = x1 + F(x2)` and `y2 = x2 + G(y1)`, so its input can
+//! be recomputed: `x2 = y2 - G(y1)`, `x1 = y1 - F(x2)`. Forward keeps no activations; backward
 //! recomputes each block from its output. Memory does not grow with depth.
 //!
-//! Burn cannot run a backward pass inside a step of another one, so this is no autodiff step but a
-//! [`Tape`]: forward runs on the backend inside and gives the output and the tape; the caller's
-//! loss gives the output's gradient; the tape turns that into gradients of the parameters, block by
-//! block.
+//! Burn cannot run a backward pass inside a step of another one, so this is a [`Tape`] instead of
+//! an autodiff step. Forward runs on the inner backend and gives the output and the tape; the
+//! caller's loss gives the output's gradient; the tape turns it into gradients of the parameters,
+//! block by block.
 
 mod gradients;
 mod tape;
@@ -27,32 +27,32 @@ use crate::kernels::{ReformerBackend, Residual};
 use crate::pass::Pass;
 use crate::precision::widen;
 
-/// What backward starts from.
+/// How the backward pass obtains activations.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Each block's input is computed back from its output. Rounding makes it differ in the last
-    /// bits; see [`Reconstruction`] for how much.
+    /// Each block's input is recomputed from its output. Rounding changes its last bits; see
+    /// [`Reconstruction`] for how much.
     Reversible,
-    /// The same without any difference: what F and G add is rounded to multiples of
-    /// `2^-fraction_bits`, so that adding and taking away are exact as long as streams stay below
+    /// The same without rounding errors: the outputs of F and G are rounded to multiples of
+    /// `2^-fraction_bits`. Adding and subtracting them is then exact, as long as streams stay below
     /// `2^(24 - fraction_bits)`.
     Exact {
-        /// Binary digits after the point; 16 leaves room for streams up to 256.
+        /// Binary digits after the point; 16 allows streams up to 256.
         fraction_bits: u32,
     },
-    /// Burn's autodiff keeps everything. Memory grows with depth.
+    /// Burn's autodiff keeps all activations. Memory grows with depth.
     Plain,
     /// One residual stream, `y = x + F(x)`, `z = y + G(y)`, as in a Transformer, with the same
-    /// parameters, by Burn's autodiff: what reversible layers are compared with (paper, figure 3).
-    /// Both streams are `z`.
+    /// parameters, by Burn's autodiff: the baseline for reversible layers (paper, figure 3). Both
+    /// streams are `z`.
     Ordinary,
 }
 
 impl Mode {
-    /// Checks the grid.
+    /// Checks the number of fraction bits.
     ///
     /// # Errors
-    /// A grid that `f32` does not have.
+    /// More fraction bits than `f32` supports.
     pub fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Exact { fraction_bits } if *fraction_bits > 22 => Err(ConfigError::new(
@@ -65,12 +65,12 @@ impl Mode {
         }
     }
 
-    /// Whether backward computes activations again, from a [`Tape`], instead of keeping them.
+    /// Whether backward recomputes activations with a [`Tape`] instead of keeping them.
     pub fn is_recomputed(self) -> bool {
         matches!(self, Self::Reversible | Self::Exact { .. })
     }
 
-    /// What a residual function adds, on the grid of this mode.
+    /// Rounds the output of F or G to the multiples of this mode.
     pub(crate) fn on_grid<B: Backend>(self, residual: Tensor<B, 3>) -> Tensor<B, 3> {
         match self {
             Self::Exact { fraction_bits } => {
@@ -84,11 +84,11 @@ impl Mode {
 
 /// A block `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`.
 ///
-/// Any module can be one. F and G must be functions of their input, the weights and the pass
-/// alone: no state, no randomness but the [key](Pass::key)'s.
+/// Any module can implement it. F and G may depend on their input, the weights and the pass only:
+/// no state, and no randomness except that of the [key](Pass::key).
 pub trait ReversibleBlock<B: Backend>: Module<B> {
-    /// The first residual function, usually attention. May return buckets; when it is computed
-    /// again, [`Pass::buckets`] has them. May be in half precision where the stream is not; so may that of G.
+    /// The first residual function, usually attention. May return buckets, which [`Pass::buckets`] contains
+    /// when F is recomputed. The outputs of F and G may be in half precision even if the stream is not.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
@@ -100,13 +100,13 @@ pub trait ReversibleBlock<B: Backend>: Module<B> {
     /// - x, output: `[batch_size, seq_length, d_model]`
     fn g(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3>;
 
-    /// If G is position-wise, how many positions of a batch to give it at a time.
+    /// Chunk length of G if it is position-wise, for a given batch size.
     fn g_chunk_length(&self, _batch_size: usize) -> Option<usize> {
         None
     }
 }
 
-/// Passes of the two functions of a block, from that of the stack.
+/// Passes of the two functions of a block, derived from that of the stack.
 struct BlockPasses<B: Backend> {
     f: Pass<B>,
     g: Pass<B>,
@@ -121,8 +121,8 @@ impl<B: Backend> BlockPasses<B> {
     }
 }
 
-/// Runs a stack of blocks forward, handing the buckets of each block to `remember`. On an autodiff
-/// backend this is the plain mode: the graph keeps every activation.
+/// Runs a stack of blocks forward and passes the buckets of each block to `remember`. On an
+/// autodiff backend this is the plain mode: the graph keeps every activation.
 ///
 /// # Shapes
 /// - streams, output: `[batch_size, seq_length, d_model]` each
@@ -148,8 +148,8 @@ pub fn forward<B: ReformerBackend, M: ReversibleBlock<B>>(
     streams
 }
 
-/// `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`, or both `y1 + G(y1)` in [`Mode::Ordinary`]. G is given at most
-/// `g_chunk_length` positions at a time, and the number of the chunk.
+/// `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)`, or both `y1 + G(y1)` in [`Mode::Ordinary`]. G is called
+/// with the chunk number and at most `g_chunk_length` positions.
 pub(crate) fn add_residuals<B: ReformerBackend>(
     [x1, x2]: [Tensor<B, 3>; 2],
     mode: Mode,

@@ -1,4 +1,4 @@
-//! Backward through reversible blocks, from the output alone.
+//! Backward through reversible blocks, from the output only.
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -10,11 +10,11 @@ use crate::chunks::chunk_ranges;
 use crate::kernels::{ReformerBackend, Residual};
 use crate::pass::{Pass, Source};
 
-/// What a forward pass leaves behind: the output of the last block, and the buckets of every LSH
-/// layer, in two bytes each where there are few enough.
+/// Saved state of a forward pass: the output of the last block, and the buckets of every LSH layer,
+/// in two bytes each if there are few enough.
 ///
-/// Buckets are kept because activations that are computed again differ in their last bits, and a
-/// bucket that tips over would give the gradient of another function.
+/// Buckets are kept because recomputed activations differ in their last bits: a changed bucket
+/// would give the gradient of a different function.
 #[derive(Debug)]
 pub struct Tape<B: Backend> {
     streams: [Tensor<B, 3>; 2],
@@ -23,21 +23,21 @@ pub struct Tape<B: Backend> {
     mode: Mode,
 }
 
-/// What [`Tape::backward`] arrives at: the input of the stack, and its gradient.
+/// Result of [`Tape::backward`]: the input of the stack, and its gradient.
 #[derive(Debug)]
 pub struct Reconstruction<B: Backend> {
-    /// The two streams at the input as computed back from the output. Their difference to the
-    /// true ones is the drift of the stack; [`Mode::Exact`] has none.
+    /// The two streams at the input, recomputed from the output. Their difference from the original
+    /// ones is the drift of the stack, which is zero in [`Mode::Exact`].
     pub streams: [Tensor<B, 3>; 2],
     /// Gradients of the two streams at the input.
     pub gradients: [Tensor<B, 3>; 2],
-    /// Gradient of the [source](Pass::with_source), added up over the blocks that read it:
+    /// Gradient of the [source](Pass::with_source), summed over the blocks that read it:
     /// `[batch_size, source_length, d_model]`.
     pub source: Option<Tensor<B, 3>>,
 }
 
 impl<B: ReformerBackend> Tape<B> {
-    /// Runs a stack of blocks forward and keeps what backward needs.
+    /// Runs a stack of blocks forward and keeps the state that backward needs.
     ///
     /// # Shapes
     /// - streams: `[batch_size, seq_length, d_model]` each
@@ -64,9 +64,9 @@ impl<B: ReformerBackend> Tape<B> {
         self.streams.clone()
     }
 
-    /// Undoes the blocks from the last to the first and adds up the gradients of their parameters.
+    /// Inverts the blocks from the last to the first and sums the gradients of their parameters.
     ///
-    /// `blocks` are those that were recorded, on the autodiff backend.
+    /// `blocks` are the recorded ones, on the autodiff backend.
     ///
     /// # Shapes
     /// - gradients of the output's streams: `[batch_size, seq_length, d_model]` each
@@ -97,7 +97,7 @@ impl<B: ReformerBackend> Tape<B> {
     }
 }
 
-/// A pass whose source has a gradient.
+/// The pass with a source that requires a gradient.
 fn with_source_as_leaf<A: AutodiffBackend>(pass: Pass<A>) -> Pass<A> {
     let source = pass.source().cloned().map(|source| Source {
         hidden: source.hidden.require_grad(),
@@ -106,7 +106,7 @@ fn with_source_as_leaf<A: AutodiffBackend>(pass: Pass<A>) -> Pass<A> {
     pass.with_source(source)
 }
 
-/// From `y2 = x2 + G(y1)` back to `x2`, a chunk at a time, each in its place.
+/// Recomputes `x2` from `y2 = x2 + G(y1)`, one chunk at a time, in place.
 fn undo_g<B, A, M>(
     state: Reconstruction<B>,
     block: &M,
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// From `y1 = x1 + F(x2)` back to `x1`.
+/// Recomputes `x1` from `y1 = x1 + F(x2)`.
 fn undo_f<B, A, M>(
     state: Reconstruction<B>,
     block: &M,
@@ -171,7 +171,7 @@ where
     }
 }
 
-/// Adds the gradient of the source that a part of a block read, if it read it.
+/// Adds the gradient of the source, if F or G has read it.
 fn plus_source<B, A>(
     sum: Option<Tensor<B, 3>>,
     pass: &Pass<A>,
@@ -190,8 +190,8 @@ where
     }
 }
 
-/// Gradient of `leaf` for the gradient of `value`, which was computed from it; those of the
-/// module's parameters go to the sum.
+/// Gradient of `leaf`, from which `value` was computed, for the gradient of `value`. The gradients
+/// of the module's parameters are added to the sum.
 pub(crate) fn pull_back<B, A, M>(
     value: Tensor<A, 3>,
     leaf: Tensor<A, 3>,
@@ -207,8 +207,8 @@ where
     take(leaf, &mut backward_from(value, gradient, module, sum))
 }
 
-/// Backward from the gradient of a value. Gradients of the module's parameters go to the sum; those
-/// of leaves are left.
+/// Backward pass from the gradient of a value. Gradients of the module's parameters are added to
+/// the sum; those of leaves are returned.
 fn backward_from<B, A, M>(
     value: Tensor<A, 3>,
     gradient: Tensor<B, 3>,
@@ -225,7 +225,7 @@ where
     gradients
 }
 
-/// The gradient of a leaf; zeros where nothing depends on it.
+/// The gradient of a leaf; zeros if the value does not depend on it.
 fn take<A: AutodiffBackend>(
     leaf: Tensor<A, 3>,
     gradients: &mut A::Gradients,

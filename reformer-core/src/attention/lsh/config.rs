@@ -1,4 +1,4 @@
-//! What a query sees by hashing, and where attention is exact instead.
+//! Window, hashing and exact lengths of LSH attention.
 
 use burn::config::Config;
 
@@ -12,22 +12,22 @@ pub enum Window {
     /// Positions sorted by bucket are cut into chunks of `chunk_length`; a query sees its own
     /// chunk and neighbouring ones (paper, figure 2).
     ///
-    /// Not strictly causal, like every implementation that cuts this way: a later token moves
-    /// the borders of chunks, and with them what an earlier query sees.
+    /// Not strictly causal, like every implementation with such chunks: later tokens move the chunk
+    /// borders, and with them the keys that an earlier query sees.
     Chunk {
-        /// Chunks before its own one that a query sees.
+        /// Number of preceding chunks that a query sees.
         before: usize,
-        /// Chunks after its own one that a query sees.
+        /// Number of following chunks that a query sees.
         after: usize,
-        /// Whether it sees only those in its own bucket (the paper's text) or all of them (the
+        /// Whether a query sees only keys in its own bucket (the paper's text) or all of them (the
         /// code of Hugging Face, trax and reformer_pytorch).
         within_bucket: bool,
     },
-    /// The last `len` earlier positions in the same bucket; without causality, as many on the
-    /// other side too. What comes later changes nothing for what was before, down to the last
-    /// bit, so that generating equals training.
+    /// The last `len` earlier positions in the same bucket; without causality, also the next `len`.
+    /// Later tokens do not change results at earlier positions, down to the last bit, so that
+    /// generation equals training.
     Bucket {
-        /// Positions seen on a side.
+        /// Number of visible positions on each side.
         len: usize,
     },
 }
@@ -35,12 +35,12 @@ pub enum Window {
 /// Up to which length attention is computed exactly instead of by hashing.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum ExactUpTo {
-    /// The width of the window: until then, hashing computes more and sees less.
+    /// Up to the width of the window: at such lengths, hashing computes more and sees less.
     Window,
-    /// As long as that computes no more logits than hashing, which sees less. Whoever wants to
-    /// know what hashing does at short lengths should not ask for it.
+    /// As long as exact attention computes no more logits than hashing. Not suited to measuring
+    /// hashing at short lengths.
     Cheaper,
-    /// This length.
+    /// Up to this length.
     Length(usize),
     /// Never.
     Never,
@@ -53,35 +53,34 @@ pub struct LshConfig {
     #[config(default = 2)]
     pub n_rounds: usize,
     /// Whether a query also sees its neighbours in the sequence, in the same softmax: one more
-    /// round, in which all positions share a bucket. Hash rounds are then free to find what is far
-    /// away, instead of finding the neighbours again. The peers have no such round.
+    /// round, with all positions in one bucket. Hash rounds are then free to find distant keys
+    /// instead of the neighbours again. The peers have no such round.
     #[config(default = true)]
     pub local_round: bool,
-    /// Whether queries are hashed as they are compared, after they were rotated by position, or
-    /// before (as in reformer_pytorch). The same without rotary positions.
+    /// Whether queries are hashed after the rotation by position, as they are compared, or before
+    /// it (as in reformer_pytorch). No difference without rotary positions.
     #[config(default = true)]
     pub hash_rotated: bool,
     /// Number of buckets.
     #[config(default = "Buckets::Auto")]
     pub n_buckets: Buckets,
-    /// Sorted positions in a chunk, and the measure of automatic bucket numbers.
+    /// Sorted positions in a chunk; automatic bucket numbers are derived from it.
     #[config(default = 64)]
     pub chunk_length: usize,
-    /// What a query sees.
+    /// The keys that a query sees.
     #[config(default = "Window::Bucket { len: 64 }")]
     pub window: Window,
-    /// How a key seen in several rounds is counted.
+    /// How a key that is seen in several rounds is counted.
     #[config(default = "Duplicates::Exact")]
     pub duplicates: Duplicates,
-    /// Whether the first chunk of a round looks back into the last one of the round before, as in
-    /// the peers. Only with chunks across buckets, [`Duplicates::Keep`] and no local round.
+    /// Whether the first chunk of a round also sees the last one of the previous round, as in the
+    /// peers. Only with chunks across buckets, [`Duplicates::Keep`] and no local round.
     #[config(default = false)]
     pub wrap_rounds: bool,
-    /// Up to which length attention is exact instead.
+    /// Up to which length attention is exact.
     #[config(default = "ExactUpTo::Window")]
     pub exact_up_to: ExactUpTo,
-    /// Whether training hashes with the rotations used outside of it, instead of fresh ones in
-    /// each step.
+    /// Whether training uses the evaluation's hash rotations instead of fresh ones in each step.
     #[config(default = false)]
     pub fixed_rotations: bool,
 }
@@ -117,12 +116,12 @@ impl LshConfig {
         Ok(())
     }
 
-    /// Rounds of attention: those of hashing, and the local one.
+    /// Number of attention rounds: the hash rounds and the local one.
     pub fn n_attended_rounds(&self) -> usize {
         self.n_rounds + usize::from(self.local_round)
     }
 
-    /// Positions that a query can reach in a round.
+    /// Number of positions that a query can reach in a round.
     fn window_width(&self) -> usize {
         match self.window {
             Window::Chunk { before, after, .. } => self.chunk_length * (before + 1 + after),
@@ -130,7 +129,7 @@ impl LshConfig {
         }
     }
 
-    /// Whether attention is exact at a length, instead of by hashing.
+    /// Whether attention is exact at this length.
     pub fn is_exact(&self, seq_length: usize, causal: bool) -> bool {
         match self.exact_up_to {
             ExactUpTo::Window => seq_length <= self.window_width(),
@@ -144,9 +143,8 @@ impl LshConfig {
         }
     }
 
-    /// Whether attention is exact, where a [context](crate::Pass::with_context) may stand for the length.
-    /// Windows cut from the sorted sequence are those of the sequence at hand in any case, as in
-    /// Hugging Face.
+    /// Whether attention is exact; a [context](crate::Pass::with_context), if given, replaces the
+    /// length. Chunk windows always use the actual length, as in Hugging Face.
     pub(crate) fn is_exact_in(
         &self,
         seq_length: usize,
@@ -160,13 +158,13 @@ impl LshConfig {
         self.is_exact(length, causal)
     }
 
-    /// Factors of the number of buckets, where a context may stand for the length.
+    /// Factors of the number of buckets; a context, if given, replaces the length.
     pub(crate) fn factors_in(&self, seq_length: usize, context: Option<usize>) -> Vec<usize> {
         let length = context.unwrap_or(seq_length);
         self.n_buckets.factors(length, self.chunk_length)
     }
 
-    /// Tiles, rule and layout of slots that make the window.
+    /// Tiles, key rule and slot layout that implement the window.
     pub(super) fn tiling(
         &self,
         seq_length: usize,
@@ -195,8 +193,8 @@ impl LshConfig {
                 (tile, rule, SlotLayout::Dense(length))
             }
             Window::Bucket { len } => {
-                // Buckets begin with a tile, so shorter tiles leave fewer slots empty; half the
-                // window is what an average bucket fills.
+                // Buckets begin with a tile, so shorter tiles leave fewer slots empty; an average
+                // bucket fills half the window.
                 let length = len.min(seq_length).div_ceil(2);
                 let before = len.min(seq_length).div_ceil(length);
                 let tile = TileShape {
@@ -226,13 +224,13 @@ mod tests {
                 within_bucket: false,
             })
             .with_exact_up_to(ExactUpTo::Cheaper);
-        // 4 rounds of 2 chunks of 64, against half the length, or all of it.
+        // 4 rounds of 2 chunks of 64, compared with half the length (causal) or all of it.
         assert!(chunks.is_exact(1024, true) && !chunks.is_exact(1026, true));
         assert!(chunks.is_exact(512, false) && !chunks.is_exact(513, false));
-        // Tiles of 32, of which a query reaches three.
+        // Tiles of 32; a query reaches three of them.
         let buckets = chunks.with_window(Window::Bucket { len: 64 });
         assert!(buckets.is_exact(768, true) && !buckets.is_exact(770, true));
-        // A local round costs as much as one of hashing.
+        // A local round costs as much as a hash round.
         let local = buckets.with_n_rounds(3).with_local_round(true);
         assert!(local.is_exact(768, true) && !local.is_exact(770, true));
     }

@@ -1,4 +1,4 @@
-//! Attention among the positions that locality-sensitive hashing brings together.
+//! Attention among positions that locality-sensitive hashing puts into one bucket.
 
 mod config;
 
@@ -22,7 +22,7 @@ pub struct LshAttentionConfig {
     pub heads: HeadsConfig,
     /// Hashing, rounds and window.
     pub lsh: LshConfig,
-    /// Seed of the rotations used outside of training.
+    /// Seed of the hash rotations used outside of training.
     #[config(default = 0)]
     pub hash_seed: u64,
 }
@@ -53,7 +53,7 @@ impl LshAttentionConfig {
     }
 }
 
-/// Attention with a shared query and key, each query to the keys hashed near it.
+/// Attention with shared queries and keys: each query attends to keys with similar hashes.
 ///
 /// ```
 /// use burn::tensor::{Distribution, Tensor};
@@ -74,9 +74,8 @@ impl LshAttentionConfig {
 pub struct LshAttention<B: Backend> {
     /// Projections; the key of a position is its normalised query.
     pub heads: Heads<B>,
-    /// Rotations that replace the drawn ones, in training and outside of it:
-    /// `[n_heads, d_head, n_rounds, sum(factors) / 2]`. See
-    /// [`with_rotations`](Self::with_rotations).
+    /// Fixed hash rotations, used in training and evaluation instead of random ones:
+    /// `[n_heads, d_head, n_rounds, sum(factors) / 2]`. See [`with_rotations`](Self::with_rotations).
     pub rotations: Option<Param<Tensor<B, 4>>>,
     #[module(skip)]
     pub(crate) config: LshAttentionConfig,
@@ -84,24 +83,23 @@ pub struct LshAttention<B: Backend> {
 
 /// Which keys the queries of a sequence see.
 pub(super) struct Routing<B: Backend> {
-    /// What hashing made: `[batch_size, n_heads, n_rounds, seq_length]`.
+    /// Hash buckets: `[batch_size, n_heads, n_rounds, seq_length]`.
     buckets: Tensor<B, 4, Int>,
     pub(super) slots: Slots<B>,
     pub(super) rules: TiledAttention,
-    /// Number of buckets that hashing makes.
+    /// Number of hash buckets.
     pub(super) n_buckets: usize,
 }
 
 impl<B: ReformerBackend> LshAttention<B> {
     /// Fixes the hash rotations, for a checkpoint that was trained with them or to compare with
-    /// another implementation. They are part of the module's record from then on, and are not
-    /// trained. The number of buckets must not be automatic, or fit every length in use.
-    ///
+    /// another implementation. They become part of the module's record and are not trained. The
+    /// number of buckets must not be automatic, or must fit every length in use.
     /// # Shapes
     /// - rotations: `[n_heads, d_head, n_rounds, sum(factors) / 2]`
     ///
     /// # Errors
-    /// Rotations for another number of heads, width, rounds or buckets.
+    /// Rotations for a different number of heads, head width, rounds or buckets.
     pub fn with_rotations(mut self, rotations: Tensor<B, 4>) -> Result<Self, ConfigError> {
         let [n_heads, d_head, n_rounds, n_projections] = rotations.dims();
         let heads = &self.config.heads;
@@ -124,9 +122,9 @@ impl<B: ReformerBackend> LshAttention<B> {
         Ok(self)
     }
 
-    /// Attends. Without [buckets to use again](Pass::with_buckets) the queries are hashed: with
-    /// fresh rotations in training (unless they are [fixed](LshConfig::fixed_rotations)), with those
-    /// of the module otherwise.
+    /// LSH attention. Unless the pass has [buckets](Pass::with_buckets), queries are hashed: in
+    /// training with fresh rotations (unless they are [fixed](LshConfig::fixed_rotations)),
+    /// otherwise with those of the module.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
@@ -135,7 +133,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         self.attend(queries, x, pass, |_| {})
     }
 
-    /// Attends with queries that were projected already, and shows what it is computed of.
+    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
     pub(crate) fn attend(
         &self,
         queries: Tensor<B, 4>,
@@ -173,7 +171,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         }
     }
 
-    /// Queries as they are hashed.
+    /// Queries for hashing: before or after rotation by position, as configured.
     ///
     /// # Shapes
     /// - queries, rotated, output: `[batch_size, n_heads, seq_length, d_head]`
@@ -188,10 +186,10 @@ impl<B: ReformerBackend> LshAttention<B> {
         }
     }
 
-    /// Finds the keys that queries see, by the buckets of the pass or by hashing.
+    /// Finds the keys that queries see, from the buckets of the pass or by hashing.
     ///
     /// # Shapes
-    /// - queries, as they are hashed: `[batch_size, n_heads, seq_length, d_head]`
+    /// - queries for hashing: `[batch_size, n_heads, seq_length, d_head]`
     pub(super) fn route(
         &self,
         queries: Tensor<B, 4>,
@@ -208,7 +206,7 @@ impl<B: ReformerBackend> LshAttention<B> {
             None => self.buckets(queries, &factors, pass),
         };
         let (tile, keys, layout) = lsh.tiling(seq_length, causal);
-        // One bucket more than hashing makes, for padding.
+        // One additional bucket for padding.
         let slots = B::sort_rounds(buckets.clone(), n_buckets + 1, layout, lsh.local_round);
         Routing {
             buckets,
@@ -225,7 +223,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         }
     }
 
-    /// What queries are hashed with: fixed rotations, or those of a key, or those of the module.
+    /// Hash rotations: the fixed ones, else from the key of the pass, else from the module's seed.
     pub(crate) fn rotations_of(
         &self,
         key: Option<Key>,
@@ -245,7 +243,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         rotations(key, n_heads, d_head, n_rounds, factors, device)
     }
 
-    /// Hashes queries; padding goes to a last bucket of its own, where it takes no token's place.
+    /// Hashes queries; padding goes to an additional last bucket, away from the tokens.
     pub(crate) fn buckets(
         &self,
         queries: Tensor<B, 4>,
@@ -270,14 +268,14 @@ impl<B: ReformerBackend> LshAttention<B> {
 }
 
 impl<B: Backend> Routing<B> {
-    /// The buckets of hashing, as they are handed out.
+    /// The hash buckets in the type that is returned to callers.
     pub(super) fn into_buckets(self) -> Tensor<B, 4, Int> {
         compact(self.buckets, self.n_buckets + 1)
     }
 }
 
-/// Buckets in two bytes each, where they fit and the backend can: reversible training keeps them
-/// for every layer.
+/// Casts buckets to two bytes each if they fit and the backend supports it: reversible training
+/// keeps them for every layer.
 fn compact<B: Backend>(buckets: Tensor<B, 4, Int>, n_buckets: usize) -> Tensor<B, 4, Int> {
     let fit = n_buckets <= usize::from(u16::MAX) + 1;
     if fit && B::supports_dtype(&buckets.device(), DType::U16) {

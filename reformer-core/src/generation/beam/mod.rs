@@ -1,4 +1,4 @@
-//! Beam search: the best continuations as a whole, several hypotheses at a time.
+//! Beam search: the most probable continuations as a whole, with several hypotheses at a time.
 
 mod search;
 
@@ -8,41 +8,41 @@ use self::search::Search;
 use super::logits::Logits;
 use crate::error::ConfigError;
 
-/// A model that reads one token after another: a language model with its cache, or a decoder with
-/// an encoder's output beside its cache.
+/// A model that reads one token at a time: a language model with its cache, or a decoder with an
+/// encoder's output and its cache.
 ///
-/// It holds a state for each of some rows, which are sequences.
+/// It keeps a state for each row; a row is a sequence.
 pub trait StepDecoder {
-    /// What can go wrong in a step.
+    /// Error of a step.
     type Error;
 
-    /// Makes row `i` of the state a copy of what row `rows[i]` was. Rows that are not named are
-    /// given up; a row that is named twice goes two ways from here.
+    /// Replaces row `i` of the state by a copy of the previous row `rows[i]`. Rows that are not
+    /// listed are dropped; rows that are listed twice are duplicated.
     ///
     /// # Errors
-    /// Whatever keeps the state from being copied.
+    /// If the state cannot be copied.
     fn select(&mut self, rows: &[usize]) -> Result<(), Self::Error>;
 
-    /// Reads one more token in each row, and gives the logits of the token after it.
+    /// Reads one more token in each row and returns the logits of the token after it.
     ///
     /// # Errors
-    /// Tokens that cannot be read, such as one too many for the model's positions.
+    /// Tokens that cannot be read, such as one beyond the model's positions.
     fn step(&mut self, tokens: &[u32]) -> Result<Logits, Self::Error>;
 }
 
-/// Hypotheses that a search follows for a sequence, at most.
+/// Maximum number of hypotheses per sequence.
 const MOST_HYPOTHESES: usize = 1024;
 
 /// Settings of [`beam_search`].
 #[derive(Config, Debug, PartialEq)]
 pub struct BeamConfig {
-    /// Hypotheses that are followed for each sequence, 1,024 at most.
+    /// Number of hypotheses per sequence, at most 1,024.
     #[config(default = 4)]
     pub beam_size: usize,
-    /// The token that ends a sequence. Default: none, so that only the length does.
+    /// The token that ends a sequence. Default: none, so that only the length ends it.
     pub end: Option<u32>,
     /// Exponent `alpha` of the length penalty (Wu et al., 2016): the score of a hypothesis is its
-    /// log-probability over `((5 + length) / 6)^alpha`. 0 compares probabilities as they are.
+    /// log-probability over `((5 + length) / 6)^alpha`. 0 compares plain probabilities.
     #[config(default = 0.6)]
     pub length_penalty: f64,
 }
@@ -51,7 +51,7 @@ impl BeamConfig {
     /// Checks every setting.
     ///
     /// # Errors
-    /// No beam or too wide a one, or a penalty below zero or that is no number.
+    /// A beam size of 0 or above the limit, or a penalty that is negative or not finite.
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::at_least_one("beam_size", self.beam_size)?;
         if self.beam_size > MOST_HYPOTHESES {
@@ -73,31 +73,31 @@ impl BeamConfig {
         Ok(())
     }
 
-    /// What a log-probability is divided by; `length` counts the end.
+    /// Divisor of a log-probability; `length` includes the end token.
     fn penalty(&self, length: usize) -> f64 {
         ((5.0 + length as f64) / 6.0).powf(self.length_penalty)
     }
 }
 
-/// A continuation that [`beam_search`] found.
+/// A continuation found by [`beam_search`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hypothesis {
-    /// Its tokens, without the one that ends it.
+    /// Its tokens, without the end token.
     pub tokens: Vec<u32>,
-    /// Logarithm of its probability, that of its end included.
+    /// Log-probability, including that of the end token.
     pub log_prob: f64,
-    /// Log-probability over the length penalty.
+    /// Log-probability divided by the length penalty.
     pub score: f64,
-    /// Whether it came to an end. If not, it is as long as was allowed.
+    /// Whether it has the end token. Otherwise it has the maximum length.
     pub is_ended: bool,
 }
 
-/// The best continuations of some sequences.
+/// The best continuations of several sequences.
 ///
-/// `decoder` has read the beginnings, one row each, and `first` are its logits after them.
-/// `max_tokens` says how long each continuation may become, its end included. The result has the
-/// best continuations of each sequence, the best first, as many as the beam is wide. Of equal
-/// candidates the one from the better hypothesis goes first, then the one with the smaller token.
+/// `decoder` has read the prompts, one per row, and `first` are its logits after them. `max_tokens`
+/// is the maximum length of each continuation, including the end token. The result has the best
+/// continuations of each sequence, best first, as many as the beam size. Ties are resolved in
+/// favour of the better hypothesis, then of the smaller token.
 ///
 /// ```
 /// use reformer_core::generation::{BeamConfig, Logits, StepDecoder, beam_search};
@@ -137,8 +137,8 @@ pub struct Hypothesis {
 /// Those of the decoder.
 ///
 /// # Panics
-/// If the configuration is not [valid](BeamConfig::validate), or `first` and `max_tokens` have
-/// not one entry for each sequence.
+/// If the configuration is not [valid](BeamConfig::validate), or `first` and `max_tokens` do not
+/// have one entry per sequence.
 pub fn beam_search<D: StepDecoder>(
     decoder: &mut D,
     first: &Logits,
@@ -159,7 +159,7 @@ pub fn beam_search<D: StepDecoder>(
         let (mut rows, mut tokens) = (Vec::new(), Vec::new());
         for search in &mut searches {
             search.advance(&logits);
-            // The rows of the next step are those that were named for it, in order.
+            // Rows of the next step are in the order of `rows`.
             for live in &mut search.live {
                 tokens.push(*live.tokens.last().expect("it was advanced"));
                 rows.push(std::mem::replace(&mut live.row, rows.len()));
@@ -183,7 +183,7 @@ mod tests {
     const VOCABULARY: u32 = 4;
     const END: u32 = 3;
 
-    /// Logits that depend on all tokens so far, and on which beginning it was.
+    /// Logits that depend on all tokens so far and on the prompt.
     struct Random {
         rows: Vec<Vec<u32>>,
         steps: usize,
@@ -282,7 +282,7 @@ mod tests {
         assert!(steps < 150, "{steps} steps");
         assert_eq!(found[0].len(), 3);
         assert!(found[0].iter().all(|hypothesis| hypothesis.is_ended));
-        // With more room it goes on for longer, and finds the same.
+        // A higher length limit gives the same result.
         let (again, more_steps) = search(400);
         assert_eq!(again, found);
         assert!(more_steps >= steps);

@@ -1,9 +1,9 @@
-//! The search of one sequence: which hypotheses go on, and which have ended.
+//! Beam search of one sequence: which hypotheses continue, and which have ended.
 
 use super::{BeamConfig, Hypothesis};
 use crate::generation::logits::{Logits, log_softmax};
 
-/// A hypothesis that goes on.
+/// A hypothesis that continues.
 pub(super) struct Live {
     pub(super) tokens: Vec<u32>,
     log_prob: f64,
@@ -11,10 +11,10 @@ pub(super) struct Live {
     pub(super) row: usize,
 }
 
-/// A way to go on.
+/// A possible continuation of a hypothesis.
 struct Candidate {
     log_prob: f64,
-    /// Number of the hypothesis.
+    /// Index of the hypothesis.
     parent: usize,
     token: u32,
 }
@@ -23,9 +23,9 @@ struct Candidate {
 pub(super) struct Search<'a> {
     config: &'a BeamConfig,
     max_tokens: usize,
-    /// The best first.
+    /// Best first.
     pub(super) live: Vec<Live>,
-    /// The best first, at most as many as the beam is wide.
+    /// Best first, at most the beam size.
     pub(super) ended: Vec<Hypothesis>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Follows the best ways on from the live hypotheses.
+    /// Extends the live hypotheses by their best continuations.
     pub(super) fn advance(&mut self, logits: &Logits) {
         let Some(length) = self.live.first().map(|live| live.tokens.len() + 1) else {
             return;
@@ -56,7 +56,7 @@ impl<'a> Search<'a> {
         let mut next = Vec::new();
         for (rank, candidate) in self.candidates(logits).into_iter().enumerate() {
             let is_end = self.config.end == Some(candidate.token);
-            // An end has to be among the best itself, so that a beam of one is greedy.
+            // An end token must be among the best itself, so that a beam of one is greedy.
             let is_full = match is_end {
                 true => rank >= self.config.beam_size,
                 false => next.len() == self.config.beam_size,
@@ -85,8 +85,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The best ways on, the best first. For each hypothesis one may be the end, so twice as many
-    /// as the beam is wide leave enough that are not.
+    /// The best continuations, best first. Each hypothesis can end in one way, so twice the beam
+    /// size includes enough that do not end.
     fn candidates(&self, logits: &Logits) -> Vec<Candidate> {
         let mut all = Vec::with_capacity(self.live.len() * logits.vocab_size());
         for (parent, live) in self.live.iter().enumerate() {
@@ -97,7 +97,7 @@ impl<'a> Search<'a> {
                 token,
             }));
         }
-        // What cannot be is no way on.
+        // Tokens of probability 0 are not candidates.
         all.retain(|candidate| candidate.log_prob > f64::NEG_INFINITY);
         let order = |a: &Candidate, b: &Candidate| {
             let places = (a.parent, a.token).cmp(&(b.parent, b.token));
@@ -127,8 +127,8 @@ impl<'a> Search<'a> {
         self.ended.truncate(self.config.beam_size);
     }
 
-    /// Whether nothing that is live can still be among the best. Probabilities only shrink, and
-    /// the penalty is the mildest at the full length.
+    /// Whether no live hypothesis can become one of the best. Log-probabilities only decrease, and
+    /// the penalty is mildest at the maximum length.
     fn is_decided(&self) -> bool {
         let (Some(best), Some(worst)) = (self.live.first(), self.ended.last()) else {
             return false;

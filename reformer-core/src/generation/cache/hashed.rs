@@ -1,4 +1,4 @@
-//! Where hashing puts positions, and which of them the newest one sees.
+//! Buckets of cached positions, and the keys that the newest position sees.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -20,7 +20,7 @@ pub(super) struct Hashed<B: Backend> {
 }
 
 impl<B: ReformerBackend> Hashed<B> {
-    /// Of sequences without positions.
+    /// For sequences without positions.
     pub(super) fn new(attention: &LshAttention<B>, context: usize, batch_size: usize) -> Self {
         let config = attention.config.lsh.clone();
         let factors = config.factors_in(context, None);
@@ -38,11 +38,11 @@ impl<B: ReformerBackend> Hashed<B> {
         }
     }
 
-    /// Takes in the first positions of sequences, of which so many are real; in these buckets, if
-    /// they are known.
+    /// Adds the first positions of sequences, `real` of each without padding, in the given buckets
+    /// if they are known.
     ///
     /// # Shapes
-    /// - queries, as they are hashed: `[batch_size, n_heads, seq_length, d_head]`
+    /// - queries for hashing: `[batch_size, n_heads, seq_length, d_head]`
     /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`
     pub(super) fn read(
         &mut self,
@@ -63,8 +63,8 @@ impl<B: ReformerBackend> Hashed<B> {
         }
     }
 
-    /// Whether the next position sees everything although the context is hashed: a prefix that
-    /// Hugging Face does not cut into chunks yet.
+    /// Whether the next position sees all keys although the context is hashed: a prefix that is too
+    /// short to be split into chunks in Hugging Face.
     pub(super) fn is_exact_at(&self, position: usize) -> bool {
         let Self {
             config, context, ..
@@ -73,10 +73,10 @@ impl<B: ReformerBackend> Hashed<B> {
             && config.is_exact_in(position + 1, Some(*context), true)
     }
 
-    /// Takes in the next position of each sequence, and tells which ones each of its heads sees.
+    /// Adds the next position of each sequence and returns the keys that each of its heads sees.
     ///
     /// # Shapes
-    /// - queries, as they are hashed: `[batch_size, n_heads, 1, d_head]`
+    /// - queries for hashing: `[batch_size, n_heads, 1, d_head]`
     pub(super) fn advance(&mut self, queries: Tensor<B, 4>, positions: &[usize]) -> Vec<Seen> {
         let [_, n_heads, ..] = queries.dims();
         let n_rounds = self.config.n_attended_rounds();
@@ -120,7 +120,7 @@ impl<B: ReformerBackend> Hashed<B> {
         hash(queries, self.rotations.clone(), &self.factors)
     }
 
-    /// Buckets of all rounds in which there is attention, in row-major order.
+    /// Buckets of all attention rounds, in row-major order.
     fn attended_rounds(&self, buckets: Tensor<B, 4, Int>) -> Vec<usize> {
         let n_buckets = self.factors.iter().product::<usize>() + 1;
         let buckets = match self.config.local_round {
@@ -153,7 +153,7 @@ impl<B: ReformerBackend> Hashed<B> {
 /// One round of one head.
 #[derive(Debug, Clone)]
 struct Round {
-    /// Positions in each bucket, the newest last.
+    /// Positions in each bucket, newest last.
     buckets: Vec<Vec<u32>>,
 }
 
@@ -164,7 +164,7 @@ impl Round {
         }
     }
 
-    /// Adds what the newest position, the last one in its bucket, sees, itself included.
+    /// Adds the keys that the newest position (the last one in its bucket) sees, including itself.
     fn newest_sees(&self, config: &LshConfig, bucket: usize, keys: &mut Vec<u32>) {
         let own = &self.buckets[bucket];
         match config.window {
@@ -194,12 +194,12 @@ impl Round {
         }
     }
 
-    /// All positions by bucket, and in each of them by position.
+    /// All positions, sorted by bucket and then by position.
     fn sorted(&self) -> impl Iterator<Item = u32> {
         self.buckets.iter().flatten().copied()
     }
 
-    /// So many places of the sorted sequence, which begins anew where it ends.
+    /// Adds `reach` keys of the sorted sequence, which wraps around at its end.
     fn around(&self, start: isize, reach: usize, keys: &mut Vec<u32>) {
         let n: usize = self.buckets.iter().map(Vec::len).sum();
         let mut start = start.rem_euclid(n as isize) as usize;
@@ -234,7 +234,7 @@ mod tests {
         keys
     }
 
-    /// Sorted by bucket: 2 4 | 0 3 7 | 1 5 | 6, newest 7 in place 4.
+    /// Sorted by bucket: 2 4 | 0 3 7 | 1 5 | 6; the newest position 7 has index 4.
     const BUCKETS: [usize; 8] = [1, 2, 0, 1, 0, 2, 3, 1];
 
     #[test]

@@ -1,4 +1,4 @@
-//! What an attention layer remembers of the positions before the newest one.
+//! Cache of an attention layer for the positions before the newest one.
 
 mod hashed;
 mod reach;
@@ -17,34 +17,34 @@ use crate::attention::Attention;
 use crate::kernels::{Qkv, ReformerBackend};
 use crate::pass::Pass;
 
-/// How long sequences become, and what stands for it.
+/// Maximum length of sequences, and the length that replaces theirs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lengths {
     /// See [`Pass::with_context`].
     pub(super) context: usize,
-    /// Positions that there will be room for.
+    /// Capacity in positions.
     pub(super) max: usize,
 }
 
-/// Keys and values of one attention layer for the sequences of a batch, and where to look among
-/// them.
+/// Keys and values of one attention layer for the sequences of a batch, and which of them are
+/// visible.
 ///
-/// A token costs as much as it sees: the window of every hash round, or the chunks in reach of a
-/// local layer, which remembers no more than those. Full attention sees everything.
+/// The cost of a token depends on the visible keys: the window of every hash round, or the chunks
+/// in reach of a local layer, which caches only those. In full attention all keys are visible.
 #[derive(Debug, Clone)]
 pub(super) struct LayerCache<B: Backend> {
     rows: KeysValues<B>,
     reach: Reach<B>,
-    /// Rows that a sequence does not see, between a source and its own first one, which is where
-    /// they end: the padding of the source. Without a source none.
+    /// Masked rows between a source and the sequence's own first row, where the range ends: the
+    /// padding of the source. Empty without a source.
     padding: Vec<Range<usize>>,
 }
 
 impl<B: ReformerBackend> LayerCache<B> {
-    /// Remembers nothing yet, of as many sequences as there are sources.
+    /// An empty cache for as many sequences as there are sources.
     ///
     /// # Shapes
-    /// - sources: `[batch_size, source_length, d_model]`, as attention would be given them
+    /// - sources: `[batch_size, source_length, d_model]`, the input of attention
     pub(super) fn empty(
         attention: &Attention<B>,
         sources: &Tensor<B, 3>,
@@ -59,11 +59,11 @@ impl<B: ReformerBackend> LayerCache<B> {
         }
     }
 
-    /// Remembers sources of which so many positions are real, as the beginnings of the sequences.
-    /// Lengths are those of what comes after them.
+    /// Caches sources, `real` positions of each without padding, as the beginnings of the
+    /// sequences. `lengths` do not include them.
     ///
     /// # Shapes
-    /// - sources: `[batch_size, source_length, d_model]`, as attention is given them
+    /// - sources: `[batch_size, source_length, d_model]`, the input of attention
     pub(super) fn of_sources(
         attention: &Attention<B>,
         sources: Tensor<B, 3>,
@@ -84,7 +84,7 @@ impl<B: ReformerBackend> LayerCache<B> {
         }
     }
 
-    /// Attends among the first positions of sequences, and remembers them.
+    /// Attention among the first positions of sequences, which are added to a new cache.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
@@ -121,7 +121,7 @@ impl<B: ReformerBackend> LayerCache<B> {
         (attended.output, cache)
     }
 
-    /// Attends from the next position of each sequence, and remembers it.
+    /// Attention from the next position of each sequence, which is added to the cache.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, 1, d_model]`
@@ -145,14 +145,14 @@ impl<B: ReformerBackend> LayerCache<B> {
         heads.join(output)
     }
 
-    /// Goes on with these sequences.
+    /// Continues with these sequences.
     pub(super) fn select(&mut self, rows: &[usize]) {
         self.rows.select(rows);
         self.reach.select(rows);
         self.padding = rows.iter().map(|&row| self.padding[row].clone()).collect();
     }
 
-    /// The caches of one layer as that of a batch.
+    /// Joins the caches of one layer into that of a batch.
     pub(super) fn join(caches: Vec<Self>) -> Option<Self> {
         let (mut rows, mut reaches, mut padding) = (Vec::new(), Vec::new(), Vec::new());
         for cache in caches {
@@ -167,7 +167,7 @@ impl<B: ReformerBackend> LayerCache<B> {
         })
     }
 
-    /// Memory that it takes.
+    /// Memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.rows.bytes() + self.reach.bytes()
     }
@@ -184,8 +184,8 @@ mod tests {
     const LENGTH: usize = 60;
     const CHUNK: usize = 6;
 
-    /// What the newest of the first positions sees in a round, found by sorting all of them anew:
-    /// in Hugging Face's words, its chunk of the sorted prefix and those before it.
+    /// The keys that the newest position sees in a round, by sorting all positions again: as in
+    /// Hugging Face, its chunk of the sorted prefix and the preceding ones.
     fn sorted_and_cut(buckets: &[i64], config: &LshConfig) -> Vec<usize> {
         let Window::Chunk {
             before,
@@ -212,7 +212,7 @@ mod tests {
             .collect()
     }
 
-    /// Attention of the newest position by its definition.
+    /// Attention of the newest position, computed from the definition.
     fn attend(q: &[Vec<f64>], v: &[Vec<f64>], rounds: &[Vec<usize>], once: bool) -> Vec<f64> {
         let own = q.len() - 1;
         let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };

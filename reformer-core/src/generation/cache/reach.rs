@@ -1,4 +1,4 @@
-//! Which positions the newest one sees.
+//! Which cached positions the newest one sees.
 
 use core::ops::Range;
 
@@ -9,19 +9,19 @@ use super::hashed::Hashed;
 use crate::attention::{Attention, LocalConfig};
 use crate::kernels::{KEYS_AT_ONCE, ReformerBackend, Seen};
 
-/// Which positions the newest one sees.
+/// Which cached positions the newest one sees.
 #[derive(Debug, Clone)]
 pub(super) enum Reach<B: Backend> {
     /// All of them.
     All,
-    /// Those in the last chunks. Rows are used in turn.
+    /// Those in the last chunks. Rows are reused cyclically.
     Chunks(LocalConfig),
-    /// Those that hashing finds.
+    /// Those found by hashing.
     Hashed(Hashed<B>),
 }
 
 impl<B: ReformerBackend> Reach<B> {
-    /// Of sequences without positions.
+    /// For sequences without positions.
     pub(super) fn new(attention: &Attention<B>, context: usize, batch_size: usize) -> Self {
         match attention {
             Attention::Full(_) => Self::All,
@@ -36,8 +36,8 @@ impl<B: ReformerBackend> Reach<B> {
         }
     }
 
-    /// Takes in the first positions of sequences, of which so many are real; in these buckets, if
-    /// they are known.
+    /// Adds the first positions of sequences, `real` of each without padding, in the given buckets
+    /// if they are known.
     ///
     /// # Shapes
     /// - queries: `[batch_size, n_heads, seq_length, d_head]`
@@ -52,7 +52,7 @@ impl<B: ReformerBackend> Reach<B> {
         }
     }
 
-    /// Rows that are needed for so many positions.
+    /// Number of rows that are needed for `max_length` positions.
     pub(super) fn most(&self, max_length: usize) -> usize {
         match self {
             Self::Chunks(local) => max_length.min(remembered(local)),
@@ -68,7 +68,7 @@ impl<B: ReformerBackend> Reach<B> {
         }
     }
 
-    /// Which rows the next position of each sequence sees, or each of its heads.
+    /// Rows that the next position sees, per sequence or per head.
     ///
     /// # Shapes
     /// - queries: `[batch_size, n_heads, 1, d_head]`
@@ -100,14 +100,14 @@ impl<B: ReformerBackend> Reach<B> {
         }
     }
 
-    /// Goes on with these sequences.
+    /// Continues with these sequences.
     pub(super) fn select(&mut self, rows: &[usize]) {
         if let Self::Hashed(hashed) = self {
             hashed.select(rows);
         }
     }
 
-    /// Those of one layer as that of a batch.
+    /// Joins those of one layer into that of a batch.
     pub(super) fn join(reaches: Vec<Self>) -> Option<Self> {
         let mut hashed = Vec::new();
         let mut of_all = None;
@@ -120,7 +120,7 @@ impl<B: ReformerBackend> Reach<B> {
         Hashed::join(hashed).map(Self::Hashed).or(of_all)
     }
 
-    /// Memory that it takes.
+    /// Memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Hashed(hashed) => hashed.bytes(),
@@ -129,17 +129,17 @@ impl<B: ReformerBackend> Reach<B> {
     }
 }
 
-/// Positions that a local layer has to remember.
+/// Number of positions that a local layer caches.
 fn remembered(local: &LocalConfig) -> usize {
     (local.before + 1) * local.chunk_length
 }
 
-/// All positions up to this one but the padding.
+/// All positions up to this one, without the padding.
 fn sees_all(position: usize, padding: &Range<usize>) -> Seen {
     sees(position, position + 1, padding)
 }
 
-/// The first `end` rows but the padding, in parts as full attention takes them.
+/// The first `end` rows without the padding, in the same parts as in full attention.
 pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> Seen {
     let mut seen = Seen {
         own: own as u32,
@@ -157,7 +157,7 @@ pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> Seen {
     seen
 }
 
-/// The position's own chunk and those before it.
+/// The position's own chunk and the preceding ones.
 fn sees_chunks(local: &LocalConfig, position: usize) -> Seen {
     let chunk = position / local.chunk_length;
     let first = chunk.saturating_sub(local.before) * local.chunk_length;

@@ -1,4 +1,4 @@
-//! Keys and values of positions, as rows of tensors that grow.
+//! Cached keys and values, as rows of tensors that grow.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::attention::Heads;
 use crate::kernels::ReformerBackend;
 
-/// Rows that a cache begins to grow with.
+/// Initial number of rows of a cache.
 const FEWEST: usize = 64;
 
 /// Keys and values: `[batch_size, n_heads, n_rows, d]` each.
@@ -14,12 +14,12 @@ const FEWEST: usize = 64;
 pub(super) struct KeysValues<B: Backend> {
     k: Tensor<B, 4>,
     v: Tensor<B, 4>,
-    /// Rows that there will ever be.
+    /// Maximum number of rows.
     most: usize,
 }
 
 impl<B: ReformerBackend> KeysValues<B> {
-    /// Takes the keys and values of the first positions, in order.
+    /// Caches the keys and values of the first positions, in order.
     pub(super) fn new(k: Tensor<B, 4>, v: Tensor<B, 4>, most: usize) -> Self {
         Self {
             k: around(k, most),
@@ -28,7 +28,7 @@ impl<B: ReformerBackend> KeysValues<B> {
         }
     }
 
-    /// Without any yet, for as many sequences as in `like` and of its type.
+    /// An empty cache for as many sequences as in `like`, with the same type.
     ///
     /// # Shapes
     /// - like: `[batch_size, seq_length, d_model]`
@@ -50,7 +50,7 @@ impl<B: ReformerBackend> KeysValues<B> {
         }
     }
 
-    /// Writes a row of each sequence.
+    /// Writes one row of each sequence.
     ///
     /// # Shapes
     /// - rows: `[batch_size]`
@@ -69,7 +69,7 @@ impl<B: ReformerBackend> KeysValues<B> {
         self.v.inplace(|cache| B::write_rows(cache, rows, v));
     }
 
-    /// Makes place for so many rows.
+    /// Grows to this number of rows.
     fn grow(&mut self, n_rows: usize) {
         for cache in [&mut self.k, &mut self.v] {
             cache.inplace(|cache| {
@@ -81,12 +81,12 @@ impl<B: ReformerBackend> KeysValues<B> {
         }
     }
 
-    /// Keys and values, to attend to.
+    /// Cached keys and values.
     pub(super) fn both(&self) -> [Tensor<B, 4>; 2] {
         [self.k.clone(), self.v.clone()]
     }
 
-    /// Goes on with these sequences.
+    /// Continues with these sequences.
     pub(super) fn select(&mut self, rows: &[usize]) {
         let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
         let rows = Tensor::<B, 1, Int>::from_ints(rows.as_slice(), &self.k.device());
@@ -95,7 +95,7 @@ impl<B: ReformerBackend> KeysValues<B> {
         }
     }
 
-    /// Several caches as that of a batch.
+    /// Joins several caches into that of a batch.
     pub(super) fn join(mut caches: Vec<Self>) -> Self {
         let n_rows = caches.iter().map(|cache| cache.k.dims()[2]).max();
         let n_rows = n_rows.unwrap_or(0);
@@ -113,18 +113,18 @@ impl<B: ReformerBackend> KeysValues<B> {
         }
     }
 
-    /// Bytes of both.
+    /// Bytes of keys and values.
     pub(super) fn bytes(&self) -> usize {
         let bytes = |cache: &Tensor<B, 4>| cache.shape().num_elements() * cache.dtype().size();
         bytes(&self.k) + bytes(&self.v)
     }
 }
 
-/// The last `most` positions, each in the row that is its number modulo `most`.
+/// The last `most` positions; position `n` has row `n % most`.
 fn around<B: Backend>(cache: Tensor<B, 4>, most: usize) -> Tensor<B, 4> {
     let n = cache.dims()[2];
     if n <= most {
-        // A tensor of its own memory: a view would be copied with every row that is written.
+        // A tensor with its own memory: a view would be copied whenever a row is written.
         let (shape, device) = (cache.dims(), cache.device());
         let data = TensorData {
             shape: shape.into(),

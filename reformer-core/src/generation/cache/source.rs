@@ -1,4 +1,4 @@
-//! What attention to a source remembers of it.
+//! Cache of cross-attention for the source.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -8,21 +8,21 @@ use super::rows::KeysValues;
 use crate::attention::CrossAttention;
 use crate::kernels::{ReformerBackend, Seen};
 
-/// Keys and values of the sources of a batch for one layer: computed once, and never written.
+/// Keys and values of the sources of a batch for one layer: computed once, never changed.
 #[derive(Debug, Clone)]
 pub(in crate::generation) struct CrossCache<B: Backend> {
     rows: KeysValues<B>,
-    /// What each sequence sees: its source but the padding.
+    /// Visible keys of each sequence: its source without the padding.
     seen: Vec<Seen>,
-    /// Which source each sequence has.
+    /// Index of each sequence's source.
     sources: Vec<usize>,
 }
 
 impl<B: ReformerBackend> CrossCache<B> {
-    /// Remembers sources of which so many positions are real.
+    /// Caches sources, `real` positions of each without padding.
     ///
     /// # Shapes
-    /// - sources: `[batch_size, source_length, d_model]`, as attention is given them
+    /// - sources: `[batch_size, source_length, d_model]`, the input of attention
     pub(in crate::generation) fn new(
         attention: &CrossAttention<B>,
         sources: Tensor<B, 3>,
@@ -40,7 +40,7 @@ impl<B: ReformerBackend> CrossCache<B> {
         }
     }
 
-    /// Attends from a single position of each sequence.
+    /// Attention from a single position of each sequence.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, 1, d_model]`
@@ -54,8 +54,8 @@ impl<B: ReformerBackend> CrossCache<B> {
         attention.heads.join(output)
     }
 
-    /// Goes on with these sequences. Those of one source are equal here, so nothing is copied as
-    /// long as each place keeps its source.
+    /// Continues with these sequences. Sequences with the same source share its cache, so nothing
+    /// is copied if each row keeps its source.
     pub(in crate::generation) fn select(&mut self, rows: &[usize]) {
         let sources: Vec<usize> = rows.iter().map(|&row| self.sources[row]).collect();
         if sources == self.sources {
@@ -66,7 +66,7 @@ impl<B: ReformerBackend> CrossCache<B> {
         self.rows.select(rows);
     }
 
-    /// Memory that it takes.
+    /// Memory in bytes.
     pub(in crate::generation) fn bytes(&self) -> usize {
         self.rows.bytes()
     }

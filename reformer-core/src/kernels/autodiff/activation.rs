@@ -1,4 +1,4 @@
-//! The function between the projections of a feed-forward layer as one step of autodiff.
+//! The activation function of a feed-forward layer as one autodiff step.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;

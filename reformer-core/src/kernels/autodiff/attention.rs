@@ -1,4 +1,4 @@
-//! Attention as one step of autodiff.
+//! Attention as one autodiff step.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorPrimitive};
@@ -12,7 +12,7 @@ use crate::kernels::{
     AttentionGradients, AttentionOutput, Keys, Masking, Qkv, ReformerBackend, Slots, TiledAttention,
 };
 
-/// Which attention a step belongs to, with its rules and integer data.
+/// Kind of attention of a step, with its rules and integer data.
 #[derive(Debug, Clone)]
 pub(super) enum Kind<B: Backend> {
     Tiled(Slots<B>, TiledAttention),
@@ -28,7 +28,7 @@ impl<B: ReformerBackend> Kind<B> {
     }
 }
 
-/// Inputs and outputs that backward starts from. All are linear in the length.
+/// Inputs and outputs that backward needs. All are linear in the length.
 #[derive(Debug, Clone)]
 struct State<B: Backend> {
     kind: Kind<B>,
@@ -48,7 +48,7 @@ impl<B: ReformerBackend> State<B> {
     }
 }
 
-/// The step from queries, values and, where they are no queries, keys to the output of attention.
+/// The step from queries, values and separate keys, if any, to the output of attention.
 #[derive(Debug)]
 struct AttentionStep;
 
@@ -72,7 +72,7 @@ impl<B: ReformerBackend, const N: usize> Backward<B, N> for AttentionStep {
     }
 }
 
-/// Runs an attention on the backend inside and registers its backward.
+/// Runs attention on the inner backend and registers its backward.
 pub(super) fn attention<B: ReformerBackend, C: CheckpointStrategy>(
     qkv: Qkv<Autodiff<B, C>>,
     kind: Kind<B>,

@@ -1,4 +1,4 @@
-//! Layer normalisation as one step of autodiff.
+//! Layer normalisation as one autodiff step.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor, TensorPrimitive};

@@ -1,4 +1,4 @@
-//! A linear layer as one step of autodiff.
+//! A linear layer as one autodiff step.
 
 use burn::tensor::backend::{Backend, BackendTypes};
 use burn::tensor::{DType, Tensor, TensorPrimitive};

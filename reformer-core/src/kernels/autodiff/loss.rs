@@ -1,4 +1,4 @@
-//! The loss of tokens as one step of autodiff.
+//! The loss of tokens as one autodiff step.
 
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;

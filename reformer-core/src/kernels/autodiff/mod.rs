@@ -1,4 +1,4 @@
-//! The kernels on [`Autodiff`]: forward of the backend inside, explicit backward as one step.
+//! The kernels on [`Autodiff`]: forward of the inner backend, explicit backward as one step.
 
 mod activation;
 mod attention;

@@ -1,4 +1,4 @@
-//! Rotation by position as one step of autodiff: its backward turns back.
+//! Rotation by position as one autodiff step: backward rotates by the negative angle.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;

@@ -1,4 +1,4 @@
-//! Where a backward pass takes up the gradient that another one arrived at.
+//! Starts a backward pass from a given gradient of a tensor.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
@@ -9,8 +9,8 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
 use crate::kernels::ReformerBackend;
 
-/// The step from a tensor to a number. Its backward hands on the gradient that it was given; a
-/// product and a sum would come to the same, in three more walks over the tensor.
+/// The step from a tensor to a scalar, whose backward returns the given gradient. A product and a
+/// sum would be equivalent, with three more passes over the tensor.
 #[derive(Debug)]
 struct SeedStep;
 

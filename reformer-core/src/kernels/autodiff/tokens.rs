@@ -1,4 +1,4 @@
-//! The vectors of tokens as one step of autodiff.
+//! Token embeddings as one autodiff step.
 
 use burn::tensor::{Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;

@@ -1,4 +1,4 @@
-//! The functions between the projections of a feed-forward layer.
+//! Activation functions of the feed-forward layer.
 
 use burn::tensor::Tensor;
 use pulp::Arch;
@@ -9,10 +9,10 @@ use super::host::{Floats, Host, tensor};
 use super::simd::exp;
 use crate::feed_forward::Activation;
 
-/// Numbers that a thread takes at a time.
+/// Numbers per thread task.
 const BLOCK: usize = 1 << 14;
 
-/// A function of one variable, without branches that could not be done lane by lane.
+/// A function of one variable, without branches that would prevent vectorisation.
 trait Curve {
     fn value(x: f32) -> f32;
     fn slope(x: f32) -> f32;
@@ -40,8 +40,8 @@ macro_rules! with_curve {
     };
 }
 
-/// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation). Works in place
-/// where the input is not needed any more.
+/// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation). In place if
+/// the input is not shared.
 pub(in crate::kernels) fn activation<B: Host>(
     x: Tensor<B, 3>,
     activation: Activation,
@@ -82,10 +82,10 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The normal distribution's `exp(-x² / 2)` and the share of it below `x`.
+/// The normal distribution's `exp(-x² / 2)` and its cumulative probability at `x`.
 ///
-/// With `t = 1 / (1 + |x| / √8)` the share beyond `|x|` is `exp(-x² / 2)` times a polynomial in `t`,
-/// found by interpolation in Chebyshev's points; it is right to 4e-8.
+/// With `t = 1 / (1 + |x| / √8)`, the probability beyond `|x|` is `exp(-x² / 2)` times a polynomial
+/// in `t`, found by interpolation at Chebyshev points; its error is at most 4e-8.
 #[inline(always)]
 fn normal(x: f32) -> [f32; 2] {
     let bell = exp(-0.5 * x * x);
@@ -139,7 +139,7 @@ impl Curve for Gelu {
     }
 }
 
-/// By `(1 + tanh(u)) / 2 = sigmoid(2 u)`.
+/// Computed as `(1 + tanh(u)) / 2 = sigmoid(2 u)`.
 impl Curve for GeluTanh {
     #[inline(always)]
     fn value(x: f32) -> f32 {
@@ -171,7 +171,7 @@ impl Curve for Silu {
 impl Curve for Tanh {
     #[inline(always)]
     fn value(x: f32) -> f32 {
-        // Near zero `1 - 2 / (e^2x + 1)` cancels; Cephes' polynomial does not.
+        // Near zero, `1 - 2 / (e^2x + 1)` suffers from cancellation; Cephes' polynomial does not.
         let square = x * x;
         let mut p = -5.704_988_7e-3;
         for coefficient in [2.063_909e-2, -5.373_971_4e-2, 0.133_314_42, -0.333_332_8] {
@@ -239,8 +239,8 @@ mod tests {
         }
     }
 
-    /// The reference, but for gelu: Burn gives it the gradient of its tanh approximation on
-    /// backends that have no kernel for it (up to 3e-4 off).
+    /// The reference, except for gelu: on backends without a gelu kernel, Burn uses the gradient of
+    /// its tanh approximation (up to 3e-4 off).
     fn by_operations<B: Backend>(x: Tensor<B, 3>, activation: Activation) -> Tensor<B, 3> {
         match activation {
             Activation::Gelu => {
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// The share of a normal distribution by its Taylor series, in `f64`.
+    /// The cumulative normal distribution by its Taylor series, in `f64`.
     fn exact_share(x: f64) -> f64 {
         let (mut term, mut sum) = (x, x);
         for n in 1..400 {

@@ -1,4 +1,4 @@
-//! From tensors to heads and back.
+//! Attention on tensors: splits inputs into heads and joins the results.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
@@ -9,30 +9,30 @@ use super::host::{Floats, Host, Rows, tensor};
 use super::simd::dot;
 use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
 
-/// Says which tiles the heads of a batch have.
+/// The tiles of the heads of a batch.
 pub(super) trait Heads: Sync {
     type Tiles<'a>: Tiles
     where
         Self: 'a;
 
-    /// The tiles of head `number`, counted through the batch.
+    /// The tiles of head `number`, numbered across the batch.
     fn head(&self, number: usize) -> Self::Tiles<'_>;
 }
 
-/// A mask on the host.
+/// Copies a mask to the host.
 pub(super) fn padding<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>) -> Option<Vec<bool>> {
     let mask = mask_pad.as_ref()?;
     Some(mask.to_data().iter::<bool>().collect())
 }
 
-/// Inputs of all heads, where they lie.
+/// Inputs of all heads, borrowed from the tensors where possible.
 struct Inputs<B: Host> {
     q: Floats<B, 4>,
     k: Option<Floats<B, 4>>,
     v: Floats<B, 4>,
-    /// See [`UnitKeys`]; scales are `[heads in the batch, seq_length]`.
+    /// See [`UnitKeys`]; scales have shape `[heads in the batch, seq_length]`.
     unit_keys: Option<(Vec<f32>, f32)>,
-    /// Heads in the batch.
+    /// Number of heads in the batch.
     n: usize,
     seq_length: usize,
 }
@@ -77,7 +77,7 @@ impl<B: Host> Inputs<B> {
     }
 }
 
-/// Attends with all heads.
+/// Attention of all heads.
 pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutput<B> {
     let [batch_size, n_heads, seq_length, _, _, d_v] = qkv.sizes();
     let device = qkv.q.device();
@@ -111,8 +111,8 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutp
     }
 }
 
-/// Heads, each `[seq_length, d]`, as a tensor `[batch_size, n_heads, seq_length, d]` that lies in
-/// memory as `[batch_size, seq_length, n_heads, d]`: what joins heads then copies nothing.
+/// Joins heads, `[seq_length, d]` each, into `[batch_size, n_heads, seq_length, d]` with the memory
+/// layout `[batch_size, seq_length, n_heads, d]`: merging the heads then copies nothing.
 pub(super) fn joined<B: Backend>(
     heads: Vec<Vec<f32>>,
     [batch_size, n_heads, seq_length, d]: [usize; 4],
@@ -170,7 +170,7 @@ pub(super) fn backward<B: Host>(
     };
     let ((dq, dk), dv): ((Vec<_>, Vec<Option<_>>), Vec<_>) =
         (0..inputs.n).into_par_iter().map(of_head).unzip();
-    // Tensors as large as the sequence, of no use from here on.
+    // Frees tensors of the size of the sequence that are not needed any more.
     drop((inputs, max, log_sum, grad, output));
     let shape = |length: usize, d: usize| [batch_size, n_heads, length, d];
     let dk: Option<Vec<_>> = dk.into_iter().collect();
@@ -181,7 +181,7 @@ pub(super) fn backward<B: Host>(
     }
 }
 
-/// `D`, the product of gradient and output of each position.
+/// `D`, the dot product of gradient and output at each position.
 fn deltas(grad: Rows, output: Rows, seq_length: usize) -> Vec<f32> {
     let of = |position| dot(grad.row(position), output.row(position));
     (0..seq_length).map(of).collect()

@@ -1,4 +1,4 @@
-//! The backends that compute with these kernels.
+//! The backends that use these kernels.
 
 use burn::tensor::{DType, Int, Tensor};
 

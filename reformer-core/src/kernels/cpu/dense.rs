@@ -1,4 +1,4 @@
-//! Products with weights, straight on the memory of tensors.
+//! Products with weights, directly on the memory of tensors.
 
 use core::ops::Range;
 
@@ -10,7 +10,7 @@ use super::row::{Onto, row_product};
 use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
 
-/// A matrix as it lies in memory.
+/// A matrix in memory, with strides.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     memory: &'a [f32],
@@ -28,7 +28,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The rows of all sequences of a batch, one below the other; see [`rows_of_batch`].
+    /// All rows of a batch of sequences as one matrix; see [`rows_of_batch`].
     pub(super) fn of_batch<B: Host>(floats: &'a Floats<B, 3>) -> Self {
         let [batch_size, seq_length, d] = floats.shape();
         Self {
@@ -87,7 +87,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Takes a batch of sequences so that all their rows are slices at one distance.
+/// Takes a batch of sequences whose rows are slices at a constant distance; copies it otherwise.
 pub(super) fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
     Floats::lent(tensor, |&[batch_size, seq_length, d], strides| {
         let apart = batch_size == 1 || seq_length == 1 || strides[0] == seq_length * strides[1];
@@ -97,14 +97,14 @@ pub(super) fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
 
 /// `output = a b` or `output += a b`, with `output` row-major, on all threads.
 ///
-/// The crate `gemm` shares rows and columns out among threads, never the terms of a sum, so the
-/// result does not depend on their number.
+/// The crate `gemm` distributes rows and columns over threads, never the terms of a sum, so the
+/// result does not depend on the number of threads.
 fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
     let ([m, k], [inner, n]) = (a.shape, b.shape);
     assert_eq!(k, inner, "a product of {m} x {k} and {inner} x {n}");
     assert_eq!(output.len(), m * n, "output of {m} x {n}");
     if m == 0 || n == 0 || k == 0 {
-        // Empty sums: fresh output is zero, and what is there stays.
+        // Empty sums: the output is already zero, or stays unchanged.
         return;
     }
     assert!(
@@ -112,7 +112,7 @@ fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
         "{m} x {k}, {k} x {n}: outside of memory"
     );
     let alpha = if onto == Onto::Sum { 1.0 } else { 0.0 };
-    // SAFETY: the assertions above show that every element that sizes and strides lead to is inside
+    // SAFETY: the assertions above show that every element reached by sizes and strides is inside
     // its slice, strides and sizes of slices fit an `isize`, and `output` is borrowed exclusively.
     unsafe {
         gemm::gemm(
@@ -139,22 +139,22 @@ fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
     }
 }
 
-/// Results up to which `gemm` adds up terms that lie side by side in another order.
+/// Number of results up to which `gemm` sums contiguous terms in another order.
 const FEW: usize = 16 * 16;
-/// Terms of a sum that are added up in one chain.
+/// Maximum number of terms in one chain of additions.
 const TERMS: usize = 512;
 
-/// `output = x weight` or `output += x weight` for the rows of a batch; what one row gives does not
-/// depend on how many there are, nor on how the weight lies, to the last bit.
+/// `output = x weight` or `output += x weight` for the rows of a batch. The result of a row does
+/// not depend on the number of rows or on the layout of the weight, to the last bit.
 ///
-/// That is what lets a token be read alone and give what it gives among others. The crate `gemm`
-/// adds up each element in the order of its terms, but cuts long sums by the shape of the whole,
-/// and takes other ways for a single row and for few results whose terms lie side by side. So sums
-/// are cut here, by their length alone, a single row has a kernel of its own, and few rows are laid
-/// out so that there is one way for them.
+/// A single token thus gives the same result as among others. The crate `gemm` sums each element in
+/// the order of its terms, but splits long sums depending on the shape of the whole product. It
+/// also has other code paths for a single row, and for few results with contiguous terms. So sums
+/// are split here depending on their length alone, a single row has its own kernel, and few rows
+/// are laid out such that only one code path applies.
 fn rows_product(output: &mut [f32], x: Matrix, weight: Matrix, mut onto: Onto) {
     let ([n_rows, k], [_, d_out]) = (x.shape, weight.shape);
-    // Parts of one length: the ways that `gemm` has for one or two terms are not taken.
+    // Parts of equal length, which avoids the code paths of `gemm` for one or two terms.
     let length = k.div_ceil(k.div_ceil(TERMS).max(1)).max(1);
     let is_row_major = weight.strides[1] == 1;
     let spread = (!is_row_major && (n_rows == 1 || n_rows * d_out <= FEW)).then(|| spread(x));
@@ -178,7 +178,7 @@ fn rows_product(output: &mut [f32], x: Matrix, weight: Matrix, mut onto: Onto) {
     }
 }
 
-/// The numbers of rows with a place between them.
+/// Copies rows with a gap after each number, so that terms are not contiguous.
 fn spread(x: Matrix) -> Vec<f32> {
     let rows = (0..x.shape[0]).flat_map(|number| x.row(number));
     rows.flat_map(|&number| [number, 0.0]).collect()
@@ -243,10 +243,10 @@ pub(in crate::kernels) fn linear_backward<B: Host>(
     }
 }
 
-/// Rows that are summed by one thread.
+/// Number of rows that one thread sums.
 const ROWS_AT_ONCE: usize = 256;
 
-/// The sum of the rows, block by block, and blocks in order: no number depends on the threads.
+/// The sum of the rows: by blocks, added in order, so that it does not depend on the threads.
 fn column_sums(matrix: Matrix) -> Vec<f32> {
     let [n_rows, d] = matrix.shape;
     let blocks: Vec<Vec<f32>> = (0..n_rows.div_ceil(ROWS_AT_ONCE))
@@ -264,7 +264,7 @@ fn column_sums(matrix: Matrix) -> Vec<f32> {
     sums
 }
 
-/// Adds numbers to others, one to one.
+/// Adds `terms` to `sums` element by element.
 pub(super) fn add(sums: &mut [f32], terms: &[f32]) {
     for (sum, term) in sums.iter_mut().zip(terms) {
         *sum += term;
@@ -285,7 +285,7 @@ mod tests {
     );
 
     fn kernel_is_the_reference<B: ReformerBackend>() {
-        // The last one is large enough for threads, and has more terms than one block of a sum.
+        // The last case is large enough for threads and has more terms than one block of a sum.
         for [batch_size, seq_length, d_in, d_out] in [
             [1, 1, 1, 1],
             [2, 5, 7, 3],
@@ -352,7 +352,7 @@ mod tests {
         }
     }
 
-    /// Rows of a slice of features, of a part of each sequence, and columns; transposed weights.
+    /// A slice of features, also with a slice of positions, and a transposed input; transposed weights.
     fn strided_inputs_are_taken_as_they_lie<B: ReformerBackend>() {
         let apply = |inputs: &[Tensor<Autodiff<B>, 1>], kernel: bool| {
             let linear = if kernel {

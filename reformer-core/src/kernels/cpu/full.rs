@@ -1,4 +1,4 @@
-//! Full attention: every slice of queries with every slice of keys that they may see.
+//! Full attention: every slice of queries with every slice of keys that it may see.
 
 use burn::tensor::Tensor;
 
@@ -12,7 +12,7 @@ use crate::kernels::{
 };
 use crate::random::{Dropout, Key};
 
-/// Queries of a tile.
+/// Number of queries in a tile.
 const QUERIES: usize = 64;
 
 /// See [`ReformerBackend::full_attention`](crate::kernels::ReformerBackend::full_attention).
@@ -47,7 +47,7 @@ struct All {
     n_heads: usize,
     seq_length: usize,
     n_keys: usize,
-    /// First query and first key of each tile; those of a query are neighbours.
+    /// First query and first key of each tile; tiles with the same queries are adjacent.
     tiles: Vec<[usize; 2]>,
 }
 
@@ -122,8 +122,8 @@ impl Tiles for AllHead<'_> {
         tile.finish(0, &self.rules);
     }
 
-    /// As the reference numbers its factors: slice by slice of queries, over keys up to the last
-    /// one that a slice sees.
+    /// The same numbering of factors as in the reference: by slices of queries, over keys up to the
+    /// last one that a slice sees.
     fn dropout(&self, number: usize, _tile: &Tile, query: usize) -> Option<(Dropout, usize)> {
         let (rate, key) = self.all.dropout?;
         let [first_query, first_key] = self.all.tiles[number];

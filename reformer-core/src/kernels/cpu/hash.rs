@@ -1,4 +1,4 @@
-//! Hashing by random rotations, a few positions at a time.
+//! Hashing with random rotations, a few positions at a time.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use pulp::{Arch, Simd, WithSimd};
@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use super::host::{Floats, Host, Rows};
 use super::simd::{LANES, Left, product};
 
-/// Positions whose projections exist at a time; they are the columns of a product. Where there are
-/// no more than fit a register, as in decoding, so many are enough.
+/// Number of positions whose projections exist at a time: the columns of a product. If all
+/// positions fit a register, as in decoding, its width is used instead.
 const TILE: usize = 64;
-/// Positions that a thread takes at a time.
+/// Number of positions per thread task.
 const SPAN: usize = 8 * TILE;
 
 /// See [`ReformerBackend::hash`](crate::kernels::ReformerBackend::hash).
@@ -52,7 +52,7 @@ pub(in crate::kernels) fn hash<B: Host>(
     Tensor::from_data(TensorData::new(buckets, shape), &device)
 }
 
-/// Some positions of a head.
+/// A range of positions of a head.
 struct Span<'a> {
     vectors: Rows<'a>,
     positions: core::ops::Range<usize>,
@@ -76,7 +76,7 @@ impl WithSimd for Span<'_> {
 }
 
 impl Span<'_> {
-    /// Buckets, found `TILE` positions at a time.
+    /// Buckets, computed for `TILE` positions at a time.
     #[inline(always)]
     fn buckets<S: Simd, const TILE: usize>(self, simd: S) -> Vec<i32> {
         let d = self.vectors.d;
@@ -95,8 +95,8 @@ impl Span<'_> {
                 }
             }
             for round in 0..self.n_rounds {
-                // The transposed rotations times the transposed vectors: an `argmax` for each
-                // position then compares register by register.
+                // Transposed rotations times transposed vectors: `argmax` then compares whole
+                // registers, with one position in each lane.
                 let left = Left::Columns(&self.rotations[round * n_projections..], width);
                 let sizes = [n_projections, d, TILE];
                 product(simd, &mut projections, left, &columns, sizes);
@@ -126,7 +126,7 @@ fn buckets_of<const TILE: usize>(projections: &[f32], factors: &[usize]) -> [i32
     buckets
 }
 
-/// For each column the first index of the largest of `[x; -x]`.
+/// For each column, the first index of the largest entry of `[x; -x]`.
 #[inline(always)]
 fn largest<const TILE: usize>(x: &[[f32; TILE]]) -> [i32; TILE] {
     let mut best = [f32::NEG_INFINITY; TILE];

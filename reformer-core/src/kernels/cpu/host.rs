@@ -3,15 +3,15 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
 
-/// Backends that lend the memory of their tensors.
+/// Backends that give access to the memory of their tensors.
 pub(in crate::kernels) trait Host: Backend {
-    /// The memory of a tensor of `f32` from its first element on, and its strides. None for other
-    /// types, and for layouts that are no slice.
+    /// The memory of an `f32` tensor from its first element on, and its strides. `None` for other
+    /// types and for layouts that cannot be a slice.
     fn lend(primitive: &Self::FloatTensorPrimitive) -> Option<(&[f32], Vec<usize>)>;
 
-    /// The memory of a tensor of `f32` in row-major order, to be written. It is the tensor's own if
-    /// nobody else has it, a copy otherwise. None where [`lend`](Self::lend) gives none, for other
-    /// orders, and where writing into a slice of the tensor copies no more than this would.
+    /// The memory of an `f32` tensor in row-major order, for writing: its own if it is not shared,
+    /// otherwise a copy. `None` if [`lend`](Self::lend) returns `None`, for other memory orders,
+    /// and if assigning to a slice of the tensor would copy no more than this.
     fn lend_mut(_primitive: &mut Self::FloatTensorPrimitive) -> Option<&mut [f32]> {
         None
     }
@@ -56,12 +56,12 @@ where
         };
         let view = storage.view();
         let strides = strides_forward(view.strides())?;
-        // Strides are not negative, so the first element is the first in memory.
+        // Strides are not negative, so the first element has the lowest address.
         Some((view.to_slice_memory_order()?, strides))
     }
 }
 
-/// A tensor of `f32` whose rows (of the last dimension) are slices.
+/// An `f32` tensor whose rows (along the last dimension) are slices.
 pub(super) struct Floats<B: Host, const D: usize> {
     primitive: B::FloatTensorPrimitive,
     shape: [usize; D],
@@ -69,14 +69,14 @@ pub(super) struct Floats<B: Host, const D: usize> {
 }
 
 impl<B: Host, const D: usize> Floats<B, D> {
-    /// Takes a tensor as it lies, if its rows are slices; copies it otherwise.
+    /// Borrows a tensor if its rows are slices; copies it otherwise.
     pub(super) fn rows_of(tensor: Tensor<B, D>) -> Self {
         Self::lent(tensor, |shape, strides| {
             shape[D - 1] == 1 || strides[D - 1] == 1
         })
     }
 
-    /// Takes a tensor in row-major order, copied only if it lies otherwise.
+    /// Borrows a tensor if it is in row-major order; copies it otherwise.
     pub(super) fn row_major(tensor: Tensor<B, D>) -> Self {
         Self::lent(tensor, |shape, strides| {
             let mut expected = 1;
@@ -88,12 +88,12 @@ impl<B: Host, const D: usize> Floats<B, D> {
         })
     }
 
-    /// Takes a tensor as it lies, whatever its strides.
+    /// Borrows a tensor with any strides.
     pub(super) fn as_it_lies(tensor: Tensor<B, D>) -> Self {
         Self::lent(tensor, |_, _| true)
     }
 
-    /// Takes a tensor as it lies if its shape and strides suit; copies it in row-major order
+    /// Borrows a tensor if its shape and strides are suitable; copies it in row-major order
     /// otherwise.
     pub(super) fn lent(
         tensor: Tensor<B, D>,
@@ -122,7 +122,7 @@ impl<B: Host, const D: usize> Floats<B, D> {
         }
     }
 
-    /// All numbers, from the first one on. In row-major order only if asked for.
+    /// All numbers from the first one on. In row-major order only if requested at construction.
     pub(super) fn slice(&self) -> &[f32] {
         let (memory, _) = B::lend(&self.primitive).expect("it was a slice when it was taken");
         memory
@@ -147,7 +147,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The first row in the place of every other.
+    /// Uses the first row for all positions.
     pub(super) fn first_everywhere(self) -> Self {
         Self { stride: 0, ..self }
     }
@@ -159,7 +159,7 @@ impl<'a> Rows<'a> {
 }
 
 impl<B: Host> Floats<B, 4> {
-    /// Rows of head `number`, counted through the batch, of `[batch_size, n_heads, seq_length, d]`.
+    /// Rows of head `number`, numbered across the batch, of `[batch_size, n_heads, seq_length, d]`.
     pub(super) fn head(&self, number: usize) -> Rows<'_> {
         let [_, n_heads, _, d] = self.shape;
         let (batch, head) = (number / n_heads, number % n_heads);
@@ -171,7 +171,7 @@ impl<B: Host> Floats<B, 4> {
     }
 }
 
-/// The numbers of a tensor of integers in row-major order.
+/// The values of an integer tensor in row-major order.
 pub(super) fn integers<B: Backend, const D: usize>(tensor: &Tensor<B, D, Int>) -> Vec<i32> {
     let data = tensor.to_data();
     match data.dtype {
@@ -180,7 +180,7 @@ pub(super) fn integers<B: Backend, const D: usize>(tensor: &Tensor<B, D, Int>) -
     }
 }
 
-/// A tensor of numbers in row-major order.
+/// A tensor from values in row-major order.
 pub(super) fn tensor<B: Backend, const D: usize>(
     values: Vec<f32>,
     shape: [usize; D],

@@ -1,4 +1,4 @@
-//! Cross-entropy of tokens, row by row: no logarithm of a softmax is stored.
+//! Cross-entropy of tokens, row by row, without storing log-probabilities.
 
 use burn::tensor::{Int, Tensor};
 use pulp::Arch;
@@ -9,7 +9,7 @@ use super::host::{Host, integers, tensor};
 use super::simd::{LANES, exp};
 use crate::kernels::TokenLoss;
 
-/// Rows that a thread takes at a time.
+/// Number of rows per thread task.
 const ROWS_AT_ONCE: usize = 64;
 
 /// See [`ReformerBackend::token_loss`](crate::kernels::ReformerBackend::token_loss).
@@ -21,7 +21,7 @@ pub(in crate::kernels) fn token_loss<B: Host>(
     let targets = checked(logits.dims(), &targets);
     let logits = rows_of_batch(logits);
     let logits = Matrix::of_batch(&logits);
-    // Blocks are added in order: the sum does not depend on the threads.
+    // Blocks are added in order, so that the sum does not depend on the threads.
     let blocks: Vec<(f64, usize)> = targets
         .par_chunks(ROWS_AT_ONCE)
         .enumerate()
@@ -85,7 +85,7 @@ pub(in crate::kernels) fn token_loss_backward<B: Host>(
     tensor(gradient, shape, &device)
 }
 
-/// The targets of all rows.
+/// The targets of all rows, checked.
 fn checked<B: Host>(logits: [usize; 3], targets: &Tensor<B, 2, Int>) -> Vec<i32> {
     let [batch_size, seq_length, vocab_size] = logits;
     assert_eq!(
@@ -103,7 +103,7 @@ fn checked<B: Host>(logits: [usize; 3], targets: &Tensor<B, 2, Int>) -> Vec<i32>
     targets
 }
 
-/// The largest of a row, and the sum of `exp(x - max)`.
+/// The maximum of a row, and the sum of `exp(x - max)`.
 struct Softmax {
     max: f32,
     sum: f32,
@@ -164,7 +164,7 @@ mod tests {
                 } else {
                     reference::token_loss
                 };
-                // Logits of a part of each sequence.
+                // Logits of a slice of each sequence.
                 let logits = (inputs[0].clone() * 3.0).reshape([shape[0], shape[1] + 2, shape[2]]);
                 let logits = logits.slice_dim(1, 1..shape[1] + 1);
                 let TokenLoss { nll, n_correct } = loss(logits, targets(shape));

@@ -1,9 +1,9 @@
 //! Fused kernels for backends whose tensors live in host memory.
 //!
-//! Burn's CPU backends walk over broadcast and transposed tensors one element at a time, and a
-//! masked softmax made of tensor operations is mostly that. Here a tile is gathered once, its
-//! products are small matrix products, and masks are looked up, not stored. Heads of the batch run
-//! in parallel; what one head computes does not depend on the number of threads.
+//! Burn's CPU backends iterate over broadcast and transposed tensors one element at a time, and a
+//! masked softmax of tensor operations mostly consists of such tensors. Here a tile is gathered
+//! once, its products are small matrix products, and masks are computed instead of stored. Heads of
+//! the batch run in parallel; the result of a head does not depend on the number of threads.
 
 mod activation;
 mod attention;
@@ -39,12 +39,12 @@ pub(super) use residual::{residual, residual_at};
 pub(super) use rotate::{rotate, rotate_at};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
-/// Whether these kernels can work on a tensor; the reference serves all others.
+/// Whether these kernels support a tensor; otherwise the reference is used.
 pub(super) fn serves<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
     tensor.dtype() == DType::F32
 }
 
-/// The numbers of a tensor in row-major order.
+/// The values of a tensor in row-major order.
 ///
 /// # Panics
 /// If the tensor is not `f32`, see [`serves`].

@@ -1,8 +1,8 @@
-//! The newest position of each sequence, by the kernels that whole sequences go through.
+//! Decoding: attention of the newest positions, with the kernels for whole sequences.
 //!
-//! What a tile of a whole sequence computes for one query does not depend on the other queries, and
-//! keys that it must not see add exact zeros at the end of sums. So a tile of the newest query and
-//! the keys it sees gives the same bits.
+//! In a tile of a whole sequence, the result of a query does not depend on other queries, and
+//! masked keys add exact zeros at the end of sums. So a tile with only the newest query and its
+//! visible keys gives the same bits.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use rayon::prelude::*;
@@ -103,7 +103,7 @@ pub(in crate::kernels) fn newest_attention<B: Host>(
     joined(heads, [batch_size, n_heads, 1, d_v], &device)
 }
 
-/// One head: a tile for each part.
+/// One head, with a tile for each part.
 struct Newest<'a> {
     seen: &'a Seen,
     rules: &'a Rules<'a>,

@@ -9,7 +9,7 @@ use super::host::{Floats, Host, tensor};
 use super::simd::{LANES, dot};
 use crate::kernels::LayerNormGradients;
 
-/// Rows that a thread takes at a time.
+/// Number of rows per thread task.
 const ROWS_AT_ONCE: usize = 128;
 
 /// See [`ReformerBackend::layer_normalization`](crate::kernels::ReformerBackend::layer_normalization).
@@ -46,7 +46,7 @@ pub(in crate::kernels) fn layer_normalization<B: Host>(
 
 /// See [`ReformerBackend::layer_normalization_backward`](crate::kernels::ReformerBackend::layer_normalization_backward).
 ///
-/// Sums over rows are taken block by block, and blocks in order: no number depends on the threads.
+/// Sums over rows are computed by blocks, added in order, so that they do not depend on the threads.
 pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
     x: Tensor<B, 3>,
     gamma: Tensor<B, 1>,
@@ -99,7 +99,7 @@ fn check(shape: [usize; 3], parameters: &[[usize; 1]]) {
     );
 }
 
-/// The mean, and one over the standard deviation.
+/// The mean, and the inverse of the standard deviation.
 #[inline(always)]
 fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
     let d = x.len() as f32;
@@ -108,7 +108,7 @@ fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
     [mean, 1.0 / (variance + epsilon).sqrt()]
 }
 
-/// The sum of a function of numbers, in lanes.
+/// The sum of a function of the numbers, in lanes.
 #[inline(always)]
 fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (whole, rest) = x.as_chunks::<LANES>();
@@ -152,7 +152,7 @@ impl Row {
         }
     }
 
-    /// The formula is that of the reference.
+    /// The same formula as in the reference.
     #[inline(always)]
     fn backward(
         &mut self,
@@ -199,7 +199,7 @@ mod tests {
                 } else {
                     reference::layer_norm
                 };
-                // A slice of wider rows.
+                // Rows are slices of wider rows.
                 let x = inputs[0].clone().reshape([batch_size, seq_length, d + 3]);
                 let x = x.slice_dim(2, 2..d + 2) + 1.0;
                 let (gamma, beta) = (inputs[1].clone(), inputs[2].clone());

@@ -9,12 +9,12 @@ use super::floats;
 use super::host::{Host, tensor};
 use crate::kernels::Residual;
 
-/// Rows that a thread takes at a time.
+/// Number of rows per thread task.
 const ROWS_AT_ONCE: usize = 64;
 
-/// See [`ReformerBackend::residual`](crate::kernels::ReformerBackend::residual). Works in place where
-/// `x` is not needed any more. Burn's operations would join the parts first, and walk over what is
-/// not in place one element at a time.
+/// See [`ReformerBackend::residual`](crate::kernels::ReformerBackend::residual). In place if `x` is
+/// not shared. Burn's operations would concatenate the chunks first, and iterate one element at a
+/// time where they cannot work in place.
 pub(in crate::kernels) fn residual<B: Host>(
     x: Tensor<B, 3>,
     parts: Vec<Tensor<B, 3>>,
@@ -70,7 +70,7 @@ fn add_part<B: Host>(
     }
 }
 
-/// Combines numbers with the rows of a matrix from number `first` on.
+/// Combines numbers with the rows of a matrix, from row `first` on.
 fn for_blocks(
     values: &mut [f32],
     rows: Matrix,
@@ -91,7 +91,7 @@ fn for_blocks(
     });
 }
 
-/// The numbers of a tensor in row-major order: its own memory, if nobody else needs it.
+/// The values of a tensor in row-major order: its own memory if it is not shared.
 fn numbers<B: Host>(x: Tensor<B, 3>) -> Vec<f32> {
     let [batch_size, seq_length, d] = x.dims();
     let primitive = x.into_primitive().tensor();

@@ -8,11 +8,11 @@ use super::host::{Floats, Host, tensor};
 use crate::kernels::Turn;
 use crate::position::frequencies;
 
-/// Positions that a thread takes at a time, with the same sines for all heads.
+/// Number of positions per thread task; sines are shared by all heads.
 const POSITIONS: usize = 32;
 
-/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate). The output lies in
-/// memory as `[batch_size, seq_length, n_heads, d_head]`, so that joining the heads copies nothing.
+/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate). The output has the memory
+/// layout `[batch_size, seq_length, n_heads, d_head]`, so that merging the heads copies nothing.
 pub(in crate::kernels) fn rotate<B: Host>(
     heads: Tensor<B, 4>,
     base: f64,
@@ -49,8 +49,8 @@ pub(in crate::kernels) fn rotate<B: Host>(
     tensor(output, [batch_size, seq_length, n_heads, d_head], &device).swap_dims(1, 2)
 }
 
-/// See [`ReformerBackend::rotate_at`](crate::kernels::ReformerBackend::rotate_at). By the same
-/// arithmetic as among all positions.
+/// See [`ReformerBackend::rotate_at`](crate::kernels::ReformerBackend::rotate_at). With the same
+/// arithmetic as for all positions.
 pub(in crate::kernels) fn rotate_at<B: Host>(
     heads: Tensor<B, 4>,
     positions: &[usize],
@@ -90,8 +90,8 @@ fn turn_row(output: &mut [f32], x: &[f32], sin: &[f32], cos: &[f32]) {
     }
 }
 
-/// Sines and cosines of positions by the angles of the start of their block, computed exactly, and
-/// the way from there, which is the same in every block. In `f64`, so that nothing shows in `f32`.
+/// Sines and cosines of positions: the angles of each block's start, computed exactly, are combined
+/// with offsets that all blocks share. In `f64`, so that the error is not visible in `f32`.
 struct Waves {
     n: usize,
     frequencies: Vec<f64>,
@@ -107,14 +107,14 @@ impl Waves {
         }
     }
 
-    /// Sine and cosine of each angle of a position: `[n]`.
+    /// Sine and cosine of each angle at a position: `[n]`.
     fn angles(&self, position: usize) -> Vec<(f64, f64)> {
         let angle = |frequency: &f64| (position as f64 * frequency).sin_cos();
         self.frequencies.iter().map(angle).collect()
     }
 
-    /// Sines, with the sign of the turn, and cosines of positions some way from the first of a
-    /// block: `[offsets, n]` each.
+    /// Sines, with the sign of the rotation, and cosines of positions at offsets from the first one
+    /// of a block: `[offsets, n]` each.
     fn turned_on(&self, first: usize, offsets: &[Vec<(f64, f64)>]) -> [Vec<f32>; 2] {
         let mut sines = Vec::with_capacity(offsets.len() * self.n);
         let mut cosines = Vec::with_capacity(offsets.len() * self.n);

@@ -1,30 +1,30 @@
-//! A single row times a matrix: what decoding one token is made of.
+//! Product of a single row and a matrix, the main operation of decoding.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// What a product is written on.
+/// How a product is written to the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Onto {
-    /// It replaces what is there.
+    /// Replaces the output.
     Nothing,
-    /// It is added to what is there.
+    /// Is added to the output.
     Sum,
 }
 
-/// Columns that a thread takes at a time.
+/// Number of columns per thread task.
 const COLUMNS: usize = 256;
-/// Multiplications below which threads cost more than they bring.
+/// Number of multiplications below which threads do not pay off.
 const THREADS_FROM: usize = 1 << 16;
-/// Registers of columns that are summed side by side, enough to keep the multiply-add units busy.
+/// Number of registers summed in parallel, enough to keep the multiply-add units busy.
 const REGISTERS: usize = 8;
 
-/// `output = x weight` or `output += x weight`, where row `k` of the weight begins at
-/// `k * stride`. Each element is one chain of multiply-adds in the order of `k`, as in a product
-/// of the crate `gemm` that is not cut.
+/// `output = x weight` or `output += x weight`, where row `k` of the weight begins at `k * stride`.
+/// Each element is one chain of multiply-adds in the order of `k`, as in a product of the crate
+/// `gemm` whose sums are not split.
 ///
 /// # Panics
-/// If the weight is shorter than that.
+/// If the weight is too short.
 pub(super) fn row_product(
     output: &mut [f32],
     x: &[f32],
@@ -49,11 +49,11 @@ pub(super) fn row_product(
     }
 }
 
-/// Some columns of a product.
+/// A range of columns of a product.
 struct Columns<'a> {
     output: &'a mut [f32],
     x: &'a [f32],
-    /// From the first of the columns on.
+    /// Starts at the first column of the range.
     weight: &'a [f32],
     stride: usize,
     onto: Onto,
@@ -85,7 +85,7 @@ impl WithSimd for Columns<'_> {
     }
 }
 
-/// `N` registers of sums. A single one may be filled in part.
+/// `N` registers of sums. If `N` is 1, the register may be filled partially.
 #[inline(always)]
 fn sums<S: Simd, const N: usize>(
     simd: S,

@@ -1,14 +1,14 @@
 //! Arithmetic on whole registers.
 //!
-//! Only [`product`] names registers. All else is loops over slices that the compiler turns into
-//! vector instructions, provided they are inlined into a function that [`pulp`] has compiled for
-//! the processor at hand; hence `inline(always)`. Every sum has an order of its own that depends
-//! neither on the number of threads nor on where in a tile a row stands.
+//! Only [`product`] uses registers explicitly. Everything else is loops over slices that the
+//! compiler vectorises, provided they are inlined into a function that [`pulp`] has compiled for
+//! the current processor; hence `inline(always)`. Every sum has a fixed order, which depends
+//! neither on the number of threads nor on the index of a row in a tile.
 
 use pulp::Simd;
 
-/// Floats in the widest register there is. Rows of buffers are padded to a multiple of it, so no
-/// loop has a remainder.
+/// Number of floats in the widest supported register. Rows of buffers are padded to a multiple of
+/// it, so loops have no remainder.
 pub(super) const LANES: usize = 16;
 
 /// The length of a padded row.
@@ -16,11 +16,11 @@ pub(super) fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
 }
 
-/// `e^x` within 2 units in the last place (Cephes' polynomial); zero from -87 down, where the true
-/// value is below what an `f32` resolves. For `x` up to 88.
+/// `e^x` within 2 units in the last place (Cephes' polynomial), for `x` up to 88. Zero below -87,
+/// where the true value is less than 2e-38.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Adding it rounds to an integer, which is then found in the lowest bits.
+    /// Adding it rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -51,24 +51,24 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// The left matrix of a product, `[m, k]`, as it lies in memory.
+/// The left matrix of a product, `[m, k]`, with its memory layout.
 #[derive(Clone, Copy)]
 pub(super) enum Left<'a> {
-    /// Element `(i, k)` is number `i * stride + k`.
+    /// Element `(i, k)` has index `i * stride + k`.
     Rows(&'a [f32], usize),
-    /// Element `(i, k)` is number `k * stride + i`: the transpose of a row-major matrix.
+    /// Element `(i, k)` has index `k * stride + i`: the transpose of a row-major matrix.
     Columns(&'a [f32], usize),
 }
 
-/// Rows of the result that are computed at a time. With two registers of columns that makes 12
-/// sums, enough to keep two multiply-add units busy, few enough for 16 registers.
+/// Rows of the result computed at a time. With two registers of columns that makes 12 sums: enough
+/// to keep two multiply-add units busy, few enough for 16 registers.
 const ROWS: usize = 6;
 
 /// `c = a b` for small matrices: `c` `[m, n]` and `b` `[k, n]` row-major, `n` a multiple of
 /// [`LANES`].
 ///
-/// Measured on 64 x 64 x 128 and the like: 110 GFLOP/s on a core where one large product of the
-/// crate `gemm` runs at 112 and its products of this size at 80 to 104. Each element is one chain
+/// Measured on 64 x 64 x 128 and similar sizes: 110 GFLOP/s on a core where one large product of
+/// the crate `gemm` reaches 112 and its products of this size 80 to 104. Each element is one chain
 /// of multiply-adds in the order of `k`.
 ///
 /// # Panics
@@ -100,7 +100,7 @@ pub(super) fn product<S: Simd>(simd: S, c: &mut [f32], a: Left, b: &[f32], [m, k
     }
 }
 
-/// `R` rows, from the first one on, and `N` registers of columns of a product.
+/// `R` rows and `N` registers of columns of a product, from the first one on.
 #[inline(always)]
 fn block<S: Simd, const R: usize, const N: usize>(
     simd: S,

@@ -1,4 +1,4 @@
-//! How the tests of kernels judge: by the reference and Burn's own autodiff.
+//! Helpers for kernel tests, which compare with the reference and Burn's own autodiff.
 
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
@@ -30,7 +30,7 @@ where
 {
 }
 
-/// Output and gradients of a function of inputs of these sizes.
+/// Output and gradients of a function, for inputs of these sizes.
 fn run<B: ReformerBackend>(sizes: &[usize], function: &impl Function<B>) -> Vec<TensorData> {
     let inputs: Vec<_> = (1..)
         .zip(sizes)
@@ -48,8 +48,8 @@ fn run<B: ReformerBackend>(sizes: &[usize], function: &impl Function<B>) -> Vec<
         .collect()
 }
 
-/// Asserts that a kernel gives the outputs and the gradients that plain autodiff gives for the
-/// reference, and the same bits whatever the number of threads.
+/// Asserts that outputs and gradients of a kernel equal those of the reference under plain
+/// autodiff, with the same bits for any number of threads.
 pub(super) fn check<B: ReformerBackend>(
     sizes: &[usize],
     kernel: impl Function<B>,
@@ -69,7 +69,7 @@ pub(super) fn check<B: ReformerBackend>(
     }
 }
 
-/// Asserts equality within 1e-5 of the largest number.
+/// Asserts equality within 1e-5 of the largest value.
 pub(super) fn assert_close(found: &TensorData, expected: &TensorData, number: usize) {
     assert_eq!(found.shape, expected.shape);
     let expected: Vec<f64> = expected.iter().collect();
@@ -83,7 +83,7 @@ pub(super) fn assert_close(found: &TensorData, expected: &TensorData, number: us
     }
 }
 
-/// Runs a test on both backends in host memory.
+/// Runs a test on both backends with host memory.
 macro_rules! on_both_backends {
     ($($name:ident)*) => {
         #[cfg(feature = "flex")]

@@ -1,8 +1,8 @@
-//! A tile: some queries of one head, the keys in their reach, and the rules between them.
+//! A tile: a block of queries of one head, the keys in their reach, and their masks.
 //!
-//! Matrices of weights lie transposed, `[keys, queries]`: what is known of a query then stands in
-//! lanes, so that masks, maxima and sums are plain vector arithmetic without any shuffling, and
-//! the rows of keys and values need no transposing.
+//! Matrices of weights are transposed, `[keys, queries]`: per-query values are then in lanes, so
+//! masks, maxima and sums are plain vector arithmetic without shuffles, and the rows of keys and
+//! values need no transposition.
 
 use pulp::Simd;
 
@@ -11,41 +11,41 @@ use super::simd::{exp, padded};
 use crate::kernels::KeyRule;
 use crate::kernels::reference::{FORBIDDEN, SELF};
 
-/// Position of a slot that holds none, and of a key that nobody may see.
+/// Position of an empty slot, and of a key that is never visible.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// A position that is neither in a sequence nor [`NOWHERE`].
+/// A value that is neither a position of a sequence nor [`NOWHERE`].
 const ALL_OTHERS: u32 = u32::MAX - 1;
 
-/// Which positions meet in a tile, and what is known of them.
+/// Queries and keys of a tile, with their metadata.
 #[derive(Default)]
 pub(super) struct Tile {
-    /// Positions of the queries, [`NOWHERE`] where there is none: padded to lanes.
+    /// Positions of the queries, [`NOWHERE`] for empty slots; padded to lanes.
     pub(super) queries: Vec<u32>,
-    /// Slots of queries, without what pads them.
+    /// Number of query slots, without padding to lanes.
     pub(super) n_queries: usize,
-    /// Positions of the keys. Empty slots are left out.
+    /// Positions of the keys, without empty slots.
     pub(super) keys: Vec<u32>,
-    /// Number of each key among the slots in reach.
+    /// Index of each key among the slots in reach.
     pub(super) key_slots: Vec<u32>,
-    /// Slots in reach, those without a key included.
+    /// Number of slots in reach, including empty ones.
     pub(super) reach: usize,
-    /// What weights of the keys are divided by, where it is known beforehand.
+    /// Divisors of the keys' weights, if they are known in advance.
     pub(super) counts: Vec<f32>,
-    /// Hash round, for the rules about buckets.
+    /// Hash round, for the key rules.
     round: usize,
-    /// Last position that each query may see.
+    /// Last position that is visible to each query.
     last_visible: Vec<u32>,
     /// Positions of the keys, [`NOWHERE`] for padding.
     visible: Vec<u32>,
-    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`. Places
-    /// of queries are moved by [`Places::after`], so that one comparison tells what is near.
+    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`. Places of
+    /// queries are shifted by [`Places::after`], so that one comparison checks the distance.
     query_places: [Vec<u32>; 2],
     key_places: [Vec<u32>; 2],
 }
 
 impl Tile {
-    /// Begins a tile of the given queries; [`push_keys`](Self::push_keys) and
+    /// Starts a tile with the given queries; [`push_keys`](Self::push_keys) and
     /// [`finish`](Self::finish) follow.
     pub(super) fn start(&mut self, queries: impl Iterator<Item = u32>) {
         self.queries.clear();
@@ -75,7 +75,7 @@ impl Tile {
         }
     }
 
-    /// Looks up what the rules ask about queries and keys. A tile without queries loses its keys.
+    /// Prepares the masks of queries and keys. Removes the keys of a tile without queries.
     pub(super) fn finish(&mut self, round: usize, rules: &Rules) {
         self.round = round;
         if self.n_queries == 0 {
@@ -99,7 +99,7 @@ impl Tile {
         }
     }
 
-    /// Lays out places and, where they are asked for, buckets as comparisons read them.
+    /// Lays out places and, if required, buckets in the order of the comparisons.
     fn look_up(&mut self, places: &Places) {
         let (n_rounds, n_queries) = (places.n_rounds, self.queries.len());
         let kinds = self.query_places.iter_mut().zip(&mut self.key_places);
@@ -128,7 +128,7 @@ impl Tile {
         }
     }
 
-    /// Replaces logits by [`SELF`] and [`FORBIDDEN`] where the rules say so.
+    /// Replaces logits by [`SELF`] and [`FORBIDDEN`] according to the rules.
     ///
     /// Logits are `[keys, queries]`, as are all matrices here.
     #[inline(always)]
@@ -162,7 +162,7 @@ impl Tile {
         }
     }
 
-    /// The query whose logit with a key is no product but [`SELF`].
+    /// The query whose logit with a key is replaced by [`SELF`].
     #[inline(always)]
     fn own(&self, rules: &Rules, key: usize) -> u32 {
         if rules.exclude_self {
@@ -172,7 +172,7 @@ impl Tile {
         }
     }
 
-    /// Whether some queries would see a key in a round, as far as places and buckets go.
+    /// Whether queries see a key in a round, according to places and buckets.
     #[inline(always)]
     fn near<S: Simd, const BUCKETS: bool>(
         &self,
@@ -198,8 +198,8 @@ impl Tile {
         simd.and_m32s(near, simd.equal_u32s(of_queries(1), bucket))
     }
 
-    /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: what
-    /// taking `log N_ij` off the logits amounts to. Zero weights may be divided by anything.
+    /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: the same as
+    /// subtracting `log N_ij` from the logits. Divisors of zero weights do not matter.
     #[inline(always)]
     pub(super) fn divide_by_counts<S: Simd>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
         let rows = weights.chunks_exact_mut(self.queries.len());
@@ -238,7 +238,7 @@ impl Tile {
                         counts = simd.add_f32s(counts, simd.select_f32s(near, one, zero));
                     }
                 }
-                // `SELF` stands for whatever the logit was.
+                // `SELF` is independent of the original logit and is not divided.
                 let is_own = simd.equal_u32s(own, queries[lanes]);
                 let counts = simd.select_f32s(is_own, one, counts);
                 *weights = simd.div_f32s(*weights, counts);
@@ -246,7 +246,7 @@ impl Tile {
         }
     }
 
-    /// Turns masked logits into `exp(logit - max)`, where `max` ends as the largest of each query.
+    /// Replaces masked logits by `exp(logit - max)`; `max` is set to the largest of each query.
     #[inline(always)]
     pub(super) fn exp_below_max(&self, logits: &mut [f32], max: &mut Vec<f32>) {
         let n = self.queries.len();
@@ -264,8 +264,8 @@ impl Tile {
         }
     }
 
-    /// Turns masked logits into weights, given the two parts of each query's log-sum-exp. The
-    /// larger part goes first: see [`AttentionOutput`](crate::kernels::AttentionOutput).
+    /// Replaces masked logits by weights, given the two parts of each query's log-sum-exp. The
+    /// larger part is subtracted first: see [`AttentionOutput`](crate::kernels::AttentionOutput).
     #[inline(always)]
     pub(super) fn exp_below(&self, logits: &mut [f32], [max, log_sum]: [&[f32]; 2]) {
         for row in logits.chunks_exact_mut(self.queries.len()) {
@@ -288,8 +288,8 @@ impl Tile {
         }
     }
 
-    /// From gradients of weights to those of logits: `p (dp - D)`, and nothing where the logit is
-    /// a constant.
+    /// Turns gradients of weights into those of logits: `p (dp - D)`, and zero if the logit is a
+    /// constant.
     #[inline(always)]
     pub(super) fn grad_logits(
         &self,

@@ -1,4 +1,4 @@
-//! Tiled attention: the tiles of a sorted sequence, round after round.
+//! Tiled attention: the tiles of a sorted sequence, one round after another.
 
 use burn::tensor::Tensor;
 
@@ -38,7 +38,7 @@ pub(in crate::kernels) fn tiled_attention_backward<B: Host>(
     attention::backward(qkv, &Sorted::new(slots, rules), output, grad)
 }
 
-/// Where the positions of all heads stand.
+/// Slots and buckets of the positions of all heads.
 struct Sorted<'a> {
     rules: &'a TiledAttention,
     /// `[heads in the batch, n_rounds, n_slots]`, [`NOWHERE`] in empty slots
@@ -75,7 +75,7 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    /// Where positions of a head stand, if the rules ask.
+    /// Places and buckets of a head's positions, if the rules need them.
     fn places(&self, head: usize) -> Option<Places> {
         let count = counts(self.rules, self.n_rounds);
         if !count && self.rules.keys == KeyRule::Across {
@@ -98,7 +98,7 @@ impl<'a> Sorted<'a> {
         })
     }
 
-    /// From `[n_rounds, seq_length]` of a head to `[seq_length, n_rounds]`; nothing from nothing.
+    /// Transposes `[n_rounds, seq_length]` of a head to `[seq_length, n_rounds]`; empty if the input is.
     fn by_position(&self, all: &[i32], head: usize, of: impl Fn(u32) -> u32) -> Vec<u32> {
         if all.is_empty() {
             return Vec::new();
@@ -116,7 +116,7 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Whether keys seen in several rounds are to be counted.
+/// Whether to count the rounds in which a key is seen.
 fn counts(rules: &TiledAttention, n_rounds: usize) -> bool {
     rules.duplicates == Duplicates::Exact && n_rounds > 1
 }
@@ -148,7 +148,7 @@ impl Heads for Sorted<'_> {
     }
 }
 
-/// The tiles of a head, those of round 0 first.
+/// The tiles of a head, in the order of rounds.
 struct SortedHead<'a> {
     sorted: &'a Sorted<'a>,
     number: usize,
@@ -158,16 +158,16 @@ struct SortedHead<'a> {
 }
 
 impl SortedHead<'_> {
-    /// Tiles of a round.
+    /// Number of tiles in a round.
     fn in_round(&self) -> usize {
         self.sorted.n_slots / self.sorted.rules.tile.length
     }
 
-    /// Positions in the slots of a tile, counted over all rounds.
+    /// Positions in the slots of a tile; tiles are numbered across rounds.
     fn positions(&self, tile: usize) -> impl Iterator<Item = u32> {
         let length = self.sorted.rules.tile.length;
         let slots = &self.order[tile * length..][..length];
-        // -1 marks an empty slot, and becomes `NOWHERE`.
+        // -1 marks an empty slot and becomes `NOWHERE`.
         slots.iter().map(|&position| position as u32)
     }
 }

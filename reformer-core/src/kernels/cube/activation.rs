@@ -1,4 +1,4 @@
-//! The functions between the projections of a feed-forward layer, with the bias of the first one.
+//! Activation functions of the feed-forward layer, with the bias of its first projection.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -10,7 +10,7 @@ use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
 use super::sums::{blocks_of_columns, segments_of, sum_rows, units};
 use crate::feed_forward::Activation;
 
-/// `sqrt(8 / pi)`, with which the hyperbolic tangent in the approximation of GELU becomes a sigmoid.
+/// `sqrt(8 / pi)`, which expresses the hyperbolic tangent in GELU's approximation as a sigmoid.
 const GELU_TANH: f32 = 1.595_769;
 
 /// `1 / sqrt(2 pi)`.
@@ -21,7 +21,7 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (0.0 - x).exp())
 }
 
-/// Half of `1 + erf(x / sqrt(2))`: the share of a standard normal below `x`.
+/// Half of `1 + erf(x / sqrt(2))`: the cumulative standard normal distribution at `x`.
 #[cube]
 fn share_below(x: f32) -> f32 {
     (Erf::erf(x * comptime![core::f32::consts::FRAC_1_SQRT_2]) + 1.0) * 0.5
@@ -68,7 +68,7 @@ fn slope(x: f32, #[comptime] activation: Activation) -> f32 {
     }
 }
 
-/// A vector of inputs with the bias added.
+/// Loads a vector of inputs and adds the bias.
 #[cube]
 fn input<F: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,
@@ -147,8 +147,8 @@ pub(in crate::kernels) fn activation<B: Cube>(
     B::of_floats(output)
 }
 
-/// A cube has some columns and every so many rows, as in [`sum_rows`], so that it can add up what the
-/// bias gets.
+/// A cube has a block of columns and strided rows, as in [`sum_rows`], so that it can sum the
+/// gradient of the bias.
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<F: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,

@@ -1,21 +1,21 @@
-//! What kernels share on the device.
+//! Functions shared by the kernels on the device.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-/// Four numbers that are read and computed with at once.
+/// Four numbers that are loaded and processed together.
 pub(super) type Four = Vector<f32, Const<4>>;
 
-/// Units of a cube where nothing else asks for a number.
+/// Default number of units in a cube.
 pub(super) const UNITS: u32 = 256;
 
-/// Number of the cube along the second dimension of a [grid](super::device::grid).
+/// Index of the cube along the second dimension of a [grid](super::device::grid).
 #[cube]
 pub(super) fn cube_y() -> u32 {
     CUBE_POS_Z * CUBE_COUNT_Y + CUBE_POS_Y
 }
 
-/// Four neighbouring elements of a row that begins at `row`, zeros beyond its end.
+/// Four consecutive elements of a row that begins at `row`, zeros beyond its end.
 #[cube]
 pub(super) fn four_of<F: Float>(
     tensor: &Tensor<F>,
@@ -42,28 +42,28 @@ pub(super) fn sum_of(four: Four) -> f32 {
     (four[0] + four[1]) + (four[2] + four[3])
 }
 
-/// Where a head begins in a tensor `[batch_size, n_heads, length, d]`.
+/// Offset of a head in a tensor `[batch_size, n_heads, length, d]`.
 #[cube]
 pub(super) fn head_at<E: CubePrimitive>(tensor: &Tensor<E>, head: u32) -> usize {
     let n_heads = tensor.shape(1) as u32;
     (head / n_heads) as usize * tensor.stride(0) + (head % n_heads) as usize * tensor.stride(1)
 }
 
-/// Numbers of a row that a unit reads at once.
+/// Vector width of row loads.
 pub(super) const WIDTH: usize = 4;
 
-/// Units that share a row, and rows that a cube has at a time, where a row is walked over as a whole.
+/// Units that share a row (a team), and number of rows in a cube, where kernels process whole rows.
 pub(super) const LANES: u32 = 32;
 pub(super) const TEAMS: u32 = UNITS / LANES;
 
-/// Where row number `row` of `[batch_size, length, d]` begins, in elements.
+/// Offset of row number `row` of `[batch_size, length, d]`, in elements.
 #[cube]
 pub(super) fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, row: usize) -> usize {
     let length = tensor.shape(1);
     row / length * tensor.stride(0) + row % length * tensor.stride(1)
 }
 
-/// Sum of the numbers of a vector.
+/// Sum of the elements of a vector.
 #[cube]
 pub(super) fn total<N: Size>(vector: Vector<f32, N>, #[comptime] width: usize) -> f32 {
     let mut sum = 0.0f32.runtime();
@@ -82,7 +82,7 @@ pub(super) fn over_lanes(
     #[comptime] lanes: u32,
 ) -> f32 {
     let first = UNIT_POS_Y * lanes;
-    // Who reads what was there before is done.
+    // Waits until all units have read the previous values.
     sync_cube();
     shared[(first + UNIT_POS_X) as usize] = value;
     sync_cube();
@@ -94,7 +94,7 @@ pub(super) fn over_lanes(
     sum
 }
 
-/// Sum over the teams of a cube, of the same lane, in the order of the teams. All units must call it.
+/// Sum over the teams of a cube for each lane, in the order of the teams. All units must call it.
 #[cube]
 pub(super) fn over_teams<N: Size>(
     value: Vector<f32, N>,

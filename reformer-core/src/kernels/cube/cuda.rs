@@ -1,4 +1,4 @@
-//! What only CUDA has.
+//! Functions for CUDA only.
 
 use std::any::Any;
 
@@ -9,7 +9,7 @@ use cubecl_cuda::{CudaDevice, CudaRuntime};
 
 use crate::kernels::DeviceAddress;
 
-/// Where a tensor lies, if its runtime is CUDA. All that was asked of the tensor before has been given
+/// Address of a tensor, if its runtime is CUDA. All previous work on the tensor has been submitted
 /// to the driver.
 pub(super) fn device_address<R: CubeRuntime>(tensor: CubeTensor<R>) -> Option<DeviceAddress> {
     if !tensor.is_contiguous() {

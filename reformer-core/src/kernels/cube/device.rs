@@ -1,4 +1,4 @@
-//! Tensors of a CubeCL runtime, and the grids that kernels run on.
+//! Tensors of a CubeCL runtime, and the grids of kernels.
 
 use burn::tensor::{DType, Int, Shape, Tensor, TensorPrimitive};
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
@@ -13,7 +13,7 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use super::common::WIDTH;
 use crate::kernels::ReformerBackend;
 
-/// Burn's tensors, by names that CubeCL's do not have.
+/// Burn's tensors under names that do not collide with CubeCL's.
 pub(super) type Floats<B, const D: usize> = Tensor<B, D>;
 pub(super) type Ints<B, const D: usize> = Tensor<B, D, Int>;
 
@@ -56,13 +56,13 @@ where
     }
 }
 
-/// Whether these kernels can work on a type; the reference serves all others.
+/// Whether these kernels support a type; otherwise the reference is used.
 pub(super) fn serves(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
 
-/// Whether a device multiplies matrices of a type on tensor cores, adding in single precision, in
-/// the sizes that these kernels use.
+/// Whether a device has tensor cores for matrices of this type with accumulation in single
+/// precision, in the sizes that these kernels use.
 pub(super) fn has_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType) -> bool {
     let properties = client.properties();
     let plane = (
@@ -80,7 +80,7 @@ pub(super) fn has_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType)
     plane == (32, 32) && properties.features.matmul.cmma.contains(&products)
 }
 
-/// A row-major tensor beside another one, with nothing written yet.
+/// An uninitialised row-major tensor on the same device as another one.
 pub(super) fn empty<R: CubeRuntime, const D: usize>(
     beside: &CubeTensor<R>,
     shape: [usize; D],
@@ -90,14 +90,14 @@ pub(super) fn empty<R: CubeRuntime, const D: usize>(
     empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype)
 }
 
-/// The type of offsets that reaches every element of some tensors.
+/// The address type that can index all elements of these tensors.
 pub(super) fn offsets<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> AddressType {
     let types = tensors.iter().map(|tensor| tensor.required_address_type());
     types.max().unwrap_or_default()
 }
 
-/// How many numbers of a row can be read at once: [`WIDTH`] where the rows of all tensors are made of
-/// such vectors.
+/// Vector width for reading rows: [`WIDTH`] if the rows of all tensors consist of such vectors,
+/// otherwise 1.
 pub(super) fn width<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> usize {
     let fits = |tensor: &&CubeTensor<R>| {
         let mut strides = tensor.meta.strides().iter().rev();
@@ -109,7 +109,7 @@ pub(super) fn width<R: CubeRuntime>(tensors: &[&CubeTensor<R>]) -> usize {
     if tensors.iter().all(fits) { WIDTH } else { 1 }
 }
 
-/// The tensor itself if the features of a row lie side by side, otherwise a copy that is so.
+/// The tensor itself if the features of a row are contiguous, otherwise a contiguous copy.
 pub(super) fn side_by_side<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
     match tensor.meta.strides().last() {
         Some(1) => tensor,
@@ -117,24 +117,24 @@ pub(super) fn side_by_side<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<
     }
 }
 
-/// A grid of `x` by `y` cubes. `y` may be more than one dimension can hold: kernels ask
-/// [`cube_y`](super::common::cube_y), which may go beyond `y`.
+/// A grid of `x` by `y` cubes. `y` may exceed the limit of one dimension: kernels call
+/// [`cube_y`](super::common::cube_y), which may return indices beyond `y`.
 pub(super) fn grid<R: CubeRuntime>(client: &ComputeClient<R>, x: usize, y: usize) -> CubeCount {
     let limit = client.properties().hardware.max_cube_count.1 as usize;
     let z = y.div_ceil(limit);
     CubeCount::Static(x as u32, y.div_ceil(z) as u32, z as u32)
 }
 
-/// A grid of `n` cubes in a row, by as few dimensions as the device can count them with; there may be
-/// more of them than `n`.
+/// A one-dimensional grid of `n` cubes, spread over as few dimensions as the device allows; it may
+/// contain more cubes than `n`.
 pub(super) fn cubes<R: CubeRuntime>(client: &ComputeClient<R>, n: usize) -> CubeCount {
     calculate_cube_count_elemwise(client, n, CubeDim::new_single())
 }
 
-/// Share of the memory that a device gives at once which chunks may take.
+/// Divides the largest possible allocation into the share that chunks may take.
 const SHARE_OF_CHUNK: usize = 16;
 
-/// The same for results of rounds that attention keeps apart.
+/// The same for the separate results of attention rounds.
 const SHARE_OF_ROUNDS: usize = 8;
 
 /// See [`ReformerBackend::at_once`].
@@ -142,12 +142,12 @@ pub(super) fn at_once<R: CubeRuntime>(n: usize, bytes: usize, device: &R::Device
     n.max(most_at_once(&R::client(device)) / SHARE_OF_CHUNK / bytes.max(1))
 }
 
-/// Bytes that attention may take for results of rounds.
+/// Maximum number of bytes for results of attention rounds.
 pub(super) fn room_for_rounds<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
     most_at_once(client) / SHARE_OF_ROUNDS
 }
 
-/// Bytes that a device gives at once.
+/// Bytes of the largest allocation on a device.
 fn most_at_once<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
     client.properties().memory.max_page_size as usize
 }

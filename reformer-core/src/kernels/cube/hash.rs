@@ -1,4 +1,4 @@
-//! Angular hashing: projections are compared as they come, and none is stored.
+//! Angular hashing: projections are compared as they are computed, without being stored.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -6,13 +6,13 @@ use burn_cubecl::cubecl::prelude::*;
 use super::common::{Four, cube_y, four_of, head_at, sum_of};
 use super::device::{Cube, Floats, Ints, empty, grid, offsets};
 
-/// Positions of a cube, one for each unit.
+/// Positions per cube, one for each unit.
 const POSITIONS: u32 = 64;
 
-/// Fours of rotations that a cube holds at a time: 8 KiB.
+/// Vectors of four rotation elements that a cube holds at a time: 8 KiB.
 const SHARED: u32 = 512;
 
-/// A unit keeps a vector in registers and looks for the largest of its projections.
+/// A unit keeps a vector in registers and searches for the largest of its projections.
 #[cube(launch, address_type = "dynamic")]
 fn largest<V: Float, F: Float, I: Int>(
     vectors: &Tensor<V>,
@@ -33,7 +33,7 @@ fn largest<V: Float, F: Float, I: Int>(
     let at_once = comptime![Ord::max(1, SHARED / fours)];
     let mut shared = SharedMemory::<Four>::new(comptime![(at_once * fours) as usize]);
     let mut vector = Array::<Four>::new(comptime![fours as usize]);
-    // Units without a position read the last one.
+    // Units without a position use the last one.
     let row = head_at(vectors, head) + min(position, seq_length - 1) as usize * vectors.stride(2);
     #[unroll]
     for i in 0..fours {
@@ -96,7 +96,7 @@ fn largest<V: Float, F: Float, I: Int>(
     }
 }
 
-/// Four neighbours along the second dimension of `[n_heads, d_head, n_rounds, n_projections]`.
+/// Four consecutive elements along the second dimension of `[n_heads, d_head, n_rounds, n_projections]`.
 #[cube]
 fn down<F: Float>(
     rotations: &Tensor<F>,

@@ -1,5 +1,5 @@
-//! Linear layers by Burn's matrix products: a bias is added in place, and gradients of parameters are written in
-//! the type in which they are wanted.
+//! Linear layers with Burn's matrix products: a bias is added in place, and gradients of parameters
+//! are written in the requested type.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -30,7 +30,7 @@ fn add_bias<F: Float, N: Size>(
     x[at] = Vector::cast_from(Vector::<f32, N>::cast_from(x[at]) + bias[column]);
 }
 
-/// Adds a bias in `f32` to every row of a product that nobody else has.
+/// Adds a bias in `f32` to every row of a product, in place; the product must not be shared.
 pub(in crate::kernels) fn plus_bias<B: Cube>(
     product: Floats<B, 3>,
     bias: Floats<B, 1>,
@@ -81,7 +81,7 @@ pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     }
 }
 
-/// A product of matrices, added up in single precision and rounded once, to a type.
+/// A matrix product, accumulated in single precision and rounded once to `dtype`.
 fn product<B: Cube>(a: Floats<B, 2>, b: Floats<B, 2>, dtype: DType) -> Floats<B, 2> {
     let product = matmul(
         B::floats(a),

@@ -1,4 +1,4 @@
-//! Cross-entropy of tokens: logits are read in the type they come in, and no softmax is stored.
+//! Cross-entropy of tokens: logits are read in their own type, and no softmax is stored.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -11,15 +11,15 @@ use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side};
 use super::sums::units;
 use crate::kernels::TokenLoss;
 
-/// Rows that a cube goes through at most, eight at a time.
+/// Maximum number of rows that a cube processes, eight at a time.
 const ROWS_OF_CUBE: usize = 64;
 
-/// The softmax of a row.
+/// Softmax statistics of a row.
 #[derive(CubeType, Clone, Copy)]
 struct Softmax {
     max: f32,
     sum: f32,
-    /// Where the largest logit is, the first one of equals.
+    /// Index of the largest logit, the first one of equals.
     at: u32,
 }
 
@@ -81,7 +81,7 @@ fn softmax<F: Float>(
     }
 }
 
-/// Sums of a cube's rows: of negative log-likelihoods, and of targets that are predicted.
+/// Sums over a cube's rows: negative log-likelihoods, and correctly predicted targets.
 #[cube(launch, address_type = "dynamic")]
 fn lose<F: Float, I: Int>(
     logits: &Tensor<F>,
@@ -101,13 +101,13 @@ fn lose<F: Float, I: Int>(
     let mut correct = 0.0f32.runtime();
     for first in range_stepped(CUBE_POS * teams, n_rows, n_cubes * teams) {
         let row = first + UNIT_POS_Y as usize;
-        // Teams without a row read the last one.
+        // Teams without a row use the last one.
         let from = min(row, n_rows - 1);
         let of_row = row_at(logits, from);
         let found = softmax(logits, of_row, &mut shared, n);
         let target = i32::cast_from(targets[from]);
         if row < n_rows && target >= 0 {
-            // Out of range only by a bug of the caller; memory must stay whole.
+            // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
             let target = min(target as u32, n - 1);
             let logit = f32::cast_from(logits[of_row + target as usize]);
             nll += found.sum.ln() - (logit - found.max);
@@ -116,7 +116,7 @@ fn lose<F: Float, I: Int>(
             }
         }
     }
-    // All lanes of a team have the same.
+    // All lanes of a team have the same sums.
     sync_cube();
     if UNIT_POS_X == 0 {
         shared.numbers[UNIT_POS_Y as usize] = nll;
@@ -132,7 +132,7 @@ fn lose<F: Float, I: Int>(
     }
 }
 
-/// The sum over all cubes, by a cube for each of the two numbers.
+/// The sum over all cubes, with one cube for each of the two sums.
 #[cube(launch, address_type = "dynamic")]
 fn add_up(sums: &Tensor<f32>, nll: &mut Tensor<f32>, n_correct: &mut Tensor<f32>, n_cubes: usize) {
     let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);

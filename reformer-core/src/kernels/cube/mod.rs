@@ -1,7 +1,7 @@
 //! Fused kernels for every CubeCL runtime: CUDA, and Vulkan through wgpu.
 //!
-//! Nothing here reads a tensor back, so that a step of training is a queue of launches: buckets
-//! are sorted where they are, and the number of slots is what any buckets could need.
+//! No kernel reads a tensor back to the host, so a training step is a queue of launches: buckets
+//! are sorted on the device, and the number of slots is an upper bound for any bucket sizes.
 
 mod activation;
 mod attention;

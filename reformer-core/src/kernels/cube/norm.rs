@@ -1,5 +1,4 @@
-//! Layer normalisation: a row is read once, kept in registers, and written in the type that is asked
-//! for.
+//! Layer normalisation: a row is read once, kept in registers, and written in the requested type.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -11,10 +10,10 @@ use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
 use super::sums::{sum_rows, units};
 use crate::kernels::LayerNormGradients;
 
-/// Cubes of backward at most: each leaves a row of sums to be added.
+/// Maximum number of cubes in backward: each writes a row of partial sums.
 const MOST_CUBES: usize = 264;
 
-/// The share of a unit in a row.
+/// Loads the unit's elements of a row.
 #[cube]
 fn read<F: Float, N: Size>(
     from: &Tensor<Vector<F, N>>,
@@ -38,7 +37,7 @@ fn read<F: Float, N: Size>(
     values
 }
 
-/// Takes the mean of a row away and gives one over the deviation.
+/// Subtracts the mean of a row and returns the inverse of the deviation.
 #[cube]
 fn center<N: Size>(
     values: &mut Array<Vector<f32, N>>,
@@ -85,7 +84,7 @@ fn normalise<O: Float, N: Size>(
     let parts = comptime![columns.div_ceil(LANES as usize)];
     let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);
     let row = CUBE_POS * comptime![TEAMS as usize] + UNIT_POS_Y as usize;
-    // Teams without a row read the last one.
+    // Teams without a row use the last one.
     let mut values = read(x, min(row, n_rows - 1), d, width);
     let scale = center(&mut values, &mut shared, epsilon, d, width);
     if row < n_rows {
@@ -137,7 +136,7 @@ pub(in crate::kernels) fn layer_normalization<B: Cube>(
     B::of_floats(output)
 }
 
-/// A cube walks over every so many rows and leaves its sums for gamma and beta side by side.
+/// A cube processes strided rows and writes its sums for gamma and beta next to each other.
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<G: Float, N: Size>(
     x: &Tensor<Vector<f32, N>>,
@@ -169,7 +168,7 @@ fn differentiate<G: Float, N: Size>(
     for first in range_stepped(CUBE_POS * teams, n_rows, n_cubes * teams) {
         let row = first + UNIT_POS_Y as usize;
         let is_row = row < n_rows;
-        // Teams without a row read the last one.
+        // Teams without a row use the last one.
         let from = min(row, n_rows - 1);
         let mut normalized = read(x, from, d, width);
         let scale = center(&mut normalized, &mut shared, epsilon, d, width);

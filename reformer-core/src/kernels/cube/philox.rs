@@ -1,4 +1,4 @@
-//! Counter-based random numbers, the same bits as [`Key`](crate::Key) draws on the host.
+//! Counter-based random numbers, with the same bits as [`Key`](crate::Key) on the host.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -9,7 +9,7 @@ use super::common::UNITS;
 use super::device::{Cube, Floats, offsets};
 use crate::random::Dropout;
 
-/// The bits of one counter.
+/// The random bits of one counter.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Bits {
     pub(super) a: u32,
@@ -45,7 +45,7 @@ pub(super) fn philox(low: u32, high: u32, family: u32, key_low: u32, key_high: u
     Bits { a, b, c, d }
 }
 
-/// The `n`-th child of a key, as its words.
+/// The `n`-th child of a key, as two words.
 #[cube]
 pub(super) fn fold(n: u32, key_low: u32, key_high: u32) -> (u32, u32) {
     let bits = philox(n, 0u32.runtime(), 0u32.runtime(), key_low, key_high);
@@ -58,7 +58,7 @@ pub(super) fn stream(low: u32, high: u32, key_low: u32, key_high: u32) -> Bits {
     philox(low, high, 1u32.runtime(), key_low, key_high)
 }
 
-/// Factor number `row * width + column` of a dropout.
+/// Dropout factor with index `row * width + column`.
 #[cube]
 pub(super) fn factor(
     row: u32,
@@ -69,7 +69,7 @@ pub(super) fn factor(
     threshold: u32,
     kept: f32,
 ) -> f32 {
-    // The number has 64 bits.
+    // The index has 64 bits.
     let start = row * width;
     let low = start + column;
     let mut high = row.mul_hi(width);
@@ -132,7 +132,7 @@ pub(in crate::kernels) fn dropout_factors<B: Cube, const D: usize>(
     device: &B::Device,
 ) -> Floats<B, D> {
     let n = shape.iter().product::<usize>();
-    // Rows of a tensor that is made with its shape may begin at addresses that suit the device.
+    // Rows of a tensor created from a shape may be padded to addresses that suit the device.
     let factors = B::floats(Floats::<B, 1>::empty([n], (device, dtype)));
     let units = CubeDim::new_1d(UNITS);
     let [key_low, key_high] = dropout.key.words();

@@ -1,4 +1,4 @@
-//! Residual connections: parts in any type are added to a stream, in place where nobody else has it.
+//! Residual connections: chunks of any type are added to a stream, in place if it is not shared.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -73,12 +73,12 @@ pub(in crate::kernels) fn residual_at<B: Cube>(
     B::of_floats(x)
 }
 
-/// Whether nobody else has a tensor, so that it can be written to.
+/// Whether a tensor is not shared, so that it can be written to.
 fn is_own<R: CubeRuntime>(x: &CubeTensor<R>) -> bool {
     x.can_mut() && x.is_nonoverlapping()
 }
 
-/// Adds a part to the positions from `start` on. Without an `output` in place.
+/// Adds a chunk to the positions from `start` on; in place without an `output`.
 fn add_part<B: Cube>(
     x: &CubeTensor<B::Runtime>,
     output: Option<&CubeTensor<B::Runtime>>,

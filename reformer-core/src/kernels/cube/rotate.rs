@@ -1,9 +1,9 @@
-//! Rotation of heads by position. Nothing is prepared on the host but a frequency for each pair of
-//! features: a unit makes the sine and the cosine of its angle and turns that pair in all heads.
+//! Rotation of heads by position. The host only prepares a frequency for each pair of features: a
+//! unit computes the sine and the cosine of its angle and rotates that pair in all heads.
 //!
-//! A frequency is counted in parts of a turn, of which there are 2^64. Whole turns of `position *
-//! frequency` then fall away by themselves, and what is left is exact to 2^-32 of a turn at any
-//! position; in floating point the angle of position 1,000,000 would have two or three digits.
+//! Frequencies are fixed-point numbers in units of 2^-64 turns. Whole turns of `position * frequency`
+//! are then dropped by integer overflow, and the remainder is exact to 2^-32 of a turn at any position.
+//! In floating point, the angle of position 1,000,000 would have two or three digits.
 
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::cubecl;
@@ -16,19 +16,19 @@ use super::rows::dims;
 use crate::kernels::Turn;
 use crate::position::frequencies;
 
-/// Radians of one part of a turn that has 2^32.
+/// Radians per angle unit of 2^-32 turns.
 const PART: f32 = (core::f64::consts::TAU / 4_294_967_296.0) as f32;
 
-/// A point of the unit circle.
+/// A point on the unit circle.
 #[derive(CubeType, Clone, Copy)]
 struct Point {
     cos: f32,
     sin: f32,
 }
 
-/// The point at an angle in parts of a turn. The angle is brought to an eighth of a turn around the
-/// nearest quarter, where a few terms of the series are all that `f32` has digits for; what a GPU
-/// has for sines of its own may have half of those.
+/// The point at an angle in units of 2^-32 turns. The angle is reduced to an eighth of a turn
+/// around the nearest quarter, where a few terms of the series reach the precision of `f32`; a
+/// GPU's own sine may have half of the digits.
 #[cube]
 fn point_at(angle: u32) -> Point {
     let quarter = (angle + 0x2000_0000u32) >> 30u32;
@@ -62,7 +62,7 @@ fn point_at(angle: u32) -> Point {
     Point { cos: at, sin: up }
 }
 
-/// A unit turns some neighbouring pairs of a position, in every head.
+/// A unit rotates a vector of adjacent pairs at one position, in every head.
 #[cube(launch, address_type = "dynamic")]
 fn turn<F: Float, N: Size>(
     heads: &Tensor<Vector<F, N>>,
@@ -110,7 +110,7 @@ fn turn<F: Float, N: Size>(
     }
 }
 
-/// Frequencies in parts of a turn: the upper words of all, then the lower ones.
+/// Frequencies in units of 2^-64 turns: the upper words of all, then the lower words.
 fn words(pairs: usize, base: f64) -> Vec<u32> {
     let turns = frequencies(pairs, base)
         .into_iter()
@@ -122,10 +122,9 @@ fn words(pairs: usize, base: f64) -> Vec<u32> {
         .collect()
 }
 
-/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate) and
-/// [`rotate_at`](crate::kernels::ReformerBackend::rotate_at), for which `positions` are given. The
-/// output lies in memory as `[batch_size, seq_length, n_heads, d_head]`, so that joining the heads
-/// copies nothing.
+/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate) and, if `positions` are
+/// given, [`rotate_at`](crate::kernels::ReformerBackend::rotate_at). The output has the memory
+/// layout `[batch_size, seq_length, n_heads, d_head]`, so that merging the heads copies nothing.
 pub(in crate::kernels) fn rotate<B: Cube>(
     heads: Floats<B, 4>,
     positions: Option<&[usize]>,
@@ -147,7 +146,7 @@ pub(in crate::kernels) fn rotate<B: Cube>(
         heads.dtype,
     );
     output.meta.swap(1, 2);
-    // The second half of a head begins at a vector too.
+    // The second half of a head must begin at a vector too.
     let width = match pairs.is_multiple_of(super::common::WIDTH) {
         true => width(&[&heads, &output]),
         false => 1,

@@ -1,8 +1,8 @@
-//! Kernels that look at one position of a head at a time: what attention needs before and after it.
+//! Kernels on single positions of a head: preparation for attention and processing of its results.
 //!
-//! Results of attention come by rounds that are kept apart: `[1, n_rounds * n_heads, length, d]` in `f32`, for
-//! some heads of the batch from a first one on. Here rounds are joined, and what comes of it is written where
-//! the heads of a position lie side by side, in the type that is wanted.
+//! Results of attention are separate for each round: `[1, n_rounds * n_heads, length, d]` in `f32`,
+//! for a range of the batch's heads. Kernels here merge the rounds and write the results in the
+//! requested type, in a layout where the heads of a position are adjacent.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -14,13 +14,13 @@ use super::common::{LANES, UNITS, head_at, over_lanes, total};
 use super::device::{empty, offsets, side_by_side, width};
 use crate::kernels::KEY_EPSILON;
 
-/// How a row is shared out among units.
+/// Distribution of a row over units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Row {
-    /// Numbers of a row, and those that are read at once.
+    /// Number of elements in a row, and vector width of loads.
     d: usize,
     width: usize,
-    /// Units of a row: a power of two.
+    /// Number of units per row: a power of two.
     lanes: u32,
 }
 
@@ -38,17 +38,17 @@ impl Row {
         self.d / self.width
     }
 
-    /// Vectors of a row that a unit has.
+    /// Number of vectors of a row per unit.
     fn parts(self) -> usize {
         self.columns().div_ceil(self.lanes as usize)
     }
 
-    /// Rows that a cube has.
+    /// Number of rows per cube.
     fn teams(self) -> usize {
         (UNITS / self.lanes) as usize
     }
 
-    /// A grid with some units for each row.
+    /// A grid with `lanes` units for each row.
     fn grid<R: CubeRuntime>(
         self,
         client: &ComputeClient<R>,
@@ -60,12 +60,12 @@ impl Row {
     }
 }
 
-/// Shape of a tensor of four dimensions.
+/// Shape of a four-dimensional tensor.
 pub(super) fn dims<R: CubeRuntime>(tensor: &CubeTensor<R>) -> [usize; 4] {
     tensor.meta.shape().dims()
 }
 
-/// Where row number `row` begins in `[batch_size, n_heads, length, d]`, counted from a head on.
+/// Offset of row number `row` in `[batch_size, n_heads, length, d]`, counted from `first_head` on.
 #[cube]
 fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, first_head: u32, row: usize) -> usize {
     let length = tensor.shape(2);
@@ -73,7 +73,7 @@ fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, first_head: u32, row: usize) -> 
     head_at(tensor, head) + row % length * tensor.stride(2)
 }
 
-/// Product of the same row of two tensors, by the units that share it. All units of the cube must call it.
+/// Dot product of the same row of two tensors, by the units that share it. All units of the cube must call it.
 #[cube]
 fn product<A: Float, B: Float, N: Size>(
     a: &Tensor<Vector<A, N>>,
@@ -106,7 +106,7 @@ fn divide<F: Float, N: Size>(
     #[define(F)] _dtype: StorageType,
 ) {
     let row = CUBE_POS * comptime![shape.teams()] + UNIT_POS_Y as usize;
-    // Units without a row read the last one.
+    // Units without a row use the last one.
     let from = min(row, divisors.len() - 1);
     let mean_square = product(q, q, from, shape) / comptime![shape.d as f32];
     if row < divisors.len() && UNIT_POS_X == 0 {
@@ -114,8 +114,8 @@ fn divide<F: Float, N: Size>(
     }
 }
 
-/// What queries are divided by to become keys of a length: `[batch_size, n_heads, seq_length]`. Features of a
-/// row lie side by side.
+/// Divisors that turn queries into keys of a given length: `[batch_size, n_heads, seq_length]`. The
+/// features of a row must be contiguous.
 pub(super) fn divisors<R: CubeRuntime>(q: &CubeTensor<R>, length: f64) -> CubeTensor<R> {
     let [batch_size, n_heads, seq_length, d_head] = dims(q);
     let divisors = empty(q, [batch_size, n_heads, seq_length], DType::F32);
@@ -156,7 +156,7 @@ fn gather_statistics<O: Float, F: Float, N: Size>(
     }
 }
 
-/// What backward knows of a query: the two parts of its log-sum-exp, and the product of gradient
+/// Per-query inputs of backward: the two parts of the log-sum-exp, and the dot product of gradient
 /// and output: `[batch_size, n_heads, seq_length, 3]`.
 pub(super) fn statistics<R: CubeRuntime>(
     output: CubeTensor<R>,
@@ -188,7 +188,7 @@ pub(super) fn statistics<R: CubeRuntime>(
     statistics
 }
 
-/// A unit joins some neighbouring numbers of a row; the first one of a row also joins its statistics.
+/// A unit merges a vector of a row; the first unit of a row also merges its statistics.
 #[cube(launch, address_type = "dynamic")]
 fn join<O: Float, N: Size>(
     values: &Tensor<Vector<f32, N>>,
@@ -230,9 +230,9 @@ fn join<O: Float, N: Size>(
     }
 }
 
-/// Joins the softmax of rounds for heads from a first one on: `values` weighted by exponentials of logits less
-/// the maximum of a round, whose sums are given with it. Writes the output, the largest maximum and what the
-/// other rounds add to it.
+/// Merges the softmax of rounds for heads from `first_head` on: `values` are weighted by
+/// exponentials of logits less the maximum of the round, and `sums` are the sums of these weights.
+/// Writes the output, the largest maximum and the log-sum of the rounds relative to it.
 pub(super) fn join_rounds<R: CubeRuntime>(
     [values, maxima, sums]: [CubeTensor<R>; 3],
     [output, max, log_sums]: &[CubeTensor<R>; 3],
@@ -264,7 +264,7 @@ pub(super) fn join_rounds<R: CubeRuntime>(
     );
 }
 
-/// Sum of a vector over rounds that are `apart` from each other.
+/// Sum of a vector over rounds, which are `apart` elements from each other.
 #[cube]
 fn over_rounds<N: Size>(
     from: &Tensor<Vector<f32, N>>,
@@ -299,7 +299,7 @@ fn add<F: Float, N: Size>(
     output[to] = Vector::cast_from(sum);
 }
 
-/// Adds gradients of rounds for heads from a first one on, and writes them to `output`.
+/// Sums gradients over rounds for heads from `first_head` on, and writes them to `output`.
 pub(super) fn add_rounds<R: CubeRuntime>(
     values: CubeTensor<R>,
     output: &CubeTensor<R>,
@@ -344,7 +344,7 @@ fn hand_on<F: Float, N: Size>(
     let (columns, width) = comptime![(shape.columns(), shape.width)];
     let (lanes, parts) = comptime![(shape.lanes, shape.parts())];
     let row = CUBE_POS * comptime![shape.teams()] + UNIT_POS_Y as usize;
-    // Units without a row read the last one.
+    // Units without a row use the last one.
     let from = min(row, n_rows - 1);
     let of_q = row_at(q, first_head, from) / width;
     let divisor = Vector::<f32, N>::new(divisors[first_head as usize * q.shape(2) + from]);
@@ -378,9 +378,9 @@ fn hand_on<F: Float, N: Size>(
     }
 }
 
-/// Adds gradients of queries, and of keys that are queries of a length, over rounds for heads from a first one
-/// on, and writes those of queries with what comes through keys to `output`. Features of a row of `q` lie side
-/// by side.
+/// Sums gradients of queries, and of keys that are queries scaled to `length`, over rounds for
+/// heads from `first_head` on. Writes the gradient of queries, including the part through keys, to
+/// `output`. The features of a row of `q` must be contiguous.
 pub(super) fn through_keys<R: CubeRuntime>(
     [q, divisors]: [&CubeTensor<R>; 2],
     length: f64,

@@ -1,11 +1,11 @@
-//! Stable counting sort of positions by bucket, without a look from the host.
+//! Stable counting sort of positions by bucket, without synchronisation with the host.
 //!
-//! A round is cut into segments, and a cube walks over each of them twice. The first walk counts
-//! how often each bucket comes; sums over segments and buckets then tell where a segment puts its
-//! first position of a bucket, and the second walk puts them there. Within the stretch of a
-//! segment that a cube looks at, a unit finds the rank of its position by comparing: nothing is
-//! added by atomics, so the order is the same every time. Buckets are read as hashing or the tape left
-//! them, and nothing is filled beforehand: four launches, whatever there is to sort.
+//! A round is cut into segments, and a cube processes each of them twice. The first sweep counts
+//! the positions of each bucket. Sums over segments and buckets then give the slot of a segment's
+//! first position of each bucket, and the second sweep assigns the slots. Within a stretch of a
+//! segment, a unit finds the rank of its position by comparisons instead of atomics, so the order
+//! is deterministic. Buckets are read in the type of the hashing kernel or the tape, and no tensor
+//! is initialised beforehand: four launches for any input.
 
 use burn::tensor::{DType, Element};
 use burn_cubecl::cubecl;
@@ -18,14 +18,14 @@ use super::common::{UNITS, cube_y};
 use super::device::{Cube, Ints, empty, grid, offsets};
 use crate::kernels::{SlotLayout, Slots};
 
-/// Where there is no position.
+/// Marks a unit without a position.
 const NOBODY: u32 = u32::MAX;
 
 /// A slot without a position.
 const EMPTY: i64 = -1;
 
-/// The bucket of a position in a round: as hashed, or, in a local round before those of hashing, the
-/// first one for all but padding, which has the last one.
+/// The bucket of a position in a round: the hash bucket or, in a local round before the hash
+/// rounds, the first bucket. Padding is in the last bucket in both cases.
 #[cube]
 fn bucket_at<K: Int>(
     hashed: &Tensor<K>,
@@ -44,7 +44,7 @@ fn bucket_at<K: Int>(
     }
     let seq_length = hashed.shape(3);
     let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
-    // Out of range only by a bug of the caller; memory must stay whole.
+    // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
     let mut bucket = min(given, n_buckets - 1);
     if is_local && bucket + 1 < n_buckets {
         bucket = 0u32.runtime();
@@ -52,10 +52,10 @@ fn bucket_at<K: Int>(
     bucket
 }
 
-/// Walks over the segment of a cube. `next` holds what every bucket has had so far:
-/// `[n_rows, n_segments, n_buckets]`; `starts` where buckets begin: `[n_rows, n_buckets]`. The first
-/// walk counts from zero and writes down `buckets`, if they are to be kept; the second one puts
-/// positions in their places.
+/// Processes the segment of a cube. `next` counts the positions of every bucket so far:
+/// `[n_rows, n_segments, n_buckets]`; `starts` are the first slots of buckets:
+/// `[n_rows, n_buckets]`. The first sweep counts from zero and writes `buckets` if they are kept;
+/// the second one assigns positions to slots.
 #[cube(launch, address_type = "dynamic")]
 fn walk<K: Int, I: Int>(
     hashed: &Tensor<K>,
@@ -113,7 +113,7 @@ fn walk<K: Int, I: Int>(
         if bucket != NOBODY {
             before = next[own + bucket as usize] + rank;
         }
-        // Everybody has read what was before; the last one of a bucket writes what is then.
+        // All units have read the old counter; the last unit of each bucket now writes the new one.
         sync_cube();
         sync_storage();
         if bucket != NOBODY {
@@ -132,7 +132,7 @@ fn walk<K: Int, I: Int>(
     }
 }
 
-/// From counts of segments to those of all segments before, and the sum over all of them.
+/// Replaces the counts of segments by sums over the previous segments, and computes totals.
 #[cube(launch, address_type = "dynamic")]
 fn sum_segments(next: &mut Tensor<u32>, totals: &mut Tensor<u32>) {
     if ABSOLUTE_POS < totals.len() {
@@ -151,8 +151,8 @@ fn sum_segments(next: &mut Tensor<u32>, totals: &mut Tensor<u32>) {
     }
 }
 
-/// From the sizes of buckets to the slots in which they begin, a cube for each row. Slots that no
-/// position will get are marked as empty.
+/// Turns bucket sizes into the first slots of buckets, with one cube for each row. Marks slots
+/// without a position as empty.
 #[cube(launch, address_type = "dynamic")]
 fn begin_buckets<I: Int>(
     totals: &mut Tensor<u32>,
@@ -196,17 +196,17 @@ fn begin_buckets<I: Int>(
     }
 }
 
-/// The rounds that are sorted.
+/// The rounds to sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Rounds {
     n: u32,
-    /// Whether the first one is none of hashing: see [`bucket_at`].
+    /// Whether the first one is a local round: see [`bucket_at`].
     local: bool,
-    /// Whether buckets are written down, because they are not as they were given.
+    /// Whether buckets are written, because they differ from the input in values or type.
     keep: bool,
 }
 
-/// What sorting gives.
+/// Result of sorting.
 pub(super) struct Sorted<R: CubeRuntime> {
     /// `[batch_size, n_heads, n_rounds, n_slots]`.
     pub(super) order: CubeTensor<R>,
@@ -214,13 +214,13 @@ pub(super) struct Sorted<R: CubeRuntime> {
     slot_of: CubeTensor<R>,
     /// The same shape, in the same type.
     buckets: CubeTensor<R>,
-    /// The slots in which buckets begin, as `u32`: `[batch_size * n_heads * n_rounds, n_buckets]`.
+    /// The first slots of buckets, as `u32`: `[batch_size * n_heads * n_rounds, n_buckets]`.
     pub(super) starts: CubeTensor<R>,
 }
 
 /// See [`ReformerBackend::sort_rounds`](crate::kernels::ReformerBackend::sort_rounds) and
-/// [`bucket_sort`](crate::kernels::ReformerBackend::bucket_sort). The number of slots is the largest that
-/// buckets of any sizes could need, since the host does not see them.
+/// [`bucket_sort`](crate::kernels::ReformerBackend::bucket_sort). The number of slots is the
+/// maximum for any bucket sizes, since the host does not know them.
 pub(in crate::kernels) fn sort_rounds<B: Cube>(
     buckets: Ints<B, 4>,
     n_buckets: usize,
@@ -236,7 +236,7 @@ pub(in crate::kernels) fn sort_rounds<B: Cube>(
     }
 }
 
-/// The same, with where buckets begin.
+/// The same, including the first slots of buckets.
 pub(super) fn sort<B: Cube>(
     hashed: Ints<B, 4>,
     n_buckets: usize,
@@ -263,13 +263,13 @@ pub(super) fn sort<B: Cube>(
     let of_positions = || empty(&hashed, [batch_size, n_heads, n_rounds, seq_length], ints);
     let order = empty(&hashed, [batch_size, n_heads, n_rounds, n_slots], ints);
     let slot_of = of_positions();
-    // What is not written is given all the same.
+    // The kernel needs an argument even if it does not write buckets.
     let written = match rounds.keep {
         true => of_positions(),
         false => empty(&hashed, [1, 1, 1, 1], ints),
     };
 
-    // As many counters as there are positions, or as few as one segment needs.
+    // At most as many counters as positions, or those of a single segment.
     let segment_length = n_buckets.next_multiple_of(UNITS as usize);
     let n_segments = seq_length.div_ceil(segment_length);
     let client = hashed.client.clone();

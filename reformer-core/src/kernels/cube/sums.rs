@@ -1,6 +1,5 @@
-//! Sums over rows. A cube has some neighbouring columns and every so many rows, and what cubes of
-//! the same columns find is added in their order: the same bits every time, without a copy of what is
-//! summed.
+//! Sums over rows. A cube has a block of columns and strided rows, and the results of cubes with
+//! the same columns are added in order: deterministic to the last bit, without a copy of the input.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -10,31 +9,31 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use super::common::{LANES, TEAMS, over_teams, row_at};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
 
-/// Segments that rows are cut into at most: with the columns, enough cubes for any GPU.
+/// Maximum number of segments of rows: with the columns, enough cubes for any GPU.
 const MOST_SEGMENTS: usize = 128;
 
-/// Rows that a segment has at least: eight for each team.
+/// Minimum number of rows in a segment: eight for each team.
 const ROWS_OF_SEGMENT: usize = 64;
 
-/// Rows that cubes with all columns between them add at once: what kernels leave for each of their cubes.
+/// Maximum number of rows that are summed in one step, such as the partial sums of a kernel's cubes.
 const ROWS_AT_ONCE: usize = 512;
 
-/// Units of kernels that walk over columns.
+/// Units per cube for kernels that process columns.
 pub(super) fn units() -> CubeDim {
     CubeDim::new_2d(LANES, TEAMS)
 }
 
-/// Cubes that have all columns between them.
+/// Number of cubes that cover all columns.
 pub(super) fn blocks_of_columns(d: usize, width: usize) -> u32 {
     d.div_ceil(LANES as usize * width) as u32
 }
 
-/// Into how many segments rows are cut.
+/// Number of segments of rows.
 pub(super) fn segments_of(n_rows: usize) -> usize {
     n_rows.div_ceil(ROWS_OF_SEGMENT).clamp(1, MOST_SEGMENTS)
 }
 
-/// Rows of `from` added up, a row of `to` for each segment.
+/// Sums rows of `from` into one row of `to` for each segment.
 #[cube(launch, address_type = "dynamic")]
 fn add_rows<F: Float, O: Float, N: Size>(
     from: &Tensor<Vector<F, N>>,
@@ -63,7 +62,7 @@ fn add_rows<F: Float, O: Float, N: Size>(
     }
 }
 
-/// Sums of `[batch_size, length, d]` over all rows, in some segments.
+/// Sums of `[batch_size, length, d]` over the rows of each segment.
 fn partial_sums<R: CubeRuntime>(
     from: &CubeTensor<R>,
     segments: usize,
@@ -88,8 +87,8 @@ fn partial_sums<R: CubeRuntime>(
     to
 }
 
-/// Sums of `[batch_size, length, d]` over all rows, in a type: `[1, 1, d]`. Features of a row lie side
-/// by side.
+/// Sums of `[batch_size, length, d]` over all rows, in a given type: `[1, 1, d]`. The features of a
+/// row must be contiguous.
 pub(super) fn sum_rows<R: CubeRuntime>(from: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
     let [batch_size, length, _] = from.meta.shape().dims();
     let n_rows = batch_size * length;
@@ -100,7 +99,7 @@ pub(super) fn sum_rows<R: CubeRuntime>(from: &CubeTensor<R>, dtype: DType) -> Cu
     partial_sums(&segments, 1, dtype)
 }
 
-/// Sum over all positions, in a type.
+/// Sum over all positions, in a given type.
 pub(super) fn sum_of_rows<B: Cube>(from: Floats<B, 3>, dtype: DType) -> Floats<B, 1> {
     let d = from.dims()[2];
     let from = side_by_side(B::floats(from));

@@ -1,9 +1,9 @@
-//! The gradient of token embeddings: positions are sorted by their token, and the rows of a token are
-//! added in the order of positions.
+//! The gradient of token embeddings: positions are sorted by token, and the rows of a token are
+//! summed in the order of positions.
 //!
-//! A token may stand almost everywhere, so rows are first added by pieces of the sorted positions,
-//! where a piece has one token only; a token then adds its whole pieces and what is left at both
-//! ends.
+//! A token may occur at almost every position, so the sorted positions are first summed in pieces
+//! of fixed size, if a piece has a single token. The sum of a token then consists of its whole
+//! pieces and of the remaining rows at both ends.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -16,7 +16,7 @@ use super::sort::{Sorted, sort};
 use super::sums::{blocks_of_columns, units};
 use crate::kernels::SlotLayout;
 
-/// Adds the rows of some sorted positions, those of a team.
+/// Sums the team's share of a range of sorted positions.
 #[cube]
 fn rows_of<I: Int, N: Size>(
     grad: &Tensor<Vector<f32, N>>,
@@ -34,7 +34,7 @@ fn rows_of<I: Int, N: Size>(
     sum
 }
 
-/// A cube adds a piece, if it is one of a single token.
+/// A cube sums a piece, if all its positions have the same token.
 #[cube(launch, address_type = "dynamic")]
 fn add_pieces<I: Int, N: Size>(
     grad: &Tensor<Vector<f32, N>>,
@@ -51,7 +51,7 @@ fn add_pieces<I: Int, N: Size>(
     let column = (CUBE_POS_X * LANES + UNIT_POS_X) as usize;
     let piece = cube_y();
     let first = piece * size;
-    // A last piece that is not whole is never asked for.
+    // The sum of an incomplete last piece is never used.
     if first + size > n_rows {
         terminate!();
     }
@@ -69,7 +69,7 @@ fn add_pieces<I: Int, N: Size>(
     }
 }
 
-/// A cube adds all rows of a token.
+/// A cube sums all rows of a token.
 #[cube(launch, address_type = "dynamic")]
 fn add_tokens<I: Int, N: Size>(
     grad: &Tensor<Vector<f32, N>>,
@@ -135,7 +135,7 @@ pub(in crate::kernels) fn token_vectors_backward<B: Cube>(
         sort::<B>(tokens.clone(), n_tokens, SlotLayout::Dense(1), false);
     let tokens = into_contiguous(B::ints(tokens));
     let grad = side_by_side(B::floats(grad));
-    // As many steps over pieces as within one, if a token is everywhere.
+    // Balances the number of pieces and the size of a piece, for a token at all positions.
     let size = n_rows.isqrt().max(TEAMS as usize);
     let n_pieces = n_rows.div_ceil(size);
     let pieces = empty(&grad, [n_pieces, d], DType::F32);

@@ -1,4 +1,4 @@
-//! The functions between the projections of a feed-forward layer.
+//! Activation functions of the feed-forward layer.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, gelu_approximate, relu, sigmoid, silu, tanh};

@@ -8,16 +8,16 @@ use super::tile::Tile;
 use crate::kernels::{AttentionGradients, AttentionOutput, Masking, Qkv, ReformerBackend};
 use crate::precision::widen;
 
-/// Logits that may exist at once for each batch row and head: the memory of a slice is this many
-/// floats however long the sequence is.
+/// Logits of a slice for each batch row and head: a slice takes this many floats, whatever the
+/// sequence length.
 const LOGITS_AT_ONCE: usize = 1 << 20;
 
-/// Queries in a slice.
+/// Number of queries in a slice.
 pub(in crate::kernels) fn slice_length(seq_length: usize, n_keys: usize) -> usize {
     (LOGITS_AT_ONCE / n_keys).clamp(1, seq_length)
 }
 
-/// `[start, end)` of each slice of queries, with its number.
+/// `[start, end)` of each slice of queries, with its index.
 fn slices(
     seq_length: usize,
     n_keys: usize,
@@ -48,7 +48,7 @@ fn tile<B: ReformerBackend>(
         Tensor::<B, 1, Int>::arange(range.start as i64..range.end as i64, &device)
     };
     let queries = positions(range.clone()).reshape([1, 1, 1, n_queries, 1]);
-    // Slices are causal by their shape too: later keys are not even read.
+    // Slices are causal by their shape too: later keys are not read.
     let n_keys = if masking.causal {
         range.end
     } else {

@@ -18,17 +18,17 @@ pub fn key_rows<B: Backend>(qkv: &Qkv<B>) -> Tensor<B, 4> {
     }
 }
 
-/// What a query is divided by to become a key of the given length; zero stays zero:
+/// Divisor that turns a query into a key of the given length; zero stays zero:
 /// `[batch_size, n_heads, seq_length, 1]`.
 fn divisor<B: Backend>(q: &Tensor<B, 4>, length: f64) -> Tensor<B, 4> {
     let d_head = q.dims()[3] as f64;
     let mean_square = q.clone().square().mean_dim(3);
-    // A division later, not a product with `recip`: that one can be right to 14 bits only.
+    // Callers divide by this instead of multiplying by `recip`, which may be accurate to 14 bits only.
     (mean_square + KEY_EPSILON).sqrt() * (d_head.sqrt() / length)
 }
 
-/// Gradients of what attention was computed of, in its type, from those of queries, keys and values.
-/// Where keys are queries, `k = q length / |q|` hands on `dq += (dk - k (k . dk) / length^2) length / |q|`.
+/// Gradients of the attention inputs, in their type, from those of queries, keys and values.
+/// If keys are queries, `k = q length / |q|` gives `dq += (dk - k (k . dk) / length^2) length / |q|`.
 pub(super) fn through_keys<B: Backend>(
     qkv: Qkv<B>,
     [dq, dk, dv]: [Tensor<B, 4>; 3],

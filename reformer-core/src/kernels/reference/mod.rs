@@ -1,10 +1,10 @@
-//! The kernels as Burn tensor operations: the body for backends without a fused one, and the judge
-//! of those that have it.
+//! The kernels as Burn tensor operations: the default for backends without fused kernels, and the
+//! reference for those that have them.
 //!
-//! One tile is one softmax (`tile.rs`); tiled attention walks over the rounds of a sorted sequence
-//! (`tiled.rs`), full attention over slices of queries (`full.rs`). Forward keeps running sums,
-//! backward computes each tile again, so memory is that of one round (one slice) whatever their
-//! number.
+//! One tile is one softmax (`tile.rs`); tiled attention iterates over the rounds of a sorted
+//! sequence (`tiled.rs`), full attention over slices of queries (`full.rs`). Forward keeps running
+//! sums and backward recomputes each tile, so memory is that of one round (one slice), whatever
+//! their number.
 
 mod activation;
 mod full;
@@ -44,10 +44,10 @@ use burn::tensor::{Tensor, TensorData};
 use super::AttentionOutput;
 use crate::random::{Dropout, Key};
 
-/// Logit of a key that must not be seen. Its weight is an exact zero beside any other logit.
+/// Logit of a masked key. Its weight is exactly zero next to any other logit.
 pub(super) const FORBIDDEN: f32 = -1e9;
 /// Logit of a query with itself under a shared query and key (paper, equation 15): far below every
-/// real logit and far above [`FORBIDDEN`], so it counts only where nothing else does.
+/// real logit and far above [`FORBIDDEN`], so it counts only if no other key is visible.
 pub(super) const SELF: f32 = -1e5;
 
 /// See [`ReformerBackend::dropout_factors`](super::ReformerBackend::dropout_factors).
@@ -62,10 +62,10 @@ pub fn dropout_factors<B: Backend, const D: usize>(
     Tensor::from_data(TensorData::new(factors, shape), device)
 }
 
-/// Softmax over several parts of a row, one part after another.
+/// Running softmax over several parts of a row.
 ///
-/// Holds the largest log-sum-exp so far, the sum of `exp(lse - max)`, and the outputs weighted
-/// alike.
+/// Holds the largest log-sum-exp so far, the sum of `exp(lse - max)`, and the outputs with the same
+/// weights.
 struct Accumulator<B: Backend> {
     max: Tensor<B, 4>,
     sum: Tensor<B, 4>,
@@ -73,7 +73,7 @@ struct Accumulator<B: Backend> {
 }
 
 impl<B: Backend> Accumulator<B> {
-    /// Takes the output of a part and the log-sum-exp of its logits.
+    /// Adds the output of a part and the log-sum-exp of its logits.
     fn add(state: Option<Self>, output: Tensor<B, 4>, lse: Tensor<B, 4>) -> Self {
         let Some(Self {
             max: old_max,
@@ -87,7 +87,7 @@ impl<B: Backend> Accumulator<B> {
                 output,
             };
         };
-        // The maximum only keeps exp in range; the result does not depend on it.
+        // The maximum only keeps `exp` in range; the result does not depend on it.
         let max = old_max.clone().max_pair(lse.clone()).detach();
         let old = (old_max - max.clone()).exp();
         let new = (lse - max.clone()).exp();

@@ -1,4 +1,4 @@
-//! The newest position of each sequence, and the cache of the others.
+//! Decoding kernels: attention of each sequence's newest position, and writes to the cache.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
@@ -44,7 +44,7 @@ pub fn newest_attention<B: Backend>(
         own.extend(keys().map(|&key| i32::from(exclude_self && key == seen.own)));
         let count = |at: usize| seen.counts.get(at).copied().unwrap_or(1.0);
         bias.extend((0..seen.keys.len()).map(|at| -count(at).ln()));
-        // What does not fill the width is any row, forbidden.
+        // Pads to the common width with arbitrary rows, which are masked.
         let end = (head + 1) * width;
         rows.resize(end, 0);
         own.resize(end, 0);

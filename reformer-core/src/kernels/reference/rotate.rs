@@ -22,7 +22,7 @@ pub fn rotate_at<B: Backend>(heads: Tensor<B, 4>, positions: &[usize], base: f64
     turned(heads, shape, waves, Turn::Forward)
 }
 
-/// Turns pairs of features by angles whose sines and cosines have a shape of their own.
+/// Rotates pairs of features by angles whose sines and cosines are broadcast.
 fn turned<B: Backend>(
     heads: Tensor<B, 4>,
     shape: [usize; 4],

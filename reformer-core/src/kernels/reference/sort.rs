@@ -7,13 +7,13 @@ use rayon::prelude::*;
 
 use crate::kernels::{SlotLayout, Slots};
 
-/// Marks a slot that holds no position.
+/// Marks an empty slot.
 const EMPTY: i32 = -1;
 
 /// See [`ReformerBackend::bucket_sort`](crate::kernels::ReformerBackend::bucket_sort).
 ///
-/// Runs on the host: Burn's own sort is not stable, and it too reads the tensor back on every
-/// backend of 0.21. Rounds of heads are shared out among threads.
+/// Runs on the host: Burn's own sort is not stable, and on every backend of 0.21 it also reads the
+/// tensor back. Rounds of heads are distributed over threads.
 ///
 /// # Panics
 /// If a bucket is not in `0..n_buckets`.
@@ -54,7 +54,7 @@ pub fn bucket_sort<B: Backend>(
     }
 }
 
-/// Buckets of rounds with a local one before them, in which all positions share the first bucket; padding
+/// Buckets with a local round before them, in which all positions share the first bucket; padding
 /// stays in the last one.
 ///
 /// # Shapes
@@ -71,11 +71,11 @@ pub fn with_local_round<B: Backend>(
     Tensor::cat(vec![local, buckets], 2)
 }
 
-/// Where the buckets of one round of one head begin.
+/// Start of each bucket in one round of one head.
 struct Starts {
     /// First slot of each bucket.
     slots: Vec<usize>,
-    /// Slots up to the end of the last tile in use.
+    /// Number of slots up to the end of the last used tile.
     n_slots: usize,
 }
 
@@ -107,7 +107,7 @@ impl Starts {
         }
     }
 
-    /// Puts every position in the next slot of its bucket.
+    /// Assigns every position to the next slot of its bucket.
     fn place(self, buckets: &[i32], order: &mut [i32], slot_of: &mut [i32]) {
         let mut next = self.slots;
         for (position, (&bucket, slot_of)) in (0..).zip(buckets.iter().zip(slot_of)) {

@@ -6,12 +6,12 @@ use burn::tensor::{Bool, Tensor};
 use super::{FORBIDDEN, SELF};
 use crate::precision::widen;
 
-/// Blocks of queries with the keys in their reach, all of one size.
+/// Blocks of queries with the keys in their reach, all of the same size.
 ///
-/// `n` counts blocks, `m` queries in a block, `w` keys in reach of a block. Masks and counts may
-/// have 1 in place of `batch_size`, `n_heads` or `n`.
+/// `n` is the number of blocks, `m` the queries in a block, `w` the keys in reach of a block. Masks
+/// and counts may have size 1 in place of `batch_size`, `n_heads` or `n`.
 ///
-/// Products are in the type of `q`, `k` and `v`, all of one; softmax and sums are in `f32` at least.
+/// `q`, `k` and `v` share one type, also for the products; softmax and sums are in `f32` at least.
 pub(super) struct Tile<B: Backend> {
     /// `[batch_size, n_heads, n, m, d_head]`
     pub(super) q: Tensor<B, 5>,
@@ -19,13 +19,13 @@ pub(super) struct Tile<B: Backend> {
     pub(super) k: Tensor<B, 5>,
     /// `[batch_size, n_heads, n, w, d_v]`
     pub(super) v: Tensor<B, 5>,
-    /// Keys that must not be seen: `[batch_size, n_heads, n, m, w]`.
+    /// Masked keys: `[batch_size, n_heads, n, m, w]`.
     pub(super) forbidden: Option<Tensor<B, 5, Bool>>,
-    /// The query's own position among the keys: the same shape.
+    /// True where the key is the query's own position: the same shape.
     pub(super) itself: Option<Tensor<B, 5, Bool>>,
     /// `log N_ij`: the same shape.
     pub(super) log_count: Option<Tensor<B, 5>>,
-    /// Factors of the dropout of weights: the same shape.
+    /// Dropout factors of the weights: the same shape.
     pub(super) dropout: Option<Tensor<B, 5>>,
 }
 
@@ -48,7 +48,7 @@ impl<B: Backend> Tile<B> {
             logits = logits.mask_fill(forbidden.clone().expand(shape), FORBIDDEN);
         }
         if let Some(itself) = &self.itself {
-            // After the other masks: a padded or lonely position still has itself.
+            // After the other masks: a query without other visible keys, such as padding, sees itself.
             logits = logits.mask_fill(itself.clone().expand(shape), SELF);
         }
         logits
@@ -61,7 +61,7 @@ impl<B: Backend> Tile<B> {
         }
     }
 
-    /// Softmax over the keys of this tile alone.
+    /// Softmax over the keys of this tile only.
     ///
     /// # Shapes
     /// - output: `[batch_size, n_heads, n, m, d_v]`
@@ -72,14 +72,14 @@ impl<B: Backend> Tile<B> {
         let weights = (logits - max.clone()).exp();
         let sum = weights.clone().sum_dim(4);
         let lse = max.clone() + sum.log();
-        // By the rounded log-sum-exp, like the backward, which has nothing else. It only matters
-        // for a query that sees itself twice and nothing else, as the peers' wrapped rounds allow.
+        // Uses the rounded log-sum-exp, as backward has no other. The difference only matters for a
+        // query that sees itself twice and no other key, which the peers' wrapped rounds allow.
         let weights = self.drop(weights).cast(self.v.dtype());
         let output = widen(weights.matmul(self.v.clone())) * (max - lse.clone()).exp();
         (output, lse)
     }
 
-    /// Gradients, with weights normalised by `max + log_sum` over all tiles a query is in.
+    /// Gradients, with weights normalised by `max + log_sum` over all tiles that contain the query.
     ///
     /// With `p` the weights before and `P` after dropout: `dv = Pᵀ do`, `ds = p (do · v - D)`,
     /// `dq = ds k`, `dk = dsᵀ q`, where `D = do · o`.
@@ -105,7 +105,7 @@ impl<B: Backend> Tile<B> {
         let grad_weights = self.drop(grad_weights);
         let mut grad_logits = weights * (grad_weights - delta);
         if let Some(itself) = &self.itself {
-            // That logit is a constant, so nothing flows through it.
+            // The logit of a query with itself is a constant and has no gradient.
             let shape = grad_logits.dims();
             grad_logits = grad_logits.mask_fill(itself.clone().expand(shape), 0.0);
         }

@@ -66,7 +66,7 @@ pub fn tiled_attention_backward<B: ReformerBackend>(
     through_keys(qkv, [dq, dk, dv])
 }
 
-/// One hash round: which positions its slots hold and which the tiles reach.
+/// One hash round: the positions in its slots, and the positions that its tiles reach.
 struct Round<'a, B: Backend> {
     slots: &'a Slots<B>,
     rules: &'a TiledAttention,
@@ -97,7 +97,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
         }
     }
 
-    /// Everything the softmax of this round needs.
+    /// Inputs of the softmax of this round.
     fn tile(&self, q: &Tensor<B, 4>, k: &Tensor<B, 4>, v: &Tensor<B, 4>) -> Tile<B> {
         let rules = self.rules;
         let n_rounds = self.slots.order.dims()[2];
@@ -129,11 +129,11 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
         [batch_size, n_heads, self.n_tiles, length, keys]
     }
 
-    /// Keys that a query must not see: later ones, padding, empty slots, other buckets.
+    /// Masked keys: later ones, padding, empty slots, other buckets.
     fn forbidden(&self, own: &Tensor<B, 5, Int>) -> Tensor<B, 5, Bool> {
         let shape = self.mask_shape();
         let seq_length = self.slots.slot_of.dims()[3] as i64;
-        // What may never be seen gets a position beyond the end, so one comparison serves all.
+        // Keys that are never visible get a position beyond the end, so one comparison is enough.
         let mut hidden = self.reach.clone().lower_elem(0);
         if let Some(mask_pad) = &self.slots.mask_pad {
             let [batch_size, n_heads, n_slots] = self.reach.dims();
@@ -162,7 +162,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
         forbidden
     }
 
-    /// `log N_ij`: in how many rounds the query sees the key. At least one for keys in view.
+    /// `log N_ij`: the number of rounds in which the query sees the key, at least one.
     fn log_count(&self) -> Tensor<B, 5> {
         let TileShape {
             length,
@@ -196,7 +196,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
         count.clamp_min(1).float().log()
     }
 
-    /// A number known for each position in a round, for the queries and the keys of all tiles.
+    /// A per-position number of a round, for the queries and the keys of all tiles.
     fn pairs(
         &self,
         of_position: &Tensor<B, 4, Int>,
@@ -229,7 +229,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
             .swap_dims(3, 4)
     }
 
-    /// Lays the neighbouring tiles beside each tile:
+    /// Joins each tile with its neighbouring tiles:
     /// `[batch_size, n_heads, slots in reach, d]` -> `[batch_size, n_heads, n_tiles, keys, d]`.
     fn in_reach<K: BasicOps<B>>(&self, slots: Tensor<B, 4, K>) -> Tensor<B, 5, K> {
         let [batch_size, n_heads, n_slots, d] = slots.dims();
@@ -284,7 +284,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
             .reshape([batch_size, n_heads, seq_length, d])
     }
 
-    /// Adds the gradients of the keys of all tiles to the positions that they came from.
+    /// Adds the gradients of the keys of all tiles to the positions of the keys.
     fn add_to_keys(&self, sum: Tensor<B, 4>, grads: Tensor<B, 5>) -> Tensor<B, 4> {
         let [batch_size, n_heads, n_slots] = self.reach.dims();
         let [_, _, seq_length, d] = sum.dims();
@@ -330,8 +330,8 @@ fn flat<B: Backend>(positions: Tensor<B, 3, Int>, seq_length: usize) -> Tensor<B
     (positions + first).reshape([batch_size * n_heads * n])
 }
 
-/// The slots of a round with its neighbours on both ends: tiles of the rounds beside it where the
-/// shape wraps, empty ones otherwise.
+/// The slots of a round with neighbouring tiles on both ends: those of the adjacent rounds if the
+/// shape wraps, otherwise empty ones.
 fn reach<B: Backend>(
     order: &Tensor<B, 4, Int>,
     own: &Tensor<B, 3, Int>,

@@ -1,4 +1,4 @@
-//! Vectors of tokens.
+//! Token embeddings.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorPrimitive};

@@ -1,4 +1,4 @@
-//! Classes of sequences.
+//! Classification of sequences.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -19,17 +19,17 @@ use crate::model::reformer::Reformer;
 use crate::pass::{Pass, dropout};
 use crate::reversible::Mode;
 
-/// Purpose of the head's randomness among those of the stack.
+/// Purpose of the head's key, among those of the stack.
 const HEAD: u64 = 3;
 
 /// Configuration of a [`ReformerClassifier`].
 #[derive(Config, Debug, PartialEq)]
 pub struct ReformerClassifierConfig {
-    /// The stack below. Whatever it says, it is not causal.
+    /// The stack. It is never causal, whatever this says.
     pub reformer: ReformerConfig,
     /// Number of classes, or of values to predict.
     pub n_classes: usize,
-    /// Share dropped in the head in training. Default: that of the stack.
+    /// Dropout rate of the head in training. Default: that of the stack.
     pub dropout: Option<f64>,
 }
 
@@ -66,22 +66,22 @@ impl ReformerClassifierConfig {
     }
 }
 
-/// What sequences should get.
+/// Labels of sequences, for the loss.
 #[derive(Debug, Clone)]
 pub enum Labels<B: Backend> {
-    /// The class of each sequence, by cross-entropy: `[batch_size]`. Those that are no class are
-    /// ignored.
+    /// The class of each sequence, for cross-entropy: `[batch_size]`. Values that are not a class
+    /// are ignored.
     Class(Tensor<B, 1, Int>),
-    /// 1 for each class that a sequence is in and 0 for the others, by binary cross-entropy:
+    /// 1 for each class of a sequence and 0 for the others, for binary cross-entropy:
     /// `[batch_size, n_classes]`.
     Classes(Tensor<B, 2>),
-    /// Numbers, by the mean square error: `[batch_size, n_classes]`.
+    /// Numbers, for the mean square error: `[batch_size, n_classes]`.
     Values(Tensor<B, 2>),
 }
 
 impl<B: Backend> Labels<B> {
-    /// Mean loss of logits. Right are the classes with the largest logit, classes that are on the
-    /// right side of zero, and no values.
+    /// Mean loss of logits. Counted as correct: the class with the largest logit; each class whose
+    /// logit has the right sign; for values, none.
     ///
     /// # Shapes
     /// - logits: `[batch_size, n_classes]`
@@ -112,7 +112,7 @@ impl<B: Backend> Labels<B> {
     }
 }
 
-/// `output(tanh(dense(hidden state of the first position)))`, as Hugging Face has it.
+/// `output(tanh(dense(hidden state of the first position)))`, as in Hugging Face.
 #[derive(Module, Debug)]
 pub struct ClassificationHead<B: Backend> {
     /// From `2 * d_model` to `d_model`.
@@ -137,8 +137,8 @@ impl<B: ReformerBackend> ClassificationHead<B> {
     }
 }
 
-/// A bidirectional [`Reformer`] that tells classes of sequences, from the hidden state of their
-/// first position.
+/// A bidirectional [`Reformer`] that classifies sequences from the hidden state of their first
+/// position.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -157,14 +157,14 @@ impl<B: ReformerBackend> ClassificationHead<B> {
 /// ```
 #[derive(Module, Debug)]
 pub struct ReformerClassifier<B: Backend> {
-    /// The stack below.
+    /// The stack.
     pub reformer: Reformer<B>,
-    /// From the first position to logits.
+    /// The head, from the first position to logits.
     pub head: ClassificationHead<B>,
 }
 
 impl<B: Backend> ReformerClassifier<B> {
-    /// The same weights, trained in another mode.
+    /// The same weights with another mode of training.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.reformer = self.reformer.with_mode(mode);
         self
@@ -204,8 +204,8 @@ where
         self.scaled_gradients(tokens, labels, pass, 1.0)
     }
 
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
-    /// through the blocks; the loss is not.
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
+    /// through the blocks; the loss is not scaled.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`

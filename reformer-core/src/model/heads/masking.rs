@@ -1,4 +1,4 @@
-//! Tokens hidden for a model to find (Devlin et al., 2019).
+//! Masking of tokens for masked language modelling (Devlin et al., 2019).
 
 use burn::config::Config;
 use burn::tensor::backend::Backend;
@@ -8,10 +8,10 @@ use crate::error::ConfigError;
 use crate::model::limits;
 use crate::random::Key;
 
-/// Target of a token that is not to be predicted.
+/// Target of a token that is not predicted.
 const IGNORED: i64 = -1;
 
-/// Which tokens are hidden, and how.
+/// Which tokens are masked, and how.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -36,18 +36,18 @@ const IGNORED: i64 = -1;
 pub struct MaskingConfig {
     /// Number of different tokens.
     pub vocab_size: usize,
-    /// The token that stands for a hidden one.
+    /// The token that replaces masked ones.
     pub mask_token: usize,
-    /// Share of tokens that are to be predicted.
+    /// Share of tokens to predict.
     #[config(default = 0.15)]
     pub share: f64,
-    /// Share of these that become the mask token.
+    /// Share of the predicted tokens that are replaced by the mask token.
     #[config(default = 0.8)]
     pub masked: f64,
-    /// Share of these that become any token. The others stay as they are.
+    /// Share of the predicted tokens that are replaced by a random token. The others are unchanged.
     #[config(default = 0.1)]
     pub replaced: f64,
-    /// Tokens that are neither predicted nor drawn, beside the mask token: padding, begin and end.
+    /// Tokens besides the mask token that are neither predicted nor drawn: padding, begin and end.
     #[config(default = "vec![]")]
     pub special: Vec<usize>,
 }
@@ -96,7 +96,7 @@ impl MaskingConfig {
         Ok(())
     }
 
-    /// Tokens that can be predicted and drawn.
+    /// Tokens that may be predicted and drawn.
     fn ordinary(&self) -> impl Iterator<Item = usize> {
         (0..self.vocab_size).filter(|token| !self.is_special(*token))
     }
@@ -105,9 +105,8 @@ impl MaskingConfig {
         token == self.mask_token || self.special.contains(&token)
     }
 
-    /// Tokens with some of them hidden, and the targets: what was there where it is to be
-    /// predicted, below zero elsewhere. What happens to a token follows from the key and the
-    /// token's place in the batch.
+    /// Masked tokens and their targets: the original token where it is to be predicted, a negative
+    /// number elsewhere. The result for a token depends on the key and on its index in the batch.
     ///
     /// # Shapes
     /// - tokens, both outputs: `[batch_size, seq_length]`
@@ -125,7 +124,7 @@ impl MaskingConfig {
         (tensor(inputs), tensor(targets))
     }
 
-    /// As [`hide`](Self::hide), of numbers that lie in memory.
+    /// As [`hide`](Self::hide), for tokens in host memory.
     ///
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
@@ -172,7 +171,7 @@ mod tests {
         MaskingConfig::new(10, MASK as usize).with_special(vec![PADDING as usize])
     }
 
-    /// 0 to 8 in turn.
+    /// The tokens 0 to 8, repeated.
     fn tokens() -> Tensor<Flex, 2, Int> {
         let tokens = Tensor::<Flex, 1, Int>::arange(0..90_000, &Default::default());
         tokens.remainder_scalar(9).reshape([9, 10_000])
@@ -206,7 +205,7 @@ mod tests {
         let [chosen, masked, replaced, kept] = counts;
         assert!((chosen / 80_000.0 - 0.15f64).abs() < 0.005, "{chosen}");
         assert!((masked / chosen - 0.8f64).abs() < 0.01, "{masked}");
-        // One of eight draws gives the token that was there.
+        // One of eight random tokens equals the original one.
         assert!((replaced / chosen - 0.1 * 7.0 / 8.0f64).abs() < 0.01);
         assert!((kept / chosen - 0.1 - 0.1 / 8.0f64).abs() < 0.01);
     }

@@ -1,7 +1,7 @@
-//! Heads on a bidirectional stack: what is predicted from its hidden states.
+//! Task heads on a bidirectional stack, which predict from its hidden states.
 //!
-//! Masked tokens are predicted by a [`ReformerLm`](super::ReformerLm) that is not causal;
-//! [`MaskingConfig`] hides them.
+//! Masked tokens are predicted by a non-causal [`ReformerLm`](super::ReformerLm); [`MaskingConfig`]
+//! masks them.
 
 mod classifier;
 mod masking;
@@ -27,7 +27,7 @@ use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
 use crate::reversible::GradientSum;
 
-/// A linear layer of a head: weights as in the stack, biases from zero.
+/// A linear layer of a head: weights initialised as in the stack, biases with zeros.
 fn projection<B: Backend>(
     config: &ReformerConfig,
     d_input: usize,
@@ -43,7 +43,7 @@ fn projection<B: Backend>(
     }
 }
 
-/// Mean cross-entropy of rows, each a choice among its columns. Targets outside of them are
+/// Mean cross-entropy of rows, each a choice among its columns. Targets that are not a column are
 /// ignored.
 ///
 /// # Shapes
@@ -65,8 +65,8 @@ fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -
     LmLoss::of_sum(nll, n_correct, n_targets)
 }
 
-/// A loss of a head on a stack, and the gradients of both, multiplied by `scale`, with the memory
-/// that the mode of the stack allows.
+/// Loss of a head on a stack, and the gradients of both, multiplied by `scale`, with the memory of
+/// the stack's mode.
 fn head_gradients<A, H>(
     (reformer, head): (&Reformer<A>, &H),
     tokens: Tensor<A, 2, Int>,

@@ -1,4 +1,4 @@
-//! Answers that are a part of the sequence.
+//! Question answering: answers are spans of the sequence.
 
 use core::ops::Range;
 
@@ -19,15 +19,15 @@ use crate::model::reformer::Reformer;
 use crate::pass::Pass;
 use crate::reversible::Mode;
 
-/// Logit of a position where no answer can begin or end.
+/// Logit of a position where an answer cannot begin or end.
 const NOWHERE: f64 = -1e9;
 
 /// Configuration of a [`ReformerQuestionAnswering`].
 #[derive(Config, Debug, PartialEq)]
 pub struct ReformerQuestionAnsweringConfig {
-    /// The stack below. Whatever it says, it is not causal.
+    /// The stack. It is never causal, whatever this says.
     pub reformer: ReformerConfig,
-    /// Positions of the longest answer, which a search for the [best](SpanLogits::best) one is given.
+    /// Maximum number of positions in an answer, for a search for the [best](SpanLogits::best) one.
     #[config(default = 256)]
     pub max_answer_length: usize,
 }
@@ -55,17 +55,17 @@ impl ReformerQuestionAnsweringConfig {
     }
 }
 
-/// How much each position looks like the begin and the end of the answer.
+/// Logits of each position as the start and the end of the answer.
 #[derive(Debug, Clone)]
 pub struct SpanLogits<B: Backend> {
     /// `[batch_size, seq_length]`.
     pub start: Tensor<B, 2>,
-    /// That of the last position of the answer: `[batch_size, seq_length]`.
+    /// Logits of the last position of the answer: `[batch_size, seq_length]`.
     pub end: Tensor<B, 2>,
 }
 
 impl<B: Backend> SpanLogits<B> {
-    /// The same with padding ruled out.
+    /// The same with padding masked.
     ///
     /// # Shapes
     /// - mask_pad: `[batch_size, seq_length]`, true where a position is padding
@@ -79,8 +79,8 @@ impl<B: Backend> SpanLogits<B> {
         }
     }
 
-    /// Mean cross-entropy of begins and ends, both of which are counted as targets.
-    /// Positions that are not in the sequence are ignored.
+    /// Mean cross-entropy of starts and ends, which count as separate targets. Positions outside
+    /// the sequence are ignored.
     ///
     /// # Shapes
     /// - start, end: `[batch_size]`
@@ -95,8 +95,8 @@ impl<B: Backend> SpanLogits<B> {
         )
     }
 
-    /// First and last position of the best answer of each sequence, of at most `max_length`
-    /// positions: the pair, in order, with the largest sum of logits; of equals, the first.
+    /// First and last position of the best answer of each sequence, with at most `max_length`
+    /// positions: the ordered pair with the largest sum of logits, the first one of equals.
     ///
     /// # Panics
     /// If `max_length` is 0.
@@ -106,11 +106,11 @@ impl<B: Backend> SpanLogits<B> {
         best.into_iter().map(|best| best.span).collect()
     }
 
-    /// The same among some positions of each sequence: where the text stands, and not the question.
+    /// The same within a range of each sequence: the text without the question.
     ///
     /// # Panics
-    /// If `max_length` is 0, or with another number of places than sequences, or a place that is
-    /// not in them.
+    /// If `max_length` is 0, if `places` does not have one range for each sequence, or if a range
+    /// is not inside the sequence.
     pub fn best_in(&self, places: &[Range<usize>], max_length: usize) -> Vec<BestSpan> {
         assert!(max_length > 0, "an answer has a position");
         let [batch_size, seq_length] = self.start.dims();
@@ -138,8 +138,8 @@ impl<B: Backend> SpanLogits<B> {
 pub struct BestSpan {
     /// First and last position.
     pub span: [usize; 2],
-    /// How much larger its sum of logits is than that of the first position, which stands for "no
-    /// answer" where the data says so.
+    /// Its sum of logits minus that of the first position, which means "no answer" in data sets
+    /// that have unanswerable questions.
     pub lead: f32,
 }
 
@@ -156,8 +156,8 @@ fn best_span(start: &[f32], end: &[f32], max_length: usize) -> ([usize; 2], f32)
     (best, best_sum)
 }
 
-/// A bidirectional [`Reformer`] that points at an answer in its sequence, which holds the question
-/// and the text.
+/// A bidirectional [`Reformer`] that predicts the span of an answer in a sequence of question and
+/// text.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -174,14 +174,14 @@ fn best_span(start: &[f32], end: &[f32], max_length: usize) -> ([usize; 2], f32)
 /// ```
 #[derive(Module, Debug)]
 pub struct ReformerQuestionAnswering<B: Backend> {
-    /// The stack below.
+    /// The stack.
     pub reformer: Reformer<B>,
-    /// From hidden states to the logits of begin and end.
+    /// Projection from hidden states to the logits of start and end.
     pub output: Linear<B>,
 }
 
 impl<B: Backend> ReformerQuestionAnswering<B> {
-    /// The same weights, trained in another mode.
+    /// The same weights with another mode of training.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.reformer = self.reformer.with_mode(mode);
         self
@@ -189,7 +189,7 @@ impl<B: Backend> ReformerQuestionAnswering<B> {
 }
 
 impl<B: ReformerBackend> ReformerQuestionAnswering<B> {
-    /// Logits of begin and end at every position.
+    /// Logits of start and end at every position.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -212,8 +212,8 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Mean loss of answers, and the gradients of all parameters. Padding is no answer; positions
-    /// that are not in the sequence are ignored.
+    /// Mean loss of answers, and the gradients of all parameters. Padding cannot be an answer;
+    /// positions outside the sequence are ignored.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -228,8 +228,8 @@ where
         self.scaled_gradients(tokens, [start, end], pass, 1.0)
     }
 
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
-    /// through the blocks; the loss is not.
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
+    /// through the blocks; the loss is not scaled.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`

@@ -13,16 +13,16 @@ use crate::pass::{Pass, Source, dropout};
 use crate::precision::{Precision, widen};
 use crate::reversible::ReversibleBlock;
 
-/// Children of the key of G.
+/// Purposes of the keys derived from the key of G.
 const FEED_FORWARD: u64 = 0;
 const CROSS: u64 = 1;
 
-/// Attention to the source as a part of a block.
+/// Cross-attention with its normalisation and dropout.
 #[derive(Module, Debug)]
 pub struct Cross<B: Backend> {
-    /// Normalises what asks the source.
+    /// Normalises the input that queries come from.
     pub norm: LayerNorm<B>,
-    /// Asks it.
+    /// Attention to the source.
     pub attention: CrossAttention<B>,
     dropout: f64,
     #[module(skip)]
@@ -52,7 +52,7 @@ impl<B: ReformerBackend> Cross<B> {
         dropout(attended, pass.dropout(self.dropout, 1))
     }
 
-    /// What is around attention, which is given what is normalised.
+    /// Applies normalisation and precision around `attend`.
     fn by(
         &self,
         x: Tensor<B, 3>,
@@ -62,25 +62,23 @@ impl<B: ReformerBackend> Cross<B> {
     }
 }
 
-/// A block whose second function reads the source:
-/// `y1 = x1 + Attention(x2)`, `c = Cross(y1, source)`, `y2 = x2 + c + FeedForward(y1 + c)`, each
-/// function with a normalisation before it.
+/// A block whose second function reads the source: `y1 = x1 + Attention(x2)`, `c = Cross(y1, source)`,
+/// `y2 = x2 + c + FeedForward(y1 + c)`, each function with a normalisation before it.
 ///
-/// A decoder's layer has three residual functions, and there are two streams. Cross-attention and
-/// feed-forward share one because both are position-wise once the source is given: G passes in
-/// chunks as it does without a source, and F computes again no more than self-attention. Trax lets
-/// single functions alternate between the streams instead, so that every other layer runs with the
-/// streams' parts exchanged; its cross-attention, too, asks with what self-attention has just
-/// written.
+/// A decoder layer has three residual functions for two streams. Cross-attention and feed-forward
+/// share a stream because both are position-wise for a given source: G runs in chunks as it does
+/// without a source, and F recomputes self-attention only. Trax alternates single functions between
+/// the streams instead, so that the streams are swapped in every other layer; there, too, the
+/// queries of cross-attention come from the output of self-attention.
 ///
-/// Without cross-attention, F looks at the source and the target one after the other, as Trax's
-/// Terraformer and reformer_pytorch do: with LSH attention in time linear in both lengths. Local
-/// attention then looks at the target alone.
+/// Without cross-attention, F attends to the concatenated source and target, as Trax's Terraformer
+/// and reformer_pytorch do. With LSH attention this is linear in both lengths. Local attention then
+/// sees the target only.
 #[derive(Module, Debug)]
 pub struct DecoderBlock<B: Backend> {
     /// Self-attention and feed-forward.
     pub block: Block<B>,
-    /// Attention to the source, where self-attention does not look at it.
+    /// Cross-attention, unless self-attention includes the source.
     pub cross: Option<Cross<B>>,
 }
 
@@ -99,14 +97,14 @@ impl<B: Backend> DecoderBlock<B> {
 }
 
 impl<B: Backend> DecoderBlock<B> {
-    /// Whether self-attention looks at the source and the target one after the other.
+    /// Whether self-attention attends to the concatenated source and target.
     pub(crate) fn is_concatenated(&self) -> bool {
         self.cross.is_none() && !matches!(self.block.attention, Attention::Local(_))
     }
 }
 
 impl<B: ReformerBackend> DecoderBlock<B> {
-    /// G in evaluation, with attention to the source left to the caller, if there is any of its own.
+    /// G in evaluation, with cross-attention, if there is any, computed by the caller.
     pub(super) fn g_by(
         &self,
         x: Tensor<B, 3>,
@@ -116,7 +114,7 @@ impl<B: ReformerBackend> DecoderBlock<B> {
         self.g_beside(self.cross.as_ref().map(of_source), x, &Pass::eval())
     }
 
-    /// G, beside what cross-attention makes of `x`.
+    /// G, given the result of cross-attention for `x`.
     fn g_beside(
         &self,
         of_source: Option<Tensor<B, 3>>,
@@ -156,7 +154,7 @@ impl<B: ReformerBackend> ReversibleBlock<B> for DecoderBlock<B> {
     }
 
     fn g_chunk_length(&self, _batch_size: usize) -> Option<usize> {
-        // Attention to the source may draw numbers for a chunk.
+        // Cross-attention may use random numbers per chunk.
         self.block.ff_chunk_length()
     }
 }
@@ -166,7 +164,7 @@ fn source_of<B: Backend>(pass: &Pass<B>) -> &Source<B> {
         .expect("a decoder's pass has the source: see `Pass::with_source`")
 }
 
-/// True where source and target, one after the other, are padding; none if neither has a mask.
+/// Padding mask of the concatenated source and target; `None` if neither has a mask.
 fn joint_mask<B: Backend>(
     source: &Source<B>,
     target: Option<&Tensor<B, 2, Bool>>,

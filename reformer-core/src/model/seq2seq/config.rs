@@ -13,13 +13,13 @@ use crate::error::ConfigError;
 use crate::model::config::ReformerConfig;
 use crate::position::PositionConfig;
 
-/// How a decoder looks at the source.
+/// How a decoder attends to the source.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum CrossKind {
-    /// By [`CrossAttention`](crate::attention::CrossAttention) of its own in every block: exact.
+    /// By [`CrossAttention`](crate::attention::CrossAttention) in every block: exact.
     Full,
-    /// In self-attention, which looks at the source and the target one after the other; by
-    /// hashing, in LSH layers. Local layers look at the target alone.
+    /// By self-attention to the concatenated source and target, with hashing in LSH layers. Local
+    /// layers see the target only.
     Concatenated,
 }
 
@@ -36,24 +36,24 @@ pub enum CrossKind {
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ReformerSeq2SeqConfig {
-    /// Both sides. The decoder is causal and the encoder is not, whatever is said there, and local
-    /// attention of the encoder looks as far ahead as back.
+    /// Both stacks. The decoder is always causal and the encoder never, whatever this says. Local
+    /// attention of the encoder sees as many chunks after as before.
     pub reformer: ReformerConfig,
-    /// Number of the encoder's blocks. Default: as many as the decoder's.
+    /// Number of encoder blocks. Default: as many as in the decoder.
     pub n_encoder_layers: Option<usize>,
     /// Kinds of attention in the encoder. Default: those of the decoder.
     pub encoder_layers: Option<Vec<AttentionKind>>,
-    /// How the decoder looks at the source.
+    /// How the decoder attends to the source.
     #[config(default = "CrossKind::Full")]
     pub cross: CrossKind,
-    /// Whether embeddings are the weights of the output as well. Logits then begin of the size of
-    /// the embeddings' deviation.
+    /// Whether embeddings are also the output weights. The deviation of initial logits is then that
+    /// of the embeddings.
     #[config(default = true)]
     pub tie_output: bool,
     /// Whether logits have a bias.
     #[config(default = true)]
     pub output_bias: bool,
-    /// Positions whose logits exist at a time in the loss.
+    /// Number of positions whose logits exist at a time in the loss.
     #[config(default = 2048)]
     pub loss_chunk_length: usize,
 }
@@ -169,7 +169,7 @@ impl ReformerSeq2SeqConfig {
             n_layers: self.n_encoder_layers.unwrap_or(common.n_layers),
             layers: self.encoder_layers.clone().unwrap_or(common.layers),
             local: common.local.with_after(after),
-            // Other rotations than the decoder's.
+            // Different rotations from the decoder's.
             hash_seed: common.hash_seed.wrapping_add(common.n_layers as u64),
             ..common
         }

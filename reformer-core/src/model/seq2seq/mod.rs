@@ -1,5 +1,5 @@
-//! The encoder-decoder (paper, section 5): two reversible stacks, of which the second one reads the
-//! first one's output.
+//! The encoder-decoder (paper, section 5): two reversible stacks; the second one reads the output
+//! of the first.
 
 mod block;
 mod config;
@@ -23,20 +23,20 @@ use crate::pass::{Pass, Source};
 use crate::precision::{Precision, widen};
 use crate::reversible::Mode;
 
-/// Children of the key of a pass.
+/// Purposes of the keys derived from the key of a pass.
 mod purpose {
     pub(super) const ENCODER: u64 = 0;
     pub(super) const DECODER: u64 = 1;
 }
 
-/// Sources, and targets as a decoder reads them.
+/// Source and decoder input of a batch.
 #[derive(Debug, Clone)]
 pub struct Seq2SeqInput<B: Backend> {
-    /// What the encoder reads: `[batch_size, source_length]`.
+    /// Input of the encoder: `[batch_size, source_length]`.
     pub source: Tensor<B, 2, Int>,
     /// True where the source is padding: `[batch_size, source_length]`.
     pub source_mask_pad: Option<Tensor<B, 2, Bool>>,
-    /// What the decoder reads, usually a token for the beginning and then the target:
+    /// Input of the decoder, usually a start token followed by the target:
     /// `[batch_size, target_length]`.
     pub inputs: Tensor<B, 2, Int>,
     /// True where the inputs are padding: `[batch_size, target_length]`.
@@ -45,8 +45,8 @@ pub struct Seq2SeqInput<B: Backend> {
 
 /// An encoder-decoder that predicts the tokens of a target from those of a source.
 ///
-/// Both sides are reversible stacks that start from embeddings of one joint vocabulary. Hidden
-/// states are the normalised mean of the two streams.
+/// Both stacks start from embeddings of one joint vocabulary. Hidden states are the normalised mean
+/// of the two streams.
 ///
 /// ```
 /// use burn::tensor::{Int, Tensor};
@@ -71,14 +71,14 @@ pub struct Seq2SeqInput<B: Backend> {
 /// ```
 #[derive(Module, Debug)]
 pub struct ReformerSeq2Seq<B: Backend> {
-    /// A vector for each token of either side.
+    /// Token embeddings of source and target.
     pub embedding: Embedding<B>,
     /// Reads the source.
     pub encoder: Encoder<B>,
-    /// Reads the target, and what the encoder made of the source.
+    /// Reads the target and the encoder's output.
     pub decoder: Decoder<B>,
-    /// From hidden states to logits: `[d_model, vocab_size]`. None where embeddings serve, scaled by
-    /// `1 / sqrt(d_model)`.
+    /// Projection from hidden states to logits: `[d_model, vocab_size]`. `None` if embeddings are
+    /// used instead, scaled by `1 / sqrt(d_model)`.
     pub output: Option<Param<Tensor<B, 2>>>,
     /// Added to logits: `[vocab_size]`.
     pub output_bias: Option<Param<Tensor<B, 1>>>,
@@ -90,18 +90,18 @@ pub struct ReformerSeq2Seq<B: Backend> {
 }
 
 impl<B: Backend> ReformerSeq2Seq<B> {
-    /// The same weights, trained in another mode.
+    /// The same weights with another mode of training.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// What backward starts from.
+    /// How the backward pass obtains activations.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Number of different tokens of both sides.
+    /// Number of different tokens in the joint vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.embedding.weight.dims()[0]
     }
@@ -122,7 +122,7 @@ impl<B: Backend> ReformerSeq2Seq<B> {
 }
 
 impl<B: ReformerBackend> ReformerSeq2Seq<B> {
-    /// What the decoder reads of a source.
+    /// Encodes a source for the decoder.
     ///
     /// # Shapes
     /// - tokens, mask_pad: `[batch_size, source_length]`
@@ -145,8 +145,8 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         }
     }
 
-    /// Logits of the token after each input. For a loss use [`loss`](Self::loss), which holds few
-    /// of them.
+    /// Logits of the token after each input. For a loss use [`loss`](Self::loss), which computes
+    /// them in chunks.
     ///
     /// # Shapes
     /// - output: `[batch_size, target_length, vocab_size]`
@@ -158,7 +158,7 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         self.decode(source, input.inputs, input.input_mask_pad, pass)
     }
 
-    /// As [`forward`](Self::forward), with the source encoded already.
+    /// As [`forward`](Self::forward), with an already encoded source.
     ///
     /// # Shapes
     /// - inputs, mask_pad: `[batch_size, target_length]`
@@ -177,7 +177,7 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         self.logits(mean(streams), 0, &pass)
     }
 
-    /// Mean loss of the targets, without gradients. Targets below zero are ignored.
+    /// Mean loss of the targets, without gradients. Negative targets are ignored.
     ///
     /// # Shapes
     /// - targets: `[batch_size, target_length]`
@@ -198,8 +198,7 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         })
     }
 
-    /// Logits of a chunk of the mean of the streams that the decoder's blocks end with: `f32`
-    /// whatever they are computed in.
+    /// Logits of a chunk of the mean of the decoder's output streams: `f32` in any precision.
     ///
     /// # Shapes
     /// - streams: `[batch_size, chunk_length, d_model]`

@@ -1,4 +1,4 @@
-//! One side of an encoder-decoder.
+//! Encoder or decoder stack of an encoder-decoder.
 
 use burn::module::{AutodiffModule, Module, ModuleDisplay};
 use burn::nn::Embedding;
@@ -16,21 +16,21 @@ use crate::pass::{Pass, dropout};
 use crate::position::Position;
 use crate::reversible::{GradientSum, Mode, ReversibleBlock, forward};
 
-/// The side that reads the source.
+/// The stack that reads the source.
 pub type Encoder<B> = Side<B, Block<B>>;
 
-/// The side that reads the target and the source.
+/// The stack that reads the target and the source.
 pub type Decoder<B> = Side<B, DecoderBlock<B>>;
 
-/// One side of an encoder-decoder: positions, reversible blocks, and a normalisation of the mean of
-/// both streams.
+/// Encoder or decoder: positions, reversible blocks, and a normalisation of the mean of both
+/// streams.
 #[derive(Module, Debug)]
 pub struct Side<B: Backend, M: Module<B>> {
     /// Position information.
     pub position: Position<B>,
-    /// A layer each.
+    /// One block for each layer.
     pub blocks: Vec<M>,
-    /// Normalises the mean of both streams at the end.
+    /// Final normalisation of the mean of both streams.
     pub norm: LayerNorm<B>,
     dropout: f64,
 }
@@ -62,7 +62,7 @@ impl<B: ReformerBackend, M: ReversibleBlock<B>> Side<B, M> {
         forward(&self.blocks, [x.clone(), x], &of_blocks, mode, |_| {})
     }
 
-    /// Embeddings of tokens and positions, which both streams start from.
+    /// Embeddings of tokens and positions, the initial value of both streams.
     pub(super) fn embed(
         &self,
         embedding: &Embedding<B>,
@@ -73,7 +73,7 @@ impl<B: ReformerBackend, M: ReversibleBlock<B>> Side<B, M> {
         dropout(x, pass.dropout(self.dropout, purpose::EMBEDDINGS))
     }
 
-    /// The last normalisation of the mean of both streams.
+    /// The final normalisation of the mean of both streams.
     pub(super) fn normalize(&self, mean: Tensor<B, 3>, pass: &Pass<B>) -> Tensor<B, 3> {
         let hidden = self.norm.forward(mean);
         dropout(hidden, pass.dropout(self.dropout, purpose::OUTPUT))
@@ -87,7 +87,7 @@ where
     M: ReversibleBlock<A> + AutodiffModule<A> + ModuleDisplay,
     M::InnerModule: ReversibleBlock<A::InnerBackend> + ModuleDisplay,
 {
-    /// Both streams after the last block, and the way back from them.
+    /// Both streams after the last block, and their tape.
     pub(super) fn record(
         &self,
         embedding: &Embedding<A>,
@@ -101,7 +101,7 @@ where
         StreamsTape::record(&inside.blocks, tokens, x, [pass, of_blocks], mode)
     }
 
-    /// From the gradient of the mean of both streams to those of blocks and embeddings.
+    /// Backward from the gradient of the mean of both streams to blocks and embeddings.
     pub(super) fn backward(
         &self,
         tape: StreamsTape<A>,

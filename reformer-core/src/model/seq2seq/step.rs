@@ -1,4 +1,4 @@
-//! Evaluation of one position after another, with attention left to a cache.
+//! Evaluation one position at a time, with attention from a cache.
 
 use burn::tensor::{Int, Tensor};
 
@@ -10,7 +10,7 @@ use crate::pass::Pass;
 use crate::reversible::add_residuals;
 
 impl<B: ReformerBackend> ReformerSeq2Seq<B> {
-    /// Hidden states of sources as the decoder's attention is given them.
+    /// Encoded sources in the form that the decoder's attention takes.
     ///
     /// # Shapes
     /// - hidden, output: `[batch_size, source_length, d_model]`
@@ -18,8 +18,8 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         self.precision.lower(hidden)
     }
 
-    /// Logits after a single token of each target, with both attentions left to the caller: each is
-    /// given the number of the block and what is normalised for it.
+    /// Logits after a single token of each target, with both attentions computed by the caller from
+    /// the block's number and its normalised input.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, 1]`, positions: `[batch_size]`

@@ -1,4 +1,4 @@
-//! A step of training: from the loss through the decoder and the encoder back to the tokens.
+//! A training step: from the loss through the decoder and the encoder back to the tokens.
 
 use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
@@ -18,13 +18,12 @@ where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
 {
-    /// Mean loss of the targets, and the gradients of all parameters. Targets below zero are
-    /// ignored.
+    /// Mean loss of the targets, and the gradients of all parameters. Negative targets are ignored.
     ///
-    /// Works with the memory that the [mode](Self::mode) allows. On the tape it keeps the last
-    /// streams of both sides, however many blocks there are; every block of the decoder adds to the
-    /// gradient of the encoder's output, which then goes back through the encoder. Logits exist for
-    /// one chunk at a time.
+    /// The [mode](Self::mode) determines the memory. With a tape, only the last streams of both
+    /// stacks are kept, whatever the number of blocks. Every decoder block adds to the gradient of
+    /// the encoder's output, which is then passed through the encoder. Logits exist for one chunk
+    /// at a time.
     ///
     /// # Shapes
     /// - targets: `[batch_size, target_length]`
@@ -37,9 +36,9 @@ where
         self.scaled_gradients(input, targets, pass, 1.0)
     }
 
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they go
-    /// through the blocks. In [`f16`](crate::Precision::F16) small ones would be zero otherwise.
-    /// The loss is not scaled.
+    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
+    /// through the blocks: in [`f16`](crate::Precision::F16) small ones would otherwise become
+    /// zero. The loss is not scaled.
     ///
     /// # Shapes
     /// - targets: `[batch_size, target_length]`

@@ -1,4 +1,4 @@
-//! Backward: weights are computed again, and gradients of each tile added to those of the head.
+//! Backward: weights are recomputed, and gradients of each tile are added to those of the head.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -8,13 +8,13 @@ use crate::kernels::cpu::host::Rows;
 use crate::kernels::cpu::simd::{Left, dot, padded, product, transpose};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
-/// What backward of a head reads beside its inputs.
+/// Inputs of a head's backward pass, besides queries, keys and values.
 pub(in crate::kernels::cpu) struct Upstream<'a> {
     pub(in crate::kernels::cpu) grad: Rows<'a>,
     /// `[seq_length]` each
     pub(in crate::kernels::cpu) max: &'a [f32],
     pub(in crate::kernels::cpu) log_sum: &'a [f32],
-    /// `D`, the products of gradients and outputs.
+    /// `D`, the dot products of gradients and outputs.
     pub(in crate::kernels::cpu) delta: &'a [f32],
 }
 
@@ -24,7 +24,7 @@ struct Differentiated {
     tile: Tile,
     /// `[queries, padded d]`
     q: Vec<f32>,
-    /// `[keys, padded d]`; of the queries behind them, where keys are [`UnitKeys`].
+    /// `[keys, padded d]`; if keys are [`UnitKeys`], gradients of the corresponding queries.
     k: Vec<f32>,
     /// `[keys, padded d_v]`
     v: Vec<f32>,
@@ -65,7 +65,7 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
         scratch.draw_dropout(tiles, number, tile);
 
         let [max, log_sum, delta] = &mut scratch.stats;
-        // No weight for queries that do not exist.
+        // Queries of empty slots have no weights.
         at_positions(max, &tile.queries, upstream.max, f32::INFINITY);
         at_positions(log_sum, &tile.queries, upstream.log_sum, 0.0);
         at_positions(delta, &tile.queries, upstream.delta, 0.0);
@@ -110,9 +110,9 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
     }
 }
 
-/// Turns gradients of keys, `[keys, padded d]`, into those of the queries that they are: with
-/// `k = q s`, where `s` is `length / |q|`, they are `(dk - k (k . dk) / length^2) s`. A sum over
-/// tiles may be taken after this as well as before.
+/// Turns gradients of keys, `[keys, padded d]`, into those of the corresponding queries: with
+/// `k = q s`, where `s` is `length / |q|`, they are `(dk - k (k . dk) / length^2) s`. This is
+/// linear in `dk`, so it may be applied before the sum over tiles.
 #[inline(always)]
 fn through_keys(dk: &mut [f32], k: &[f32], positions: &[u32], unit: UnitKeys, d: usize) {
     let rows = dk.chunks_exact_mut(d).zip(k.chunks_exact(d));
@@ -137,13 +137,13 @@ fn at_positions(to: &mut Vec<f32>, positions: &[u32], of: &[f32], nowhere: f32) 
 pub(in crate::kernels::cpu) struct HeadGradients<'a> {
     /// `[seq_length, d]`
     pub(in crate::kernels::cpu) q: &'a mut [f32],
-    /// `[seq_length, d]`; none where keys are [`UnitKeys`], which hand theirs on to the queries.
+    /// `[seq_length, d]`; `None` if keys are [`UnitKeys`], whose gradients are added to the queries'.
     pub(in crate::kernels::cpu) k: Option<&'a mut [f32]>,
     /// `[seq_length, d_v]`
     pub(in crate::kernels::cpu) v: &'a mut [f32],
 }
 
-/// Adds gradients, `at_once` tiles at a time.
+/// Computes and adds gradients, `at_once` tiles at a time.
 pub(in crate::kernels::cpu) fn backward(
     tiles: &impl Tiles,
     at_once: usize,
@@ -177,7 +177,7 @@ pub(in crate::kernels::cpu) fn backward(
     );
 }
 
-/// Adds padded rows to those at their positions.
+/// Adds padded rows to the rows at their positions.
 #[inline(always)]
 fn scatter_add(to: &mut [f32], positions: &[u32], rows: &[f32], d: usize) {
     for (&position, row) in positions.iter().zip(rows.chunks_exact(padded(d))) {

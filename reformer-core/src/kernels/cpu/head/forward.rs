@@ -11,11 +11,11 @@ use crate::kernels::cpu::tile::{NOWHERE, Tile};
 #[derive(Default)]
 struct Attended {
     tile: Tile,
-    /// `[queries, padded d_v]`, normalised within the tile up to `scale`.
+    /// `[queries, padded d_v]`, normalised within the tile except for the factor `scale`.
     output: Vec<f32>,
     /// Log-sum-exp of each query's logits.
     lse: Vec<f32>,
-    /// What rows of `output` are yet to be multiplied with.
+    /// Remaining factor of the rows of `output`.
     scale: Vec<f32>,
 }
 
@@ -58,29 +58,29 @@ impl<T: Tiles> WithSimd for Forward<'_, T> {
         for (lse, sum) in result.lse.iter_mut().zip(&scratch.sums) {
             let max = *lse;
             *lse = max + sum.ln();
-            // By the rounded log-sum-exp, as in the reference.
+            // Uses the rounded log-sum-exp, as in the reference.
             result.scale.push(exp(max - *lse));
         }
     }
 }
 
-/// Output of a head, and its softmax so far.
+/// Output of a head, and its running softmax.
 pub(in crate::kernels::cpu) struct HeadOutput<'a> {
-    /// The query whose row is the first one.
+    /// Query of the first row.
     pub(in crate::kernels::cpu) first: usize,
     /// `[seq_length, d_v]`
     pub(in crate::kernels::cpu) output: &'a mut [f32],
     /// Largest log-sum-exp of a tile: `[seq_length]`.
     pub(in crate::kernels::cpu) max: &'a mut [f32],
-    /// Sum of `exp(lse - max)`, at the end its logarithm: `[seq_length]`.
+    /// Sum of `exp(lse - max)`, finally its logarithm: `[seq_length]`.
     pub(in crate::kernels::cpu) sum: &'a mut [f32],
 }
 
 impl HeadOutput<'_> {
-    /// Takes a tile in.
+    /// Merges the result of a tile.
     ///
-    /// Rows at random places of a long sequence are in no cache. The loop over them does nothing
-    /// but read and write them, so that the processor waits for many at a time.
+    /// Rows at random positions of a long sequence are not in cache. The second loop only reads and
+    /// writes them, so that the processor can wait for many at a time.
     #[inline(always)]
     fn merge(&mut self, attended: &mut Attended, d_v: usize) {
         let Attended {
@@ -99,7 +99,7 @@ impl HeadOutput<'_> {
             let (old, new) = (exp(*max - largest), exp(*lse - largest));
             *sum = *sum * old + new;
             *max = largest;
-            // From here on, what the old and the new row are multiplied with.
+            // From here on, the factors of the old and the new row.
             (*lse, *scale) = (old, new * *scale);
         }
         let factors = lse.iter().zip(&*scale);
@@ -116,7 +116,7 @@ impl HeadOutput<'_> {
         }
     }
 
-    /// Divides what was added up by the sums of its weights.
+    /// Divides the sums of weighted values by the sums of the weights.
     #[inline(always)]
     fn normalise(&mut self, d_v: usize) {
         for (output, sum) in self.output.chunks_exact_mut(d_v).zip(&mut *self.sum) {
@@ -128,7 +128,7 @@ impl HeadOutput<'_> {
     }
 }
 
-/// Attends, `at_once` tiles at a time. `to` holds zeros and, as `max`, minus infinity.
+/// Computes attention, `at_once` tiles at a time. `to` holds zeros and, as `max`, minus infinity.
 pub(in crate::kernels::cpu) fn forward(
     tiles: &impl Tiles,
     at_once: usize,

@@ -1,9 +1,9 @@
-//! One head of attention as a list of tiles: forward and backward, whatever the tiles are.
+//! One head of attention as a list of tiles: forward and backward for any kind of tiles.
 //!
-//! Tiles are computed one by one or, where there are more threads than heads, in parallel, some at
-//! a time; what they give is added up in their order by the one thread that owns the head. So no
-//! number depends on the threads, no memory is shared, and nothing larger than a few tiles exists
-//! beside inputs and outputs.
+//! Tiles are computed one by one or, if there are more threads than heads, several in parallel. The
+//! thread that owns the head adds their results in order. So results do not depend on the threads,
+//! threads share no memory, and nothing larger than a few tiles is allocated besides inputs and
+//! outputs.
 
 mod backward;
 mod forward;
@@ -20,30 +20,30 @@ use super::tile::Tile;
 use crate::kernels::{KEY_EPSILON, KeyRule};
 use crate::random::Dropout;
 
-/// Tiles whose results exist at a time for each head, if they are computed in parallel.
+/// Number of tiles of a head whose results exist at a time, if computed in parallel.
 const TILES_AT_ONCE: usize = 16;
 
-/// Rules between queries and keys of one head.
+/// Masking rules of one head.
 pub(super) struct Rules<'a> {
     pub(super) causal: bool,
     pub(super) exclude_self: bool,
     pub(super) keys: KeyRule,
     /// `[n_keys]`
     pub(super) padded: Option<&'a [bool]>,
-    /// Where positions stand, if anybody asks.
+    /// Places and buckets of positions, if the rules need them.
     pub(super) places: Option<Places>,
 }
 
-/// Where the positions of a head stand in all rounds: `[seq_length, n_rounds]` each.
+/// Places (slots or tiles) and buckets of a head's positions: `[seq_length, n_rounds]` each.
 pub(super) struct Places {
     pub(super) n_rounds: usize,
     /// Tiles or slots. A query sees a key if `place - place of key + after <= width`, unsigned.
     pub(super) places: Vec<u32>,
-    /// Empty where nobody asks.
+    /// Empty if buckets are not needed.
     pub(super) buckets: Vec<u32>,
     pub(super) after: u32,
     pub(super) width: u32,
-    /// Whether keys count by the number of rounds in which they are seen.
+    /// Whether weights are divided by the number of rounds in which the key is seen.
     pub(super) count: bool,
 }
 
@@ -53,11 +53,11 @@ pub(super) trait Tiles: Sync {
 
     fn n_tiles(&self) -> usize;
 
-    /// Says who meets in tile `number`.
+    /// Fills in the queries and keys of tile `number`.
     fn place(&self, number: usize, tile: &mut Tile);
 
-    /// The dropout of a query's weights in tile `number`, if there is any, and the number of its
-    /// factor for the first slot in reach.
+    /// The dropout of a query's weights in tile `number`, if any, and the index of its factor for
+    /// the first slot in reach.
     fn dropout(&self, number: usize, tile: &Tile, query: usize) -> Option<(Dropout, usize)>;
 }
 
@@ -66,7 +66,7 @@ pub(super) trait Tiles: Sync {
 pub(super) struct HeadRows<'a> {
     pub(super) q: Rows<'a>,
     pub(super) k: Rows<'a>,
-    /// How rows of `k` become keys; nothing if they are keys.
+    /// Scaling of the rows of `k`; `None` if they are the keys.
     pub(super) unit_keys: Option<UnitKeys<'a>>,
     pub(super) v: Rows<'a>,
 }
@@ -74,12 +74,12 @@ pub(super) struct HeadRows<'a> {
 /// Keys that are queries, scaled to one length.
 #[derive(Clone, Copy)]
 pub(super) struct UnitKeys<'a> {
-    /// What each query is multiplied with: `[seq_length]`.
+    /// Factor of each query: `[seq_length]`.
     pub(super) scales: &'a [f32],
     pub(super) length: f32,
 }
 
-/// `length / |q|` for each query, so that keys have that length.
+/// `length / |q|` for each query, which scales keys to that length.
 pub(super) fn key_scales(q: Rows, length: f64, scales: &mut [f32]) {
     let d = q.d as f32;
     Arch::new().dispatch(|| {
@@ -91,10 +91,10 @@ pub(super) fn key_scales(q: Rows, length: f64, scales: &mut [f32]) {
     });
 }
 
-/// How many tiles of a head are computed at a time, when `n_heads` heads are.
+/// Number of tiles per head to compute at a time, for `n_heads` heads.
 ///
-/// One, where the heads alone keep every thread busy: what a tile gives is then added up while it
-/// is in the nearest cache, and no thread waits for another.
+/// One, if the heads alone keep every thread busy: the result of a tile is then added while it is
+/// in the nearest cache, and no thread waits for another.
 pub(super) fn tiles_at_once(n_heads: usize) -> usize {
     let n_threads = rayon::current_num_threads();
     match n_heads.is_multiple_of(n_threads) || n_heads > 4 * n_threads {
@@ -103,7 +103,7 @@ pub(super) fn tiles_at_once(n_heads: usize) -> usize {
     }
 }
 
-/// Computes tiles, some at a time, and hands their results on in order.
+/// Computes tiles, several at a time, and passes their results on in order.
 fn in_groups<T: Default + Send>(
     tiles: &impl Tiles,
     at_once: usize,

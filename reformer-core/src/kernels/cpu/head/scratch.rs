@@ -1,4 +1,4 @@
-//! Buffers of a thread, and what forward and backward of a tile begin with.
+//! Per-thread buffers, and the common first steps of forward and backward of a tile.
 
 use core::cell::RefCell;
 
@@ -9,7 +9,7 @@ use crate::kernels::cpu::host::Rows;
 use crate::kernels::cpu::simd::{Left, padded, product, transpose};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
-/// Rows at positions, padded with zeros to whole registers.
+/// Gathers rows at positions, padded with zeros to whole registers.
 #[inline(always)]
 pub(super) fn gather(to: &mut Vec<f32>, positions: &[u32], rows: Rows, scales: Option<&[f32]>) {
     let width = padded(rows.d);
@@ -21,7 +21,7 @@ pub(super) fn gather(to: &mut Vec<f32>, positions: &[u32], rows: Rows, scales: O
         }
         let row = rows.row(position as usize);
         to[row.len()..].fill(0.0);
-        // Times one is no less fast than a copy, which would be a call of `memcpy` for each row.
+        // Multiplying by 1 is as fast as a copy, which would call `memcpy` for each row.
         let scale = scales.map_or(1.0, |scales| scales[position as usize]);
         for (to, from) in to.iter_mut().zip(row) {
             *to = from * scale;
@@ -29,7 +29,7 @@ pub(super) fn gather(to: &mut Vec<f32>, positions: &[u32], rows: Rows, scales: O
     }
 }
 
-/// Buffers of a thread, used for tile after tile.
+/// Per-thread buffers, reused for all tiles.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) q: Vec<f32>,
@@ -63,7 +63,7 @@ impl Scratch {
         tile.mask(simd, rules, &mut self.weights);
     }
 
-    /// Draws factors of dropout, `[keys, queries]`; none where nothing is dropped.
+    /// Draws dropout factors, `[keys, queries]`; empty without dropout.
     pub(super) fn draw_dropout(&mut self, tiles: &impl Tiles, number: usize, tile: &Tile) {
         self.dropout.clear();
         let m = tile.queries.len();
@@ -81,7 +81,7 @@ impl Scratch {
     }
 }
 
-/// Multiplies with the factors of dropout, if there are any.
+/// Multiplies by the dropout factors, if there are any.
 #[inline(always)]
 pub(super) fn drop(values: &mut [f32], factors: &[f32]) {
     for (value, factor) in values.iter_mut().zip(factors) {

@@ -1,4 +1,4 @@
-//! What is known of the rows of a side, in shared memory.
+//! Per-row metadata of one side (queries or keys), kept in shared memory.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -7,17 +7,17 @@ use super::plan::{Plan, Sizes};
 use super::side::{Known, NOWHERE, look_up, slot_over_rounds};
 use super::walk::{Block, Task};
 
-/// Rows that units look up for all others.
+/// Metadata of rows, shared by all units of a cube.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Crowd {
     pub(super) positions: SharedMemory<i32>,
     pub(super) places: SharedMemory<i32>,
     visible: SharedMemory<i32>,
-    /// Four numbers for each query: where its dropout factors are drawn.
+    /// Four numbers for each query, which give the position of its dropout factors in the random stream.
     draws: SharedMemory<u32>,
 }
 
-/// Room for `n` rows. Only `draws` of queries are kept.
+/// Allocates metadata for `n` rows; `draws` only for queries.
 #[cube]
 pub(super) fn room_for(#[comptime] n: u32, #[comptime] draws: bool) -> Crowd {
     Crowd {
@@ -28,7 +28,7 @@ pub(super) fn room_for(#[comptime] n: u32, #[comptime] draws: bool) -> Crowd {
     }
 }
 
-/// Puts down what is known of row `number`.
+/// Stores the metadata of row `number`.
 #[cube]
 pub(super) fn put(crowd: &Crowd, number: u32, known: &Known, #[comptime] draws: bool) {
     let mut positions = crowd.positions;
@@ -47,7 +47,7 @@ pub(super) fn put(crowd: &Crowd, number: u32, known: &Known, #[comptime] draws: 
     }
 }
 
-/// What was put down of row `number`.
+/// Reads the metadata of row `number`.
 #[cube]
 pub(super) fn known_of(crowd: &Crowd, number: u32, #[comptime] draws: bool) -> Known {
     let mut draw_row = 0u32.runtime();
@@ -72,9 +72,9 @@ pub(super) fn known_of(crowd: &Crowd, number: u32, #[comptime] draws: bool) -> K
     }
 }
 
-/// Looks up a block of the other side: the rows from `first` on in reach of a cube, of `n` that
-/// there are; none from `end` on. Units have finished with the last block before and see this one
-/// after.
+/// Loads the metadata of a block of the other side: slots from `first` on, relative to the cube's
+/// reach; slots from `end` on are empty. Synchronises the cube before and after, as units have to
+/// finish the previous block first.
 #[cube]
 pub(super) fn look_around<I: Int>(
     crowd: &Crowd,

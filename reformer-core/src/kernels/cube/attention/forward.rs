@@ -1,4 +1,4 @@
-//! Forward: a cube attends with some queries of a tile, a block of keys at a time.
+//! Forward: a cube computes attention for a block of queries, one block of keys at a time.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -12,8 +12,8 @@ use super::walk::{Block, Task, block_of, task_of_cube};
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 
-/// Attends in the rounds of a launch. Each has an `output`, `max` and `sum` of its own, and is added to what an
-/// earlier launch left there.
+/// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
+/// merged with the results of an earlier launch, if any.
 #[cube(launch, address_type = "dynamic")]
 pub(super) fn attend<F: Float, I: Int>(
     q: &Tensor<F>,
@@ -43,7 +43,7 @@ pub(super) fn attend<F: Float, I: Int>(
     let other_side = room_for(others, false);
     let mut keys = SharedMemory::<Four>::new(comptime![(others * parts * fours) as usize]);
     let mut values = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
-    // `[parts, others, rows]`: shares of products; then, in the first part, logits.
+    // `[parts, others, rows]`: partial products; then, in the first part, logits.
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
     let mut factors = SharedMemory::<f32>::new(comptime![if plan.dropout {
         (others * rows) as usize
@@ -172,7 +172,7 @@ pub(super) fn attend<F: Float, I: Int>(
     }
 
     let joined = join(largest, sum, query.position, &task, max_of, sum_of, &sizes);
-    // All units of a row have read before one of them writes.
+    // All units of a row have read the statistics before one of them writes.
     sync_storage();
     if query.position >= 0 {
         let row = head_at(output, task.rows) + query.position as usize * output.stride(2);

@@ -1,8 +1,8 @@
 //! Backward, once for the rows of queries and once for those of keys.
 //!
-//! Each looks at all pairs of its rows and computes their weights again, so that every gradient is
-//! added up by one unit in a fixed order: seven products where atomics would need five, and the
-//! same bits every time.
+//! Each sweep visits all pairs of its rows and recomputes their weights, so that every gradient is
+//! summed by one unit in a fixed order. This takes seven products where atomics would need five,
+//! but is deterministic to the last bit.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -14,10 +14,10 @@ use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_ov
 use super::walk::{Block, Task, block_of, task_of_cube};
 use crate::kernels::cube::common::{Four, head_at};
 
-/// Differentiates by rows in the rounds of a launch. Each has gradients of its own, and is added to what an
-/// earlier launch left there: `sums_of` is that of queries or of keys, `values_of`,
-/// looked at only for keys, that of values. `rows_of` and `others_of` are queries and keys or the
-/// other way round, `ups_of` and `downs_of` gradients of the output and values alike.
+/// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
+/// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
+/// that of values, written only for keys. `rows_of` and `others_of` are queries and keys or vice versa;
+/// `ups_of` and `downs_of` are the gradient of the output and values in the same order.
 #[cube(launch, address_type = "dynamic")]
 pub(super) fn differentiate<F: Float, I: Int>(
     rows_of: &Tensor<F>,
@@ -55,8 +55,8 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let other_side = room_for(others, draws);
     let mut firsts = SharedMemory::<Four>::new(comptime![(others * parts * fours) as usize]);
     let mut seconds = SharedMemory::<Four>::new(comptime![(others * parts * fours_v) as usize]);
-    // `[parts, others, rows]` each: shares of logits and of gradients of weights; then, in the
-    // first parts, gradients of logits and weights.
+    // `[parts, others, rows]` each: partial logits and gradients of weights; then, in the first
+    // parts, gradients of logits and weights.
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
     let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
 
@@ -235,7 +235,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
     }
 }
 
-/// Adds the part of a row that a unit has to what an earlier launch left there.
+/// Writes the unit's part of a row, added to the result of an earlier launch, if any.
 #[cube]
 fn add_part(
     to: &mut Tensor<f32>,

@@ -1,10 +1,10 @@
-//! Attention inside tiles of a sorted sequence, and over a whole one: the same kernels.
+//! Attention inside tiles of a sorted sequence, and over a whole one, with the same kernels.
 //!
-//! Rounds are launched together and each leaves results of its own, which are joined at the end: a position
-//! stands in one slot of a round, so no two cubes write the same row. Where memory is short, heads take turns;
-//! where it is too short for the rounds of one head, a round adds to what an earlier one left.
-//! Rows of a tile are gathered by their positions, keys that are queries are normalised as they
-//! are read, and a block of keys that no query of the cube can see is not read at all.
+//! Rounds are launched together, each with its own results, which are merged at the end: a position
+//! has one slot in each round, so no two cubes write the same row. If memory is short, heads are
+//! processed in groups; if it is too short for all rounds of one head, a round is merged with the
+//! previous ones. Rows of a tile are gathered by position, and keys that are queries are normalised
+//! when they are read. Blocks of keys that no query of the cube can see are skipped.
 
 mod cores;
 mod crowd;
@@ -34,14 +34,14 @@ use places::places;
 use plan::{Limits, Numbers, Pass, Plan, nearness};
 use portion::Portion;
 
-/// What kernels are launched with.
+/// Arguments of the kernels.
 struct Attention<R: CubeRuntime> {
     plan: Plan,
     numbers: Numbers,
     q: CubeTensor<R>,
     k: CubeTensor<R>,
     v: CubeTensor<R>,
-    /// Where keys are queries, with their length.
+    /// Divisors of queries if they are also keys, and the length of these keys.
     divisors: CubeTensor<R>,
     unit_keys: Option<f64>,
     order: CubeTensor<R>,
@@ -94,7 +94,7 @@ impl<R: CubeRuntime> Attention<R> {
     ) -> Self {
         let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
         let (q, v) = (side_by_side(B::floats(qkv.q)), B::floats(qkv.v));
-        // What a kernel is compiled not to look at, it is given all the same.
+        // Kernels need all arguments, including those that they are compiled not to use.
         let beside = q.clone();
         let nothing = |dtype| empty(&beside, [1, 1, 1, 1], dtype);
         let order = order.unwrap_or_else(|| nothing(B::IntElem::dtype()));
@@ -138,8 +138,8 @@ impl<R: CubeRuntime> Attention<R> {
         }
     }
 
-    /// Rows `[batch_size, n_heads, length, d]` with nothing written yet, laid out as
-    /// `[batch_size, length, n_heads, d]`: what joins heads then copies nothing.
+    /// Uninitialised rows `[batch_size, n_heads, length, d]` with the memory layout
+    /// `[batch_size, length, n_heads, d]`: merging the heads then copies nothing.
     fn rows(&self, length: usize, d: usize, dtype: DType) -> CubeTensor<R> {
         let [batch_size, n_heads, ..] = dims(&self.q);
         let mut rows = empty(&self.q, [batch_size, length, n_heads, d], dtype);
@@ -147,19 +147,19 @@ impl<R: CubeRuntime> Attention<R> {
         rows
     }
 
-    /// Heads in the batch.
+    /// Number of heads in the batch.
     fn n(&self) -> usize {
         let [batch_size, n_heads, ..] = dims(&self.q);
         batch_size * n_heads
     }
 
-    /// Heads and rounds to work on at a time, where a round of a head leaves so many numbers.
+    /// Heads and rounds to process at a time, if a round of a head writes this many numbers.
     fn portion(&self, numbers: usize) -> Portion {
         let room = room_for_rounds(&self.q.client);
         Portion::new(room, 4 * numbers, self.n(), self.numbers.n_rounds)
     }
 
-    /// Results of the rounds of some heads: see [`rows`](super::rows).
+    /// Results of the rounds of a range of heads: see [`rows`](super::rows).
     fn results(
         &self,
         of: &Portion,
@@ -171,7 +171,7 @@ impl<R: CubeRuntime> Attention<R> {
         empty(&self.q, shape, DType::F32)
     }
 
-    /// The plan for a way through the pairs, with the cubes of a round of a head.
+    /// The plan of a sweep, with the number of cubes for a round of a head.
     fn cut(&self, pass: Pass) -> (Plan, usize, CubeDim) {
         let n_rows = match pass {
             Pass::OfKeys => self.numbers.n_keys,
@@ -190,7 +190,7 @@ impl<R: CubeRuntime> Attention<R> {
         offsets(&[&self.q, &self.k, &self.v, &self.order, &self.places])
     }
 
-    /// Output in a type, its largest log-sum-exp of a round and what the others add to it.
+    /// Output in a given type, its largest log-sum-exp of a round and the log-sum relative to it.
     fn forward(self, dtype: DType) -> [CubeTensor<R>; 3] {
         let [batch_size, n_heads, seq_length, _] = dims(&self.q);
         let d_v = self.plan.d_v as usize;
@@ -239,8 +239,8 @@ impl<R: CubeRuntime> Attention<R> {
         );
     }
 
-    /// Gradients of queries (with what comes through keys that are queries), keys and values, in a type.
-    /// Where keys are queries, theirs are those of the queries.
+    /// Gradients of queries (including the part through keys that are queries), keys and values, in
+    /// a given type. If keys are queries, their gradient is that of the queries.
     fn backward(
         self,
         grad: CubeTensor<R>,
@@ -292,7 +292,7 @@ impl<R: CubeRuntime> Attention<R> {
         [dq, dk, dv]
     }
 
-    /// Gradients of the rows of one side; `values` only where those are keys.
+    /// Gradients of the rows of one side; `values` only if these are keys.
     fn differentiate(
         &self,
         [rows, others, ups, downs]: [&CubeTensor<R>; 4],
@@ -328,7 +328,7 @@ impl<R: CubeRuntime> Attention<R> {
     }
 }
 
-/// Rows whose features lie side by side and can be read eight at a time.
+/// Rows whose features are contiguous and can be read as vectors of eight.
 fn in_eights<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
     let mut strides = rows.meta.strides().iter().rev();
     let side_by_side = strides.next() == Some(&1);

@@ -1,4 +1,4 @@
-//! What a query and a key have to do with each other.
+//! Logit, dropout factor and visibility of a pair of query and key.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -10,11 +10,10 @@ use super::walk::{Block, seen_from};
 use crate::kernels::cube::philox::factor;
 use crate::kernels::reference::SELF;
 
-/// A logit below which there is nothing: the weight of a key that is not seen is an exact zero
-/// beside any maximum.
+/// Logit of a masked key: its weight is exactly zero next to any maximum.
 pub(super) const HIDDEN: f32 = -2e9;
 
-/// The range that rows of a cube span, so that nobody out of sight of all of them is read.
+/// Range of positions and places of a cube's rows, used to skip blocks that none of them can see.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Range {
     pub(super) any: bool,
@@ -51,7 +50,7 @@ pub(super) fn range_of(rows: &Crowd, #[comptime] n: u32) -> Range {
     }
 }
 
-/// Whether anybody of a block may be seen by, or see, somebody in a range.
+/// Whether any row of the block can interact with any row in the range.
 #[cube]
 pub(super) fn any_in_sight(
     others: &Crowd,
@@ -86,7 +85,7 @@ pub(super) fn any_in_sight(
     any
 }
 
-/// The logit of a pair, from the product of its query and key.
+/// The logit of a pair, from the dot product of its query and key.
 #[cube]
 pub(super) fn logit_of(
     product: f32,
@@ -111,7 +110,7 @@ pub(super) fn logit_of(
     }
     let mut itself = false.runtime();
     if comptime![plan.exclude_self] {
-        // After the other rules: a padded or lonely position still has itself.
+        // After the other rules: a query without other visible keys, such as padding, sees itself.
         itself = query.position >= 0 && query.position == key.position;
         if itself {
             logit = SELF.runtime();
@@ -129,7 +128,7 @@ pub(super) fn logit_of(
     logit
 }
 
-/// In how many rounds a query sees a key.
+/// Number of rounds in which a query sees a key.
 #[cube]
 fn rounds_together(query: i32, key: i32, head: u32, places: &Tensor<i32>, sizes: &Sizes) -> u32 {
     let first = head as usize * sizes.seq_length as usize;
@@ -145,7 +144,7 @@ fn rounds_together(query: i32, key: i32, head: u32, places: &Tensor<i32>, sizes:
     count
 }
 
-/// The dropout factor of a query's weight for slot number `reached` in its reach.
+/// The dropout factor of a query's weight for slot `reached` of its reach.
 #[cube]
 pub(super) fn factor_of(query: &Known, reached: u32, sizes: &Sizes) -> f32 {
     factor(
@@ -159,9 +158,9 @@ pub(super) fn factor_of(query: &Known, reached: u32, sizes: &Sizes) -> f32 {
     )
 }
 
-/// From the product of a query and a key and that of the gradient of the query's output and the
-/// key's value: the gradient of the pair's logit, and the weight by which the gradient of the
-/// output reaches the value. `reached` is the other row's number in the reach of its own.
+/// From the dot product of query and key, and that of output gradient and value: the gradient of
+/// the pair's logit, and the factor of the output gradient in the gradient of the value. `reached`
+/// is the index of the other row in the reach of `own`.
 #[cube]
 pub(super) fn differentiate_pair(
     product: f32,
@@ -200,7 +199,7 @@ pub(super) fn differentiate_pair(
         }
         of_logit = weight * (of_weight - statistics[statistic + 2]);
         if comptime![plan.exclude_self] {
-            // That logit is a constant, so nothing flows through it.
+            // The logit of a query with itself is a constant and has no gradient.
             if query.position == key.position {
                 of_logit = 0.0f32.runtime();
             }

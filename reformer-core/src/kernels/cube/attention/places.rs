@@ -1,8 +1,8 @@
-//! Where positions stand in each round, as one number that tells who is near whom.
+//! Places: a sortable number for each position and round, which encodes bucket and distance.
 //!
-//! A place is the number of a slot or tile, plus a gap for each bucket that is wider than any
-//! distance that is near. Since slots are sorted by bucket, a larger bucket never stands before a
-//! smaller one; so one comparison of places asks for the distance and for the bucket.
+//! A place is the index of a slot or tile, plus a gap for each bucket that exceeds any distance
+//! within reach. Since slots are sorted by bucket, a position in a larger bucket has a larger slot,
+//! so one comparison of places checks both the distance and the bucket.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -38,8 +38,8 @@ fn find<I: Int>(
     }
 }
 
-/// Places of positions, side by side for the rounds of one:
-/// `[batch_size, n_heads, seq_length, n_rounds]`. A `gap` of zero does not ask for buckets.
+/// Places of positions, contiguous over the rounds of a position:
+/// `[batch_size, n_heads, seq_length, n_rounds]`. With a `gap` of zero they ignore buckets.
 pub(super) fn places<R: CubeRuntime>(
     slot_of: CubeTensor<R>,
     buckets: CubeTensor<R>,

@@ -1,4 +1,4 @@
-//! How the work of an attention is cut into cubes, and the rules that kernels are compiled for.
+//! Division of an attention call into cubes, and the compile-time rules of its kernels.
 
 use core::ops::Range;
 
@@ -10,20 +10,20 @@ use crate::kernels::reference::slice_length;
 use crate::kernels::{Duplicates, KeyRule, Masking, TiledAttention};
 use crate::random::{Dropout, Key};
 
-/// Bytes of shared memory that a cube may take, where there is so much: two cubes or more then
-/// find room on a multiprocessor of any GPU in use.
+/// Maximum bytes of shared memory per cube, if available: two cubes or more then fit a
+/// multiprocessor of any current GPU.
 const SHARED_BYTES: usize = 24 * 1024;
 
-/// The same where tensor cores are. They have more of it, and blocks must be large for them.
+/// The same with tensor cores. Such GPUs have more shared memory, and need larger blocks.
 const SHARED_BYTES_ON_CORES: usize = 60 * 1024;
 
-/// Bytes of shared memory for what is known of the rows of both sides.
+/// Bytes of shared memory for the metadata of rows on both sides.
 const SHARED_BYTES_OF_CROWDS: usize = 4 * 1024;
 
-/// With more features, not even the rows of one plane find room.
+/// With more features, not even the rows of one plane fit.
 const MOST_FEATURES_ON_CORES: u32 = 256;
 
-/// A way through all pairs.
+/// A sweep over all pairs of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pass {
     Forward,
@@ -33,7 +33,7 @@ pub(super) enum Pass {
 }
 
 impl Pass {
-    /// Matrices of pairs that a cube keeps.
+    /// Number of matrices of pairs that a cube keeps.
     fn matrices(self) -> u32 {
         match self {
             Self::Forward => 1,
@@ -41,8 +41,8 @@ impl Pass {
         }
     }
 
-    /// Features of a row that a unit keeps in registers without tensor cores: forward has queries
-    /// and sums of values, backward up to four such rows.
+    /// Number of features of a row per unit without tensor cores, all in registers: forward has
+    /// queries and sums of values, backward up to four such rows.
     fn width(self) -> u32 {
         match self {
             Self::Forward => 32,
@@ -51,18 +51,18 @@ impl Pass {
     }
 }
 
-/// What kernels are compiled for. A cube has `rows` rows of its own, queries or keys, and looks at
-/// `others` rows of the other side at a time. `parts` units share a row: each has some features of
-/// it in registers, so that none has more of them than a multiprocessor can give.
+/// Compile-time parameters of kernels. A cube has `rows` rows of its own, queries or keys, and
+/// processes `others` rows of the other side at a time. `parts` units share a row: each keeps some
+/// of its features in registers, within the limits of a multiprocessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Plan {
     pub(super) rows: u32,
     pub(super) others: u32,
     pub(super) parts: u32,
-    /// Features of queries and keys, and of values.
+    /// Number of features of queries and keys, and of values.
     pub(super) d_head: u32,
     pub(super) d_v: u32,
-    /// Whether positions stand in slots; otherwise they stand in their natural order, and a tile is
+    /// Whether positions are sorted into slots; otherwise they are in natural order, and a tile is
     /// the whole sequence.
     pub(super) sorted: bool,
     /// See [`TileShape`](crate::kernels::TileShape).
@@ -70,7 +70,7 @@ pub(super) struct Plan {
     pub(super) before: u32,
     pub(super) after: u32,
     pub(super) wrap: bool,
-    /// Whether keys must be near by [`Rules`], and whether they count by the rounds they are seen in.
+    /// Whether keys must be near by [`nearness`], and whether weights are divided by the rounds that see the key.
     pub(super) near: bool,
     pub(super) count: bool,
     pub(super) causal: bool,
@@ -78,16 +78,16 @@ pub(super) struct Plan {
     pub(super) padded: bool,
     pub(super) dropout: bool,
     pub(super) unit_keys: bool,
-    /// Whether rows are of keys.
+    /// Whether the cube's own rows are keys.
     pub(super) of_keys: bool,
 }
 
-/// What a cube of the device can have.
+/// Limits of a cube on a device.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Units.
+    /// Number of units.
     pub(super) units: u32,
-    /// Bytes of shared memory: 227 KiB on an H100, 48 through Vulkan, 16 are what WebGPU promises.
+    /// Bytes of shared memory: 227 KiB on an H100, 48 KiB through Vulkan, at least 16 KiB in WebGPU.
     pub(super) shared_bytes: usize,
 }
 
@@ -100,25 +100,24 @@ impl Limits {
         }
     }
 
-    /// Bytes for rows and pairs.
+    /// Bytes available for rows and pairs.
     fn room(self) -> usize {
         self.shared_bytes.saturating_sub(SHARED_BYTES_OF_CROWDS)
     }
 }
 
 impl Plan {
-    /// Fours of a row of `d` features that a unit has.
+    /// Number of vectors of four per unit in a row of `d` features.
     pub(super) fn fours(&self, d: u32) -> u32 {
         d.div_ceil(4).div_ceil(self.parts)
     }
 
-    /// Slots that a query can reach.
+    /// Number of slots that a query can reach.
     pub(super) fn reach(&self) -> u32 {
         (self.before + 1 + self.after) * self.length
     }
 
-    /// The same rules for a way through the pairs, and the units of a cube. On tensor cores if
-    /// `on_cores`.
+    /// The plan for a sweep, and the units of a cube. Uses tensor cores if `on_cores`.
     pub(super) fn cut(
         self,
         pass: Pass,
@@ -151,8 +150,8 @@ impl Plan {
             .div_ceil(width)
             .next_power_of_two();
         let most = (128.min(limits.units) / self.parts).clamp(1, 64);
-        // Blocks of one size, so that the last one is not nearly empty; and no part of a plane is
-        // idle, where rows suffice.
+        // Blocks of equal size, so that the last one is not nearly empty; and if there are enough
+        // rows, no part of a plane is idle.
         let even = rows.div_ceil(rows.div_ceil(most));
         self.rows = even.next_multiple_of(8).min(most);
         self.others = 16;
@@ -169,8 +168,7 @@ impl Plan {
         (self.others * (rows + pairs) * 4) as usize
     }
 
-    /// Whether tensor cores can take rows of these sizes: whole matrices, and no more than what
-    /// shared memory can hold.
+    /// Whether tensor cores support rows of these sizes: whole matrices that fit shared memory.
     pub(super) fn suits_cores(&self, limits: Limits) -> bool {
         let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_CORES;
         let of_one_plane = Self {
@@ -183,7 +181,7 @@ impl Plan {
         suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
     }
 
-    /// Four planes and blocks of 32, or fewer planes where rows are long or few.
+    /// Four planes and blocks of 32, or fewer planes if rows are long or few.
     fn cut_for_cores(mut self, pass: Pass, rows: u32, limits: Limits) -> Self {
         let room = SHARED_BYTES_ON_CORES.min(limits.room());
         self.parts = 1;
@@ -209,7 +207,7 @@ impl Plan {
         (self.rows * (2 * own + pairs) + self.others * 2 * both) as usize
     }
 
-    /// Cubes that the rows of a head need.
+    /// Number of cubes for the rows of a head.
     pub(super) fn blocks(&self, n_rows: usize) -> usize {
         match self.sorted {
             true => n_rows / self.length as usize * self.length.div_ceil(self.rows) as usize,
@@ -258,7 +256,7 @@ impl Plan {
     }
 }
 
-/// Numbers that kernels are told when they run.
+/// Runtime parameters of kernels.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) n_heads: u32,
@@ -266,7 +264,7 @@ pub(super) struct Sizes {
     pub(super) n_keys: u32,
     pub(super) n_slots: u32,
     pub(super) n_rounds: u32,
-    /// The first round of a launch, and how many it has.
+    /// The first round of a launch, and the number of its rounds.
     pub(super) first_round: u32,
     pub(super) at_once: u32,
     /// A query sees a key if `place - place of key + after <= width`, unsigned.
@@ -276,10 +274,10 @@ pub(super) struct Sizes {
     pub(super) key_high: u32,
     pub(super) threshold: u32,
     pub(super) kept: f32,
-    /// Queries of a slice, by which the dropout of full attention is numbered.
+    /// Number of queries in a slice, which determines the dropout indices of full attention.
     pub(super) slice_length: u32,
-    /// The first head of the batch that a launch has, how many it has, and cubes of a round of each. Those of a
-    /// head follow each other, so that what they gather is still in the cache.
+    /// First head of a launch in the batch, number of its heads, and cubes per round of a head.
+    /// Cubes of a head are consecutive, so that the rows they gather are still in the cache.
     pub(super) first_head: u32,
     pub(super) n: u32,
     pub(super) blocks: u32,
@@ -300,7 +298,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// One round in natural order; sizes are filled in from the tensors.
+    /// One round in natural order; the caller fills in the sizes of the tensors.
     pub(super) fn of_one_round(dropout: Option<(f64, Key)>) -> Self {
         Self {
             n_heads: 0,
@@ -349,8 +347,8 @@ impl Numbers {
     }
 }
 
-/// How near a query and a key must be to see each other in a round: the unit of places, `after`
-/// and `width` of [`Sizes`].
+/// Distance within which a query sees a key in a round: the unit of places, and `after` and `width`
+/// of [`Sizes`].
 pub(super) fn nearness(rules: &TiledAttention) -> [usize; 3] {
     let tile = rules.tile;
     match rules.keys {
@@ -378,7 +376,7 @@ mod tests {
 
     const PASSES: [Pass; 3] = [Pass::Forward, Pass::OfQueries, Pass::OfKeys];
 
-    /// What CUDA has, what Vulkan has on the same card, and what WebGPU promises.
+    /// Shared memory of CUDA, of Vulkan on the same card, and the guaranteed minimum of WebGPU.
     #[test]
     fn cubes_keep_to_the_shared_memory_of_the_device() {
         for shared_bytes in [232_448, 49_152, 32_768, 16_384] {

@@ -1,8 +1,8 @@
-//! How many heads and rounds attention works on at a time.
+//! Number of heads and rounds that attention processes at a time.
 
 use core::ops::Range;
 
-/// Heads of the batch, and rounds, whose results are kept apart at a time.
+/// Heads of the batch, and rounds, whose separate results exist at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Portion {
     pub(super) heads: usize,
@@ -10,8 +10,8 @@ pub(super) struct Portion {
 }
 
 impl Portion {
-    /// As many heads as find room with all of their rounds; where not even one does, as many rounds of it.
-    /// `bytes` are those of a round of a head.
+    /// As many heads as fit the memory with all their rounds or, if not even one does, as many
+    /// rounds of one head. `bytes` is the memory for a round of a head.
     pub(super) fn new(room: usize, bytes: usize, n_heads: usize, n_rounds: usize) -> Self {
         let most = room / bytes.max(1);
         let rounds = evenly(n_rounds, most);
@@ -21,7 +21,7 @@ impl Portion {
         }
     }
 
-    /// The heads of each turn.
+    /// The heads of each group.
     pub(super) fn heads_of(self, n_heads: usize) -> impl Iterator<Item = Range<usize>> {
         turns(n_heads, self.heads)
     }
@@ -32,7 +32,7 @@ impl Portion {
     }
 }
 
-/// How many of `n` make turns of one size, with as few turns as `most` allows; at least one.
+/// Size of equal groups of `n`, with as few groups as `most` per group allows; at least 1.
 fn evenly(n: usize, most: usize) -> usize {
     let turns = n.div_ceil(most.max(1)).max(1);
     n.div_ceil(turns).max(1)

@@ -1,4 +1,4 @@
-//! How the softmax of a round joins that of an earlier launch, where not all rounds are kept apart.
+//! Merges the softmax of a round with that of an earlier launch, if rounds are not all separate.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -7,20 +7,20 @@ use super::plan::Sizes;
 use super::walk::Task;
 use crate::kernels::reference::FORBIDDEN;
 
-/// What a row of the output and its statistics become.
+/// Merged statistics of an output row.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Joined {
-    /// Where the statistics of the row are.
+    /// Offset of the row's statistics.
     at: usize,
     max: f32,
     sum: f32,
-    /// Factors of what earlier rounds left in the output, and of this round's sums.
+    /// Factors of the output of earlier rounds, and of this round's sums.
     pub(super) old: f32,
     pub(super) new: f32,
 }
 
-/// Joins a round to what an earlier launch left, by the rounded log-sum-exp as in the reference: `sum` of exponentials of logits
-/// less the `largest` one.
+/// Merges a round with the result of an earlier launch, using the rounded log-sum-exp as in the
+/// reference. `sum` is the sum of exponentials of logits less the `largest` one.
 #[cube]
 pub(super) fn join(
     largest: f32,

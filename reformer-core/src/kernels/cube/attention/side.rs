@@ -1,4 +1,4 @@
-//! Queries and keys that meet in a cube: which positions they are, and what is known of them.
+//! Metadata of the queries and keys of a cube, and loading of their rows.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -11,25 +11,25 @@ use crate::kernels::cube::philox::fold;
 /// A slot that does not exist.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// As the position of a key: nobody sees it.
+/// Position of a masked key, which no query sees.
 pub(super) const BEYOND: i32 = i32::MAX;
 
-/// What is known of a row, and of where its dropout factors begin.
+/// Metadata of a row, including the start of its dropout factors.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Known {
-    /// Below zero if there is no such row.
+    /// Negative if the slot is empty.
     pub(super) position: i32,
     pub(super) place: i32,
     /// Of a key: its position, or [`BEYOND`] if it is padding.
     pub(super) visible: i32,
-    /// Of a query: the row of its factors, how many a row has, and the words of their key.
+    /// Of a query: the row of its factors, the length of such a row, and the words of their key.
     pub(super) draw_row: u32,
     pub(super) draw_width: u32,
     pub(super) draw_low: u32,
     pub(super) draw_high: u32,
 }
 
-/// The slot over all rounds that stands `slot` slots from the beginning of the cube's round.
+/// The index over all rounds of the slot that is `slot` slots from the start of the cube's round.
 #[cube]
 pub(super) fn slot_over_rounds(
     slot: i32,
@@ -43,7 +43,7 @@ pub(super) fn slot_over_rounds(
         let first = task.round * sizes.n_slots;
         if comptime![plan.wrap] {
             let all = (sizes.n_rounds * sizes.n_slots) as i32;
-            // The remainder of a number below zero is below zero.
+            // The remainder of a negative number is negative.
             found = (((first as i32 + slot) % all + all) % all) as u32;
         } else if slot >= 0 && (slot as u32) < sizes.n_slots {
             found = first + slot as u32;
@@ -54,7 +54,7 @@ pub(super) fn slot_over_rounds(
     found
 }
 
-/// Looks up what is known of a slot over all rounds.
+/// Loads the metadata of a slot, which is indexed over all rounds.
 #[cube]
 pub(super) fn look_up<I: Int>(
     slot: u32,
@@ -104,7 +104,7 @@ pub(super) fn look_up<I: Int>(
                 draw_row = head * sizes.n_slots + in_round;
                 draw_width = comptime![plan.reach()].runtime();
             } else {
-                // Slice by slice of queries, over keys up to the last one that a slice sees.
+                // By slices of queries, over keys up to the last one that a slice sees.
                 number = slot / sizes.slice_length;
                 let start = number * sizes.slice_length;
                 let n_queries = min(sizes.slice_length, sizes.seq_length - start);
@@ -130,14 +130,14 @@ pub(super) fn look_up<I: Int>(
     }
 }
 
-/// Whether a query and a key are near each other in a round.
+/// Whether a query and a key are within reach of each other in a round.
 #[cube]
 pub(super) fn near(place: i32, key_place: i32, sizes: &Sizes) -> bool {
-    // Below zero is far above every width.
+    // Unsigned, negative distances are far above every width.
     ((place - key_place + sizes.after as i32) as u32) <= sizes.width
 }
 
-/// Copies rows at positions to shared memory, zeros where there is none.
+/// Copies rows at positions to shared memory, zeros for empty slots.
 #[cube]
 pub(super) fn load_rows<F: Float>(
     to: &mut SharedMemory<Four>,
@@ -165,7 +165,7 @@ pub(super) fn load_rows<F: Float>(
     }
 }
 
-/// Reads the part of a row that a unit has, zeros where there is none.
+/// Reads the unit's part of a row, zeros for an empty slot.
 #[cube]
 pub(super) fn read_part<F: Float>(
     from: &Tensor<F>,
@@ -189,7 +189,7 @@ pub(super) fn read_part<F: Float>(
     part
 }
 
-/// The share of a unit in the product of its row with another one.
+/// The unit's part of the dot product of its row with another one.
 #[cube]
 pub(super) fn part_of_product(
     part: &Array<Four>,

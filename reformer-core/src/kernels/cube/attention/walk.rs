@@ -1,31 +1,31 @@
-//! Which rows a cube has, and which slots of the other side it walks over.
+//! Rows of a cube, and the slots of the other side that it processes.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Plan, Sizes};
 
-/// The place of a row, in slots from the beginning of its round.
+/// Location of a row, in slots from the start of its round.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Block {
-    /// Its slot, below zero if it has none.
+    /// Its slot, negative if it has none.
     pub(super) own: i32,
-    /// Its number in its tile.
+    /// Its index in its tile.
     pub(super) in_tile: u32,
-    /// The first slot of the other side within reach, and how many there are.
+    /// The first slot of the other side within reach, and the number of these slots.
     pub(super) first_other: i32,
     pub(super) n_others: u32,
 }
 
-/// What a cube does: a head of the batch in a round.
+/// Task of a cube: a head of the batch in a round.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Task {
     pub(super) head: u32,
     pub(super) round: u32,
-    /// Where results are kept: rows of the first head of the launch in its first round come first, then
-    /// those of the next head.
+    /// Index of the results: heads of the launch are contiguous within each round, beginning with
+    /// its first round.
     pub(super) rows: u32,
-    /// None of them where a grid is larger than what it is for.
+    /// False if the grid has more cubes than tasks.
     pub(super) is_any: bool,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn task_of_cube(sizes: &Sizes) -> Task {
     }
 }
 
-/// The place of row `row` of this cube, where `n` rows are cut into blocks.
+/// Location of row `row` of this cube, where `n` rows are cut into blocks.
 #[cube]
 pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
     let number = (CUBE_POS % sizes.blocks as usize) as u32;
@@ -59,7 +59,7 @@ pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) 
         if in_tile < length && tile < sizes.n_slots / length {
             own = (tile * length + in_tile) as i32;
         }
-        // Whom a key is seen by stands the other way round from whom a query sees.
+        // For keys the window is mirrored: queries up to `after` tiles before and `before` tiles after can see it.
         let before = comptime![if plan.of_keys {
             plan.after
         } else {
@@ -83,8 +83,8 @@ pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) 
     }
 }
 
-/// For a query that stands `reached` slots into the reach of a key: the number of the key's slot
-/// in the reach of the query.
+/// For a query at index `reached` in the reach of a key: the index of the key's slot in the reach
+/// of the query.
 #[cube]
 pub(super) fn seen_from(reached: u32, block: &Block, #[comptime] plan: Plan) -> u32 {
     let mut number = block.in_tile;

@@ -16,8 +16,8 @@ use crate::kernels::cube::attention::walk::{Block, Task, block_of, task_of_cube}
 use crate::kernels::cube::common::head_at;
 use crate::kernels::reference::FORBIDDEN;
 
-/// Attends in the rounds of a launch. Each has an `output`, `max` and `sum` of its own, and is added to what an
-/// earlier launch left there.
+/// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
+/// merged with the results of an earlier launch, if any.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn attend<F: Float, I: Int>(
     q: &Tensor<Eight<F>>,
@@ -157,7 +157,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             }
             sync_plane();
 
-            // As many matrices of features at a time as fit where products were.
+            // As many matrices of features at a time as fit in the memory of the products.
             let at_once = comptime![others / SIDE];
             #[unroll]
             for group in 0..comptime![(d_v / SIDE).div_ceil(at_once)] {
@@ -190,7 +190,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
 
     sum += plane_shuffle_xor(sum, 1u32);
     let joined = join(largest, sum, query.position, &task, max_of, sum_of, &sizes);
-    // Both units of a row have read before one of them writes.
+    // Both units of a row have read the statistics before one of them writes.
     sync_storage();
     if share == 0 && query.position >= 0 {
         keep(&joined, max_of, sum_of);
@@ -218,8 +218,8 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     }
 }
 
-/// Writes a plane's sixteen rows of sixteen features, added to `old` of what an earlier launch left
-/// there. `old` is that of the unit's own row.
+/// Writes a plane's sixteen rows of sixteen features, added to the result of an earlier launch (if
+/// any) times `old`, which each unit has for its own row.
 #[cube]
 pub(super) fn write_tile(
     to: &mut Tensor<f32>,

@@ -15,10 +15,10 @@ use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
 use crate::kernels::cube::attention::walk::{Block, Task, block_of, task_of_cube};
 
-/// Differentiates by rows in the rounds of a launch. Each has gradients of its own, and is added to what an
-/// earlier launch left there: `sums_of` is that of queries or of keys, `values_of`,
-/// looked at only for keys, that of values. `rows_of` and `others_of` are queries and keys or the
-/// other way round, `ups_of` and `downs_of` gradients of the output and values alike.
+/// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
+/// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
+/// that of values, written only for keys. `rows_of` and `others_of` are queries and keys or vice versa;
+/// `ups_of` and `downs_of` are the gradient of the output and values in the same order.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn differentiate<F: Float, I: Int>(
     rows_of: &Tensor<Eight<F>>,
@@ -213,7 +213,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     );
 }
 
-/// Adds a plane's rows of sums to what an earlier launch left there.
+/// Writes a plane's rows of sums, added to the result of an earlier launch, if any.
 #[cube]
 fn write(
     sums: &Sequence<cmma::Matrix<f32>>,

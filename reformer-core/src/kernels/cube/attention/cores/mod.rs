@@ -1,9 +1,9 @@
-//! The same attention on tensor cores, for half precision with sums in single precision.
+//! The same attention on tensor cores, in half precision with accumulation in single precision.
 //!
-//! A plane has sixteen rows of its own, and two units share a row: while matrices are multiplied
-//! the plane works as one, and in between each unit looks at every other pair of its row. Products
-//! pass from the one to the other through shared memory, because how a matrix lies in registers is
-//! the hardware's affair.
+//! A plane has sixteen rows of its own, and two units share a row. In matrix products the plane
+//! works as one; in between, each unit processes every other pair of its row. Products are
+//! exchanged through shared memory, because the layout of a matrix in registers depends on the
+//! hardware.
 
 pub(super) mod forward;
 pub(super) mod gradients;
@@ -16,31 +16,31 @@ use super::crowd::Crowd;
 use super::plan::Plan;
 use crate::kernels::cube::common::head_at;
 
-/// Rows and columns of the matrices that are multiplied.
+/// Number of rows and columns of the multiplied matrices.
 pub(super) const SIDE: u32 = 16;
 
-/// Units of a plane, and those that share a row.
+/// Number of units in a plane, and of units that share a row.
 pub(super) const PLANE: u32 = 32;
 pub(super) const PER_ROW: u32 = 2;
 
-/// Half-precision numbers that are read at once: sixteen bytes.
+/// Half-precision numbers per load: sixteen bytes.
 pub(super) const EIGHT: u32 = 8;
 pub(super) type Eight<F> = Vector<F, Const<8>>;
 
-/// Bytes at whose multiples matrices must begin.
+/// Alignment of matrices in bytes.
 const ALIGNMENT: usize = 32;
 
-/// Elements from one row to the next in shared memory. Neighbouring rows begin in different banks.
+/// Row stride in shared memory, in elements. Neighbouring rows begin in different banks.
 pub(super) fn row_of(d: u32) -> u32 {
     d + EIGHT
 }
 
-/// The same for pairs of a row with a block of others, in single precision.
+/// The same for matrices of pairs in single precision, with one column for each other row.
 pub(super) fn row_of_products(others: u32) -> u32 {
     others + 4
 }
 
-/// Room for `n` rows of `d` features.
+/// Allocates `n` rows of `d` features.
 #[cube]
 fn room<F: Float>(#[comptime] n: u32, #[comptime] d: u32) -> SharedMemory<Eight<F>> {
     SharedMemory::<Eight<F>>::new_aligned(
@@ -49,7 +49,7 @@ fn room<F: Float>(#[comptime] n: u32, #[comptime] d: u32) -> SharedMemory<Eight<
     )
 }
 
-/// Room for the products of a cube's rows with a block of others.
+/// Allocates the products of a cube's rows with a block of others.
 #[cube]
 fn room_for_products(#[comptime] plan: Plan) -> SharedMemory<f32> {
     SharedMemory::<f32>::new_aligned(
@@ -58,7 +58,7 @@ fn room_for_products(#[comptime] plan: Plan) -> SharedMemory<f32> {
     )
 }
 
-/// Room for what becomes of the products, to be multiplied again.
+/// Allocates factors for the second product, such as weights.
 #[cube]
 fn room_for_factors<F: Float>(#[comptime] rows: u32, #[comptime] others: u32) -> SharedMemory<F> {
     SharedMemory::<F>::new_aligned(
@@ -67,7 +67,7 @@ fn room_for_factors<F: Float>(#[comptime] rows: u32, #[comptime] others: u32) ->
     )
 }
 
-/// Copies the rows of a crowd to shared memory, zeros where there is none.
+/// Copies the rows of a crowd to shared memory, zeros for empty slots.
 #[cube]
 fn load_rows<F: Float>(
     to: &mut SharedMemory<Eight<F>>,
@@ -98,7 +98,7 @@ fn load_rows<F: Float>(
     }
 }
 
-/// A matrix of zeros to add to.
+/// An accumulator matrix of zeros.
 #[cube]
 fn zeros() -> cmma::Matrix<f32> {
     let side = comptime![SIDE as usize];
@@ -112,7 +112,7 @@ fn zeros() -> cmma::Matrix<f32> {
     )
 }
 
-/// Products of a plane's rows with a block of others: `[rows, others]` for the cube.
+/// Multiplies a plane's rows with a block of others: `[rows, others]` for the cube.
 #[cube]
 fn multiply<F: Float>(
     own: &SharedMemory<Eight<F>>,
@@ -174,8 +174,8 @@ fn store(from: &cmma::Matrix<f32>, to: &mut SharedMemory<f32>, at: u32, #[compti
     cmma::store(&mut slice, from, row, MatrixLayout::RowMajor);
 }
 
-/// Adds to `sums` the products of a plane's `factors`, `[rows, others]` for the cube, with sixteen
-/// features of the others, from number `tile * 16` on.
+/// Adds to `sums` the product of a plane's `factors`, `[rows, others]` for the cube, with sixteen
+/// features of the others, from index `tile * 16` on.
 #[cube]
 fn add_multiplied<F: Float>(
     sums: &cmma::Matrix<f32>,
