@@ -143,7 +143,7 @@ impl ModelConfig {
 
 /// A model that a run trains.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)] // There is one, and boxes are no modules.
+#[allow(clippy::large_enum_variant)] // There is only one such value, and boxes are not modules.
 pub enum Model<B: Backend> {
     /// A language model.
     Lm(ReformerLm<B>),

@@ -38,7 +38,7 @@ impl fmt::Debug for Nccl {
     }
 }
 
-/// Converts errors of a process, given its rank.
+/// Makes errors of the process of this rank.
 struct Of(usize);
 
 impl Of {
