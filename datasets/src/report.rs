@@ -232,14 +232,14 @@ mod tests {
         let mut report = ReadReport::new("re\nviews").with_count(1, "records");
         report.files = 3;
         for name in ["a.txt", "b.txt"] {
-            report.skip("files that are no image", name);
+            report.skip("files that are not images", name);
         }
         report.skip("links that lead nowhere", "c\u{1b}[2J");
         report.note("decoded from UTF-16LE");
         report.note("decoded from UTF-16LE");
         report.classes = vec![("neg".to_owned(), 1), ("x".repeat(100), 12_345)];
         let expected = format!(
-            "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are no image (first: \
+            "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are not images (first: \
              a.txt), 1 links that lead nowhere (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
             "x".repeat(63)
         );

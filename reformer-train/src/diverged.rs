@@ -33,7 +33,7 @@ impl Diverged<'_> {
         let warmup_steps = config.schedule.warmup_steps();
         let cause = match config.max_gradient_norm {
             _ if started_so => format!(
-                "the weights after step {step} hold values that are no numbers: remove that checkpoint to \
+                "the weights after step {step} hold values that are not finite: remove that checkpoint to \
                  go on from an older one, or start a new run"
             ),
             None => format!(

@@ -189,7 +189,7 @@ pub enum TrainError {
 
     /// Lines of `metrics.csv` that are not valid rows.
     #[error(
-        "line {line} of `{}` is no row of metrics, like {n_others} others: left out",
+        "line {line} of `{}` is not a row of metrics, like {n_others} others: left out",
         path.display()
     )]
     BadRows {

@@ -418,7 +418,7 @@ mod tests {
         let page = Page::new(folder.path().to_owned(), config, "flex".to_owned());
         let failure = Failure::default();
         CsvLog::open(page, 2, [10, 10], failure.clone()).unwrap();
-        let told = failure.take().expect("two lines are no rows").to_string();
+        let told = failure.take().expect("two lines are not rows").to_string();
         assert!(
             told.starts_with("line 3 of `") && told.contains("1 others"),
             "{told}"

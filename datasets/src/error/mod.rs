@@ -62,7 +62,7 @@ pub enum DatasetError {
 
     /// The path is that of a pipe into which nobody writes.
     #[error(
-        "`{}` is a pipe, and nobody has written into it for {seconds} s: start what writes first, or name a file",
+        "`{}` is a pipe, and nothing has been written into it for {seconds} s: start what writes first, or name a file",
         shown_path(path)
     )]
     SilentPipe {

@@ -180,9 +180,9 @@ mod tests {
         let short = Duration::from_millis(50);
         let error = unix::read_all(&path, short, 100)
             .err()
-            .ok_or("nobody writes")?;
+            .ok_or("there is no writer")?;
         assert!(
-            error.to_string().contains("nobody has written into"),
+            error.to_string().contains("nothing has been written into"),
             "{error}"
         );
         let to = path.clone();

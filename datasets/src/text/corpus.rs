@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn directory_is_named() -> Result<(), Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let error = ByteCorpus::open(folder.path()).expect_err("a directory is no corpus");
+        let error = ByteCorpus::open(folder.path()).expect_err("a directory is not a corpus");
         assert!(matches!(error, DatasetError::Directory { .. }), "{error:?}");
         assert_eq!(
             error.to_string(),
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn empty_file_is_named() -> Result<(), Box<dyn Error>> {
         let file = tempfile::NamedTempFile::new()?;
-        let error = ByteCorpus::open(file.path()).expect_err("an empty file is no corpus");
+        let error = ByteCorpus::open(file.path()).expect_err("an empty file is not a corpus");
         assert_eq!(
             error.to_string(),
             format!(

@@ -97,7 +97,7 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     match fs::metadata(path)?.is_file() {
         true => File::open(path),
-        false => Err(invalid("it is no file".to_owned())),
+        false => Err(invalid("it is not a regular file".to_owned())),
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn check_state(found: &Found, parameters: &Parameters) -> Result<(), 
 /// Checks that tensors have as many bytes as their shapes need, and parameters an ID.
 ///
 /// # Errors
-/// A tensor or parameter without.
+/// The first tensor or parameter that fails.
 pub(super) fn check_tensors(found: &Found) -> Result<(), String> {
     found.tensors.iter().try_for_each(|tensor| {
         check_tensor(tensor)?;
@@ -127,7 +127,7 @@ fn check_tensor(tensor: &scan::Tensor) -> Result<(), String> {
 fn check_id(id: &str) -> Result<(), String> {
     match id.len() <= MAX_ID && ParamId::try_deserialize(id).is_some() {
         true => Ok(()),
-        false => Err(format!("{id:?} is no identity of a parameter")),
+        false => Err(format!("{id:?} is not the ID of a parameter")),
     }
 }
 

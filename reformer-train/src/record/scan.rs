@@ -136,7 +136,7 @@ impl<R: Read + Seek> Scanner<R> {
         }
         let mut text = vec![0; n_bytes as usize];
         self.reader.read_exact(&mut text)?;
-        let text = String::from_utf8(text).map_err(|_| wrong("it has a name that is no text"))?;
+        let text = String::from_utf8(text).map_err(|_| wrong("it has a name that is not UTF-8"))?;
         Ok(Value::Text(text))
     }
 
@@ -168,7 +168,7 @@ impl<R: Read + Seek> Scanner<R> {
         let (mut id, mut shape, mut dtype, mut bytes) = (None, None, None, None);
         for _ in 0..n {
             let Value::Text(name) = self.value(depth + 1)? else {
-                return Err(wrong("it has a name that is no text"));
+                return Err(wrong("it has a name that is not a string"));
             };
             if name.starts_with("Rank") {
                 self.found.ranks.push(format!("{}.{name}", self.path));

@@ -133,7 +133,7 @@ fn check_finite<B: Backend>(folder: &Path, model: &Model<B>) -> Result<(), Train
         if !is_finite {
             return Err(TrainError::Damaged {
                 path: folder.to_owned(),
-                reason: format!("`{}` has weights that are no numbers", tensor.full_path()),
+                reason: format!("`{}` has weights that are not finite", tensor.full_path()),
             });
         }
     }

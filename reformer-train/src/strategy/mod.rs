@@ -270,7 +270,7 @@ where
                 numbers: [loss, gradient_norm],
                 rate: state.learner.lr_current(),
             };
-            // Weights of later steps depend on the steps before.
+            // Later weights result from this training, not from its start.
             let is_first = state.step == self.start;
             let started_so = is_first && !is_finite_module(&state.learner.model());
             let error = diverged.explain(started_so, &self.checkpoints);
@@ -311,8 +311,8 @@ where
         Ok(())
     }
 
-    /// Saves a checkpoint, unless the last one is of this step. Weights that differ between processes are
-    /// not saved.
+    /// Saves a checkpoint, unless the last one is of this step. All processes must have the same weights:
+    /// others are not saved.
     fn save(&self, state: &mut State<B>) -> Result<(), TrainError> {
         if state.last_saved.replace(state.step) == Some(state.step) {
             return Ok(());
