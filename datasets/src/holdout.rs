@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Another seed would choose others. It is not a setting, so that all runs on the same data use the same validation part.
+/// Another seed would choose others. It is not a setting, so that all runs on the same data validate on the same part.
 const SEED: u64 = 0x5265_666f_726d_6572;
 
 /// The key of a record: equal records have the same key.

@@ -62,7 +62,7 @@ impl Picture {
         Some(Self { pixels })
     }
 
-    /// Opens a PNG, JPEG, WebP, GIF, BMP or TIFF file, applies its orientation and resizes it, ignoring its aspect ratio.
+    /// Opens a PNG, JPEG, WebP, GIF, BMP or TIFF file, applies its orientation and resizes it to a square.
     ///
     /// # Errors
     ///

@@ -94,7 +94,7 @@ impl ImageSet {
     /// The images of an official file of downsampled ImageNet, such as `train_data_batch_1.npz`: its
     /// array `data` with unsigned bytes `[n_images, 3 * size * size]`, as colour planes.
     ///
-    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary folder, which is removed with
+    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary folder, which is deleted with
     /// the set.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl ImageSet {
         self
     }
 
-    /// Splits the images into training and validation: of every `every` different images one is held out for validation,
+    /// Splits the images into training and validation: of every `every` different images one is held out for the latter,
     /// at least one, chosen by a hash of its pixels, so that no image is in both.
     ///
     /// # Errors

@@ -133,14 +133,14 @@ impl LabelledTexts {
         builder.build_any(ReadReport::new(name))
     }
 
-    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Fields are
-    /// separated by tabs, commas, semicolons or bars, detected from that line, or from a line `sep=;` before it. In tables
-    /// with tabs, quotes have no special meaning; otherwise fields may be in double quotes. The file may be packed as gzip,
-    /// xz or zip, and be UTF-8 or UTF-16.
+    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Tabs,
+    /// commas, semicolons or bars separate fields, as detected from that line, or from a line `sep=;` before it. In tables
+    /// with tabs, quotes have no special meaning; otherwise fields may be in double quotes. The file may be packed as
+    /// gzip, xz or zip, and be UTF-8 or UTF-16.
     ///
     /// # Errors
     ///
-    /// [`Malformed`](DatasetError::Malformed) for a file that is not text, a table without these columns, a quote that is not
+    /// [`Malformed`](DatasetError::Malformed) for what is not text, a table without these columns, a quote that is not
     /// closed, or a record with too few or too many fields or without a label;
     /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different; or those of
     /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).

@@ -12,7 +12,7 @@
 //! | token | meaning |
 //! |---|---|
 //! | 0 to 255 | a byte of a text |
-//! | [`BEGIN`] | the first position: the classification head reads its hidden state, and a missing answer points at it |
+//! | [`BEGIN`] | the first position: the classification head reads its hidden state, and missing answers point at it |
 //! | [`SEPARATOR`] | the border between a question and its text |
 
 mod batch;

@@ -137,8 +137,8 @@ impl Questions {
     /// columns `id`, `context`, `question` and `answers`, as JSON or JSON Lines. It may be packed as gzip, xz or
     /// zip.
     ///
-    /// Numbers may be text, and a list of one element may be the element itself. An answer a few characters away from
-    /// its offset in the file is found. Questions whose answer is missing in the text, or that have none and are not marked as
+    /// Numbers may be text, and a list of one element may be the element itself. An answer a few characters away from its
+    /// offset in the file is found. Questions whose answer is not in the text, or that have none and are not marked as
     /// impossible, are left out: see [`report`](Self::report).
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl Questions {
         Ok(Self::of(Arc::new(report), questions))
     }
 
-    /// Splits the questions into training and validation: of `every` different texts about one is held out for validation
+    /// Splits the questions into training and validation: of `every` different texts about one is held out for the latter
     /// with all its questions, and at least one, chosen by a hash of the text. No text is in both.
     ///
     /// # Errors
@@ -222,8 +222,8 @@ impl Questions {
     }
 
     /// Rows for a question answering model: [`BEGIN`], the question, [`SEPARATOR`], the text, up to `max_length`
-    /// tokens in all, with the first and the last position of the first answer. They are 0, the position of [`BEGIN`], if
-    /// there is no answer, and negative if it does not fit.
+    /// tokens in all, with the first and the last position of the first answer. They are 0, the position of [`BEGIN`],
+    /// if there is no answer, and negative if it does not fit.
     pub fn encode(&self, max_length: usize) -> LabelledRows {
         let rows = self.questions.iter().map(|question| {
             let span = question.span(max_length);

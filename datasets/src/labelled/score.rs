@@ -6,7 +6,7 @@ use crate::labelled::questions::Question;
 
 /// Mean scores of answers, in percent.
 ///
-/// Before answers are compared, letters are lowercased, ASCII punctuation and the words *a*, *an* and *the* are removed,
+/// Before answers are compared, letters are lowercased, ASCII punctuation and the words *a*, *an* and *the* removed,
 /// and white space becomes single spaces. Of several accepted answers the best match counts. Without any, only the
 /// empty answer is right.
 ///
