@@ -112,7 +112,7 @@ pub enum DatasetError {
 
     /// The folder contains the state of the system.
     #[error(
-        "`{}` is a folder of the operating system, and no data: name another",
+        "`{}` is a folder of the operating system, not of data: name another",
         shown_path(path)
     )]
     SystemFolder {
@@ -336,7 +336,7 @@ pub enum DatasetError {
 
     /// A text has an unknown class.
     #[error(
-        "`{}` has texts of class `{}`, which is none of those that are known ({}): leave them out, or \
+        "`{}` has texts of the unknown class `{}`, and the known ones are {}: leave them out, or \
          train on them",
         escaped(name),
         shown(class),

@@ -176,7 +176,7 @@ impl ImageSet {
         self
     }
 
-    /// Splits the images into training and validation: of every `every` different images one is held out for the latter,
+    /// Splits the images for training and validation: of every `every` different images one is held out for the latter,
     /// at least one, chosen by a hash of its pixels, so that no image is in both.
     ///
     /// # Errors

@@ -134,7 +134,7 @@ impl LabelledTexts {
     }
 
     /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Tabs,
-    /// commas, semicolons or bars separate fields, as detected from that line, or from a line `sep=;` before it. In tables
+    /// commas, semicolons or bars separate fields, as detected from that line or a line `sep=;` before it. In tables
     /// with tabs, quotes have no special meaning; otherwise fields may be in double quotes. The file may be packed as
     /// gzip, xz or zip, and be UTF-8 or UTF-16.
     ///
@@ -212,7 +212,7 @@ impl LabelledTexts {
         Ok(self)
     }
 
-    /// Splits the texts into training and validation: of `every` different texts of a class about one is held out for
+    /// Splits the texts for training and validation: of `every` different texts of a class about one is held out for
     /// validation, at least one of each class with two, chosen by a hash of the text. No text is in both.
     ///
     /// # Errors

@@ -137,7 +137,7 @@ impl Questions {
     /// columns `id`, `context`, `question` and `answers`, as JSON or JSON Lines. It may be packed as gzip, xz or
     /// zip.
     ///
-    /// Numbers may be text, and a list of one element may be the element itself. An answer a few characters away from its
+    /// Numbers may be text, and a list of one element may be the element itself. An answer a few characters from its
     /// offset in the file is found. Questions whose answer is not in the text, or that have none and are not marked as
     /// impossible, are left out: see [`report`](Self::report).
     ///
@@ -154,7 +154,7 @@ impl Questions {
         Ok(Self::of(Arc::new(report), questions))
     }
 
-    /// Splits the questions into training and validation: of `every` different texts about one is held out for the latter
+    /// Splits the questions for training and validation: of `every` different texts about one is held out for the latter
     /// with all its questions, and at least one, chosen by a hash of the text. No text is in both.
     ///
     /// # Errors

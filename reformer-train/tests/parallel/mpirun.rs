@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 /// A command that starts processes of what it is given; none where that is not possible, which is told.
 pub(crate) fn mpirun() -> Option<Command> {
     let skipped = |reason: &str| {
-        // Not caught by the test harness: nobody is to believe that it passed.
+        // Not caught by the test harness: a skipped test must not look like one that passed.
         let told = format!("SKIPPED: {reason}, so no processes train together\n");
         io::stderr().write_all(told.as_bytes()).ok();
         None

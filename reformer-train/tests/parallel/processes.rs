@@ -16,7 +16,7 @@ use super::{B, Trained, bytes, losses, weights};
 
 /// Where a process that a test starts finds what it is to do.
 const ORDER: &str = "REFORMER_TEST_ORDER";
-/// Longer than any process needs, short enough to see that nobody is waited for for ever.
+/// Longer than any process needs, short enough to see that no process waits for ever.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the processes of a test do: train the run in a folder.
