@@ -146,7 +146,7 @@ fn column_name(field: &str) -> &str {
     field.trim().trim_matches('"').trim()
 }
 
-/// Checks that each field that starts with a quote ends with one: otherwise a missing quote, or one that is not doubled,
+/// Checks that each field that starts with a quote ends with one: otherwise a quote that is missing or not doubled
 /// joins all records up to the next quote into one field.
 fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), String> {
     let (bytes, separator) = (text.as_bytes(), separator as u8);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// several devices, so that no two of them use the same random numbers.
 ///
 /// Numbers are never used twice. With several workers, their assignment depends on timing; with
-/// one worker, a training repeats exactly. They are not part of a record: start a training that goes on
+/// one worker, a training repeats exactly. They are not part of a record: start a resumed training
 /// [at](Self::starting_at) the step it has reached.
 ///
 /// ```

@@ -330,7 +330,7 @@ pub enum DatasetError {
     NothingIn {
         /// The path as it was given.
         path: PathBuf,
-        /// What was looked for.
+        /// The kind of content that was expected.
         wanted: &'static str,
     },
 

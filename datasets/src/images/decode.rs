@@ -55,7 +55,8 @@ fn read_folder(folder: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
             let bytes = read_file(&file)?;
             sink.push(file.display().to_string(), bytes)?;
         } else {
-            sink.report.skip("files that are not images", file.display());
+            sink.report
+                .skip("files that are not images", file.display());
         }
     }
     Ok(())
@@ -74,7 +75,8 @@ fn read_archive(path: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
             continue;
         }
         if !is_image(&name) {
-            sink.report.skip("files that are not images", name.display());
+            sink.report
+                .skip("files that are not images", name.display());
             continue;
         }
         if entry.size() > MAX_FILE {

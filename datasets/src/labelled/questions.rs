@@ -154,7 +154,7 @@ impl Questions {
         Ok(Self::of(Arc::new(report), questions))
     }
 
-    /// Splits the questions for training and validation: of `every` different texts about one is held out for the latter
+    /// Splits the questions for training and validation: of `every` different texts about one goes into the latter
     /// with all its questions, and at least one, chosen by a hash of the text. No text is in both.
     ///
     /// # Errors

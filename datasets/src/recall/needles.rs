@@ -248,7 +248,7 @@ mod tests {
                     assert_eq!(bytes[found - 3..found], [b'\n', b'[', letter]);
                     assert!(found < i);
                     if let Some(asked_in) = asked_in {
-                        // Questions are in the last `asked_in` bytes, sentences before, up to the length of a line.
+                        // Questions are in the last `asked_in` bytes, sentences before, up to a line's length.
                         assert!(i >= length - asked_in && found < length - asked_in + PLANTED);
                     }
                 }

@@ -18,7 +18,7 @@ pub struct AssociativeRecallConfig {
     pub n_pairs: usize,
     /// Minimum number of pairs of a sequence, if it varies: each sequence then has this many times a power of two,
     /// up to `n_pairs`, each number equally likely. Sequences with few pairs are where learning begins:
-    /// their values can be guessed before any key is found.
+    /// their few values can be guessed before any key is found.
     pub fewest_pairs: Option<usize>,
     /// Number of questions of a sequence, which ask for all pairs equally often: `n_pairs` or more, and together
     /// with the pairs at most `seq_length / 2`. By default each pair is asked for once.
@@ -123,7 +123,7 @@ impl AssociativeRecallConfig {
 /// itself: attention with shared queries and keys can find it, where a pair in the usual order
 /// would have to be found by the token before it. Filler tokens (0) fill the rest. Only values of questions count.
 ///
-/// Token 0 is the filler, `1..=n_values` are values, and keys follow. Sequence `i` of a seed is always the same.
+/// Token 0 is the filler, `1..=n_values` are values, and keys follow, so that a model can be trained further with more keys. Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///

@@ -12,8 +12,8 @@ use crate::storage::files::{Identity, identity};
 /// Maximum number of files and folders: three times those of ImageNet's training set.
 const MAX_ENTRIES: usize = 4_000_000;
 
-/// All files in a folder and its subfolders, in the order of their paths. Each real file is listed once, even if several
-/// links lead to it: by its own path if that is in the folder, otherwise by the first link. Hidden files are
+/// All files in a folder and its subfolders, in the order of their paths. Each real file is listed once, even if
+/// several links lead to it: by its own path if that is in the folder, otherwise by the first link. Hidden files are
 /// left out, and so are paths that are not files or folders; the report counts them.
 ///
 /// Paths are compared folder by folder and byte by byte, so the order is the same everywhere.

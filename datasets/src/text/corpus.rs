@@ -48,7 +48,7 @@ impl ByteCorpus {
     /// A copy of the bytes of a file or a pipe, of any format. Its name is the path as given. Only a
     /// byte order mark at the start of a text is removed, and UTF-16 that starts with one becomes UTF-8.
     ///
-    /// They are kept in memory up to 256 MiB, and beyond that in the system's temporary folder, in a file that is deleted
+    /// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary folder that is deleted
     /// with the corpus.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl ByteCorpus {
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is damaged, truncated or
+    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is damaged, cut off or
     /// does not contain exactly one file, or [`Bomb`](DatasetError::Bomb) when its content is far larger than is usual.
     pub fn open_unpacked(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();

@@ -59,7 +59,7 @@ impl ParallelText {
     /// Two text files, whose lines of the same number are translations of each other, as in WMT. They may be packed as gzip,
     /// xz or zip, and be UTF-8 or UTF-16.
     ///
-    /// Only line feeds end a line: other line separators of Unicode occur within sentences. A carriage return before one
+    /// Only line feeds end a line: other line separators of Unicode occur in sentences. A carriage return before one
     /// is left out. In a file without line feeds, carriage returns end lines.
     ///
     /// # Errors

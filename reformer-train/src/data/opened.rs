@@ -103,7 +103,7 @@ impl Data {
         }
     }
 
-    /// A task whose sequences follow from a seed: two streams that share no sequence.
+    /// A task with seeded sequences: a training and a validation stream that share no sequence.
     pub(super) fn of_task<T: Sequences + 'static>(
         seed: u64,
         init: impl Fn(u64) -> Result<T, DatasetError>,

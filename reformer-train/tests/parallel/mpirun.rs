@@ -1,9 +1,9 @@
-//! `mpirun`, where it can be had.
+//! `mpirun`, if it is installed.
 
 use std::io::{self, Write};
 use std::process::{Command, Output};
 
-/// A command that starts processes of what it is given; none where that is not possible, which is told.
+/// A command that starts several processes of a program; `None` where that is not possible, which is reported.
 pub(crate) fn mpirun() -> Option<Command> {
     let skipped = |reason: &str| {
         // Not caught by the test harness: a skipped test must not look like one that passed.
