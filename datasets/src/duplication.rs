@@ -59,7 +59,7 @@ impl DuplicationConfig {
 ///
 /// Only the targets of the second half count, since the first cannot be predicted; a model that solves the task has a
 /// loss of 0 and an accuracy of 1 there. From each symbol of the repetition, attention has to find the position
-/// half a sequence earlier, which is what makes it a test of hashing (Kitaev et al., 2020, figure 4 and table 2).
+/// half a sequence earlier. This makes it a test of hashing (Kitaev et al., 2020, figure 4 and table 2).
 ///
 /// Sequence `i` of a seed is always the same.
 ///

@@ -36,7 +36,7 @@
 //!
 //! # The same seed, the same weights
 //!
-//! Data and randomness of a step are functions of the seed and the step's number, so a run that
+//! Data and randomness of a step are functions of the seed and the step's number. So a run that
 //! was killed and resumed ends with the weights of an uninterrupted one, bit for bit on a
 //! deterministic backend.
 //!

@@ -1,6 +1,6 @@
 //! Dynamic scaling of the loss, for activations in `f16`.
 //!
-//! Gradients below 2^-24 are zero in `f16`, so the loss is multiplied by a large power of two before
+//! Gradients below 2^-24 are zero in `f16`. So the loss is multiplied by a large power of two before
 //! the backward pass and its gradients are divided by it after (Micikevicius et al., "Mixed Precision
 //! Training", ICLR 2018, section 3.2). The power is as large as it can be: it doubles after a while
 //! without an infinite gradient; after one, it is halved and the step is skipped.

@@ -123,7 +123,7 @@ impl AssociativeRecallConfig {
 /// itself: attention with shared queries and keys can find it, where a pair in the usual order
 /// would have to be found by the token before it. Filler tokens (0) fill the rest. Only values of questions count.
 ///
-/// Token 0 is the filler, `1..=n_values` are values, and keys follow, so that a model can be trained further with more keys. Sequence `i` of a seed is always the same.
+/// Token 0 is the filler, `1..=n_values` are values, and keys follow: a model can later be trained with more keys. Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///

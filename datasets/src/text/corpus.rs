@@ -48,7 +48,7 @@ impl ByteCorpus {
     /// A copy of the bytes of a file or a pipe, of any format. Its name is the path as given. Only a
     /// byte order mark at the start of a text is removed, and UTF-16 that starts with one becomes UTF-8.
     ///
-    /// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary folder that is deleted
+    /// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary folder, deleted
     /// with the corpus.
     ///
     /// # Errors
