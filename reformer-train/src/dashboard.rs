@@ -41,7 +41,7 @@ mod terminal {
 
     /// Time limit for the dashboard to take over the terminal.
     const PATIENCE: Duration = Duration::from_secs(10);
-    /// Disables a key's signal.
+    /// The value of a control character that disables its signal.
     const DISABLED: u8 = 0;
 
     /// Lets Ctrl-C send a signal again once the dashboard has put the terminal into raw mode. The dashboard

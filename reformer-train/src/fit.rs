@@ -112,8 +112,8 @@ where
         })
     }
 
-    /// The model at the start of the run. Of a resumed run, weights are read later; other processes have
-    /// already received them.
+    /// The model at the start of the run. Of a resumed run, weights are read later; other processes receive
+    /// theirs from the first one.
     fn model(&self) -> Result<Model<B>, TrainError> {
         let device = &self.devices[0];
         let config = &self.config.model;

@@ -27,13 +27,13 @@
 //!
 //! # Why not Burn's own
 //!
-//! In `burn-collective` 0.21, the part for several processes has four problems. It waits for ever in its second operation
+//! The part of `burn-collective` 0.21 for several processes waits for ever in its second operation
 //! (`global/node/sync.rs`, line 71: the list that is cleared after the first is a copy). It tries without
 //! end to reach a coordinator that is not there (`global/node/worker.rs`, line 122). It adds in the order
 //! of arrival, so that sums differ between runs (`global/node/centralized.rs`, line 51). And it is gone
 //! from later versions. NCCL behind burn-cuda's feature `distributed` is for one process. It works inside one
 //! backward pass, where the reversible tape has one for each block, and it makes `Autodiff` require of every
-//! backend in the program traits that flex and ndarray do not implement (burn-autodiff, `backend.rs`).
+//! backend in the program what flex and ndarray do not implement (burn-autodiff, `backend.rs`).
 
 mod engine;
 mod error;

@@ -72,7 +72,7 @@ fn missing(rank: usize, size: usize, waited: Duration) -> ParallelError {
 }
 
 impl Mpi {
-    /// Starts MPI, if a launcher started this process as one of several.
+    /// Starts MPI, if a launcher started this process.
     pub(super) fn start(patience: Duration) -> Result<Option<Self>> {
         let Some(launcher) = Launcher::of_this_process() else {
             return Ok(None);
