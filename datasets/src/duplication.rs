@@ -15,13 +15,13 @@ pub struct DuplicationConfig {
     /// Symbols of `w`: 1 to `n_symbols`, each equally likely. At least 1.
     #[config(default = 127)]
     pub n_symbols: usize,
-    /// From which all sequences follow. Choose another one to evaluate on.
+    /// Seed of all sequences. Use another one for evaluation.
     #[config(default = 0)]
     pub seed: u64,
 }
 
 impl DuplicationConfig {
-    /// The task.
+    /// Creates the task.
     ///
     /// # Errors
     ///
@@ -55,13 +55,13 @@ impl DuplicationConfig {
     }
 }
 
-/// Sequences `0w0w` without end: `w` are random symbols, and the model has to predict its repetition.
+/// Endless sequences `0w0w`: `w` are random symbols, and the model has to predict its repetition.
 ///
-/// Only the targets of the second half count, since the first cannot be predicted; a model that solves the task has a loss of 0
-/// and an accuracy of 1 there. Attention has to find, from each symbol of the repetition, the place
-/// half a sequence earlier, which is what makes it a test of hashing (Kitaev et al., 2020, figure 4 and table 2).
+/// Only the targets of the second half count, since the first cannot be predicted; a model that solves the task has a
+/// loss of 0 and an accuracy of 1 there. From each symbol of the repetition, attention has to find the position
+/// half a sequence earlier. This makes it a test of hashing (Kitaev et al., 2020, figure 4 and table 2).
 ///
-/// Sequence `i` of a seed is always the same one.
+/// Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///
@@ -91,7 +91,7 @@ impl Sequences for Duplication {
         self.seq_length
     }
 
-    /// The symbols and the 0.
+    /// The symbols and 0.
     fn vocab_size(&self) -> usize {
         self.n_symbols + 1
     }
@@ -160,7 +160,7 @@ mod tests {
                 *counts.entry(*symbol).or_default() += 1;
             }
         }
-        // 10,000 symbols: each of the 5 is due 2,000 times, with a deviation of 40.
+        // 10,000 symbols: each of the 5 is expected 2,000 times, with a standard deviation of 40.
         assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         assert!(counts.values().all(|count| count.abs_diff(2_000) < 5 * 40));
         Ok(())

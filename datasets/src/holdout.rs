@@ -1,22 +1,22 @@
-//! Which records validate.
+//! Choice of the records that are held out for validation.
 
 use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Another seed would choose others. It is no setting, so that all runs on the same data validate on the same part.
+/// Another seed would choose others. It is not a setting, so that all runs on the same data validate on the same part.
 const SEED: u64 = 0x5265_666f_726d_6572;
 
-/// What stands for a record: equal ones have the same key.
+/// The key of a record: equal records have the same key.
 pub(crate) fn key(record: &[u8]) -> u128 {
     xxh3_128_with_seed(record, SEED)
 }
 
-/// Divides records, each with its [`key`] and its class, into those to train and those to validate on: of every `every`
-/// different keys of a class about one validates, with all its records, so that no key is in both parts. Of a class
-/// with two keys or more at least one validates, and at least one does not; in all, at least one.
+/// Splits records, each with its [`key`] and its class, into training and validation: of every `every` different keys
+/// of a class, about one is held out with all its records, so that no key is in both parts. Of a class with two keys
+/// or more, at least one key is held out and at least one is not; over all classes, at least one is held out.
 ///
-/// The choice follows from the keys, which are hashes: it has nothing to do with the order of the records.
+/// The choice depends on the keys only, which are hashes: it is independent of the order of the records.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub(crate) fn hold_out(
         n_valid += n_of_class;
     }
     if n_valid == 0 {
-        // Each class has one key.
+        // Each class has a single key.
         let first = classes.into_iter().flatten().min();
         first
             .iter()

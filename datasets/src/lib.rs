@@ -1,35 +1,35 @@
 //! Data for models of very long sequences: bytes of texts, images, a synthetic task and parallel text, as batches.
 //!
-//! # What there is to train on
+//! # Available data
 //!
 //! | data | tokens | opened by |
 //! |---|---|---|
 //! | any file, raw or packed | its bytes | [`ByteCorpus`] |
-//! | enwik8, text8 | their bytes, divided as in the literature | [`HundredMillion`] |
-//! | a folder of texts | their bytes, divided by file or by bytes | [`FolderCorpus`] |
-//! | downsampled ImageNet, folders and archives of photographs | their pixels' colours | [`images`] |
+//! | enwik8, text8 | their bytes, with the split of the literature | [`HundredMillion`] |
+//! | a folder of texts | their bytes, split by file or by bytes | [`FolderCorpus`] |
+//! | downsampled ImageNet, folders and archives of images | the colours of their pixels | [`images`] |
 //! | the duplication task of the paper | random symbols | [`DuplicationConfig`] |
 //! | sentences and their translations | subwords | [`translation`] |
 //! | texts with classes, questions with answers | their bytes | [`labelled`] |
 //!
-//! Files are read when they are opened: into memory, or, beyond 256 MiB, into a file in the system's temporary folder that
-//! vanishes with its last use. So nothing changes under a training, whatever becomes of the files; [`Fingerprint`]
-//! tells whether they are what they were. A file may also be a pipe, and text may be packed, start with a byte order
-//! mark, be UTF-16 and end its lines in any way. Every data set has a [`ReadReport`]: how much was read, and what was left out.
+//! Files are read when they are opened: into memory, or, beyond 256 MiB, into a file in the system's temporary folder
+//! that is deleted after its last use. So data does not change during a training, even if the files do; [`Fingerprint`]
+//! detects whether they have changed. A file may also be a pipe, and text may be packed, start with a byte order
+//! mark, be UTF-16 and have any line ends. Every data set has a [`ReadReport`]: what was read, and what was left out.
 //!
-//! # The nouns, and how they meet
+//! # The main types, and how they are related
 //!
 //! - [`ByteCorpus`]: all the bytes of one file or folder. A byte is a token, so the vocabulary has 256 entries
-//!   and there is nothing to train or to download before a model can start.
-//! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % to train, 5 % to validate,
-//!   5 % to test, in the order of the file.
-//! - [`Sequences`]: numbered rows of tokens and targets, the one thing that all data for language models is. A split
-//!   cut into windows side by side ([`ByteWindows`]), overlapping ([`OverlappingWindows`]) or at
-//!   random places ([`RandomCrops`]) is one; so are an [`ImageSet`](images::ImageSet) and the
-//!   [`Duplication`] task; and so can be data of your own. A target below zero ([`IGNORED`]) does not count.
-//! - [`LmBatch`]: some sequences as tensors on a device, and the number of the step that they are for.
+//!   and nothing has to be trained or downloaded before a model can start.
+//! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % for training, 5 % for validation,
+//!   5 % for the test, in the order of the file.
+//! - [`Sequences`]: numbered rows of tokens and targets, the common interface of data for language models. A split
+//!   implements it when cut into adjacent windows ([`ByteWindows`]), overlapping ones ([`OverlappingWindows`]) or
+//!   windows at random positions ([`RandomCrops`]); so do an [`ImageSet`](images::ImageSet) and the
+//!   [`Duplication`] task, and your own data can. A negative target ([`IGNORED`]) does not count.
+//! - [`LmBatch`]: some sequences as tensors on a device, and the number of their step.
 //! - [`TrainLoader`] and [`EvalLoader`]: Burn data loaders of such batches. The first is an endless,
-//!   shuffled stream, which can be entered at any step, and read ahead by threads; the second goes through the data
+//!   shuffled stream, which can be entered at any step and read ahead by threads; the second goes through the data
 //!   once, in order.
 //!
 //! Corpora, splits and windows share one copy of the bytes, so cloning and cutting cost nothing.
@@ -37,9 +37,9 @@
 //! # The same seed, the same batches
 //!
 //! The training batch of a step is a function of the data, the window length, the batch size, the seed
-//! and the step, and of nothing else: not of the machine, of the threads that read it, of the steps before it or of
-//! the number of epochs that they were divided into. A run that stops can thus be resumed at its step
-//! ([`TrainLoader::starting_at`]) and sees what it would have seen.
+//! and the step, and of nothing else: not of the machine, of the reading threads, of the steps before it or of
+//! the length of epochs. A run that stops can thus be resumed at its step
+//! ([`TrainLoader::starting_at`]) and sees the same batches as without the stop.
 //!
 //! # Example
 //!

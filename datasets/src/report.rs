@@ -1,16 +1,16 @@
-//! What was read of a data set, in words.
+//! Reports of what was read from a data set.
 
 use std::fmt;
 use std::path::Path;
 
-/// Characters of a name that are shown.
+/// Maximum characters of a name in messages.
 const MAX_SHOWN: usize = 64;
-/// Characters of a sentence about a file that are shown.
+/// Maximum characters of a description of a file's problem in messages.
 const MAX_TOLD: usize = 400;
-/// Classes that are listed with their numbers of records.
+/// Maximum number of classes that are listed with their numbers of records.
 const MAX_CLASSES: usize = 12;
 
-/// What was read of a data set, and what was left out. It prints as one line for the terminal.
+/// What was read from a data set, and what was left out. It prints as one line for the terminal.
 ///
 /// # Example
 ///
@@ -28,33 +28,33 @@ const MAX_CLASSES: usize = 12;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadReport {
-    /// Paths as they were given, or the name of what is in no file.
+    /// Paths as they were given, or the name of data without a file.
     pub name: String,
-    /// Files that were read; 0 for what is in no file.
+    /// Files that were read; 0 for data without a file.
     pub files: usize,
-    /// What they have, with its unit in the plural: records, images, pairs, questions, tokens.
+    /// Numbers of items, with their unit in the plural: records, images, pairs, questions, tokens.
     pub counts: Vec<(u64, &'static str)>,
-    /// Names of classes, in the order of their numbers, with how many records each has.
+    /// Names of classes, ordered by number, with the number of records of each.
     pub classes: Vec<(String, u64)>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
-    /// What was made of files that are not in the usual form.
+    /// How files in an unusual format were interpreted.
     pub notes: Vec<String>,
 }
 
-/// What was left out for one reason.
+/// Items that were left out for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// What it is, in the plural, and why it was left out.
+    /// The items, in the plural, and why they were left out.
     pub reason: String,
-    /// How much of it.
+    /// Number of items.
     pub count: u64,
     /// The first of them.
     pub example: String,
 }
 
 impl ReadReport {
-    /// Of data with this name, of which nothing was read so far.
+    /// A report of data with this name, of which nothing has been read so far.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -62,18 +62,18 @@ impl ReadReport {
         }
     }
 
-    /// Of data at this path.
+    /// A report of data at this path.
     pub(crate) fn at(path: &Path) -> Self {
         Self::new(path.display().to_string())
     }
 
-    /// How much there is of a unit, such as `records`.
+    /// The number of items of a unit, such as `records`.
     pub fn count(&self, unit: &str) -> Option<u64> {
         let mut counts = self.counts.iter();
         counts.find(|(_, of)| *of == unit).map(|(count, _)| *count)
     }
 
-    /// The same with so much of a unit, in the plural.
+    /// The same with a count of a unit, in the plural.
     #[must_use]
     pub fn with_count(mut self, count: usize, unit: &'static str) -> Self {
         self.counts.retain(|(_, of)| *of != unit);
@@ -81,7 +81,7 @@ impl ReadReport {
         self
     }
 
-    /// Notes that something was left out.
+    /// Counts an item that was left out.
     pub(crate) fn skip(&mut self, reason: &str, example: impl fmt::Display) {
         match self.skipped.iter_mut().find(|known| known.reason == reason) {
             Some(known) => known.count += 1,
@@ -93,7 +93,7 @@ impl ReadReport {
         }
     }
 
-    /// What was skipped and why, as the end of a line: nothing if nothing was.
+    /// What was left out and why, as the end of a line; empty if nothing was.
     pub(crate) fn left_out(&self) -> String {
         let skipped = self.skipped.iter().map(|skipped| {
             let reason = told(&skipped.reason);
@@ -107,7 +107,7 @@ impl ReadReport {
         }
     }
 
-    /// Notes how a file differs from the usual form, once.
+    /// Adds a note on how a file differs from the usual format, once.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
         if !self.notes.contains(&note) {
@@ -146,7 +146,7 @@ impl fmt::Display for ReadReport {
     }
 }
 
-/// A number and its unit, which is in the singular where there is one.
+/// A number and its unit, in the singular for 1.
 fn counted(count: u64, unit: &str) -> String {
     let unit = if count == 1 {
         unit.strip_suffix('s').unwrap_or(unit)
@@ -169,8 +169,8 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A name from a file as messages and tables show it: in one line, without what a terminal obeys, and of 64
-/// characters at most.
+/// A name from a file as messages and tables show it: in one line, without terminal control characters, and at most
+/// 64 characters long.
 ///
 /// # Example
 ///
@@ -185,7 +185,7 @@ pub fn shown(name: &str) -> String {
     shortened(name, MAX_SHOWN)
 }
 
-/// A sentence that may have parts of a file in it, as messages show it.
+/// A sentence that may quote parts of a file, as messages show it.
 pub(crate) fn told(text: &str) -> String {
     shortened(text, MAX_TOLD)
 }
@@ -196,7 +196,7 @@ pub(crate) fn shown_path(path: &Path) -> String {
 }
 
 fn shortened(text: &str, limit: usize) -> String {
-    // Escaping makes a text longer, so no more than this of it can be shown.
+    // Escaping makes a text longer, so no more than this part of it can be shown.
     let mut start = text.chars();
     let escaped = escaped(&start.by_ref().take(limit + 1).collect::<String>());
     if escaped.chars().nth(limit).is_none() {
@@ -205,7 +205,7 @@ fn shortened(text: &str, limit: usize) -> String {
     escaped.chars().take(limit - 1).chain(['…']).collect()
 }
 
-/// A text in one line, without characters that steer a terminal or turn the direction of writing.
+/// A text in one line, without characters that control a terminal or change the writing direction.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -232,14 +232,14 @@ mod tests {
         let mut report = ReadReport::new("re\nviews").with_count(1, "records");
         report.files = 3;
         for name in ["a.txt", "b.txt"] {
-            report.skip("files that are no image", name);
+            report.skip("files that are not images", name);
         }
         report.skip("links that lead nowhere", "c\u{1b}[2J");
         report.note("decoded from UTF-16LE");
         report.note("decoded from UTF-16LE");
         report.classes = vec![("neg".to_owned(), 1), ("x".repeat(100), 12_345)];
         let expected = format!(
-            "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are no image (first: \
+            "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are not images (first: \
              a.txt), 1 links that lead nowhere (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
             "x".repeat(63)
         );

@@ -1,8 +1,8 @@
-//! Tables as people write them: fields between tabs, commas, semicolons or bars.
+//! Tables in common formats: fields separated by tabs, commas, semicolons or bars.
 
 use csv::{ReaderBuilder, StringRecord};
 
-/// What may stand between fields. Where several would do, the first is it.
+/// Possible separators of fields, in order of preference.
 const SEPARATORS: [char; 4] = ['\t', ',', ';', '|'];
 
 /// A table of text, whose first line names the columns.
@@ -27,17 +27,17 @@ pub struct Table<'a> {
 /// A record of a table.
 #[derive(Debug, Clone)]
 pub struct TableRecord {
-    /// The line in which it begins.
+    /// Number of its first line.
     pub line: usize,
     /// Its fields, as many as there are columns.
     pub fields: StringRecord,
 }
 
 impl<'a> Table<'a> {
-    /// A table in which some columns are looked for, which tells what stands between fields.
+    /// A table with some required columns, which also identify the separator.
     ///
     /// # Errors
-    /// A quote that is not closed or not doubled, or a first line that cannot be read: in words.
+    /// A description: a quote that is not closed or not doubled, or a first line that cannot be parsed.
     pub fn new(text: &'a str, wanted: &[&str]) -> Result<Self, String> {
         let (separator, text, first_line) = separator(text, wanted);
         let mut table = Self {
@@ -58,7 +58,7 @@ impl<'a> Table<'a> {
         Ok(table)
     }
 
-    /// What stands between fields, in words.
+    /// The name of the separator.
     pub fn separator(&self) -> String {
         match self.separator {
             '\t' => "tabs".to_owned(),
@@ -71,7 +71,7 @@ impl<'a> Table<'a> {
         self.header.iter().map(column_name)
     }
 
-    /// The place of a column, whatever the case of its letters.
+    /// The index of a column, ignoring case.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns()
             .position(|column| column.eq_ignore_ascii_case(name))
@@ -80,7 +80,7 @@ impl<'a> Table<'a> {
     /// The records in order.
     ///
     /// # Errors
-    /// Of each record: another number of fields than there are columns.
+    /// For each record: another number of fields than there are columns.
     pub fn records(&self) -> impl Iterator<Item = Result<TableRecord, String>> {
         let first_line = self.first_line;
         let line = move |position: Option<&csv::Position>| {
@@ -105,7 +105,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// In tables with tabs quotes mean nothing.
+    /// In tables with tabs, quotes have no special meaning.
     fn has_quotes(&self) -> bool {
         self.separator != '\t'
     }
@@ -118,7 +118,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What stands between the fields, the table without a line that only says so (`sep=;`, as spreadsheets write it), and
+/// The separator, the table without a line that only names it (`sep=;`, as spreadsheets write it), and
 /// the number of its first line.
 fn separator<'a>(text: &'a str, wanted: &[&str]) -> (char, &'a str, usize) {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
@@ -141,13 +141,13 @@ fn separator<'a>(text: &'a str, wanted: &[&str]) -> (char, &'a str, usize) {
     (named.unwrap_or(has_tabs), text, 1)
 }
 
-/// A column's name without blanks and without quotes, which mean nothing after a blank.
+/// A column's name without surrounding spaces and quotes; quotes after a space have no special meaning.
 fn column_name(field: &str) -> &str {
     field.trim().trim_matches('"').trim()
 }
 
-/// That each field that starts with a quote ends with one: else a quote that was forgotten, or that is not doubled, makes
-/// one field of all records up to the next quote.
+/// Checks that each field that starts with a quote ends with one: otherwise a quote that is missing or not doubled
+/// joins all records up to the next quote into one field.
 fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), String> {
     let (bytes, separator) = (text.as_bytes(), separator as u8);
     let (mut line, mut place, mut starts_field) = (first_line, 0, true);

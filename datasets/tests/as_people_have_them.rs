@@ -154,7 +154,7 @@ fn cut_images_are_named_and_left_out() {
         "{report}"
     );
     assert!(
-        report.contains("1 files that are no image (first: "),
+        report.contains("1 files that are not images (first: "),
         "{report}"
     );
     let error = images.split(10).unwrap_err().to_string();

@@ -82,7 +82,7 @@ fn batches_are_filled_up_and_follow_from_their_step() {
         let batch = whole.batch(step);
         assert_eq!((batch.step, batch.rows.len()), (step, 4));
         assert_filled(&batch, longest(&batch.rows));
-        // Whoever computes a part of the batch fills it up as the others do.
+        // A part of the batch is padded to the same length as the whole batch.
         let part = loader(30, 0).taking_rows(1..3).batch(step);
         assert_eq!(part.rows, batch.rows[1..3]);
         assert_filled(&part, longest(&batch.rows));

@@ -287,7 +287,7 @@ mod tests {
             "{:#}",
             load_or_read(path.to_str().unwrap(), "tiny").unwrap_err()
         );
-        assert!(error.contains("it is no file"), "{error}");
+        assert!(error.contains("it is not a regular file"), "{error}");
     }
 
     #[test]

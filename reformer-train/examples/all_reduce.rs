@@ -1,11 +1,11 @@
-//! How long gradients take to be added up, by their number and by how they travel.
+//! Measures how long summing gradients over processes takes, by their number and transport.
 //!
 //! ```sh
 //! cargo build --release -p reformer-train --features mpi --example all_reduce
 //! mpirun -n 4 --bind-to none target/release/examples/all_reduce
 //! ```
 //!
-//! Prints a line of JSON for each size: the shortest and the middle one of some rounds.
+//! Prints a line of JSON for each size, with the shortest and the median time of several rounds.
 
 use std::error::Error;
 use std::time::Duration;

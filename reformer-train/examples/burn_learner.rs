@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release -p reformer-train --example burn_learner
 //!
-//! Checkpoints, metrics and the dashboard are Burn's. What `reformer_train::Run` has beyond that: a run that goes on
-//! ends with the same bits, and a page of what hashing does.
+//! Checkpoints, metrics and the dashboard are Burn's. `reformer_train::Run` adds to that: a resumed run that
+//! ends with the same bits, and a page with metrics of LSH attention.
 
 use burn::data::dataloader::DataLoaderBuilder;
 use burn::data::dataloader::batcher::Batcher;
@@ -24,7 +24,7 @@ use reformer_train::StepCounter;
 
 const LENGTH: usize = 64;
 
-/// A model, and what tells its training steps apart.
+/// A model, and a counter that numbers its training steps.
 #[derive(Module, Debug)]
 struct Counting<B: Backend> {
     lm: ReformerLm<B>,
@@ -62,7 +62,7 @@ impl<B: ReformerBackend> InferenceStep for Counting<B> {
     }
 }
 
-/// Tokens, and those that follow them.
+/// Inputs and targets of next-token prediction.
 fn parts<B: Backend>(sequences: Tensor<B, 2, Int>) -> [Tensor<B, 2, Int>; 2] {
     [0, 1].map(|first| sequences.clone().narrow(1, first, LENGTH))
 }
@@ -81,7 +81,7 @@ impl<B: Backend> Adaptor<LossInput<B>> for Loss<B> {
     }
 }
 
-/// Sequences that count modulo 10, each from a number of its own.
+/// Sequences that count modulo 10, each from a different start.
 #[derive(Clone)]
 struct Sequences;
 

@@ -1,4 +1,4 @@
-//! Means of what Burn reports step by step.
+//! Means of the values that Burn reports in each step.
 
 use std::f64::consts::LN_2;
 
@@ -13,12 +13,12 @@ pub struct Averages {
 }
 
 impl Averages {
-    /// No steps.
+    /// Means over no steps.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the entry of a step. Those of metrics that are no [`Quantity`] are left out.
+    /// Adds the entry of a step. Metrics that are not a [`Quantity`] are left out.
     pub fn add(&mut self, id: &MetricId, entry: &NumericEntry) {
         let is_its_id = |quantity: &Quantity| {
             quantity.is_measured() && MetricId::new(quantity.name().to_owned().into()) == *id
@@ -40,7 +40,7 @@ impl Averages {
         }
     }
 
-    /// The mean of a quantity, if there was any; what follows from the loss, from its mean.
+    /// The mean of a quantity, if it was measured. Quantities derived from the loss use its mean.
     pub fn mean(&self, quantity: Quantity) -> Option<f64> {
         match quantity {
             Quantity::Bits => return Some(self.mean(Quantity::Loss)? / LN_2),

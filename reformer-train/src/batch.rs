@@ -1,4 +1,4 @@
-//! What a training step learns from.
+//! The batch of a training step.
 
 use core::ops::Range;
 
@@ -8,7 +8,7 @@ use reformer_datasets::LmBatch;
 use reformer_datasets::labelled::LabelledBatch;
 use reformer_datasets::translation::PairBatch;
 
-/// What a training step learns from.
+/// The batch of a training step.
 #[derive(Debug, Clone)]
 pub enum Batch<B: Backend> {
     /// For a language model.
@@ -47,7 +47,7 @@ impl<B: Backend> Batch<B> {
         }
     }
 
-    /// What is to be predicted, below zero where nothing is: `[batch_size, target_length]`.
+    /// The targets, negative at positions without one: `[batch_size, target_length]`.
     pub fn targets(&self) -> &Tensor<B, 2, Int> {
         match self {
             Self::Tokens(batch) => &batch.targets,

@@ -16,7 +16,7 @@ use crate::loss_scale::WithLossScale;
 use crate::optimizer::{OptimizerConfig, RunOptimizer};
 use crate::record::{AtomicRecorder, Owner};
 
-/// What Burn's learner saves in a checkpoint, one file each.
+/// The files of a checkpoint of Burn's learner.
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
 /// The checkpoints in a run's folder.
@@ -25,7 +25,7 @@ pub struct Checkpoints {
     folder: PathBuf,
 }
 
-/// Where a run can go on.
+/// The checkpoint from which a run can be resumed.
 #[derive(Debug)]
 pub struct ResumePoint {
     /// Training steps that are done.
@@ -51,7 +51,7 @@ impl Checkpoints {
         self.folder.join(format!("{part}-{step}"))
     }
 
-    /// Whether there is a folder of them at all.
+    /// Whether the run has a folder of checkpoints at all.
     pub(crate) fn has_folder(&self) -> bool {
         self.folder.is_dir()
     }
@@ -69,8 +69,8 @@ impl Checkpoints {
         Ok([model?, optim?, scheduler?])
     }
 
-    /// Steps of which there is every part, the newest first. A run that was killed between two
-    /// parts leaves a set that is not among them.
+    /// Steps whose checkpoint has all parts, the newest first. A run that was killed between two
+    /// parts leaves an incomplete set, which is not among them.
     pub fn complete(&self) -> Vec<usize> {
         let is_complete = |step: &usize| {
             PARTS
@@ -115,8 +115,8 @@ impl Checkpoints {
         }
     }
 
-    /// Burn's learner panics on a file that it cannot read, so each is read once before; and what does
-    /// not fit the model is found before any of it is made.
+    /// Burn's learner panics on a file that it cannot read, so each is read once before. A record that does
+    /// not fit the model is found before any tensor is allocated.
     fn check<B, M>(
         &self,
         step: usize,
@@ -157,8 +157,8 @@ impl Checkpoints {
 }
 
 impl Checkpoints {
-    /// Removes what a killed run or a full disk left of checkpoints before a step. What cannot be
-    /// removed does no harm.
+    /// Removes incomplete checkpoints before a step, as a killed run or a full disk leaves them. Files that
+    /// cannot be removed do no harm.
     pub(crate) fn remove_incomplete(&self, before: usize) {
         let complete = self.complete();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
@@ -171,7 +171,7 @@ impl Checkpoints {
     }
 }
 
-/// The step that a file of a checkpoint belongs to, whole or not.
+/// The step that a file of a checkpoint belongs to, whether the file is complete or not.
 fn step_of_part(name: &str) -> Option<usize> {
     let (stem, _) = name.split_once('.')?;
     let (part, step) = stem.split_once('-')?;
@@ -188,23 +188,23 @@ pub struct Best {
 }
 
 impl Best {
-    /// Whether a loss is better than that of the best evaluation before. Losses are compared as
-    /// `metrics.csv` has them, so that a run that was resumed decides as one that was not.
+    /// Whether a loss is better than that of the best evaluation before. Losses are compared with the
+    /// precision of `metrics.csv`, so that a resumed run decides as an uninterrupted one.
     pub(crate) fn is_beaten(before: Option<Self>, loss: f64) -> bool {
         before.is_none_or(|best| best.loss.is_nan() || (loss as f32) < (best.loss as f32))
     }
 }
 
-/// The best evaluation, as those who need it share it.
+/// The best evaluation, shared by the parts of a training.
 pub(crate) type SharedBest = Arc<Mutex<Option<Best>>>;
 
 /// Keeps the last checkpoints and the best one. None is deleted before as many newer ones are
-/// safe, so that there is always one to go on from.
+/// complete, so that there is always one to resume from.
 pub(crate) struct KeepBestAndLast {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) n_last: usize,
     pub(crate) best: SharedBest,
-    /// Step of the one that was saved last, which may not be written yet.
+    /// Step of the last checkpoint that was started, which may not be written yet.
     pub(crate) newest: usize,
 }
 

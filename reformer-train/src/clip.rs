@@ -1,4 +1,4 @@
-//! Gradient clipping by the norm of all gradients together.
+//! Gradient clipping by the global norm.
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::LearningRate;
@@ -9,8 +9,8 @@ use burn::tensor::backend::AutodiffBackend;
 /// Guards the division by the norm.
 const EPSILON: f64 = 1e-6;
 
-/// An optimizer whose gradients are scaled down together when their common norm is too large, so
-/// that their direction stays. (Burn's own clipping looks at each tensor by itself.)
+/// An optimizer whose gradients are scaled down together when their global norm is too large, so
+/// that their direction stays. (Burn's own clipping treats each tensor separately.)
 ///
 /// Nothing is read back from the device.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl<O> ClipByGlobalNorm<O> {
     }
 }
 
-/// The norm of all gradients of a module together, `[1]`; nothing if there are none.
+/// The global norm of all gradients of a module, `[1]`; `None` if there are none.
 pub fn global_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     module: &M,
     gradients: &GradientsParams,
@@ -140,7 +140,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_, B> {
     }
 }
 
-/// Adds up the gradients of several devices.
+/// Adds the gradients of several devices.
 struct Sum {
     from: MultiGradientsParams,
     into: GradientsParams,

@@ -10,27 +10,27 @@ use crate::model::ModelConfig;
 use crate::optimizer::{DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
 
-/// What to do where loss or gradients are infinite or no number.
+/// What to do when the loss or the gradients are infinite or NaN.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum BadLoss {
     /// Stop, and say where and why.
     Stop,
-    /// Leave the step's gradients out and go on; stop after so many such steps in a row.
+    /// Skip the step's gradients and continue; stop after this many such steps in a row.
     Skip(
         /// At least 1.
         usize,
     ),
 }
 
-/// Steps, and other numbers of them.
+/// Limit of the number of steps and of similar counts.
 const MAX_STEPS: usize = u32::MAX as usize;
-/// Tokens in a step: 256 sequences of 65,536.
+/// Limit of tokens in a step: 256 sequences of 65,536.
 const MAX_TOKENS: usize = 1 << 24;
 const MAX_WORKERS: usize = 256;
-/// Buckets that are allowed at any length.
+/// Number of buckets that is allowed at any length.
 const FEW_BUCKETS: usize = 1024;
 
-/// Most tokens on which hashing is looked at by default: it takes the time of full attention.
+/// Default limit of tokens on which hashing is measured: it takes the time of full attention.
 pub const PROBE_LENGTH: usize = 2048;
 
 /// Configuration of a [`Run`](crate::Run).
@@ -40,17 +40,17 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// The data.
     pub data: DataConfig,
-    /// Which tokens of a text are hidden, for a model that is not causal to find. Default: none, and
+    /// Which tokens of a text are masked, to be predicted by a model that is not causal. Default: none, and
     /// a causal model predicts the next token.
     pub masking: Option<MaskingConfig>,
-    /// Tokens that the model sees at a time; of pairs of sentences, the most that either may have.
+    /// Context length in tokens; for pairs of sentences, the maximum length of either.
     #[config(default = 512)]
     pub window_length: usize,
-    /// Windows in a step. Of pairs, as many as have no more tokens than so many windows.
+    /// Windows in a step. For pairs, a batch has at most as many tokens as this number of windows.
     #[config(default = 8)]
     pub batch_size: usize,
-    /// Parts in which the windows of a step are computed, one after the other: with more there is
-    /// less in memory at a time, and the step is the same but for rounding and dropout masks.
+    /// Micro-batches of a step, computed one after the other: more of them need less memory at a time,
+    /// and the step is the same except for rounding and dropout masks.
     #[config(default = 1)]
     pub accumulate: usize,
     /// Steps of the whole run.
@@ -61,30 +61,30 @@ pub struct TrainConfig {
     pub steps_per_epoch: usize,
     /// Steps between two checkpoints. Default: a checkpoint after each evaluation.
     pub checkpoint_every: Option<usize>,
-    /// Checkpoints that are kept, beside the best one.
+    /// Checkpoints that are kept in addition to the best one.
     #[config(default = 2)]
     pub keep_checkpoints: usize,
     /// Evaluations in a row without a better loss after which the run ends. Default: it does not.
     pub patience: Option<usize>,
-    /// What to do where the loss is no number.
+    /// What to do when the loss is infinite or NaN.
     #[config(default = "BadLoss::Stop")]
     pub bad_loss: BadLoss,
     /// Threads that read data ahead.
     #[config(default = 1)]
     pub n_workers: usize,
-    /// Windows in a validation, from the start of the validation data. Default: all.
+    /// Windows in an evaluation, from the start of the validation data. Default: all.
     pub eval_windows: Option<usize>,
-    /// Tokens at the start of a window that are only context in a validation, because the window
-    /// before has predicted them: of texts, whose windows then overlap. Default: windows lie side
-    /// by side.
+    /// Tokens at the start of a window that are only context in an evaluation, because they were
+    /// predicted in the window before. Windows of a text then overlap. Default: windows do not
+    /// overlap.
     pub eval_context: Option<usize>,
-    /// Tokens on which hashing is looked at in each validation. Default: a window, at most
+    /// Tokens on which hashing is measured in each evaluation. Default: a window, at most
     /// [`PROBE_LENGTH`].
     pub probe_length: Option<usize>,
     /// The optimizer.
     #[config(default = "OptimizerConfig::Adam { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8 }")]
     pub optimizer: OptimizerConfig,
-    /// Share of itself that a parameter loses in a step, by groups; see [`DecayGroup`].
+    /// Weight decay per step, by groups of parameters; see [`DecayGroup`].
     #[config(default = "DecayGroup::only_weights(0.01)")]
     pub weight_decay: Vec<DecayGroup>,
     /// The learning rate.
@@ -92,9 +92,9 @@ pub struct TrainConfig {
         default = "ScheduleConfig::Cosine { rate: 1e-3, warmup_steps: 100, final_share: 0.1 }"
     )]
     pub schedule: ScheduleConfig,
-    /// Norm of all gradients together above which they are scaled down. Default: no limit.
+    /// Global norm of the gradients above which they are scaled down. Default: no limit.
     pub max_gradient_norm: Option<f64>,
-    /// From which weights, data order, dropout and hash rotations follow.
+    /// Seed of initial weights, data order, dropout and hash rotations.
     #[config(default = 42)]
     pub seed: u64,
 }
@@ -150,7 +150,7 @@ impl TrainConfig {
         self.validate_length()
     }
 
-    /// Refuses what no memory can hold, before a folder is made for it.
+    /// Refuses sizes that do not fit any memory, before a folder is made.
     fn validate_sizes(&self) -> Result<(), ConfigError> {
         for (field, value, limit) in [
             ("steps", self.steps, MAX_STEPS),
@@ -248,19 +248,19 @@ impl TrainConfig {
         self.steps.div_ceil(self.steps_per_epoch)
     }
 
-    /// Tokens on which hashing is looked at in a validation.
+    /// Tokens on which hashing is measured in an evaluation.
     pub(crate) fn probed_length(&self) -> usize {
         let length = self.probe_length.unwrap_or(PROBE_LENGTH);
         length.min(self.window_length)
     }
 
-    /// The learning rate of each step, before the first one.
+    /// The learning rate schedule, before the first step.
     pub fn init_schedule(&self) -> Schedule {
         Schedule::new(self.schedule.clone(), self.steps)
     }
 }
 
-/// Refuses what is too large.
+/// Checks an upper limit.
 fn at_most(field: &str, value: usize, limit: usize) -> Result<(), ConfigError> {
     match value > limit {
         true => Err(ConfigError::new(
@@ -273,7 +273,7 @@ fn at_most(field: &str, value: usize, limit: usize) -> Result<(), ConfigError> {
     }
 }
 
-/// Refuses what is no finite number above 0.
+/// Checks that a number is finite and above 0.
 pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
     if value > 0.0 && value.is_finite() {
         return Ok(());

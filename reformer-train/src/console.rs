@@ -1,4 +1,4 @@
-//! Text for people, in which nothing but text can be.
+//! Text for terminals, without control characters.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -29,8 +29,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Writes a [printable] text and a line end to the standard error output. If that cannot be written, the
-/// text is lost, which is never a reason to stop.
+/// Writes a [printable] text and a line end to standard error. If that fails, the text is lost,
+/// which is never a reason to stop.
 pub fn tell(text: &str) {
     let line = format!("{}\n", printable(text));
     io::stderr().write_all(line.as_bytes()).ok();

@@ -1,4 +1,4 @@
-//! Burn's dashboard, in which Ctrl-C is what it is elsewhere.
+//! Burn's dashboard, with the usual meaning of Ctrl-C.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use crossterm::cursor::Show;
 use crossterm::execute;
 use crossterm::terminal::{LeaveAlternateScreen, disable_raw_mode, is_raw_mode_enabled};
 
-/// What Burn panics with where a training is killed from its dashboard.
+/// Burn's panic message when a training is killed from its dashboard.
 pub const KILLED: &str = "Killing training from user input.";
 
-/// Opens the dashboard of a run, of which some epochs are done.
+/// Opens the dashboard of a run of which some epochs are done.
 pub(crate) fn open(interrupter: Interrupter, n_epochs_done: usize) -> TuiMetricsRendererWrapper {
     let checkpoint = (n_epochs_done > 0).then_some(n_epochs_done);
     let dashboard = TuiMetricsRendererWrapper::new(interrupter, checkpoint);
@@ -20,10 +20,10 @@ pub(crate) fn open(interrupter: Interrupter, n_epochs_done: usize) -> TuiMetrics
     dashboard
 }
 
-/// Gives the terminal back, if a dashboard has it, before the process ends without ending the training.
+/// Restores the terminal, if a dashboard uses it, before the process exits without ending the training.
 pub fn leave() {
     if is_raw_mode_enabled().unwrap_or(false) {
-        // There is nobody to tell that it cannot be done.
+        // A failure cannot be reported anywhere.
         disable_raw_mode().ok();
         execute!(io::stdout(), LeaveAlternateScreen, Show).ok();
     }
@@ -39,19 +39,19 @@ mod terminal {
     use rustix::io::Result;
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 
-    /// Time in which a dashboard takes the terminal.
+    /// Time limit for the dashboard to take over the terminal.
     const PATIENCE: Duration = Duration::from_secs(10);
-    /// A key that makes no signal.
+    /// The value of a control character that disables its signal.
     const DISABLED: u8 = 0;
 
-    /// Makes a signal of Ctrl-C again once the dashboard has the terminal, which hands it all keys: it knows
-    /// nothing of this one.
+    /// Lets Ctrl-C send a signal again once the dashboard has put the terminal into raw mode. The dashboard
+    /// itself does not handle this key.
     pub(super) fn hear_ctrl_c() {
         thread::spawn(|| {
             let started = Instant::now();
             while started.elapsed() < PATIENCE {
                 if is_raw_mode_enabled().unwrap_or(false) {
-                    // Where there is no terminal, nobody presses keys.
+                    // Without a terminal, no keys are pressed.
                     if let Ok(terminal) = File::open("/dev/tty") {
                         signal_on_ctrl_c(&terminal).ok();
                     }
@@ -62,7 +62,7 @@ mod terminal {
         });
     }
 
-    /// Ctrl-C is a signal, and no other key is: stopped by Ctrl-Z, a dashboard would keep the terminal.
+    /// Only Ctrl-C sends a signal: stopped by Ctrl-Z, a dashboard would keep the terminal.
     fn signal_on_ctrl_c(terminal: &File) -> Result<()> {
         let mut modes = tcgetattr(terminal)?;
         modes.local_modes |= LocalModes::ISIG;

@@ -1,4 +1,4 @@
-//! Why a loss became infinite or no number.
+//! Explains why a loss became infinite or NaN.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -9,7 +9,7 @@ use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::strategy::scalar;
 
-/// A step whose loss or gradients are no numbers.
+/// A step whose loss or gradients are infinite or NaN.
 pub(crate) struct Diverged<'a> {
     pub(crate) config: &'a TrainConfig,
     /// Training steps that were done before.
@@ -21,8 +21,8 @@ pub(crate) struct Diverged<'a> {
 }
 
 impl Diverged<'_> {
-    /// What probably led to it, what helps, and where to go on from. `started_so`: whether the weights
-    /// were no numbers when training began.
+    /// The probable cause, a remedy, and the checkpoint to continue from. `started_so`: whether the weights
+    /// were not finite when training began.
     pub(crate) fn explain(&self, started_so: bool, checkpoints: &Checkpoints) -> TrainError {
         let &Self {
             config,
@@ -33,7 +33,7 @@ impl Diverged<'_> {
         let warmup_steps = config.schedule.warmup_steps();
         let cause = match config.max_gradient_norm {
             _ if started_so => format!(
-                "the weights after step {step} hold values that are no numbers: remove that checkpoint to \
+                "the weights after step {step} hold values that are not finite: remove that checkpoint to \
                  go on from an older one, or start a new run"
             ),
             None => format!(
@@ -49,7 +49,7 @@ impl Diverged<'_> {
                  `--mode exact` if the drift of the reversible layers grew"
             ),
         };
-        // Resuming repeats each step, so one that was saved just before this one leads here again.
+        // Resuming repeats each step, so a checkpoint saved just before this step leads here again.
         let mut complete = checkpoints.complete().into_iter();
         let last_good = match complete.find(|saved| *saved < step) {
             Some(step) => format!("the last good checkpoint is that of step {step}"),
@@ -65,7 +65,7 @@ impl Diverged<'_> {
     }
 }
 
-/// Whether all weights are numbers.
+/// Whether all weights are finite.
 pub(crate) fn is_finite_module<B: Backend, M: Module<B>>(module: &M) -> bool {
     struct Finite(bool);
     impl<B: Backend> ModuleVisitor<B> for Finite {

@@ -1,4 +1,4 @@
-//! What can keep a run from starting, going on or ending.
+//! Errors that keep a run from starting, continuing or ending.
 
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub enum TrainError {
         path: PathBuf,
     },
 
-    /// A folder that is not one of a run.
+    /// A folder that does not contain a run.
     #[error(
         "`{}` is not the folder of a run, since it has no config.json: name another, or start a new run",
         path.display()
@@ -41,27 +41,27 @@ pub enum TrainError {
     NoRun {
         /// The folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 
-    /// The configuration of a run is no valid one.
+    /// The configuration of a run is not valid.
     #[error("`{}` is not a configuration of this version", path.display())]
     BadConfig {
         /// The file.
         path: PathBuf,
-        /// Where it is wrong.
+        /// The position and kind of the mistake.
         #[source]
         source: serde_json::Error,
     },
 
-    /// A run of a model of another kind.
+    /// A run of another kind of model.
     #[error("the run trains {found}, but this is for {wanted}: name another run")]
     OtherModel {
-        /// What it is.
+        /// The kind that was found.
         found: &'static str,
-        /// What was asked for.
+        /// The kind that was asked for.
         wanted: &'static str,
     },
 
@@ -70,11 +70,11 @@ pub enum TrainError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the reader stumbled on.
+        /// The error of the reader.
         reason: String,
     },
 
-    /// Weights that are whole, but not of the model that config.json describes.
+    /// Complete weights that do not belong to the model that config.json describes.
     #[error("`{}` holds weights of another model than config.json describes: {reason}", path.display())]
     OtherWeights {
         /// The file.
@@ -93,7 +93,7 @@ pub enum TrainError {
         path: PathBuf,
     },
 
-    /// Weights to start from, of layers that are built in another way.
+    /// Initial weights of layers with another structure.
     #[error(
         "the layers in `{}` are others than those of this model, which cannot start from them: {reason}; \
          build it with the settings of that folder's config.json",
@@ -110,7 +110,7 @@ pub enum TrainError {
     #[error(transparent)]
     HuggingFace(#[from] HfError),
 
-    /// A run that has come somewhere, and has nothing to go on from.
+    /// A run that has trained some steps, but has no checkpoint to resume from.
     #[error(
         "`{}` has done {step} steps and has no checkpoint any more to go on from: bring its checkpoint \
          folder back, or remove its metrics.csv to start it anew",
@@ -119,7 +119,7 @@ pub enum TrainError {
     NoCheckpoint {
         /// The folder of the run.
         path: PathBuf,
-        /// Steps that it has done.
+        /// Steps that are done.
         step: usize,
     },
 
@@ -130,7 +130,7 @@ pub enum TrainError {
         path: PathBuf,
     },
 
-    /// Data that is not what the run began with.
+    /// Data that has changed since the run began.
     #[error(
         "`{}` has changed since the run began, {then} then and {now} now: bring the old data back, or \
          start a new run (to go on all the same, remove run.json from the run's folder)",
@@ -145,15 +145,15 @@ pub enum TrainError {
         now: String,
     },
 
-    /// An evaluation in which nothing is to be predicted.
+    /// An evaluation without any target.
     #[error(
         "there is nothing to measure: none of {n_sequences} sequences has a target within \
          {window_length} tokens; lengthen them (window_length) or name other data"
     )]
     NothingToMeasure {
-        /// Sequences that were looked at.
+        /// Sequences in the evaluation.
         n_sequences: usize,
-        /// Tokens that the model sees of each.
+        /// Tokens of each sequence that the model sees.
         window_length: usize,
     },
 
@@ -162,7 +162,7 @@ pub enum TrainError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -172,7 +172,7 @@ pub enum TrainError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -187,9 +187,9 @@ pub enum TrainError {
         path: PathBuf,
     },
 
-    /// Lines of `metrics.csv` that are no rows.
+    /// Lines of `metrics.csv` that are not valid rows.
     #[error(
-        "line {line} of `{}` is no row of metrics, like {n_others} others: left out",
+        "line {line} of `{}` is not a row of metrics, like {n_others} others: left out",
         path.display()
     )]
     BadRows {
@@ -197,11 +197,11 @@ pub enum TrainError {
         path: PathBuf,
         /// Number of the first one, from 1.
         line: usize,
-        /// How many there are beside.
+        /// Number of further such lines.
         n_others: usize,
     },
 
-    /// The loss, or the norm of the gradients, became infinite or no number.
+    /// The loss, or the norm of the gradients, became infinite or NaN.
     #[error(
         "the loss of step {step} is {loss} and its gradient norm {gradient_norm}: {cause}; {last_good}"
     )]
@@ -212,9 +212,9 @@ pub enum TrainError {
         loss: f64,
         /// The norm of its gradients.
         gradient_norm: f64,
-        /// What probably led to it, and what helps.
+        /// The probable cause, and a remedy.
         cause: String,
-        /// Where there is a checkpoint of a good state.
+        /// The last good checkpoint, if there is one.
         last_good: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A trained model, measured on data.
+//! Evaluation of a trained model on data.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::model::{Model, ModelConfig};
 use crate::pairs::Pairs;
 use crate::run::load_model;
 
-/// The model of a run, and data to measure it on.
+/// The model of a run, and data to evaluate it on.
 #[derive(Debug)]
 pub struct Evaluation<B: Backend> {
     /// The model.
@@ -28,7 +28,7 @@ pub struct Evaluation<B: Backend> {
     data: Data,
 }
 
-/// What was measured.
+/// The results of an evaluation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
     /// Mean negative log-likelihood of the targets, in nats.
@@ -37,19 +37,19 @@ pub struct Measured {
     pub n_correct: usize,
     /// Targets, of which there is at least one.
     pub n_targets: usize,
-    /// Of a classifier: the class that each text got.
+    /// For a classifier: the predicted class of each text.
     pub classes: Vec<usize>,
-    /// Of a model that answers questions: what it answers to each, empty where it finds no answer.
+    /// For question answering: the answer to each question, empty where none was found.
     pub answers: Vec<String>,
 }
 
 impl<B: ReformerBackend> Evaluation<B> {
-    /// Loads the model of a run and opens its validation data, or other files: all of them, read as
-    /// those of the run. The model's mean over the run's data is that of the run's last evaluation.
+    /// Loads the model of a run and opens its validation data, or other files: all of them, read like
+    /// those of the run. The mean loss over the run's data equals that of the run's last evaluation.
     ///
     /// # Errors
-    /// A folder that is not one of a run, weights that cannot be read, or data that is missing, of
-    /// another form or with other classes.
+    /// A folder that does not contain a run, weights that cannot be read, or data that is missing, in
+    /// another format or with other classes.
     pub fn open(folder: &Path, others: &[PathBuf], device: &B::Device) -> Result<Self, TrainError> {
         let (model, mut config) = load_model::<B>(folder, device)?;
         let data = if others.is_empty() {
@@ -66,13 +66,13 @@ impl<B: ReformerBackend> Evaluation<B> {
         })
     }
 
-    /// Measures on the first sequences only.
+    /// Evaluates on the first sequences only.
     pub fn with_first(mut self, n_sequences: Option<usize>) -> Self {
         self.config.eval_windows = n_sequences.or(self.config.eval_windows);
         self
     }
 
-    /// Measures on sequences of another length, so many at a time.
+    /// Evaluates on sequences of another length, with another batch size.
     pub fn with_length(mut self, length: usize, batch_size: usize) -> Self {
         self.config.window_length = length;
         self.config.batch_size = batch_size;
@@ -84,12 +84,12 @@ impl<B: ReformerBackend> Evaluation<B> {
         &self.config
     }
 
-    /// What was read: as validation data what is measured on.
+    /// What was read; the data of the evaluation is listed as validation data.
     pub fn data_report(&self) -> &DataReport {
         self.data.report()
     }
 
-    /// Pairs of sentences, if the model translates.
+    /// Pairs of sentences, if the model is an encoder-decoder.
     pub fn pairs(&self) -> Option<&Pairs> {
         match self.data.content() {
             Content::Pairs(pairs) => Some(pairs),
@@ -97,7 +97,7 @@ impl<B: ReformerBackend> Evaluation<B> {
         }
     }
 
-    /// Texts with classes, if the model tells them.
+    /// Texts with classes, if the model is a classifier.
     pub fn texts(&self) -> Option<&LabelledTexts> {
         match self.data.content() {
             Content::Classes(texts) => Some(texts),
@@ -105,7 +105,7 @@ impl<B: ReformerBackend> Evaluation<B> {
         }
     }
 
-    /// Questions, if the model answers them.
+    /// Questions, if the model answers questions.
     pub fn questions(&self) -> Option<&Questions> {
         match self.data.content() {
             Content::Questions(asked) => Some(&asked.valid),
@@ -116,34 +116,34 @@ impl<B: ReformerBackend> Evaluation<B> {
     /// The first batch of the data.
     ///
     /// # Errors
-    /// A batch size or a number of sequences that cannot be.
+    /// An invalid batch size or number of sequences.
     pub fn first_batch(&self, device: &B::Device) -> Result<Option<Batch<B>>, TrainError> {
         Ok(self.batches(1, device)?.pop())
     }
 
-    /// The first batches of the data, so many or all there are.
+    /// The first `n` batches of the data, or all if there are fewer.
     ///
     /// # Errors
-    /// A batch size or a number of sequences that cannot be.
+    /// An invalid batch size or number of sequences.
     pub fn batches(&self, n: usize, device: &B::Device) -> Result<Vec<Batch<B>>, TrainError> {
         let loader = self.data.valid_loader::<B>(&self.config, device)?;
         Ok(loader.iter().take(n).collect())
     }
 
-    /// How many sequences are measured.
+    /// Number of sequences in the evaluation.
     ///
     /// # Errors
-    /// A batch size or a number of sequences that cannot be.
+    /// An invalid batch size or number of sequences.
     pub fn n_sequences(&self, device: &B::Device) -> Result<usize, TrainError> {
         let loader = self.data.valid_loader::<B>(&self.config, device)?;
         Ok(loader.num_items())
     }
 
-    /// Goes through the data once. `watch` is told how many sequences are done, and of how many; it may end
-    /// the measurement, which then is that of the sequences so far.
+    /// Goes through the data once. `watch` gets the number of sequences done and their total; it may end
+    /// the evaluation, whose result is then that of the sequences so far.
     ///
     /// # Errors
-    /// A batch size or a number of sequences that cannot be, or sequences without any target.
+    /// An invalid batch size or number of sequences, or sequences without any target.
     pub fn measure(
         &self,
         device: &B::Device,
@@ -176,7 +176,7 @@ impl<B: ReformerBackend> Evaluation<B> {
         Ok(measured)
     }
 
-    /// The loss of a batch. What the model says is added to what it said before.
+    /// The loss of a batch. Predictions are appended to those of earlier batches.
     fn measure_batch(&self, batch: Batch<B>, measured: &mut Measured) -> LmLoss<B> {
         let Batch::Labelled(batch) = batch else {
             return self.model.loss(batch, &self.pass());
@@ -211,7 +211,7 @@ impl<B: ReformerBackend> Evaluation<B> {
         logits.loss(&batch.targets)
     }
 
-    /// A pass as the run's own evaluations have it.
+    /// The same pass as in the run's own evaluations.
     fn pass(&self) -> Pass<B> {
         Pass::eval().with_context(Some(self.config.window_length))
     }

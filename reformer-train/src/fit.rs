@@ -1,4 +1,4 @@
-//! A run from a step to its end, through Burn's learner.
+//! Set-up of a run for Burn's learner, and training to its end.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,20 +31,20 @@ use crate::task::Task;
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
 
-/// Where the run of a training is.
+/// Whether this process owns the run's folder.
 pub(crate) enum Place<'a> {
-    /// This process has it.
+    /// This process owns the run.
     Home(&'a Run),
-    /// Another process has it, which sent the state that it goes on from.
+    /// Another process owns it and sent the state to start from.
     Elsewhere(Box<[Vec<u8>; 3]>),
 }
 
-/// Trains.
+/// Trains a run.
 pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
     pub(crate) place: Place<'a>,
     pub(crate) config: &'a TrainConfig,
     pub(crate) data: &'a Data,
-    /// Where the run stands.
+    /// The best evaluation and the evaluations since.
     pub(crate) standing: Standing,
     pub(crate) devices: &'a [B::Device],
     /// Training steps that are done.
@@ -52,7 +52,7 @@ pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
     pub(crate) options: TrainOptions<B, R>,
 }
 
-/// What a training comes to.
+/// The result of a training.
 pub(crate) struct Fitted<B: Backend> {
     pub(crate) task: Task<B>,
     pub(crate) ending: Ending,
@@ -73,7 +73,7 @@ where
             .with_parts(config.accumulate)
             .with_context(config.window_length)
             .with_loss_scale(loss_scale.clone())
-            // Weights are drawn when they are first used, and clones would draw their own.
+            // Weights are initialised at first use, and clones would draw different ones.
             .fork(device);
         let sharing = self.options.sharing;
         let shared = self.options.group.clone().filter(|_| sharing.optimizer);
@@ -89,7 +89,7 @@ where
             (_, training) => training,
         };
         let result = training.launch(learner);
-        // The dashboard gives the terminal back when it is dropped.
+        // The dashboard restores the terminal when it is dropped.
         drop(result.renderer);
         let (step, ending) = strategy.end();
         let phase = match ending {
@@ -112,8 +112,8 @@ where
         })
     }
 
-    /// The model as the run begins. Where it goes on, its weights are read later, and other processes have
-    /// them from the first.
+    /// The model at the start of the run. Of a resumed run, weights are read later; other processes receive
+    /// theirs from the first one.
     fn model(&self) -> Result<Model<B>, TrainError> {
         let device = &self.devices[0];
         let config = &self.config.model;
@@ -123,8 +123,8 @@ where
         }
     }
 
-    /// The learner before the first step of this process. At home, Burn reads the checkpoint; the other
-    /// processes have its parts from here.
+    /// The learner before the first step of this process. In the process that owns the run, Burn reads the
+    /// checkpoint; the other processes have received its parts.
     fn learner(
         &mut self,
         task: Task<B>,
@@ -163,7 +163,7 @@ where
         Ok(Learner::new(task, optimizer, schedule))
     }
 
-    /// The way through the run, with what is known from evaluations before it was resumed.
+    /// The training loop, with the state of evaluations before the run was resumed.
     fn strategy(&self, loss_scale: LossScale) -> Result<StepByStep<B>, TrainError> {
         let (config, standing, options) = (self.config, &self.standing, &self.options);
         let replicas = Replicas::new(
@@ -196,7 +196,7 @@ where
         })
     }
 
-    /// The run's folder, which is read and written at home only.
+    /// The run's folder, which only the process that owns the run reads and writes.
     fn folder(&self) -> &Path {
         match &self.place {
             Place::Home(run) => run.folder(),
@@ -204,7 +204,7 @@ where
         }
     }
 
-    /// Everything around the learner: data, metrics, checkpoints and where progress is shown.
+    /// The learner's surroundings: data, metrics, checkpoints and progress display.
     fn training(
         self,
         strategy: &StepByStep<B>,
@@ -239,8 +239,8 @@ where
     }
 }
 
-/// Writes what a run's folder has. What is going to be done again is cut off, once nothing else can
-/// fail.
+/// Writes the files of a run's folder. Rows of steps that will be repeated are cut off, after everything
+/// else that can fail.
 fn with_files<B>(
     training: SupervisedTraining<Components<B>>,
     run: &Run,
@@ -255,7 +255,7 @@ where
     let config = run.config();
     run.begin()?;
     strategy.checkpoints.remove_incomplete(usize::MAX);
-    // An evaluation that is owed writes its sample again.
+    // An evaluation that is still due writes its sample again.
     let n_evaluated = step - usize::from(strategy.owes_evaluation);
     strategy.samples.rewind(n_evaluated)?;
     let log = CsvLog::open(
@@ -281,7 +281,7 @@ where
     Ok(with_metrics(training, config))
 }
 
-/// What there is to measure with this configuration.
+/// The metrics for this configuration.
 fn with_metrics<B>(
     training: SupervisedTraining<Components<B>>,
     config: &TrainConfig,
@@ -290,7 +290,7 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
-    // What is measured is found again by its name.
+    // Entries are matched to quantities by this name.
     let metric = |quantity: Quantity| match quantity.is_measured() {
         true => LmMetric::new(quantity),
         false => LmMetric::labelled(quantity, quantity.label(&config.data)),
@@ -306,7 +306,7 @@ where
         of_train.push(Quantity::Drift);
     }
     let has_lsh = match &config.model {
-        // Nobody looks at its hashing.
+        // Hashing is not probed in the encoder-decoder, which has two sequences.
         ModelConfig::Seq2Seq(_) => false,
         model => model
             .reformer()

@@ -1,4 +1,4 @@
-//! What a head says about the sequences of a batch.
+//! Outputs of task heads for the sequences of a batch.
 
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -10,12 +10,12 @@ use reformer_datasets::labelled::LabelledBatch;
 
 use crate::model::{ANOTHER, Model};
 
-/// What a head says about the sequences of a batch.
+/// Outputs of a task head for the sequences of a batch.
 #[derive(Debug, Clone)]
 pub enum HeadLogits<B: Backend> {
-    /// Logits of their classes: `[batch_size, n_classes]`.
+    /// Logits of classes: `[batch_size, n_classes]`.
     Classes(Tensor<B, 2>),
-    /// Where answers begin and end; not at padding.
+    /// Logits of the start and end of answers; masked at padding.
     Spans(SpanLogits<B>),
 }
 
@@ -39,7 +39,7 @@ fn column<B: Backend>(targets: &Tensor<B, 2, Int>, number: usize) -> Tensor<B, 1
 }
 
 impl<B: ReformerBackend> Model<B> {
-    /// What the head says about a batch.
+    /// The outputs of the task head for a batch.
     ///
     /// # Panics
     /// If the model has no head.

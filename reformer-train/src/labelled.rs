@@ -1,4 +1,4 @@
-//! Labelled texts and questions to train a model with a head on.
+//! Labelled texts and questions, to train a model with a task head.
 
 use std::fs;
 use std::io::Write;
@@ -13,9 +13,9 @@ use crate::data::DataReport;
 use crate::error::TrainError;
 use crate::record::write_atomically;
 
-/// Of different texts, one of so many is kept for validation.
+/// One of this many different texts is held out for validation.
 const VALID_EVERY: usize = 10;
-/// Names of the classes in a run's folder, in the order of their numbers.
+/// Names of the classes in a run's folder, ordered by class number.
 const CLASSES: &str = "classes.json";
 
 /// Where texts with classes are.
@@ -61,27 +61,27 @@ impl ClassFiles {
     }
 }
 
-/// Texts with classes to train and to validate on.
+/// Texts with classes for training and validation.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct ClassesConfig {
-    /// What to train on. Its classes are those that the model knows.
+    /// The training data. Its classes are those of the model.
     pub train: ClassFiles,
-    /// What to validate on. Default: about a tenth of the other texts of each class, chosen by a
-    /// hash, which is then not trained on.
+    /// The validation data. Default: about a tenth of the different texts of each class, chosen by a
+    /// hash and excluded from training.
     pub valid: Option<ClassFiles>,
 }
 
 impl ClassesConfig {
-    /// Number of classes of what is trained on.
+    /// Number of classes in the training data.
     ///
     /// # Errors
-    /// What is missing, unreadable or of another form.
+    /// Data that is missing, unreadable or in another format.
     pub fn n_classes(&self) -> Result<usize, TrainError> {
         Ok(self.train.open()?.classes().len())
     }
 
-    /// Opens the texts to train and to validate on. Classes are numbered as in the run's folder, if
-    /// it has them already.
+    /// Opens the texts for training and validation. Classes are numbered as in the run's folder, if
+    /// it already contains them.
     pub(crate) fn open(&self, folder: Option<&Path>) -> Result<[LabelledTexts; 2], TrainError> {
         let texts = self.train.open()?;
         let classes = match folder.filter(|folder| folder.join(CLASSES).exists()) {
@@ -113,7 +113,7 @@ pub fn load_classes(folder: &Path) -> Result<Vec<String>, TrainError> {
     })
 }
 
-/// Keeps the names of classes in a run's folder.
+/// Saves the names of classes in a run's folder.
 pub(crate) fn save_classes(classes: &[String], folder: &Path) -> Result<(), TrainError> {
     let path = folder.join(CLASSES);
     let json = serde_json::to_string_pretty(classes).unwrap_or_default();
@@ -134,13 +134,13 @@ pub enum QuestionFiles {
     ),
 }
 
-/// Questions to train and to validate on.
+/// Questions for training and validation.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct QuestionsConfig {
-    /// What to train on.
+    /// The training data.
     pub train: QuestionFiles,
-    /// What to validate on. Default: the questions about a tenth of the other texts, chosen by a hash,
-    /// which are then not trained on.
+    /// The validation data. Default: the questions about a tenth of the different texts, chosen by a hash
+    /// and excluded from training.
     pub valid: Option<QuestionFiles>,
 }
 
@@ -149,9 +149,9 @@ pub struct QuestionsConfig {
 pub(crate) struct Asked {
     pub(crate) train: LabelledRows,
     pub(crate) valid: Questions,
-    /// What was read of both.
+    /// What was read from both.
     pub(crate) report: DataReport,
-    /// Questions whose answer does not stand in the window, so that there is nothing to learn.
+    /// Questions without a target, because their answer lies outside the window.
     pub(crate) n_left_out: usize,
 }
 
@@ -196,7 +196,7 @@ impl QuestionFiles {
         }
     }
 
-    /// All questions, those of the sample that validate.
+    /// All questions; of the sample, its validation split.
     pub(crate) fn open(&self) -> Result<Questions, TrainError> {
         Ok(match self {
             Self::Sample => {

@@ -1,43 +1,43 @@
 //! Training models of `reformer-core` with Burn's learner.
 //!
-//! # The nouns, and how they meet
+//! # The main types, and how they are related
 //!
 //! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
-//!   [`Run::resume`] goes on with one that was stopped or killed, and
+//!   [`Run::resume`] continues one that was stopped or killed, and
 //!   [`Run::resume_with`] extends one.
-//! - [`Task`]: a [`Model`] as Burn's learner wants it. A training step is a pass through the
+//! - [`Task`]: a [`Model`] with the interface of Burn's learner. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
 //!   [`Averages`] are means of all of them.
 //! - [`OptimizerConfig`] and [`DecayGroup`]: the optimizer, [`Adafactor`] among them, and which
 //!   parameters decay. [`ScheduleConfig`] is the learning rate of each step.
 //! - [`Evaluation`]: a trained model measured on the data of its run, or on other files.
-//! - [`AtomicRecorder`]: files that are either whole or not there; [`Checkpoints`] finds the sets
+//! - [`AtomicRecorder`]: files that are either complete or absent; [`Checkpoints`] finds the sets
 //!   that are complete.
-//! - [`parallel`]: several devices and several machines; [`console`]: what a terminal is told.
-//! - [`probe`]: what hashing finds and how full its buckets are; [`memory`]: what the process
-//!   holds; [`report`]: a run as a page.
+//! - [`parallel`]: several devices and several machines; [`console`]: output to a terminal.
+//! - [`probe`]: coverage of LSH attention and balance of its buckets; [`memory`]: resident memory of the
+//!   process; [`report`]: a run as a page.
 //!
 //! # A run's folder
 //!
 //! ```text
 //! config.json       the TrainConfig
-//! run.json          what the run began with: its identity, size and hash of the files of data
+//! run.json          the state at the start: the run's identity, size and hash of the data files
 //! lock              locked by the process that trains the run
-//! checkpoint/       model-S.mpk, optim-S.mpk and scheduler-S.mpk after the last steps S that were
-//!                   saved, and after the best; each says whose it is, and has a checksum
-//! classes.json      of a classifier: names of classes; subwords.json of an encoder-decoder
+//! checkpoint/       model-S.mpk, optim-S.mpk and scheduler-S.mpk after the last saved steps S, and
+//!                   after the best; each has a tag that names its run, and a checksum
+//! classes.json      for a classifier: names of classes; subwords.json for an encoder-decoder
 //! metrics.csv       a row every few steps, and one for each evaluation
-//! samples.jsonl     texts that the model wrote at evaluations, if it was asked to
-//! report.html       all of this as a page that keeps itself up to date
+//! samples.jsonl     texts that the model generated at evaluations, if enabled
+//! report.html       all of this as a page that reloads itself
 //! model.mpk         the weights, once the run is finished
 //! ```
 //!
 //! # The same seed, the same weights
 //!
-//! Data and randomness of a step are functions of the seed and the step's number, so a run that
-//! was killed and resumed ends with the weights of one that was not, bit for bit on a
+//! Data and randomness of a step are functions of the seed and the step's number. So a run that
+//! was killed and resumed ends with the weights of an uninterrupted one, bit for bit on a
 //! deterministic backend.
 //!
 //! # Example
@@ -61,7 +61,7 @@
 //! let device = Default::default();
 //! let outcome = run.train::<Autodiff<Flex>, _>(&device, 0, TrainOptions::silent())?;
 //! assert_eq!(outcome.ending, Ending::Finished);
-//! // A few steps are not enough to know more than that there are 256 different bytes.
+//! A few steps are only enough to learn that there are 256 different bytes.
 //! assert!((outcome.valid[1].loss() - 256f64.ln()).abs() < 1.0);
 //! # Ok(())
 //! # }

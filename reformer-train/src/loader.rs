@@ -1,4 +1,4 @@
-//! A data loader that ends with the run.
+//! A data loader that ends at the last step of a run.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use burn::tensor::backend::Backend;
 
 use crate::batch::Batch;
 
-/// The batches of another loader up to a step, so that the last epoch of a run can be shorter.
+/// The batches of another loader before a step, so that the last epoch of a run can be shorter.
 pub(crate) struct UpTo<B: Backend, T> {
     loader: Arc<dyn DataLoader<B, T>>,
     end: u64,
 }
 
 impl<B: Backend, T> UpTo<B, T> {
-    /// Those of `loader` whose step is below `end`.
+    /// The batches of `loader` whose step is below `end`.
     pub(crate) fn new(loader: Arc<dyn DataLoader<B, T>>, end: u64) -> Self {
         Self { loader, end }
     }

@@ -1,4 +1,4 @@
-//! `metrics.csv`: what was measured, in a form that anything can read.
+//! `metrics.csv`: the measured values in a portable format.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -17,7 +17,7 @@ use crate::metric::Quantity;
 use crate::page::Page;
 use crate::record::{Failure, append_line, read_regular, write_atomically};
 
-/// What stands in a row before the measured values.
+/// Columns before the measured values.
 const FIRST_COLUMNS: [&str; 3] = ["step", "epoch", "split"];
 
 /// The first line: names in lower case, with underscores.
@@ -36,18 +36,18 @@ pub struct Row {
     pub epoch: usize,
     /// `train`: a mean over the steps since the row before; `valid`: over the validation data.
     pub split: String,
-    /// In the order of [`Quantity::ALL`]; nothing where it was not measured.
+    /// In the order of [`Quantity::ALL`]; `None` where a quantity was not measured.
     values: [Option<f64>; Quantity::ALL.len()],
 }
 
 impl Row {
-    /// What was measured of a quantity.
+    /// The measured value of a quantity.
     pub fn get(&self, quantity: Quantity) -> Option<f64> {
         let index = Quantity::ALL.iter().position(|other| *other == quantity)?;
         self.values[index]
     }
 
-    /// Mean negative log-likelihood, in nats; not a number where there is none.
+    /// Mean negative log-likelihood, in nats; NaN if it was not measured.
     pub fn loss(&self) -> f64 {
         self.get(Quantity::Loss).unwrap_or(f64::NAN)
     }
@@ -101,8 +101,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Reads `metrics.csv`. Lines that are no rows are left out: a full disk or a killed run can leave
-/// some.
+/// Reads `metrics.csv`. Lines that are not valid rows are left out: a full disk or a killed run can
+/// leave some.
 ///
 /// # Errors
 /// A file that cannot be read, or with other columns.
@@ -113,7 +113,7 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>, TrainError> {
 /// The lines of `metrics.csv`.
 struct Lines {
     rows: Vec<Row>,
-    /// Numbers of those that are no rows, from 1; the last one, where it has no end.
+    /// Line numbers of invalid rows, from 1, including a last line without a line end.
     broken: Vec<usize>,
     is_ended: bool,
 }
@@ -149,7 +149,7 @@ impl Lines {
         })
     }
 
-    /// What is wrong with them, if anything is; a killed run can leave a last one without an end.
+    /// The error that describes invalid lines, if there are any; a killed run can leave an incomplete last one.
     fn trouble(&self, path: &Path) -> Option<TrainError> {
         let (first, others) = self.broken.split_first()?;
         Some(TrainError::BadRows {
@@ -160,14 +160,14 @@ impl Lines {
     }
 }
 
-/// Writes `metrics.csv` as Burn's learner reports, and the page of the run beside it.
+/// Writes `metrics.csv` as Burn's learner reports, and updates the page of the run.
 pub struct CsvLog {
     path: PathBuf,
     file: File,
     page: Page,
     rows_every: [usize; 2],
     step: usize,
-    /// Time that the run took before this process.
+    /// Time that the run took in earlier processes.
     seconds: f64,
     started: Instant,
     train: Averages,
@@ -176,10 +176,10 @@ pub struct CsvLog {
 }
 
 impl CsvLog {
-    /// Opens the log of a run that stands at `step`, and drops rows of later steps, which are
-    /// going to be done again. Training steps are summed up in rows, which end at multiples of the
-    /// numbers of `rows_every`: those of checkpoints among them, so that a run which goes on from one
-    /// sums up what an unbroken one does.
+    /// Opens the log of a run after `step` steps, and drops rows of later steps, which will be
+    /// repeated. Rows are means of training steps and end at multiples of the
+    /// numbers of `rows_every`. These include the checkpoint interval, so that a resumed run
+    /// averages the same steps as an uninterrupted one.
     ///
     /// # Errors
     /// A file that cannot be written, or has other columns.
@@ -249,7 +249,7 @@ impl CsvLog {
             row.set(Quantity::Memory, mebibytes(memory.current));
             row.set(Quantity::PeakMemory, mebibytes(memory.peak));
         }
-        // One call, so that a killed run leaves at most one broken line.
+        // A single write, so that a killed run leaves at most one incomplete line.
         if let Err(source) = append_line(&mut self.file, format!("{row}\n").as_bytes()) {
             self.failure.set(TrainError::Write {
                 path: self.path.clone(),
@@ -296,7 +296,7 @@ impl MetricLogger for CsvLog {
         _epoch: usize,
         _split: &Split,
     ) -> Result<Vec<NumericEntry>, String> {
-        // Only asked for by strategies that choose among checkpoints; there is none here.
+        // Only called by strategies that choose among checkpoints; none is used here.
         Ok(vec![])
     }
 
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(read_rows(&path).unwrap(), rows[..2]);
     }
 
-    /// What Burn tells of a training step.
+    /// Burn's report of a training step.
     fn trained(loss: f64) -> MetricsUpdate {
         let entry = NumericEntry::Value(loss);
         let id = MetricId::new(Quantity::Loss.name().to_owned().into());
@@ -396,7 +396,7 @@ mod tests {
         };
         let unbroken = run("unbroken", 0, 12);
         assert_eq!(unbroken, [(4, 1.5), (8, 5.5), (10, 8.5), (12, 10.5)]);
-        // Killed after the sixth step, it goes on from its checkpoint after the fourth.
+        // Killed after the sixth step, it resumes from the checkpoint after the fourth.
         run("killed", 0, 6);
         assert_eq!(run("killed", 4, 12), unbroken);
     }
@@ -418,7 +418,7 @@ mod tests {
         let page = Page::new(folder.path().to_owned(), config, "flex".to_owned());
         let failure = Failure::default();
         CsvLog::open(page, 2, [10, 10], failure.clone()).unwrap();
-        let told = failure.take().expect("two lines are no rows").to_string();
+        let told = failure.take().expect("two lines are not rows").to_string();
         assert!(
             told.starts_with("line 3 of `") && told.contains("1 others"),
             "{told}"

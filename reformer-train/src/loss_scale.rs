@@ -1,9 +1,9 @@
 //! Dynamic scaling of the loss, for activations in `f16`.
 //!
-//! Gradients below 2^-24 are zero in `f16`, so the loss is multiplied by a large power of two before
+//! Gradients below 2^-24 are zero in `f16`. So the loss is multiplied by a large power of two before
 //! the backward pass and its gradients are divided by it after (Micikevicius et al., "Mixed Precision
 //! Training", ICLR 2018, section 3.2). The power is as large as it can be: it doubles after a while
-//! without an infinite gradient; where there is one, it is halved and the step left out.
+//! without an infinite gradient; after one, it is halved and the step is skipped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,12 +15,12 @@ use reformer_core::Precision;
 
 use crate::clip::scaled;
 
-/// What the scale starts from.
+/// Initial scale.
 const FIRST: f64 = 65_536.0;
-/// Below it the infinite gradients are not due to the scale.
+/// Smallest scale: below it, infinite gradients are not due to the scale.
 const SMALLEST: f64 = 1.0;
 const LARGEST: f64 = 16_777_216.0;
-/// Good steps after which it is tried to double it.
+/// Number of good steps after which the scale is doubled.
 const PATIENCE: usize = 1000;
 
 /// The scale, and good steps since it last changed.
@@ -30,13 +30,13 @@ struct State {
     n_good: usize,
 }
 
-/// The loss scale of a run, shared by those who need it: what computes gradients, what steps, and
-/// what keeps it in checkpoints.
+/// The loss scale of a run, shared by the gradient computation, the optimizer and the
+/// checkpoints.
 #[derive(Debug, Clone)]
 pub(crate) struct LossScale(Option<Arc<Mutex<State>>>);
 
 impl LossScale {
-    /// A scale for `f16`; none for what has the range of `f32`.
+    /// A scale for `f16`; none for types with the range of `f32`.
     pub(crate) fn new(precision: Precision) -> Self {
         let is_needed = precision == Precision::F16;
         Self(is_needed.then(|| {
@@ -63,12 +63,12 @@ impl LossScale {
         }
     }
 
-    /// What the loss is multiplied with.
+    /// The factor of the loss.
     pub(crate) fn factor(&self) -> f64 {
         self.state().map_or(1.0, |state| state.scale)
     }
 
-    /// Takes the scale out of gradients again.
+    /// Divides gradients by the scale.
     pub(crate) fn unscale<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         module: &M,
@@ -83,8 +83,8 @@ impl LossScale {
         }
     }
 
-    /// Takes note of a step. Whether its gradients, if they are not finite, are to be left out
-    /// without further ado, because the scale was too large for them.
+    /// Updates the scale after a step. Returns whether gradients that are not finite are to be skipped
+    /// without an error, because the scale was too large for them.
     pub(crate) fn leaves_out(&self, is_finite: bool) -> bool {
         let Some(State { scale, n_good }) = self.state() else {
             return false;
@@ -108,7 +108,7 @@ impl LossScale {
     }
 }
 
-/// An optimizer in whose record the loss scale is kept.
+/// An optimizer whose record includes the loss scale.
 #[derive(Debug, Clone)]
 pub(crate) struct WithLossScale<O> {
     optimizer: O,
@@ -177,7 +177,7 @@ mod tests {
         assert!(scale.leaves_out(false));
         assert!(scale.leaves_out(false));
         assert_eq!(scale.factor(), FIRST / 2.0);
-        // It takes the whole time again.
+        // Doubling again takes the full number of steps.
         for _ in 1..PATIENCE {
             scale.leaves_out(true);
         }

@@ -1,4 +1,4 @@
-//! Texts with some bytes hidden, for a model that is to find them.
+//! Texts with masked bytes, which the model is to predict.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use reformer_core::Key;
 use reformer_core::model::MaskingConfig;
 use reformer_datasets::Sequences;
 
-/// Child of a seed that no step has.
+/// Child of a seed that no training step uses.
 const MASKS: u64 = u64::MAX;
 
-/// What masks are for: those of a validation are always the same, those of a training never.
+/// Purpose of masks: those of a validation are always the same, those of a training never repeat.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     Train,
     Validate,
 }
 
-/// Other sequences with tokens hidden. What happens to a sequence follows from the seed and its number.
+/// Other sequences with tokens masked. The masks of a sequence depend on the seed and its number.
 #[derive(Debug)]
 pub(crate) struct Masked {
     sequences: Arc<dyn Sequences>,

@@ -2,17 +2,17 @@
 
 use std::fs;
 
-/// Memory that is resident: in RAM, not only promised.
+/// Resident memory: in RAM, not only reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResidentMemory {
     /// Bytes now.
     pub current: u64,
-    /// Most bytes so far.
+    /// Peak in bytes.
     pub peak: u64,
 }
 
 impl ResidentMemory {
-    /// That of this process. None on systems other than Linux.
+    /// The memory of this process. `None` on systems other than Linux.
     ///
     /// ```
     /// use reformer_train::memory::ResidentMemory;

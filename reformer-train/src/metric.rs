@@ -1,4 +1,4 @@
-//! What is measured in a step, and how it is averaged.
+//! The metrics of a step, and how they are averaged.
 
 use std::f64::consts::LN_2;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use reformer_core::model::LmLoss;
 use crate::data::DataConfig;
 use crate::probe::Hashing;
 
-/// What a step returns: numbers that may not have been computed yet.
+/// The output of a step: numbers that may not have been computed yet.
 #[derive(Debug, Clone)]
 pub struct LmOutput<B: Backend> {
     /// Loss and counts, on the device.
     pub loss: LmLoss<B>,
-    /// Norm of all gradients together, before clipping; in a training step.
+    /// Global norm of the gradients, before clipping; in training only.
     pub gradient_norm: Option<Tensor<B, 1>>,
-    /// What hashing does in the model; in a validation.
+    /// Statistics of hashing; in evaluations only.
     pub hashing: Option<Hashing>,
     /// When the step began.
     pub started: Instant,
@@ -68,16 +68,16 @@ pub struct LmStats {
     pub n_correct: usize,
     /// Targets.
     pub n_targets: usize,
-    /// Norm of all gradients together, before clipping; in a training step.
+    /// Global norm of the gradients, before clipping; in training only.
     pub gradient_norm: Option<f64>,
-    /// How far the input of the reversible stack was off when it was computed back; zero where it
-    /// was not.
+    /// Largest error of the reversible stack's reconstructed input; zero if the input was not
+    /// reconstructed.
     pub drift: f64,
-    /// What hashing does in the model; in a validation.
+    /// Statistics of hashing; in evaluations only.
     pub hashing: Option<Hashing>,
     /// When the step began.
     pub started: Instant,
-    /// When its numbers were there.
+    /// When its numbers were available.
     pub finished: Instant,
 }
 
@@ -87,24 +87,24 @@ impl Adaptor<LmStats> for LmStats {
     }
 }
 
-/// Something to measure, and a column of `metrics.csv`.
+/// A quantity to measure, and a column of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quantity {
     /// Mean negative log-likelihood, in nats.
     Loss,
     /// The same in bits: bits per byte of a text, bits per dimension of an image.
     Bits,
-    /// Its exponential: among so many equally likely tokens the model seems to choose.
+    /// Its exponential: the number of equally likely tokens with the same loss.
     Perplexity,
     /// Share of targets that got the largest logit, in percent.
     Accuracy,
-    /// Tokens in a second.
+    /// Tokens per second.
     TokensPerSecond,
-    /// Largest error of the reversible stack's recomputed input.
+    /// Largest error of the reversible stack's reconstructed input.
     Drift,
-    /// Of the optimizer's step.
+    /// Learning rate of the optimizer's step.
     LearningRate,
-    /// Norm of all gradients together, before clipping.
+    /// Global norm of the gradients, before clipping.
     GradientNorm,
     /// Share of the softmax mass of full attention that LSH attention sees, in percent.
     Coverage,
@@ -113,11 +113,11 @@ pub enum Quantity {
     BucketEntropy,
     /// Share of queries in the fullest bucket, in percent.
     LargestBucket,
-    /// Memory that the process holds, in MiB.
+    /// Resident memory of the process, in MiB.
     Memory,
-    /// Most memory that the process held, in MiB.
+    /// Peak resident memory of the process, in MiB.
     PeakMemory,
-    /// Time since the run began, without pauses between its processes.
+    /// Training time of the run, without pauses between its processes.
     Seconds,
 }
 
@@ -140,13 +140,13 @@ impl Quantity {
         Self::Seconds,
     ];
 
-    /// What is measured in each step. The others follow from it, or are those of the process.
+    /// Whether it is measured in each step. The others are derived from those, or belong to the process.
     pub(crate) fn is_measured(self) -> bool {
         use Quantity::{Bits, Memory, PeakMemory, Perplexity, Seconds};
         !matches!(self, Bits | Perplexity | Memory | PeakMemory | Seconds)
     }
 
-    /// The name under which Burn knows it.
+    /// Its name as a Burn metric.
     pub fn name(self) -> &'static str {
         match self {
             Self::Loss => "Loss",
@@ -166,7 +166,7 @@ impl Quantity {
         }
     }
 
-    /// The name for people, who call what is predicted of some data bytes or labels.
+    /// The name for display, which depends on the prediction targets of the data, such as bytes.
     pub fn label(self, data: &DataConfig) -> String {
         match self {
             Self::Bits => format!("Bits per {}", data.token_name()),
@@ -201,9 +201,9 @@ impl Quantity {
         }
     }
 
-    /// The value in a step and its weight in a mean over steps; nothing where it is not measured.
+    /// The value in a step and its weight in a mean over steps; `None` where it is not measured.
     ///
-    /// A mean over targets weighs a step by its targets, a rate by its time (in microseconds).
+    /// Means over targets are weighted by the step's targets, rates by its time (in microseconds).
     fn of(
         self,
         stats: &LmStats,
@@ -222,7 +222,7 @@ impl Quantity {
             Self::TokensPerSecond => Some((stats.n_targets as f64 * 1e6 / micros as f64, micros)),
             Self::Drift => Some((stats.drift, 1)),
             Self::LearningRate => Some((learning_rate?, 1)),
-            // A step that is left out because of its gradients is no part of the mean.
+            // The norm of a skipped step is not finite and is not part of the mean.
             Self::GradientNorm => Some((stats.gradient_norm.filter(|norm| norm.is_finite())?, 1)),
             Self::Coverage => Some(percent(stats.hashing?.coverage)),
             Self::BucketEntropy => Some(percent(stats.hashing?.balance?.entropy)),
@@ -323,9 +323,9 @@ mod tests {
         }
     }
 
-    /// A step of so many milliseconds, beginning at another.
+    /// A step from `begin` to `end`, in milliseconds.
     fn stats(loss: f64, n_correct: usize, n_targets: usize, [begin, end]: [u64; 2]) -> LmStats {
-        // All from one origin, so that times can be compared.
+        // One common origin, so that times can be compared.
         static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let origin = *ORIGIN.get_or_init(Instant::now);
         LmStats {

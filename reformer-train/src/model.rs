@@ -18,9 +18,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::batch::Batch;
 use crate::error::TrainError;
 
-/// Configuration of a model, written as that of the model itself. It is told by a setting that only
-/// one kind has: how a decoder looks at the source (`cross`), the number of classes (`n_classes`) or
-/// how long an answer can be (`max_answer_length`).
+/// Configuration of a model, written like that of the model itself. The kind follows from a setting that only
+/// one kind has: the cross-attention of the decoder (`cross`), the number of classes (`n_classes`) or
+/// the maximum answer length (`max_answer_length`).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ModelConfig {
@@ -30,7 +30,7 @@ pub enum ModelConfig {
     Seq2Seq(ReformerSeq2SeqConfig),
     /// A classifier of texts.
     Classifier(ReformerClassifierConfig),
-    /// A model that points at answers.
+    /// A question answering model, which marks answer spans.
     QuestionAnswering(ReformerQuestionAnsweringConfig),
 }
 
@@ -75,7 +75,7 @@ impl From<ReformerQuestionAnsweringConfig> for ModelConfig {
     }
 }
 
-/// What a kind of model is called.
+/// Names of the kinds of models.
 mod name {
     pub(super) const LM: &str = "a language model";
     pub(super) const SEQ2SEQ: &str = "an encoder-decoder";
@@ -84,7 +84,7 @@ mod name {
 }
 
 impl ModelConfig {
-    /// What this kind of model is called, with an article.
+    /// The name of this kind of model, with an article.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Lm(_) => name::LM,
@@ -94,7 +94,7 @@ impl ModelConfig {
         }
     }
 
-    /// The stack, or what both stacks have in common.
+    /// The stack, or the settings that both stacks share.
     pub fn reformer(&self) -> &ReformerConfig {
         match self {
             Self::Lm(config) => &config.reformer,
@@ -104,7 +104,7 @@ impl ModelConfig {
         }
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn reformer_mut(&mut self) -> &mut ReformerConfig {
         match self {
             Self::Lm(config) => &mut config.reformer,
@@ -143,7 +143,7 @@ impl ModelConfig {
 
 /// A model that a run trains.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)] // There is one, and boxes are no modules.
+#[allow(clippy::large_enum_variant)] // There is only one such value, and boxes are not modules.
 pub enum Model<B: Backend> {
     /// A language model.
     Lm(ReformerLm<B>),
@@ -151,12 +151,12 @@ pub enum Model<B: Backend> {
     Seq2Seq(ReformerSeq2Seq<B>),
     /// A classifier of texts.
     Classifier(ReformerClassifier<B>),
-    /// A model that points at answers.
+    /// A question answering model, which marks answer spans.
     QuestionAnswering(ReformerQuestionAnswering<B>),
 }
 
 impl<B: Backend> Model<B> {
-    /// What this kind of model is called, with an article.
+    /// The name of this kind of model, with an article.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Lm(_) => name::LM,
@@ -169,7 +169,7 @@ impl<B: Backend> Model<B> {
     /// The language model.
     ///
     /// # Errors
-    /// [`TrainError::OtherModel`] if it is none.
+    /// [`TrainError::OtherModel`] if it is of another kind.
     pub fn into_lm(self) -> Result<ReformerLm<B>, TrainError> {
         match self {
             Self::Lm(model) => Ok(model),
@@ -180,7 +180,7 @@ impl<B: Backend> Model<B> {
     /// The encoder-decoder.
     ///
     /// # Errors
-    /// [`TrainError::OtherModel`] if it is none.
+    /// [`TrainError::OtherModel`] if it is of another kind.
     pub fn into_seq2seq(self) -> Result<ReformerSeq2Seq<B>, TrainError> {
         match self {
             Self::Seq2Seq(model) => Ok(model),
@@ -191,7 +191,7 @@ impl<B: Backend> Model<B> {
     /// The classifier.
     ///
     /// # Errors
-    /// [`TrainError::OtherModel`] if it is none.
+    /// [`TrainError::OtherModel`] if it is of another kind.
     pub fn into_classifier(self) -> Result<ReformerClassifier<B>, TrainError> {
         match self {
             Self::Classifier(model) => Ok(model),
@@ -199,10 +199,10 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// The model that points at answers.
+    /// The question answering model.
     ///
     /// # Errors
-    /// [`TrainError::OtherModel`] if it is none.
+    /// [`TrainError::OtherModel`] if it is of another kind.
     pub fn into_question_answering(self) -> Result<ReformerQuestionAnswering<B>, TrainError> {
         match self {
             Self::QuestionAnswering(model) => Ok(model),
@@ -215,7 +215,7 @@ impl<B: Backend> Model<B> {
         TrainError::OtherModel { found, wanted }
     }
 
-    /// The stack, where there is one alone.
+    /// The stack, if the model has a single one.
     pub(crate) fn reformer(&self) -> Option<&Reformer<B>> {
         match self {
             Self::Lm(model) => Some(&model.reformer),
@@ -226,7 +226,7 @@ impl<B: Backend> Model<B> {
     }
 }
 
-/// What the model reads of a batch of pairs, and what it is to predict.
+/// The model's input for a batch of pairs, and the targets.
 fn read<B: Backend>(batch: PairBatch<B>) -> (Seq2SeqInput<B>, Tensor<B, 2, Int>) {
     let input = Seq2SeqInput {
         source: batch.source,
@@ -286,5 +286,5 @@ where
     }
 }
 
-/// The data of a run is checked against its model before it begins.
+/// Panic message; the data of a run is checked against its model before it begins.
 pub(crate) const ANOTHER: &str = "a batch is for another kind of model";

@@ -4,13 +4,13 @@ use serde_json::{Map, Value};
 
 use crate::config::TrainConfig;
 
-/// Reads a configuration in JSON. Settings that the version which wrote it did not have yet are what they were
-/// in effect, so that a run goes on as it began.
+/// Reads a configuration in JSON. Settings that did not exist in the version that wrote it get the values that
+/// were in effect then, so that a run continues as it began.
 ///
 /// # Errors
-/// What is no configuration.
+/// Text that is not a configuration.
 pub fn read_json(text: &[u8]) -> Result<TrainConfig, serde_json::Error> {
-    // Errors of the text itself name a place in it.
+    // Errors in the JSON text itself name a position in it.
     serde_json::from_slice(text).or_else(|error| {
         let mut value = serde_json::from_slice(text)?;
         complete(&mut value);
@@ -18,7 +18,7 @@ pub fn read_json(text: &[u8]) -> Result<TrainConfig, serde_json::Error> {
     })
 }
 
-/// Adds what is missing to every stack of layers, wherever it is.
+/// Adds missing settings to every stack of layers in the configuration.
 fn complete(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -26,7 +26,7 @@ fn complete(value: &mut Value) {
                 add(lsh, ["fixed_rotations", "local_round", "hash_rotated"]);
                 add(fields, ["rotary_local_only"]);
             }
-            // Data and positions, which have settings of their own.
+            // Data and positions have settings of their own.
             for (kind, name) in [
                 ("ReturningPassages", "backwards"),
                 ("Learned", "sinusoidal"),

@@ -1,4 +1,4 @@
-//! The page of a run, written again as it goes on.
+//! The page of a run, rewritten while it trains.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use crate::metric::Quantity;
 use crate::report::{Environment, Phase, Report, Series, Status, write_report};
 use crate::samples::Samples;
 
-/// Least time between two versions of the page, but for those after an evaluation.
+/// Minimum time between two versions of the page, except after evaluations.
 const REFRESH_EVERY: Duration = Duration::from_secs(20);
 const SPLITS: [&str; 2] = ["train", "valid"];
-/// Points of a curve. A run writes fewer, but it can be extended.
+/// Maximum number of points of a curve. A run writes fewer, but it can be extended.
 const MAX_POINTS: usize = 5000;
 /// Samples that are shown, the newest ones.
 const N_SAMPLES: usize = 20;
 
-/// `report.html` in a run's folder. What it shows is what the other files hold.
+/// `report.html` in a run's folder. Its content comes from the other files.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     folder: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct Page {
 const UNPLOTTED: [Quantity; 3] = [Quantity::Perplexity, Quantity::Memory, Quantity::Seconds];
 
 impl Page {
-    /// The page of the run in a folder, which a backend of this name computes.
+    /// The page of the run in a folder, with the name of its backend.
     pub(crate) fn new(folder: PathBuf, config: TrainConfig, backend: String) -> Self {
         Self {
             folder,
@@ -47,7 +47,7 @@ impl Page {
         }
     }
 
-    /// With what was read of the data.
+    /// Adds what was read from the data.
     pub(crate) fn with_data(mut self, data: &DataReport) -> Self {
         let parts = [("Training", &data.train), ("Validation", &data.valid)];
         let row = |(part, report): (&str, &ReadReport)| (part.to_owned(), report.to_string());
@@ -59,13 +59,13 @@ impl Page {
         self.folder.join("metrics.csv")
     }
 
-    /// Number of the interval between evaluations in which a step is, from 1. Steps are counted from
+    /// Number of the interval between evaluations that contains a step, from 1. Steps are counted from
     /// 1 here.
     pub(crate) fn epoch(&self, step: usize) -> usize {
         step.div_ceil(self.config.steps_per_epoch).max(1)
     }
 
-    /// Writes the page of a run that goes on, if it is due or old.
+    /// Writes the page of a running run, if it is due or old.
     pub(crate) fn refresh(&mut self, step: usize, is_due: bool) -> Result<(), TrainError> {
         if !is_due && self.last_written.elapsed() < REFRESH_EVERY {
             return Ok(());
@@ -123,7 +123,7 @@ impl Page {
     }
 }
 
-/// Not more points than a curve can show, the last one among them.
+/// Reduces points to the maximum of a curve, keeping the last one.
 fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let every = points.len().div_ceil(MAX_POINTS).max(1);
     let skipped = points.len().saturating_sub(1) % every;

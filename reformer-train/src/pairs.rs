@@ -13,7 +13,7 @@ use crate::config::TrainConfig;
 use crate::data::DataReport;
 use crate::error::TrainError;
 
-/// Of the different sources of a text, every so-manieth is kept for validation.
+/// One of this many different sources of a text is held out for validation.
 const VALID_EVERY: usize = 20;
 /// The vocabulary in a run's folder, as Hugging Face's tokenizers write it.
 const SUBWORDS: &str = "subwords.json";
@@ -37,21 +37,21 @@ pub enum PairFiles {
     },
 }
 
-/// Parallel text to train and to validate on.
+/// Parallel text for training and validation.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub struct PairsConfig {
-    /// What to train on. Its subwords are the vocabulary.
+    /// The training data. The vocabulary is made of it.
     pub train: PairFiles,
-    /// What to validate on. Default: every twentieth source of the other text, which is then not
-    /// trained on.
+    /// The validation data. Default: every twentieth different source of the training text, excluded
+    /// from training.
     pub valid: Option<PairFiles>,
-    /// Whether targets are translated into sources.
+    /// Whether to translate from target to source.
     #[config(default = false)]
     pub reversed: bool,
 }
 
 impl PairFiles {
-    /// One path is a table, two are lines; there are none where no path is.
+    /// One path is a table, two are line-by-line files; `None` without a path.
     pub fn at(paths: &[PathBuf]) -> Option<Self> {
         match paths {
             [] => None,
@@ -90,19 +90,19 @@ impl PairFiles {
 pub struct Pairs {
     /// The joint vocabulary.
     pub subwords: Subwords,
-    /// Sentences to validate on, as they are printed.
+    /// Sentences of the validation split, as text.
     pub valid_text: ParallelText,
     /// The same as numbers.
     pub valid: TokenPairs,
-    /// What is trained on.
+    /// The training split.
     pub train: TokenPairs,
-    /// What was read of them.
+    /// What was read from both.
     pub(crate) report: DataReport,
 }
 
 impl PairsConfig {
-    /// Opens the text. The vocabulary is that of the run's folder, or is made of the text, with as
-    /// many pieces as the model knows.
+    /// Opens the text. The vocabulary is that of the run's folder, or is trained on the text, with the
+    /// vocabulary size of the model.
     pub(crate) fn open(
         &self,
         vocab_size: usize,
@@ -135,7 +135,7 @@ impl PairsConfig {
 }
 
 impl PairsConfig {
-    /// Opens other text to measure a model on, a table or two files, with the vocabulary of its run.
+    /// Opens other text for evaluation, a table or two files, with the vocabulary of the run.
     pub(crate) fn open_others(
         &self,
         folder: &Path,
@@ -175,7 +175,7 @@ impl Pairs {
         }
     }
 
-    /// Keeps the vocabulary in a run's folder.
+    /// Saves the vocabulary in a run's folder.
     pub(crate) fn save_subwords(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(SUBWORDS);
         let partial = path.with_extension("partial");

@@ -1,4 +1,4 @@
-//! What hashing does in a model: how much of full attention it finds, and how full buckets are.
+//! Metrics of hashing in a model: coverage of full attention, and how full buckets are.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -6,7 +6,7 @@ use reformer_core::attention::{Attention, LshProbe};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::Reformer;
 
-/// What [`probe_hashing`] finds in one LSH layer.
+/// The metrics of one LSH layer, from [`probe_hashing`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerHashing {
     /// Number of the layer in the model, from 0.
@@ -14,21 +14,21 @@ pub struct LayerHashing {
     /// Share of the softmax mass of full attention that is on keys which a query sees in some
     /// round: the mean over queries, heads and sequences, in `0..=1`.
     pub coverage: f64,
-    /// How queries spread over buckets. None where the layer computes exactly at this length.
+    /// How queries are distributed over buckets. `None` where the layer computes exactly at this length.
     pub balance: Option<BucketBalance>,
 }
 
-/// How queries spread over the buckets of a round: means over rounds, heads and sequences.
+/// How queries are distributed over the buckets of a round: means over rounds, heads and sequences.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BucketBalance {
-    /// Entropy of a query's bucket over that of a uniform choice: 1 where all buckets are equally
+    /// Entropy of the bucket distribution divided by that of a uniform one: 1 where all buckets are equally
     /// full, 0 where all queries are in one.
     pub entropy: f64,
     /// Share of queries in the fullest bucket.
     pub largest_share: f64,
 }
 
-/// What hashing does in a model: means over its LSH layers.
+/// Metrics of hashing in a model: means over its LSH layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hashing {
     /// See [`LayerHashing::coverage`].
@@ -38,7 +38,7 @@ pub struct Hashing {
 }
 
 impl Hashing {
-    /// The mean over layers; nothing if there are none.
+    /// The mean over layers; `None` if there are none.
     pub fn mean_of(layers: &[LayerHashing]) -> Option<Self> {
         let balances: Vec<BucketBalance> =
             layers.iter().filter_map(|layer| layer.balance).collect();
@@ -49,8 +49,8 @@ impl Hashing {
     }
 }
 
-/// Looks at every LSH layer of a model with the hidden states that it sees in evaluation. Takes
-/// the time of full attention: give it a short batch, from time to time.
+/// Measures every LSH layer of a model on the hidden states of evaluation mode. This takes
+/// the time of full attention: use a short batch, and not in every step.
 ///
 /// ```
 /// use burn::tensor::{Distribution, Tensor};
@@ -94,13 +94,13 @@ pub fn probe_hashing<B: ReformerBackend>(
 }
 
 impl BucketBalance {
-    /// That of the buckets of queries.
+    /// The balance of the buckets of queries.
     ///
     /// # Shapes
     /// - buckets: `[batch_size, n_heads, n_rounds, seq_length]`, values in `0..n_buckets`
     ///
     /// # Panics
-    /// If a bucket is not in `0..n_buckets`, as that of padding.
+    /// If a bucket is not in `0..n_buckets`, like the bucket of padding.
     pub fn new<B: Backend>(buckets: Tensor<B, 4, Int>, n_buckets: usize) -> Self {
         let [_, _, _, seq_length] = buckets.dims();
         let buckets: Vec<i64> = buckets.into_data().iter::<i64>().collect();
@@ -130,7 +130,7 @@ impl BucketBalance {
             .map(|share| -share * share.ln())
             .sum();
         Self {
-            // One bucket has no spread to fall short of.
+            // With one bucket, the uniform entropy is 0.
             entropy: if n_buckets > 1 {
                 entropy / (n_buckets as f64).ln()
             } else {

@@ -1,4 +1,4 @@
-//! `samples.jsonl`: texts that the model wrote on its way.
+//! `samples.jsonl`: texts that the model generated during training.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use crate::error::TrainError;
 use crate::record::{append_line, read_regular, write_atomically};
 use crate::report::Sample;
 
-/// Bytes of a line. Samples are a few hundred characters long, to be read by people.
+/// Maximum bytes of a line. Samples are a few hundred characters long.
 const MAX_LINE: usize = 1 << 20;
 
 /// The samples of a run, a line of JSON each.
@@ -18,14 +18,14 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Those of the run in this folder.
+    /// The samples of the run in this folder.
     pub(crate) fn of_run(folder: &Path) -> Self {
         Self {
             path: folder.join("samples.jsonl"),
         }
     }
 
-    /// All of them, the oldest first. A line that is none is left out: a killed run can leave one.
+    /// All of them, the oldest first. Invalid lines are left out: a killed run can leave one.
     pub(crate) fn read(&self) -> Vec<Sample> {
         let bytes = read_regular(&self.path).unwrap_or_default();
         let lines = bytes.split(|byte| *byte == b'\n');
@@ -35,7 +35,7 @@ impl Samples {
             .collect()
     }
 
-    /// Drops those of later steps, which are going to be done again.
+    /// Drops those of later steps, which will be repeated.
     pub(crate) fn rewind(&self, step: usize) -> Result<(), TrainError> {
         if !self.path.exists() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Where progress is shown.
+//! How progress is displayed.
 
 use burn::train::metric::MetricDefinition;
 use burn::train::renderer::{
@@ -6,7 +6,7 @@ use burn::train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-/// Where progress is shown.
+/// How progress is displayed.
 pub enum Screen<R = Silent> {
     /// In Burn's dashboard, which needs a terminal.
     Dashboard,
@@ -15,13 +15,13 @@ pub enum Screen<R = Silent> {
 }
 
 impl Screen {
-    /// Nowhere.
+    /// No display.
     pub fn silent() -> Self {
         Self::Renderer(Silent)
     }
 }
 
-/// Shows nothing.
+/// A renderer that shows nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 

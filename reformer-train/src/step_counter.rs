@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts training steps, all clones together. Burn's learner does not tell a model which step it computes,
-/// and [`Pass::train`](reformer_core::Pass::train) needs a number that no other step has: dropout and hash
-/// rotations follow from it. As a field of a model, it is counted on by the copies that the learner gives to
-/// each of several devices, so that no two of them draw the same.
+/// Counts training steps, across all clones. Burn's learner does not tell a model which step it computes,
+/// and [`Pass::train`](reformer_core::Pass::train) needs a unique number for each step: dropout and hash
+/// rotations depend on it. As a field of a model, the counter is shared by the copies that the learner makes for
+/// several devices, so that no two of them use the same random numbers.
 ///
-/// Numbers are never used twice, but which of several workers has which is up to their order in time; with
-/// one worker a training repeats exactly. They are no part of a record: start a training that goes on
-/// [at](Self::starting_at) the step it has come to.
+/// Numbers are never used twice. With several workers, their assignment depends on timing; with
+/// one worker, a training repeats exactly. They are not part of a record: start a resumed training
+/// [at](Self::starting_at) the step it has reached.
 ///
 /// ```
 /// use reformer_train::StepCounter;
@@ -24,12 +24,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct StepCounter(Arc<AtomicU64>);
 
 impl StepCounter {
-    /// A counter whose first number is this one.
+    /// A counter that starts at this number.
     pub fn starting_at(step: u64) -> Self {
         Self(Arc::new(AtomicU64::new(step)))
     }
 
-    /// The number of a step that begins.
+    /// The number of the next step.
     pub fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! A model as Burn's learner wants it.
+//! A model with the interface of Burn's learner.
 
 use std::time::Instant;
 
@@ -28,13 +28,13 @@ pub struct Task<B: Backend> {
     pub model: Model<B>,
     #[module(skip)]
     seed: u64,
-    /// Parts in which a step is computed.
+    /// Micro-batches of a step.
     #[module(skip)]
     n_parts: usize,
-    /// Number of the first of them in the batch of all replicas.
+    /// Index of the first of them in the batch of all replicas.
     #[module(skip)]
     first_part: usize,
-    /// Tokens that the model sees at a time.
+    /// Context length in tokens.
     #[module(skip)]
     context: Option<usize>,
     #[module(skip)]
@@ -42,7 +42,7 @@ pub struct Task<B: Backend> {
 }
 
 impl<B: Backend> Task<B> {
-    /// Makes a task of a model.
+    /// Creates a task from a model.
     pub fn new(model: Model<B>, seed: u64) -> Self {
         Self {
             model,
@@ -54,21 +54,21 @@ impl<B: Backend> Task<B> {
         }
     }
 
-    /// Computes each training step in so many parts of its batch, one after the other. The sum of
+    /// Splits each training step into micro-batches, computed one after the other. The sum of
     /// their gradients, each weighted by its share of the targets, is the gradient of the batch.
     pub fn with_parts(mut self, n_parts: usize) -> Self {
         self.n_parts = n_parts;
         self
     }
 
-    /// Lets hashing depend on the tokens that the model sees at a time, instead of on how far the
-    /// sequences of a batch are filled up.
+    /// Lets hashing depend on the context length instead of on the length to which
+    /// sequences of a batch are padded.
     pub fn with_context(mut self, window_length: usize) -> Self {
         self.context = Some(window_length);
         self
     }
 
-    /// Takes the parts of each batch that the `n`-th of several replicas has, with dropout masks of
+    /// Takes the micro-batches of the `n`-th of several replicas, with dropout masks of
     /// their own.
     pub(crate) fn of_replica(mut self, n: usize) -> Self {
         self.first_part = n * self.n_parts;
@@ -83,7 +83,7 @@ impl<B: Backend> Task<B> {
 }
 
 impl<B: ReformerBackend> Task<B> {
-    /// What hashing does on the first sequence of a batch, up to so many tokens; nothing where the
+    /// Statistics of hashing on the first sequence of a batch, up to `max_length` tokens; `None` if the
     /// model has no LSH attention, or reads two sequences.
     pub(crate) fn probe(&self, batch: &Batch<B>, max_length: usize) -> Option<Hashing> {
         let reformer = self.model.reformer()?;
@@ -150,12 +150,12 @@ fn count<A: AutodiffBackend>(targets: &Tensor<A, 2, Int>) -> Tensor<A::InnerBack
         .float()
 }
 
-/// A part's share of all targets: nothing, if there are none.
+/// A part's share of all targets: 0, if there are none.
 pub(crate) fn share<B: Backend>(part: Tensor<B, 1>, all: &Tensor<B, 1>) -> Tensor<B, 1> {
     part / all.clone().clamp_min(1.0)
 }
 
-/// The loss of a batch from those of its parts and their shares of its targets.
+/// The loss of a batch from those of its parts, weighted by their shares of its targets.
 pub(crate) fn joined<B: Backend>(
     parts: Vec<(LmLoss<B>, Tensor<B, 1>)>,
     n_targets: Tensor<B, 1>,
@@ -254,7 +254,7 @@ mod tests {
         Task::new(config.init(&Default::default()), 7)
     }
 
-    /// Rows with very different numbers of targets; the last one has none.
+    /// Rows with very different numbers of targets; the last row has none.
     fn batch() -> Batch<B> {
         let number = |i: usize| (i * i * 31 + 7 * i) as i32 % 13;
         let tokens: Vec<i32> = (0..ROWS * LENGTH).map(number).collect();

@@ -1,4 +1,4 @@
-//! Errors out of what was answered elsewhere.
+//! Conversions of other errors, and checks.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::error::DatasetError;
 use crate::loading::Sequences;
 
 impl DatasetError {
-    /// What the system answered about a path.
+    /// The error of the operating system for a path.
     pub(crate) fn from_io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -19,7 +19,7 @@ impl DatasetError {
         }
     }
 
-    /// A file that is not what it should be.
+    /// A file of the wrong format.
     pub(crate) fn malformed(
         path: &Path,
         expected: impl Into<String>,
@@ -32,7 +32,7 @@ impl DatasetError {
         }
     }
 
-    /// What the library for vocabularies answered.
+    /// An error of the tokenizer library.
     pub(crate) fn tokenizer(problem: &'static str) -> impl FnOnce(tokenizers::Error) -> Self {
         move |error| Self::Tokenizer {
             problem,
@@ -40,7 +40,7 @@ impl DatasetError {
         }
     }
 
-    /// That sequences have the length asked for, which is not 0.
+    /// Checks that sequences have the requested length, which is not 0.
     pub(crate) fn check_length(
         window_length: usize,
         sequences: &dyn Sequences,

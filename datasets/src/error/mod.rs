@@ -1,4 +1,4 @@
-//! What can be wrong with a data file or with the sizes asked of it.
+//! Errors of data files and of requested sizes.
 
 mod making;
 
@@ -10,11 +10,11 @@ use thiserror::Error;
 use crate::report::{escaped, grouped, shown, shown_path, told};
 use crate::text::SplitName;
 
-/// Why data could not be had. Each message is one line: what was given, its limit and the way out.
+/// Why data could not be read. Each message is one line: the value, its limit and a remedy.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DatasetError {
-    /// No file has the path given.
+    /// No file exists at the path.
     #[error(
         "there is no file `{}`: check the path, or use the sample that ships with the crate",
         shown_path(path)
@@ -22,12 +22,12 @@ pub enum DatasetError {
     NotFound {
         /// The path as it was given.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 
-    /// The file is there, but its bytes could not be read.
+    /// The file exists, but its bytes could not be read.
     #[error(
         "`{}` could not be read: check its permissions and the disk",
         shown_path(path)
@@ -35,12 +35,12 @@ pub enum DatasetError {
     Unreadable {
         /// The path as it was given.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 
-    /// The path is that of a directory.
+    /// The path is a directory.
     #[error(
         "`{}` is a directory, and a file is needed: name a file in it",
         shown_path(path)
@@ -50,7 +50,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
 
-    /// The path is that of a device or a socket.
+    /// The path is a device or a socket.
     #[error(
         "`{}` is a device or a socket, and a file is needed: name a file or a pipe",
         shown_path(path)
@@ -60,19 +60,19 @@ pub enum DatasetError {
         path: PathBuf,
     },
 
-    /// The path is that of a pipe into which nobody writes.
+    /// The path is a pipe without a writer.
     #[error(
-        "`{}` is a pipe, and nobody has written into it for {seconds} s: start what writes first, or name a file",
+        "`{}` is a pipe, and nothing has been written into it for {seconds} s: start what writes first, or name a file",
         shown_path(path)
     )]
     SilentPipe {
         /// The path as it was given.
         path: PathBuf,
-        /// How long was waited.
+        /// How long was waited, in seconds.
         seconds: u64,
     },
 
-    /// A pipe has no end.
+    /// A pipe does not end.
     #[error(
         "`{}` is a pipe with more than {} bytes, and may not have more: save them, and name the file",
         shown_path(path), grouped(*limit)
@@ -80,11 +80,11 @@ pub enum DatasetError {
     EndlessPipe {
         /// The path as it was given.
         path: PathBuf,
-        /// Bytes that it may have.
+        /// Maximum number of bytes.
         limit: u64,
     },
 
-    /// A packed file has far more in it than text has.
+    /// A packed file contains far more than text would.
     #[error(
         "`{}` has more than {} bytes packed in it, far more than its size promises: if that is meant, unpack it first and \
          name what comes out",
@@ -93,11 +93,11 @@ pub enum DatasetError {
     Bomb {
         /// The path as it was given.
         path: PathBuf,
-        /// Bytes that may be packed in it.
+        /// Maximum number of unpacked bytes.
         limit: u64,
     },
 
-    /// What has to be put down on disk does not fit.
+    /// Data for the temporary file does not fit on the disk.
     #[error(
         "the folder for temporary files, `{}`, has no room for what is in `{}`: free some, or set TMPDIR to a folder on a \
          larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
@@ -105,14 +105,14 @@ pub enum DatasetError {
     NoRoom {
         /// The path as it was given.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 
-    /// The folder shows the state of the system.
+    /// The folder contains the state of the system.
     #[error(
-        "`{}` is a folder of the operating system, and no data: name another",
+        "`{}` is a folder of the operating system, not of data: name another",
         shown_path(path)
     )]
     SystemFolder {
@@ -128,11 +128,11 @@ pub enum DatasetError {
     TooManyFiles {
         /// The path as it was given.
         path: PathBuf,
-        /// How many there may be.
+        /// Maximum number of files and folders.
         limit: usize,
     },
 
-    /// Data is too little to be divided.
+    /// Too little data for a split.
     #[error(
         "`{}` has {n} different {unit}, and at least 2 are needed, one to train on and one to validate on: add more, or \
          name other data to validate on{left_out}",
@@ -141,11 +141,11 @@ pub enum DatasetError {
     TooFew {
         /// Where they are from.
         name: String,
-        /// How many there are.
+        /// The number of different items.
         n: usize,
-        /// What they are, in the plural.
+        /// The unit, in the plural.
         unit: &'static str,
-        /// What was skipped when they were read, as the end of the message.
+        /// What was skipped while reading, as the end of the message.
         left_out: String,
     },
 
@@ -176,7 +176,7 @@ pub enum DatasetError {
         corpus: String,
     },
 
-    /// The split has no room for one window.
+    /// The split is shorter than one window.
     #[error(
         "the {split} split of `{}` has {bytes} bytes, but one window of length {window_length} needs \
          {bytes_needed} (its inputs and the byte after them): choose a shorter window or a larger file",
@@ -189,13 +189,13 @@ pub enum DatasetError {
         split: SplitName,
         /// Bytes that the split has.
         bytes: usize,
-        /// Bytes that one window takes up: its length and one more.
+        /// Bytes that one window needs: its length and one more.
         bytes_needed: usize,
-        /// The length asked for.
+        /// The requested length.
         window_length: usize,
     },
 
-    /// The first window would start so late that not one fits.
+    /// The first window would start so late that none fits.
     #[error(
         "a phase of {phase} leaves no whole window in the {split} split of `{}`: \
          choose at most {max_phase}",
@@ -206,33 +206,33 @@ pub enum DatasetError {
         corpus: String,
         /// The split in question.
         split: SplitName,
-        /// The phase asked for.
+        /// The requested phase.
         phase: usize,
         /// The largest phase that leaves one window.
         max_phase: usize,
     },
 
-    /// Windows of no bytes.
+    /// The window length is 0.
     #[error("window_length is 0, and must be at least 1: choose the sequence length of the model")]
     ZeroWindowLength,
 
-    /// Batches of no windows.
+    /// The batch size is 0.
     #[error("batch_size is 0, and must be at least 1: choose the number of windows in a batch")]
     ZeroBatchSize,
 
-    /// Epochs of no batches.
+    /// An epoch has 0 batches.
     #[error(
         "steps_per_epoch is 0, and must be at least 1: choose the number of batches between validations"
     )]
     ZeroStepsPerEpoch,
 
-    /// An evaluation of no windows.
+    /// An evaluation has 0 windows.
     #[error(
         "max_windows is 0, and must be at least 1: choose more, or leave it out to read the whole split"
     )]
     ZeroMaxWindows,
 
-    /// The rows of an epoch cannot be counted.
+    /// The number of rows of an epoch overflows.
     #[error(
         "an epoch of {steps_per_epoch} batches of {batch_size} windows has more than {} windows: \
          lower steps_per_epoch",
@@ -245,7 +245,7 @@ pub enum DatasetError {
         batch_size: usize,
     },
 
-    /// The file is not what it should be.
+    /// The file does not have the expected format.
     #[error(
         "`{}` is not {expected} ({}): check that it is whole and of that kind",
         shown_path(path),
@@ -254,7 +254,7 @@ pub enum DatasetError {
     Malformed {
         /// The path as it was given.
         path: PathBuf,
-        /// What it should be.
+        /// The expected format.
         expected: String,
         /// What is wrong with it.
         found: String,
@@ -273,7 +273,7 @@ pub enum DatasetError {
         reason: String,
     },
 
-    /// The two files of a parallel text do not belong together.
+    /// The two files of a parallel text do not match.
     #[error(
         "`{}` has {} lines, but `{}` has {}: a line must be the translation of the same line; check that the \
          files belong together and are whole",
@@ -299,7 +299,7 @@ pub enum DatasetError {
         references: usize,
     },
 
-    /// A vocabulary cannot do what is asked of it.
+    /// A vocabulary cannot do what was requested.
     #[error("the vocabulary {problem} ({}): train or load another", told(reason))]
     Tokenizer {
         /// What it cannot do.
@@ -308,7 +308,7 @@ pub enum DatasetError {
         reason: String,
     },
 
-    /// A published data set of a known size has another.
+    /// A published data set with another size than the known one.
     #[error(
         "`{}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \
          explicitly (figures on a prefix do not compare with published ones)",
@@ -317,26 +317,26 @@ pub enum DatasetError {
     WrongSize {
         /// Name of the corpus.
         corpus: String,
-        /// The data set it should be.
+        /// The expected data set.
         name: &'static str,
-        /// Bytes that there are.
+        /// Actual size in bytes.
         bytes: usize,
-        /// Bytes that there should be.
+        /// Expected size in bytes.
         bytes_expected: usize,
     },
 
-    /// A folder has nothing to read in it.
+    /// A folder contains nothing to read.
     #[error("`{}` has no {wanted} in it: check the path", shown_path(path))]
     NothingIn {
         /// The path as it was given.
         path: PathBuf,
-        /// What was looked for.
+        /// The kind of content that was expected.
         wanted: &'static str,
     },
 
-    /// A text is of a class that there is not.
+    /// A text has an unknown class.
     #[error(
-        "`{}` has texts of class `{}`, which is none of those that are known ({}): leave them out, or \
+        "`{}` has texts of the unknown class `{}`, and the known ones are {}: leave them out, or \
          train on them",
         escaped(name),
         shown(class),
@@ -347,7 +347,7 @@ pub enum DatasetError {
         name: String,
         /// The class.
         class: String,
-        /// Names of the known ones.
+        /// Names of the known classes.
         classes: String,
     },
 
@@ -357,18 +357,18 @@ pub enum DatasetError {
         window_length - 1
     )]
     ContextTooLong {
-        /// The context asked for.
+        /// The requested context.
         context_length: usize,
         /// Tokens of a window.
         window_length: usize,
     },
 
-    /// The length asked for is not that of the sequences.
+    /// The requested length is not that of the sequences.
     #[error(
         "window_length is {window_length}, but the sequences have {seq_length} tokens: choose {seq_length}"
     )]
     OtherLength {
-        /// The length asked for.
+        /// The requested length.
         window_length: usize,
         /// The length that the sequences have.
         seq_length: usize,
@@ -378,18 +378,18 @@ pub enum DatasetError {
     #[error("there are 0 sequences, and a loader needs at least 1: choose other data")]
     NoSequences,
 
-    /// An evaluation of sequences that do not end.
+    /// An evaluation of endless sequences.
     #[error("these sequences never end, so an evaluation needs a number of them: set max_windows")]
     EndlessEvaluation,
 
-    /// A setting has a value that cannot be.
+    /// An invalid value of a setting.
     #[error("{setting} is {value}, and must be {limit}: choose {way_out}")]
     Setting {
         /// Name of the setting.
         setting: &'static str,
         /// Its value.
         value: usize,
-        /// What it has to be.
+        /// The allowed values.
         limit: &'static str,
         /// How to choose it.
         way_out: &'static str,

@@ -13,17 +13,17 @@ use crate::images::jpeg;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, Spool, read_file, unpacked, walk};
 
-/// As many files are in memory at a time.
+/// Number of files in memory at a time.
 const CHUNK: usize = 1_024;
-/// And about as many bytes of them, undecoded and in the size wanted.
+/// Maximum bytes of files and of resized images in memory at a time.
 const CHUNK_BYTES: usize = 64 << 20;
-/// As many bytes may an image take, decoded: 178 million pixels of three bytes.
+/// Maximum bytes of a decoded image: 178 million pixels of three bytes.
 const MAX_DECODED: u64 = 512 << 20;
-/// As many bytes may an image take that is decoded beside others.
+/// Maximum bytes of an image that is decoded in parallel with others.
 const MAX_BESIDE_OTHERS: u64 = 64 << 20;
-/// As many bytes may an image have in an archive.
+/// Maximum bytes of an image in an archive.
 const MAX_FILE: u64 = 512 << 20;
-/// The formats, by their usual names.
+/// Names of the supported formats.
 pub(super) const FORMATS: &str = "a PNG, JPEG, WebP, GIF, BMP or TIFF image";
 
 /// Decodes all images of a folder or an archive, one after the other as `size * size` pixels of three bytes.
@@ -55,7 +55,8 @@ fn read_folder(folder: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
             let bytes = read_file(&file)?;
             sink.push(file.display().to_string(), bytes)?;
         } else {
-            sink.report.skip("files that are no image", file.display());
+            sink.report
+                .skip("files that are not images", file.display());
         }
     }
     Ok(())
@@ -74,7 +75,8 @@ fn read_archive(path: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
             continue;
         }
         if !is_image(&name) {
-            sink.report.skip("files that are no image", name.display());
+            sink.report
+                .skip("files that are not images", name.display());
             continue;
         }
         if entry.size() > MAX_FILE {
@@ -82,7 +84,7 @@ fn read_archive(path: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
         }
         let mut image = Vec::new();
         entry.read_to_end(&mut image).map_err(malformed)?;
-        // A cut archive ends an entry early and says nothing.
+        // A truncated archive ends an entry early without an error.
         if image.len() as u64 != entry.size() {
             return Err(malformed(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -94,7 +96,7 @@ fn read_archive(path: &Path, sink: &mut Sink<'_>) -> Result<(), DatasetError> {
     Ok(())
 }
 
-/// Whether a file's extension is that of an image. What it contains is told by its first bytes.
+/// Whether a file has the extension of an image. The format is detected by its first bytes.
 fn is_image(path: &Path) -> bool {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let format = ImageFormat::from_path(path);
@@ -104,7 +106,7 @@ fn is_image(path: &Path) -> bool {
     !hidden && matches!(format, Ok(Png | Jpeg | WebP | Gif | Bmp | Tiff))
 }
 
-/// Takes files and decodes many at a time, on all cores.
+/// Collects files and decodes many at a time, on all cores.
 struct Sink<'a> {
     size: usize,
     spool: Spool,
@@ -135,7 +137,7 @@ impl Sink<'_> {
             .map(|(name, bytes)| decode_within(name, bytes, size, MAX_BESIDE_OTHERS))
             .collect();
         for ((name, bytes), decoded) in waiting.iter().zip(beside_others) {
-            // Large ones alone, so that the memory does not depend on the number of cores.
+            // Large ones are decoded alone, so that the memory does not depend on the number of cores.
             let decoded = match decoded {
                 Some(decoded) => decoded,
                 None => decode(name, bytes, size),
@@ -170,7 +172,7 @@ impl Sink<'_> {
     }
 }
 
-/// Decodes one file, as colours even if it is gray, upright, and brings it to the size.
+/// Decodes one file as RGB, even if it is grayscale, applies its orientation, and resizes it.
 pub(super) fn decode(name: &str, bytes: &[u8], size: usize) -> Result<RgbImage, DatasetError> {
     let too_large = || {
         let found = format!("decoded it takes more than {MAX_DECODED} bytes");
@@ -179,7 +181,7 @@ pub(super) fn decode(name: &str, bytes: &[u8], size: usize) -> Result<RgbImage, 
     decode_within(name, bytes, size, MAX_DECODED).unwrap_or_else(too_large)
 }
 
-/// The same, or `None` for an image that takes more than so many bytes.
+/// The same, or `None` for an image that takes more than `max_bytes` bytes.
 fn decode_within(
     name: &str,
     bytes: &[u8],
@@ -203,7 +205,7 @@ fn decode_within(
     }
 }
 
-/// The image as its camera says that it is to be looked at; `None` if it takes more than so many bytes.
+/// The image with the orientation of its EXIF data; `None` if it takes more than `max_bytes` bytes.
 fn decode_upright(bytes: &[u8], max_bytes: u64) -> image::ImageResult<Option<DynamicImage>> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED);
@@ -211,7 +213,7 @@ fn decode_upright(bytes: &[u8], max_bytes: u64) -> image::ImageResult<Option<Dyn
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    // What the decoder makes, and three bytes a pixel of it.
+    // The output of the decoder, and its copy with three bytes per pixel.
     let n_pixels = u64::from(width) * u64::from(height);
     if decoder.total_bytes().saturating_add(3 * n_pixels) > max_bytes {
         return Ok(None);
@@ -222,9 +224,9 @@ fn decode_upright(bytes: &[u8], max_bytes: u64) -> image::ImageResult<Option<Dyn
     Ok(Some(image))
 }
 
-/// The image as a square of this size, with its proportions given up, as in downsampled ImageNet.
+/// The image resized to a square, ignoring its aspect ratio, as in downsampled ImageNet.
 ///
-/// The triangle filter grows with the scale, so every pixel of a larger image has its part in the result.
+/// The triangle filter grows with the scale, so every pixel of a larger image contributes to the result.
 pub(super) fn resized(image: RgbImage, size: usize) -> RgbImage {
     let size = size as u32;
     if image.dimensions() == (size, size) {

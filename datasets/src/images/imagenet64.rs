@@ -1,4 +1,4 @@
-//! Downsampled ImageNet, out of the folder with its files.
+//! Downsampled ImageNet, from the folder with its files.
 
 use std::path::Path;
 
@@ -23,17 +23,17 @@ use crate::images::set::ImageSet;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ImageNet64 {
-    /// To fit the weights.
+    /// The training set.
     pub train: ImageSet,
-    /// To report the quality.
+    /// The validation set.
     pub valid: ImageSet,
 }
 
 impl ImageNet64 {
-    /// Opens a folder with `val_data.npz` and `train_data_batch_1.npz` to `train_data_batch_10.npz`, or those of them up
-    /// to the first that is missing: see [`ImageSet::open_npz`].
+    /// Opens a folder with `val_data.npz` and `train_data_batch_1.npz` to `train_data_batch_10.npz`, or those before
+    /// the first missing one: see [`ImageSet::open_npz`].
     ///
-    /// The variants of 8, 16 and 32 pixels have files of the same form, and can be opened too.
+    /// The variants of 8, 16 and 32 pixels have files of the same format, and can be opened too.
     ///
     /// # Errors
     ///

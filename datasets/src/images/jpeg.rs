@@ -1,4 +1,4 @@
-//! Whether a JPEG file is whole. Decoders fill up with gray what is missing, and say nothing.
+//! Detects truncated JPEG files. Decoders fill missing parts with gray, without an error.
 //!
 //! Format: ITU-T T.81, annex B. Markers are a byte 0xff and another; segments after most of them start with their
 //! length; after the start of a scan come its data, in which 0xff is followed by a zero.
@@ -8,16 +8,16 @@ const SOI: u8 = 0xd8;
 /// End of the image.
 const EOI: u8 = 0xd9;
 
-/// Whether the bytes are a JPEG file without its end.
+/// Whether the bytes are a truncated JPEG file.
 pub(super) fn is_cut(file: &[u8]) -> bool {
     file.starts_with(&[0xff, SOI]) && !has_end(file)
 }
 
-/// Whether there is an end of the image. Ends in segments, as of a thumbnail, are none.
+/// Whether there is an end marker of the image itself, not of a thumbnail in a segment.
 fn has_end(file: &[u8]) -> bool {
     let mut place = 2;
     loop {
-        // To the next marker; what stands before it are data of a scan, or nothing.
+        // Skips to the next marker; the bytes before it are scan data, or empty.
         let Some(found) = file[place..].windows(2).position(is_marker) else {
             return false;
         };
@@ -26,7 +26,7 @@ fn has_end(file: &[u8]) -> bool {
         if marker == EOI {
             return true;
         }
-        // Restarts in a scan, and the start of another image, have no segment.
+        // Restart markers in a scan, and the start of another image, have no segment.
         if matches!(marker, 0x01 | 0xd0..=SOI) {
             continue;
         }
@@ -59,7 +59,7 @@ mod tests {
             assert!(is_cut(&WHOLE[..len]), "{len} of {}", WHOLE.len());
         }
         assert!(is_cut(include_bytes!("../../tests/data/files/cut.jpg")));
-        // A download that stopped in a file of its full length, and one with something after the end.
+        // A stopped download in a file of its full length, and one with trailing bytes.
         let filled = [&WHOLE[..WHOLE.len() / 2], &[0; 2_000]].concat();
         assert!(is_cut(&filled));
         assert!(!is_cut(&[WHOLE, b"more"].concat()));

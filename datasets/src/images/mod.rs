@@ -3,8 +3,8 @@
 //! - [`ImageSet`]: images of one size, from the official files of downsampled ImageNet
 //!   ([`ImageSet::open_npz`]) or from files of common formats ([`ImageSet::open_images`]). It is a set of
 //!   [`Sequences`](crate::Sequences), so it can be trained on like any text.
-//! - [`ImageNet64`]: the two sets of downsampled ImageNet, out of the folder with its files.
-//! - [`Picture`]: one sequence, generated or read, as an image again, and several as a grid.
+//! - [`ImageNet64`]: the two sets of downsampled ImageNet, from the folder with its files.
+//! - [`Picture`]: one sequence, generated or read, converted back to an image, and several as a grid.
 
 mod decode;
 mod imagenet64;

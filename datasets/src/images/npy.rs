@@ -5,18 +5,18 @@
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// What an array of bytes looks like.
+/// The header of an array of bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ByteArray {
-    /// Its dimensions.
+    /// Its shape.
     pub(super) shape: Vec<usize>,
-    /// Where its elements start in the file; they follow each other, the last dimension fastest.
+    /// Offset of its elements in the file, in C order.
     pub(super) offset: usize,
 }
 
 impl ByteArray {
-    /// Reads the header of a file that starts with these bytes, and checks that its elements are
-    /// unsigned bytes in C order and all there. On failure, tells what is wrong.
+    /// Parses the header of a file, and checks that its elements are unsigned bytes in C order
+    /// and complete. On failure, returns a description of the problem.
     pub(super) fn parse(file: &[u8]) -> Result<Self, String> {
         let (header, offset) = header(file).ok_or("it has no header of a numpy array")?;
         let value = |key: &str| {
@@ -52,7 +52,7 @@ impl ByteArray {
     }
 }
 
-/// The text of the header, and where it ends.
+/// The text of the header, and its end.
 fn header(file: &[u8]) -> Option<(&str, usize)> {
     let (version, rest) = file.strip_prefix(MAGIC)?.split_first_chunk::<2>()?;
     let (length, rest) = match version[0] {
@@ -104,7 +104,7 @@ pub(super) mod tests {
         assert_eq!(array(&pair), Ok((vec![2, 3], 128)));
         assert_eq!(array(&npy("|u1", "(5,)", &[0; 5])), Ok((vec![5], 128)));
         assert_eq!(array(&npy("|u1", "(0, 9)", b"")), Ok((vec![0, 9], 128)));
-        // Version 2 differs in the width of the length.
+        // Version 2 differs in the width of the length field.
         let mut second = pair;
         second[6] = 2;
         second.splice(10..10, [0, 0]);
@@ -128,7 +128,7 @@ pub(super) mod tests {
         let fortran = String::from_utf8_lossy(&npy("|u1", "(1, 1)", b"x"))
             .replace("False", "True ")
             .into_bytes();
-        // The magic is no UTF-8, so it is put back.
+        // The magic is not UTF-8, so it is put back.
         let fortran = [MAGIC, &fortran["\u{fffd}NUMPY".len()..]].concat();
         assert_eq!(error(&fortran), "it is in Fortran order");
     }

@@ -12,15 +12,15 @@ use crate::storage::{Bytes, read_file, unpack, unpack_error};
 
 const EXPECTED: &str = "an npz file with images in its array `data`";
 
-/// The pixels of some images: `n_images` rows of `3 * size * size` bytes, the three colours one plane after the other.
+/// The pixels of some images: `n_images` rows of `3 * size * size` bytes, as colour planes.
 pub(super) struct PlanarImages {
     pub(super) bytes: Bytes,
     pub(super) range: Range<usize>,
     pub(super) size: usize,
 }
 
-/// Opens the array `data` of an npz file (a zip archive of numpy arrays): as it is if it is stored, as
-/// `numpy.savez` does, unpacked if it is compressed.
+/// Opens the array `data` of an npz file (a zip archive of numpy arrays): stored, as written by
+/// `numpy.savez`, or compressed.
 pub(super) fn open(path: &Path) -> Result<PlanarImages, DatasetError> {
     let malformed = |found: String| DatasetError::malformed(path, EXPECTED, found);
     let (bytes, range) = data_entry(path)?;

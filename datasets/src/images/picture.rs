@@ -1,4 +1,4 @@
-//! A sequence as an image again.
+//! Converting sequences to images.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::error::DatasetError;
 use crate::images::decode::decode;
 use crate::storage::read_file;
 
-/// A square image, to look at what a model generated or was trained on.
+/// A square image, to inspect generated images or training data.
 ///
 /// # Example
 ///
@@ -43,8 +43,8 @@ impl fmt::Debug for Picture {
 }
 
 impl Picture {
-    /// The image of a sequence: a row of pixels after the other, three tokens a pixel. It is what a data set gives as
-    /// targets, or a model generates. Tokens beyond 0 to 255 are brought to the nearer end.
+    /// Converts a sequence to an image: rows of pixels, three tokens each. The tokens are the targets of a data
+    /// set, or generated ones. Tokens outside 0 to 255 are clamped.
     ///
     /// `None` when the number of tokens is not 3 x size x size.
     ///
@@ -62,7 +62,7 @@ impl Picture {
         Some(Self { pixels })
     }
 
-    /// The image of a PNG, JPEG, WebP, GIF, BMP or TIFF file, upright, brought to this size with its proportions given up.
+    /// Opens a PNG, JPEG, WebP, GIF, BMP or TIFF file, applies its orientation and resizes it to a square.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Picture {
         Self { pixels }
     }
 
-    /// The same with squares of so many pixels a side in place of each pixel.
+    /// The same, enlarged: each pixel becomes a square with a side of `times` pixels.
     ///
     /// # Panics
     ///
@@ -136,7 +136,7 @@ impl Picture {
         self.pixels.as_raw()
     }
 
-    /// Writes a PNG file, whatever the path's extension.
+    /// Writes a PNG file, regardless of the path's extension.
     ///
     /// # Errors
     ///

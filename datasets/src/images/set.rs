@@ -16,16 +16,16 @@ use crate::loading::{Sequences, write_shifted};
 use crate::report::ReadReport;
 use crate::storage::Bytes;
 
-/// Colours of a pixel.
+/// Colour channels of a pixel.
 const N_CHANNELS: usize = 3;
 
-/// The largest size, 805 million tokens: beyond it, positions leave the 31 bits of a token's place.
+/// The largest size, 805 million tokens: beyond it, positions exceed 31 bits.
 const MAX_SIZE: usize = 16_384;
 
-/// Square images of one size. A clone shares the pixels.
+/// Square images of one size. Clones share the pixels.
 ///
 /// As [`Sequences`] an image has `3 * size * size` tokens, 12,288 for 64 x 64: its pixels row by row, red, green
-/// and blue one after the other. Each is a target, from the first on: the tokens are the targets one place later,
+/// and blue one after the other. All of them are targets: the tokens are the targets shifted by one position,
 /// after a [`START_TOKEN`](crate::START_TOKEN).
 ///
 /// # Example
@@ -57,7 +57,7 @@ pub struct ImageSet {
     size: usize,
     n_images: usize,
     parts: Vec<Part>,
-    /// Which images of the parts, if not all.
+    /// Indices of the selected images, if not all.
     chosen: Option<Arc<[usize]>>,
     report: Arc<ReadReport>,
 }
@@ -67,7 +67,7 @@ pub struct ImageSet {
 struct Part {
     bytes: Bytes,
     range: Range<usize>,
-    /// Side of its images as they are stored.
+    /// Side length of its images as stored.
     size: usize,
     layout: Layout,
 }
@@ -75,7 +75,7 @@ struct Part {
 /// The order of an image's bytes.
 #[derive(Clone, Copy)]
 enum Layout {
-    /// All red ones, all green ones, all blue ones.
+    /// The red plane, the green plane, the blue plane.
     Planar,
     /// Red, green and blue of a pixel, then of the next.
     Interleaved,
@@ -92,9 +92,9 @@ impl fmt::Debug for ImageSet {
 
 impl ImageSet {
     /// The images of an official file of downsampled ImageNet, such as `train_data_batch_1.npz`: its
-    /// array `data` with unsigned bytes `[n_images, 3 * size * size]`, the colours one plane after the other.
+    /// array `data` with unsigned bytes `[n_images, 3 * size * size]`, as colour planes.
     ///
-    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary folder, which vanishes with
+    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary folder, which is deleted with
     /// the set.
     ///
     /// # Errors
@@ -125,14 +125,14 @@ impl ImageSet {
     }
 
     /// The PNG, JPEG, WebP, GIF, BMP and TIFF files of a folder and the folders in it, in the order of their paths, or those
-    /// of a `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its entries. They are turned upright as their camera
-    /// says. Images of another size are brought to `size` with their proportions given up; gray ones get three equal
-    /// colours, transparency is dropped, of a film the first picture is taken.
+    /// of a `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its entries. Their EXIF orientation is applied.
+    /// Images of another size are resized to `size`, ignoring the aspect ratio; grayscale ones get three equal
+    /// channels, transparency is dropped, and only the first frame of an animation is used.
     ///
-    /// Other files are left out, and so are damaged images and those that are cut off: see [`report`](Self::report).
+    /// Other files, damaged images and truncated ones are left out: see [`report`](Self::report).
     ///
     /// All are decoded now: into memory up to 256 MiB, 20,000 images of 64 x 64, beyond that into a file in the
-    /// system's temporary folder, which vanishes with the set.
+    /// system's temporary folder, which is removed with the set.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl ImageSet {
         }
     }
 
-    /// These images, then the others, all in this set's size.
+    /// These images followed by others, all in this set's size.
     pub fn followed_by(mut self, other: Self) -> Self {
         if self.chosen.is_some() || other.chosen.is_some() {
             let n_stored: usize = self.parts.iter().map(Part::n_images).sum();
@@ -176,8 +176,8 @@ impl ImageSet {
         self
     }
 
-    /// The images in two parts, to train and to validate: of every `every` different images one goes into the second
-    /// part, at least one, chosen by a hash of its pixels, so that no image is in both.
+    /// Splits the images for training and validation: of every `every` different images one is held out for the latter,
+    /// at least one, chosen by a hash of its pixels, so that no image is in both.
     ///
     /// # Errors
     ///
@@ -197,18 +197,18 @@ impl ImageSet {
         }))
     }
 
-    /// Number of an image among those of all parts.
+    /// Index of an image among those of all parts.
     fn stored(&self, index: usize) -> usize {
         self.chosen.as_ref().map_or(index, |chosen| chosen[index])
     }
 
-    /// What was read, with the number of these images.
+    /// What was read, with the number of images in this set.
     pub fn report(&self) -> ReadReport {
         let report = ReadReport::clone(&self.report).with_count(self.len(), "images");
         report.with_count(self.len().saturating_mul(self.seq_length()), "tokens")
     }
 
-    /// The same images in another size: an image is resized whenever it is read.
+    /// The same images in another size: an image is resized each time it is read.
     ///
     /// # Errors
     ///
@@ -233,17 +233,17 @@ impl ImageSet {
         self.n_images == 0
     }
 
-    /// An image to look at.
+    /// An image, for display.
     ///
     /// # Panics
     ///
-    /// When there is none of this number.
+    /// When there is no image of this number.
     pub fn picture(&self, index: usize) -> Picture {
         let tokens: Vec<i32> = self.pixels(index).into_iter().map(i32::from).collect();
         Picture::from_tokens(&tokens).expect("an image of the set is a square")
     }
 
-    /// The pixels of an image, in this set's size, with the channels of a pixel side by side.
+    /// The pixels of an image, in this set's size, with interleaved channels.
     fn pixels(&self, index: usize) -> Vec<u8> {
         let mut left = self.stored(index);
         for part in &self.parts {
@@ -293,7 +293,7 @@ impl Part {
     }
 }
 
-/// The channels of a pixel side by side, instead of one plane after the other.
+/// Converts colour planes to interleaved channels.
 fn interleaved(planes: &[u8]) -> Vec<u8> {
     let n_pixels = planes.len() / N_CHANNELS;
     let mut pixels = vec![0; planes.len()];

@@ -11,9 +11,9 @@ use crate::labelled::rows::LabelledRows;
 use crate::loading::passes::Passes;
 use crate::loading::{BatchSource, EvalLoader, EvalLoaderConfig, TrainLoader, TrainLoaderConfig};
 
-/// A batch for a model with a head: in each row a sequence and what the head is to say about it.
+/// A batch for a model with a task head: each row has a sequence and its targets.
 ///
-/// Rows are filled up at their end to the longest of the batch.
+/// Rows are padded at their end to the length of the longest row.
 ///
 /// # Shapes
 ///
@@ -21,11 +21,11 @@ use crate::loading::{BatchSource, EvalLoader, EvalLoaderConfig, TrainLoader, Tra
 /// - targets: `[batch_size, n_targets]`
 #[derive(Clone, Debug)]
 pub struct LabelledBatch<B: Backend> {
-    /// What the model reads, then padding.
+    /// The input tokens, then padding.
     pub tokens: Tensor<B, 2, Int>,
-    /// True where it is padding.
+    /// True at padding.
     pub mask_pad: Tensor<B, 2, Bool>,
-    /// The class, or the first and last position of the answer; below zero where nothing is to be predicted.
+    /// The class, or the first and last position of the answer; negative where there is no target.
     pub targets: Tensor<B, 2, Int>,
     /// Number of each row in the [`LabelledRows`].
     pub rows: Vec<usize>,
@@ -59,7 +59,7 @@ pub struct HostRows {
 }
 
 impl HostRows {
-    /// Some rows, filled up to a length.
+    /// Reads some rows, padded to a length.
     fn read(all: &LabelledRows, rows: Vec<usize>, length: usize) -> Self {
         let shape = [rows.len(), length];
         let mut tokens = Vec::with_capacity(rows.len() * length);
@@ -115,7 +115,7 @@ impl BatchSource for LabelledRows {
     }
 }
 
-/// Endlessly many passes over rows, each in an order of its own.
+/// Endless passes over rows, each in a new order.
 #[derive(Clone, Debug)]
 pub struct ShuffledRows {
     rows: LabelledRows,
@@ -133,7 +133,7 @@ impl BatchSource for ShuffledRows {
     type Host = HostRows;
     type Batch<B: Backend> = LabelledBatch<B>;
 
-    /// Whoever reads some rows of a batch fills them up as the whole batch.
+    /// Pads to the length of the whole batch, even when only some of its rows are read.
     fn read(&self, numbers: Range<u64>) -> HostRows {
         let first = numbers.start / self.batch_size * self.batch_size;
         let batch = (first..first + self.batch_size).map(|number| self.row(number));
@@ -148,8 +148,8 @@ impl BatchSource for ShuffledRows {
 }
 
 impl TrainLoaderConfig {
-    /// A loader of labelled rows, before step 0: one pass over them after the other, each in an order of its own. Rows
-    /// have the length that they have, whatever `window_length` is.
+    /// A loader of labelled rows, before step 0: one pass over them after the other, each in a new order. Rows
+    /// keep their own length; `window_length` is not used.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl TrainLoaderConfig {
 }
 
 impl EvalLoaderConfig {
-    /// A loader of labelled rows, in order. Rows have the length that they have, whatever `window_length` is.
+    /// A loader of labelled rows, in order. Rows keep their own length; `window_length` is not used.
     ///
     /// # Errors
     ///

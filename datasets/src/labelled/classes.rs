@@ -1,4 +1,4 @@
-//! Texts and their classes, as they are published.
+//! Texts and their classes, in published formats.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,9 +12,9 @@ use crate::labelled::{passages, table};
 use crate::report::ReadReport;
 use crate::storage::{as_str, read_text, walk};
 
-/// A folder of the IMDB reviews whose texts have no class.
+/// The folder of unlabelled texts of the IMDB reviews.
 const UNLABELLED: &str = "unsup";
-/// So many classes need two texts each on average.
+/// More classes than this need two texts each on average.
 const MAX_SMALL_CLASSES: usize = 100;
 
 /// Texts, each of one class.
@@ -39,9 +39,9 @@ pub struct LabelledTexts {
     /// Their name, and what was read.
     report: Arc<ReadReport>,
     classes: Vec<String>,
-    /// One text after the other.
+    /// The concatenated texts.
     text: Arc<str>,
-    /// Where each text stands, and the number of its class.
+    /// The range of each text, and the number of its class.
     places: Vec<(Range<usize>, usize)>,
 }
 
@@ -51,7 +51,7 @@ impl PartialEq for LabelledTexts {
     }
 }
 
-/// Takes one text after the other.
+/// Collects texts.
 #[derive(Default)]
 pub(super) struct Builder {
     text: String,
@@ -79,7 +79,7 @@ impl Builder {
         self.places.push((start..self.text.len(), number));
     }
 
-    /// The texts, if their classes can be learned.
+    /// The collected texts, if their classes can be learned.
     pub(super) fn build(self, report: ReadReport) -> Result<LabelledTexts, DatasetError> {
         let texts = self.build_any(report);
         let (n_classes, n_texts) = (texts.classes.len(), texts.len());
@@ -94,7 +94,7 @@ impl Builder {
         Ok(texts)
     }
 
-    /// The texts, with classes numbered in the order of the alphabet.
+    /// The collected texts, with classes numbered in alphabetical order.
     fn build_any(self, report: ReadReport) -> LabelledTexts {
         let mut classes: Vec<(String, usize)> = self.classes.into_iter().collect();
         classes.sort_unstable();
@@ -118,13 +118,13 @@ impl Builder {
 impl LabelledTexts {
     /// The sample, 2,509 passages of up to 250 bytes made of the other samples: English and German sentences of
     /// [`ParallelText::sample`](crate::translation::ParallelText::sample), and lines of
-    /// [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the names of who speaks. Which of the three a
-    /// passage is from is easy to tell: it is a task for a program to be tried with.
+    /// [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the speakers' names. Which of the three sources a
+    /// passage is from is easy to tell: it is a task to try out a program.
     pub fn sample() -> Self {
         Self::new("passages", passages::passages())
     }
 
-    /// Texts with the names of their classes, which are numbered in the order of the alphabet.
+    /// Texts with the names of their classes, which are numbered in alphabetical order.
     pub fn new(name: impl Into<String>, texts: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut builder = Builder::default();
         for (text, class) in texts {
@@ -133,14 +133,14 @@ impl LabelledTexts {
         builder.build_any(ReadReport::new(name))
     }
 
-    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Fields end
-    /// at tabs, commas, semicolons or bars, told by that line, or by a line `sep=;` before it. In tables with tabs quotes
-    /// mean nothing; else a field may stand in double quotes. The file may be packed as gzip, xz or zip, and be
-    /// UTF-8 or UTF-16.
+    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Tabs,
+    /// commas, semicolons or bars separate fields, as detected from that line or a line `sep=;` before it. In tables
+    /// with tabs, quotes have no special meaning; otherwise fields may be in double quotes. The file may be packed as
+    /// gzip, xz or zip, and be UTF-8 or UTF-16.
     ///
     /// # Errors
     ///
-    /// [`Malformed`](DatasetError::Malformed) for what is no text, a table without these columns, a quote that is not
+    /// [`Malformed`](DatasetError::Malformed) for what is not text, a table without these columns, a quote that is not
     /// closed, or a record with too few or too many fields or without a label;
     /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different; or those of
     /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
@@ -154,14 +154,14 @@ impl LabelledTexts {
         builder.build(report)
     }
 
-    /// A folder with a folder for each class, whose files, also of folders in them, are the texts: `pos/*.txt`
-    /// and `neg/*.txt` of the IMDB reviews. Its folder `unsup`, whose texts have no class, and files beside the
+    /// A folder with a folder for each class, whose files, including those of subfolders, are the texts: `pos/*.txt`
+    /// and `neg/*.txt` of the IMDB reviews. Its folder `unsup`, whose texts have no class, and files next to the
     /// folders are left out.
     ///
     /// # Errors
     ///
     /// [`NothingIn`](DatasetError::NothingIn) when no folder in it has a file,
-    /// [`Malformed`](DatasetError::Malformed) for what is no text,
+    /// [`Malformed`](DatasetError::Malformed) for files that are not text,
     /// [`TooManyClasses`](DatasetError::TooManyClasses) when nearly every text has a folder of its own,
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those of a folder.
     pub fn open_folder(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
@@ -212,8 +212,8 @@ impl LabelledTexts {
         Ok(self)
     }
 
-    /// The texts in two parts, to train and to validate: of `every` different texts of a class about one goes into the
-    /// second part, of each class at least one if it has two, chosen by a hash of the text. No text is in both.
+    /// Splits the texts for training and validation: of `every` different texts of a class about one is held out for
+    /// validation, at least one of each class with two, chosen by a hash of the text. No text is in both.
     ///
     /// # Errors
     ///
@@ -244,7 +244,7 @@ impl LabelledTexts {
         &self.report.name
     }
 
-    /// What was read, with the numbers of these texts.
+    /// What was read, with the numbers of texts in this set.
     pub fn report(&self) -> ReadReport {
         let mut report = ReadReport::clone(&self.report).with_count(self.len(), "records");
         report.classes = self
@@ -258,7 +258,7 @@ impl LabelledTexts {
         report
     }
 
-    /// Names of the classes, by their numbers.
+    /// Names of the classes, ordered by number.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }

@@ -1,4 +1,4 @@
-//! What JSON may have where questions are written down: the same thing as a number or a text, one or several, an
+//! Variants of JSON for questions: values as numbers or text, single values or lists, an
 //! object of lists or a list of objects.
 
 use std::fmt;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A file, an article, a paragraph, a question or a row: each may have what it needs, and entries in it.
+/// A file, an article, a paragraph, a question or a row: all fields are optional, and entries can be nested.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) id: Option<String>,
@@ -15,7 +15,7 @@ pub(super) struct Entry {
     pub(super) context: Option<String>,
     pub(super) answers: Option<Answers>,
     pub(super) is_impossible: bool,
-    /// Those under `data`, `paragraphs` and `qas`.
+    /// The entries of `data`, `paragraphs` and `qas`.
     pub(super) entries: Vec<Entry>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Answers(pub(super) Vec<Answer>);
 #[derive(Default)]
 pub(super) struct Answer {
     pub(super) text: String,
-    /// In characters; nothing where the file does not tell, or tells a negative number.
+    /// In characters; `None` if it is missing or negative.
     pub(super) start: Option<usize>,
 }
 
@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for Answers {
     }
 }
 
-/// The answer of an object, several of an object of lists, or one of a text alone.
+/// An answer as an object, several as an object of lists, or one as text.
 struct OneOrLists(Vec<Answer>);
 
 impl<'de> Deserialize<'de> for OneOrLists {
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for OneOrLists {
     }
 }
 
-/// A text, or a number or a truth value as it is written; nothing where there is none.
+/// A text, or a number or boolean as text; `None` if it is missing.
 struct Scalar(Option<String>);
 
 impl Scalar {
@@ -130,7 +130,7 @@ impl Scalar {
         text.eq_ignore_ascii_case("true") || text == "1"
     }
 
-    /// A number of characters, also as `17.0`.
+    /// An offset in characters, also written as `17.0`.
     fn position(&self) -> Option<usize> {
         let text = self.0.as_deref()?.trim();
         text.strip_suffix(".0").unwrap_or(text).parse().ok()
@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// What stands in a list, or alone; nothing where there is none.
+/// The elements of a list, or a single value; empty if it is missing.
 struct Several<T>(Vec<T>);
 
 impl<T> Several<T> {
@@ -192,7 +192,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
     }
 }
 
-/// A value that was read already, as if it stood alone.
+/// A single value as a list of one.
 fn alone<'de, T: Deserialize<'de>, E: Error>(
     value: impl serde::de::IntoDeserializer<'de, E>,
 ) -> Result<Several<T>, E> {

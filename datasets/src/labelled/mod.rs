@@ -1,7 +1,7 @@
-//! Sequences of different lengths with a label each: the class of a text, or where in a text an answer stands.
+//! Sequences of different lengths with a label each: the class of a text, or the position of an answer in it.
 //!
 //! - [`LabelledTexts`]: texts and their classes, from a table or a folder of folders.
-//! - [`Questions`]: questions, the texts that they are about and the answers in them, from JSON as SQuAD and Hugging Face have it.
+//! - [`Questions`]: questions, their texts and the answers in them, from JSON in the formats of SQuAD and Hugging Face.
 //! - [`LabelledRows`]: either of them as bytes and special tokens, from which
 //!   [`TrainLoaderConfig::init_labelled`](crate::TrainLoaderConfig::init_labelled) and
 //!   [`EvalLoaderConfig::init_labelled`](crate::EvalLoaderConfig::init_labelled) make [`LabelledBatch`]es.
@@ -9,10 +9,10 @@
 //!
 //! # Tokens
 //!
-//! | token | stands for |
+//! | token | meaning |
 //! |---|---|
 //! | 0 to 255 | a byte of a text |
-//! | [`BEGIN`] | the first position: the head of classes reads its hidden state, and an answer that is not there points at it |
+//! | [`BEGIN`] | the first position: the classification head reads its hidden state, and missing answers point at it |
 //! | [`SEPARATOR`] | the border between a question and its text |
 
 mod batch;

@@ -1,18 +1,18 @@
-//! Passages of the samples: German and English of our day, and English of Shakespeare's.
+//! Passages of the samples: modern German and English, and Shakespeare's English.
 
 use crate::text::ByteCorpus;
 use crate::translation::ParallelText;
 
-/// Bytes of a passage at most.
+/// Maximum bytes of a passage.
 const PASSAGE: usize = 250;
-/// Of the passages of Shakespeare, every so-manieth is taken, so that there are about as many as of the others.
+/// One of this many Shakespeare passages is taken, so that there are about as many as of the others.
 const EVERY: usize = 4;
 
-/// All passages, one class after the other, each with its class.
+/// All passages, grouped by class, each with its class.
 pub(super) fn passages() -> Vec<(String, String)> {
     let (pairs, plays) = (ParallelText::sample(), ByteCorpus::sample());
     let plays = str::from_utf8(plays.as_bytes()).expect("the sample is ASCII");
-    // Without the names of who speaks.
+    // Lines without the speakers' names.
     let lines = plays
         .lines()
         .filter(|line| !line.is_empty() && !line.ends_with(':'));
@@ -33,7 +33,7 @@ pub(super) fn passages() -> Vec<(String, String)> {
     classes.into_iter().flat_map(of_class).collect()
 }
 
-/// As many whole sentences as fit into a passage, with blanks between them.
+/// Passages of as many whole sentences as fit, separated by spaces.
 fn joined<'a>(sentences: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut passages = vec![String::new()];
     for sentence in sentences {

@@ -1,15 +1,15 @@
-//! Places in a text that are told in characters.
+//! Conversion of character offsets in a text to byte offsets.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Of so many characters the place of one is kept.
+/// The byte offset of every such character is stored.
 const STRIDE: usize = 64;
 
-/// A text, in which characters are found by their number without going through all that are before them.
+/// A text in which characters are found by their number without scanning it from the start.
 pub(super) struct Characters {
     text: Arc<str>,
-    /// The bytes before each [`STRIDE`]th character.
+    /// The byte offset of each [`STRIDE`]th character.
     places: Vec<usize>,
 }
 
@@ -26,7 +26,7 @@ impl Characters {
         &self.text
     }
 
-    /// The bytes before a character; all, if there are not as many.
+    /// The byte offset of a character; the length of the text if it has fewer characters.
     fn bytes_before(&self, character: usize) -> usize {
         let Some(&place) = self.places.get(character / STRIDE) else {
             return self.text.len();
@@ -36,8 +36,8 @@ impl Characters {
         found.map_or(self.text.len(), |(further, _)| place + further)
     }
 
-    /// The bytes of a part that starts at a character, or by at most `max_moved` characters beside it, as near as
-    /// possible, and by how many it stands beside. A part of which nobody knows where it starts has to be there once.
+    /// The byte range of an occurrence of `part` at most `max_moved` characters away from `start`, the nearest one, and
+    /// its distance in characters. Without `start`, `part` must occur exactly once.
     pub(super) fn find(
         &self,
         part: &str,

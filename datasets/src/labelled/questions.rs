@@ -1,4 +1,4 @@
-//! Questions about texts, with answers that are a part of the text.
+//! Questions about texts, whose answers are spans of the text.
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,34 +11,34 @@ use crate::labelled::{squad, translated};
 use crate::report::ReadReport;
 use crate::storage::{as_str, read_text};
 
-/// A question, the text that it is about, and what may be answered.
+/// A question, its text, and the accepted answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
-    /// Its name in the file.
+    /// Its ID in the file.
     pub id: String,
     /// The question.
     pub question: String,
     /// The text.
     pub context: Arc<str>,
-    /// Where the right answers stand in the text, in bytes. None: the text has no answer.
+    /// Byte ranges of the accepted answers in the text. Empty: the text has no answer.
     pub answers: Vec<Range<usize>>,
 }
 
 impl Question {
-    /// Position in a row of the text's first byte.
+    /// Position of the text's first byte in a row.
     pub fn context_start(&self) -> usize {
         self.question.len() + 2
     }
 
-    /// The right answers.
+    /// The accepted answers.
     pub fn answer_texts(&self) -> impl Iterator<Item = &str> {
         self.answers
             .iter()
             .map(|place| &self.context[place.clone()])
     }
 
-    /// Where in the text the characters stand that two positions of a row enclose, in bytes. Both are included, with
-    /// all of their characters.
+    /// The byte range of the characters in the text between two positions of a row. Both are included, with
+    /// all bytes of their characters.
     ///
     /// # Panics
     ///
@@ -62,8 +62,8 @@ impl Question {
         self.context[self.place_at(positions)].to_owned()
     }
 
-    /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, where [`BEGIN`]
-    /// stands, if there is no answer; nothing if it does not fit.
+    /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, the position of
+    /// [`BEGIN`], if there is no answer; `None` if it does not fit.
     fn span(&self, max_length: usize) -> Option<[usize; 2]> {
         let Some(answer) = self.answers.first() else {
             return Some([0, 0]);
@@ -115,10 +115,10 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// The sample, to train and to validate, made of the sentences of
+    /// The sample, for training and validation, made of the sentences of
     /// [`ParallelText::sample`](crate::translation::ParallelText::sample): the question is a German sentence, the text is
-    /// a few English ones, and the answer is the one that translates it. All sentences of the second part are
-    /// others than those of the first. It is a task for a program to be tried with, and no set of questions that people
+    /// a few English ones, and the answer is its translation. The two splits have no
+    /// sentence in common. It is a task to try out a program, not a set of questions that people
     /// asked.
     pub fn sample() -> [Self; 2] {
         translated::questions()
@@ -134,16 +134,16 @@ impl Questions {
     }
 
     /// A file in the format of SQuAD 1.1 or 2.0, whose questions may have no answer, or rows of Hugging Face with the
-    /// columns `id`, `context`, `question` and `answers`, as JSON or as a row a line. It may be packed as gzip, xz or
+    /// columns `id`, `context`, `question` and `answers`, as JSON or JSON Lines. It may be packed as gzip, xz or
     /// zip.
     ///
-    /// Numbers may be text, and a list may be what stands in it alone. An answer that stands a few characters beside the
-    /// place that the file tells is found. Questions whose answer is not there, or that have none and are not marked as
+    /// Numbers may be text, and a list of one element may be the element itself. An answer a few characters from its
+    /// offset in the file is found. Questions whose answer is not in the text, or that have none and are not marked as
     /// impossible, are left out: see [`report`](Self::report).
     ///
     /// # Errors
     ///
-    /// [`Malformed`](DatasetError::Malformed) for what is not in this format or has no question that can be used; or
+    /// [`Malformed`](DatasetError::Malformed) for a file in another format or without usable questions; or
     /// those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_squad(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
@@ -154,14 +154,14 @@ impl Questions {
         Ok(Self::of(Arc::new(report), questions))
     }
 
-    /// The questions in two parts, to train and to validate: of `every` different texts about one goes into the second
-    /// part with all its questions, and at least one, chosen by a hash of the text. No text is in both.
+    /// Splits the questions for training and validation: of `every` different texts about one goes into the latter
+    /// with all its questions, and at least one, chosen by a hash of the text. No text is in both.
     ///
     /// # Errors
     ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
     pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
-        // Questions about one text share it, so that it is hashed once.
+        // Questions about one text share it, so it is hashed once.
         let mut last: Option<(&Arc<str>, u128)> = None;
         let keys = self.questions.iter().map(|question| match last {
             Some((context, key)) if Arc::ptr_eq(context, &question.context) => (key, 0),
@@ -183,8 +183,8 @@ impl Questions {
         }))
     }
 
-    /// Those that can be learned from in rows of at most `max_length` tokens: whose answer, if there is one, stands in
-    /// what is left of the text.
+    /// The questions with a target in rows of at most `max_length` tokens: whose answer, if there is one, lies in
+    /// the part of the text that fits.
     pub fn fitting(&self, max_length: usize) -> Self {
         let fitting = self.questions.iter();
         let fitting = fitting.filter(|question| question.span(max_length).is_some());
@@ -196,7 +196,7 @@ impl Questions {
         &self.report.name
     }
 
-    /// What was read, with the number of these questions.
+    /// What was read, with the number of questions in this set.
     pub fn report(&self) -> ReadReport {
         ReadReport::clone(&self.report).with_count(self.len(), "questions")
     }
@@ -211,7 +211,7 @@ impl Questions {
         self.questions.is_empty()
     }
 
-    /// A question; `None` when there is none of this number.
+    /// A question; `None` when there is no question of this number.
     pub fn get(&self, index: usize) -> Option<&Question> {
         self.questions.get(index)
     }
@@ -221,9 +221,9 @@ impl Questions {
         self.questions.iter()
     }
 
-    /// Rows for a model that points at answers: [`BEGIN`], the question, [`SEPARATOR`], the text, up to `max_length`
-    /// tokens in all, with the first and the last position of the first answer. They are 0, where [`BEGIN`] stands, if
-    /// there is no answer, and below zero if it does not fit.
+    /// Rows for a question answering model: [`BEGIN`], the question, [`SEPARATOR`], the text, up to `max_length`
+    /// tokens in all, with the first and the last position of the first answer. They are 0, the position of [`BEGIN`],
+    /// if there is no answer, and negative if it does not fit.
     pub fn encode(&self, max_length: usize) -> LabelledRows {
         let rows = self.questions.iter().map(|question| {
             let span = question.span(max_length);
@@ -262,7 +262,7 @@ mod tests {
         );
         assert_eq!(rows.targets(0), [6, 11]);
         assert_eq!(questions().get(0).unwrap().text_at([6, 11]), "Käthe");
-        // A part of a character is all of it: ä has two bytes.
+        // A part of a character is extended to all of it: ä has two bytes.
         assert_eq!(questions().get(0).unwrap().text_at([6, 7]), "Kä");
         assert_eq!(questions().get(0).unwrap().text_at([8, 8]), "ä");
         assert_eq!(rows.targets(1), [0, 0]);

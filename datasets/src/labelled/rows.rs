@@ -1,16 +1,16 @@
-//! Labelled sequences as numbers.
+//! Labelled sequences as token numbers.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Stands before every sequence.
+/// The first token of every sequence.
 pub const BEGIN: u16 = 256;
-/// Stands between a question and the text that it is about.
+/// The token between a question and its text.
 pub const SEPARATOR: u16 = 257;
 
 /// Sequences of tokens, each with the same number of targets: one class, or the first and last position of an answer.
-/// A clone shares them.
+/// Clones share them.
 #[derive(Clone)]
 pub struct LabelledRows {
     shared: Arc<Shared>,
@@ -18,7 +18,7 @@ pub struct LabelledRows {
 
 struct Shared {
     tokens: Vec<u16>,
-    /// Where in `tokens` each row ends.
+    /// The end of each row in `tokens`.
     ends: Vec<usize>,
     targets: Vec<i32>,
     n_targets: usize,
@@ -36,7 +36,7 @@ impl fmt::Debug for LabelledRows {
 }
 
 impl LabelledRows {
-    /// Rows of tokens below `vocab_size`, each with its targets; below zero where there is nothing to predict.
+    /// Rows of tokens below `vocab_size`, each with its targets, negative where there is none.
     ///
     /// # Panics
     ///
@@ -73,17 +73,17 @@ impl LabelledRows {
         self.shared.ends.is_empty()
     }
 
-    /// Number of tokens of all rows.
+    /// Number of tokens in all rows.
     pub fn n_tokens(&self) -> usize {
         self.shared.tokens.len()
     }
 
-    /// Targets of a row.
+    /// Number of targets of a row.
     pub fn n_targets(&self) -> usize {
         self.shared.n_targets
     }
 
-    /// Tokens are below this number.
+    /// Size of the vocabulary: tokens are below it.
     pub fn vocab_size(&self) -> usize {
         self.shared.vocab_size
     }

@@ -1,4 +1,4 @@
-//! How right answers are: as the evaluation script of SQuAD 2.0 counts.
+//! Scores of answers, as in the evaluation script of SQuAD 2.0.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,8 @@ use crate::labelled::questions::Question;
 
 /// Mean scores of answers, in percent.
 ///
-/// Before answers are compared, letters become small, punctuation of ASCII and the words *a*, *an* and *the* vanish, and
-/// white space is one blank. Of several right answers the best match counts. Where there is none, only the
+/// Before answers are compared, letters are lowercased, ASCII punctuation and the words *a*, *an* and *the* removed,
+/// and white space becomes single spaces. Of several accepted answers the best match counts. Without any, only the
 /// empty answer is right.
 ///
 /// # Example
@@ -21,7 +21,7 @@ use crate::labelled::questions::Question;
 ///     context: "It was the king of Spain.".into(),
 ///     answers: vec![7..24, 11..24],
 /// };
-/// // Two words of three are right, and all that are said.
+/// Two of three words are right, and all words of the answer.
 /// let score = AnswerScore::of([(&question, "a king, Spain")]);
 /// assert_eq!(score.exact_match, 0.0);
 /// assert!((score.f1 - 80.0).abs() < 1e-9);
@@ -30,14 +30,14 @@ use crate::labelled::questions::Question;
 pub struct AnswerScore {
     /// Share of answers that equal a right one.
     pub exact_match: f64,
-    /// Harmonic mean of the share of the answer's words that are right and of the right answer's words that are there.
+    /// Harmonic mean of precision (right words of the answer) and recall (words of the right answer that were found).
     pub f1: f64,
     /// Number of questions.
     pub n_questions: usize,
 }
 
 impl AnswerScore {
-    /// The scores of answers, which are empty where none was found. All are 0 when there are no questions.
+    /// The scores of answers, which are empty where none was found. All are 0 without questions.
     pub fn of<'a>(answers: impl IntoIterator<Item = (&'a Question, &'a str)>) -> Self {
         let (mut exact_match, mut f1, mut n_questions) = (0.0, 0.0, 0_usize);
         for (question, answer) in answers {
@@ -63,7 +63,7 @@ impl AnswerScore {
     }
 }
 
-/// The words of an answer that count.
+/// The words of an answer after normalisation.
 fn words(answer: &str) -> Vec<String> {
     let lower = answer.to_lowercase();
     let lower: String = lower

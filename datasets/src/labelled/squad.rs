@@ -1,5 +1,5 @@
-//! Files of questions: the format of SQuAD (Rajpurkar et al., 2016; 2018), as it is published and as people write it,
-//! and rows of Hugging Face, as JSON or as a row a line.
+//! Files of questions: the format of SQuAD (Rajpurkar et al., 2016; 2018) with its common variants,
+//! and rows of Hugging Face, as JSON or JSON Lines.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use crate::labelled::places::Characters;
 use crate::labelled::questions::Question;
 use crate::report::ReadReport;
 
-/// By so many characters an answer may stand beside the place that the file tells.
+/// Maximum distance of an answer from its offset in the file, in characters.
 const MAX_MOVED: usize = 20;
-/// Why a question is left out.
+/// A reason for leaving questions out.
 const NOT_GIVEN: &str = "questions without an answer that are not marked as impossible";
 const NOT_FOUND: &str = "questions whose answer does not stand where the file says, nor near";
 const INCOMPLETE: &str = "questions without a text or a wording";
 
-/// The questions of a file, or what is wrong with it. Those of which nothing can be learned are left out, and told in
+/// The questions of a file, or a description of the problem. Unusable questions are left out, and counted in
 /// the report.
 pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>, String> {
     let mut reader = Reader {
@@ -25,7 +25,7 @@ pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>,
         n_unanswered: 0,
         report,
     };
-    // One value, or a value a line.
+    // A single value, or one per line.
     for entry in serde_json::Deserializer::from_str(text).into_iter() {
         let entry: Entry = entry.map_err(|error| error.to_string())?;
         reader.add(entry, None);
@@ -64,7 +64,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Adds the questions of an entry and of the entries in it, which are about its text unless they have one.
+    /// Adds the questions of an entry and of nested entries, which use its text unless they have one.
     fn add(&mut self, entry: Entry, around: Option<&Arc<Characters>>) {
         let own = entry
             .context
@@ -98,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where the answers stand: nowhere, if the text has none.
+    /// The byte ranges of the answers; empty if the text has none.
     fn answers(
         &mut self,
         answers: Option<Answers>,
@@ -123,7 +123,7 @@ impl Reader<'_> {
                 None => {}
             }
         }
-        // An empty list is how SQuAD 2.0 says that the text has no answer, also without a mark.
+        // In SQuAD 2.0, an empty list means that the text has no answer, even without a mark.
         match places.is_empty() && answers.iter().any(|answer| !answer.text.is_empty()) {
             true => Err(NOT_FOUND),
             false => Ok(places),
@@ -135,10 +135,10 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// Names of questions, each with its answers.
+    /// IDs of questions, each with its answers.
     type Answered = Vec<(String, Vec<String>)>;
 
-    /// The file's questions, and what was told.
+    /// The file's questions, and the report.
     fn told(text: &str) -> Result<(Answered, String), String> {
         let mut report = ReadReport::default();
         let questions = read(text, &mut report)?;

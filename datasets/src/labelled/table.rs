@@ -6,10 +6,10 @@ use crate::table::Table;
 
 /// Columns of a table.
 const COLUMNS: [&str; 2] = ["text", "label"];
-/// Bytes of a label. Longer ones are texts.
+/// Maximum bytes of a label. Longer ones are probably texts.
 const MAX_LABEL: usize = 256;
 
-/// Adds the texts of a table, or tells what is wrong with it.
+/// Adds the texts of a table, or returns a description of the problem.
 pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> Result<(), String> {
     let table = Table::new(text, &COLUMNS)?;
     if table.separator() != "`,`" {
@@ -38,7 +38,7 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
     }
 }
 
-/// Where the columns are.
+/// Indices of the columns.
 fn columns(table: &Table) -> Result<[usize; 2], String> {
     let place = |column: &str| {
         table.column(column).ok_or_else(|| {
@@ -174,7 +174,7 @@ mod tests {
             if let Ok((read, _)) = table(&text) {
                 prop_assert_eq!(read, records);
             } else {
-                // Only labels that are nearly all different are refused, and there are few records.
+                // Only labels that are nearly all different are refused, and there are few records here.
                 prop_assert!(false, "{}", text);
             }
         }

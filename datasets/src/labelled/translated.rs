@@ -8,21 +8,21 @@ use crate::labelled::questions::{Question, Questions};
 use crate::loading::passes::{below, keyed_rng, shuffle};
 use crate::translation::ParallelText;
 
-/// Of the different English sentences, every so-manieth validates.
+/// One of this many different English sentences is held out for validation.
 const VALID_EVERY: usize = 10;
-/// Sentences of a text.
+/// Sentences per text.
 const SENTENCES: usize = 4;
-/// Texts about which each sentence of the first part is asked: the same answer among others.
+/// Number of texts for each answer of the training part, with different other sentences.
 const TEXTS: usize = 4;
 
-/// Those to train on and those to validate on.
+/// Questions for training and for validation.
 pub(super) fn questions() -> [Questions; 2] {
     let parts = ParallelText::sample().split_by_source(VALID_EVERY);
     let [train, valid] = parts.expect("the sample has many sources");
     [made_of(&train, TEXTS), made_of(&valid, 1)]
 }
 
-/// Questions whose texts have no other sentences than these.
+/// Questions whose texts consist of these sentences only.
 fn made_of(pairs: &ParallelText, n_texts: usize) -> Questions {
     let mut rng = keyed_rng(b"translated texts", 0, n_texts as u64);
     let questions = (0..n_texts)
@@ -47,7 +47,7 @@ fn made_of(pairs: &ParallelText, n_texts: usize) -> Questions {
     Questions::new("translated sentences", questions.collect())
 }
 
-/// Sentences in any order as a text, and where the first of them stands in it.
+/// The sentences in random order as a text, and the byte range of the first one.
 fn joined(sentences: Vec<&str>, rng: &mut impl Rng) -> (String, Range<usize>) {
     let answer = sentences[0];
     let mut sentences = sentences;

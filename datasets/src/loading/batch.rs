@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::loading::sequences::Sequences;
 
-/// A batch for a language model: in each row, tokens and the token that follows each of them.
+/// A batch for a language model: each row has tokens and the token that follows each of them.
 ///
 /// # Shapes
 ///
@@ -17,22 +17,22 @@ use crate::loading::sequences::Sequences;
 /// - targets: `[batch_size, seq_length]`
 #[derive(Clone, Debug)]
 pub struct LmBatch<B: Backend> {
-    /// What the model reads: of bytes and of images, 0 to 255.
+    /// The input tokens: for bytes and images, 0 to 255.
     pub tokens: Tensor<B, 2, Int>,
-    /// What it should predict at each position: the token after it, or [`IGNORED`](crate::IGNORED) where the
+    /// The target of each position: the token after it, or [`IGNORED`](crate::IGNORED) where the
     /// prediction does not count.
     pub targets: Tensor<B, 2, Int>,
     /// Number of the batch, counted from the start of the run (in an evaluation: from its start).
     ///
-    /// It is the counter to derive a step's randomness from (dropout, hash rotations): a run that is resumed
+    /// Randomness of a step (dropout, hash rotations) should be derived from it: a run that is resumed
     /// at this step then repeats it exactly.
     pub step: u64,
 }
 
-/// What a loader makes batches of, in two steps: any thread reads them into memory, and the thread that uses them
-/// makes the tensors.
+/// The source of a loader's batches, in two steps: any thread reads them into memory, and the thread that uses them
+/// creates the tensors.
 ///
-/// [`Sequences`] are one, and so are the pairs of a [parallel text](crate::translation).
+/// [`Sequences`] implement it, and so do the pairs of a [parallel text](crate::translation).
 pub trait BatchSource: Clone + fmt::Debug + Send + Sync + 'static {
     /// A batch in memory.
     type Host: Send + 'static;
@@ -40,10 +40,10 @@ pub trait BatchSource: Clone + fmt::Debug + Send + Sync + 'static {
     /// A batch on a device.
     type Batch<B: Backend>;
 
-    /// Reads the items of these numbers: always the same ones.
+    /// Reads the items of these numbers; repeated calls return the same.
     fn read(&self, numbers: Range<u64>) -> Self::Host;
 
-    /// Brings a batch to a device, as that of a step.
+    /// Transfers a batch to a device, as the batch of a step.
     fn batch<B: Backend>(host: Self::Host, step: u64, device: &B::Device) -> Self::Batch<B>;
 }
 

@@ -1,9 +1,9 @@
-//! Where in an endless stream of steps a loader stands.
+//! The position of a loader in an endless stream of steps.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// The next step of a stream that is divided into epochs of equally many steps.
+/// The next step of a stream that is divided into epochs of equal length.
 ///
 /// Epoch `e` has the steps `e * steps_per_epoch .. (e + 1) * steps_per_epoch`. A loader of some rows only
 /// takes those steps of an epoch whose offset in it lies in `offsets`.
@@ -24,20 +24,20 @@ impl Cursor {
         }
     }
 
-    /// The step that no iterator has taken yet.
+    /// The next step that no iterator has taken.
     pub(crate) fn next_step(&self) -> u64 {
-        // A number is never half written, so one that a panicking thread left is as good as any.
+        // An integer is never half written, so the value after a panic of another thread is valid.
         *self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The steps that an epoch still has.
+    /// The remaining steps of an epoch.
     pub(crate) fn rest_of(&self, epoch: u64) -> Range<u64> {
         let first = epoch * self.steps_per_epoch;
         let next = self.next_step().max(first + self.offsets.start);
         next..(first + self.offsets.end).max(next)
     }
 
-    /// Takes the next step if the epoch still has one; else leaves the cursor at the next epoch.
+    /// Takes the next step if the epoch still has one; otherwise leaves the cursor at the next epoch.
     pub(crate) fn take_in(&self, epoch: u64) -> Option<u64> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if *next / self.steps_per_epoch != epoch {

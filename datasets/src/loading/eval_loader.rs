@@ -1,4 +1,4 @@
-//! One walk through data, in order, to measure a model on it.
+//! A single pass through data, in order, for evaluation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ pub struct EvalLoaderConfig {
     pub window_length: usize,
     /// Sequences in a batch. At least 1.
     pub batch_size: usize,
-    /// Where to stop: after the first sequences, at least 1. All of them when absent.
+    /// Maximum number of sequences, at least 1. Default: all.
     pub max_windows: Option<usize>,
-    /// Of bytes: how many tokens at the start of a window are context only, since the window before has
-    /// predicted them. Less than `window_length`.
+    /// For bytes: tokens at the start of a window that are context only, because they were predicted in the window
+    /// before. Less than `window_length`.
     ///
-    /// Absent: [`ByteWindows`], side by side; at the end of the split fewer than `window_length` bytes are left out.
+    /// Absent: [`ByteWindows`] without overlap; at the end of the split fewer than `window_length` bytes are left out.
     /// Present: [`OverlappingWindows`]; every byte but the first is predicted exactly once, also those at the end.
     pub context_length: Option<usize>,
 }
@@ -50,7 +50,7 @@ impl EvalLoaderConfig {
         self.init_sequences(windows, device)
     }
 
-    /// A loader of any sequences. Those that do not end need `max_windows`.
+    /// A loader of any sequences. Endless ones need `max_windows`.
     ///
     /// # Errors
     ///
@@ -85,14 +85,14 @@ impl EvalLoaderConfig {
 /// Sequences in order, from the first on: the windows of a split, or others.
 ///
 /// Each `iter` yields the same batches, with `step` counted from 0; the last can be smaller. The first bytes of a
-/// window without context are predicted from little, so figures compare only at the same `window_length`
+/// window without context are hard to predict, so losses are only comparable at the same `window_length`
 /// and `context_length`.
 ///
 /// # As a data loader
 ///
 /// - `num_items` is the number of sequences.
-/// - `slice` takes the sequences `start..end`. Batches are cut, and numbered, as in the whole, so only the first and
-///   the last of a slice can be smaller. It panics when the slice is not inside the loader.
+/// - `slice` takes the sequences `start..end`. Batches have the same borders and numbers as without it, so only the
+///   first and the last of a slice can be smaller. It panics when the slice is not inside the loader.
 ///
 /// # Example
 ///
@@ -119,7 +119,7 @@ pub struct EvalLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
 }
 
 impl<B: Backend, S: BatchSource> EvalLoader<B, S> {
-    /// A loader of the items from 0 to `n_items`, some of them a batch.
+    /// A loader of the items from 0 to `n_items`, in batches of `batch_size`.
     pub(crate) fn new(source: S, n_items: usize, batch_size: usize, device: &B::Device) -> Self {
         Self {
             source,
@@ -158,7 +158,7 @@ impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for EvalLoader<B, S>
     }
 }
 
-/// The batches that are still to come.
+/// The remaining batches.
 struct EvalIterator<'a, B: Backend, S: BatchSource> {
     loader: &'a EvalLoader<B, S>,
     batches: Range<usize>,

@@ -1,15 +1,15 @@
-//! Endlessly many passes over the same items, each in an order of its own.
+//! Endless passes over the same items, each in a new order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 
-/// How many passes are remembered. A loader's worker threads, or its parts for several devices, are seldom
+/// Number of cached passes. A loader's worker threads, or its parts for several devices, are seldom
 /// further apart.
 const N_REMEMBERED: usize = 4;
 
-/// The last passes that were drawn, since drawing one takes time in proportion to its items. Each is kept at its number
+/// A cache of the last passes, since drawing one takes time in proportion to its items. Each is stored at its number
 /// modulo the length.
 #[derive(Debug)]
 pub(crate) struct Remembered<T> {
@@ -26,9 +26,9 @@ impl<T> Remembered<T> {
         }
     }
 
-    /// The pass of this number, drawn if it is not there.
+    /// The pass of this number, drawn if it is not cached.
     pub(crate) fn get(&self, number: u64, draw: impl FnOnce() -> T) -> Arc<T> {
-        // Replaced as a whole, so what a panicking thread leaves is still a pass.
+        // Slots are replaced as a whole, so they are valid after a panic of another thread.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = &mut slots[(number % N_REMEMBERED as u64) as usize];
         match slot {
@@ -38,7 +38,7 @@ impl<T> Remembered<T> {
     }
 }
 
-/// The passes of a seed over `n_items` items. Sample `s` is at place `s % n_items` of pass `s / n_items`.
+/// The passes of a seed over `n_items` items. Sample `s` is at position `s % n_items` of pass `s / n_items`.
 #[derive(Debug)]
 pub(crate) struct Passes {
     seed: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Passes {
     remembered: Remembered<Pass>,
 }
 
-/// What a pass has at one of its places.
+/// The item at a position of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The pass's phase.
@@ -57,7 +57,7 @@ pub(crate) struct Place {
 }
 
 impl Passes {
-    /// Passes over at least one item, which draw a phase from 0 to `max_phase` too.
+    /// Passes over at least one item, each of which also has a random phase from 0 to `max_phase`.
     pub(crate) fn new(seed: u64, n_items: usize, max_phase: usize) -> Self {
         Self {
             seed,
@@ -67,7 +67,7 @@ impl Passes {
         }
     }
 
-    /// Where a sample is found: always the same place.
+    /// The item and phase of a sample; repeated calls return the same.
     pub(crate) fn place(&self, sample: u64) -> Place {
         let n_items = self.n_items as u64;
         let number = sample / n_items;
@@ -88,7 +88,7 @@ struct Pass {
 }
 
 impl Pass {
-    /// Draws the pass from its number and the seed, and from nothing else.
+    /// Draws the pass from its number and the seed only.
     fn draw(seed: u64, number: u64, n_items: usize, max_phase: usize) -> Self {
         let mut rng = keyed_rng(b"reformer windows", seed, number);
         let phase = below(&mut rng, max_phase + 1);
@@ -98,9 +98,9 @@ impl Pass {
     }
 }
 
-/// A generator of its own for each purpose, seed and number.
+/// A separate generator for each purpose, seed and number.
 pub(crate) fn keyed_rng(purpose: &[u8; 16], seed: u64, number: u64) -> ChaCha8Rng {
-    // The key is spelt out, since `seed_from_u64` promises less than the cipher itself.
+    // The key is written out, since `seed_from_u64` guarantees less than the cipher itself.
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&number.to_le_bytes());
@@ -108,13 +108,13 @@ pub(crate) fn keyed_rng(purpose: &[u8; 16], seed: u64, number: u64) -> ChaCha8Rn
     ChaCha8Rng::from_seed(key)
 }
 
-/// A number below `bound`, each equally likely (Lemire, 2019, "Fast random integer generation in an interval").
+/// A uniform number below `bound` (Lemire, 2019, "Fast random integer generation in an interval").
 ///
-/// Written here because the algorithm behind `random_range` may change with rand's version and features, and
+/// Implemented here because the algorithm behind `random_range` may change with rand's version and features, and
 /// with it the batches of a seed.
 pub(crate) fn below(rng: &mut impl Rng, bound: usize) -> usize {
     let bound = bound as u64;
-    // 2^64 modulo `bound`: that many low halves are one too many, and are drawn again.
+    // 2^64 modulo `bound`: this many low halves are rejected, and drawn again.
     let excess = bound.wrapping_neg() % bound;
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(bound);
@@ -124,7 +124,7 @@ pub(crate) fn below(rng: &mut impl Rng, bound: usize) -> usize {
     }
 }
 
-/// Any order, each equally likely (Fisher and Yates).
+/// A uniform random permutation (Fisher and Yates).
 pub(crate) fn shuffle<T>(rng: &mut impl Rng, items: &mut [T]) {
     for i in (1..items.len()).rev() {
         items.swap(i, below(rng, i + 1));
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_order_is_equally_likely() {
-        // 6,000 passes of 3 items: each of the 6 orders is due 1,000 times, with a deviation of 29.
+        // 6,000 passes of 3 items: each of the 6 orders is expected 1,000 times, with a standard deviation of 29.
         let mut counts = BTreeMap::<_, usize>::new();
         for number in 0..6_000 {
             let order = Pass::draw(9, number, 3, 0).order;

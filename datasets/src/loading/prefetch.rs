@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-/// Reads the batches of some steps ahead, in as many threads as asked for.
+/// Reads the batches of some steps ahead, in several worker threads.
 ///
 /// The workers take turns: the first of `n` reads the first batch, the batch `n` further on, and so on. So the
-/// batches are handed out in the order of their steps without being sorted, whichever thread is faster.
-/// A worker is at most two batches ahead: one that waits to be taken, one in its hands.
+/// batches are returned in the order of their steps without sorting, whichever thread is faster.
+/// A worker is at most two batches ahead: one waits to be taken, one is being sent.
 pub(crate) struct Prefetch<T> {
-    /// The steps that nobody has received yet.
+    /// The steps that have not been received yet.
     steps: Range<u64>,
     first_step: u64,
     workers: Vec<Worker<T>>,
@@ -36,7 +36,7 @@ impl<T: Send + 'static> Prefetch<T> {
                 let work = move || {
                     for step in steps.skip(worker).step_by(n_workers) {
                         if sender.send(read(step)).is_err() {
-                            // Nobody waits for it any more.
+                            // The receiver was dropped.
                             return;
                         }
                     }
@@ -54,7 +54,7 @@ impl<T: Send + 'static> Prefetch<T> {
         }
     }
 
-    /// The batch of a step, which must not be one that was passed over.
+    /// The batch of a step, which must not be one that was skipped before.
     pub(crate) fn take(&mut self, step: u64) -> T {
         loop {
             let next = self
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Prefetch<T> {
                 .batches
                 .recv()
                 .expect("a worker ends before its last step only when reading panics");
-            // Others in between were taken by another iterator of the same loader.
+            // Batches in between were taken by another iterator of the same loader.
             if next == step {
                 return batch;
             }
@@ -123,7 +123,7 @@ mod tests {
         let mut prefetch = Prefetch::start(2, 0..u64::MAX, Arc::new(read));
         assert_eq!(prefetch.take(0), 0);
         drop(prefetch);
-        // One was taken, and each of two workers had one waiting and one in its hands.
+        // One was taken, and each of two workers had one waiting and one being sent.
         assert!(n_read.load(Ordering::Relaxed) <= 1 + 2 * 2);
         assert_eq!(Arc::strong_count(&n_read), 1, "the threads are gone");
     }

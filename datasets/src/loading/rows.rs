@@ -1,11 +1,11 @@
-//! Which rows go into which batch.
+//! Division of rows into batches.
 
 use std::ops::Range;
 
 /// A contiguous part of a sequence of rows that is cut into batches of `batch_size`.
 ///
-/// The cuts are those of the whole sequence: batch `b` has what the part contains of the rows
-/// `b * batch_size .. (b + 1) * batch_size`. A part that starts or ends inside a batch so has a smaller
+/// Batch borders are those of the whole sequence: batch `b` has the rows of the part that are in
+/// `b * batch_size .. (b + 1) * batch_size`. A part that starts or ends inside a batch has a smaller
 /// one there, and a row is in the batch of the same number in every part.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
@@ -58,12 +58,12 @@ impl Rows {
         self.cut(batch)..self.cut(batch.saturating_add(1))
     }
 
-    /// How many rows the batches below this number have.
+    /// Number of rows in the batches below this number.
     pub(crate) fn before_batch(&self, batch: usize) -> usize {
         self.cut(batch) - self.range.start
     }
 
-    /// Where a batch starts, brought into the range.
+    /// The start of a batch, clamped to the range.
     fn cut(&self, batch: usize) -> usize {
         batch
             .saturating_mul(self.batch_size)

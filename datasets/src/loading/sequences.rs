@@ -1,26 +1,26 @@
-//! What all data for language models has in common.
+//! The common interface of data for language models.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::loading::passes::Passes;
 
-/// The target of a position that does not count: the model's loss leaves out targets below zero.
+/// The target of a position that does not count: the model's loss ignores negative targets.
 pub const IGNORED: i32 = -1;
 
-/// What stands before the first token of a whole sequence, since the model predicts that one too.
+/// The token before the first token of a whole sequence, since the model predicts that one too.
 ///
-/// It is a token of the vocabulary, as in the paper's experiments, so that images need no 257th.
+/// It is a token of the vocabulary, as in the paper's experiments, so that images need no 257th token.
 pub const START_TOKEN: i32 = 0;
 
-/// Numbered sequences of one length, each a row of tokens and of as many targets.
+/// Numbered sequences of one length, each a row of tokens and the same number of targets.
 ///
-/// Bytes of a text, images and synthetic tasks all are such sequences, so one trainer serves for all of them:
+/// Bytes of a text, images and synthetic tasks are all such sequences, so one trainer supports all of them:
 /// [`TrainLoaderConfig::init_sequences`](crate::TrainLoaderConfig::init_sequences) and
 /// [`EvalLoaderConfig::init_sequences`](crate::EvalLoaderConfig::init_sequences).
 ///
-/// Reading cannot fail: what can be wrong with data is found when it is opened. A sequence is
-/// a function of its number alone, so it can be read by any thread, in any order and again.
+/// Reading cannot fail: problems of data are detected when it is opened. A sequence is
+/// a function of its number alone, so it can be read by any thread, in any order and repeatedly.
 ///
 /// # Example
 ///
@@ -55,13 +55,13 @@ pub const START_TOKEN: i32 = 0;
 /// # }
 /// ```
 pub trait Sequences: fmt::Debug + Send + Sync {
-    /// Tokens of a sequence, and as many targets.
+    /// Number of tokens of a sequence, and of its targets.
     fn seq_length(&self) -> usize;
 
-    /// Tokens are below this number, and so are the targets that count.
+    /// Size of the vocabulary: tokens are below it, and so are the targets that count.
     fn vocab_size(&self) -> usize;
 
-    /// How many sequences there are; `None` when they never end.
+    /// Number of sequences; `None` when they are endless.
     fn n_sequences(&self) -> Option<usize>;
 
     /// Writes a sequence. A target is the token that follows at its position, or [`IGNORED`].
@@ -77,7 +77,7 @@ pub trait Sequences: fmt::Debug + Send + Sync {
 }
 
 /// Writes a sequence that is predicted from its first token on: the tokens are the
-/// targets one place later, after [`START_TOKEN`].
+/// targets shifted by one position, after [`START_TOKEN`].
 pub(crate) fn write_shifted(
     sequence: impl Iterator<Item = i32>,
     tokens: &mut [i32],
@@ -91,7 +91,7 @@ pub(crate) fn write_shifted(
     rest.copy_from_slice(&targets[..rest.len()]);
 }
 
-/// Endlessly many passes over sequences that end, each pass in an order of its own, drawn from the seed and
+/// Endless passes over finite sequences, each pass in a new order, drawn from the seed and
 /// the number of the pass.
 #[derive(Debug)]
 pub struct Shuffled {
@@ -100,7 +100,7 @@ pub struct Shuffled {
 }
 
 impl Shuffled {
-    /// The passes of a seed; `None` when there are no sequences, or when they do not end.
+    /// The passes of a seed; `None` when there are no sequences, or when they are endless.
     pub fn new(sequences: Arc<dyn Sequences>, seed: u64) -> Option<Self> {
         let n_sequences = sequences.n_sequences().filter(|&n| n > 0)?;
         Some(Self {

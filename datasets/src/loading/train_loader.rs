@@ -1,4 +1,4 @@
-//! The endless stream of batches that a model trains on.
+//! The endless stream of training batches.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ pub struct TrainLoaderConfig {
     pub window_length: usize,
     /// Sequences in a batch. At least 1.
     pub batch_size: usize,
-    /// Batches in an epoch, which is only the time between two validations. At least 1.
+    /// Batches in an epoch, the interval between two validations. At least 1.
     pub steps_per_epoch: usize,
-    /// From which the cuts and the order of all sequences follow.
+    /// Seed of the cuts and the order of all sequences.
     #[config(default = 0)]
     pub seed: u64,
-    /// Threads that read batches ahead while the model computes. 0: the thread that asks for a batch reads it. The
-    /// batches are the same whatever the number.
+    /// Threads that read batches ahead while the model computes. 0: the thread that requests a batch reads it. The
+    /// batches do not depend on this number.
     #[config(default = 0)]
     pub n_workers: usize,
 }
@@ -36,13 +36,13 @@ pub struct TrainLoaderConfig {
 impl TrainLoaderConfig {
     /// A loader of the split's windows, before step 0.
     ///
-    /// The stream is one pass over the split after the other; each draws anew, from the seed and its number only,
-    /// the byte at which its first window starts (the phase) and the order of its windows, of which no two overlap.
+    /// The stream consists of passes over the split. Each draws, from the seed and its number only,
+    /// the byte at which its first window starts (the phase) and the order of its windows, which do not overlap.
     ///
-    /// Every pass has the same number of windows. Of `n` bytes and windows of `w` that is `n / w - 1` (1 where this
-    /// is 0): one less than fits, so that from `2 * w` bytes on a phase can be any of `0..w`, and a byte stand
-    /// anywhere in a window. The phase goes on to `n - 1 - n_windows * w`, so no byte of the split is left out for
-    /// good.
+    /// Every pass has the same number of windows. For `n` bytes and windows of `w` it is `n / w - 1` (1 where this
+    /// is 0): one less than fits, so that from `2 * w` bytes on a phase can be any of `0..w`, and a byte can be
+    /// anywhere in a window. The maximum phase is `n - 1 - n_windows * w`, so no byte of the split is left out of
+    /// all passes.
     ///
     /// # Errors
     ///
@@ -58,8 +58,8 @@ impl TrainLoaderConfig {
         self.loader_of(windows, device)
     }
 
-    /// A loader of any sequences, before step 0. Sequences that end are read in passes, each in an order
-    /// of its own ([`Shuffled`]); those that do not end come in the order of their numbers.
+    /// A loader of any sequences, before step 0. Finite data is read in passes, each in a new
+    /// order ([`Shuffled`]); endless sequences are read in the order of their numbers.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl TrainLoaderConfig {
         self.loader_of(stream, device)
     }
 
-    /// The windows that [`init`](Self::init) reads, to be changed on their way: endlessly many.
+    /// The endless windows that [`init`](Self::init) reads, so that callers can transform them.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl TrainLoaderConfig {
         ShuffledWindows::new(split, self.window_length, self.seed)
     }
 
-    /// A loader whose samples are the items of a source, without end.
+    /// A loader whose samples are the items of an endless source.
     pub(crate) fn loader_of<B: Backend, S: BatchSource>(
         &self,
         source: S,
@@ -110,7 +110,7 @@ impl TrainLoaderConfig {
     }
 }
 
-/// What a loader takes out of each epoch.
+/// The part of each epoch that a loader reads.
 #[derive(Clone, Debug)]
 struct Epoch {
     n_steps: u64,
@@ -140,12 +140,12 @@ impl Epoch {
     }
 }
 
-/// What makes the batch of a step.
+/// Reads the batch of a step.
 #[derive(Clone, Debug)]
 struct Schedule<S> {
     source: S,
     epoch: Epoch,
-    /// Rows that are taken out of each batch. None: all.
+    /// Rows that are taken from each batch. None: all.
     rows: Option<Range<usize>>,
 }
 
@@ -170,21 +170,21 @@ impl<S: BatchSource> Schedule<S> {
 
 /// An endless stream of shuffled batches, cut into epochs of `steps_per_epoch` steps.
 ///
-/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample follows from the seed and its
+/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample is a function of the seed and its
 /// number. So the batch of a step does not depend on the steps before it: see [`batch`](Self::batch).
 ///
-/// What it reads follows from `S`: by default [`Sequences`], which give [`LmBatch`](crate::LmBatch)es.
+/// The type of its batches depends on `S`: by default [`Sequences`], which give [`LmBatch`](crate::LmBatch)es.
 ///
 /// # As a data loader
 ///
-/// - `iter` goes on where the iterators before it ended, to the end of the epoch. One that is dropped half-way
+/// - `iter` continues where the iterators before it ended, to the end of the epoch. One that is dropped half-way
 ///   leaves the rest of its epoch to the next.
 /// - `num_items` is the number of sequences in an epoch.
-/// - `to_device` is the same stream: what it yields, this loader does not yield again.
-/// - `slice` takes the rows `start..end` out of each epoch, as a stream of its own that starts in the epoch
-///   where this one stands. Batches are cut as in the whole epoch, so a row keeps its step, and only the
+/// - `to_device` returns the same stream: this loader does not yield again what it yields.
+/// - `slice` takes the rows `start..end` from each epoch, as a separate stream that starts in the current epoch
+///   of this one. Batches have the same borders as in the whole epoch, so a row keeps its step, and only the
 ///   first and the last batch of a slice can be smaller. With a number of steps that the number of
-///   devices divides, Burn's way to share an epoch among devices so gives whole batches to each.
+///   devices divides, Burn's division of an epoch among devices then gives whole batches to each.
 ///   It panics when the slice is not inside the loader.
 ///
 /// # Example
@@ -219,7 +219,7 @@ pub struct TrainLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
 }
 
 impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
-    /// A loader of batches that are numbered as the steps are, before step 0.
+    /// A loader whose batches have the numbers of their steps, before step 0.
     pub(crate) fn of_batches(
         source: S,
         steps_per_epoch: usize,
@@ -247,13 +247,13 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
         }
     }
 
-    /// The same stream, entered at this step. The first epoch is the one that the step belongs to, and
-    /// ends where it would have.
+    /// The same stream, entered at this step. The first epoch is the one that contains the step, and
+    /// its end does not move.
     pub fn starting_at(self, step: u64) -> Self {
         Self::new(self.schedule, self.n_workers, step, self.device)
     }
 
-    /// The same stream with these rows of each batch only: what one of several machines reads that
+    /// The same stream with these rows of each batch only, for one of several machines that
     /// share a batch. Steps, epochs and progress stay those of whole batches.
     ///
     /// ```
@@ -273,7 +273,7 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
     ///
     /// # Panics
     ///
-    /// When no row is wanted, or one that a batch does not have.
+    /// When the range is empty, or exceeds the batch.
     pub fn taking_rows(mut self, rows: Range<usize>) -> Self {
         let batch_size = self.schedule.epoch.batch_size as usize;
         assert!(
@@ -290,9 +290,9 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
         self.cursor.next_step()
     }
 
-    /// The batch of a step, wherever the stream stands.
+    /// The batch of a step, independent of the position of the stream.
     ///
-    /// It is a function of the data, the configuration (but for `steps_per_epoch` and `n_workers`) and the step
+    /// It is a function of the data, the configuration (except for `steps_per_epoch` and `n_workers`) and the step
     /// alone.
     ///
     /// # Shapes
@@ -380,7 +380,7 @@ impl<B: Backend, S: BatchSource> Iterator for TrainIterator<'_, B, S> {
 }
 
 impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for TrainIterator<'_, B, S> {
-    /// Sequences of the epoch up to the last batch, with those that earlier iterators took.
+    /// Sequences of the epoch up to the last batch, including those that earlier iterators took.
     fn progress(&self) -> Progress {
         Progress::new(self.items_processed, self.loader.num_items())
     }

@@ -1,5 +1,5 @@
-//! Synthetic tasks that only finding can solve: what has to be predicted stands somewhere earlier in the
-//! sequence, at no fixed distance, and only its content tells where.
+//! Synthetic tasks of retrieval: every target occurs earlier in the
+//! sequence, at a varying distance, and only its context shows where.
 
 mod needles;
 mod pairs;
@@ -11,7 +11,7 @@ pub use passages::{ReturningPassages, ReturningPassagesConfig};
 
 use crate::error::DatasetError;
 
-/// Refuses a setting that is not allowed.
+/// Returns an error for a setting that is not allowed.
 fn check(
     allowed: bool,
     setting: &'static str,

@@ -9,28 +9,28 @@ use crate::loading::passes::{below, keyed_rng};
 use crate::loading::{IGNORED, Sequences};
 use crate::text::{ByteWindows, Split};
 
-/// Names that are asked for: two letters.
+/// Number of names, of two letters each.
 const N_NAMES: usize = 26 * 26;
 
 /// Configuration of [`Needles`].
 #[derive(Config, Debug)]
 pub struct NeedlesConfig {
-    /// Bytes of a sequence, with what is planted into it. At least 64 for each needle.
+    /// Length of a sequence in bytes, including inserted lines. At least 64 for each needle.
     #[config(default = 1024)]
     pub seq_length: usize,
-    /// Sentences that are planted, each of which is asked for once. 1 to 676.
+    /// Number of inserted sentences, each of which is asked for once. 1 to 676.
     #[config(default = 8)]
     pub n_needles: usize,
-    /// If given, all questions stand in about the last so many bytes, and all sentences before them: at
-    /// least 32 for each needle, and as much less than the length.
+    /// If given, all questions are in about the last `asked_in` bytes, and all sentences before them: at
+    /// least 32 for each needle, and at least that much less than the length.
     pub asked_in: Option<usize>,
-    /// From which all sequences follow. Choose another one to evaluate on.
+    /// Seed of all sequences. Use another one for evaluation.
     #[config(default = 0)]
     pub seed: u64,
 }
 
 impl NeedlesConfig {
-    /// The task, in a text.
+    /// Creates the task, in a text.
     ///
     /// # Errors
     ///
@@ -69,14 +69,14 @@ impl NeedlesConfig {
     }
 }
 
-/// Windows of a text with sentences that have nothing to do with it, which are asked for later on.
+/// Windows of a text with inserted sentences that are unrelated to it, and questions for them later on.
 ///
-/// What is planted is `[x is the key of ab:]`, and what is asked `[what is the key of ab:x]`, each on a line
-/// of its own: a letter for a name of two. Only the letters that questions ask for count. The letter
-/// precedes the name, so that after the colon what a question has in common with its sentence is the name,
-/// which attention whose queries are its keys can find.
+/// Inserted sentences are `[x is the key of ab:]`, and questions `[what is the key of ab:x]`, each on a line
+/// of its own: a letter for a name of two. Only the letters at the end of questions count. The letter
+/// precedes the name, so that at the colon a question and its sentence have the preceding name in common,
+/// which attention with shared queries and keys can find.
 ///
-/// Sequence `i` of a seed is always the same one.
+/// Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///
@@ -104,7 +104,7 @@ pub struct Needles {
     text: Split,
 }
 
-/// A line that is put into the text.
+/// A line that is inserted into the text.
 struct Inserted {
     /// Bytes of the text before it.
     offset: usize,
@@ -125,16 +125,16 @@ impl Inserted {
     }
 }
 
-/// Bytes of a planted line and of a question.
+/// Bytes of a sentence and of a question.
 const PLANTED: usize = 23;
 const ASKED: usize = 27;
 
 impl Needles {
-    /// Where lines are put into so much text, in order.
+    /// Positions of inserted lines in a text of this length, in order.
     fn inserted(&self, n_text: usize, mut below: impl FnMut(usize) -> usize) -> Vec<Inserted> {
         let n = self.config.n_needles;
         let names = distinct(n, N_NAMES, &mut below);
-        // Bytes of text before which questions do not begin.
+        // Bytes of text before the first possible question.
         let first = self
             .config
             .asked_in
@@ -158,7 +158,7 @@ impl Needles {
                 });
             }
         }
-        // At one place, what is planted stands before what is asked.
+        // At the same position, the sentence precedes the question.
         lines.sort_by_key(|line| (line.offset, line.is_question));
         lines
     }
@@ -169,7 +169,7 @@ impl Sequences for Needles {
         self.config.seq_length
     }
 
-    /// Bytes.
+    /// The number of byte values.
     fn vocab_size(&self) -> usize {
         256
     }
@@ -248,7 +248,7 @@ mod tests {
                     assert_eq!(bytes[found - 3..found], [b'\n', b'[', letter]);
                     assert!(found < i);
                     if let Some(asked_in) = asked_in {
-                        // A question that begins outside does not, but for the text around it.
+                        // Questions are in the last `asked_in` bytes, sentences before, up to a line's length.
                         assert!(i >= length - asked_in && found < length - asked_in + PLANTED);
                     }
                 }

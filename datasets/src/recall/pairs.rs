@@ -16,29 +16,29 @@ pub struct AssociativeRecallConfig {
     /// Pairs of a key and a value in a sequence. 1 to `seq_length / 4`.
     #[config(default = 64)]
     pub n_pairs: usize,
-    /// Fewest pairs of a sequence, if sequences differ: each then has this many times a power of two,
+    /// Minimum number of pairs of a sequence, if it varies: each sequence then has this many times a power of two,
     /// up to `n_pairs`, each number equally likely. Sequences with few pairs are where learning begins:
-    /// their values can be told from others before any key is found.
+    /// their few values can be guessed before any key is found.
     pub fewest_pairs: Option<usize>,
-    /// Questions of a sequence, which ask for all pairs equally often: `n_pairs` or more, and together
+    /// Number of questions of a sequence, which ask for all pairs equally often: `n_pairs` or more, and together
     /// with the pairs at most `seq_length / 2`. By default each pair is asked for once.
     pub n_questions: Option<usize>,
-    /// If given, all questions stand in the last so many tokens and all pairs before them: even, with
+    /// If given, all questions are in the last `asked_in` tokens and all pairs before them: even, with
     /// room for the questions, and room for the pairs before it.
     pub asked_in: Option<usize>,
-    /// Different keys. At least `n_pairs`, since the keys of a sequence differ.
+    /// Number of different keys. At least `n_pairs`, since the keys of a sequence differ.
     #[config(default = 4096)]
     pub n_keys: usize,
-    /// Different values, each equally likely. At least 1.
+    /// Number of different values, each equally likely. At least 1.
     #[config(default = 64)]
     pub n_values: usize,
-    /// From which all sequences follow. Choose another one to evaluate on.
+    /// Seed of all sequences. Use another one for evaluation.
     #[config(default = 0)]
     pub seed: u64,
 }
 
 impl AssociativeRecallConfig {
-    /// The task.
+    /// Creates the task.
     ///
     /// # Errors
     ///
@@ -119,11 +119,11 @@ impl AssociativeRecallConfig {
 /// Sequences of pairs and of questions for them, at random distances: the model has to predict the value
 /// that belongs to a key.
 ///
-/// A pair is written *value, key*, a question *key, value*, so that what a question has in common with its
-/// pair is the key itself: attention whose queries are its keys can find it, where a pair in the usual order
-/// would have to be found by the token before it. Tokens of no meaning (0) fill the rest. Only values of questions count.
+/// A pair is written *value, key*, a question *key, value*, so that a question and its pair share the key
+/// itself: attention with shared queries and keys can find it, where a pair in the usual order
+/// would have to be found by the token before it. Filler tokens (0) fill the rest. Only values of questions count.
 ///
-/// Token 0 fills, `1..=n_values` are values, and keys follow, so that a model can go on with more keys. Sequence `i` of a seed is always the same one.
+/// Token 0 is the filler, `1..=n_values` are values, and keys follow: a model can later be trained with more keys. Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///
@@ -138,7 +138,7 @@ impl AssociativeRecallConfig {
 /// let asked: Vec<usize> = (0..16).filter(|&i| targets[i] >= 0).collect();
 /// assert_eq!(asked.len(), 2);
 /// for i in asked {
-///     // The value stands before the earlier one of two equal keys.
+///     The value precedes the earlier one of two equal keys.
 ///     let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
 ///     assert!(pair < i && tokens[pair - 1] == targets[i]);
 /// }
@@ -155,7 +155,7 @@ impl Sequences for AssociativeRecall {
         self.config.seq_length
     }
 
-    /// Keys, values and the filling token.
+    /// Keys, values and the filler token.
     fn vocab_size(&self) -> usize {
         1 + self.config.n_keys + self.config.n_values
     }
@@ -196,7 +196,7 @@ impl Sequences for AssociativeRecall {
 }
 
 impl AssociativeRecall {
-    /// Where each pair and its questions stand, counted in two tokens.
+    /// Positions of each pair and its questions, in units of two tokens.
     fn places(
         &self,
         n_pairs: usize,
@@ -204,7 +204,7 @@ impl AssociativeRecall {
     ) -> Vec<(usize, Vec<usize>)> {
         let n_slots = self.config.seq_length / 2;
         let n_questions = self.config.n_questions.unwrap_or(n_pairs);
-        // The first ones are asked for once more, if that is needed.
+        // The first ones are asked for once more, if necessary.
         let times = |pair| n_questions / n_pairs + usize::from(pair < n_questions % n_pairs);
         let (mut pairs, mut questions) = match self.config.asked_in {
             None => {
@@ -232,8 +232,8 @@ impl AssociativeRecall {
     }
 }
 
-/// So many different numbers below a bound, in random order, any choice equally likely: the beginning of a
-/// shuffle (Fisher and Yates) of which only what moved is remembered.
+/// `n` different numbers below a bound, in random order, uniformly chosen: the beginning of a
+/// Fisher-Yates shuffle that stores only the swapped elements.
 pub(super) fn distinct(
     n: usize,
     bound: usize,
@@ -270,7 +270,7 @@ mod tests {
             .with_n_pairs(100);
         for number in [0, 1, u64::MAX] {
             let (tokens, targets) = read(config.clone(), number);
-            // As many slots as there are.
+            // All slots are used.
             assert!(tokens.iter().all(|&token| token > 0));
             let asked: Vec<usize> = (0..400).filter(|&i| targets[i] >= 0).collect();
             assert_eq!(asked.len(), 100);
@@ -348,7 +348,7 @@ mod tests {
                 asked.map(|i| i - tokens.iter().position(|&token| token == tokens[i]).unwrap()),
             );
         }
-        // Two places of 512 drawn at random are a third of them apart on average.
+        // Two random positions of 512 are a third of them apart on average.
         let mean = distances.iter().sum::<usize>() as f64 / distances.len() as f64;
         assert!((mean - 1024.0 / 3.0).abs() < 15.0, "{mean}");
         assert!(distances.iter().any(|&d| d < 32) && distances.iter().any(|&d| d > 800));

@@ -1,4 +1,4 @@
-//! Passages that return.
+//! Repeated passages.
 
 use burn::config::Config;
 
@@ -16,27 +16,27 @@ pub struct ReturningPassagesConfig {
     /// Symbols of a passage: 1 to `n_symbols`, each equally likely. At least 1.
     #[config(default = 128)]
     pub n_symbols: usize,
-    /// Passages that stand one after the other before they return. At least 1.
+    /// Number of passages in a row before they are repeated. At least 1.
     #[config(default = 3)]
     pub n_passages: usize,
-    /// Fewest symbols of a passage. At least 1.
+    /// Minimum length of a passage. At least 1.
     #[config(default = 40)]
     pub shortest: usize,
-    /// Most symbols of a passage. At least `shortest`.
+    /// Maximum length of a passage. At least `shortest`.
     #[config(default = 100)]
     pub longest: usize,
-    /// Whether what returns does so from its last symbol to its first. Its next symbol then is the one
-    /// before the equal one, as in pairs whose value precedes the key: attention whose queries are its
+    /// Whether passages are repeated from the last symbol to the first. The next symbol then is the one
+    /// before the equal one, as in pairs whose value precedes the key: attention with shared queries and
     /// keys can learn it, where the usual order has to be found by the symbol before.
     #[config(default = false)]
     pub backwards: bool,
-    /// From which all sequences follow. Choose another one to evaluate on.
+    /// Seed of all sequences. Use another one for evaluation.
     #[config(default = 0)]
     pub seed: u64,
 }
 
 impl ReturningPassagesConfig {
-    /// The task.
+    /// Creates the task.
     ///
     /// # Errors
     ///
@@ -68,10 +68,10 @@ impl ReturningPassagesConfig {
 }
 
 /// Some passages of random symbols, then the same once more, then others: half of all symbols can be
-/// predicted, and only from where they stood before.
+/// predicted, and only from their previous occurrence.
 ///
-/// Passages are of random lengths, so neither a position nor a distance tells where that is. What returns
-/// counts, but for its first symbol, which nothing announces. (Backwards, that one is next to its equal, and
+/// Passages have random lengths, so neither a position nor a distance shows where that is. The repetition
+/// counts, except for its first symbol, which cannot be predicted. (Backwards, that one is next to its equal, and
 /// distances begin there.) Sequence `i` of a seed is always the same one.
 ///
 /// # Example
@@ -125,7 +125,7 @@ impl Sequences for ReturningPassages {
             for _ in 0..config.n_passages {
                 let length =
                     config.shortest + below(&mut rng, config.longest - config.shortest + 1);
-                // No longer than what is read of it.
+                // Not longer than the part of it that is read.
                 let length = length.min(config.seq_length);
                 symbols.extend((0..length).map(|_| 1 + below(&mut rng, config.n_symbols) as i32));
                 if symbols.len() - start >= config.seq_length {
@@ -167,7 +167,7 @@ mod tests {
             let counted: Vec<usize> = (0..1024).filter(|&i| targets[i] != IGNORED).collect();
             assert!((350..=512).contains(&counted.len()), "{}", counted.len());
             for group in counted.chunk_by(|a, b| a + 1 == *b) {
-                // The first distance at which all of a group stood before.
+                // The first distance at which all symbols of a group occurred before.
                 let (first, last) = (group[0], group[group.len() - 1]);
                 let stood = |distance: &usize| {
                     *distance <= first
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn backwards_the_next_symbol_stood_before_the_equal_one() {
-        // So many symbols that nearly all of a group differ.
+        // With so many symbols, nearly all of a group differ.
         let config = ReturningPassagesConfig::new()
             .with_n_symbols(1 << 30)
             .with_backwards(true);

@@ -1,4 +1,4 @@
-//! Bytes, wherever they lie.
+//! Bytes, in memory or in a temporary file.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,25 +8,25 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use tempfile::{SpooledData, SpooledTempFile};
 
-/// As many bytes are kept in memory: enough for enwik8 or 20,000 images of 64 x 64. More go to a file without a name in the
-/// system's temporary folder, which vanishes with their last use.
+/// Maximum bytes kept in memory: enough for enwik8 or 20,000 images of 64 x 64. More go to an unnamed file in the
+/// system's temporary folder, which is deleted after its last use.
 const MAX_IN_MEMORY: u64 = 256 << 20;
 
-/// Bytes in memory, or in a file without a name, of which the system reads a page when it is first looked at. They never
-/// change. A clone shares them.
+/// Bytes in memory, or in an unnamed file, of which the system reads a page at its first access. They never
+/// change. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Bytes {
     storage: Arc<Storage>,
-    /// How many of the first ones do not belong to them.
+    /// Number of bytes at the start that do not belong to them.
     start: usize,
 }
 
 enum Storage {
-    /// Part of the program.
+    /// A part of the program.
     Static(&'static [u8]),
     /// In memory.
     Owned(Vec<u8>),
-    /// In a file without a name.
+    /// In an unnamed file.
     Mapped(Mmap),
 }
 
@@ -52,8 +52,8 @@ impl From<&'static [u8]> for Bytes {
 }
 
 impl Bytes {
-    /// The first `len` bytes of a file, or all where it has fewer by now, as they are at this moment: files that have a name are
-    /// never mapped, since to read from a map of a file that another program cuts ends the process.
+    /// A copy of the first `len` bytes of a file, or of all if it has fewer by now. Files with a name are
+    /// never mapped, since reading from a map of a file that another program truncates ends the process.
     pub(crate) fn snapshot(file: &File, len: u64) -> io::Result<Self> {
         if len <= MAX_IN_MEMORY {
             let mut bytes = Vec::with_capacity(len as usize);
@@ -65,11 +65,11 @@ impl Bytes {
         Self::map_unnamed(&copy)
     }
 
-    /// Maps a file that has no name.
+    /// Maps an unnamed file.
     fn map_unnamed(file: &File) -> io::Result<Self> {
-        // SAFETY: `Mmap::map` asks that the file does not change while it is mapped, since a `&[u8]` promises
-        // bytes that stay as they are. A file of `tempfile` has no name, so no other program opens it, and nothing in
-        // this crate writes to it after mapping. The map keeps its own hold on the file.
+        // SAFETY: `Mmap::map` requires that the file does not change while it is mapped, since a `&[u8]` promises
+        // constant bytes. A file of `tempfile` has no name, so no other program opens it, and nothing in
+        // this crate writes to it after mapping. The map keeps its own reference to the file.
         let map = unsafe { Mmap::map(file) }?;
         Ok(Storage::Mapped(map).into())
     }
@@ -94,7 +94,7 @@ impl Deref for Bytes {
     }
 }
 
-/// Copies the first `len` bytes of a file, or all where it has fewer by now. Holes stay holes, and where the file system
+/// Copies the first `len` bytes of a file, or all if it has fewer by now. Holes stay holes, and where the file system
 /// can, it shares the blocks instead of copying them.
 #[cfg(target_os = "linux")]
 fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
@@ -114,7 +114,7 @@ fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
     while end < len {
         let start = match fs::seek(file, Place::Data(end)) {
             Ok(start) if start < len => start,
-            // There are no more data.
+            // There is no more data.
             Ok(_) | Err(Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };
@@ -126,13 +126,13 @@ fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies the first `len` bytes of a file, or all where it has fewer by now.
+/// Copies the first `len` bytes of a file, or all if it has fewer by now.
 #[cfg(not(target_os = "linux"))]
 fn copy_data(file: &File, mut copy: &File, len: u64) -> io::Result<()> {
     io::copy(&mut file.take(len), &mut copy).map(drop)
 }
 
-/// Takes bytes of which nobody knows yet how many there will be.
+/// Collects bytes whose number is not known in advance.
 pub(crate) struct Spool {
     file: SpooledTempFile,
 }
@@ -148,7 +148,7 @@ impl Spool {
         }
     }
 
-    /// What was written.
+    /// The bytes written so far.
     pub(crate) fn into_bytes(self) -> io::Result<Bytes> {
         match self.file.into_inner() {
             SpooledData::InMemory(bytes) => Ok(bytes.into_inner().into()),
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn snapshot_stays_when_its_file_is_cut() -> io::Result<()> {
-        // One that fits into memory, and one that does not: a hole, which takes no room on the disk.
+        // One that fits into memory, and one that does not: a hole, which takes no space on the disk.
         for len in [100_000, MAX_IN_MEMORY + 1] {
             let mut file = tempfile::tempfile()?;
             file.write_all(b"start")?;

@@ -1,4 +1,4 @@
-//! Files as they are published: raw, gzip, xz, or the one file of a zip archive.
+//! Unpacking published files: raw, gzip, xz, or a zip archive with a single file.
 
 use std::io::{self, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
@@ -10,7 +10,7 @@ use zip::ZipArchive;
 use crate::error::DatasetError;
 use crate::storage::{Bytes, Spool, read_file};
 
-/// How the bytes of a file are packed, told by its first bytes and never by its name.
+/// The compression format of a file, detected by its first bytes and never by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Raw,
@@ -29,24 +29,24 @@ impl Format {
         }
     }
 
-    /// The format of a file that starts with these bytes; eight are enough.
+    /// The format of a file that starts with these bytes; eight bytes are enough.
     fn of(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, 8, ..] => Self::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            // A first file, or the end of an archive without files.
+            // The first file, or the end of an archive without files.
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
             _ => Self::Raw,
         }
     }
 }
 
-/// What is packed may be so many times as large, or [`ALWAYS_ALLOWED`]. Text is 3 to 10 times as large.
+/// Maximum ratio of unpacked and packed size above [`ALWAYS_ALLOWED`]. The ratio of text is 3 to 10.
 const MAX_RATIO: u64 = 20;
-/// As many bytes may come out of any archive.
+/// Number of unpacked bytes that is allowed for any archive.
 const ALWAYS_ALLOWED: u64 = 16 << 20;
 
-/// The bytes that a file contains: unpacked if it is packed.
+/// The content of a file: unpacked if it is packed.
 pub(crate) fn unpacked(path: &Path) -> Result<Bytes, DatasetError> {
     let raw = read_file(path)?;
     let (packed, format) = (&*raw, Format::of(&raw));
@@ -60,24 +60,24 @@ pub(crate) fn unpacked(path: &Path) -> Result<Bytes, DatasetError> {
     unpacked.map_err(|source| unpack_error(path, packed.len(), expected(), source))
 }
 
-/// As many bytes may come out of a packed file.
+/// Maximum number of unpacked bytes.
 fn limit(n_packed: usize) -> u64 {
     ALWAYS_ALLOWED.max(MAX_RATIO.saturating_mul(n_packed as u64))
 }
 
-/// Takes what is unpacked of so many bytes. More than the [`limit`] is
+/// Reads the unpacked content of an archive of `n_packed` bytes. More than the [`limit`] is
 /// [`FileTooLarge`](ErrorKind::FileTooLarge).
 pub(crate) fn unpack(unpacked: impl Read, n_packed: usize) -> io::Result<Bytes> {
     let limit = limit(n_packed);
     let mut spool = Spool::new();
-    // One more, to tell whether there is more.
+    // One byte more, to detect whether there is more.
     if io::copy(&mut unpacked.take(limit + 1), &mut spool)? > limit {
         return Err(ErrorKind::FileTooLarge.into());
     }
     spool.into_bytes()
 }
 
-/// Why a file of so many bytes, which should be something, could not be unpacked.
+/// The error of a file with `n_packed` bytes and an expected format that could not be unpacked.
 pub(crate) fn unpack_error(
     path: &Path,
     n_packed: usize,
@@ -85,7 +85,7 @@ pub(crate) fn unpack_error(
     source: io::Error,
 ) -> DatasetError {
     match source.kind() {
-        // Not the answer of the system about the temporary folder, which has a number.
+        // An error of the system about the temporary folder has a number.
         ErrorKind::FileTooLarge if source.raw_os_error().is_none() => DatasetError::Bomb {
             path: path.to_owned(),
             limit: limit(n_packed),
@@ -220,7 +220,7 @@ mod tests {
                 let mut spoilt = packed.clone();
                 let place = place % (packed.len() - 8) + 8;
                 spoilt[place] ^= 0x55;
-                // Times and names may be any; the checksums protect the contents.
+                // Times and names may change; the checksums protect the contents.
                 if let Ok(read) = read(&spoilt) {
                     prop_assert_eq!(read, bytes.clone());
                 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::DatasetError;
 use crate::storage::{Bytes, pipe};
 
-/// The bytes of a file or a pipe, as they are at this moment.
+/// A copy of the bytes of a file or a pipe.
 pub(crate) fn read_file(path: &Path) -> Result<Bytes, DatasetError> {
     let unreadable = |source| DatasetError::from_io(path, source);
     let metadata = fs::metadata(path).map_err(unreadable)?;
@@ -25,20 +25,20 @@ pub(crate) fn read_file(path: &Path) -> Result<Bytes, DatasetError> {
         });
     }
     let file = File::open(path).map_err(unreadable)?;
-    // Of the open file: another one may have taken the name meanwhile.
+    // Of the open file: the path may refer to another one meanwhile.
     let len = file.metadata().map_err(unreadable)?.len();
     Bytes::snapshot(&file, len).map_err(unreadable)
 }
 
-/// What one file is, whatever path leads to it: its device and number on it.
+/// Identity of a file, independent of its path: its device and inode number.
 #[cfg(unix)]
 pub(super) type Identity = (u64, u64);
 
-/// What one file is, whatever path leads to it: its path without links.
+/// Identity of a file: its path without links.
 #[cfg(not(unix))]
 pub(super) type Identity = std::path::PathBuf;
 
-/// What a file or folder is.
+/// The identity of a file or folder.
 pub(super) fn identity(path: &Path, metadata: &fs::Metadata) -> io::Result<Identity> {
     #[cfg(unix)]
     {

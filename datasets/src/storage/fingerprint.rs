@@ -1,4 +1,4 @@
-//! Whether a file is what it was.
+//! Detects changes of a file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,8 +14,8 @@ use crate::storage::walk;
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 18;
 
-/// Size and hash of a file or a folder, by which a change is noticed. It protects against accidents, not against
-/// somebody who wants to deceive.
+/// Size and hash of a file or a folder, to detect changes. It protects against accidents, not against
+/// deliberate manipulation.
 ///
 /// # Example
 ///
@@ -42,13 +42,13 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Reads a file, or all files of a folder that a data set would be read from. What cannot be read twice, as a pipe, has
-    /// none. Takes the time of reading, and no memory.
+    /// Reads a file, or all files of a folder that a data set would read. `None` for what cannot be read twice, like a
+    /// pipe. Takes the time of reading, and no memory.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those of a folder that cannot
-    /// be gone through.
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or the errors of a folder that
+    /// cannot be listed.
     pub fn of(path: impl AsRef<Path>) -> Result<Option<Self>, DatasetError> {
         let path = path.as_ref();
         let unreadable = |source| DatasetError::from_io(path, source);
@@ -59,7 +59,7 @@ impl Fingerprint {
             for file in walk(path, &mut ReadReport::default())? {
                 let inside = file.strip_prefix(path).unwrap_or(&file);
                 hasher.update(inside.as_os_str().as_encoded_bytes());
-                // What no path has in it, so that no two folders are read as the same.
+                // A byte that no path contains, so that different folders have different input.
                 hasher.update(&[0]);
                 let len = hash_file(&file, &mut hasher)
                     .map_err(|source| DatasetError::from_io(&file, source))?;
@@ -79,7 +79,7 @@ impl Fingerprint {
     }
 }
 
-/// Hashes a file's bytes, as many as it had when it was opened, and tells how many they are.
+/// Hashes as many bytes of a file as it had when it was opened, and returns their number.
 fn hash_file(path: &Path, hasher: &mut Xxh3) -> io::Result<u64> {
     let file = File::open(path)?;
     let mut rest = file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! Bytes that may be larger than the memory: files and pipes, what is packed in them, and what is put down on disk.
+//! Bytes that may be larger than the memory: files, pipes, their unpacked contents, and temporary files.
 
 mod bytes;
 mod decompress;

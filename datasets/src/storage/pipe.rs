@@ -1,4 +1,4 @@
-//! Pipes, which can be read once: `<(zcat text.gz)` of a shell, and files that `mkfifo` made.
+//! Pipes, which can be read only once: `<(zcat text.gz)` of a shell, and files created by `mkfifo`.
 
 use std::fs::Metadata;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::storage::Bytes;
 #[cfg(unix)]
 pub(super) use unix::{is_pipe, read};
 
-/// Whether it is a pipe.
+/// Whether it is a pipe: never on these systems.
 #[cfg(not(unix))]
 pub(super) fn is_pipe(_metadata: &Metadata) -> bool {
     false
 }
 
-/// Not to be called, since there are no pipes.
+/// Never called, since there are no pipes.
 #[cfg(not(unix))]
 pub(super) fn read(path: &Path, _metadata: &Metadata) -> Result<Bytes, DatasetError> {
     Err(DatasetError::NoFile {
@@ -39,13 +39,13 @@ mod unix {
     use super::*;
     use crate::storage::Spool;
 
-    /// As long is waited for somebody who writes.
+    /// Time to wait for a writer.
     const PATIENCE: Duration = Duration::from_secs(10);
-    /// As many bytes are read, so that a program that writes for ever does not fill the disk.
+    /// Maximum number of bytes, so that an endless writer does not fill the disk.
     const MAX_BYTES: u64 = 16 << 30;
 
-    /// What this process read of pipes, by device, number and path. A program may ask for its data more than
-    /// once, and there is nothing in a pipe the second time.
+    /// The content of pipes read by this process, by device, inode and path. A program may read its data more than
+    /// once, and a pipe is empty the second time.
     static READ: LazyLock<Mutex<HashMap<Key, Bytes>>> = LazyLock::new(Mutex::default);
     type Key = (u64, u64, PathBuf);
 
@@ -54,13 +54,13 @@ mod unix {
         metadata.file_type().is_fifo()
     }
 
-    /// All bytes of a pipe, or what this process has read of it before.
+    /// All bytes of a pipe, or those that this process has read from it before.
     pub(in crate::storage) fn read(
         path: &Path,
         metadata: &Metadata,
     ) -> Result<Bytes, DatasetError> {
         let key = (metadata.dev(), metadata.ino(), path.to_owned());
-        // Held while reading, since two readers would get a part each.
+        // Held while reading, since two concurrent readers would get a part each.
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = read.get(&key) {
             return Ok(bytes.clone());
@@ -77,7 +77,7 @@ mod unix {
         limit: u64,
     ) -> Result<Bytes, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::from_io(path, source);
-        // Without `NONBLOCK` opening would wait for a writer, for ever.
+        // Without `NONBLOCK` opening would wait for a writer for ever.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty());
         let mut pipe = File::from(opened.map_err(|error| unreadable(error.into()))?);
@@ -94,7 +94,7 @@ mod unix {
                         seconds: patience.as_secs(),
                     });
                 }
-                // Nobody has opened it to write.
+                // No process has opened it for writing.
                 Ok(0) => std::thread::sleep(Duration::from_millis(20)),
                 Ok(n) => {
                     n_bytes += n as u64;
@@ -106,7 +106,7 @@ mod unix {
                     }
                     spool.write_all(&chunk[..n]).map_err(unreadable)?;
                 }
-                // Somebody has, and has nothing to say yet.
+                // A writer has opened it, but not written yet.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(&pipe, Duration::from_secs(1)).map_err(unreadable)?;
                 }
@@ -116,7 +116,7 @@ mod unix {
         }
     }
 
-    /// Waits until there is something to read. Whether all who wrote have gone, with nothing left.
+    /// Waits for data. Returns whether all writers have closed the pipe, with no data left.
     fn wait(pipe: &File, at_most: Duration) -> io::Result<bool> {
         let mut polled = [PollFd::new(pipe, PollFlags::IN)];
         let timeout = Timespec {
@@ -180,9 +180,9 @@ mod tests {
         let short = Duration::from_millis(50);
         let error = unix::read_all(&path, short, 100)
             .err()
-            .ok_or("nobody writes")?;
+            .ok_or("there is no writer")?;
         assert!(
-            error.to_string().contains("nobody has written into"),
+            error.to_string().contains("nothing has been written into"),
             "{error}"
         );
         let to = path.clone();

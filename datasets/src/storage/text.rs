@@ -1,4 +1,4 @@
-//! The one place where text is opened, whatever it is packed in, encoded as and ended its lines with.
+//! Reading text files, independent of compression, encoding and line ends.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::error::DatasetError;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, Spool, unpacked};
 
-/// What some programs put before UTF-8.
+/// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// Bytes by which UTF-16 without a byte order mark is told.
+/// Number of bytes that are inspected to detect UTF-16 without a byte order mark.
 const N_TOLD_BY: usize = 1_024;
 
-/// The text of a file: unpacked, in UTF-8, without a byte order mark, its lines ended by line feeds. The report
-/// counts the file, and tells what had to be done.
+/// The text of a file: unpacked, in UTF-8, without a byte order mark, with line feeds as line ends. The report
+/// counts the file, and lists the conversions.
 pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, DatasetError> {
     let unreadable = |source| DatasetError::from_io(path, source);
     let malformed = |found: &str| DatasetError::malformed(path, "text in UTF-8 or UTF-16", found);
@@ -50,19 +50,19 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
     Ok(text)
 }
 
-/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order mark, its lines
-/// ended by line feeds.
+/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order mark, with line feeds
+/// as line ends.
 ///
 /// # Errors
 ///
-/// A file that cannot be read or unpacked, or that is no text.
+/// A file that cannot be read or unpacked, or that is not text.
 pub fn read_text_file(path: impl AsRef<Path>) -> Result<String, DatasetError> {
     let text = read_text(path.as_ref(), &mut ReadReport::default())?;
     Ok(as_str(&text).to_owned())
 }
 
-/// The bytes of a file that may be of any kind: as they are, unless they are text that starts with a byte order mark, which is
-/// then left out, and UTF-16 is decoded.
+/// The bytes of a file of any kind, unchanged except for text with a byte order mark: the mark is removed, and
+/// UTF-16 is decoded.
 pub(crate) fn without_marks(
     path: &Path,
     bytes: Bytes,
@@ -73,7 +73,7 @@ pub(crate) fn without_marks(
     }
     if let Some((encoding, start)) = utf16_mark(&bytes) {
         let text = decode(&bytes[start..], encoding);
-        // Bytes that only start like a mark are no text.
+        // Bytes that only start like a byte order mark are not text.
         if let Some(text) = text.map_err(|source| DatasetError::from_io(path, source))? {
             report.note(format!("decoded from {}", encoding.name()));
             return Ok(text);
@@ -82,7 +82,7 @@ pub(crate) fn without_marks(
     Ok(without_mark(bytes))
 }
 
-/// What was checked by [`read_text`].
+/// Text that was checked by [`read_text`].
 pub(crate) fn as_str(text: &[u8]) -> &str {
     str::from_utf8(text).expect("it was checked when it was read")
 }
@@ -98,7 +98,7 @@ fn is_utf32(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff])
 }
 
-/// The encoding that a byte order mark tells, and where the text after it starts.
+/// The encoding of a UTF-16 byte order mark, and the start of the text after it.
 fn utf16_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
     match bytes {
         [0xff, 0xfe, ..] => Some((UTF_16LE, 2)),
@@ -107,7 +107,7 @@ fn utf16_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
     }
 }
 
-/// UTF-16 of mostly ASCII, which has zeros at every other place. No text in UTF-8 has.
+/// UTF-16 of mostly ASCII, which has a zero in every other byte. Text in UTF-8 has none.
 fn utf16_without_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
     let start = &bytes[..bytes.len().min(N_TOLD_BY)];
     let n_zeros = |first: usize| {
@@ -126,7 +126,7 @@ fn utf16_without_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
     }
 }
 
-/// UTF-16 as UTF-8; `None` where it is damaged.
+/// Converts UTF-16 to UTF-8; `None` where it is damaged.
 fn decode(mut rest: &[u8], encoding: &'static Encoding) -> io::Result<Option<Bytes>> {
     let mut decoder = encoding.new_decoder_without_bom_handling();
     let (mut spool, mut decoded) = (Spool::new(), vec![0; 1 << 16]);
@@ -218,7 +218,7 @@ mod tests {
             without_marks(Path::new("x"), bytes.to_vec().into(), &mut report)
                 .map(|read| read.to_vec())
         };
-        // What starts like a mark, but is no UTF-16: half a surrogate pair.
+        // Starts like a byte order mark, but is not UTF-16: half a surrogate pair.
         for bytes in [
             &b"\xff\xfe\x00\xd8\x00"[..],
             b"\xff\xfe\0\0\0",

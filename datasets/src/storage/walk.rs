@@ -9,12 +9,12 @@ use crate::error::DatasetError;
 use crate::report::ReadReport;
 use crate::storage::files::{Identity, identity};
 
-/// As many files and folders are looked at: three times those of ImageNet's training set.
+/// Maximum number of files and folders: three times those of ImageNet's training set.
 const MAX_ENTRIES: usize = 4_000_000;
 
-/// All files in a folder and the folders in it, in the order of their paths. Each real file is there once, whatever
-/// links lead to it: by its own path if that is in the folder, else by the first link. What starts with a dot is
-/// left out, and so is what is no file; the report tells.
+/// All files in a folder and its subfolders, in the order of their paths. Each real file is listed once, even if
+/// several links lead to it: by its own path if that is in the folder, otherwise by the first link. Hidden files are
+/// left out, and so are paths that are not files or folders; the report counts them.
 ///
 /// Paths are compared folder by folder and byte by byte, so the order is the same everywhere.
 pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf>, DatasetError> {
@@ -32,7 +32,7 @@ pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf
         seen: HashSet::new(),
         n_entries: 0,
     };
-    // A link to a folder around this one would lead to all the rest of the disk.
+    // A link to a parent of this folder would lead to the whole disk.
     for ancestor in folder
         .canonicalize()
         .map_err(unreadable)?
@@ -46,7 +46,7 @@ pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf
         folder.to_owned(),
         &fs::metadata(folder).map_err(unreadable)?,
     )?;
-    // After what has a path of its own.
+    // Links come after files with a path of their own.
     while let Some(link) = walk.links.pop_first() {
         match fs::metadata(&link) {
             Ok(metadata) => walk.take(link, &metadata)?,
@@ -61,22 +61,22 @@ struct Walk<'a> {
     root: &'a Path,
     report: &'a mut ReadReport,
     files: Vec<PathBuf>,
-    /// Those that were not followed yet.
+    /// Links that have not been followed yet.
     links: BTreeSet<PathBuf>,
-    /// Files and folders that were looked at.
+    /// Files and folders that have been visited.
     seen: HashSet<Identity>,
     n_entries: usize,
 }
 
 impl Walk<'_> {
-    /// Whether a file or folder was not looked at before.
+    /// Whether a file or folder has not been visited before.
     fn is_new(&mut self, path: &Path, metadata: &Metadata) -> Result<bool, DatasetError> {
         let identity = identity(path, metadata);
         let identity = identity.map_err(|source| DatasetError::from_io(path, source))?;
         Ok(self.seen.insert(identity))
     }
 
-    /// Takes a file, or all that is in a folder but for links.
+    /// Adds a file, or the content of a folder, collecting links for later.
     fn take(&mut self, path: PathBuf, metadata: &Metadata) -> Result<(), DatasetError> {
         let mut folders = Vec::new();
         self.take_one(path, metadata, &mut folders)?;
@@ -117,7 +117,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What is in a folder, in order, without hidden files.
+    /// The entries of a folder, in order, without hidden files.
     fn entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         let unreadable = |source| DatasetError::from_io(folder, source);
         let mut entries = Vec::new();
@@ -141,7 +141,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a folder shows the state of the system (`/proc`, `/sys`), and not files.
+/// Whether a folder shows the state of the system (`/proc`, `/sys`) instead of files.
 #[cfg(target_os = "linux")]
 fn is_of_the_system(folder: &Path) -> io::Result<bool> {
     /// Magic numbers of proc, sysfs and the second version of cgroup, from `linux/magic.h`.
@@ -188,7 +188,7 @@ mod tests {
         fs::write(inside("texts/one"), "1")?;
         fs::write(inside("two"), "2")?;
         fs::write(outside.path().join("three"), "3")?;
-        // To itself and to what is around it, to a file, twice to a folder outside, nowhere, to each other, to the system.
+        // Links to itself, its parent, a file, twice to an outside folder, nowhere, to each other, to a system folder.
         symlink(".", inside("x"))?;
         symlink("..", inside("texts/up"))?;
         symlink("/", inside("all"))?;

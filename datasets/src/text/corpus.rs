@@ -12,7 +12,7 @@ use crate::text::split::{Split, SplitName, Splits};
 /// The sample that ships with the crate; see `samples/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../samples/tinyshakespeare.txt");
 
-/// The bytes of one file, at least one, and its name. A clone shares the bytes.
+/// The bytes of one file, at least one, and its name. Clones share the bytes.
 ///
 /// # Example
 ///
@@ -35,7 +35,7 @@ struct Named {
 }
 
 impl fmt::Debug for ByteCorpus {
-    // A corpus can have 100 MB, so its bytes are left out.
+    // A corpus can have 100 MB, so its bytes are not printed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ByteCorpus")
             .field("name", &self.name())
@@ -45,10 +45,10 @@ impl fmt::Debug for ByteCorpus {
 }
 
 impl ByteCorpus {
-    /// The bytes of a file or a pipe, of any format, as they are at this moment. Its name is the path as given. Only the
-    /// byte order mark at the start of a text is left out, and UTF-16 that starts with one becomes UTF-8.
+    /// A copy of the bytes of a file or a pipe, of any format. Its name is the path as given. Only a
+    /// byte order mark at the start of a text is removed, and UTF-16 that starts with one becomes UTF-8.
     ///
-    /// They are kept in memory up to 256 MiB, and beyond that in the system's temporary folder, in a file that vanishes
+    /// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary folder, deleted
     /// with the corpus.
     ///
     /// # Errors
@@ -61,13 +61,13 @@ impl ByteCorpus {
         Self::of_file(path, read_file(path)?)
     }
 
-    /// The bytes that a gzip, xz or zip file contains; those of any other file as they are, like
-    /// [`open`](Self::open). The format is told by the content, not by the name.
+    /// The unpacked content of a gzip, xz or zip file; the bytes of any other file unchanged, like
+    /// [`open`](Self::open). The format is detected by the content, not by the name.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is spoilt, cut off or
-    /// does not contain exactly one file, or [`Bomb`](DatasetError::Bomb) when far more is in it than its size promises.
+    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is damaged, cut off or
+    /// does not contain exactly one file, or [`Bomb`](DatasetError::Bomb) when its content is far larger than is usual.
     pub fn open_unpacked(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         Self::of_file(path, unpacked(path)?)
@@ -80,7 +80,7 @@ impl ByteCorpus {
         Self::of(report, bytes)
     }
 
-    /// A corpus of bytes that are in memory already, under a name for messages and records.
+    /// A corpus of bytes in memory, with a name for messages and records.
     ///
     /// # Errors
     ///
@@ -137,11 +137,11 @@ impl ByteCorpus {
         self.shared.bytes.is_empty()
     }
 
-    /// Divides the bytes, in order, into 90 % for training, 5 % for validation and 5 % for the test.
+    /// Splits the bytes, in order, into 90 % for training, 5 % for validation and 5 % for the test.
     ///
     /// The two borders are at 90 % and 95 % of the length, rounded down. For enwik8, the first
-    /// 100,000,000 bytes of a Wikipedia dump, that is the customary division into 90,000,000,
-    /// 5,000,000 and 5,000,000 bytes, so results on it compare with published ones.
+    /// 100,000,000 bytes of a Wikipedia dump, that is the usual split into 90,000,000,
+    /// 5,000,000 and 5,000,000 bytes, so results on it are comparable to published ones.
     ///
     /// # Example
     ///
@@ -166,13 +166,13 @@ impl ByteCorpus {
         }
     }
 
-    /// All the bytes as one split, for data that comes divided into files.
+    /// All the bytes as one split, for data that is already split into files.
     pub fn whole_as(&self, name: SplitName) -> Split {
         Split::new(self.clone(), name, 0..self.len())
     }
 }
 
-/// Where training and validation end in a corpus of `len` bytes.
+/// The ends of the training and validation parts in a corpus of `len` bytes.
 fn borders(len: usize) -> [usize; 2] {
     // Whole hundreds, then the rest: a product with the whole length could overflow.
     [90, 95].map(|percent| len / 100 * percent + len % 100 * percent / 100)
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn directory_is_named() -> Result<(), Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let error = ByteCorpus::open(folder.path()).expect_err("a directory is no corpus");
+        let error = ByteCorpus::open(folder.path()).expect_err("a directory is not a corpus");
         assert!(matches!(error, DatasetError::Directory { .. }), "{error:?}");
         assert_eq!(
             error.to_string(),
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn empty_file_is_named() -> Result<(), Box<dyn Error>> {
         let file = tempfile::NamedTempFile::new()?;
-        let error = ByteCorpus::open(file.path()).expect_err("an empty file is no corpus");
+        let error = ByteCorpus::open(file.path()).expect_err("an empty file is not a corpus");
         assert_eq!(
             error.to_string(),
             format!(

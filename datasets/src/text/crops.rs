@@ -1,4 +1,4 @@
-//! Windows at random places.
+//! Windows at random positions.
 
 use crate::error::DatasetError;
 use crate::loading::Sequences;
@@ -6,10 +6,10 @@ use crate::loading::passes::{below, keyed_rng};
 use crate::text::split::Split;
 use crate::text::windows::ByteWindows;
 
-/// An endless stream of windows, each at a place of its own, drawn from the seed and the window's number.
+/// An endless stream of windows at random positions, drawn from the seed and the window's number.
 ///
-/// Every place is equally likely, so two windows may overlap. The alternative, and what
-/// [`TrainLoaderConfig::init`](crate::TrainLoaderConfig::init) reads, are passes in which every byte comes once; they keep
+/// Every position is equally likely, so two windows may overlap. The alternative, and what
+/// [`TrainLoaderConfig::init`](crate::TrainLoaderConfig::init) reads, are passes in which every byte occurs once; they keep
 /// the order of a pass in memory, 8 bytes a window, while crops keep nothing, whatever the size of the data.
 ///
 /// # Example
@@ -45,7 +45,7 @@ impl RandomCrops {
         Ok(Self { windows, seed })
     }
 
-    /// Where in the split a window starts.
+    /// The start of a window in the split.
     fn start(&self, number: u64) -> usize {
         let n_places = self.windows.split().len() - self.windows.window_length();
         below(
@@ -92,7 +92,7 @@ mod tests {
     fn every_place_is_drawn_and_none_beyond_the_end() -> Result<(), DatasetError> {
         let crops = crops(1)?;
         let starts: HashSet<usize> = (0..500).map(|number| crops.start(number)).collect();
-        // The last target of the last place is byte 19.
+        // The last target of the last position is byte 19.
         assert_eq!(starts, (0..15).collect());
         Ok(())
     }

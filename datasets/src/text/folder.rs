@@ -10,9 +10,9 @@ use crate::storage::{Spool, read_file, walk, without_marks};
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Split, SplitName, Splits};
 
-/// All files of a folder, and of the folders in it, as one corpus: in the order of their paths, one directly after
-/// the other, each file read as [`ByteCorpus::open`] does. Hidden files are left out, and so is what is no file; a file to
-/// which several links lead is there once.
+/// All files of a folder and its subfolders, as one corpus: in the order of their paths, one directly after
+/// the other, each file read like [`ByteCorpus::open`]. Hidden files and paths that are not files are left out; a file
+/// with several links to it is read once.
 ///
 /// # Example
 ///
@@ -48,7 +48,7 @@ struct FilePart {
 
 impl FolderCorpus {
     /// Reads all files: into memory up to 256 MiB, beyond that into a file in the system's temporary folder,
-    /// which vanishes with the corpus. The corpus has the folder's path as its name.
+    /// which is deleted with the corpus. The corpus has the folder's path as its name.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl FolderCorpus {
         Ok(Self { corpus, files })
     }
 
-    /// All bytes, to divide them wherever a border falls.
+    /// All bytes, to split them regardless of file borders.
     pub fn corpus(&self) -> &ByteCorpus {
         &self.corpus
     }
@@ -97,7 +97,7 @@ impl FolderCorpus {
             .map(|file| (file.path.as_path(), file.range.clone()))
     }
 
-    /// Divides the files, in order, into about 90 % of the bytes for training, 5 % for validation and 5 % for the test, so
+    /// Splits the files, in order, into about 90 % of the bytes for training, 5 % for validation and 5 % for the test, so
     /// that no file is in two splits: each border moves to the nearest start of a file that leaves every split at
     /// least one.
     ///
@@ -126,7 +126,7 @@ impl FolderCorpus {
         })
     }
 
-    /// The file, among those allowed, that starts nearest to a position.
+    /// The allowed file whose start is nearest to a position.
     fn nearest_start(&self, position: usize, allowed: Range<usize>) -> usize {
         allowed
             .min_by_key(|&file| self.files[file].range.start.abs_diff(position))

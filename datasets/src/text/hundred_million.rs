@@ -6,10 +6,10 @@ use crate::error::DatasetError;
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::Splits;
 
-/// The two texts of 100,000,000 bytes on which character models are compared, of Matt Mahoney's
+/// The two texts of 100,000,000 bytes of character-level benchmarks, from Matt Mahoney's
 /// [large text compression benchmark](https://www.mattmahoney.net/dc/textdata.html).
 ///
-/// Both are divided into 90,000,000 bytes for training, 5,000,000 for validation and 5,000,000 for the test,
+/// Both are split into 90,000,000 bytes for training, 5,000,000 for validation and 5,000,000 for the test,
 /// in the order of the file, as in the literature. Tokens are bytes, of which
 /// enwik8 uses 205 and text8 27, so the model's vocabulary has 256 entries for both; unused ones cost nothing in bits per byte.
 ///
@@ -37,11 +37,11 @@ impl HundredMillion {
     /// Bytes of the whole text.
     pub const LEN: usize = 100_000_000;
 
-    /// Reads the published file: raw, or packed as zip, gzip or xz, told by the content.
+    /// Reads the published file: raw, or packed as zip, gzip or xz, detected by the content.
     ///
     /// # Errors
     ///
-    /// [`WrongSize`](DatasetError::WrongSize) when it has not 100,000,000 bytes,
+    /// [`WrongSize`](DatasetError::WrongSize) when it does not have 100,000,000 bytes,
     /// [`Malformed`](DatasetError::Malformed) when it starts with something else, or those of
     /// [`ByteCorpus::open_unpacked`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Splits, DatasetError> {
@@ -57,21 +57,21 @@ impl HundredMillion {
         Ok(corpus.split())
     }
 
-    /// Reads a file that has only the beginning of the text, of any length, and divides it 90 : 5 : 5.
+    /// Reads a file with only the beginning of the text, of any length, and splits it 90 : 5 : 5.
     ///
-    /// Bits per byte on a prefix do not compare with those on the whole: there is less to learn from, and the
-    /// test is another.
+    /// Bits per byte on a prefix are not comparable to those on the whole: there is less training data, and the
+    /// test data differs.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open) but for the size.
+    /// Those of [`open`](Self::open) except for the size.
     pub fn open_prefix(self, path: impl AsRef<Path>) -> Result<Splits, DatasetError> {
         Ok(self.read(path.as_ref())?.split())
     }
 
     fn read(self, path: &Path) -> Result<ByteCorpus, DatasetError> {
         let corpus = ByteCorpus::open_unpacked(path)?;
-        // So that the two are not mistaken for each other, nor an error page for either.
+        // Detects a mix-up of the two, and error pages instead of data.
         let start = self.start();
         if !corpus.as_bytes().starts_with(start) {
             let found = &corpus.as_bytes()[..start.len().min(corpus.len())];
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn whole_text_is_divided_as_in_the_literature() -> Result<(), Box<dyn Error>> {
-        // A hole, which takes no room on the disk, and is never read.
+        // A hole, which takes no space on the disk, and is never read.
         let file = file_of(HundredMillion::Text8.start())?;
         file.as_file().set_len(HundredMillion::LEN as u64)?;
         let splits = HundredMillion::Text8.open(file.path())?;

@@ -1,4 +1,4 @@
-//! Windows that overlap, so that every byte is predicted from enough.
+//! Overlapping windows, so that every byte is predicted from enough context.
 
 use crate::error::DatasetError;
 use crate::loading::{IGNORED, Sequences};
@@ -6,7 +6,7 @@ use crate::text::split::Split;
 use crate::text::windows::ByteWindows;
 
 /// A split in windows that overlap by `context_length` tokens: every byte but the first is predicted exactly once,
-/// and, but for those of the first window, from `context_length` bytes at least.
+/// and, except in the first window, from at least `context_length` bytes.
 ///
 /// Where windows overlap, the later one has [`IGNORED`] targets. The last window ends with the split's last byte,
 /// so it may overlap more.
@@ -62,12 +62,12 @@ impl OverlappingWindows {
         })
     }
 
-    /// By how much a window starts after the one before it, but for the last.
+    /// Distance of the starts of two successive windows, except for the last one.
     fn stride(&self) -> usize {
         self.windows.window_length() - self.context_length
     }
 
-    /// Where the last window starts.
+    /// The start of the last window.
     fn last_start(&self) -> usize {
         self.windows.split().len() - 1 - self.windows.window_length()
     }

@@ -1,4 +1,4 @@
-//! The endless stream of shuffled windows that training reads.
+//! The endless stream of shuffled windows for training.
 
 use crate::error::DatasetError;
 use crate::loading::Sequences;
@@ -6,12 +6,12 @@ use crate::loading::passes::Passes;
 use crate::text::split::Split;
 use crate::text::windows::{ByteWindow, ByteWindows};
 
-/// Endlessly many passes over a split, each with its own cuts and its own order.
+/// Endless passes over a split, each with its own phase and its own order.
 ///
 /// Every pass has the same number of windows, so that sample `s` is window `s % n_windows` of pass
-/// `s / n_windows`. Of `n` bytes and windows of `w`, that number is `n / w - 1`, or 1 where this is 0; the bytes left
-/// over, `n - 1 - n_windows * w`, are the largest phase, with which the last target is the last byte.
-/// From `2 * w` bytes on there so are at least `w` phases, and a byte can take any place in a window.
+/// `s / n_windows`. For `n` bytes and windows of `w`, that number is `n / w - 1`, or 1 where this is 0; the remaining
+/// bytes, `n - 1 - n_windows * w`, are the largest phase, with which the last target is the last byte.
+/// From `2 * w` bytes on there are at least `w` phases, so a byte can be anywhere in a window.
 #[derive(Debug)]
 pub struct ShuffledWindows {
     windows: ByteWindows,
@@ -37,7 +37,7 @@ impl ShuffledWindows {
         })
     }
 
-    /// The sample of this number: always the same one.
+    /// The sample of this number; repeated calls return the same.
     fn sample(&self, number: u64) -> ByteWindow {
         let place = self.passes.place(number);
         self.windows
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_seed_means_these_windows_for_ever() -> Result<(), DatasetError> {
         let stream = stream(103, 10, 2020)?;
-        // From a second implementation, of ChaCha8, Lemire's draw and the shuffle, in another language.
+        // From a second implementation of ChaCha8, Lemire's method and the shuffle, in another language.
         assert_eq!(starts(&stream, 0), [31, 51, 61, 11, 21, 41, 71, 81, 91]);
         assert_eq!(starts(&stream, 1), [84, 4, 44, 14, 64, 74, 24, 54, 34]);
         Ok(())
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn number_of_windows_is_as_documented() {
-        // Bytes, window, windows of a pass, largest phase.
+        // Bytes, window length, windows of a pass, largest phase.
         for (len, window_length, n_windows, max_phase) in [
             (2, 1, 1, 0),
             (3, 1, 2, 0),

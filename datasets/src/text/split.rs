@@ -8,14 +8,14 @@ use crate::error::DatasetError;
 use crate::text::corpus::ByteCorpus;
 use crate::text::folder::FolderCorpus;
 
-/// What a split is for.
+/// The purpose of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SplitName {
-    /// To fit the weights.
+    /// To train the model.
     Train,
-    /// To choose among models and to stop in time.
+    /// To choose among models and for early stopping.
     Valid,
-    /// To report the chosen model's quality, once.
+    /// To measure the chosen model, once.
     Test,
 }
 
@@ -29,19 +29,19 @@ impl fmt::Display for SplitName {
     }
 }
 
-/// The three parts of a corpus, which follow each other and together are the whole of it.
+/// The three contiguous parts of a corpus, which together are the whole of it.
 #[derive(Clone, Debug)]
 pub struct Splits {
-    /// The first 90 %, or about as much.
+    /// About the first 90 %.
     pub train: Split,
-    /// The next 5 %, or about as much.
+    /// About the next 5 %.
     pub valid: Split,
     /// The rest.
     pub test: Split,
 }
 
 impl Splits {
-    /// The parts of a text, or of a folder of texts, divided by file; of the sample if none is given.
+    /// The parts of a text, or of a folder of texts, split by file. Default: those of the sample.
     ///
     /// # Errors
     /// Those of [`ByteCorpus::open`], [`FolderCorpus::open`] and [`FolderCorpus::split_by_file`].
@@ -54,7 +54,7 @@ impl Splits {
     }
 }
 
-/// A contiguous part of a corpus, which may be empty. A clone shares the bytes.
+/// A contiguous part of a corpus, which may be empty. Clones share the bytes.
 #[derive(Clone, Debug)]
 pub struct Split {
     corpus: ByteCorpus,
@@ -71,12 +71,12 @@ impl Split {
         }
     }
 
-    /// What the split is for.
+    /// The purpose of the split.
     pub fn name(&self) -> SplitName {
         self.name
     }
 
-    /// The corpus it is a part of.
+    /// The corpus that contains it.
     pub fn corpus(&self) -> &ByteCorpus {
         &self.corpus
     }

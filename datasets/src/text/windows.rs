@@ -6,11 +6,11 @@ use crate::error::DatasetError;
 use crate::loading::Sequences;
 use crate::text::split::Split;
 
-/// A split, cut into windows that follow each other: no two share an input.
+/// A split, cut into adjacent windows: no two share an input.
 ///
 /// Window `i` has the inputs `phase + i * window_length .. phase + (i + 1) * window_length` of the split
-/// and, as targets, the byte after each of them. A split of `n` bytes so has
-/// `(n - 1 - phase) / window_length` windows, rounded down; what remains at its end is in none.
+/// and, as targets, the byte after each of them. A split of `n` bytes has
+/// `(n - 1 - phase) / window_length` windows, rounded down; the rest at its end is not used.
 ///
 /// As a Burn [`Dataset`] its items are [`ByteWindow`]s.
 ///
@@ -68,7 +68,7 @@ impl ByteWindows {
     ///
     /// # Errors
     ///
-    /// [`PhaseTooLarge`](DatasetError::PhaseTooLarge) when not one window would be left.
+    /// [`PhaseTooLarge`](DatasetError::PhaseTooLarge) when no window would be left.
     pub fn with_phase(self, phase: usize) -> Result<Self, DatasetError> {
         let max_phase = self.split.len() - 1 - self.window_length;
         if phase > max_phase {
@@ -87,7 +87,7 @@ impl ByteWindows {
         &self.split
     }
 
-    /// Inputs of a window, and as many targets.
+    /// Number of inputs, and of targets, of a window.
     pub fn window_length(&self) -> usize {
         self.window_length
     }
@@ -97,7 +97,7 @@ impl ByteWindows {
         self.phase
     }
 
-    /// The window whose first input is the split's byte `start`, whatever the phase.
+    /// The window whose first input is the split's byte `start`, independent of the phase.
     pub(crate) fn starting_at(&self, start: usize) -> ByteWindow {
         ByteWindow {
             split: self.split.clone(),
@@ -136,7 +136,7 @@ impl Sequences for ByteWindows {
     }
 }
 
-/// `window_length + 1` bytes of a split that follow each other: inputs, and targets one byte later.
+/// `window_length + 1` contiguous bytes of a split: inputs, and targets one byte later.
 #[derive(Clone, Debug)]
 pub struct ByteWindow {
     split: Split,

@@ -6,9 +6,9 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use crate::loading::IGNORED;
 use crate::translation::pairs::TokenPairs;
 
-/// A batch for a translation model: in each row a source, and its target as it is read and as it is predicted.
+/// A batch for a translation model: each row has a source, and its target as decoder input and as prediction target.
 ///
-/// Rows are filled up at their end to the longest of the batch.
+/// Rows are padded at their end to the length of the longest row.
 ///
 /// # Shapes
 ///
@@ -16,13 +16,13 @@ use crate::translation::pairs::TokenPairs;
 /// - inputs, targets, input_mask_pad: `[batch_size, target_length]`
 #[derive(Clone, Debug)]
 pub struct PairBatch<B: Backend> {
-    /// What the encoder reads: the source, the end, padding.
+    /// The encoder's input: the source, the end token, padding.
     pub source: Tensor<B, 2, Int>,
     /// True where the source is padding.
     pub source_mask_pad: Tensor<B, 2, Bool>,
-    /// What the decoder reads: the begin, the target, padding.
+    /// The decoder's input: the begin token, the target, padding.
     pub inputs: Tensor<B, 2, Int>,
-    /// What it should predict there: the target, the end, and [`IGNORED`] at padding.
+    /// The prediction targets: the target, the end token, and [`IGNORED`] at padding.
     pub targets: Tensor<B, 2, Int>,
     /// True where the inputs are padding.
     pub input_mask_pad: Tensor<B, 2, Bool>,
@@ -75,13 +75,13 @@ impl HostPairs {
     }
 }
 
-/// Pieces between what goes before and after them.
+/// Pieces with optional tokens before and after them.
 fn numbers(pieces: &[u32], before: Option<i32>, after: Option<i32>) -> Vec<i32> {
     let pieces = pieces.iter().map(|&piece| piece as i32);
     before.into_iter().chain(pieces).chain(after).collect()
 }
 
-/// Rows, filled up to one length.
+/// Rows, padded to one length.
 #[derive(Debug)]
 struct Padded {
     elements: Vec<i32>,

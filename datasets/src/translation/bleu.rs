@@ -1,4 +1,4 @@
-//! How good translations are.
+//! The quality of translations.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::fmt;
 use crate::error::DatasetError;
 use crate::translation::tokenize_13a::tokenize_13a;
 
-/// The longest groups of words that are compared.
+/// Largest n-gram order.
 const MAX_ORDER: usize = 4;
 
 /// The BLEU score (Papineni et al., 2002) of a whole corpus, as sacreBLEU (Post, 2018) computes it by default.
 ///
-/// Translations are compared as they are printed, not in the pieces of a model, so scores of different vocabularies compare.
-/// They compare with others only where [`SIGNATURE`](Self::SIGNATURE) is the same.
+/// Translations are compared as text, not as pieces of a model, so scores of different vocabularies are comparable.
+/// Scores are only comparable to others with the same [`SIGNATURE`](Self::SIGNATURE).
 ///
 /// # Example
 ///
@@ -29,9 +29,9 @@ const MAX_ORDER: usize = 4;
 pub struct Bleu {
     /// The score, 0 to 100.
     pub score: f64,
-    /// Of the groups of 1, 2, 3 and 4 words, how many are in the reference too, in percent.
+    /// N-gram precisions of orders 1, 2, 3 and 4, in percent.
     pub precisions: [f64; MAX_ORDER],
-    /// By what translations that are too short are punished, 0 to 1.
+    /// Penalty of translations that are too short, 0 to 1.
     pub brevity_penalty: f64,
     /// Words of all translations.
     pub hypothesis_length: usize,
@@ -40,10 +40,10 @@ pub struct Bleu {
 }
 
 impl Bleu {
-    /// How the score is computed, in sacreBLEU's notation: one reference for each sentence, upper and lower case matter, words as in
+    /// How the score is computed, in sacreBLEU's notation: one reference for each sentence, case-sensitive, tokenised as in
     /// the WMT evaluations, orders without a match count as half, a quarter, ... of one.
     ///
-    /// The version is the one with which the scores were checked to agree.
+    /// The version is that of the sacreBLEU whose scores these were checked against.
     pub const SIGNATURE: &str = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0";
 
     /// The score of translations (hypotheses), each with its reference.
@@ -64,7 +64,7 @@ impl Bleu {
 }
 
 impl fmt::Display for Bleu {
-    /// In sacreBLEU's words.
+    /// In sacreBLEU's format.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precisions = self.precisions.map(|precision| format!("{precision:.1}"));
         let ratio = match self.reference_length {
@@ -98,26 +98,26 @@ pub(super) fn sentences<H: AsRef<str>, R: AsRef<str>>(
     Ok(pairs.map(|(hypothesis, reference)| Counts::of(hypothesis.as_ref(), reference.as_ref())))
 }
 
-/// What the score of a corpus, or the share of a sentence in it, follows from.
+/// The statistics of a sentence or a corpus from which the score is computed.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
-    /// Groups of each order that the reference has too.
+    /// N-grams of each order that also occur in the reference.
     matches: [usize; MAX_ORDER],
-    /// Groups of each order.
+    /// N-grams of each order.
     totals: [usize; MAX_ORDER],
     hypothesis_length: usize,
     reference_length: usize,
 }
 
 impl Counts {
-    /// Of a sentence.
+    /// The counts of a sentence.
     fn of(hypothesis: &str, reference: &str) -> Self {
         let mut counts = Self::default();
         counts.add(&tokenize_13a(hypothesis), &tokenize_13a(reference));
         counts
     }
 
-    /// Of both.
+    /// Adds the counts of another part.
     pub(super) fn join(&mut self, other: &Self) {
         for order in 0..MAX_ORDER {
             self.matches[order] += other.matches[order];
@@ -146,10 +146,10 @@ impl Counts {
         let brevity_penalty = if self.hypothesis_length >= self.reference_length {
             1.0
         } else {
-            // 0 where there are no words at all.
+            // 0 without any word.
             (1.0 - reference / hypothesis).exp()
         };
-        // An order without any group has the precision 0, and with it the score.
+        // An order without any n-gram has the precision 0, and so does the score.
         let mean_log = precisions.iter().map(|p| p.ln()).sum::<f64>() / MAX_ORDER as f64;
         Bleu {
             score: brevity_penalty * mean_log.exp(),
@@ -186,7 +186,7 @@ impl Counts {
     }
 }
 
-/// How often each group of `order` words occurs.
+/// The count of each n-gram of length `order`.
 fn groups(words: &[String], order: usize) -> HashMap<&[String], usize> {
     let mut counts = HashMap::new();
     for group in words.windows(order) {
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(Bleu::of_corpus(&["a b c d"], &["e f g h"])?.score, 0.0);
         assert_eq!(Bleu::of_corpus(&["", ""], &text)?.score, 0.0);
         assert_eq!(Bleu::of_corpus::<&str, &str>(&[], &[])?.score, 0.0);
-        // No group of four words: sacreBLEU scores it 0 without `eff:yes`.
+        // No 4-gram: sacreBLEU scores it 0 without `eff:yes`.
         assert_eq!(Bleu::of_corpus(&["a b"], &["a b"])?.score, 0.0);
         Ok(())
     }

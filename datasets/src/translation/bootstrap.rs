@@ -1,11 +1,11 @@
-//! How sure a difference between two translators is.
+//! Significance of a difference between two translators.
 
 use super::bleu::{Counts, sentences};
 use crate::error::DatasetError;
 use crate::loading::passes::{below, keyed_rng};
 
-/// The difference between the BLEU scores of two translators, with the interval that 95 % of samples of the
-/// sentences fall into: the paired bootstrap (Koehn, 2004).
+/// The difference between the BLEU scores of two translators, with the interval that contains 95 % of its bootstrap
+/// samples: the paired bootstrap (Koehn, 2004).
 ///
 /// # Example
 ///
@@ -23,15 +23,15 @@ use crate::loading::passes::{below, keyed_rng};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BleuDifference {
-    /// Score of the second less that of the first, each over all its translations.
+    /// Score of the second minus that of the first, each over all its translations.
     pub difference: f64,
-    /// 2.5 and 97.5 % of the samples are below.
+    /// The 2.5 % and 97.5 % quantiles of the samples.
     pub interval: [f64; 2],
 }
 
 impl BleuDifference {
     /// Compares translations of the same sentences. Each translator can have several translations of all of
-    /// them, such as from models of several seeds: they are sampled together. The samples follow from the
+    /// them, such as from models of several seeds: they are sampled together. The samples depend on the
     /// seed.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::translation::Bleu;
 
-    /// Sentences of ten words, of which a translator gets all or all but the last right.
+    /// Sentences of ten words, of which a translation has all right, or all but the last one.
     fn translated(right: impl Fn(usize) -> bool) -> Vec<String> {
         let words = |i: usize| (0..9).map(move |word| format!("w{}", (i * 7 + word) % 90));
         let sentence = |i: usize| {
@@ -135,7 +135,7 @@ mod tests {
         let score = |own: &[String]| Bleu::of_corpus(own, &references).unwrap().score;
         let found = BleuDifference::new(&[&half], &[&most], &references, 1, 0).unwrap();
         assert!((found.difference - (score(&most) - score(&half))).abs() < 1e-9);
-        // Twice the same is as sure as once.
+        // Duplicated translations give the same interval.
         let twice = BleuDifference::new(&[&half, &half], &[&most, &most], &references, 1, 0);
         assert!((twice.unwrap().difference - found.difference).abs() < 1e-9);
     }

@@ -1,9 +1,9 @@
-//! Which pairs go into which batch, so that little of it is padding.
+//! Batches of pairs of similar length, with little padding.
 
 use crate::loading::passes::{Remembered, keyed_rng, shuffle};
 use crate::translation::pairs::TokenPairs;
 
-/// Endlessly many passes over pairs, cut into batches of pairs of similar length. Each pass has its own batches
+/// Endless passes over pairs, cut into batches of pairs of similar length. Each pass has its own batches
 /// in its own order, and every pass has the same number of them.
 #[derive(Debug)]
 pub(super) struct BucketPasses {
@@ -13,7 +13,7 @@ pub(super) struct BucketPasses {
     remembered: Remembered<Vec<Vec<usize>>>,
 }
 
-/// Pairs that are filled up to at most the same length.
+/// Pairs that are padded to similar lengths.
 #[derive(Debug)]
 struct Bucket {
     pairs: Vec<usize>,
@@ -22,11 +22,11 @@ struct Bucket {
 
 impl BucketPasses {
     /// Passes over the pairs of at most `max_length` pieces, in batches of at most `max_tokens` on a side, padding included.
-    /// A pair that is longer than that is a batch of its own.
+    /// A longer pair is a batch of its own.
     pub(super) fn new(all: &TokenPairs, max_tokens: usize, max_length: usize, seed: u64) -> Self {
         let mut by_length: Vec<(usize, usize)> = (0..all.len())
             .map(|pair| (all.padded_length(pair), pair))
-            // A pair with an empty side has nothing to learn from.
+            // A pair with an empty side has no targets.
             .filter(|&(length, pair)| {
                 let (source, target) = all.get(pair);
                 length <= max_length && !source.is_empty() && !target.is_empty()
@@ -52,12 +52,12 @@ impl BucketPasses {
         }
     }
 
-    /// Batches of each pass.
+    /// Number of batches in each pass.
     pub(super) fn n_batches(&self) -> usize {
         self.n_batches
     }
 
-    /// The pairs of a batch; there must be some.
+    /// The pairs of a batch; there must be batches.
     pub(super) fn batch(&self, number: u64) -> Vec<usize> {
         let n_batches = self.n_batches as u64;
         let pass = number / n_batches;
@@ -65,7 +65,7 @@ impl BucketPasses {
         batches[(number % n_batches) as usize].clone()
     }
 
-    /// Draws a pass from its number and the seed, and from nothing else.
+    /// Draws a pass from its number and the seed only.
     fn draw(&self, pass: u64) -> Vec<Vec<usize>> {
         let mut rng = keyed_rng(b"parallel text...", self.seed, pass);
         let mut batches = Vec::with_capacity(self.n_batches);
@@ -79,7 +79,7 @@ impl BucketPasses {
     }
 }
 
-/// The largest length of the bucket that a length falls into: 8, 16, 24, ... and from 80 on in steps of a tenth.
+/// The largest length in the bucket of a length: 8, 16, 24, ... and from 80 on in steps of a tenth.
 fn bucket_length(length: usize) -> usize {
     let mut bucket = 8;
     while bucket < length {

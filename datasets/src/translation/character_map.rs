@@ -1,10 +1,10 @@
-//! The normalisation that is in a SentencePiece model: a double-array trie and the texts that its values point at.
+//! The normalisation in a SentencePiece model: a double-array trie and the texts that its values point at.
 //!
-//! The library that applies it trusts its places and panics on wrong ones, so they are checked here. Format:
+//! The library that applies it does not check its offsets and panics on wrong ones, so they are checked here. Format:
 //! <https://github.com/s-yata/darts-clone>. A unit of the trie has 32 bits: a label (8), whether there is a leaf (1), and
 //! an offset (22), which is shifted by 8 where bit 9 is set; a leaf has a value of 31 bits.
 
-/// What is wrong with a map, which has the trie's length in bytes, the trie, and the texts.
+/// Checks a map, which has the trie's length in bytes, the trie, and the texts. On failure, describes the problem.
 pub(super) fn check(map: &[u8]) -> Result<(), &'static str> {
     const CUT: &str = "its character map is cut off";
     let (length, rest) = map.split_first_chunk().ok_or(CUT)?;
@@ -22,14 +22,14 @@ pub(super) fn check(map: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Whether all units that a lookup can reach are there, and so are the texts that they point at.
+/// Whether all units that a lookup can reach exist, and so do the texts that they point at.
 fn all_inside(units: &[u32], texts: &str) -> bool {
     let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
     let Some(&root) = units.first() else {
         return false;
     };
     let mut seen = vec![false; units.len()];
-    // Where the children of a unit are: at this place XOR the byte.
+    // Base indices of units: the index of a child is the base XOR the byte.
     let mut nodes = vec![offset(root)];
     while let Some(node) = nodes.pop() {
         match seen.get_mut(node) {
@@ -61,7 +61,7 @@ fn all_inside(units: &[u32], texts: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A map of these units and texts.
+    /// A map with these units and texts.
     fn map(units: &[u32], texts: &[u8]) -> Vec<u8> {
         let length = 4 * units.len() as u32;
         let units = std::iter::once(&length).chain(units);
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn wrong_places_are_found() {
-        // The root's children start at 256; `a` is one, whose leaf is at 512 and says 1.
+        // The root's children start at 256; `a` is one of them, whose leaf is at 512 with the value 1.
         let mut units = vec![0; 768];
         units[0] = 256 << 10;
         let child = 256 ^ 0x61;

@@ -1,4 +1,4 @@
-//! Batches of pairs, to train and to evaluate.
+//! Batches of pairs, for training and evaluation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,24 +20,24 @@ pub type PairEvalLoader<B> = EvalLoader<B, TokenPairs>;
 
 /// Configuration of a [`PairTrainLoader`].
 ///
-/// The stream is one pass over the pairs after the other. A batch has pairs of similar length; which ones, and the order of
-/// the batches, are drawn anew for each pass from the seed and the pass's number. So the batch of a step is a
-/// function of the pairs, this configuration (but for `steps_per_epoch` and `n_workers`) and the step.
+/// The stream consists of passes over the pairs. A batch has pairs of similar length; its pairs, and the order of
+/// the batches, are drawn for each pass from the seed and the pass's number. So the batch of a step is a
+/// function of the pairs, this configuration (except for `steps_per_epoch` and `n_workers`) and the step.
 ///
 /// Its items, for [`DataLoader::num_items`](burn::data::dataloader::DataLoader::num_items) and `slice`, are batches.
 #[derive(Config, Debug)]
 pub struct PairTrainLoaderConfig {
-    /// Pieces of a batch on either side, padding included, at most; but a batch has at least one pair. At least 1.
+    /// Maximum pieces of a batch on either side, padding included; but a batch has at least one pair. At least 1.
     pub max_tokens: usize,
-    /// Batches in an epoch, which is only the time between two validations. At least 1.
+    /// Batches in an epoch, the interval between two validations. At least 1.
     pub steps_per_epoch: usize,
-    /// Pairs of which a side has more pieces than this, with the end, are left out, as are those with an empty side.
+    /// Maximum pieces of a side, including the end token. Longer pairs and those with an empty side are left out.
     #[config(default = 256)]
     pub max_length: usize,
-    /// From which the batches of all passes follow.
+    /// Seed of the batches of all passes.
     #[config(default = 0)]
     pub seed: u64,
-    /// Threads that read batches ahead. 0: the thread that asks for a batch reads it.
+    /// Threads that read batches ahead. 0: the thread that requests a batch reads it.
     #[config(default = 0)]
     pub n_workers: usize,
 }
@@ -101,17 +101,17 @@ impl BatchSource for BucketedPairs {
 pub struct PairEvalLoaderConfig {
     /// Pairs in a batch. At least 1.
     pub batch_size: usize,
-    /// Where to stop: after the first pairs, at least 1. All of them when absent.
+    /// Maximum number of pairs, at least 1. Default: all.
     pub max_pairs: Option<usize>,
 }
 
 impl PairEvalLoaderConfig {
-    /// A loader of all pairs, in order, also of long and of empty ones: a score is that of the whole text.
+    /// A loader of all pairs, in order, including long and empty ones: a score is that of the whole text.
     ///
     /// # Errors
     ///
-    /// [`ZeroBatchSize`](DatasetError::ZeroBatchSize), or [`NoSequences`](DatasetError::NoSequences) when there is no pair
-    /// or none is asked for.
+    /// [`ZeroBatchSize`](DatasetError::ZeroBatchSize), or [`NoSequences`](DatasetError::NoSequences) when there are no
+    /// pairs or `max_pairs` is 0.
     pub fn init<B: Backend>(
         &self,
         pairs: &TokenPairs,

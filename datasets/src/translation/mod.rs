@@ -1,10 +1,10 @@
-//! Parallel text: pairs of a sentence and its translation, as subwords in batches, and how good a translation is.
+//! Parallel text: pairs of a sentence and its translation, as batches of subwords, and scores of translations.
 //!
-//! - [`ParallelText`]: two files line by line, or one with tabs, as WMT and Tatoeba publish them.
+//! - [`ParallelText`]: two files line by line, or one with tabs, in the formats of WMT and Tatoeba.
 //! - [`Subwords`]: the joint vocabulary of both languages, trained here or loaded.
-//! - [`TokenPairs`]: a text as numbers; [`PairTrainLoaderConfig`] and [`PairEvalLoaderConfig`] make [`PairBatch`]es of
-//!   them.
-//! - [`Bleu`]: the score of translations, as sacreBLEU computes it; [`BleuDifference`]: how sure a difference is.
+//! - [`TokenPairs`]: a text as token numbers; [`PairTrainLoaderConfig`] and [`PairEvalLoaderConfig`] make
+//!   [`PairBatch`]es of them.
+//! - [`Bleu`]: the score of translations, as sacreBLEU computes it; [`BleuDifference`]: significance of a difference.
 //!
 //! # Example
 //!

@@ -1,4 +1,4 @@
-//! A parallel text as numbers.
+//! A parallel text as token numbers.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::error::DatasetError;
 use crate::translation::subwords::Subwords;
 use crate::translation::text::ParallelText;
 
-/// Pairs of a source and a target as numbers of pieces. A clone shares them.
+/// Pairs of a source and a target as numbers of pieces. Clones share them.
 #[derive(Clone)]
 pub struct TokenPairs {
     shared: Arc<Shared>,
@@ -19,9 +19,9 @@ pub struct TokenPairs {
 struct Shared {
     /// Source and target of the first pair, source and target of the next...
     pieces: Vec<u32>,
-    /// Where in `pieces` each of them ends.
+    /// The end of each of them in `pieces`.
     ends: Vec<usize>,
-    /// Number of the padding, the begin and the end.
+    /// Numbers of the padding, begin and end tokens.
     special: [u32; 3],
     vocab_size: usize,
 }
@@ -75,17 +75,17 @@ impl TokenPairs {
         self.shared.ends.is_empty()
     }
 
-    /// Number of pieces of all sources and targets.
+    /// Number of pieces in all sources and targets.
     pub fn n_pieces(&self) -> usize {
         self.shared.pieces.len()
     }
 
-    /// Pieces of the joint vocabulary.
+    /// Size of the joint vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.shared.vocab_size
     }
 
-    /// Source and target of a pair, without special pieces.
+    /// Source and target of a pair, without special tokens.
     ///
     /// # Panics
     ///
@@ -98,13 +98,13 @@ impl TokenPairs {
         (pieces(start..middle), pieces(middle..end))
     }
 
-    /// Length of the longer side in a batch: its pieces and the end.
+    /// Length of the longer side in a batch: its pieces and the end token.
     pub(super) fn padded_length(&self, index: usize) -> usize {
         let (source, target) = self.get(index);
         source.len().max(target.len()) + 1
     }
 
-    /// Numbers of the padding, the begin and the end.
+    /// Numbers of the padding, begin and end tokens.
     pub(super) fn special(&self) -> [u32; 3] {
         self.shared.special
     }

@@ -1,6 +1,6 @@
-//! The files of SentencePiece.
+//! Reading the model files of SentencePiece.
 //!
-//! They are messages of Protocol Buffers, of which only what is needed is read here. Fields:
+//! They are Protocol Buffers messages, of which only the necessary fields are read here. Fields:
 //! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>, encoding:
 //! <https://protobuf.dev/programming-guides/encoding>.
 
@@ -14,29 +14,29 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::translation::character_map;
 
-/// Bytes of a piece. SentencePiece makes pieces of 16 characters if nobody asks for longer ones.
+/// Maximum bytes of a piece. By default, SentencePiece makes pieces of up to 16 characters.
 const MAX_PIECE: usize = 512;
-/// Ways to cut a piece in two others, on average.
+/// Maximum number of splits of a piece into two others, on average.
 const MAX_CUTS: usize = 50;
 
-/// What SentencePiece writes for a space.
+/// SentencePiece's replacement for a space.
 const SPACE: char = '\u{2581}';
 
-/// Type of a piece that text is made of.
+/// Type of a regular piece.
 const NORMAL: u64 = 1;
-/// Type of a piece that stands for what no other piece does.
+/// Type of the piece for unknown text.
 const UNKNOWN: u64 = 2;
-/// Type of a piece that no text has.
+/// Type of a control piece, which does not occur in text.
 const CONTROL: u64 = 3;
 /// Number of the unigram algorithm.
 const UNIGRAM: u64 = 1;
 /// Number of byte pair encoding.
 const BYTE_PAIRS: u64 = 2;
 
-/// A model, as far as reading needs it.
+/// The necessary parts of a model.
 struct Model {
     pieces: Vec<(String, f64)>,
-    /// Numbers of the pieces that text is made of.
+    /// Numbers of the regular pieces.
     normal: Vec<usize>,
     unknown: Option<usize>,
     controls: Vec<String>,
@@ -47,7 +47,7 @@ struct Model {
     removes_spaces: bool,
 }
 
-/// The tokenizer of a SentencePiece model. On failure, tells what is wrong.
+/// The tokenizer of a SentencePiece model. On failure, returns a description of the problem.
 pub(super) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
     let model = Model::parse(file).ok_or("it is cut off or something else")?;
     if ![UNIGRAM, BYTE_PAIRS].contains(&model.algorithm) {
@@ -110,7 +110,7 @@ impl Model {
                 _ => {}
             }
         }
-        // All files have them; one that is cut off between two fields has not.
+        // All files have them, unless they are truncated between two fields.
         (has_trainer && has_normalizer && !model.pieces.is_empty()).then_some(model)
     }
 
@@ -167,8 +167,8 @@ impl Model {
 }
 
 impl Model {
-    /// SentencePiece joins the neighbours whose piece has the best score. A merge is written down for
-    /// each way to cut a piece in two others, those of the best piece first.
+    /// SentencePiece joins the neighbours whose piece has the best score. The merges list
+    /// each split of a piece into two others, starting with those of the best piece.
     fn byte_pairs(mut self) -> Result<BPE, tokenizers::Error> {
         let pieces = &self.pieces;
         self.normal
@@ -201,7 +201,7 @@ impl Model {
     }
 }
 
-/// What a field has.
+/// The value of a field.
 enum Value<'a> {
     Number(u64),
     Float(f32),
@@ -209,7 +209,7 @@ enum Value<'a> {
     Other,
 }
 
-/// The fields of a message, with their numbers; `None` where it is spoilt.
+/// The fields of a message, with their numbers; `None` where it is damaged.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -221,7 +221,7 @@ impl<'a> Iterator for Fields<'a> {
         }
         let field = self.field();
         if field.is_none() {
-            // Nothing can be read after it.
+            // Nothing after it can be read.
             self.0 = &[];
         }
         Some(field)
@@ -247,7 +247,7 @@ impl<'a> Fields<'a> {
         Some((key >> 3, value))
     }
 
-    /// Seven bits a byte, the lowest first; the eighth tells whether more follow.
+    /// A varint: seven bits per byte, the lowest first; the eighth bit marks that more follow.
     fn number(&mut self) -> Option<u64> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
@@ -275,7 +275,7 @@ mod tests {
 
     const MODEL: &[u8] = include_bytes!("../../tests/data/sentencepiece.model");
 
-    /// A message in another, as this field.
+    /// An embedded message, as this field.
     fn field(number: u8, message: &[u8]) -> Vec<u8> {
         let length = u8::try_from(message.len()).expect("a short message");
         [&[number << 3 | 2, length], message].concat()
@@ -288,7 +288,7 @@ mod tests {
             Some(400)
         );
         for len in 0..MODEL.len() {
-            // After the last field that is needed it may end.
+            // A file may end after the last necessary field.
             let cut = Model::parse(&MODEL[..len]);
             assert!(cut.is_none_or(|model| model.pieces.len() == 400), "{len}");
         }

@@ -13,22 +13,22 @@ use crate::error::DatasetError;
 use crate::storage::unpacked;
 use crate::translation::sentencepiece;
 
-/// How the pieces of a vocabulary are found.
+/// The algorithm that chooses the pieces of a vocabulary.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum SubwordAlgorithm {
-    /// Byte pair encoding: merges the most frequent neighbours, from bytes up.
+    /// Byte pair encoding: merges the most frequent neighbours, starting from bytes.
     Bpe,
-    /// A unigram language model: starts with many pieces, and drops those whose loss hurts least.
+    /// A unigram language model: starts with many pieces, and drops those with the smallest effect on the loss.
     Unigram,
 }
 
-/// Configuration of [`Subwords`] that are trained here.
+/// Configuration for training [`Subwords`].
 #[derive(Config, Debug)]
 pub struct SubwordsConfig {
-    /// Pieces of the vocabulary, with the three special ones; about 32,000 for WMT14. At least 259: one for each byte
+    /// Pieces of the vocabulary, including three special ones; about 32,000 for WMT14. At least 259: one for each byte
     /// and the special ones.
     pub vocab_size: usize,
-    /// How they are found.
+    /// The training algorithm.
     #[config(default = "SubwordAlgorithm::Bpe")]
     pub algorithm: SubwordAlgorithm,
 }
@@ -36,19 +36,19 @@ pub struct SubwordsConfig {
 impl SubwordsConfig {
     const MIN_VOCAB_SIZE: usize = 256 + 3;
 
-    /// Trains a vocabulary on sentences. It can be smaller than asked for when they have fewer pieces.
+    /// Trains a vocabulary on sentences. It can be smaller than requested when they have fewer pieces.
     ///
-    /// Pieces are made of bytes, so no sentence has anything unknown and decoding gives back what was encoded. A piece does not
-    /// cross from one word to the next, and a word at the start of a sentence is the one that follows a space. The
+    /// Pieces consist of bytes, so nothing is unknown and decoding is the inverse of encoding. A piece does not
+    /// cross a word border, and a word at the start of a sentence has the same pieces as after a space. The
     /// numbers 0, 1 and 2 are padding, begin and end.
     ///
-    /// Byte pairs are the same for the same sentences; a unigram model can differ in pieces that are equally
-    /// good. Train once, and [`save`](Subwords::save).
+    /// Byte pairs are the same for the same sentences; a unigram model can differ in pieces of equal
+    /// score. Train once, and [`save`](Subwords::save).
     ///
     /// # Errors
     ///
     /// [`Setting`](DatasetError::Setting) for a vocabulary below 259, or
-    /// [`Tokenizer`](DatasetError::Tokenizer) when the sentences do not suffice.
+    /// [`Tokenizer`](DatasetError::Tokenizer) when there are too few sentences.
     pub fn train<S: AsRef<str> + Send>(
         &self,
         sentences: impl Iterator<Item = S> + Send,
@@ -108,11 +108,11 @@ impl SubwordsConfig {
 /// The names of a vocabulary's special pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// Fills rows up; `<pad>` by default.
+    /// Padding; `<pad>` by default.
     pub pad: String,
-    /// Stands before the first piece of a target; `<s>` by default.
+    /// The begin token before a target; `<s>` by default.
     pub bos: String,
-    /// Stands after the last piece of source and target; `</s>` by default.
+    /// The end token after source and target; `</s>` by default.
     pub eos: String,
 }
 
@@ -156,12 +156,12 @@ impl SpecialTokens {
 #[derive(Clone, Debug)]
 pub struct Subwords {
     tokenizer: Tokenizer,
-    /// Number of the padding, the begin and the end.
+    /// Numbers of the padding, begin and end tokens.
     special: [u32; 3],
 }
 
 impl Subwords {
-    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, one that [`save`](Self::save) wrote or another.
+    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, written by [`save`](Self::save) or another program.
     ///
     /// # Errors
     ///
@@ -180,10 +180,10 @@ impl Subwords {
         Self::new(tokenizer, special)
     }
 
-    /// Loads a `.model` file of SentencePiece, unigram or byte pairs. Special tokens that it does not have, as most have no
+    /// Loads a `.model` file of SentencePiece, unigram or byte pairs. Missing special tokens, in most files the
     /// padding, are added at the end.
     ///
-    /// A sentence with the name of a special token in it is read as if it were that token.
+    /// The name of a special token in a sentence is encoded as that token.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ impl Subwords {
     }
 
     fn new(mut tokenizer: Tokenizer, special: &SpecialTokens) -> Result<Self, DatasetError> {
-        // A sentence that contains `<pad>` is about it, and does not pad.
+        // A sentence that contains `<pad>` is about it, and is not padding.
         tokenizer.set_encode_special_tokens(true);
         let number = |name: String| {
             tokenizer.token_to_id(&name).ok_or_else(|| {
@@ -229,27 +229,27 @@ impl Subwords {
             })
     }
 
-    /// Pieces of the vocabulary, with the special ones.
+    /// Size of the vocabulary, including special tokens.
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
 
-    /// Number of the piece that fills rows up.
+    /// Number of the padding token.
     pub fn pad(&self) -> u32 {
         self.special[0]
     }
 
-    /// Number of the piece that stands before a target.
+    /// Number of the begin token of targets.
     pub fn bos(&self) -> u32 {
         self.special[1]
     }
 
-    /// Number of the piece that stands after source and target.
+    /// Number of the end token of sources and targets.
     pub fn eos(&self) -> u32 {
         self.special[2]
     }
 
-    /// The pieces of a sentence, without special ones.
+    /// The pieces of a sentence, without special tokens.
     ///
     /// # Errors
     ///
@@ -262,7 +262,7 @@ impl Subwords {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The sentence of some pieces, as it is printed. Special pieces, and numbers beyond the vocabulary, are left out.
+    /// The sentence of some pieces, as text. Special tokens, and numbers beyond the vocabulary, are left out.
     ///
     /// # Errors
     ///
@@ -272,7 +272,7 @@ impl Subwords {
             .tokenizer
             .decode(pieces, true)
             .map_err(DatasetError::tokenizer("could not decode a sentence"))?;
-        // That before the first word.
+        // The space before the first word.
         Ok(text.strip_prefix(' ').map(str::to_owned).unwrap_or(text))
     }
 }

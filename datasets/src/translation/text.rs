@@ -1,4 +1,4 @@
-//! Sentences and their translations, as they are published.
+//! Sentences and their translations, in published formats.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::storage::{Bytes, read_text};
 /// The sample that ships with the crate; see `samples/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../samples/tatoeba-eng-deu.tsv");
 
-/// Pairs of a sentence and its translation. A clone shares the text.
+/// Pairs of a sentence and its translation. Clones share the text.
 ///
 /// # Example
 ///
@@ -35,7 +35,7 @@ const SAMPLE: &[u8] = include_bytes!("../../samples/tatoeba-eng-deu.tsv");
 pub struct ParallelText {
     /// Their name, and what was read.
     report: Arc<ReadReport>,
-    /// What the sources and the targets are parts of.
+    /// The texts of all sources and of all targets.
     sides: [Bytes; 2],
     pairs: Vec<[Range<usize>; 2]>,
 }
@@ -56,10 +56,10 @@ impl ParallelText {
             .expect("the sample is a table")
     }
 
-    /// Two files of text, in which equal lines are translations of each other, as WMT has them. They may be packed as gzip,
+    /// Two text files, whose lines of the same number are translations of each other, as in WMT. They may be packed as gzip,
     /// xz or zip, and be UTF-8 or UTF-16.
     ///
-    /// Only line feeds end a line: other separators of Unicode occur inside of sentences. A carriage return before it
+    /// Only line feeds end a line: other line separators of Unicode occur in sentences. A carriage return before one
     /// is left out. In a file without line feeds, carriage returns end lines.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl ParallelText {
         })
     }
 
-    /// One file of text with a pair in each line, a tab between source and target; what follows a second tab is
+    /// One text file with a pair in each line, a tab between source and target; text after a second tab is
     /// left out.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl ParallelText {
         text.map_err(|found| DatasetError::malformed(path, "a table of pairs", found))
     }
 
-    /// A table's pairs, or what is wrong with it.
+    /// A table's pairs, or a description of the problem.
     fn table(report: ReadReport, bytes: Bytes) -> Result<Self, String> {
         let mut pairs = Vec::new();
         for (index, line) in lines(&bytes).enumerate() {
@@ -130,7 +130,7 @@ impl ParallelText {
         })
     }
 
-    /// Pairs that are in memory already, under a name for messages.
+    /// Pairs in memory, with a name for messages.
     pub fn from_pairs<'a>(
         name: impl Into<String>,
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -152,7 +152,7 @@ impl ParallelText {
         }
     }
 
-    /// The other direction: sources and targets change places.
+    /// The other direction: swaps sources and targets.
     pub fn reversed(mut self) -> Self {
         self.sides.reverse();
         for pair in &mut self.pairs {
@@ -161,8 +161,8 @@ impl ParallelText {
         self
     }
 
-    /// The text in two parts, to train and to validate: of the different sources, in order, every `every`th goes into the
-    /// second part with all its translations, and where there are fewer sources, the last one does. So no source is in
+    /// Splits the text into training and validation: of the different sources, in order, every `every`th is held out for
+    /// validation with all its translations, and where there are fewer sources, the last one. So no source is in
     /// both.
     ///
     /// # Errors
@@ -209,7 +209,7 @@ impl ParallelText {
         &self.report.name
     }
 
-    /// What was read, with the number of these pairs.
+    /// What was read, with the number of pairs in this set.
     pub fn report(&self) -> ReadReport {
         ReadReport::clone(&self.report).with_count(self.len(), "pairs")
     }
@@ -237,7 +237,7 @@ impl ParallelText {
             .map(|[source, target]| (self.part(0, source), self.part(1, target)))
     }
 
-    /// The sentences of both languages, to train a joint vocabulary on.
+    /// The sentences of both languages, to train a joint vocabulary.
     pub fn sentences(&self) -> impl Iterator<Item = &str> + Send {
         self.pairs
             .iter()
@@ -249,7 +249,7 @@ impl ParallelText {
     }
 }
 
-/// The places of the lines, without what ends them.
+/// The ranges of the lines, without line ends.
 fn lines(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut end = 0;
     text.split_inclusive(|&byte| byte == b'\n')

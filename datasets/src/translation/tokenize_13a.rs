@@ -1,10 +1,10 @@
-//! The words that BLEU counts: the international standard of the WMT evaluations, mteval-v13a.
+//! The tokenisation of BLEU: the international standard of the WMT evaluations, mteval-v13a.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Each pattern is replaced everywhere, one after the other.
+/// Each pattern is replaced everywhere, in this order.
 static RULES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
     let rule = |pattern, replacement| {
         (
@@ -13,9 +13,9 @@ static RULES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
         )
     };
     [
-        // ASCII punctuation but for comma, full stop, hyphen and apostrophe is a word of its own,
+        // ASCII punctuation except for comma, full stop, hyphen and apostrophe is a token of its own,
         rule(r#"([{-~\[-` -&(-+:-@/])"#, " $1 "),
-        // comma and full stop too, unless digits stand on both sides,
+        // comma and full stop too, unless there are digits on both sides,
         rule(r"([^0-9])([.,])", "$1 $2 "),
         rule(r"([.,])([^0-9])", " $1 $2"),
         // and a hyphen after a digit.
@@ -23,7 +23,7 @@ static RULES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
     ]
 });
 
-/// Cuts a sentence into words as sacreBLEU's `tok:13a` does.
+/// Splits a sentence into tokens as sacreBLEU's `tok:13a` does.
 pub(super) fn tokenize_13a(sentence: &str) -> Vec<String> {
     let mut line = sentence
         .trim_end_matches(is_space)
@@ -48,7 +48,7 @@ pub(super) fn tokenize_13a(sentence: &str) -> Vec<String> {
         .collect()
 }
 
-/// What separates words in Python, where the definition comes from: Unicode's white space and four controls.
+/// White space in Python, which defines the standard: Unicode's white space and four control characters.
 fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
 }

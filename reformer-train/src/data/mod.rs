@@ -1,4 +1,4 @@
-//! What to train on.
+//! Training data: configuration and opening.
 
 mod opened;
 mod report;
@@ -25,30 +25,30 @@ pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
 pub use report::DataReport;
 
-/// One of so many images is kept for validation where the files do not say.
+/// One of this many images is held out for validation where the files have no split.
 const VALID_EVERY: usize = 20;
 
-/// What to train on.
+/// The training data.
 #[derive(Config, Debug, PartialEq, Eq)]
 pub enum DataConfig {
     /// The text that ships with `reformer-datasets`.
     Sample,
-    /// The bytes of a file of any format: 90 % to train on, 5 % to validate, 5 % kept for a test.
+    /// The bytes of a file of any format: 90 % for training, 5 % for validation, 5 % for a test.
     File(
         /// Its path.
         PathBuf,
     ),
-    /// The bytes of all files in a folder, divided by file.
+    /// The bytes of all files in a folder, split by file.
     Folder(
         /// Its path.
         PathBuf,
     ),
-    /// enwik8, raw or packed, divided as in the literature.
+    /// enwik8, raw or packed, with the split of the literature.
     Enwik8(
         /// Path of the official file.
         PathBuf,
     ),
-    /// text8, raw or packed, divided as in the literature.
+    /// text8, raw or packed, with the split of the literature.
     Text8(
         /// Path of the official file.
         PathBuf,
@@ -58,7 +58,7 @@ pub enum DataConfig {
         /// A folder with the `.npz` files of downsampled ImageNet, a folder of PNG, JPEG, WebP, GIF, BMP
         /// and TIFF files, or an archive of them.
         path: PathBuf,
-        /// Side to which images are brought, in pixels.
+        /// Side length to which images are resized, in pixels.
         size: usize,
     },
     /// The duplication task `0w0w` of the paper, without end.
@@ -66,33 +66,33 @@ pub enum DataConfig {
         /// Different symbols in `w`.
         n_symbols: usize,
     },
-    /// Multi-query associative recall, without end.
+    /// Multi-query associative recall, generated without end.
     AssociativeRecall {
         /// Pairs of a key and a value in a sequence.
         n_pairs: usize,
-        /// Fewest pairs, if sequences differ.
+        /// Minimum number of pairs, if it varies between sequences.
         fewest_pairs: Option<usize>,
-        /// Questions, if there are more than pairs.
+        /// Number of questions, if larger than the number of pairs.
         n_questions: Option<usize>,
         /// Different keys.
         n_keys: usize,
         /// Different values.
         n_values: usize,
     },
-    /// Passages that return, without end.
+    /// Copying of repeated passages, generated without end.
     ReturningPassages {
         /// Different symbols.
         n_symbols: usize,
-        /// Fewest symbols of a passage.
+        /// Minimum length of a passage, in symbols.
         shortest: usize,
-        /// Most symbols of a passage.
+        /// Maximum length of a passage, in symbols.
         longest: usize,
-        /// Whether they return from the last symbol to the first.
+        /// Whether the copy is reversed.
         backwards: bool,
     },
-    /// A text with sentences that are asked for later on.
+    /// A text with inserted sentences (needles) that are asked for later on.
     Needles {
-        /// A text, or a folder of them; the sample if there is none.
+        /// A text, or a folder of them. Default: the sample.
         path: Option<PathBuf>,
         /// Sentences in a sequence.
         n_needles: usize,
@@ -107,7 +107,7 @@ pub enum DataConfig {
         /// Where they are.
         ClassesConfig,
     ),
-    /// Questions about texts, for a model that points at answers.
+    /// Questions about texts, for a model that marks answer spans.
     Questions(
         /// Where they are.
         QuestionsConfig,
@@ -115,11 +115,11 @@ pub enum DataConfig {
 }
 
 impl DataConfig {
-    /// Opens the data of a run: what is made up follows from its configuration, and its folder, if
-    /// it has one, can have the vocabulary already.
+    /// Opens the data of a run. Generated data depends on the configuration only. The folder of the
+    /// run, if given, can already contain the vocabulary.
     ///
     /// # Errors
-    /// What is missing, unreadable, empty or of another form.
+    /// Data that is missing, unreadable, empty or in another format.
     pub(crate) fn open(
         &self,
         config: &TrainConfig,
@@ -187,12 +187,12 @@ impl DataConfig {
         })
     }
 
-    /// Opens other files to measure a trained model on, all of them: for pairs of sentences a table
-    /// or two files, else one file or folder. Numbers of classes and pieces are those of the run's
+    /// Opens other files to evaluate a trained model on, without a split: for pairs of sentences a table
+    /// or two files, otherwise one file or folder. Classes and subwords are numbered as in the run's
     /// folder.
     ///
     /// # Errors
-    /// What is missing, unreadable, empty or of another form.
+    /// Data that is missing, unreadable, empty or in another format.
     pub(crate) fn open_others(
         &self,
         config: &TrainConfig,
@@ -243,7 +243,7 @@ impl DataConfig {
         })
     }
 
-    /// The first of some paths, if there are as many as there can be.
+    /// The first path, if the number of paths is allowed.
     fn only<'a>(&self, paths: &'a [PathBuf]) -> Result<&'a Path, ConfigError> {
         let most = if matches!(self, Self::Pairs(_)) { 2 } else { 1 };
         match paths {
@@ -257,7 +257,7 @@ impl DataConfig {
         }
     }
 
-    /// The files and folders that a run reads, those to train on first.
+    /// The files and folders that a run reads, training data first.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Sample
@@ -284,7 +284,7 @@ impl DataConfig {
         }
     }
 
-    /// What is predicted of this data, one of many: a token, or what a head says.
+    /// The name of one prediction target: a token, or the output of a head.
     pub fn token_name(&self) -> &'static str {
         match self {
             Self::Images { .. } => "dim",
@@ -294,7 +294,7 @@ impl DataConfig {
             Self::Needles { .. } => "letter",
             Self::Pairs(_) => "piece",
             Self::Classes(_) => "label",
-            // Of an answer: its first and its last position.
+            // The first or the last position of an answer.
             Self::Questions(_) => "border",
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
                 "byte"
@@ -302,7 +302,7 @@ impl DataConfig {
         }
     }
 
-    /// What is counted in a second of training, in the plural: tokens, or what a head says.
+    /// The unit of throughput, in the plural: tokens, or outputs of a head.
     pub fn unit(&self) -> String {
         match self {
             Self::Classes(_) | Self::Questions(_) => format!("{}s", self.token_name()),
@@ -310,7 +310,7 @@ impl DataConfig {
         }
     }
 
-    /// Whether tokens are bytes of a text, so that there is something to read in a sample.
+    /// Whether tokens are bytes of a text, so that samples are readable.
     pub fn is_text(&self) -> bool {
         matches!(
             self,
@@ -319,7 +319,7 @@ impl DataConfig {
     }
 }
 
-/// The bytes of a file, or of all files in a folder, for every purpose.
+/// The bytes of a file, or of all files in a folder, as every split.
 fn whole(path: &Path) -> Result<Splits, TrainError> {
     let corpus = match path.is_dir() {
         true => FolderCorpus::open(path)?.corpus().clone(),

@@ -1,4 +1,4 @@
-//! Data that was opened: its parts as loaders, and whether a model can be trained on it.
+//! Opened data: its splits as loaders, and whether a model can be trained on it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -34,13 +34,13 @@ pub(crate) struct Data {
     report: DataReport,
 }
 
-/// What it is, beside numbers.
+/// Task-specific content that token numbers alone cannot give back.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// For a language model.
     Tokens,
     Pairs(Arc<Pairs>),
-    /// Texts to validate on.
+    /// Texts of the validation split.
     Classes(Arc<LabelledTexts>),
     Questions(Arc<AskedQuestions>),
 }
@@ -48,16 +48,16 @@ pub(crate) enum Content {
 /// Questions of a run.
 #[derive(Debug)]
 pub struct AskedQuestions {
-    /// Those to validate on.
+    /// The validation split.
     pub valid: Questions,
-    /// Questions that are not trained on, because their answer stands beyond the window.
+    /// Questions that are left out of training, because their answer lies beyond the window.
     pub n_left_out: usize,
 }
 
-/// The part for one purpose.
+/// One split of the data.
 #[derive(Debug, Clone)]
 enum Part {
-    /// To be cut into windows.
+    /// Bytes, to be cut into windows.
     Bytes(Split),
     Sequences(Arc<dyn Sequences>),
     Pairs(TokenPairs),
@@ -103,7 +103,7 @@ impl Data {
         }
     }
 
-    /// A task whose sequences follow from a seed: two streams that share no sequence.
+    /// A task with seeded sequences: a training and a validation stream that share no sequence.
     pub(super) fn of_task<T: Sequences + 'static>(
         seed: u64,
         init: impl Fn(u64) -> Result<T, DatasetError>,
@@ -113,7 +113,7 @@ impl Data {
         Ok(Self::of_sequences(Arc::new(train), Arc::new(valid), report))
     }
 
-    /// Texts to train and to validate on, of at most so many tokens.
+    /// Texts for training and validation, of at most `length` tokens.
     pub(super) fn of_classes(train: &LabelledTexts, valid: LabelledTexts, length: usize) -> Self {
         let report = DataReport {
             train: train.report(),
@@ -123,7 +123,7 @@ impl Data {
         Self::of_rows(rows, Content::Classes(Arc::new(valid)), report)
     }
 
-    /// Questions in rows of at most so many tokens.
+    /// Questions in rows of at most `length` tokens.
     pub(super) fn of_questions(asked: Asked, length: usize) -> Self {
         let Asked {
             train,
@@ -148,17 +148,17 @@ impl Data {
         }
     }
 
-    /// What was read.
+    /// What was read from the files.
     pub(crate) fn report(&self) -> &DataReport {
         &self.report
     }
 
-    /// What it is, beside numbers.
+    /// Task-specific content.
     pub(crate) fn content(&self) -> &Content {
         &self.content
     }
 
-    /// Keeps in a run's folder what a model's numbers mean.
+    /// Saves the names of classes or the vocabulary in a run's folder.
     pub(crate) fn save_names(&self, folder: &Path) -> Result<(), TrainError> {
         match &self.content {
             Content::Pairs(pairs) => pairs.save_subwords(folder),
@@ -167,7 +167,7 @@ impl Data {
         }
     }
 
-    /// Checks that a model can be trained on it.
+    /// Checks that a model can be trained on this data.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
         self.check_model(&config.model)?;
         let vocab_size = config.model.reformer().vocab_size;
@@ -223,7 +223,7 @@ impl Data {
         Ok(())
     }
 
-    /// Refuses a model that cannot read it.
+    /// Checks that the model can read this data.
     fn check_model(&self, model: &ModelConfig) -> Result<(), ConfigError> {
         let wanted = match (&self.content, model) {
             (Content::Tokens, ModelConfig::Lm(_))
@@ -246,8 +246,8 @@ impl Data {
         ))
     }
 
-    /// Some rows of the batches of training steps from `step` to the end of the run, an evaluation's
-    /// interval in each walk. Batches of pairs, which have rows in any number, are not shared out.
+    /// Some rows of the batches of training steps from `step` to the end of the run; each iteration goes
+    /// to the next evaluation. Batches of pairs have varying numbers of rows and are not split among devices.
     pub(crate) fn train_loader<B: AutodiffBackend>(
         &self,
         config: &TrainConfig,
@@ -331,7 +331,7 @@ impl Data {
     }
 }
 
-/// Refuses fewer of something than the data has.
+/// Checks that a size is at least that of the data.
 fn at_least(field: &str, value: usize, n: usize, what: &str) -> Result<(), ConfigError> {
     if value >= n {
         return Ok(());
@@ -351,7 +351,7 @@ fn all<B: Backend, T: Into<Batch<B>> + 'static>(
     until(loader, u64::MAX)
 }
 
-/// The batches of a loader below a step.
+/// The batches of a loader before a step.
 fn until<B: Backend, T: Into<Batch<B>> + 'static>(
     loader: impl DataLoader<B, T> + 'static,
     end: u64,

@@ -1,18 +1,18 @@
-//! What was read of the data of a run.
+//! What was read from the data of a run.
 
 use reformer_datasets::{ReadReport, Split, Splits};
 
-/// What was read of the data.
+/// What was read from the data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataReport {
-    /// To train on.
+    /// Of the training data.
     pub train: ReadReport,
-    /// To validate on.
+    /// Of the validation data.
     pub valid: ReadReport,
 }
 
 impl DataReport {
-    /// Of data of which all is measured.
+    /// Of data that is evaluated as a whole.
     pub(crate) fn of_one(report: ReadReport) -> Self {
         Self {
             train: report.clone(),
@@ -20,7 +20,7 @@ impl DataReport {
         }
     }
 
-    /// Of the parts of a corpus.
+    /// Of the splits of a corpus.
     pub(super) fn of_splits(splits: &Splits) -> Self {
         let report = |split: &Split| {
             let report = split.corpus().report();
@@ -32,7 +32,7 @@ impl DataReport {
         }
     }
 
-    /// The same with the number of tokens of both parts.
+    /// The same with the number of tokens of both splits.
     pub(crate) fn count_tokens(&mut self, train: usize, valid: usize) {
         let count = |report: &mut ReadReport, n| {
             *report = std::mem::take(report).with_count(n, "tokens");

@@ -1,4 +1,4 @@
-//! Adafactor: adaptive steps in a memory that grows with the sides of a matrix, not its area.
+//! Adafactor: adaptive steps with memory proportional to rows plus columns of a matrix.
 
 use burn::config::Config;
 use burn::optim::{LearningRate, SimpleOptimizer};
@@ -17,19 +17,19 @@ const LARGEST_RELATIVE_STEP: f64 = 1e-2;
 /// times the scale of the parameter.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub struct AdafactorConfig {
-    /// Decay of a mean of updates. Default: none is kept, which saves the memory.
+    /// Decay of the first moment. Default: none is kept, which saves the memory.
     pub beta_1: Option<f64>,
-    /// In step `t`, counted from 1, the mean of squared gradients decays by `1 - t^-decay_exponent`.
+    /// In step `t`, counted from 1, the second moment decays by `1 - t^-decay_exponent`.
     #[config(default = 0.8)]
     pub decay_exponent: f64,
     /// Root mean square above which an update is scaled down.
     #[config(default = 1.0)]
     pub clip_threshold: f64,
-    /// Whether the learning rate is multiplied by `min(0.01, 1 / sqrt(t))`. Then a schedule that
-    /// is constantly 1 is the paper's.
+    /// Whether the learning rate is multiplied by `min(0.01, 1 / sqrt(t))`. A schedule that is
+    /// constantly 1 then gives the paper's rates.
     #[config(default = true)]
     pub relative_step: bool,
-    /// Whether steps are measured in the root mean square of the parameter.
+    /// Whether steps are multiplied by the root mean square of the parameter.
     #[config(default = true)]
     pub scale_parameter: bool,
     /// Added to squared gradients.
@@ -66,14 +66,14 @@ impl AdafactorConfig {
 
 /// The optimizer of [`AdafactorConfig`].
 ///
-/// Of a tensor with at least two dimensions, the mean of squared gradients is kept as means over
-/// the last and over the last but one: `m + n` numbers for `[m, n]`.
+/// For a tensor with at least two dimensions, the mean of squared gradients is stored as means over
+/// the last and over the second to last dimension: `m + n` numbers for `[m, n]`.
 #[derive(Debug, Clone)]
 pub struct Adafactor {
     config: AdafactorConfig,
 }
 
-/// What [`Adafactor`] remembers of a parameter.
+/// The state of [`Adafactor`] for a parameter.
 #[derive(Record, Clone)]
 pub struct AdafactorState<B: Backend, const D: usize> {
     /// Steps that are done.
@@ -93,17 +93,17 @@ pub enum SecondMoment<B: Backend, const D: usize> {
     Full(Tensor<B, D>),
 }
 
-/// The matrix of rank one that fits a non-negative matrix best.
+/// The rank-one approximation of a non-negative matrix.
 #[derive(Record, Clone)]
 pub struct Factored<B: Backend, const D: usize> {
     /// Means over the last dimension: `[.., m, 1]`.
     pub rows: Tensor<B, D>,
-    /// Means over the last but one: `[.., 1, n]`.
+    /// Means over the second to last: `[.., 1, n]`.
     pub columns: Tensor<B, D>,
 }
 
 impl<B: Backend, const D: usize> SecondMoment<B, D> {
-    /// That of one step.
+    /// The second moment of a single step.
     fn new(squares: Tensor<B, D>) -> Self {
         if D < 2 {
             return Self::Full(squares);
@@ -114,7 +114,7 @@ impl<B: Backend, const D: usize> SecondMoment<B, D> {
         })
     }
 
-    /// The mean of the old one, with the weight `decay`, and a new one.
+    /// The mean of the old value, with weight `decay`, and a new one.
     fn mixed(self, new: Self, decay: f64) -> Self {
         let mix = |old: Tensor<B, D>, new: Tensor<B, D>| old * decay + new * (1.0 - decay);
         match (self, new) {
@@ -127,11 +127,11 @@ impl<B: Backend, const D: usize> SecondMoment<B, D> {
         }
     }
 
-    /// A gradient over the root of its mean square.
+    /// Divides a gradient by the root of its mean square.
     fn normalize(&self, gradient: Tensor<B, D>) -> Tensor<B, D> {
         match self {
             Self::Factored(Factored { rows, columns }) => {
-                // One after the other: their product can be too small for a float.
+                // Two separate divisions: the product could underflow.
                 let mean = rows.clone().mean_dim(D - 2);
                 gradient / (rows.clone() / mean).sqrt() / columns.clone().sqrt()
             }
@@ -150,7 +150,7 @@ impl<B: Backend, const D: usize> SecondMoment<B, D> {
     }
 }
 
-/// Root mean square, in a shape that any tensor of as many dimensions can be divided by.
+/// Root mean square, with as many dimensions as the tensor, for broadcasting.
 fn root_mean_square<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
     tensor.square().mean().sqrt().reshape([1; D])
 }

@@ -7,22 +7,22 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
 
-/// Parameters that lose the same share of themselves in a step.
+/// Parameters with the same weight decay.
 ///
-/// A parameter belongs to the first group that it fits; one that fits none does not decay.
+/// A parameter belongs to the first group that it matches; without a match, it does not decay.
 #[derive(Config, Debug, PartialEq)]
 pub struct DecayGroup {
-    /// Parts of paths, such as `embedding` or `blocks.0`: the group has parameters whose path in
-    /// the model contains one of them. None: it has all.
+    /// Substrings of paths, such as `embedding` or `blocks.0`: the group has parameters whose path in
+    /// the model contains one of them. Empty: it has all.
     pub paths: Vec<String>,
-    /// Fewest dimensions of its parameters: biases and norms have 1, weights 2.
+    /// Minimum rank of its parameters: biases and norms have 1, weights 2.
     pub min_rank: usize,
-    /// Share that a step takes away, times the learning rate.
+    /// Decay rate, to be multiplied by the learning rate.
     pub rate: f64,
 }
 
 impl DecayGroup {
-    /// Weights decay at a rate; norms, biases, and embeddings of tokens and positions do not.
+    /// Only weights decay; norms, biases, and embeddings of tokens and positions do not.
     pub fn only_weights(rate: f64) -> Vec<Self> {
         let embeddings = ["embedding", "position"].map(str::to_owned);
         vec![
@@ -42,7 +42,7 @@ impl DecayGroup {
     /// Checks every setting.
     ///
     /// # Errors
-    /// A rate that is none.
+    /// A rate that is negative or not finite.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.rate >= 0.0 && self.rate.is_finite() {
             return Ok(());
@@ -56,7 +56,7 @@ impl DecayGroup {
     }
 }
 
-/// An optimizer before whose steps weights decay, apart from their gradients: what AdamW does to
+/// An optimizer with decoupled weight decay before each step, as AdamW adds it to
 /// Adam (Loshchilov and Hutter, 2019).
 #[derive(Debug, Clone)]
 pub struct DecayWeights<O> {
@@ -128,7 +128,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Decay<'_> {
         let group = self.groups.iter().find(|group| group.has(&self.path, D));
         let share = self.lr * group.map_or(0.0, |group| group.rate);
         let (id, tensor, mapper) = param.consume();
-        // What is not trained stays.
+        // Frozen parameters do not decay.
         let tensor = match tensor.is_require_grad() && share > 0.0 {
             true => Tensor::from_inner(tensor.inner() * (1.0 - share)).require_grad(),
             false => tensor,
@@ -161,7 +161,7 @@ mod tests {
         ReformerLmConfig::new(model).init(&Default::default())
     }
 
-    /// Each parameter with its path.
+    /// Collects each parameter with its path.
     #[derive(Default)]
     struct Collect {
         path: Vec<String>,
@@ -205,7 +205,7 @@ mod tests {
                 assert!((after - factor * before).abs() < 1e-6, "{path}");
             }
         }
-        // Of each block: queries, values, outputs, and both layers of feed-forward; and the logits.
+        // In each block: queries, values, outputs, and both layers of feed-forward; and the logits.
         assert!(n_decayed > 2 * 4, "{n_decayed}");
         assert!(n_decayed < before.len() - 4 * 2, "norms and biases");
     }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn adam_whose_weights_decay_is_adam_w() {
         let model = model();
-        // Weights are drawn when they are first looked at.
+        // Weights are initialised at first use.
         parameters(&model);
         let gradients = |seed| {
             let mut random = Gradients(GradientsParams::new());
@@ -258,7 +258,7 @@ mod tests {
             parameters(&by_ours).iter().zip(&parameters(&by_burns))
         {
             for (ours, burns) in ours.iter().zip(burns) {
-                // Steps of 0.1, in which Burn rounds the corrections of the bias differently.
+                // Steps of 0.1; Burn rounds the bias correction differently.
                 assert!((ours - burns).abs() < 1e-5, "{path}: {ours} {burns}");
             }
         }

@@ -1,4 +1,4 @@
-//! Optimizers, as configuration and as one type.
+//! Optimizers: configuration and a common type.
 
 mod adafactor;
 mod decay;
@@ -20,8 +20,8 @@ use crate::clip::ClipByGlobalNorm;
 use crate::config::{TrainConfig, positive};
 use crate::parallel::{Group, Sharded};
 
-/// The optimizer and its settings. Weights decay by [`DecayGroup`]s, whatever the optimizer: Adam
-/// with them is AdamW.
+/// The optimizer and its settings. Weight decay by [`DecayGroup`]s applies to every optimizer; with Adam
+/// it is AdamW.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub enum OptimizerConfig {
     /// Adam (Kingma and Ba, 2015).
@@ -35,12 +35,12 @@ pub enum OptimizerConfig {
     },
     /// Stochastic gradient descent.
     Sgd {
-        /// Share of the last step that is taken again; 0 takes gradients as they are.
+        /// Momentum: share of the last step that is added; 0 uses the gradients alone.
         momentum: f64,
-        /// Whether to look ahead by the momentum (Nesterov).
+        /// Whether to use Nesterov momentum.
         nesterov: bool,
     },
-    /// Adafactor, for large models: a few numbers for each matrix.
+    /// Adafactor, for large models: little state for each matrix.
     Adafactor(
         /// Its settings.
         AdafactorConfig,
@@ -54,12 +54,12 @@ type AnyOptimizer<M, B> = OneOf<
     OptimizerAdaptor<Adafactor, M, B>,
 >;
 
-/// The optimizer of a run: gradients are clipped, weights decay, and then it does its step, of some
-/// parameters if other processes do the others.
+/// The optimizer of a run: clips gradients, decays weights, and then steps the parameters, or
+/// a share of them if the optimizer's state is sharded over processes.
 pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<Sharded<AnyOptimizer<M, B>>>>;
 
 impl OptimizerConfig {
-    /// The name of the optimizer, as its [state](OneOf::name) has it.
+    /// The name of the optimizer, equal to that of its [state](OneOf::name).
     pub fn name(&self) -> &'static str {
         match self {
             Self::Adam { .. } => OneOf::Adam::<_, (), ()>(()).name(),
@@ -122,7 +122,7 @@ impl OptimizerConfig {
 }
 
 impl TrainConfig {
-    /// The optimizer of the run, before its first step, whose state a group shares if there is one.
+    /// The optimizer of the run, before its first step. In a group, its state is sharded.
     pub(crate) fn init_optimizer<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         group: Option<Group>,
@@ -133,7 +133,7 @@ impl TrainConfig {
     }
 }
 
-/// Refuses what is no decay of a mean.
+/// Checks that a decay rate lies in [0, 1).
 fn share(field: &str, value: f64) -> Result<(), ConfigError> {
     if (0.0..1.0).contains(&value) {
         return Ok(());
@@ -157,7 +157,7 @@ mod tests {
 
     type B = Autodiff<Flex>;
 
-    /// The weights of a layer after some steps of a gradient that is 2 times the weight.
+    /// The weights of a layer after `n` steps with a gradient of 2 times the weight.
     fn steps(config: OptimizerConfig, rate: f64, n: usize) -> Vec<f32> {
         let device = Default::default();
         let mut layer = LinearConfig::new(1, 2).with_bias(false).init::<B>(&device);

@@ -1,4 +1,4 @@
-//! Several optimizers as one, so that what uses them is compiled once.
+//! Several optimizers as one type, so that code that uses them is compiled once.
 
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
@@ -6,19 +6,19 @@ use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-/// One of the optimizers, or its state, or that state as it is written.
+/// One of the optimizers, or its state, or the record of its state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum OneOf<A, S, F> {
     /// Adam's.
     Adam(A),
-    /// That of stochastic gradient descent.
+    /// Stochastic gradient descent's.
     Sgd(S),
     /// Adafactor's.
     Adafactor(F),
 }
 
 impl<A, S, F> OneOf<A, S, F> {
-    /// Which one it is.
+    /// The name of the variant.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Adam(_) => "Adam",

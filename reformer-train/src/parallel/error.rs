@@ -1,12 +1,12 @@
-//! What can go wrong between the processes of a run.
+//! Errors of communication between the processes of a run.
 
 use thiserror::Error;
 
-/// Why processes cannot train together, or not any more.
+/// Why processes cannot train together, or not any longer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParallelError {
-    /// A launcher started several processes of a program that cannot talk to each other.
+    /// A launcher started several processes of a program that was built without communication.
     #[error(
         "{launcher} started {n_processes} processes, and this program was built without MPI: build it \
          with `--features mpi`, or start one process"
@@ -18,7 +18,7 @@ pub enum ParallelError {
         n_processes: usize,
     },
 
-    /// A launcher started several processes of something that one process does.
+    /// A launcher started several processes for work of a single process.
     #[error(
         "{launcher} started {n_processes} processes, and this program works in one: start it without \
          {launcher}"
@@ -30,7 +30,7 @@ pub enum ParallelError {
         n_processes: usize,
     },
 
-    /// A launcher of one MPI and a program of another one: every process believes that it is alone.
+    /// A launcher of one MPI and a program built with another: every process believes that it is alone.
     #[error(
         "{launcher} started {n_processes} processes, and MPI sees {n_seen}: start them with the launcher \
          of the MPI that this program was built with, {library} (srun: --mpi=pmix or --mpi=pmi2)"
@@ -40,13 +40,13 @@ pub enum ParallelError {
         launcher: &'static str,
         /// Processes that it started.
         n_processes: usize,
-        /// Processes that this one can talk to, with itself.
+        /// Processes that this one can communicate with, including itself.
         n_seen: usize,
         /// Name and version of the MPI of this program.
         library: String,
     },
 
-    /// An MPI that does not let another thread than the first one call it.
+    /// An MPI that does not allow calls from other threads than the first one.
     #[error(
         "{library} does not allow calls from several threads (MPI_THREAD_SERIALIZED): use one that was \
          built with threads"
@@ -56,7 +56,7 @@ pub enum ParallelError {
         library: String,
     },
 
-    /// A process that did not come to where all meet.
+    /// A process that did not arrive at a synchronisation point.
     #[error(
         "process {rank} waited {seconds} s for {n_others} others, and one did not come: it hangs, or needs \
          longer (--wait); the run goes on from its last checkpoint"
@@ -66,11 +66,11 @@ pub enum ParallelError {
         rank: usize,
         /// How long it waited.
         seconds: u64,
-        /// Processes that were waited for.
+        /// Number of processes that it waited for.
         n_others: usize,
     },
 
-    /// Weights that are not the same in all processes.
+    /// Weights that differ between processes.
     #[error(
         "after step {step} the weights of process {rank} are not those of process 0: use the same program \
          on equal machines; the run goes on from its last checkpoint"
@@ -82,7 +82,7 @@ pub enum ParallelError {
         rank: usize,
     },
 
-    /// Something that a process of this version would not send.
+    /// A message that a process of this version would not send.
     #[error("process {rank} does not do as this version does: {reason}")]
     Protocol {
         /// The process.
@@ -91,12 +91,12 @@ pub enum ParallelError {
         reason: String,
     },
 
-    /// A library on a GPU that failed.
+    /// A failed call of a GPU library.
     #[error("NCCL failed in process {rank}: {reason}; NCCL_DEBUG=INFO tells more")]
     Nccl {
         /// The process.
         rank: usize,
-        /// What it answered.
+        /// The error of the library.
         reason: String,
     },
 }

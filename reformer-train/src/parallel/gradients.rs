@@ -1,4 +1,4 @@
-//! Gradients on their way between processes.
+//! Summing gradients over processes.
 
 use std::ops::Range;
 
@@ -12,16 +12,16 @@ use super::error::ParallelError;
 use super::group::Group;
 use super::on_device::{cast, found};
 
-/// Values that travel at a time through the memory of the host: enough to make light of the start of
-/// a message, few enough not to be a second copy of a large model.
+/// Values that are sent at a time through host memory: enough to make the start-up cost of a message
+/// small, few enough not to be a second copy of a large model.
 const PORTION: usize = 16 << 20;
 
-/// How gradients of a run are added up.
+/// How the gradients of a run are summed.
 #[derive(Debug)]
 pub(super) struct Adder {
-    /// Whether they travel as `bf16`.
+    /// Whether they are sent as `bf16`.
     as_half: bool,
-    /// Whether they stay on GPUs; not known before the first step.
+    /// Whether they stay on GPUs; unknown before the first step.
     on_device: Option<bool>,
     own: Vec<f32>,
     sum: Vec<f32>,
@@ -37,8 +37,8 @@ impl Adder {
         }
     }
 
-    /// The sums of the gradients that all processes have for a module. Nobody else may hold
-    /// `gradients`, which are overwritten where they lie on a GPU.
+    /// The sums over all processes of a module's gradients. There must be no other reference to
+    /// `gradients`, which are overwritten in place on a GPU.
     pub(super) fn sum<B, M>(
         &mut self,
         group: &Group,
@@ -120,7 +120,7 @@ impl Adder {
     }
 }
 
-/// Cuts a sequence into ranges of so many values at most together. What is longer is a range by itself.
+/// Splits a sequence into ranges of at most `most` values in total. A longer element is a range by itself.
 pub(super) fn portions(lengths: &[usize], most: usize) -> Vec<Range<usize>> {
     let mut portions: Vec<Range<usize>> = Vec::new();
     let mut n_values = 0;
@@ -137,7 +137,7 @@ pub(super) fn portions(lengths: &[usize], most: usize) -> Vec<Range<usize>> {
     portions
 }
 
-/// Counts parameters, of which those of a range are meant.
+/// Counts parameters and selects those of a range.
 pub(super) struct Numbered<'a> {
     range: &'a Range<usize>,
     next: usize,
@@ -148,14 +148,14 @@ impl<'a> Numbered<'a> {
         Self { range, next: 0 }
     }
 
-    /// Whether the next one is meant.
+    /// Whether the next one is selected.
     pub(super) fn next(&mut self) -> bool {
         self.next += 1;
         self.range.contains(&(self.next - 1))
     }
 }
 
-/// Numbers of values of the gradients; 0 of what has none.
+/// Numbers of values of the gradients; 0 for parameters without one.
 struct Lengths<'a> {
     gradients: &'a GradientsParams,
     found: Vec<usize>,
@@ -185,7 +185,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Flatten<'_> {
     }
 }
 
-/// Adds the numbers of a tensor to others.
+/// Appends the values of a tensor.
 pub(super) fn extend(values: &mut Vec<f32>, data: &TensorData) {
     match data.as_slice::<f32>() {
         Ok(slice) => values.extend_from_slice(slice),
@@ -196,7 +196,7 @@ pub(super) fn extend(values: &mut Vec<f32>, data: &TensorData) {
 struct Rebuild<'a> {
     gradients: &'a mut GradientsParams,
     range: Numbered<'a>,
-    /// Those of the parameters still to come.
+    /// Values of the parameters that are not visited yet.
     values: &'a [f32],
 }
 
@@ -268,11 +268,11 @@ mod tests {
             bias.into_data().to_vec::<f32>().unwrap(),
             [28.0, 32.0, 36.0]
         );
-        // No CPU has an address that a GPU knows.
+        // Tensors on a CPU have no GPU address.
         assert_eq!(found::<B, _>(&linear, &gradients), None);
     }
 
-    /// A visit whose backend is named, which a visitor for all backends leaves open.
+    /// A visit with a fixed backend; the visitor itself is generic over backends.
     struct ModuleVisit<B>(std::marker::PhantomData<B>);
 
     impl<B: AutodiffBackend> ModuleVisit<B> {

@@ -1,4 +1,4 @@
-//! The processes of a run, as one of them sees them.
+//! The group of processes that train a run.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::engine::{DeviceBuffer, Engine};
 use super::error::ParallelError;
 
-/// The processes that train together, in every one of them. Clones are the same group.
+/// The processes that train together. Clones are the same group.
 ///
-/// All call the same in the same order: [`join`], what
-/// [`Run::train_on`](crate::Run::train_on) and [`Member`](super::Member) do, [`leave`].
+/// All processes make the same calls in the same order: [`join`], those in
+/// [`Run::train_on`](crate::Run::train_on) and [`Member`](super::Member), [`leave`].
 #[derive(Clone)]
 pub struct Group {
     inner: Arc<Inner>,
@@ -21,11 +21,11 @@ struct Inner {
     rank: usize,
     size: usize,
     local_rank: usize,
-    /// What went wrong where nothing could be returned.
+    /// An error in a function that cannot return it.
     failure: Mutex<Option<ParallelError>>,
 }
 
-/// The group of this process, as long as it is in one.
+/// The group of this process, while it is a member.
 static GROUP: OnceLock<Mutex<Option<Group>>> = OnceLock::new();
 
 fn joined() -> MutexGuard<'static, Option<Group>> {
@@ -33,11 +33,11 @@ fn joined() -> MutexGuard<'static, Option<Group>> {
     group.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Meets the other processes, if a launcher (`mpirun`, `srun`) started several. They wait for each
-/// other so long at most, whatever they do.
+/// Connects to the other processes, if a launcher (`mpirun`, `srun`) started several. `patience` is the
+/// time limit of all later waits for each other.
 ///
 /// # Errors
-/// A launcher of another MPI, or a program that was built without any.
+/// A launcher of another MPI, or a program that was built without MPI.
 pub fn join(patience: Duration) -> Result<Option<Group>, ParallelError> {
     let mut joined = joined();
     if joined.is_none() {
@@ -64,14 +64,14 @@ fn start(_patience: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> 
     }
 }
 
-/// Whether this process is one of a group, which it has not left.
+/// Whether this process has joined a group and not left it.
 pub fn is_joined() -> bool {
-    // Whoever holds it for long is about to join or to leave.
+    // A lock that is held for long means that the process is joining or leaving.
     let group = GROUP.get().map(Mutex::try_lock);
     matches!(group, Some(Ok(group)) if group.is_some())
 }
 
-/// Waits until all processes are through, however long that takes, and parts from them. Nothing, in a
+/// Waits until all processes are finished, without a time limit, and leaves the group. Does nothing in a
 /// process that is alone.
 pub fn leave() {
     if let Some(group) = joined().take() {
@@ -79,10 +79,10 @@ pub fn leave() {
     }
 }
 
-/// Ends all processes of the group at once with an exit code: what an error in one of them comes to,
-/// once it was told. Nothing, in a process that is alone.
+/// Ends all processes of the group at once with an exit code, after an error of one of them has been
+/// reported. Does nothing in a process that is alone.
 pub fn abort(code: i32) {
-    // A thread that ends everything waits for nobody.
+    // A thread that ends everything must not wait.
     let group = GROUP.get().and_then(|group| group.try_lock().ok()?.clone());
     if let Some(group) = group {
         group.end(code);
@@ -109,7 +109,7 @@ impl Group {
         }
     }
 
-    /// Number of this process. The first one, 0, has the run.
+    /// Rank of this process. The process of rank 0 owns the run.
     pub fn rank(&self) -> usize {
         self.inner.rank
     }
@@ -119,24 +119,24 @@ impl Group {
         self.inner.size
     }
 
-    /// Number of this process among those on its machine: that of its GPU.
+    /// Rank of this process among those on its machine: that of its GPU.
     pub fn local_rank(&self) -> usize {
         self.inner.local_rank
     }
 
-    /// Whether this process has the run. The others [help](super::Member).
+    /// Whether this process owns the run. The others are [members](super::Member).
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
-    /// How long a sum of so many values in the memory of the host takes, which all call together: to
-    /// know what a step of training will wait for.
+    /// Measures a sum of `n_values` values in host memory, which all processes call together: the time
+    /// that a training step waits for gradients.
     ///
     /// # Errors
-    /// A process that does not come.
+    /// A process that does not arrive.
     pub fn measure_sum(&self, n_values: usize, as_half: bool) -> Result<Duration, ParallelError> {
         let (own, mut sum) = (vec![1.0; n_values], vec![0.0; n_values]);
-        // The first touch of memory takes its own time.
+        // The first access to memory is slower.
         self.sum(&own, &mut sum, as_half)?;
         let begin = Instant::now();
         self.sum(&own, &mut sum, as_half)?;
@@ -151,17 +151,17 @@ impl Group {
     fn end(&self, code: i32) -> ! {
         match self.inner.engine.try_lock() {
             Ok(engine) => engine.abort(code),
-            // Another thread waits for the other processes, which notice that this one has gone.
+            // Another thread waits for the other processes, which notice that this process has ended.
             Err(_) => std::process::exit(code),
         }
     }
 
-    /// Everybody gets the bytes of one process.
+    /// Sends the bytes of one process to all.
     pub(crate) fn broadcast(&self, from: usize, bytes: &mut Vec<u8>) -> Result<(), ParallelError> {
         self.engine().broadcast(from, bytes)
     }
 
-    /// Everybody gets the numbers of one process.
+    /// Sends the values of one process to all.
     pub(super) fn broadcast_values(
         &self,
         from: usize,
@@ -170,19 +170,19 @@ impl Group {
         self.engine().broadcast_values(from, values)
     }
 
-    /// What all have, one after the other, in the order of processes.
+    /// The values of all processes, one after the other, in the order of ranks.
     pub(super) fn gather(&self, own: &[f64]) -> Result<Vec<f64>, ParallelError> {
         let own: Vec<u64> = own.iter().copied().map(f64::to_bits).collect();
         let all = self.engine().gather(&own)?;
         Ok(all.into_iter().map(f64::from_bits).collect())
     }
 
-    /// The first process gets the bytes of all, in the order of processes; the others get nothing.
+    /// The first process receives the bytes of all, in the order of ranks; the others receive nothing.
     pub(super) fn gather_bytes(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, ParallelError> {
         self.engine().gather_bytes(own)
     }
 
-    /// Adds up what all have, which travels as `bf16` if it may.
+    /// Sums over all processes, sent as `bf16` if allowed.
     pub(super) fn sum(
         &self,
         own: &[f32],
@@ -195,12 +195,12 @@ impl Group {
         }
     }
 
-    /// Whether sums in the memory of GPUs are possible, if all ask for one.
+    /// Whether sums in the memory of GPUs are available, if all processes pass one.
     pub(super) fn reaches_device(&self, device: Option<usize>) -> Result<bool, ParallelError> {
         self.engine().reaches_device(device)
     }
 
-    /// Adds up what all have, in the memory of GPUs.
+    /// Sums over all processes, in the memory of GPUs.
     pub(super) fn sum_on_device(&self, buffers: &[DeviceBuffer]) -> Result<(), ParallelError> {
         self.engine().sum_on_device(buffers)
     }
@@ -214,14 +214,14 @@ impl Group {
         }
     }
 
-    /// Keeps an error where nothing can be returned.
+    /// Keeps an error of a function that cannot return it.
     pub(super) fn fail(&self, error: ParallelError) {
         let failure = self.inner.failure.lock();
         let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
     }
 
-    /// What went wrong where nothing could be returned.
+    /// The error of a function that could not return it.
     pub(super) fn failed(&self) -> Result<(), ParallelError> {
         let failure = self.inner.failure.lock();
         let failure = failure.unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +233,7 @@ impl Group {
 mod tests {
     use super::*;
 
-    /// An engine of a process whose others have what it is told.
+    /// An engine whose other processes have the given values.
     #[derive(Debug)]
     struct Told(Vec<u64>);
 
@@ -313,7 +313,7 @@ mod tests {
         group.fail(missing(1));
         group.fail(missing(2));
         assert_eq!(group.failed(), Err(missing(1)));
-        // It is not over for the others.
+        // Asking does not clear the failure.
         assert_eq!(group.failed(), Err(missing(1)));
     }
 }

@@ -4,11 +4,11 @@
 pub(super) fn to_bits(value: f32) -> u16 {
     let bits = value.to_bits();
     if value.is_nan() {
-        // Rounding could carry it to an infinity.
+        // Rounding could turn a NaN into an infinity.
         return (bits >> 16) as u16 | 0x40;
     }
     let is_odd = (bits >> 16) & 1;
-    // Too large a number becomes infinite, as it should.
+    // Values that are too large become infinite, as they should.
     ((bits + 0x7FFF + is_odd) >> 16) as u16
 }
 

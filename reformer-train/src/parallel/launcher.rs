@@ -1,4 +1,4 @@
-//! Who started this process, and how many more.
+//! The launcher of this process, and the number of processes that it started.
 
 use std::env;
 use std::thread;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use super::error::ParallelError;
 
-/// What started several processes of a program.
+/// A launcher that started several processes of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Launcher {
     pub(super) name: &'static str,
     pub(super) n_processes: usize,
-    /// Number of this process among them.
+    /// Rank of this process.
     rank: usize,
 }
 
-/// Launchers by the variables in which they tell size and rank. Inside an allocation of Slurm, mpirun
+/// Launchers by their environment variables for size and rank. Inside an allocation of Slurm, mpirun
 /// starts its own daemons by srun, whose variables then reach the program too: they come last.
 const KNOWN: [(&str, &str, &str); 3] = [
     ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -24,7 +24,7 @@ const KNOWN: [(&str, &str, &str); 3] = [
 ];
 
 impl Launcher {
-    /// That of this process. None of a process that was started alone.
+    /// The launcher of this process. `None` if the process was started alone.
     pub(super) fn of_this_process() -> Option<Self> {
         Self::of(|name| env::var(name).ok()?.parse().ok())
     }
@@ -37,12 +37,12 @@ impl Launcher {
                 rank: variable(rank)?,
             })
         })?;
-        // Every script of a job runs in a step of one task.
+        // The script of a Slurm job itself runs in a step with one task.
         (found.name != "srun" || found.n_processes > 1).then_some(found)
     }
 }
 
-/// Refuses work that one process does, if a launcher started several.
+/// Refuses to repeat the work of a single process, if a launcher started several.
 ///
 /// # Errors
 /// [`ParallelError::NotShared`].
@@ -56,14 +56,14 @@ pub fn check_alone() -> Result<(), ParallelError> {
     }
 }
 
-/// Waits for a moment that grows with the number of this process, before it tells an error and ends.
-/// What goes wrong in all processes is then told by one: its end is that of the others.
+/// Waits for a time that grows with the rank of this process, before it reports an error and exits.
+/// An error that occurs in all processes is then reported once: the first exit ends the others.
 pub fn await_turn() {
     let rank = Launcher::of_this_process().map_or(0, |launcher| launcher.rank);
     thread::sleep(turn(rank));
 }
 
-/// A launcher takes about a second to end the others after a process that ended by itself.
+/// A launcher takes about a second to end the others after a process exited.
 fn turn(rank: usize) -> Duration {
     const FIRST: Duration = Duration::from_millis(1500);
     const STEP: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! A process that helps with the run of another one.
+//! A process that takes part in the run of another one.
 
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Record, Recorder};
@@ -18,16 +18,16 @@ use crate::run::{Standing, TrainOptions};
 use crate::strategy::Ending;
 use crate::task::Task;
 
-/// What a process has at the end of a run that it helped with.
+/// The result of a run in a process that does not own it.
 #[derive(Debug)]
 pub struct Helped<B: Backend> {
-    /// The weights, which are those of the first process after the last step.
+    /// The weights, equal to those of the first process after the last step.
     pub model: Model<B>,
     /// How the run ended.
     pub ending: Ending,
 }
 
-/// What the first process tells the others of its run.
+/// What the first process sends to the others about its run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Welcome {
     pub(crate) config: TrainConfig,
@@ -37,7 +37,7 @@ pub(crate) struct Welcome {
     pub(crate) sharing: Sharing,
 }
 
-/// A process that helps with the run of the first one: it computes its rows of each batch and each
+/// A process that takes part in the run of the first one: it computes its rows of each batch and each
 /// evaluation and keeps the same weights, but writes nothing.
 #[derive(Debug)]
 pub struct Member {
@@ -45,8 +45,8 @@ pub struct Member {
     welcome: Welcome,
 }
 
-/// Sends the other processes the run and the [`state`] that it goes on from, or that there is nothing
-/// to do.
+/// Sends the other processes the run and the [`state`] to start from, or that there is nothing to
+/// train.
 pub(crate) fn invite(
     group: &Group,
     invitation: Option<(&Welcome, [Vec<u8>; 3])>,
@@ -64,10 +64,10 @@ pub(crate) fn invite(
 }
 
 impl Member {
-    /// Waits for the run of the first process. None, if there is nothing to train.
+    /// Waits for the run of the first process. `None` if there is nothing to train.
     ///
     /// # Errors
-    /// A first process of another version, or one that does not come.
+    /// A first process of another version, or one that does not arrive.
     ///
     /// # Panics
     /// In the first process.
@@ -93,11 +93,11 @@ impl Member {
         self.welcome.step
     }
 
-    /// Trains to the end of the run. Of the options, the interrupter and who writes samples count.
+    /// Trains to the end of the run. Of the options, only the interrupter and the sample writer are used.
     ///
     /// # Errors
-    /// Data or a device that this machine does not have, or a process that does not come. It is for the
-    /// caller to tell it and to [`abort`](super::abort).
+    /// Data or a device that is missing on this machine, or a process that does not arrive. The caller
+    /// must report it and call [`abort`](super::abort).
     ///
     /// # Panics
     /// Without a device.
@@ -126,7 +126,7 @@ impl Member {
         data.check(&config)?;
         options.group = Some(self.group);
         options.sharing = sharing;
-        // The first process tells it.
+        // The first process reports warnings.
         options.warn = |_| {};
         let fit = Fit {
             place: Place::Elsewhere(Box::new(state)),
@@ -152,8 +152,8 @@ fn protocol(error: &impl std::fmt::Display) -> ParallelError {
     }
 }
 
-/// What a run goes on from, as the other processes take it: the parts of a checkpoint, or the weights
-/// that a new run starts from.
+/// The state that the other processes start from: the parts of a checkpoint, or the initial weights
+/// of a new run.
 pub(crate) fn state<B>(
     task: &Task<B>,
     checkpoints: &Checkpoints,
@@ -173,7 +173,7 @@ where
     Ok([weights, Vec::new(), Vec::new()])
 }
 
-/// A part of a [`state`] as a record; none of what a new run does not have.
+/// A part of a [`state`] as a record; `None` for parts that a new run does not have.
 pub(crate) fn record<B: Backend, R: Record<B>>(
     bytes: Vec<u8>,
     device: &B::Device,

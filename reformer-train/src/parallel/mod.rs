@@ -12,28 +12,28 @@
 //!
 //! # Processes, on one machine or on several
 //!
-//! `mpirun` or `srun` starts them, and MPI moves what they tell each other (feature `mpi`); on NVIDIA
-//! GPUs, NCCL adds up the gradients (feature `nccl`). Each [joins](join) the [`Group`]. The first has
+//! `mpirun` or `srun` starts them, and MPI carries their messages (feature `mpi`); on NVIDIA
+//! GPUs, NCCL sums the gradients (feature `nccl`). Each [joins](join) the [`Group`]. The first owns
 //! the run: its folder and its checkpoints. It sends configuration and state to the others, each of
-//! which is a [`Member`]. From there on all go the same way through the run: in a step each reads its
-//! own rows of the batch, gradients are added up, and all keep the same weights, whose hash is compared
-//! at every checkpoint. Evaluations are shared out by rows. A wish to stop in one process stops all after
-//! the same step. What one process fails in ends all: its error is told, then [`abort`] ends the group.
+//! which is a [`Member`]. From there on all execute the same steps: each reads its
+//! own rows of the batch, gradients are summed, and all keep the same weights, whose hash is compared
+//! at every checkpoint. Evaluations are split by rows. A request to stop in one process stops all after
+//! the same step. An error in one process ends all: it is reported, then [`abort`] ends the group.
 //!
-//! What a process holds beside the activations of its rows are weights, gradients and the state of the
+//! In addition to the activations of its rows, a process holds weights, gradients and the state of the
 //! optimizer; [`Sharing`] divides the last.
 //!
-//! `docs/distributed.md` tells how to start it, and what it costs.
+//! `docs/distributed.md` describes how to start it, and what it costs.
 //!
 //! # Why not Burn's own
 //!
-//! Of `burn-collective` 0.21, the part for several processes waits for ever in its second operation
-//! (`global/node/sync.rs`, line 71: the list that is cleared after the first is a copy), tries without
-//! end to reach a coordinator that is not there (`global/node/worker.rs`, line 122), adds in the order
-//! of arrival, so that sums differ between runs (`global/node/centralized.rs`, line 51), and is gone
-//! from later versions. NCCL behind burn-cuda's feature `distributed` is for one process, works inside one
-//! backward pass, where the reversible tape has one for each block, and makes `Autodiff` ask of every
-//! backend in the program what flex and ndarray do not have (burn-autodiff, `backend.rs`).
+//! The part of `burn-collective` 0.21 for several processes waits for ever in its second operation
+//! (`global/node/sync.rs`, line 71: the list that is cleared after the first is a copy). It tries without
+//! end to reach a coordinator that is not there (`global/node/worker.rs`, line 122). It adds in the order
+//! of arrival, so that sums differ between runs (`global/node/centralized.rs`, line 51). And it is gone
+//! from later versions. NCCL behind burn-cuda's feature `distributed` is for one process. It works inside one
+//! backward pass, where the reversible tape has one for each block, and it makes `Autodiff` require of every
+//! backend in the program what flex and ndarray do not implement (burn-autodiff, `backend.rs`).
 
 mod engine;
 mod error;
@@ -64,12 +64,12 @@ pub(crate) use member::{Welcome, invite, record, state};
 pub(crate) use replicas::Replicas;
 pub(crate) use sharded::Sharded;
 
-/// What processes share, beside the work. That of the first process counts for all.
+/// What processes share in addition to the work. The settings of the first process apply to all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sharing {
     /// Each keeps the state of the optimizer for some parameters only, steps them and sends them to
-    /// the others: the same weights, less memory, more to send. Checkpoints have the whole state.
+    /// the others: the same weights, less memory, more communication. Checkpoints have the whole state.
     pub optimizer: bool,
-    /// Gradients travel as `bf16`: half as much to send, other weights.
+    /// Gradients are sent as `bf16`: half the communication, slightly different weights.
     pub half_gradients: bool,
 }

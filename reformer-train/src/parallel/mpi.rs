@@ -1,6 +1,6 @@
-//! The engine on MPI, whichever is installed.
+//! The engine on MPI, for any installed implementation.
 //!
-//! MPI is started by what started the process, and ended by [`leave`](Engine::leave) or
+//! MPI is initialised by `Mpi::start`, and ended by [`leave`](Engine::leave) or
 //! [`abort`](Engine::abort) only. `Universe` of the crate `mpi` would call `MPI_Finalize` when it is
 //! dropped, also by an error or a panic, and that waits for the other processes for ever.
 
@@ -29,13 +29,13 @@ use crate::console::tell;
 
 type Result<T> = std::result::Result<T, ParallelError>;
 
-/// Elements of a message: MPI counts in 32 bits with a sign.
+/// Maximum elements of a message: MPI counts with signed 32-bit integers.
 const MOST: usize = 1 << 28;
-/// Pauses between looks at a meeting: short enough not to be felt in a step, long enough to leave the
-/// processor to those that compute.
+/// Pauses between polls of a barrier: short enough not to slow a step down, long enough to leave the
+/// processor to the processes that compute.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
-/// Most of the time between two looks that counts as waiting.
+/// Maximum time between two polls that counts as waiting.
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 /// All processes of the launcher.
@@ -52,17 +52,17 @@ pub(super) struct Mpi {
     nccl: Option<Nccl>,
 }
 
-/// The communicator of all processes, which is no value that could be kept in another thread.
+/// The communicator of all processes, which cannot be stored and moved to another thread.
 fn world() -> SimpleCommunicator {
     SimpleCommunicator::world()
 }
 
-/// A count or a rank, as MPI has it.
+/// A count or a rank, in MPI's integer type.
 fn count(number: usize) -> i32 {
     i32::try_from(number).expect("messages are cut below this")
 }
 
-/// A process that waited so long for the others.
+/// The error of a process that waited too long for the others.
 fn missing(rank: usize, size: usize, waited: Duration) -> ParallelError {
     ParallelError::Missing {
         rank,
@@ -72,7 +72,7 @@ fn missing(rank: usize, size: usize, waited: Duration) -> ParallelError {
 }
 
 impl Mpi {
-    /// Starts MPI, if a launcher did the same with this process.
+    /// Starts MPI, if a launcher started this process.
     pub(super) fn start(patience: Duration) -> Result<Option<Self>> {
         let Some(launcher) = Launcher::of_this_process() else {
             return Ok(None);
@@ -112,11 +112,11 @@ impl Mpi {
         }))
     }
 
-    /// Waits until all processes have come here, without the processor, so that what follows finds
-    /// everybody.
+    /// Waits until all processes have arrived, sleeping between polls, so that the operation that follows
+    /// does not wait.
     ///
     /// # Errors
-    /// [`ParallelError::Missing`], if there is a limit and it is over.
+    /// [`ParallelError::Missing`], if the time limit is exceeded.
     fn meet(&self, limit: Option<Duration>) -> Result<()> {
         let mut request = world().immediate_barrier();
         let mut pause = SHORTEST_PAUSE;
@@ -126,11 +126,11 @@ impl Mpi {
                 Ok(_) => return Ok(()),
                 Err(request) => request,
             };
-            // A process that itself was stopped for a while has not waited for the others.
+            // Time in which this process itself was stopped is not counted as waiting.
             waited += last.elapsed().min(LONGEST_LOOK);
             last = Instant::now();
             if limit.is_some_and(|limit| waited > limit) {
-                // Dropped, it would panic. All processes are going to end.
+                // Dropping it would panic. All processes are about to end.
                 mem::forget(request);
                 return Err(missing(self.rank, self.size, waited));
             }
@@ -143,7 +143,7 @@ impl Mpi {
         self.meet(Some(self.patience))
     }
 
-    /// Everybody gets what one process has, in messages that MPI can count.
+    /// Sends the values of one process to all, in messages that MPI can count.
     fn broadcast_all<T>(&self, from: usize, values: &mut [T])
     where
         T: Equivalence,
@@ -156,7 +156,7 @@ impl Mpi {
     }
 }
 
-/// The bytes of all processes, in the first one, which has its own.
+/// Receives the bytes of all processes in the first one, which adds its own.
 fn receive_all(own: Vec<u8>, lengths: &[u64]) -> Vec<Vec<u8>> {
     let mut all = vec![own];
     for (rank, &length) in lengths.iter().enumerate().skip(1) {
@@ -169,19 +169,19 @@ fn receive_all(own: Vec<u8>, lengths: &[u64]) -> Vec<Vec<u8>> {
     all
 }
 
-/// What a sum of `bf16` needs. It is kept, because new memory is slow to touch.
+/// Buffers of a `bf16` sum. They are kept, because the first access to new memory is slow.
 #[derive(Debug, Default)]
 struct Halves {
     /// The values of this process, and in the end the sums.
     values: Vec<u16>,
-    /// Those of its share, of all processes.
+    /// The values of its share, of all processes.
     parts: Vec<u16>,
     /// The sums of its share.
     totals: Vec<u16>,
 }
 
 impl Halves {
-    /// As [`Engine::sum_as_half`], of numbers that are one message.
+    /// As [`Engine::sum_as_half`], for values that fit one message.
     fn sum(&mut self, own: &[f32], sum: &mut [f32], rank: usize, size: usize) {
         let world = world();
         let all = Shares::of(own.len(), size);
@@ -197,7 +197,7 @@ impl Halves {
         } = self;
         values.clear();
         values.extend(own.iter().map(|&value| half::to_bits(value)));
-        // Everybody adds up its share of the numbers, which it gets from all.
+        // Each process sums its share of the values, which it receives from all.
         parts.resize(mine * size, 0);
         world.all_to_all_varcount_into(
             &Partition::new(&values[..], all.counts.clone(), all.starts.clone()),
@@ -229,7 +229,7 @@ struct Shares {
 }
 
 impl Shares {
-    /// Those of `n` numbers.
+    /// The shares of `n` values.
     fn of(n: usize, size: usize) -> Self {
         let starts: Vec<usize> = (0..=size).map(|rank| n * rank / size).collect();
         Self {
@@ -336,7 +336,7 @@ impl Engine for Mpi {
             tell("warning: there is no libnccl.so, so gradients go through the memory of the host");
         }
         let device = device.filter(|_| is_present);
-        // All or none: who has no GPU cannot take part in a sum on GPUs.
+        // All or none: a process without a GPU cannot take part in a sum on GPUs.
         let present = self.gather(&[device.is_some().into()])?;
         let (Some(device), false) = (device, present.contains(&0)) else {
             return Ok(false);
@@ -361,7 +361,7 @@ impl Engine for Mpi {
         #[cfg(feature = "nccl")]
         drop(self.nccl.take());
         self.meet(None).expect("there is no limit");
-        // SAFETY: all processes are here, and nothing of MPI is called after.
+        // SAFETY: all processes have arrived, and no MPI function is called after.
         unsafe { mpi::ffi::MPI_Finalize() };
     }
 

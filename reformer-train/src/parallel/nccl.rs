@@ -1,7 +1,7 @@
 //! Sums in the memory of NVIDIA GPUs.
 //!
-//! NCCL and CUDA are loaded at run time. The stream on which CubeCL computes cannot be had, so a sum
-//! waits until the GPU is idle, and goes on when the sum is there: once a step.
+//! NCCL and CUDA are loaded at run time. The stream on which CubeCL computes is not accessible, so a sum
+//! waits until the GPU is idle, and the step continues when the sum is complete: once a step.
 
 use std::ffi::c_void;
 use std::fmt;
@@ -17,7 +17,7 @@ use cudarc::nccl::sys::{self, ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclUniqu
 use super::engine::DeviceBuffer;
 use super::error::ParallelError;
 
-/// Pause between looks at a sum.
+/// Pause between polls of a sum.
 const PAUSE: Duration = Duration::from_micros(20);
 
 /// The GPUs of all processes, one each.
@@ -38,7 +38,7 @@ impl fmt::Debug for Nccl {
     }
 }
 
-/// Errors of a process.
+/// Makes errors of the process of this rank.
 struct Of(usize);
 
 impl Of {
@@ -57,19 +57,19 @@ impl Of {
 }
 
 impl Nccl {
-    /// Whether the library can be loaded. It is looked for as `libnccl.so`, without a number.
+    /// Whether the library can be loaded. It is searched as `libnccl.so`, without a version.
     pub(super) fn is_present() -> bool {
-        // SAFETY: to load it runs nothing but its own start.
+        // SAFETY: loading it only runs its own initialisation.
         unsafe { sys::is_culib_present() }
     }
 
-    /// A name by which the processes of a group find each other, made by one of them.
+    /// The identifier of a communicator, created by one of the processes.
     pub(super) fn id(rank: usize) -> Result<Vec<u8>, ParallelError> {
         let id = result::get_uniqueid().map_err(|error| Of(rank).nccl(error))?;
         Ok(id.internal.iter().map(|c| c.cast_unsigned()).collect())
     }
 
-    /// Meets the other processes, which call this too.
+    /// Connects to the other processes, which all call this.
     pub(super) fn start(
         id: &[u8],
         device: usize,
@@ -101,7 +101,7 @@ impl Nccl {
         })
     }
 
-    /// Adds up what all have, in place.
+    /// Sums over all processes, in place.
     pub(super) fn sum(
         &self,
         buffers: &[DeviceBuffer],
@@ -109,7 +109,7 @@ impl Nccl {
     ) -> Result<(), ParallelError> {
         let of = Of(self.rank);
         self.context.bind_to_thread().map_err(|e| of.cuda(e))?;
-        // All that was asked of the GPU is done: the gradients are there.
+        // All work queued on the GPU is done: the gradients are complete.
         self.context.synchronize().map_err(|e| of.cuda(e))?;
         result::group_start().map_err(|e| of.nccl(e))?;
         for buffer in buffers {
@@ -118,7 +118,7 @@ impl Nccl {
                 true => ncclDataType_t::ncclBfloat16,
                 false => ncclDataType_t::ncclFloat32,
             };
-            // SAFETY: the tensor holds so many numbers of this kind there and nobody else has it; the
+            // SAFETY: the buffer holds this number of values of this type and has no other user; the
             // sum is waited for below.
             unsafe {
                 result::all_reduce(
@@ -137,11 +137,11 @@ impl Nccl {
         self.wait(patience)
     }
 
-    /// Waits for the sum: a process that was lost is never heard of again.
+    /// Waits for the sum, with a time limit: a lost process gives no other sign.
     fn wait(&self, patience: Duration) -> Result<(), ParallelError> {
         let begin = Instant::now();
         loop {
-            // SAFETY: the stream is there as long as `self`.
+            // SAFETY: the stream lives as long as `self`.
             let state = unsafe { driver::cuStreamQuery(self.stream.cu_stream()) };
             if state != driver::CUresult::CUDA_ERROR_NOT_READY {
                 return state.result().map_err(|error| Of(self.rank).cuda(error));
@@ -160,7 +160,7 @@ impl Nccl {
 
 impl Drop for Nccl {
     fn drop(&mut self) {
-        // SAFETY: nothing is under way. What cannot be given back is with the end of the process.
+        // SAFETY: no operation is pending. If it fails, the resources are freed when the process exits.
         unsafe { result::comm_destroy(self.comm) }.ok();
     }
 }

@@ -8,7 +8,7 @@ use reformer_core::kernels::ReformerBackend;
 
 use super::engine::DeviceBuffer;
 
-/// Where all gradients lie on a GPU, if all do.
+/// Addresses of all gradients in the memory of a GPU, if all are there.
 pub(super) fn found<B, M>(module: &M, gradients: &GradientsParams) -> Option<Vec<DeviceBuffer>>
 where
     B: AutodiffBackend,

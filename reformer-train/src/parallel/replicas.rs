@@ -1,4 +1,4 @@
-//! A step of training by all devices of a run.
+//! A training step on all devices of a run.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,31 +23,31 @@ use crate::clip::{global_norm, scaled};
 use crate::metric::LmOutput;
 use crate::task::{Task, joined, share};
 
-/// The devices that compute a step: those of this process, and those of the others if there are any.
+/// The devices that compute a step: those of this process, and those of the other processes.
 #[derive(Clone)]
 pub(crate) struct Replicas<B: Backend> {
-    /// The first one has the optimizer.
+    /// The first one holds the optimizer.
     devices: Vec<B::Device>,
     group: Option<Group>,
-    /// Numbers of the devices of this process among all.
+    /// Indices of the devices of this process among all.
     numbers: Range<usize>,
     n_replicas: usize,
     adder: Arc<Mutex<Adder>>,
     interrupter: Interrupter,
-    /// Why all processes stop, once they know of a wish to.
+    /// Why all processes stop, after a request of one of them.
     agreed: Arc<Mutex<Option<String>>>,
 }
 
-/// The rows, of so many, that `numbers` of `n_replicas` have.
+/// The rows of devices `numbers` among `n_replicas`, of a batch of `n_rows`.
 fn rows_of(n_rows: usize, numbers: &Range<usize>, n_replicas: usize) -> Range<usize> {
     n_rows * numbers.start / n_replicas..n_rows * numbers.end / n_replicas
 }
 
 impl<B: Backend> Replicas<B> {
-    /// Devices of this process, and the group that it is in. The interrupter is that of this process.
+    /// Devices of this process and its group. The interrupter is that of this process.
     ///
     /// # Errors
-    /// A process that does not come.
+    /// A process that does not arrive.
     ///
     /// # Panics
     /// Without a device.
@@ -81,7 +81,7 @@ impl<B: Backend> Replicas<B> {
         self.group.as_ref()
     }
 
-    /// Whether this process has the run.
+    /// Whether this process owns the run.
     pub(crate) fn is_first(&self) -> bool {
         self.group.as_ref().is_none_or(Group::is_first)
     }
@@ -110,12 +110,12 @@ impl<B: Backend> Replicas<B> {
         }
     }
 
-    /// Whether somebody wants this process to stop.
+    /// Whether this process was asked to stop.
     pub(crate) fn wants_to_stop(&self) -> bool {
         self.interrupter.should_stop()
     }
 
-    /// Why the run was stopped, if it was: all processes answer the same after the same step.
+    /// Why the run was stopped, if it was: all processes return the same after the same step.
     pub(crate) fn stopped(&self) -> Option<String> {
         match self.group {
             Some(_) => lock(&self.agreed).clone(),
@@ -123,13 +123,13 @@ impl<B: Backend> Replicas<B> {
         }
     }
 
-    /// Why somebody wants this process to stop.
+    /// Why this process was asked to stop.
     fn reason(&self) -> String {
         let message = self.interrupter.get_message();
         message.unwrap_or_else(|| "stopped".to_owned())
     }
 
-    /// Meets the other processes: what all have, in their order, and whether one is to stop.
+    /// Gathers the values of all processes, in the order of ranks, and requests to stop.
     fn meet<const N: usize>(
         &self,
         group: &Group,
@@ -151,7 +151,7 @@ impl<B: Backend> Replicas<B> {
         Ok((0..group.size()).map(of_process).collect())
     }
 
-    /// The sums of what all processes have; what this one has, if it is alone.
+    /// The sums over all processes; the own values, if there is only one.
     pub(crate) fn total<const N: usize>(&self, own: [f64; N]) -> Result<[f64; N], ParallelError> {
         let Some(group) = &self.group else {
             return Ok(own);
@@ -161,7 +161,7 @@ impl<B: Backend> Replicas<B> {
         Ok(std::array::from_fn(sum))
     }
 
-    /// Everybody gets a text that the last process writes: the first one has other things to do.
+    /// Sends a text that the last process writes to all: the first one has other work.
     pub(crate) fn written(
         &self,
         write: impl FnOnce() -> Option<String>,
@@ -198,13 +198,13 @@ impl<B: Backend> Replicas<B> {
         }
     }
 
-    /// What went wrong between processes where nothing could be returned.
+    /// An error between processes in a function that could not return it.
     pub(crate) fn failed(&self) -> Result<(), ParallelError> {
         self.group.as_ref().map_or(Ok(()), Group::failed)
     }
 }
 
-/// A loss, and what gradients are to be multiplied with, `[1]`.
+/// A loss, and the factor of its gradients, `[1]`.
 type Weighted<B> = (LmLoss<B>, Tensor<B, 1>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,7 +227,7 @@ where
     B::InnerBackend: ReformerBackend,
 {
     /// Loss and gradients of a whole batch, of which `batch` has the [rows](Self::rows) of this process.
-    /// The same in all.
+    /// The same in all processes.
     pub(crate) fn step(
         &self,
         task: &Task<B>,
@@ -237,7 +237,7 @@ where
         if let Some(group) = &self.group {
             let (loss, weight) = self.loss_of_all(group, &output.item.loss)?;
             output.item.loss = loss;
-            // The sum of what is weighted before is the mean.
+            // The sum of gradients weighted before is their mean.
             let grads = scaled(task, output.grads, weight);
             output.grads = lock(&self.adder).sum(group, task, grads)?;
         }
@@ -247,7 +247,7 @@ where
         Ok(output)
     }
 
-    /// The loss of all processes from that of this one, and its share of the targets.
+    /// The loss over all processes from that of this one, and its share of the targets.
     fn loss_of_all(
         &self,
         group: &Group,
@@ -257,7 +257,7 @@ where
         let drift = own.drift.as_ref().map_or(f64::NAN, number);
         let all = self.meet(group, [loss * n_targets, n_correct, n_targets, drift])?;
         let sum = |i: usize| all.iter().map(|one| one[i]).sum::<f64>();
-        // The sums over no target are 0, and so are their means.
+        // Sums over no target are 0, and so are their means.
         let divisor = sum(2).max(1.0);
         let one = |value: f64| Tensor::from_data([value as f32], &self.devices[0]);
         let drift = all.iter().map(|one| one[3]).fold(f64::NAN, f64::max);
@@ -270,7 +270,7 @@ where
         Ok((loss, one(n_targets / divisor)))
     }
 
-    /// The same of the rows of this process. Nothing waits for a device before all have their work.
+    /// The same for the rows of this process. No device is waited for before all have their work.
     fn step_of_process(
         &self,
         task: &Task<B>,

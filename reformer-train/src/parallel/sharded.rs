@@ -1,8 +1,8 @@
-//! An optimizer whose state is shared out: each process keeps that of some parameters, steps them, and
+//! An optimizer with sharded state: each process keeps that of some parameters, steps them, and
 //! sends the others their new values (ZeRO, stage 1: Rajbhandari et al., SC 2020).
 //!
-//! Parameters are shared out whole, because Burn's optimizers have a state for each of them. Each is
-//! stepped as without this, so the weights are the same to the bit.
+//! Parameters are not split, because Burn's optimizers have a state for each of them. Each is
+//! stepped as without sharding, so the weights are the same to the bit.
 
 use std::collections::HashSet;
 
@@ -17,17 +17,17 @@ use super::gradients::extend;
 use super::group::Group;
 use crate::optimizer::OneOf;
 
-/// An optimizer that is the whole one where there is no group.
+/// A sharded optimizer; without a group, it has the whole state.
 #[derive(Debug, Clone)]
 pub(crate) struct Sharded<O> {
     optimizer: O,
     group: Option<Group>,
-    /// Who has which parameter, by their order in the module; not known before the first step.
+    /// Rank of the owner of each parameter, in module order; unknown before the first step.
     owners: Vec<usize>,
 }
 
 impl<O> Sharded<O> {
-    /// Shares the state out among the processes of a group.
+    /// Shards the state over the processes of a group.
     pub(crate) fn new(optimizer: O, group: Option<Group>) -> Self {
         Self {
             optimizer,
@@ -37,7 +37,7 @@ impl<O> Sharded<O> {
     }
 }
 
-/// Shares out parameters of these lengths: the longest first, each to the one that has least.
+/// Assigns parameters of these lengths to processes: the longest first, each to the least loaded.
 fn owners(lengths: &[usize], size: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&number| std::cmp::Reverse(lengths[number]));
@@ -51,12 +51,12 @@ fn owners(lengths: &[usize], size: usize) -> Vec<usize> {
     owners
 }
 
-/// States of parameters, by which they can be told apart and put together.
+/// States of parameters, which can be selected and merged.
 pub(crate) trait States: Sized {
-    /// Those of some parameters.
+    /// The states of some parameters.
     fn only(self, ids: &HashSet<ParamId>) -> Self;
 
-    /// With those of other parameters.
+    /// Merges them with states of other parameters.
     fn and(self, others: Self) -> Self;
 }
 
@@ -106,7 +106,7 @@ where
 }
 
 impl<O> Sharded<O> {
-    /// Decides who has what, and lets go of the states of others.
+    /// Assigns owners, and drops the states of parameters of other processes.
     fn share_out<B, M>(&mut self, module: &M, group: &Group)
     where
         B: AutodiffBackend,
@@ -123,7 +123,7 @@ impl<O> Sharded<O> {
         self.optimizer = self.optimizer.clone().load_record(states);
     }
 
-    /// Everybody gets the parameters of their owners.
+    /// Sends each parameter from its owner to all.
     fn exchange<B, M>(&self, module: M, group: &Group) -> Result<M, ParallelError>
     where
         B: AutodiffBackend,
@@ -149,7 +149,7 @@ impl<O> Sharded<O> {
         Ok(module)
     }
 
-    /// The states of all processes, in the first one. The others, which keep nothing, have their own.
+    /// Merges the states of all processes, in the first one. The others return their own, which is not saved.
     fn whole<B, M>(&self, group: &Group) -> Result<O::Record, ParallelError>
     where
         B: AutodiffBackend,
@@ -167,7 +167,7 @@ impl<O> Sharded<O> {
         let mut whole = own;
         let others = group.gather_bytes(Vec::new())?;
         for (rank, bytes) in others.into_iter().enumerate().skip(1) {
-            // Only to be written: it does not matter on which device.
+            // For writing only: the device does not matter.
             let part = Recorder::<B>::load(&recorder, bytes, &B::Device::default());
             whole = whole.and(part.map_err(|error| ParallelError::Protocol {
                 rank,
@@ -209,7 +209,7 @@ where
         self.optimizer.step_multi(lr, module, grads)
     }
 
-    /// Of a group, all call this together.
+    /// In a group, all processes call this together.
     fn to_record(&self) -> Self::Record {
         let Some(group) = &self.group else {
             return self.optimizer.to_record();
@@ -223,7 +223,7 @@ where
     fn load_record(self, record: Self::Record) -> Self {
         Self {
             optimizer: self.optimizer.load_record(record),
-            // It has the states of all, until the next step.
+            // It holds the whole state, until the next step.
             owners: Vec::new(),
             ..self
         }
@@ -243,7 +243,7 @@ impl<B: Backend> ModuleVisitor<B> for Parameters {
     }
 }
 
-/// Counts parameters, of which those of one process are meant.
+/// Counts parameters and selects those of one process.
 struct Owned<'a> {
     owners: std::slice::Iter<'a, usize>,
     rank: usize,
@@ -262,7 +262,7 @@ impl<'a> Owned<'a> {
     }
 }
 
-/// Drops the gradients of what others have.
+/// Drops the gradients of parameters of other processes.
 struct LetGo<'a> {
     owned: Owned<'a>,
     gradients: &'a mut GradientsParams,
@@ -276,7 +276,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for LetGo<'_> {
     }
 }
 
-/// The values of one process's parameters, or room for them.
+/// Collects the values of one process's parameters, or reserves room for them.
 struct Flatten<'a> {
     owned: Owned<'a>,
     is_mine: bool,
@@ -298,10 +298,10 @@ impl<B: Backend> ModuleVisitor<B> for Flatten<'_> {
     }
 }
 
-/// Puts the values of one process's parameters in place.
+/// Replaces the values of one process's parameters.
 struct Replace<'a> {
     owned: Owned<'a>,
-    /// Those of the parameters still to come.
+    /// Values of the parameters that are not visited yet.
     values: &'a [f32],
 }
 
@@ -339,14 +339,14 @@ mod tests {
                 .filter(|(owner, _)| **owner == rank);
             of.map(|(_, length)| length).sum()
         };
-        // 100; 50, 8 and 1; 50, 4 and 4: nobody gets more before the others have as much.
+        // 100; 50, 8 and 1; 50, 4 and 4: a process gets more only when the others have as much.
         assert_eq!([load(0), load(1), load(2)], [100, 59, 58]);
     }
 
     #[test]
     fn states_are_taken_apart_and_put_together() {
         type Map = std::collections::BTreeMap<u64, u32>;
-        // Identities of parameters have no order.
+        // Identities of parameters are not ordered.
         #[derive(Debug, Clone, PartialEq)]
         struct Some(Map);
         impl FromIterator<(ParamId, u32)> for Some {

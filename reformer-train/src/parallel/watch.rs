@@ -1,7 +1,7 @@
-//! An end to calls of MPI in which another process got lost.
+//! A time limit for MPI calls in which another process got lost.
 //!
-//! Processes meet with a time limit before they send anything. One that stands still after that, in the
-//! middle of a sum, would hold the others in a call that has no limit.
+//! Processes meet with a time limit before they send anything. If one stops responding after that, in
+//! the middle of a sum, the others would stay in a call without a limit.
 
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,10 +12,10 @@ use super::error::ParallelError;
 use super::launcher::await_turn;
 use crate::console::tell;
 
-/// Looks at a call in the time that it may take.
+/// Number of polls of a call within its time limit.
 const LOOKS: u32 = 10;
 
-/// Number of the call that is under way, if one is, and of all so far.
+/// Number of the pending call, if there is one, and of all calls so far.
 #[derive(Debug, Default)]
 struct Calls {
     current: Option<u64>,
@@ -27,7 +27,7 @@ struct Calls {
 pub(super) struct Watch(Arc<Mutex<Calls>>);
 
 impl Watch {
-    /// Begins to watch. `missing` is told of a call that takes longer than `patience`.
+    /// Starts the thread. `missing` is reported if a call takes longer than `patience`.
     pub(super) fn start(patience: Duration, missing: ParallelError) -> Self {
         let calls = Arc::new(Mutex::default());
         let mut looks = Looks {
@@ -46,13 +46,13 @@ impl Watch {
             }
             await_turn();
             tell(&format!("error: {missing}"));
-            // MPI itself is held in the call. Its launcher ends the others.
+            // MPI itself is blocked in the call. Its launcher ends the others.
             process::exit(1);
         });
         Self(calls)
     }
 
-    /// Makes a call that is watched.
+    /// Makes a call under supervision.
     pub(super) fn during<T>(&self, call: impl FnOnce() -> T) -> T {
         {
             let mut calls = lock(&self.0);
@@ -69,22 +69,22 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the thread sees.
+/// The result of a poll.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     InTime,
     Late,
-    /// Nobody is to be watched any more.
+    /// The engine was dropped.
     Gone,
 }
 
-/// Looks at calls from time to time. They are counted, and not the time between them, in which the
+/// Polls calls from time to time. Polls are counted instead of the time between them, in which the
 /// process itself may have been stopped.
 struct Looks {
     calls: Weak<Mutex<Calls>>,
-    /// The call that was under way at the last look.
+    /// The pending call at the last poll.
     call: Option<u64>,
-    /// Looks at it.
+    /// Number of polls of it.
     n_looks: u32,
 }
 

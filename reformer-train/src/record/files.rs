@@ -1,21 +1,21 @@
-//! Files as they are written and read here.
+//! Reading and writing files of a run.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Links that are followed to a file that is written, as many as Linux follows.
+/// Maximum number of symbolic links that are followed to an output file, as in Linux.
 const MOST_LINKS: usize = 40;
 
-/// Writes a file under another name and then renames it: whoever looks, and whenever the program
-/// is killed, the path names the old content or the new one, never a part.
+/// Writes a file under another name and then renames it: at any time, even if the program
+/// is killed, the path refers to the old content or the new one, never to a part.
 ///
-/// A file that was there keeps its mode, and a link stays one: what it leads to is written. What is no
-/// regular file, such as `/dev/null` or a named pipe, is not replaced but written into.
+/// An existing file keeps its mode, and a symbolic link stays one: its target is written. A path that is not
+/// a regular file, such as `/dev/null` or a named pipe, is not replaced but written into.
 ///
 /// # Errors
-/// Whatever the operating system or `write` answers; the old content then stays.
+/// Any error of the operating system or of `write`; the old content then stays.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -40,13 +40,13 @@ pub fn write_atomically(
         .and_then(|()| writer.get_ref().sync_all())
         .and_then(|()| fs::rename(&partial, path));
     if written.is_err() {
-        // It may be the disk that is full. Nothing more can be done about a second failure.
+        // The disk may be full. Nothing more can be done about a second failure.
         fs::remove_file(&partial).ok();
     }
     written
 }
 
-/// Where links lead from a path, whether or not there is a file.
+/// The target of symbolic links, whether or not it exists.
 fn behind_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -58,9 +58,9 @@ fn behind_links(path: &Path) -> PathBuf {
     path
 }
 
-/// A new file with the mode of an old one, from before anything is in it.
+/// Creates a file with the mode of an old one before anything is written into it.
 fn create(path: &Path, old: Option<Metadata>) -> io::Result<File> {
-    // What a killed program left, or a link that somebody put there.
+    // Left by a killed program, or a symbolic link placed by another user.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -72,14 +72,14 @@ fn create(path: &Path, old: Option<Metadata>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Bytes of a file that is read as a whole: texts that people read, too.
+/// Maximum size of a file that is read as a whole, such as a configuration.
 const MAX_TEXT: u64 = 1 << 30;
 
-/// Reads a file, and nothing that would be waited for or has no end.
+/// Reads a regular file, and refuses paths that could block or never end.
 ///
 /// # Errors
-/// What is no file, as a pipe that nobody may ever write to, has more bytes than a configuration can have, or
-/// cannot be read.
+/// A path that is not a regular file, such as a pipe without a writer, a file that is larger than any
+/// configuration, or one that cannot be read.
 pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = open_regular(path)?;
     let length = file.metadata()?.len();
@@ -93,11 +93,11 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file that is one: opening a pipe that nobody writes to would wait for ever.
+/// Opens a regular file: opening a pipe without a writer would block for ever.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     match fs::metadata(path)?.is_file() {
         true => File::open(path),
-        false => Err(invalid("it is no file".to_owned())),
+        false => Err(invalid("it is not a regular file".to_owned())),
     }
 }
 
@@ -105,7 +105,7 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Adds a line to a file, whole or not at all: what a full disk takes a part of is cut off again.
+/// Appends a line to a file, completely or not at all: a part that was written to a full disk is cut off again.
 pub(crate) fn append_line(file: &mut File, line: &[u8]) -> io::Result<()> {
     let length = file.metadata()?.len();
     file.write_all(line).inspect_err(|_| {
@@ -145,7 +145,7 @@ mod tests {
         fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
         symlink("secret", at("link")).unwrap();
         symlink("not there yet", at("dangling")).unwrap();
-        // What an attacker could have put in the way.
+        // Files that an attacker could have placed there.
         symlink("secret", at("plain.partial")).unwrap();
         write("link", "new").unwrap();
         write("dangling", "far").unwrap();

@@ -1,4 +1,4 @@
-//! Whether the tensors of a record are those of a module.
+//! Checks whether the tensors of a record fit a module.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use burn::tensor::backend::Backend;
 use super::Parameters;
 use super::scan::{self, Found};
 
-/// The type of all numbers in records.
+/// The element type of tensors in records.
 const DTYPE: &str = "F32";
 const BYTES_OF_NUMBER: u64 = 4;
-/// Digits of the longest identity of a parameter.
+/// Digits of the longest parameter ID.
 const MAX_ID: usize = 13;
-/// Differences that a message names of many.
+/// Maximum number of differences that a message names.
 const FEW: usize = 4;
-/// Where a record stands in its file.
+/// Path of the record in its file.
 const ROOT: &str = "item";
 
-/// Checks that a record has the tensors of a module, with their shapes, and no others. Answers their
-/// shapes by the identities of the parameters.
+/// Checks that a record has the tensors of a module, with their shapes, and no others. Returns their
+/// shapes by parameter ID.
 ///
 /// # Errors
-/// What differs.
+/// The differences.
 pub(super) fn check_module<B: Backend, M: Module<B>>(
     found: &Found,
     module: &M,
@@ -59,7 +59,7 @@ pub(super) fn check_module<B: Backend, M: Module<B>>(
 /// Checks that the state of an optimizer belongs to parameters of these shapes.
 ///
 /// # Errors
-/// What does not.
+/// Tensors that do not belong.
 pub(super) fn check_state(found: &Found, parameters: &Parameters) -> Result<(), String> {
     let of_path = |path: &str| -> Result<&Vec<u64>, String> {
         let mut ids = path.split('.').filter_map(|part| parameters.get(part));
@@ -77,7 +77,7 @@ pub(super) fn check_state(found: &Found, parameters: &Parameters) -> Result<(), 
     }
     for tensor in &found.tensors {
         let of_parameter = of_path(&tensor.path)?;
-        // Means over a dimension have 1 there.
+        // A mean over a dimension has size 1 there.
         let fits = |(mine, whole): (&u64, &u64)| mine == whole || *mine == 1;
         if tensor.shape.len() != of_parameter.len()
             || !tensor.shape.iter().zip(of_parameter).all(fits)
@@ -92,10 +92,10 @@ pub(super) fn check_state(found: &Found, parameters: &Parameters) -> Result<(), 
     Ok(())
 }
 
-/// Checks that tensors have the bytes that they promise, and parameters an identity.
+/// Checks that tensors have as many bytes as their shapes need, and parameters an ID.
 ///
 /// # Errors
-/// What has not.
+/// The first tensor or parameter that fails.
 pub(super) fn check_tensors(found: &Found) -> Result<(), String> {
     found.tensors.iter().try_for_each(|tensor| {
         check_tensor(tensor)?;
@@ -123,15 +123,15 @@ fn check_tensor(tensor: &scan::Tensor) -> Result<(), String> {
     Ok(())
 }
 
-/// Burn panics on an identity that is none.
+/// Burn panics on an invalid parameter ID.
 fn check_id(id: &str) -> Result<(), String> {
     match id.len() <= MAX_ID && ParamId::try_deserialize(id).is_some() {
         true => Ok(()),
-        false => Err(format!("{id:?} is no identity of a parameter")),
+        false => Err(format!("{id:?} is not the ID of a parameter")),
     }
 }
 
-/// The path in the record, without where all of it stands.
+/// The path in the record, without the path of the record itself.
 fn name(path: &str) -> &str {
     path.strip_prefix(ROOT)
         .and_then(|path| path.strip_prefix('.'))
@@ -151,8 +151,8 @@ fn few(all: &[String]) -> String {
     text
 }
 
-/// Shapes of a module's tensors by their paths in a record, without drawing those that are not used
-/// yet.
+/// Shapes of a module's tensors by their paths in a record, without initialising lazy
+/// parameters.
 #[derive(Default)]
 struct Shapes {
     path: Vec<String>,
@@ -176,7 +176,7 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 }
 
-/// The same weights with parameters numbered from 0, instead of at random: equal weights are then
+/// The same weights with parameters numbered from 0, instead of random IDs: equal weights then give
 /// equal files.
 pub(crate) fn numbered<B: Backend, M: Module<B>>(module: M) -> M {
     module.map(&mut Number(0))

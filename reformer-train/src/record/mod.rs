@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Files that are either complete or absent.
 
 mod files;
 mod fit;
@@ -30,23 +30,23 @@ pub(crate) use owner::{Difference, Owner, differences};
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
 
-/// Shapes of parameters by their identities.
+/// Shapes of parameters by their IDs.
 pub(crate) type Parameters = BTreeMap<String, Vec<u64>>;
 
 /// Records in the format of Burn's default recorder (named MessagePack, full precision), in files
-/// [written atomically](write_atomically) and followed by whose they are and a checksum, which
-/// Burn's own recorder reads past.
+/// [written atomically](write_atomically) and followed by a tag of their owner and a checksum, which
+/// Burn's own recorder ignores.
 ///
-/// Clones share the first failure, because Burn's checkpointer keeps only its text.
+/// Clones share the first failure, because Burn's checkpointer only keeps its text.
 #[derive(Debug, Default, Clone)]
 pub struct AtomicRecorder {
     failure: Failure,
-    /// Whether a failed write is only noted: a full disk is no reason to lose a training.
+    /// Whether a failed write is only remembered: a full disk must not end a training.
     goes_on: bool,
     owner: Owner,
 }
 
-/// The first failure of those who share it.
+/// The first failure of all clones.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Failure(Arc<Mutex<Option<TrainError>>>);
 
@@ -69,7 +69,7 @@ impl AtomicRecorder {
         }
     }
 
-    /// Notes failed writes and answers that all is well.
+    /// Remembers failed writes and returns success.
     pub(crate) fn going_on(failure: Failure) -> Self {
         Self {
             failure,
@@ -78,13 +78,13 @@ impl AtomicRecorder {
         }
     }
 
-    /// Writes into the files whose they are.
+    /// Tags the files with this owner.
     pub(crate) fn of(mut self, owner: Owner) -> Self {
         self.owner = owner;
         self
     }
 
-    /// The file that is meant by a path without extension.
+    /// The file for a path without extension.
     pub fn file(path: impl Into<PathBuf>) -> PathBuf {
         let mut path = path.into();
         path.set_extension(EXTENSION);
@@ -106,7 +106,7 @@ impl AtomicRecorder {
         })
     }
 
-    /// Checks that a record is that of a module, and whose it is, before any of it is made.
+    /// Checks that a record fits a module and belongs to the owner, before any tensor is allocated.
     pub(crate) fn check_module<B: Backend, M: Module<B>>(
         path: &Path,
         module: &M,
@@ -119,7 +119,7 @@ impl AtomicRecorder {
         })
     }
 
-    /// Checks that a record is the state of an optimizer of these parameters, and whose it is.
+    /// Checks that a record is the state of an optimizer of these parameters and belongs to the owner.
     pub(crate) fn check_state(
         path: &Path,
         parameters: &Parameters,
@@ -132,7 +132,7 @@ impl AtomicRecorder {
         })
     }
 
-    /// Checks whose a record is. Answers what is in it.
+    /// Checks the owner of a record. Returns its content.
     pub(crate) fn check(path: &Path, owner: &Owner) -> Result<Found, TrainError> {
         let path = Self::file(path);
         match open(&path) {
@@ -144,7 +144,7 @@ impl AtomicRecorder {
         }
     }
 
-    /// Loads a module that was [checked](Self::check_module).
+    /// Loads a module that has been [checked](Self::check_module).
     pub(crate) fn load_module<B: Backend, M: Module<B>>(
         path: &Path,
         module: M,
@@ -156,7 +156,7 @@ impl AtomicRecorder {
     }
 }
 
-/// Opens a record: its checksum is right, and its tensors have the bytes that they promise.
+/// Opens a record and checks its checksum and the sizes of its tensors.
 fn open(path: &Path) -> io::Result<(File, Tag, Found)> {
     let mut file = open_regular(path)?;
     let verified = verify(&mut file)?;
@@ -213,7 +213,7 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
     }
 }
 
-/// What the operating system answered, where a record was not written because of that.
+/// The error of the operating system, if that kept a record from being written.
 fn write_error(error: rmp_serde::encode::Error) -> io::Error {
     match error {
         rmp_serde::encode::Error::InvalidValueWrite(error) => error.into(),

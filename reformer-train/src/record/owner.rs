@@ -1,4 +1,4 @@
-//! Whose a record is.
+//! The run and model that a record belongs to.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::tag::Tag;
 use crate::error::TrainError;
 use crate::model::ModelConfig;
 
-/// Whose records are written, or expected.
+/// The owner of records that are written, or the expected one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Owner {
     /// The run.
@@ -24,7 +24,7 @@ impl Owner {
         Self { run, model }
     }
 
-    /// The tag of a file of this one's.
+    /// The tag of a file of this owner.
     pub(super) fn tag(&self, path: &Path) -> Tag {
         Tag {
             name: path
@@ -35,7 +35,7 @@ impl Owner {
         }
     }
 
-    /// Checks that a file is one of this one's. Files of older versions do not say.
+    /// Checks that a file belongs to this owner. Files of older versions have no tag.
     pub(super) fn check(&self, path: &Path, tag: &Tag) -> Result<(), TrainError> {
         let differ = |mine: &Option<String>, other: &Option<String>| {
             mine.is_some() && other.is_some() && mine != other
@@ -67,7 +67,7 @@ impl Owner {
     }
 }
 
-/// Settings that change how a model is trained or computed, but not what its weights mean.
+/// Settings that change how a model is trained or computed, but not the meaning of its weights.
 const FREE: [&str; 10] = [
     "dropout",
     "attention_dropout",
@@ -81,7 +81,7 @@ const FREE: [&str; 10] = [
     "max_answer_length",
 ];
 
-/// A setting in which two configurations of a model differ.
+/// A setting that differs between two configurations of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Difference {
     /// Its path.
@@ -90,8 +90,8 @@ pub(crate) struct Difference {
     pub(crate) now: Value,
 }
 
-/// The settings in which two configurations of a model differ so that the same weights compute something
-/// else.
+/// The settings in which two configurations of a model differ so that the same weights compute
+/// different results.
 pub(crate) fn differences(then: &Value, now: &Value) -> Vec<Difference> {
     fn descend(path: &str, then: &Value, now: &Value, found: &mut Vec<Difference>) {
         if let (Value::Object(then), Value::Object(now)) = (then, now) {
@@ -109,7 +109,7 @@ pub(crate) fn differences(then: &Value, now: &Value) -> Vec<Difference> {
             }
             return;
         }
-        // These two compute the same, the one with more memory.
+        // These two compute the same function; the second uses more memory.
         let is_reversible = |mode: &Value| mode == "Reversible" || mode == "Plain";
         let is_same_mode = path.ends_with("mode") && is_reversible(then) && is_reversible(now);
         if then != now && !is_same_mode {

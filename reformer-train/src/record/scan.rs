@@ -1,43 +1,43 @@
-//! The tensors that a file of MessagePack claims to have, found without making any.
+//! The tensors declared in a MessagePack file, found without allocating them.
 //!
-//! A record decides about sizes and types while it is read, and what does not fit each other ends
-//! in a panic or in memory without end. So a file is gone through once before.
+//! A record determines sizes and types while it is read, and contradictions in it lead to
+//! a panic or to unbounded memory. So a file is scanned once before.
 
 use std::io::{self, BufReader, Read, Seek};
 
 use rmp::Marker;
 use rmp::decode::read_marker;
 
-/// Values inside values. A record has about 15.
+/// Maximum nesting depth of values. A record has about 15.
 const MAX_DEPTH: usize = 64;
-/// Bytes of a name. The longest one of a record has about 40.
+/// Maximum length of a name in bytes. The longest one of a record has about 40.
 const MAX_NAME: u64 = 4096;
-/// Dimensions of a tensor.
+/// Maximum rank of a tensor.
 const MAX_RANK: usize = 8;
 
 /// A tensor in a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tensor {
-    /// Names and numbers on the way to it, joined by points. That of a parameter is the parameter's.
+    /// Names and indices on the way to it, joined by points. A parameter's tensor has the parameter's path.
     pub(super) path: String,
-    /// Of a parameter: how optimizers know it.
+    /// For a parameter: the ID by which optimizers know it.
     pub(super) id: Option<String>,
     pub(super) shape: Vec<u64>,
-    /// Name of the type of its numbers.
+    /// Name of its element type.
     pub(super) dtype: String,
-    /// Bytes of its numbers.
+    /// Bytes of its elements.
     pub(super) n_bytes: u64,
 }
 
-/// What a record holds.
+/// The content of a record.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(super) tensors: Vec<Tensor>,
-    /// Where an optimizer's state says of what rank it is, with tensors or without.
+    /// Paths at which an optimizer's state gives its rank, with tensors or without.
     pub(super) ranks: Vec<String>,
 }
 
-/// Goes through the record at the start of a file, of so many bytes.
+/// Scans the record at the start of a file, of `length` bytes.
 pub(super) fn scan(file: impl Read + Seek, length: u64) -> io::Result<Found> {
     let mut scanner = Scanner {
         reader: BufReader::new(file),
@@ -56,7 +56,7 @@ struct Scanner<R> {
     found: Found,
 }
 
-/// What a value was, where that matters to the one around it.
+/// The kind of a value, as far as the enclosing value needs it.
 #[derive(Debug)]
 enum Value {
     Integer(u64),
@@ -136,11 +136,11 @@ impl<R: Read + Seek> Scanner<R> {
         }
         let mut text = vec![0; n_bytes as usize];
         self.reader.read_exact(&mut text)?;
-        let text = String::from_utf8(text).map_err(|_| wrong("it has a name that is no text"))?;
+        let text = String::from_utf8(text).map_err(|_| wrong("it has a name that is not UTF-8"))?;
         Ok(Value::Text(text))
     }
 
-    /// Goes through a value below this one.
+    /// Scans a value inside this one.
     fn inside(&mut self, name: &str, depth: usize) -> io::Result<Value> {
         let length = self.path.len();
         if length > 0 {
@@ -168,7 +168,7 @@ impl<R: Read + Seek> Scanner<R> {
         let (mut id, mut shape, mut dtype, mut bytes) = (None, None, None, None);
         for _ in 0..n {
             let Value::Text(name) = self.value(depth + 1)? else {
-                return Err(wrong("it has a name that is no text"));
+                return Err(wrong("it has a name that is not a string"));
             };
             if name.starts_with("Rank") {
                 self.found.ranks.push(format!("{}.{name}", self.path));
@@ -191,7 +191,7 @@ impl<R: Read + Seek> Scanner<R> {
                 n_bytes,
             });
         }
-        // A parameter is a map of its name and its tensor.
+        // A parameter is a map of its ID and its tensor.
         let inner = format!("{}.param", self.path);
         if let (Some(id), Some(tensor)) = (id, self.found.tensors.last_mut())
             && tensor.path == inner

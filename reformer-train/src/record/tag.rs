@@ -1,6 +1,6 @@
-//! What stands behind a record: whose it is, and a checksum.
+//! The end of a record file: a tag of its owner, and a checksum.
 //!
-//! Burn's own recorder reads past both.
+//! Burn's own recorder ignores both.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -8,15 +8,15 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What stands before the checksum of a file with a tag, and of one of an older version without.
+/// Marks before the checksum of a file with a tag, and of one of an older version without.
 const MARKS: [&[u8; 4]; 2] = [b"tag=", b"crc="];
-/// Bytes of a tag.
+/// Maximum size of a tag in bytes.
 const MAX_TAG: u32 = 1 << 20;
 
-/// Whose a record is.
+/// The owner of a record.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tag {
-    /// The file's name without its extension: which part, and of which step.
+    /// The file's name without its extension, which names part and step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     /// The run. Final weights have none: equal weights are equal files.
@@ -27,7 +27,7 @@ pub(crate) struct Tag {
     pub(super) model: Option<Value>,
 }
 
-/// A record's bytes and what stands behind them.
+/// The length of a record's bytes and the tag behind them.
 #[derive(Debug)]
 pub(super) struct Verified {
     /// Bytes of the record.
@@ -55,8 +55,8 @@ fn wrong(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Compares content and checksum, and leaves the file at its start. The whole file is read before
-/// anything is made of it: a flipped bit in a weight is still a number.
+/// Verifies the checksum, and leaves the file at its start. The whole file is read before
+/// any tensor is built: a flipped bit in a weight still gives a valid number.
 pub(super) fn verify(file: &mut File) -> io::Result<Verified> {
     let content = file
         .metadata()?
@@ -83,7 +83,7 @@ pub(super) fn verify(file: &mut File) -> io::Result<Verified> {
     Ok(verified)
 }
 
-/// The tag that ends a content of so many bytes.
+/// The tag behind a content of `content` bytes.
 fn read_tag(file: &mut File, content: u64) -> io::Result<Verified> {
     let no_tag = || wrong("it does not say whose it is");
     let end = content.checked_sub(4).ok_or_else(no_tag)?;
@@ -100,7 +100,7 @@ fn read_tag(file: &mut File, content: u64) -> io::Result<Verified> {
     Ok(Verified { length, tag })
 }
 
-/// Adds up a checksum of what is written.
+/// A writer that computes a checksum.
 pub(super) struct Summed<W> {
     inner: W,
     sum: crc32fast::Hasher,

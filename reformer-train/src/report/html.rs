@@ -1,4 +1,4 @@
-//! From a [`Report`] to the text of its page.
+//! The HTML of a [`Report`].
 
 use std::io;
 
@@ -11,7 +11,7 @@ const TEMPLATE: &str = include_str!("template.html");
 pub const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// What the script reads.
+/// The data of the script.
 #[derive(Serialize)]
 struct Data<'a> {
     series: &'a [Series],
@@ -51,7 +51,7 @@ pub(super) fn page(report: &Report, written: u64) -> io::Result<String> {
     }))
 }
 
-/// Puts a text in the place of each `{{name}}`. What is put in is not looked through again.
+/// Replaces each `{{name}}` by a text. Inserted texts are not searched again.
 pub fn fill(template: &str, text: impl Fn(&str) -> String) -> String {
     let mut page = String::new();
     let mut rest = template;
@@ -82,8 +82,8 @@ pub fn escape(text: &str) -> String {
     html
 }
 
-/// JSON as it may stand inside a script element: nothing in it ends the element or a line.
-/// These characters occur in strings only, where each has another spelling.
+/// JSON that is safe inside a script element: nothing in it ends the element or a line.
+/// These characters occur in strings only, where they can be escaped.
 pub fn escape_json(json: &str) -> String {
     json.replace('<', "\\u003c")
         .replace('\u{2028}', "\\u2028")
@@ -150,7 +150,7 @@ fn samples(samples: &[Sample]) -> String {
                 "  <details class=\"card\"{}><summary>step {}</summary><pre>{}</pre></details>\n",
                 if age == 0 { " open" } else { "" },
                 sample.step,
-                // HTML takes a line feed after `<pre>` away, and so would take the sample's.
+                // HTML drops a line feed after `<pre>`, which could be the sample's.
                 escape(&format!("\n{}", sample.text))
             )
         })
@@ -174,7 +174,7 @@ fn environment(environment: &Environment) -> String {
     ])
 }
 
-/// Names and what they are, in a list.
+/// Name and value pairs as a list.
 fn rows<N: AsRef<str>>(rows: &[(N, String)]) -> String {
     rows.iter()
         .map(|(name, text)| {

@@ -1,6 +1,6 @@
-//! `report.html`: a run on one page that needs nothing but itself.
+//! `report.html`: a run on one self-contained page.
 //!
-//! The page loads nothing: style, script and data are inside, and its content security policy
+//! The page loads nothing: style, script and data are inline, and its content security policy
 //! forbids the rest. Without scripts it still shows the last values.
 
 mod html;
@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::record::write_atomically;
 
-/// How far a run is.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Steps are being done.
+    /// The run is training.
     Running,
     /// All steps are done.
     Finished,
@@ -27,20 +27,20 @@ pub enum Phase {
     Stopped,
 }
 
-/// Where a run stands.
+/// The progress of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// How far it is.
+    /// Its phase.
     pub phase: Phase,
     /// Steps done.
     pub step: usize,
-    /// Steps that the run has in all.
+    /// Total steps of the run.
     pub steps: usize,
-    /// Time that it took until now.
+    /// Training time so far.
     pub seconds: f64,
 }
 
-/// What a run runs in.
+/// The environment of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
     /// Version of this crate.
@@ -56,7 +56,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process.
+    /// The environment of this process.
     ///
     /// ```
     /// use burn::tensor::backend::Backend;
@@ -85,40 +85,40 @@ pub struct Series {
     pub name: String,
     /// Its unit, or nothing.
     pub unit: String,
-    /// What it was measured on, such as `train`.
+    /// The data it was measured on, such as `train`.
     pub split: String,
-    /// Step and value, in the order of steps. What is not finite is a gap in the curve.
+    /// Step and value, in the order of steps. Values that are not finite are gaps in the curve.
     pub points: Vec<(f64, f64)>,
 }
 
-/// A text that the model wrote.
+/// A text that the model generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Steps done when it wrote it.
+    /// Steps done when it was generated.
     pub step: usize,
     /// The text.
     pub text: String,
 }
 
-/// Everything that the page shows.
+/// The content of the page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// Name of the run.
     pub title: String,
-    /// Where it stands.
+    /// Its progress.
     pub status: Status,
-    /// The configuration, shown as it is given: best
+    /// The configuration, shown unchanged: best
     /// [pretty](serde_json::to_string_pretty) JSON.
     pub config_json: String,
-    /// What was read of its data: the part, such as `Training`, and a line about it.
+    /// What was read from its data: the split, such as `Training`, and a line about it.
     pub data: Vec<(String, String)>,
-    /// What it runs in.
+    /// Its environment.
     pub environment: Environment,
     /// The curves.
     pub series: Vec<Series>,
-    /// Texts that the model wrote, the oldest first.
+    /// Generated texts, the oldest first.
     pub samples: Vec<Sample>,
-    /// After how many seconds the page is to load itself again, for as long as the run is
+    /// Seconds after which the page reloads itself, while the run is
     /// [running](Phase::Running).
     pub refresh_seconds: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! The batches of a run, for those who want to look at them.
+//! The batches of a run, for inspection.
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
@@ -7,10 +7,10 @@ use crate::batch::Batch;
 use crate::error::TrainError;
 
 impl Run {
-    /// Hands out the batches that the run trains on, from the first on, so many at most.
+    /// Passes the batches that the run trains on to a function, from the first on, at most `n`.
     ///
     /// # Errors
-    /// Settings that no data loader allows.
+    /// Settings that the data loader does not allow.
     pub fn each_train_batch<B: AutodiffBackend>(
         &self,
         device: &B::Device,
@@ -29,10 +29,10 @@ impl Run {
         Ok(())
     }
 
-    /// Hands out the batches that the run validates on.
+    /// Passes the batches that the run validates on to a function.
     ///
     /// # Errors
-    /// Settings that no data loader allows.
+    /// Settings that the data loader does not allow.
     pub fn each_valid_batch<B: Backend>(
         &self,
         device: &B::Device,

@@ -1,4 +1,4 @@
-//! `run.json`: what a run began with.
+//! `run.json`: the identity of a run and the data it began with.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::record::{read_regular, write_atomically};
 
 const FILE: &str = "run.json";
 
-/// What a run began with.
+/// The identity of a run and the data it began with.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Beginning {
-    /// A random number, by which the run's checkpoints are known.
+    /// A random number that identifies the run's checkpoints.
     pub(super) id: Option<String>,
-    /// The folder whose weights it started from, if they were not drawn.
+    /// The folder of the initial weights, if they were not random.
     #[serde(default)]
     pub(super) start_from: Option<PathBuf>,
-    /// The file that they are in.
+    /// The file of the initial weights.
     #[serde(default)]
     weights: Option<DataFile>,
     data: Vec<DataFile>,
@@ -31,15 +31,15 @@ pub(super) struct Beginning {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct DataFile {
     path: PathBuf,
-    /// None of what cannot be read twice, as a pipe.
+    /// `None` if it cannot be read twice, like a pipe.
     fingerprint: Option<Fingerprint>,
 }
 
 impl Beginning {
-    /// That of a new run.
+    /// The record of a new run.
     pub(super) fn new(data: &DataConfig, start_from: Option<&Path>) -> Result<Self, TrainError> {
         let files: Result<Vec<_>, _> = data.paths().into_iter().map(DataFile::new).collect();
-        // Of a folder that has none, training will tell.
+        // A folder without weights is reported when training begins.
         let weights = start_from.map(pretrained::weights_file);
         let weights = weights.filter(|path| path.exists());
         Ok(Self {
@@ -50,7 +50,7 @@ impl Beginning {
         })
     }
 
-    /// That of the run in a folder; runs of older versions have none.
+    /// Reads the record in the folder of a run; runs of older versions have none.
     pub(super) fn of_run(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join(FILE);
         if !path.exists() {
@@ -69,7 +69,7 @@ impl Beginning {
         write_atomically(&folder.join(FILE), |file| file.write_all(json.as_bytes()))
     }
 
-    /// Checks that the data is what it was.
+    /// Checks that the data has not changed.
     ///
     /// # Errors
     /// [`TrainError::DataChanged`].
@@ -77,7 +77,7 @@ impl Beginning {
         self.data.iter().try_for_each(DataFile::check)
     }
 
-    /// Checks that the weights that it starts from are what they were.
+    /// Checks that the initial weights have not changed.
     ///
     /// # Errors
     /// [`TrainError::DataChanged`].

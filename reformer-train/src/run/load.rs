@@ -1,4 +1,4 @@
-//! The files of a run's folder, read and made.
+//! Reading and creating the files of a run's folder.
 
 use std::ffi::OsString;
 use std::fs;
@@ -37,7 +37,7 @@ pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
 /// are any, else those of the newest complete checkpoint.
 ///
 /// # Errors
-/// A folder that is not one of a run, no weights, or weights that cannot be read.
+/// A folder that does not contain a run, no weights, or weights that cannot be read.
 pub fn load_model<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -78,7 +78,7 @@ fn newest_checkpoint(folder: &Path) -> Option<usize> {
     }
 }
 
-/// The file that the weights of a run are in.
+/// The file of the weights of a run.
 pub(super) fn weights_file(folder: &Path) -> PathBuf {
     AtomicRecorder::file(match newest_checkpoint(folder) {
         Some(step) => Checkpoints::of_run(folder).model(step),
@@ -87,7 +87,7 @@ pub(super) fn weights_file(folder: &Path) -> PathBuf {
 }
 
 impl Run {
-    /// Makes the folder under another name, fills it and renames it.
+    /// Creates the folder under another name, fills it and renames it.
     pub(super) fn make_folder(&self) -> Result<(), TrainError> {
         let mut name = OsString::from(".");
         name.push(self.folder.file_name().unwrap_or_default());
@@ -101,7 +101,7 @@ impl Run {
             if let Some(parent) = self.folder.parent() {
                 fs::create_dir_all(parent).map_err(failed)?;
             }
-            // One of a process that was killed and had the same number.
+            // Left by a killed process with the same ID.
             fs::remove_dir_all(&partial).ok();
             fs::create_dir(&partial).map_err(failed)?;
             let json = serde_json::to_string_pretty(&self.config).map_err(|e| failed(e.into()))?;

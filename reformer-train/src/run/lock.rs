@@ -1,4 +1,4 @@
-//! One process at a time trains a run.
+//! A lock that lets only one process at a time train a run.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -6,21 +6,21 @@ use std::path::Path;
 
 use crate::error::TrainError;
 
-/// The file in a run's folder that is locked. It stays there: to remove it would let in two.
+/// The file in a run's folder that is locked. It is not removed: that would let in two.
 const FILE: &str = "lock";
 
-/// The right to train a run, for as long as this lives. The operating system takes it back from a
-/// process that was killed.
+/// The lock of a run, held until it is dropped. The operating system releases it when a
+/// process is killed.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes it.
+    /// Takes the lock.
     ///
     /// # Errors
-    /// [`TrainError::Locked`] if another process has it, or a folder that cannot be written.
+    /// [`TrainError::Locked`] if another process holds it, or a folder that cannot be written.
     pub(super) fn take(run: &Path) -> Result<Self, TrainError> {
         let path = run.join(FILE);
         let file = File::options()
@@ -37,7 +37,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked {
                 path: run.to_owned(),
             }),
-            // There are file systems without locks, and they have to do without.
+            // On file systems without locks, training goes on without one.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 Ok(Self { _file: file })
             }

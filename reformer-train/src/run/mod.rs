@@ -42,29 +42,29 @@ pub use resume::{Extension, ResumeOptions};
 #[derive(Debug)]
 pub struct Run {
     config: TrainConfig,
-    /// What config.json has, if that is something else.
+    /// The content of config.json, if it differs.
     written: Option<TrainConfig>,
     beginning: Beginning,
     folder: PathBuf,
     data: Data,
 }
 
-/// What a run ended with.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome<B: Backend> {
     /// The trained model.
     pub model: Model<B>,
-    /// All validations so far, the last one last.
+    /// All evaluations so far, in order.
     pub valid: Vec<Row>,
     /// The best of them.
     pub best: Option<Best>,
-    /// How it came to its end.
+    /// How it ended.
     pub ending: Ending,
 }
 
 impl Run {
-    /// Starts a run: checks the configuration, reads the data, then makes the folder, which appears
-    /// with all that a run begins with or not at all.
+    /// Starts a run: checks the configuration, reads the data, then creates the folder, which appears
+    /// complete or not at all.
     ///
     /// # Errors
     /// A setting or data that cannot work, a folder that exists or cannot be written.
@@ -73,8 +73,8 @@ impl Run {
     }
 
     /// As [`create`](Self::create), with the weights of another folder, of a run or of Hugging Face,
-    /// instead of random ones: those that [fit](Pretrained::start). They are read when training begins. Texts
-    /// in two languages are cut into the pieces that the other run knows.
+    /// instead of random ones, as far as they [fit](Pretrained::start). They are read when training begins. Parallel
+    /// text is encoded with the vocabulary of the other run.
     ///
     /// # Errors
     /// The same.
@@ -89,7 +89,7 @@ impl Run {
         }
         let names = match (&config.data, start_from) {
             (DataConfig::Pairs(_), Some(other)) => {
-                // Other pieces would get the embeddings of those that it knows.
+                // Another vocabulary would give pieces the embeddings of different ones.
                 load_subwords(other)?;
                 other
             }
@@ -107,18 +107,18 @@ impl Run {
         Ok(run)
     }
 
-    /// Goes back to a run: reads its configuration and its data.
+    /// Opens an existing run: reads its configuration and its data.
     ///
     /// # Errors
-    /// A folder that is not one of a run, or data that is not there any more or has changed.
+    /// A folder that does not contain a run, or data that is missing or has changed.
     pub fn resume(folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
         Self::resume_with(folder, &ResumeOptions::default())
     }
 
-    /// As [`resume`](Self::resume), with changes, which config.json gets when training begins.
+    /// As [`resume`](Self::resume), with changes, which are written to config.json when training begins.
     ///
     /// # Errors
-    /// The same, and a change that cannot be.
+    /// The same, and a change that is not possible.
     pub fn resume_with(
         folder: impl Into<PathBuf>,
         options: &ResumeOptions,
@@ -159,12 +159,12 @@ impl Run {
         &self.folder
     }
 
-    /// The folder whose weights it started from, if they were not drawn.
+    /// The folder of the initial weights, if they were not random.
     pub fn started_from(&self) -> Option<&Path> {
         self.beginning.start_from.as_deref()
     }
 
-    /// The same of the run in a folder, which does not have to be complete; none of what is no run.
+    /// The same of the run in a folder, which may be incomplete; `None` if the folder contains no run.
     pub fn start_of(folder: &Path) -> Option<PathBuf> {
         Beginning::of_run(folder).ok()?.start_from
     }
@@ -192,7 +192,7 @@ impl Run {
         read_rows(&self.metrics_path())
     }
 
-    /// The same, of which a run that has not begun has none.
+    /// The same, empty for a run that has not begun.
     pub(crate) fn rows_if_any(&self) -> Result<Vec<Row>, TrainError> {
         match self.metrics_path().exists() {
             true => self.rows(),
@@ -200,12 +200,12 @@ impl Run {
         }
     }
 
-    /// Whose checkpoints are those of this run.
+    /// The owner of this run's checkpoints.
     pub(crate) fn owner(&self) -> Owner {
         Owner::new(self.beginning.id.clone(), &self.config.model)
     }
 
-    /// The pairs of sentences that it trains on, if it does.
+    /// The pairs of sentences of an encoder-decoder's run.
     pub fn pairs(&self) -> Option<&Pairs> {
         match self.data.content() {
             Content::Pairs(pairs) => Some(pairs),
@@ -213,7 +213,7 @@ impl Run {
         }
     }
 
-    /// The questions that it trains on, if it does.
+    /// The questions of a question answering run.
     pub fn questions(&self) -> Option<&AskedQuestions> {
         match self.data.content() {
             Content::Questions(questions) => Some(questions),
@@ -221,7 +221,7 @@ impl Run {
         }
     }
 
-    /// What was read of its data.
+    /// What was read from its data.
     pub fn data_report(&self) -> &DataReport {
         self.data.report()
     }
@@ -234,17 +234,17 @@ impl Run {
         self.folder.join("metrics.csv")
     }
 
-    /// The page of the run, computed on a device.
+    /// The page of the run, with the backend of a device.
     pub(crate) fn page<B: Backend>(&self, device: &B::Device) -> Page {
         let page = Page::new(self.folder.clone(), self.config.clone(), B::name(device));
         page.with_data(self.data_report())
     }
 
     /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
-    /// `model.mpk`. Of a run that is [over](Self::ending), it only reads them.
+    /// `model.mpk`. For a run that is [over](Self::ending), it only reads them.
     ///
     /// # Errors
-    /// A file that cannot be read, final weights that cannot be written, a loss that is no number, or
+    /// A file that cannot be read, final weights that cannot be written, a loss that is not finite, or
     /// another process that trains the run.
     ///
     /// # Panics
@@ -263,13 +263,13 @@ impl Run {
         self.train_on::<B, R>(core::slice::from_ref(device), step, options)
     }
 
-    /// As [`train`](Self::train), with each device computing some rows of each batch. What the first
-    /// one holds beside is the optimizer.
+    /// As [`train`](Self::train), with each device computing some rows of each batch. The first
+    /// one also holds the optimizer.
     ///
     /// # Errors
     /// The same, and fewer sequences in a batch than there are devices, or another process of a
-    /// [group](TrainOptions::group) that does not come. Of that the caller should tell, and
-    /// [`abort`](crate::parallel::abort).
+    /// [group](TrainOptions::group) that does not arrive. The caller should report the latter, and
+    /// call [`abort`](crate::parallel::abort).
     ///
     /// # Panics
     /// Without a device, or if the checkpoint of that step cannot be read.
@@ -318,7 +318,7 @@ impl Run {
         self.finish(task.model, ending, best)
     }
 
-    /// Keeps the weights of a run that came to its end.
+    /// Saves the final weights of a run.
     fn finish<B: Backend>(
         &self,
         model: Model<B>,

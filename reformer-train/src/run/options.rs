@@ -1,4 +1,4 @@
-//! How a run is trained, where that does not change what comes out.
+//! Options of a training that do not change its result.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use crate::model::Model;
 use crate::parallel::{Group, Sharing};
 use crate::screen::{Screen, Silent};
 
-/// Who is told of what goes wrong without ending a run.
+/// Reports errors that do not end a run.
 pub type Warn = fn(&TrainError);
 
-/// Writes a text by a model, to show how far it is.
+/// Generates a text with a model, to show its progress.
 pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
 
-/// What the weights that a training ends with do not depend on.
+/// Options that cannot change the resulting weights: display, warnings, samples, interruption.
 pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Where progress is shown.
     pub screen: Screen<R>,
-    /// Stops the run after the step that is being computed, which is then saved.
+    /// Stops the run after the current step, which is then saved.
     pub interrupter: Interrupter,
-    /// Is told of what goes wrong without ending the run: a checkpoint that cannot be written, a
-    /// step that was left out.
+    /// Reports errors that do not end the run: a checkpoint that cannot be written, a
+    /// step that was skipped.
     pub warn: Warn,
-    /// Is asked for a text after each evaluation, for `samples.jsonl` and the page of the run.
+    /// Generates a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
-    /// The processes that train together, of which this one has the run; the others
-    /// [help](crate::parallel::Member).
+    /// The processes that train together, of which this one owns the run; the others
+    /// are [members](crate::parallel::Member).
     pub group: Option<Group>,
-    /// What they share, beside the work.
+    /// What they share in addition to the work.
     pub sharing: Sharing,
 }
 
 impl<B: AutodiffBackend, R> TrainOptions<B, R> {
-    /// Shows progress on a screen, and warnings on the standard error output.
+    /// Shows progress on a screen, and warnings on standard error.
     pub fn new(screen: Screen<R>) -> Self {
         Self {
             screen,
@@ -49,7 +49,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
         }
     }
 
-    /// Asks for a text after each evaluation. It takes the time that the function takes.
+    /// Generates a text after each evaluation. Training waits for the function.
     pub fn with_samples(
         mut self,
         write: impl Fn(&Model<B::InnerBackend>) -> Option<String> + 'static,
@@ -59,7 +59,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
     }
 }
 
-/// An error and what led to it, in one line.
+/// An error and its causes, in one line.
 fn with_causes(error: &TrainError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Weights that a run starts from instead of random ones.
+//! Initial weights of a run from another model.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -22,18 +22,18 @@ pub struct Pretrained<B: Backend> {
     config: ModelConfig,
 }
 
-/// What a model has from another one, and what it does otherwise.
+/// What a model took from another one, and how it differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Names of the tensors that it took.
+    /// Names of the tensors that were taken completely.
     pub tensors: Vec<String>,
-    /// Those of which it took the rows that both have, and which these are.
+    /// Tensors of which the common rows were taken, with these rows.
     pub parts: Vec<String>,
-    /// Those that are its own, as they were drawn, and why.
+    /// Tensors that keep their random initial values, and why.
     pub new: Vec<String>,
-    /// Those of the other model that have no place in it: nothing of a layer.
+    /// Tensors of the other model that were not used; none of them belongs to a layer.
     pub left: Vec<String>,
-    /// Settings with which it computes something else from the same weights.
+    /// Settings that make it compute different results from the same weights.
     pub settings: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl<B: Backend> Pretrained<B> {
     /// Reads the folder of a run, finished or not, or one of Hugging Face.
     ///
     /// # Errors
-    /// A folder that is neither, files that are missing or damaged, and weights that are no numbers.
+    /// A folder that is neither, files that are missing or damaged, and weights that are not finite.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
         let (model, config) = match hugging_face_head(folder) {
             None => {
@@ -74,10 +74,10 @@ impl<B: Backend> Pretrained<B> {
         &self.config
     }
 
-    /// A model of a configuration with these weights. All layers have to fit, whatever kind of attention
-    /// they have: what attended exactly can go on with hashing. Vocabulary, length and head may be others:
-    /// of embeddings, the first rows are taken, as many as both have; what else does not fit of positions and
-    /// heads stays as it was drawn.
+    /// A model of a configuration with these weights. All layers have to fit, regardless of the kind of attention:
+    /// a model with full attention can be trained further with hashing. Vocabulary, length and head may differ.
+    /// The first rows of embeddings are taken, as many as both have. Position encodings and heads that do not fit
+    /// keep their random initial values.
     ///
     /// # Errors
     /// [`TrainError::OtherLayers`], and a configuration that cannot work.
@@ -99,7 +99,7 @@ impl<B: Backend> Pretrained<B> {
             });
         }
         let mut model = config.init::<B>(device);
-        // Names leave out which kind a layer or a head is.
+        // Names leave out the kind of a layer or a head.
         let mut tensors = self.model.collect(None, None, true);
         let own = model.collect(None, None, true);
         let parts = tensors.iter_mut().filter_map(|tensor| {
@@ -125,7 +125,7 @@ impl<B: Backend> Pretrained<B> {
     }
 }
 
-/// Checks that all weights are numbers that training can go on from.
+/// Checks that all weights are finite.
 fn check_finite<B: Backend>(folder: &Path, model: &Model<B>) -> Result<(), TrainError> {
     for tensor in model.collect(None, None, true) {
         let data = tensor.to_data();
@@ -133,15 +133,15 @@ fn check_finite<B: Backend>(folder: &Path, model: &Model<B>) -> Result<(), Train
         if !is_finite {
             return Err(TrainError::Damaged {
                 path: folder.to_owned(),
-                reason: format!("`{}` has weights that are no numbers", tensor.full_path()),
+                reason: format!("`{}` has weights that are not finite", tensor.full_path()),
             });
         }
     }
     Ok(())
 }
 
-/// Makes an embedding of another vocabulary one of this size: its first rows, and below them those that were
-/// drawn. Says which were taken.
+/// Makes an embedding fit the size of this vocabulary: its first rows, followed by the model's own initial
+/// rows. Returns which rows were taken.
 fn common_rows(there: &mut TensorSnapshot, own: &TensorSnapshot) -> Option<String> {
     let name = there.full_path();
     let ([n_there, width], [n_own, own_width]) = (
@@ -168,8 +168,8 @@ fn common_rows(there: &mut TensorSnapshot, own: &TensorSnapshot) -> Option<Strin
     Some(format!("`{name}` ({n} of {n_own} rows)"))
 }
 
-/// The settings by which the layers of two models compute otherwise, as they are and as they were. Those of a
-/// kind of attention that not both have say nothing.
+/// The settings by which the layers of two models compute differently, as they are and as they were. Settings of
+/// a kind of attention that only one of them has are left out.
 fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
     let values =
         [then, now].map(|config| serde_json::to_value(config.reformer()).unwrap_or_default());
@@ -193,14 +193,14 @@ fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
         .collect()
 }
 
-/// The head of the Hugging Face checkpoint in a folder, if it is the folder of one: what is no file in the place
-/// of its config.json, such as a pipe, is not waited for.
+/// The head of the Hugging Face checkpoint in a folder, if it contains one. A config.json that is not a regular
+/// file, such as a pipe, is not opened, because that could block.
 pub fn hugging_face_head(folder: &Path) -> Option<Head> {
     let is_file = fs::metadata(folder.join(load::CONFIG)).is_ok_and(|found| found.is_file());
     is_file.then(|| huggingface::head(folder)).flatten()
 }
 
-/// The file that most of the weights in a folder of a run or of Hugging Face are in, if they are.
+/// The file with most of the weights in a folder of a run or of Hugging Face.
 pub(super) fn weights_file(folder: &Path) -> PathBuf {
     match hugging_face_head(folder) {
         Some(_) => folder.join("model.safetensors"),
@@ -208,7 +208,7 @@ pub(super) fn weights_file(folder: &Path) -> PathBuf {
     }
 }
 
-/// What was taken, unless a layer does not fit.
+/// The tensors that were taken, unless a layer does not fit.
 fn taken(result: ApplyResult) -> Result<Taken, String> {
     let missing = result.missing.into_iter();
     let missing = missing.map(|(name, _)| (name, "is not there".to_owned()));
@@ -234,7 +234,7 @@ fn taken(result: ApplyResult) -> Result<Taken, String> {
     }
 }
 
-/// What makes layers fit whose keys are not made in the same way.
+/// A hint for layers whose keys are computed in another way.
 fn hint(name: &str) -> &'static str {
     match name.contains(".key.") {
         true => {
@@ -263,7 +263,7 @@ fn unfit(error: ApplyError) -> (String, String) {
     }
 }
 
-/// Whether a tensor is one of a layer, or of the norm behind the last one.
+/// Whether a tensor belongs to a layer, or to the norm behind the last one.
 fn is_of_layers(name: &str) -> bool {
     name.split('.')
         .any(|part| part == "blocks" || part == "norm")

@@ -1,4 +1,4 @@
-//! Runs that go on: what may change, where they stand, and whether they are over.
+//! Resuming runs: allowed changes, their state, and whether they are over.
 
 use std::fmt;
 use std::fs;
@@ -18,11 +18,11 @@ use crate::record::{AtomicRecorder, write_atomically};
 use crate::strategy::Ending;
 use crate::task::Task;
 
-/// What may change when a run goes on; everything else decides what its weights are.
+/// Settings that may change when a run is resumed; all others determine its weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResumeOptions {
-    /// Steps of the whole run: more than are done, to extend a run that is finished.
+    /// Total steps of the run: more than are done, to extend a run that is finished.
     pub steps: Option<usize>,
     /// Evaluations in a row without a better loss after which the run ends.
     pub patience: Option<usize>,
@@ -34,27 +34,27 @@ impl ResumeOptions {
         Self::default()
     }
 
-    /// Another number of steps of the whole run, if there is one.
+    /// Changes the total number of steps of the run, if given.
     pub fn with_steps(mut self, steps: Option<usize>) -> Self {
         self.steps = steps;
         self
     }
 
-    /// Another patience, if there is one.
+    /// Changes the patience, if given.
     pub fn with_patience(mut self, patience: Option<usize>) -> Self {
         self.patience = patience;
         self
     }
 }
 
-/// A change of the number of steps, and what it does to the learning rate. Its text says both.
+/// A change of the number of steps, and its effect on the learning rate. It prints as a sentence with both.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extension {
     /// Steps that are done.
     pub step: usize,
-    /// Steps of the whole run, before and now.
+    /// Total steps of the run, before and now.
     pub steps: [usize; 2],
-    /// Learning rate of the next step, as it would have been before, and as it is now.
+    /// Learning rate of the next step, before the change and now.
     pub rates: [f64; 2],
 }
 
@@ -74,19 +74,19 @@ impl fmt::Display for Extension {
     }
 }
 
-/// Where a run stands by its evaluations.
+/// The state of a run's evaluations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     /// The best one.
     pub(crate) best: Option<Best>,
-    /// Evaluations since then.
+    /// Evaluations since the best one.
     pub(crate) n_worse: usize,
-    /// Steps that were done at the last one.
+    /// Steps that were done at the last evaluation.
     pub(crate) last: Option<usize>,
 }
 
 impl Standing {
-    /// After the evaluations up to a step.
+    /// The state after the evaluations up to a step.
     pub(crate) fn of(rows: &[Row], step: usize) -> Self {
         let mut standing = Self::default();
         let is_counted = |row: &&Row| row.split == "valid" && row.step <= step;
@@ -105,7 +105,7 @@ impl Standing {
 }
 
 impl Run {
-    /// Checks what was asked for against what is done, before anything is changed.
+    /// Checks requested changes against the steps that are done, before anything is changed.
     pub(super) fn check_options(&self, options: &ResumeOptions) -> Result<(), TrainError> {
         let Some(steps) = options.steps else {
             return Ok(());
@@ -132,7 +132,7 @@ impl Run {
         }
     }
 
-    /// Where the run stands after a step.
+    /// The state of evaluations after a step.
     pub(super) fn standing(&self, step: usize) -> Result<Standing, TrainError> {
         let rows = match step {
             0 => vec![],
@@ -141,7 +141,7 @@ impl Run {
         Ok(Standing::of(&rows, step))
     }
 
-    /// Another number of steps than config.json has, if one was asked for.
+    /// The requested number of steps, if it differs from config.json.
     pub fn extension(&self) -> Option<Extension> {
         let old = self.written.as_ref()?;
         let step = Checkpoints::of_run(&self.folder).complete();
@@ -154,7 +154,7 @@ impl Run {
         })
     }
 
-    /// How the run ended, if it is over: [training](Self::train) then does nothing.
+    /// How the run ended, if it is over: [training](Self::train) then has no effect.
     ///
     /// # Errors
     /// Metrics that cannot be read.
@@ -171,7 +171,7 @@ impl Run {
         })
     }
 
-    /// What a run that is over ended with.
+    /// The outcome of a run that is over.
     pub(super) fn outcome<B: ReformerBackend>(
         &self,
         ending: Ending,
@@ -194,7 +194,7 @@ impl Run {
     ///
     /// # Errors
     /// If there are complete checkpoints, but not one can be read; if there is none, but the run has
-    /// come somewhere; or if another process is training it.
+    /// trained some steps; or if another process is training it.
     pub fn resume_point<B>(&self, device: &B::Device) -> Result<ResumePoint, TrainError>
     where
         B: AutodiffBackend + ReformerBackend,
@@ -213,8 +213,8 @@ impl Run {
         Ok(point)
     }
 
-    /// Refuses to begin again what has come somewhere. A run that was killed early has a folder for
-    /// checkpoints, and no steps beyond the second one that was due: the first one is whole before
+    /// Refuses to restart a run that has trained some steps. A run that was killed early has a folder for
+    /// checkpoints, and no steps beyond the second checkpoint that was due: the first one is complete before
     /// the second one is begun.
     fn check_is_new(&self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
         let step = self.rows_if_any()?.iter().map(|row| row.step).max();
@@ -235,7 +235,7 @@ impl Run {
         })
     }
 
-    /// Puts down that the run goes on, with what was asked for: from here on it has no final weights.
+    /// Writes requested changes and removes the final weights, which are outdated from here on.
     pub(crate) fn begin(&self) -> Result<(), TrainError> {
         if self.written.is_some() {
             let path = self.config_path();
@@ -257,7 +257,7 @@ impl Run {
         }
     }
 
-    /// Checks what a configuration asks of the device.
+    /// Checks that the device supports a configuration.
     pub(super) fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
         Ok(self.config.model.reformer().precision.check::<B>(device)?)
     }

@@ -1,4 +1,4 @@
-//! What the rates of the paper's code are made of.
+//! The factors of learning rates in the paper's code.
 
 use std::f64::consts::PI;
 
@@ -7,8 +7,8 @@ use reformer_core::ConfigError;
 
 use crate::config::positive;
 
-/// A factor of a learning rate, as in `trax.supervised.lr_schedules.multifactor`. Steps are
-/// counted from 1 there, and so here.
+/// A factor of a learning rate, as in `trax.supervised.lr_schedules.multifactor`. As in trax, steps
+/// are counted from 1.
 #[derive(Config, Debug, Copy, PartialEq)]
 pub enum Factor {
     /// The same in every step.
@@ -23,19 +23,19 @@ pub enum Factor {
     },
     /// `1 / sqrt(max(step, warmup_steps))`.
     RsqrtDecay {
-        /// Steps before which it does not fall.
+        /// Steps before the decay begins.
         warmup_steps: usize,
     },
     /// `sqrt(warmup_steps / max(step, warmup_steps))`: falls from 1.
     RsqrtNormalizedDecay {
-        /// Steps before which it does not fall.
+        /// Steps before the decay begins.
         warmup_steps: usize,
     },
     /// `share ^ floor(step / steps)`.
     DecayEvery {
-        /// Steps between two falls.
+        /// Steps between two reductions.
         steps: usize,
-        /// What is left after each.
+        /// Factor of each reduction.
         share: f64,
     },
     /// `(1 + cos(pi * progress)) / 2`, where the progress goes from 0 to 1 and begins again.
@@ -70,7 +70,7 @@ impl Factor {
         }
     }
 
-    /// Steps in which it rises.
+    /// Steps of the warm-up.
     pub(super) fn warmup_steps(&self) -> usize {
         match *self {
             Self::LinearWarmup { steps } => steps,
@@ -117,7 +117,7 @@ impl Factor {
 mod tests {
     use super::*;
 
-    /// Worked out from the formulae of trax by hand.
+    /// Computed by hand from the formulae of trax.
     #[test]
     fn factors_are_those_of_trax() {
         let cosine = Factor::CosineDecay {

@@ -14,7 +14,7 @@ use reformer_core::ConfigError;
 
 use crate::config::positive;
 
-/// How the learning rate goes over a run. All but the last rise in a line to their `rate` first.
+/// The schedule of the learning rate. All but the last begin with a linear warm-up to their `rate`.
 ///
 /// ```
 /// use reformer_train::ScheduleConfig;
@@ -26,14 +26,14 @@ use crate::config::positive;
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub enum ScheduleConfig {
-    /// Stays at its rate.
+    /// Constant after the warm-up.
     Constant {
         /// The rate.
         rate: f64,
         /// Steps until it is reached.
         warmup_steps: usize,
     },
-    /// Falls in a line.
+    /// Linear decay.
     Linear {
         /// The highest rate.
         rate: f64,
@@ -42,7 +42,7 @@ pub enum ScheduleConfig {
         /// Rate at the end of the run, as a share of the highest.
         final_share: f64,
     },
-    /// Falls along half a cosine.
+    /// Cosine decay.
     Cosine {
         /// The highest rate.
         rate: f64,
@@ -59,7 +59,7 @@ pub enum ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// The learning rate of a step, counted from 0, in a run of so many. The final share would be
+    /// The learning rate of a step, counted from 0, in a run of `steps` steps. The final share would be
     /// reached at the step after the last.
     pub fn rate(&self, step: usize, steps: usize) -> LearningRate {
         let (rate, warmup_steps, shape): (_, _, fn(f64) -> f64) = match self {
@@ -90,7 +90,7 @@ impl ScheduleConfig {
         }
     }
 
-    /// Steps in which the rate rises.
+    /// Steps of the warm-up.
     pub fn warmup_steps(&self) -> usize {
         match self {
             Self::Constant { warmup_steps, .. }
@@ -103,7 +103,7 @@ impl ScheduleConfig {
         }
     }
 
-    /// Replaces the highest rate; of factors, the constant one.
+    /// Replaces the highest rate; of a product, the constant factor.
     pub fn set_rate(&mut self, new: LearningRate) {
         match self {
             Self::Constant { rate, .. } | Self::Linear { rate, .. } | Self::Cosine { rate, .. } => {
@@ -116,7 +116,7 @@ impl ScheduleConfig {
         }
     }
 
-    /// Replaces the number of steps in which the rate rises; of factors, in all that have one.
+    /// Replaces the number of warm-up steps; of a product, in all factors that have one.
     pub fn set_warmup_steps(&mut self, new: usize) {
         match self {
             Self::Constant { warmup_steps, .. }
@@ -156,7 +156,7 @@ impl ScheduleConfig {
     }
 }
 
-/// A [`ScheduleConfig`] on its way through a run: what Burn's learner asks for rates.
+/// The state of a [`ScheduleConfig`] in a run, with the interface of Burn's learner.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     config: ScheduleConfig,
@@ -165,7 +165,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// That of a run of so many steps, before its first one.
+    /// The schedule of a run of `steps` steps, before its first one.
     pub fn new(config: ScheduleConfig, steps: usize) -> Self {
         Self {
             config,

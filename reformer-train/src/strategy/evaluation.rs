@@ -1,4 +1,4 @@
-//! Evaluations within a run, which processes share out by rows.
+//! Evaluations within a run, split among processes by rows.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::probe::Hashing;
 use crate::report::Sample;
 use crate::task::Task;
 
-/// What is added up over the rows of an evaluation.
+/// Sums over the rows of an evaluation.
 #[derive(Default)]
 struct Tally {
     nll: f64,
@@ -32,7 +32,7 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
-    /// Mean loss over the validation data, or that there is nothing to measure; nothing if it was
+    /// Mean loss over the validation data, or an error if there is no target; `None` if it was
     /// interrupted.
     pub(super) fn evaluate(
         &self,
@@ -68,7 +68,7 @@ where
         }))
     }
 
-    /// Measures the rows of this process, up to a wish to stop. Alone, it shows each batch.
+    /// Measures the rows of this process, until a request to stop. A single process shows each batch.
     fn tally(
         &self,
         state: &mut State<B>,
@@ -106,7 +106,7 @@ where
         tally
     }
 
-    /// Shows what all processes measured together.
+    /// Shows the result over all processes.
     fn show_all(
         &self,
         state: &mut State<B>,
@@ -134,7 +134,7 @@ where
         events.process_valid(LearnerEvent::ProcessedItem(item));
     }
 
-    /// Lets the model write, if somebody wants to read it.
+    /// Generates a sample, if enabled.
     fn sample(&self, task: &Task<B::InnerBackend>, step: usize) -> Result<(), TrainError> {
         let text = self
             .replicas

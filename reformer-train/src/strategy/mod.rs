@@ -1,4 +1,4 @@
-//! How Burn's learner goes through a run: step by step, so that it can stop, save and measure at any.
+//! The training loop in Burn's learner: step by step, so that it can stop, save and evaluate after any.
 
 mod evaluation;
 mod nowhere;
@@ -36,17 +36,17 @@ pub(crate) use nowhere::NoLog;
 /// The optimizer of a run.
 pub(crate) type RunWithLossScale<B> = WithLossScale<RunOptimizer<Task<B>, B>>;
 
-/// Everything of a run that Burn's learner is told by its types.
+/// The type parameters of Burn's learner for this crate.
 pub(crate) type Components<B> = LearningComponentsMarker<B, Schedule, Task<B>, RunWithLossScale<B>>;
 
-/// How a run came to its end.
+/// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ending {
     /// All steps are done.
     Finished,
-    /// The loss did not get better any more; the weights are those of the best evaluation.
+    /// The loss did not improve any more; the weights are those of the best evaluation.
     Early,
-    /// Somebody stopped it, for this reason. There is a checkpoint to go on from.
+    /// It was stopped, for this reason. There is a checkpoint to resume from.
     Interrupted(String),
 }
 
@@ -73,22 +73,22 @@ pub(crate) struct StepByStep<B: AutodiffBackend> {
     /// Evaluations since the best one.
     pub(crate) n_worse: usize,
     pub(crate) best: SharedBest,
-    /// Training steps that are done in the end, and how it came.
+    /// Training steps that are done in the end, and how the run ended.
     pub(crate) end: Arc<Mutex<(usize, Ending)>>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) samples: Samples,
     pub(crate) write: Option<WriteSample<B::InnerBackend>>,
-    /// What goes wrong without ending the run.
+    /// Errors that do not end the run.
     pub(crate) troubles: Failure,
-    /// What ends it.
+    /// The error that ends it.
     pub(crate) fatal: Failure,
     pub(crate) warn: Warn,
-    /// Whether every process has a part of the optimizer's state.
+    /// Whether the optimizer's state is sharded over processes.
     pub(crate) shares_optimizer: bool,
     pub(crate) loss_scale: LossScale,
 }
 
-/// What changes from step to step.
+/// The state that changes from step to step.
 struct State<B: AutodiffBackend + ReformerBackend>
 where
     B::InnerBackend: ReformerBackend,
@@ -97,7 +97,7 @@ where
     components: TrainingComponents<Components<B>>,
     /// Training steps that are done.
     step: usize,
-    /// Steps in a row whose gradients were left out.
+    /// Steps in a row whose gradients were skipped.
     n_skipped: usize,
     n_worse: usize,
     last_saved: Option<usize>,
@@ -138,7 +138,7 @@ where
                 Ending::Interrupted("It failed.".to_owned())
             });
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (state.step, ending);
-        // The checkpointer's threads end with it, and only then is known what they wrote.
+        // Dropping it joins the checkpointer's threads, after which the result of their writes is known.
         drop(state.components.checkpointer.take());
         self.report_troubles();
         (state.learner.model(), state.components.event_processor)
@@ -150,7 +150,7 @@ where
     B: AutodiffBackend + ReformerBackend,
     B::InnerBackend: ReformerBackend,
 {
-    /// Training steps that are done, and how the run came to its end.
+    /// Training steps that are done, and how the run ended.
     pub(crate) fn end(&self) -> (usize, Ending) {
         self.end
             .lock()
@@ -158,7 +158,7 @@ where
             .clone()
     }
 
-    /// All that is left of the run.
+    /// Trains to the end of the run.
     fn run(
         &self,
         state: &mut State<B>,
@@ -180,8 +180,8 @@ where
         }
     }
 
-    /// The steps to the next evaluation, the evaluation, and a checkpoint. Some ending, if the run
-    /// has come to one before its last step.
+    /// The steps to the next evaluation, the evaluation, and a checkpoint. Returns the ending, if the run
+    /// ends before its last step.
     fn epoch(
         &self,
         state: &mut State<B>,
@@ -210,8 +210,8 @@ where
         self.measure(state, valid)
     }
 
-    /// The evaluation after an epoch, and a checkpoint, unless somebody stopped the run. Some
-    /// ending, if the run has come to one before its last step.
+    /// The evaluation after an epoch, and a checkpoint, unless the run was stopped. Returns the
+    /// ending, if the run ends before its last step.
     fn measure(
         &self,
         state: &mut State<B>,
@@ -237,14 +237,14 @@ where
         Ok(self.hopeless(state))
     }
 
-    /// The end of a run whose loss does not get better any more, before its last step.
+    /// Early stopping: the ending of a run whose loss has not improved for too long.
     fn hopeless(&self, state: &State<B>) -> Option<Ending> {
         let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
         let is_hopeless = self.config.patience.is_some_and(is_hopeless);
         is_hopeless.then_some(Ending::Early)
     }
 
-    /// A training step, whose gradients count if they are numbers.
+    /// A training step, whose gradients are applied if they are finite.
     fn train_step(
         &self,
         state: &mut State<B>,
@@ -270,7 +270,7 @@ where
                 numbers: [loss, gradient_norm],
                 rate: state.learner.lr_current(),
             };
-            // Later ones are what the steps before made them.
+            // Later weights result from this training, not from its start.
             let is_first = state.step == self.start;
             let started_so = is_first && !is_finite_module(&state.learner.model());
             let error = diverged.explain(started_so, &self.checkpoints);
@@ -303,7 +303,7 @@ where
             });
             state.n_worse = 0;
             drop(best);
-            // The best one has to be there to be kept.
+            // The checkpoint of the best evaluation has to exist to be kept.
             self.save(state)?;
         } else {
             state.n_worse += 1;
@@ -311,8 +311,8 @@ where
         Ok(())
     }
 
-    /// Saves a checkpoint, unless the last one is of this step. What differs between processes is not
-    /// worth one.
+    /// Saves a checkpoint, unless the last one is of this step. All processes must have the same weights:
+    /// others are not saved.
     fn save(&self, state: &mut State<B>) -> Result<(), TrainError> {
         if state.last_saved.replace(state.step) == Some(state.step) {
             return Ok(());
@@ -326,7 +326,7 @@ where
         Ok(self.replicas.failed()?)
     }
 
-    /// Tells what could not be written, and goes on.
+    /// Reports files that could not be written.
     fn report_troubles(&self) {
         if let Some(error) = self.troubles.take() {
             (self.warn)(&error);

@@ -1,4 +1,4 @@
-//! What a process does not write of a run that another one has.
+//! Checkpointer and log of processes that do not own the run.
 
 use burn::record::Record;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -13,8 +13,8 @@ use reformer_core::kernels::ReformerBackend;
 
 use super::Components;
 
-/// Takes part in every checkpoint and keeps none: where each process has a part of the optimizer's
-/// state, all have to give theirs.
+/// Takes part in every checkpoint and keeps none: with a sharded optimizer state,
+/// all processes have to send their shards.
 pub(super) fn checkpointer<B>() -> LearningCheckpointer<Components<B>>
 where
     B: AutodiffBackend + ReformerBackend,
@@ -54,7 +54,7 @@ impl CheckpointingStrategy for Nowhere {
     }
 }
 
-/// Logs nothing.
+/// A log that discards everything.
 pub(crate) struct NoLog;
 
 impl MetricLogger for NoLog {

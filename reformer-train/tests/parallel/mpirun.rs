@@ -1,12 +1,12 @@
-//! `mpirun`, where it can be had.
+//! `mpirun`, if it is installed.
 
 use std::io::{self, Write};
 use std::process::{Command, Output};
 
-/// A command that starts processes of what it is given; none where that is not possible, which is told.
+/// A command that starts several processes of a program; `None` where that is not possible, which is reported.
 pub(crate) fn mpirun() -> Option<Command> {
     let skipped = |reason: &str| {
-        // Not caught by the test harness: nobody is to believe that it passed.
+        // Not caught by the test harness: a skipped test must not look like one that passed.
         let told = format!("SKIPPED: {reason}, so no processes train together\n");
         io::stderr().write_all(told.as_bytes()).ok();
         None

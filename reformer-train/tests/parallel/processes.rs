@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::mpirun::mpirun;
 use super::{B, Trained, bytes, losses, weights};
 
-/// Where a process that a test starts finds what it is to do.
+/// The variable that holds a test process's task.
 const ORDER: &str = "REFORMER_TEST_ORDER";
-/// Longer than any process needs, short enough to see that nobody is waited for for ever.
+/// Longer than any process needs, short enough to see that no process waits for ever.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the processes of a test do: train the run in a folder.
+/// The task of the processes of a test: train the run in a folder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) run: PathBuf,

@@ -203,7 +203,7 @@ fn weights_that_are_not_there_or_no_numbers_are_named() {
     huggingface::save(&model, &config, &other).unwrap();
     let told = open(&other);
     assert!(
-        told.contains("norm.gamma` has weights that are no numbers"),
+        told.contains("norm.gamma` has weights that are not finite"),
         "{told}"
     );
 }

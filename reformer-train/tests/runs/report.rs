@@ -113,7 +113,7 @@ fn report() -> Report {
 fn written(report: &Report, folder: &Path) -> PathBuf {
     let page = folder.join("report.html");
     write_report(report, &page).expect("the folder is there");
-    // For whoever wants to look at it.
+    // To be looked at by hand.
     if let Some(copy) = env::var_os("REPORT_COPY") {
         fs::copy(&page, copy).expect("the copy can be written");
     }
