@@ -42,7 +42,7 @@ struct Arguments {
     /// Folder of a run [default: the model that ships]
     #[arg(long, value_name = "RUN")]
     checkpoint: Option<PathBuf>,
-    /// Other data than that which validated the run, of the same form
+    /// Data to measure on, of the same form as the run's [default: its validation data]
     #[arg(long, value_name = "PATH", num_args = 1..=2)]
     data: Vec<PathBuf>,
     /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data]
@@ -51,7 +51,7 @@ struct Arguments {
     /// Write the numbers to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
     #[command(flatten)]
@@ -115,7 +115,7 @@ impl Job for Evaluate {
             && arguments.bleu.bleu_sentences > 0
             && !is_stopped
         {
-            // What is known by now is kept: translating takes longer, and Ctrl-C ends it.
+            // Scores so far are written first: translating takes longer, and Ctrl-C ends it.
             keep(&scores)?;
             interrupt::end_at_once();
             let batch_size = evaluation.config().batch_size;

@@ -12,9 +12,9 @@ use crate::{called, cli};
 
 /// A program of this crate.
 struct Program {
-    /// Of its binary, if it has one of its own.
+    /// Name of its own binary, if it has one.
     name: &'static str,
-    /// What calls it, behind `reformer`.
+    /// Words after `reformer` that call it.
     words: &'static str,
     about: &'static str,
     main: fn() -> ExitCode,
@@ -22,7 +22,7 @@ struct Program {
 
 macro_rules! programs {
     ($($title:literal { $($name:literal, $words:literal, $about:literal, $main:path;)* })*) => {
-        /// All programs, by what they are for.
+        /// All programs, grouped by purpose.
         static PROGRAMS: &[(&str, &[Program])] = &[$(($title, &[$(Program {
             name: $name,
             words: $words,
@@ -81,7 +81,7 @@ programs! {
     }
 }
 
-/// What makes a shell ask for completions, which are computed when they are asked for.
+/// Shell code that registers completions, which are computed on demand.
 const BASH: &str = "\
 _reformer() {
     local word=${COMP_WORDS[COMP_CWORD]}
@@ -122,7 +122,7 @@ fn all() -> impl Iterator<Item = &'static Program> {
     PROGRAMS.iter().flat_map(|(_, programs)| programs.iter())
 }
 
-/// The program whose words, or whose own name, an invocation begins with.
+/// The program whose words, or whose binary name, an invocation begins with.
 fn called_by(given: &[&str]) -> Option<&'static Program> {
     let begins = |program: &&Program| {
         let words = program.words.split(' ');
@@ -144,7 +144,7 @@ fn told(text: &str) -> ExitCode {
     })
 }
 
-/// All programs whose words begin like this.
+/// All programs whose words begin with these.
 fn help(prefix: &str) -> String {
     let mut text = "Train, use and measure Reformers: models of very long sequences\n\n\
                     Usage: reformer PROGRAM [OPTIONS]\n"
@@ -167,11 +167,11 @@ fn help(prefix: &str) -> String {
             `reformer PROGRAM --help` says more of each.\n"
 }
 
-/// There is no such program.
+/// The error for an unknown program.
 fn unknown(words: &[&str]) -> Result<()> {
     let given = words[..words.len().min(2)].join(" ");
     let likeness = |program: &&Program| {
-        // As much of what was given as the program has words.
+        // Compares as many of the given words as the program has.
         let n_words = program.words.split(' ').count();
         let own = words[..words.len().min(n_words)].join(" ");
         let by_words = strsim::jaro_winkler(program.words, &own);
@@ -195,7 +195,7 @@ fn completions(shell: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Prints what can follow some words: further words, or flags.
+/// Prints the possible completions of some words: further words, or flags.
 fn complete(before: &[&str]) -> Result<()> {
     let Some(program) = called_by(before) else {
         let next = all().filter_map(|program| {

@@ -15,7 +15,7 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::MaskingConfig;
 use reformer_train::{Batch, DataConfig, Evaluation, Model, ModelConfig, Run, TrainConfig};
 
-/// Bytes of the text that is shown at the end.
+/// Bytes of the example that is shown at the end.
 const SHOWN: usize = 240;
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ Examples:
 Of each window 15 % of the bytes are to be found: 80 % of these are replaced by a token of their own,
 10 % by any byte, and the others stay, as in BERT. Masks of a validation are the same each time.";
 
-/// Train a Reformer to find hidden bytes of a text (masked language model).
+/// Train a Reformer to predict hidden bytes of a text (masked language model).
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -66,7 +66,7 @@ impl Program for Masked {
         self.0.config(preset)
     }
 
-    /// A preset for a causal model becomes one for a model that sees both sides.
+    /// Turns a preset for a causal model into one for a bidirectional model.
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
         if config.masking.is_some() {
             return Ok(());
@@ -88,7 +88,7 @@ impl Program for Masked {
     }
 }
 
-/// Shows what the model finds in the first text that validates.
+/// Shows the model's predictions for the first validation window.
 struct Show<'a>(&'a Run);
 
 impl Job for Show<'_> {

@@ -1,4 +1,4 @@
-//! Trains a model to point at answers in a text.
+//! Trains a model to answer questions by marking a span of a text.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -36,7 +36,7 @@ Without --valid the questions about a tenth of the texts are kept for validation
 what the model answers, by the questions' names, as SQuAD's own script reads it. `answer` applies the model to
 other questions.";
 
-/// Train a Reformer to point at the answer to a question in a text.
+/// Train a Reformer to mark the answer to a question in a text.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -81,7 +81,7 @@ impl Program for Answers {
     }
 }
 
-/// Answers the questions that validate, and says how well.
+/// Answers the validation questions, and prints the scores.
 struct Score<'a>(&'a Run);
 
 impl Job for Score<'_> {
