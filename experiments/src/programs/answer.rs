@@ -27,7 +27,7 @@ Examples:
 Each record gets the answer (null if the text has none), its probability, and where in the text it stands, in
 characters.";
 
-/// Answer questions about texts with a model that train_qa has trained, or with one of Hugging Face.
+/// Answer questions about texts with a model that train_qa has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -82,7 +82,7 @@ impl Job for Answers {
     }
 }
 
-/// The questions of the command line with their text, which is read if it is not given.
+/// The questions of the command line, each with the given text or that of the file.
 fn asked(arguments: &Arguments) -> Result<Records> {
     let context = match &arguments.context {
         Some(context) => context.clone(),

@@ -68,7 +68,7 @@ struct Measurement {
     layers: usize,
     length: usize,
     parameters: usize,
-    /// Peak resident memory, in MiB.
+    /// Peak resident memory.
     peak_bytes: u64,
     /// The same before the model was built: the program itself.
     start_bytes: u64,

@@ -1,4 +1,4 @@
-//! Tells the classes of texts with a trained model.
+//! Classifies texts with a trained model.
 
 use std::process::ExitCode;
 
@@ -26,7 +26,7 @@ Examples:
 
 Each text gets its class, the probability of that, and the probabilities of all classes.";
 
-/// Tell classes of texts with a model that train_classifier has trained, or with one of Hugging Face.
+/// Classify texts with a model that train_classifier has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {

@@ -31,7 +31,7 @@ Examples:
 
 The PNG file shows, from left to right: what was given, the completions, the original.";
 
-/// Largest side of the written image, in pixels.
+/// Side of the written image in pixels, from which the default scale follows.
 const SHOWN: usize = 256;
 /// Largest number of pixels of a file.
 const MOST_PIXELS: u64 = 1 << 28;

@@ -180,8 +180,8 @@ impl Job for Generate {
     }
 }
 
-/// Checks that the free memory is enough to read the prompts. A token takes about as much as fourteen of its
-/// vectors while it is read, and one a layer in the cache: 4.4 KB with the model that ships (measured).
+/// Checks that the free memory is enough to read the prompts. Per token, reading takes about fourteen vectors of the
+/// model's width, and the cache one per layer: 4.4 KB with the model that ships (measured).
 fn check_memory<B: ReformerBackend>(
     model: &TextModel<B>,
     prompts: &[Vec<u8>],

@@ -34,7 +34,7 @@ Examples:
 --length - 1 are read. Without --valid about a tenth of the texts is kept for validation. Names of classes are
 in OUT/NAME/classes.json. `classify` applies the model to texts that nobody has labelled.";
 
-/// Train a Reformer to tell classes of texts.
+/// Train a Reformer to classify texts.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -74,7 +74,7 @@ impl Program for Classifier {
         ))
     }
 
-    /// As many classes as the data has.
+    /// Sets the number of classes to that of the data.
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
         if let (DataConfig::Classes(data), ModelConfig::Classifier(model)) =
             (&config.data, &mut config.model)
@@ -89,7 +89,7 @@ impl Program for Classifier {
     }
 }
 
-/// Says what the model takes for what.
+/// Prints the confusion matrix.
 struct Score<'a>(&'a Run);
 
 impl Job for Score<'_> {

@@ -1,4 +1,4 @@
-//! Trains a model to find what it has read: tasks that hashing has to solve by content alone.
+//! Trains a model on retrieval tasks, which hashing has to solve by content alone.
 
 use std::process::ExitCode;
 
@@ -21,11 +21,11 @@ Examples:
 What counts is the value that belongs to a key, what returns of a passage, or the letter that a planted
 sentence tells.";
 
-/// Train a Reformer to find what it has read.
+/// Train a Reformer to retrieve what it has read.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// What is to be found [default: that of the preset, pairs]
+    /// Task [default: that of the preset, pairs]
     #[arg(long, value_enum, conflicts_with_all = ["resume", "join"])]
     data: Option<TaskName>,
     #[command(flatten)]
@@ -35,11 +35,11 @@ struct Arguments {
 /// A task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TaskName {
-    /// The value that stood beside a key: multi-query associative recall.
+    /// The value paired with a key: multi-query associative recall.
     Pairs,
-    /// Passages of random symbols, which return.
+    /// Repeated passages of random symbols.
     Passages,
-    /// The same, returning from the last symbol to the first.
+    /// The same, repeated from the last symbol to the first.
     PassagesBackwards,
     /// Sentences planted in a text.
     Needles,

@@ -49,7 +49,7 @@ Values that are not given come from the preset.";
 struct Arguments {
     #[command(flatten)]
     data: TextArguments,
-    /// Bytes of text to generate at the end; 0 for none
+    /// Bytes of text to generate at the end; 0 disables this
     #[arg(long, value_name = "N", default_value_t = 300)]
     sample_tokens: usize,
     #[command(flatten)]
@@ -111,7 +111,7 @@ impl Program for Text {
     }
 }
 
-/// Prints a generated text and keeps it.
+/// Prints a generated text and saves it.
 struct Sample<'a> {
     run: &'a Run,
     n_bytes: usize,
@@ -133,7 +133,7 @@ impl Job for Sample<'_> {
         let wish = Wish::new("\n", n_bytes, sampler, config.seed);
         model.write_on(&wish, |_, text| {
             bytes.extend_from_slice(text);
-            // Whether or not somebody reads it, it is kept.
+            // It is saved even if it cannot be printed.
             text.iter().try_for_each(|&byte| writer.push(byte)).ok();
             Ok(())
         })?;
