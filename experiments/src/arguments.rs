@@ -281,7 +281,7 @@ pub fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
 /// # Errors
 /// A text that is not a finite number.
 pub fn finite(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    let number: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match number.is_finite() {
         true => Ok(number),
         false => Err("it must be a finite number".to_owned()),

@@ -196,7 +196,7 @@ pub fn shortened(text: &str, most: usize) -> String {
 /// # Errors
 /// A path that cannot be made absolute.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("`{}` is no path", path.display()))
+    std::path::absolute(path).with_context(|| format!("`{}` is not a path", path.display()))
 }
 
 /// A path as an argument of a shell command that can be copied.

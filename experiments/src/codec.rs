@@ -61,8 +61,9 @@ impl Codec {
             Self::Bytes(first) => Ok(text.iter().map(|&byte| first + u32::from(byte)).collect()),
             Self::Pieces(subwords) => {
                 let text = std::str::from_utf8(text);
-                let text =
-                    text.context("the model's tokens are pieces of UTF-8, and this is none")?;
+                let text = text.context(
+                    "the model's tokens are pieces of UTF-8, and this text is not UTF-8",
+                )?;
                 Ok(subwords.encode(text)?)
             }
         }

@@ -107,7 +107,7 @@ fn text_of(line: Vec<u8>, is_first: bool) -> Result<String> {
     if is_first && UTF_16.iter().any(|mark| line.starts_with(mark)) {
         bail!("it is UTF-16: convert it to UTF-8");
     }
-    let line = String::from_utf8(line).map_err(|_| anyhow!("it is no UTF-8: convert it"))?;
+    let line = String::from_utf8(line).map_err(|_| anyhow!("it is not UTF-8: convert it"))?;
     let text = line.trim_end_matches(['\n', '\r']);
     Ok(match is_first {
         true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
@@ -175,7 +175,7 @@ mod tests {
     fn what_is_no_text_is_named() {
         assert_eq!(
             read(b"a\n\xff\n")[1],
-            "line 2 of here: it is no UTF-8: convert it"
+            "line 2 of here: it is not UTF-8: convert it"
         );
         assert!(read(b"\xff\xfea\0\n\0")[0].contains("it is UTF-16"));
     }

@@ -27,7 +27,7 @@ pub fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
         // One at a time, so that the message names the wrong one. Settings that an older version did not have
         // may be left out, as in its config.json.
         config = read_config_json(json.to_string().as_bytes())
-            .with_context(|| format!("`--set {set}` is no setting that `{key}` can have"))?;
+            .with_context(|| format!("`--set {set}` is not a value that `{key}` can have"))?;
         json = serde_json::to_value(&config)?;
     }
     Ok(config)

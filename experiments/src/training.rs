@@ -277,7 +277,7 @@ fn create<B: AutodiffBackend>(
     run.inspect_err(|_| kept.remove())
 }
 
-/// Tells about the weights that a preset's run started from, since its configuration does not contain them.
+/// Names the weights that a preset's run started from, since its configuration does not contain them.
 fn tell_start_of_preset(arguments: &TrainArguments) {
     let preset = arguments.preset.as_deref().map(Path::new);
     let config = preset.filter(|path| path.ends_with("config.json"));
@@ -367,7 +367,7 @@ fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> 
     if let Some(name) = &arguments.name {
         let is_one_part = Path::new(name).components().count() == 1;
         if !is_one_part || name.starts_with('.') {
-            bail!("`{name}` is no name for a run: use letters, digits and `-`");
+            bail!("`{name}` is not a name for a run: use letters, digits and `-`");
         }
         return Ok(arguments.out.join(name));
     }

@@ -39,7 +39,7 @@ impl Record {
         let names = || self.0.iter().map(|(name, _)| name.as_str());
         match self.get(field) {
             Some(Value::String(text)) => Ok(text),
-            Some(_) => bail!("its field `{field}` is no text"),
+            Some(_) => bail!("its field `{field}` is not text"),
             None => bail!(
                 "it has no field `{field}`, but {}",
                 names().collect::<Vec<_>>().join(", ")

@@ -25,7 +25,7 @@ Examples:
     bench_generation
   Exact attention, whose cost grows with the length:
     bench_generation --contexts 1024,4096 --attention full
-  Eight sequences at a time, for a program to read:
+  Eight sequences at a time, as JSON:
     bench_generation --batch 8 --json";
 
 /// Byte vocabulary.

@@ -26,7 +26,7 @@ Examples:
     bench_memory --layers 16 --mode reversible
   The table, 4 to 32 layers in both modes:
     bench_memory --sweep
-  For a program to read:
+  As JSON:
     bench_memory --sweep --json
 
 Each number is the peak resident memory of a process of its own that does one training step.";

@@ -31,15 +31,15 @@ Examples:
     bench_step --length 4096
   Exact attention, for comparison:
     bench_step --length 4096 --attention full
-  Burn's own Transformer of the same size, and ours that attends exactly where that is cheaper:
+  Burn's own Transformer of the same size, and ours with exact attention where that is cheaper:
     bench_step --length 512 --attention transformer
     bench_step --length 512 --exact-where-cheaper
-  For a program to read:
+  As JSON:
     bench_step --length 65536 --steps 1 --json
 
 A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
 the time that its matrix products would take at the rate of one large product, measured in the same
-run. How operations are counted is documented at `experiments::flops::training_step`.";
+run. Operations are counted as documented at `experiments::flops::training_step`.";
 
 /// Byte vocabulary.
 const VOCAB_SIZE: usize = 256;

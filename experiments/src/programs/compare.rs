@@ -20,11 +20,11 @@ use crate::study::statistics::{between, mean};
 const EXAMPLES: &str = "\
 Examples:
   reformer compare runs/tiny-1 runs/tiny-2 runs/small-1
-  All runs of a folder, into a page of another name:
+  All runs of a folder, with another name for the page:
     reformer compare runs/* --html all.html
 
-The page needs nothing but itself: bits of held-out data over steps, tokens and seconds, the best of each run, and the
-settings in which they differ. Runs that differ only in their seed are one row: their mean and range.";
+The page is self-contained: held-out bits over steps, tokens and seconds, the best results of each run, and the
+settings in which they differ. Runs that differ only in their seed share a row, with their mean and range.";
 
 /// Compare runs: curves, best results and settings that differ.
 #[derive(Debug, Parser)]
@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<Known> {
     let config =
         config.with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
     let config = read_config_json(&config)
-        .with_context(|| format!("`{}` is no configuration", file.display()))?;
+        .with_context(|| format!("`{}` is not a configuration", file.display()))?;
     let rows = read_rows(&path.join("metrics.csv"))?;
     if points(&rows, |row| Some(row.step as f64)).is_empty() {
         bail!("`{}` has no evaluation yet: train it on", path.display());

@@ -21,18 +21,18 @@ use reformer_train::{Evaluation, Model, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
-  The validation data of a run: the numbers of its last evaluation again, and those of its task:
+  The validation data of a run: the metrics of its last evaluation again, and those of its task:
     evaluate --checkpoint runs/mine
   Another text, all of it:
     evaluate --checkpoint runs/mine --data other.txt --json other.json
   Other texts with classes, or other questions:
     evaluate --checkpoint runs/imdb --data aclImdb/test
     evaluate --checkpoint runs/squad --data dev-v1.1.json
-  Other sentences, two files line by line:
+  Other sentences, in two line-aligned files:
     evaluate --checkpoint runs/wmt --data test.en test.de --bleu-sentences 3003
 
-Language models: bits per byte (or dimension). Masked ones: the same of hidden bytes. Classifiers: accuracy, that of
-the most frequent class, and what is taken for what. Questions: exact match and F1 as SQuAD counts them.
+Language models: bits per byte (or dimension). Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
+always predicting the most frequent class, and the confusion matrix. Questions: exact match and F1 as SQuAD counts them.
 Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 
 /// Measure a trained model of any kind.

@@ -24,12 +24,12 @@ use reformer_train::{DataConfig, load_model, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
-  Four ways to go on from the upper half of a photograph:
+  Four completions of the upper half of a photograph:
     generate_image --checkpoint runs/images-16-1 --complete-from cat.png
-  Images out of nothing:
+  Images from scratch:
     generate_image --checkpoint runs/images-16-1 --batch 8 --out eight.png
 
-The PNG file shows, from left to right: what was given, the completions, the original.";
+The PNG file shows, from left to right: the given part, the completions, the original.";
 
 /// Side of the written image in pixels, from which the default scale follows.
 const SHOWN: usize = 256;

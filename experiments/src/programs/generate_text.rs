@@ -29,13 +29,13 @@ Examples:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:'
   Always the most probable byte:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --temperature 0
-  Another text, less daring, that ends with the speech:
+  Another text, less random, that ends with the speech:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --seed 2 --top-p 0.9 --stop $'\\n\\n'
-  Three continuations of each of two beginnings:
+  Three continuations of each of two prompts:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --prompt 'JULIET:' --batch 3
-  The best of what eight hypotheses lead to:
+  The best continuation by beam search with eight hypotheses:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --tokens 40 --beam-size 8
-  What follows a whole file, however long, and what reading it took:
+  The continuation of a whole file, however long, with the time that reading it took:
     generate_text --checkpoint runs/tiny-1 --prompt-file novel.txt --verbose
   A model of Hugging Face, with its config.json, weights and, if it has one, spiece.model:
     generate_text --checkpoint reformer-crime-and-punishment --prompt 'A few months later'

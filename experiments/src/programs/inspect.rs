@@ -22,10 +22,10 @@ use reformer_train::write_atomically;
 const EXAMPLES: &str = "\
 Examples:
   inspect --checkpoint runs/small-1 --text chapter.txt
-  The beginning of a longer text, for a program to read:
+  The beginning of a longer text, also as JSON:
     inspect --checkpoint runs/small-1 --text book.txt --tokens 2000 --json buckets.json
 
-The page needs nothing but itself. Point at a token: it shows its bucket mates in each round, what it
+The page is self-contained. Point at a token: it shows the tokens in the same bucket in each round, the keys it
 attends to, and the share of full attention that it finds.";
 
 /// Longest token in bytes: pieces are words and parts of them.

@@ -71,7 +71,7 @@ fn read(path: &Path) -> Result<Vec<Measurement>> {
         .map(|(number, line)| {
             serde_json::from_str(line).with_context(|| {
                 let line = number + 1;
-                format!("line {line} of `{}` is no measurement", path.display())
+                format!("line {line} of `{}` is not a measurement", path.display())
             })
         })
         .collect::<Result<Vec<_>>>()?;

@@ -179,7 +179,9 @@ fn unknown(words: &[&str]) -> Result<()> {
     };
     let nearest = all().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let nearest = nearest.map_or("help", |program| program.words);
-    bail!("`{given}` is no program: did you mean `reformer {nearest}`? `reformer help` lists all")
+    bail!(
+        "`{given}` is not a program: did you mean `reformer {nearest}`? `reformer help` lists all"
+    )
 }
 
 fn completions(shell: &[&str]) -> Result<()> {

@@ -18,7 +18,7 @@ Examples:
   The length of the paper; a row of positions has one less than half of it:
     train_duplication --length 1024 --set 'model.reformer.position.Axial.shape=[3,511]'
 
-Sequences are 0w0w with random symbols w; only the second half counts.";
+Sequences are 0w0w with random symbols w; only the second half counts in the loss.";
 
 /// Train a Reformer on the duplication task.
 #[derive(Debug, Parser)]

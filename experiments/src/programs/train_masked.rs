@@ -24,15 +24,15 @@ Examples:
     train_masked
   Your own file or folder:
     train_masked --data book.txt --name mine
-  The settings of train_text's presets, with a model that sees both sides:
+  The settings of train_text's presets, with a bidirectional model:
     train_masked --data book.txt --preset small
-  More of the text hidden:
+  A larger share of hidden bytes:
     train_masked --set masking.share=0.3
-  How good it is on another text:
+  Its accuracy on another text:
     evaluate --checkpoint runs/mine --data other.txt
 
-Of each window 15 % of the bytes are to be found: 80 % of these are replaced by a token of their own,
-10 % by any byte, and the others stay, as in BERT. Masks of a validation are the same each time.";
+In each window 15 % of the bytes are to be predicted, as in BERT: 80 % of these are replaced by a mask token,
+10 % by a random byte, and the others stay. Validation uses the same masks each time.";
 
 /// Train a Reformer to predict hidden bytes of a text (masked language model).
 #[derive(Debug, Parser)]

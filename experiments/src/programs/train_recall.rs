@@ -15,11 +15,11 @@ Examples:
     train_recall
   With full attention instead of hashing:
     train_recall --attention local,full --name full
-  Passages that return, which takes longer:
+  Repeated passages, which takes longer:
     train_recall --data passages --length 1024
 
-What counts is the value that belongs to a key, what returns of a passage, or the letter that a planted
-sentence tells.";
+The loss counts the value that belongs to a key, the repeated part of a passage, or the letter that a planted
+sentence names.";
 
 /// Train a Reformer to retrieve what it has read.
 #[derive(Debug, Parser)]

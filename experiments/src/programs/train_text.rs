@@ -27,15 +27,15 @@ Examples:
     train_text --data book.txt --preset small --device cuda --name my-first
   enwik8 as in the literature:
     train_text --data enwik8.zip --format enwik8 --preset enwik8-64k --device cuda
-  Go on with a run that was stopped or killed:
+  Resume a run that was stopped or killed:
     train_text --resume runs/my-first
-  Another text, from the weights of a run or of a folder of Hugging Face:
+  Another text, from the weights of a run or of a Hugging Face folder:
     train_text --data other.txt --init-from runs/my-first
-  Less memory: each step in eight parts, an optimizer that remembers little:
+  Less memory: each step in eight parts, an optimizer with little state:
     train_text --preset small --accumulate 8 --optimizer adafactor
-  Another model:
+  Another architecture:
     train_text --layers 4 --attention local,lsh,lsh --n-rounds 4 --mode exact
-  The same run again, but for one setting:
+  The same run with one setting changed:
     train_text --preset runs/my-first/config.json --set model.reformer.dropout=0.2
 
 Presets: tiny (the default; two minutes on two CPU cores), small, base, enwik8-64k.

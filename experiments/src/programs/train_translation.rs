@@ -22,17 +22,17 @@ Examples:
     train_translation
   German to English:
     train_translation --reverse
-  Two files line by line, validated on two others, a GPU:
+  Two line-aligned files, two others for validation, a GPU:
     train_translation --data train.en train.de --valid dev.en dev.de --preset wmt-base --device cuda
   A table with a tab between a sentence and its translation:
     train_translation --data deu.txt --steps 20000 --name mine
-  Go on with a run that was stopped or killed:
+  Resume a run that was stopped or killed:
     train_translation --resume runs/mine
 
 Presets: translation (the default), wmt-base (that of the paper; a large GPU).
 A run is written to OUT/NAME: config.json, subwords.json, checkpoint/, metrics.csv, loss.svg,
 model.mpk, translations.tsv (source, reference, translation) and bleu.txt. `translate` uses it.
-A batch has as many pieces on a side as --batch-size times --length; longer pairs are left out.";
+A batch has up to --batch-size times --length pieces on each side; pairs longer than --length are left out.";
 
 /// Train a reversible encoder-decoder to translate sentences.
 #[derive(Debug, Parser)]

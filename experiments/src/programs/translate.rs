@@ -22,14 +22,14 @@ use reformer_train::{load_model, load_subwords};
 const EXAMPLES: &str = "\
 Examples:
   translate --checkpoint runs/translation-1 --text 'He is at home.'
-  What is typed, line by line:
+  Lines from the terminal:
     translate --checkpoint runs/translation-1
   A file, with a wider beam:
     translate --checkpoint runs/translation-1 --input news.en --output news.de --beam 8
   In a pipeline that waits for each answer:
     ... | translate --checkpoint runs/translation-1 --batch 1 | ...
 
-A line is a sentence, and its translation is one; empty lines stay empty. A run that is not finished is
+Each line is a sentence and is translated to one line; empty lines stay empty. A run that is not finished is
 read from its newest checkpoint.";
 
 /// Number of batches of a file that are sorted by length together.

@@ -20,8 +20,8 @@ pub struct DataArguments {
     /// The official enwik8, raw or packed
     #[arg(long, value_name = "FILE")]
     pub enwik8: Option<PathBuf>,
-    /// A folder or an archive of images, or the folder of downsampled ImageNet's .npz files [default: none; contests on
-    /// images are left out]
+    /// A folder or an archive of images, or the folder of downsampled ImageNet's .npz files [default:
+    /// none; contests on images are left out]
     #[arg(long, value_name = "PATH")]
     pub images: Option<PathBuf>,
 }

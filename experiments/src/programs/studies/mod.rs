@@ -50,13 +50,13 @@ fn help(name: &str, flags: &str, cpu: &str, paper: &str) -> String {
 Examples:
   {cpu}:
     {name}{flags}
-  Seconds, to see that it works:
+  Seconds, to check that it works:
     {name} --preset smoke
   {paper}:
     {name}{flags} --preset paper --device cuda
 
 It writes config.json, results.json, results.csv, curves.csv, figure.svg, figure.png and table.md into
-OUT/{name}/PRESET. Interrupted, or killed, it goes on when it is called again."
+OUT/{name}/PRESET. A study that was interrupted or killed resumes when it is called again."
     )
 }
 
