@@ -10,7 +10,7 @@ use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig};
 use serde::{Deserialize, Serialize};
 
-/// Fractional decimal digits of the grid in `--mode exact`.
+/// Fractional bits of the grid in `--mode exact`.
 const FRACTION_BITS: u32 = 16;
 
 /// A kind of attention.
@@ -185,7 +185,7 @@ impl ModelArguments {
 
 /// Flags of sampling.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Drawing")]
+#[command(next_help_heading = "Sampling")]
 pub struct SamplerArguments {
     /// Divides the logits: 0 takes the most probable token, 1 keeps the model's probabilities
     #[arg(long, default_value_t = 0.8, value_parser = finite)]

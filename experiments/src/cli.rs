@@ -179,7 +179,7 @@ fn tell_error(message: &str) {
     );
 }
 
-/// The beginning and the end of a text, together at most so many characters.
+/// The beginning and the end of a text, together at most `most` characters.
 pub fn shortened(text: &str, most: usize) -> String {
     let n_chars = text.chars().count();
     if n_chars <= most {

@@ -95,7 +95,7 @@ struct RunArguments {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Parts into which a batch is divided, computed one after the other: less memory, the same
-    /// step
+    /// result
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
     /// Tokens in a sequence

@@ -67,7 +67,7 @@ struct Arguments {
     stop: Vec<String>,
     #[command(flatten)]
     sampler: SamplerArguments,
-    /// Search for the most probable continuations by beam search with so many hypotheses, instead of sampling
+    /// Search for the most probable continuations (beam search) with this many hypotheses, instead of sampling
     #[arg(long, value_name = "N", conflicts_with_all = ["batch", "stop"], help_heading = "Beam search")]
     beam_size: Option<usize>,
     /// Exponent of the length penalty of the search; 0 compares plain probabilities

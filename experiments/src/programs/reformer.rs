@@ -39,15 +39,15 @@ programs! {
         "train_translation", "train translation", "sentences in another language", train_translation::main;
         "train_masked", "train masked", "hidden bytes of a text", train_masked::main;
         "train_classifier", "train classifier", "classes of texts", train_classifier::main;
-        "train_qa", "train qa", "answers to questions, as places in a text", train_qa::main;
+        "train_qa", "train qa", "answers to questions, as spans of a text", train_qa::main;
         "train_duplication", "train duplication", "the paper's synthetic task", train_duplication::main;
-        "train_recall", "train recall", "what was read before", train_recall::main;
+        "train_recall", "train recall", "retrieval of what was read before", train_recall::main;
     }
     "Trained models" {
         "generate_text", "generate text", "continue texts", generate_text::main;
         "generate_image", "generate image", "complete images", generate_image::main;
         "translate", "translate", "translate sentences", translate::main;
-        "classify", "predict classes", "tell classes of texts", classify::main;
+        "classify", "predict classes", "classify texts", classify::main;
         "answer", "predict answers", "answer questions about texts", answer::main;
         "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main;
         "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main;
@@ -57,9 +57,9 @@ programs! {
         "bench_step", "bench step", "time and memory of a training step", bench_step::main;
         "bench_memory", "bench memory", "memory by depth and mode", bench_memory::main;
         "bench_generation", "bench generation", "time of a token and memory of the cache", bench_generation::main;
-        "plot_steps", "bench plot", "draw what `bench step` measured", plot_steps::main;
+        "plot_steps", "bench plot", "plot results of `bench step`", plot_steps::main;
     }
-    "Tables and figures of the paper, and what it does not show" {
+    "Tables and figures of the paper, and questions beyond it" {
         "table1_complexity", "study table1", "memory and time of attention over length", studies::table1::main;
         "table2_duplication", "study table2", "duplication, by rounds in training and evaluation", studies::table2::main;
         "table3_memory", "study table3", "from a Transformer to a Reformer", studies::table3::main;
@@ -70,7 +70,7 @@ programs! {
         "figure5_speed", "study figure5-speed", "time over length", studies::figure5_speed::main;
         "long_context", "study long-context", "a million tokens", studies::long_context::main;
         "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main;
-        "finding", "study finding", "tasks that only finding solves", studies::finding::main;
+        "finding", "study finding", "retrieval tasks, up to 128 times the trained length", studies::finding::main;
         "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main;
         "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets;
         "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates;

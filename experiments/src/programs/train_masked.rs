@@ -1,4 +1,4 @@
-//! Trains a model to find hidden bytes of a text.
+//! Trains a model to predict hidden bytes of a text.
 
 use std::process::ExitCode;
 

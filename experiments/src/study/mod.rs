@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! results/NAME/PRESET/
-//! config.json        the settings, which have to be the same to go on
+//! config.json        the settings, which must be the same to resume
 //! points/, runs/     what has been measured so far, trainings among it
 //! results.json       all numbers
 //! results.csv        the table

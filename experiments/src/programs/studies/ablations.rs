@@ -16,7 +16,7 @@ pub fn ablation_duplicates() -> ExitCode {
     let duplicates = |rule| format!("model.reformer.lsh.duplicates={rule}");
     ablation(
         "ablation_duplicates",
-        "Count keys that several rounds find once, or again in each",
+        "Count keys that several rounds find once, or once per round",
         "Ablation: keys that are seen in several rounds",
         "Paper (appendix A): the logits of a key lose log N, where N is the number of rounds that find it. \
          Hugging Face and trax leave this out.",
@@ -52,7 +52,7 @@ pub fn ablation_window() -> ExitCode {
 pub fn ablation_across_buckets() -> ExitCode {
     ablation(
         "ablation_across_buckets",
-        "Look at chunks of the sorted sequence within a query's bucket, or at all that is there",
+        "Look at chunks of the sorted sequence within a query's bucket, or across buckets",
         "Ablation: within or across buckets",
         "The paper's text has a query attend within its bucket; the code of trax (as trained later), \
          Hugging Face and reformer_pytorch lets it see whatever is in its chunk and the one before.",
@@ -115,7 +115,7 @@ pub fn ablation_rotations() -> ExitCode {
 pub fn ablation_reversal() -> ExitCode {
     ablation(
         "ablation_reversal",
-        "Compute activations back from the output, exactly or with rounding errors, or keep them",
+        "Recompute activations from the output, exactly or with rounding errors, or store them",
         "Ablation: exact and ordinary reversal",
         "Reversing a block in floating point gives its input but for rounding. Exact reversal rounds what \
          layers add to a grid instead. All three start from the same weights and see the same batches.",

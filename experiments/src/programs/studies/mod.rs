@@ -43,7 +43,7 @@ struct Arguments {
     seeds: SeedArguments,
 }
 
-/// The text after `--help`, which says what each preset costs.
+/// The text after `--help`, which gives the cost of each preset.
 fn help(name: &str, flags: &str, cpu: &str, paper: &str) -> String {
     format!(
         "\

@@ -357,7 +357,7 @@ fn report(study: &Study, measured: &[Measured]) -> Result<()> {
                     ]);
                 }
             }
-            // Left out: within chunks or buckets and centred, whose curves coincide with the others.
+            // Curves of centred vectors and of chunks within buckets are left out: they coincide with others.
             let drawn = |way: &&(&str, _)| !way.0.contains("centred") && !way.0.contains("within");
             let curves = ways.iter().filter(drawn).map(|(way, sums)| {
                 let points = sums.iter().map(|(_, sum)| (sum.keys(), sum.far()));

@@ -146,7 +146,7 @@ struct Outcome {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let about = "Train to find what was read before, with full attention, hashing and windows, and ask at \
+    let about = "Train on retrieval tasks with full attention, hashing and windows, and evaluate at \
          up to 128 times the length";
     let help = help(
         NAME,
