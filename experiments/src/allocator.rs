@@ -1,4 +1,4 @@
-//! What the C library does with memory that is freed.
+//! Tunes how the C library reuses freed memory.
 
 /// Keeps freed memory for the next allocation instead of giving it back to the system.
 ///
@@ -12,7 +12,7 @@ pub fn keep_freed_memory() {
     // allocator and the system, and nothing about memory in use.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
-        // Threads would otherwise have memory of their own, where nothing large fits.
+        // Threads would otherwise get arenas of their own, in which nothing large fits.
         libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }

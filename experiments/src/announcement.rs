@@ -1,4 +1,4 @@
-//! What a training program says before and after a training.
+//! Messages of a training program before and after a training.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::called;
 use crate::cli::shell_argument;
 use crate::training::Program;
 
-/// Says what is trained, on what data and where, before it is.
+/// Prints the model, the data and the device before a training.
 ///
 /// # Errors
 /// A run whose files cannot be read.
@@ -62,7 +62,7 @@ pub(crate) fn announce<B: AutodiffBackend>(
     Ok(())
 }
 
-/// What a run is trained on.
+/// Description of a run's training data.
 fn describe(data: &DataConfig) -> String {
     match data {
         DataConfig::Sample => "the sample (Shakespeare)".to_owned(),
@@ -103,7 +103,7 @@ fn describe(data: &DataConfig) -> String {
     }
 }
 
-/// Says what a training came to.
+/// Prints the results of a training.
 pub(crate) fn report<B: ReformerBackend>(
     run: &Run,
     program: &dyn Program,
@@ -136,7 +136,7 @@ pub(crate) fn report<B: ReformerBackend>(
     }
 }
 
-/// What goes on with a run, for a shell.
+/// The shell command that resumes a run.
 fn resume_command(program: &dyn Program, folder: &Path) -> String {
     format!(
         "{} --resume {}",

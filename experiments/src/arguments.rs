@@ -10,23 +10,23 @@ use reformer_core::reversible::Mode;
 use reformer_train::{AdafactorConfig, OptimizerConfig};
 use serde::{Deserialize, Serialize};
 
-/// Digits after the point in `--mode exact`.
+/// Fractional bits of the grid in `--mode exact`.
 const FRACTION_BITS: u32 = 16;
 
 /// A kind of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KindName {
-    /// By hashing.
+    /// LSH attention.
     Lsh,
-    /// Among neighbouring chunks.
+    /// Attention to neighbouring chunks.
     Local,
-    /// Exact.
+    /// Exact attention.
     Full,
 }
 
 impl KindName {
-    /// The kind of that name.
+    /// The kind with that name.
     pub fn kind(self) -> AttentionKind {
         match self {
             Self::Lsh => AttentionKind::Lsh,
@@ -36,22 +36,22 @@ impl KindName {
     }
 }
 
-/// What backward starts from.
+/// How the backward pass obtains activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeName {
-    /// Activations are computed back from the output: memory does not grow with depth.
+    /// Recomputed from the output: memory does not grow with depth.
     Reversible,
     /// The same without rounding errors.
     Exact,
-    /// All activations are kept: memory grows with depth.
+    /// All activations are stored: memory grows with depth.
     Plain,
-    /// One residual stream, as in a Transformer: for comparison. Memory grows with depth.
+    /// One residual stream, as in a Transformer, for comparison. Memory grows with depth.
     Ordinary,
 }
 
 impl ModeName {
-    /// The mode of that name.
+    /// The mode with that name.
     pub fn mode(self) -> Mode {
         match self {
             Self::Reversible => Mode::Reversible,
@@ -67,9 +67,9 @@ impl ModeName {
 /// An optimizer with its usual settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OptimizerName {
-    /// Adam; with the decay of weights that presets have, AdamW.
+    /// Adam; AdamW with the weight decay that presets have.
     Adam,
-    /// A few numbers for each matrix, steps in shares of a weight's size.
+    /// Factored second moments, little memory; steps relative to the size of a weight.
     Adafactor,
     /// Gradient descent with momentum 0.9.
     Sgd,
@@ -95,20 +95,20 @@ impl OptimizerName {
     }
 }
 
-/// In which type blocks compute.
+/// The number format of computations in blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionName {
-    /// As the weights.
+    /// The format of the weights.
     F32,
-    /// Half the memory inside blocks, the range of f32.
+    /// bfloat16: half the memory inside blocks, the range of f32.
     Bf16,
-    /// The same with more digits and less range: the loss is scaled.
+    /// float16: as small, with more digits and less range; the loss is scaled.
     F16,
 }
 
 impl PrecisionName {
-    /// The precision of that name.
+    /// The precision with that name.
     pub fn precision(self) -> Precision {
         match self {
             Self::F32 => Precision::Full,
@@ -118,14 +118,14 @@ impl PrecisionName {
     }
 }
 
-/// Changes to a model.
+/// Flags that change a model.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArguments {
     /// Number of blocks, each of attention and feed-forward
     #[arg(long, value_name = "N")]
     pub layers: Option<usize>,
-    /// Kinds of attention from the first block up, repeated until there are enough
+    /// Kinds of attention from the first block up, repeated for all blocks
     #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
     pub attention: Option<Vec<KindName>>,
     /// Width of each residual stream
@@ -140,7 +140,7 @@ pub struct ModelArguments {
     /// Hash rounds of LSH attention
     #[arg(long, value_name = "N")]
     pub n_rounds: Option<usize>,
-    /// Hash buckets of LSH attention, an even number (as many as the length asks for)
+    /// Hash buckets of LSH attention, an even number [default: chosen from the length]
     #[arg(long, value_name = "N")]
     pub n_buckets: Option<usize>,
     /// Earlier positions of its own bucket that a position sees in a round
@@ -152,16 +152,16 @@ pub struct ModelArguments {
     /// Share of activations dropped in training
     #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub dropout: Option<f64>,
-    /// What backward starts from
+    /// How the backward pass obtains activations
     #[arg(long, value_enum)]
     pub mode: Option<ModeName>,
-    /// In which type blocks compute; weights, streams and loss are f32
+    /// Number format of computations in blocks; weights, streams and loss are f32
     #[arg(long, value_enum)]
     pub precision: Option<PrecisionName>,
 }
 
 impl ModelArguments {
-    /// Makes the changes.
+    /// Applies the changes.
     pub fn apply(&self, model: &mut ReformerConfig) {
         set(&mut model.n_layers, self.layers);
         set(&mut model.d_model, self.d_model);
@@ -183,26 +183,26 @@ impl ModelArguments {
     }
 }
 
-/// How tokens are drawn.
+/// Flags of sampling.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Drawing")]
+#[command(next_help_heading = "Sampling")]
 pub struct SamplerArguments {
-    /// What logits are divided by: 0 takes the most probable token, 1 draws as the model says
+    /// Divides the logits: 0 takes the most probable token, 1 keeps the model's probabilities
     #[arg(long, default_value_t = 0.8, value_parser = finite)]
     pub temperature: f64,
-    /// Draw from so many of the most probable tokens only
+    /// Sample from this many of the most probable tokens
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Draw from the most probable tokens only that have this share together
+    /// Sample from the most probable tokens whose probabilities sum to this
     #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub top_p: Option<f64>,
-    /// Draw from tokens only that have this share of the most probable one's probability
+    /// Sample from tokens with at least this share of the largest probability
     #[arg(long, value_name = "SHARE", value_parser = finite)]
     pub min_p: Option<f64>,
-    /// Make tokens less probable that there were already: above 1
+    /// Penalty for tokens that already occurred: above 1 makes them less probable
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = finite)]
     pub repetition_penalty: f64,
-    /// From which everything drawn follows
+    /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }
@@ -219,10 +219,10 @@ impl SamplerArguments {
     }
 }
 
-/// How translations are searched for.
+/// Flags of the beam search.
 #[derive(Debug, Clone, Args)]
 pub struct BeamArguments {
-    /// Hypotheses of the beam search; 1 takes the most probable piece each time
+    /// Hypotheses of the beam search; 1 is greedy search
     #[arg(
         long = "beam",
         alias = "beam-size",
@@ -230,7 +230,7 @@ pub struct BeamArguments {
         default_value_t = 4
     )]
     pub size: usize,
-    /// Exponent of its length penalty; 0 compares probabilities, more makes translations longer
+    /// Exponent of its length penalty; 0 compares plain probabilities, more makes translations longer
     #[arg(
         long,
         value_name = "ALPHA",
@@ -249,15 +249,15 @@ impl BeamArguments {
     }
 }
 
-/// Sequences that a program computes at a time, at most.
+/// Largest number of sequences that a program computes at a time.
 pub const MOST_ROWS: usize = 1 << 10;
-/// Tokens that a program reads or writes in a sequence, at most: what no memory would do for is refused.
+/// Largest number of tokens that a program reads or writes in a sequence; more would fit in no memory.
 pub const MOST_TOKENS: usize = 1 << 24;
 
-/// Refuses none of something, or more than there can be.
+/// Refuses zero, or a number above a limit.
 ///
 /// # Errors
-/// A number that is not from 1 to `most`, with the flag that it was given by.
+/// A number that is not from 1 to `most`, with the flag it belongs to.
 pub fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
     if number == 0 {
         bail!("`{flag}` is 0, but it must be at least 1: raise it");
@@ -265,10 +265,10 @@ pub fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
     check_most(flag, number, most)
 }
 
-/// Refuses more of something than there can be.
+/// Refuses a number above a limit.
 ///
 /// # Errors
-/// A larger number than `most`, with the flag that it was given by.
+/// A number above `most`, with the flag it belongs to.
 pub fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
     if number > most {
         bail!("`{flag}` is {number}, but it can be at most {most}: lower it");
@@ -276,19 +276,19 @@ pub fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// Reads a number that is finite.
+/// Parses a finite number.
 ///
 /// # Errors
-/// What is no number.
+/// A text that is not a finite number.
 pub fn finite(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    let number: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match number.is_finite() {
         true => Ok(number),
         false => Err("it must be a finite number".to_owned()),
     }
 }
 
-/// Replaces a value if there is another one.
+/// Replaces a value if a new one is given.
 pub fn set<T>(value: &mut T, other: Option<T>) {
     if let Some(other) = other {
         *value = other;

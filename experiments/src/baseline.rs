@@ -1,4 +1,4 @@
-//! Burn's own Transformer as a language model, to hold ours against.
+//! Burn's own Transformer as a language model, to compare ours with.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -15,7 +15,7 @@ use burn::tensor::{Int, Tensor};
 /// Configuration of a [`TransformerLm`].
 #[derive(Config, Debug)]
 pub struct TransformerLmConfig {
-    /// Different tokens.
+    /// Vocabulary size.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub d_model: usize,
@@ -46,7 +46,7 @@ impl TransformerLmConfig {
 }
 
 /// Embeddings, Burn's Transformer with a causal mask, logits: what a user of Burn would write. It has
-/// no positions, which cost next to nothing and are not what is compared.
+/// no position embeddings, which cost next to nothing and are not compared.
 #[derive(Module, Debug)]
 pub struct TransformerLm<B: Backend> {
     embedding: Embedding<B>,
@@ -104,7 +104,7 @@ mod tests {
         let (loss, gradients) = model.gradients(tokens.clone(), tokens);
         let loss: f32 = loss.into_scalar();
         assert!((loss - 16f32.ln()).abs() < 1.0, "{loss}");
-        // Of a layer: four projections, two of feed-forward, with biases, and two norms.
+        // Per layer: four projections, two of feed-forward, with biases, and two norms.
         assert_eq!(gradients.len(), 1 + 2 * (6 * 2 + 2 * 2) + 2);
     }
 }

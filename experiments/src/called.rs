@@ -1,14 +1,14 @@
-//! How a program was called: by its own name, or as a part of `reformer`.
+//! How the program was called: by its own name, or as a subcommand of `reformer`.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// A program's name, and the words behind `reformer` that call it.
+/// A program's name, and the words after `reformer` that call it.
 pub type Words = (&'static str, &'static str);
 
-/// A program that is a part of `reformer`.
+/// A program that was called as a subcommand of `reformer`.
 #[derive(Debug)]
 struct Part {
     words: &'static str,
@@ -18,8 +18,8 @@ struct Part {
 
 static PART: OnceLock<Part> = OnceLock::new();
 
-/// Makes this process the program that some words call, with these arguments behind them. The first call
-/// counts.
+/// Runs this process as the program with the given words and arguments. Only the first call has an
+/// effect.
 pub fn as_part(words: &'static str, all: Vec<Words>, arguments: Vec<OsString>) {
     PART.get_or_init(|| Part {
         words,
@@ -28,7 +28,7 @@ pub fn as_part(words: &'static str, all: Vec<Words>, arguments: Vec<OsString>) {
     });
 }
 
-/// What the program was called with, the name by which it was called first.
+/// The arguments of the program, after the name it was called by.
 pub fn arguments() -> Vec<OsString> {
     match PART.get() {
         Some(part) => {
@@ -41,14 +41,14 @@ pub fn arguments() -> Vec<OsString> {
     }
 }
 
-/// What has to stand behind the name of the executable to call the same program again.
+/// The words after the name of the executable that call the same program again.
 pub fn words() -> impl Iterator<Item = &'static str> {
     PART.get()
         .map_or("", |part| part.words)
         .split_ascii_whitespace()
 }
 
-/// How a program of this crate is called in a shell, in the way that this one was called: as a part of
+/// The shell command for a program of this crate, of the same form as the call of this one: as a subcommand of
 /// `reformer`, installed, or by cargo.
 pub fn command(name: &str) -> String {
     let by_cargo = |binary: &str| format!("cargo run --release -p experiments --bin {binary} --");
@@ -67,13 +67,13 @@ pub fn command(name: &str) -> String {
     }
 }
 
-/// Whether an executable lies where cargo builds.
+/// Whether an executable is in one of cargo's build folders.
 fn is_build(path: &Path) -> bool {
     let folder = path.parent().and_then(Path::file_name);
     folder.is_some_and(|folder| folder == "release" || folder == "debug")
 }
 
-/// A help text with its examples, which are indented, as they are called.
+/// Rewrites the examples (indented lines) of a help text in the form in which this program was called.
 pub fn examples(text: &str) -> String {
     match PART.get() {
         None => text.to_owned(),
@@ -87,8 +87,8 @@ pub fn examples(text: &str) -> String {
     }
 }
 
-/// A line with the names of programs that it starts with, or that flags follow, or nothing, as the words that
-/// call them.
+/// Replaces names of programs by the words that call them: at the beginning of a line, or before flags or the
+/// end of a line.
 fn example(line: &str, all: &[Words]) -> String {
     let mut words = line.split(' ').peekable();
     let mut told: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! The frame around every program: errors in one line, and what its arguments have in common.
+//! The frame around every program: errors in one line, and handling of arguments.
 
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -16,24 +16,24 @@ use crate::called;
 use crate::interrupt::{ENDED_BY_CTRL_C, Stopped};
 use crate::out;
 
-/// Exit code for arguments that make no sense, as programs by `clap` have it.
+/// Exit code for invalid arguments, as in programs with `clap`.
 const USAGE: i32 = 2;
-/// Characters of an error that are told; names from files can be of any length.
+/// Characters of an error that are printed; names in files can be of any length.
 const MOST_TOLD: usize = 2000;
-/// What the standard library writes of an error of the operating system.
+/// Prefix with which the standard library prints an error of the operating system.
 const SYSTEM_ERROR: [&str; 2] = ["Os { code:", "(os error "];
 
-/// Text of the last panic, which the hook keeps so that it can be told in one line.
+/// Text of the last panic, kept by the hook so that it can be printed in one line.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// The arguments of the program. Those that make no sense end it, with one line.
+/// Parses the program's arguments. Invalid ones end the program, with an error of one line.
 pub fn parse<T: Parser>() -> T {
     parse_with(T::command())
 }
 
-/// The same, by a command that tells more of itself than its type does.
+/// Parses with a command that contains more than the type's own, such as a help text.
 pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
-    // A negative number is a value that cannot be, and no flag.
+    // A negative number is an invalid value, not a flag.
     let mut command = command.allow_negative_numbers(true);
     if let Some(help) = command.get_after_help() {
         let help = called::examples(&help.to_string());
@@ -61,7 +61,7 @@ pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
     })
 }
 
-/// What is wrong with the arguments that were given, and what helps, in one line.
+/// The error for invalid arguments, with the remedy, in one line.
 fn usage_error(error: &clap::Error, given: &[String]) -> String {
     if let Some(changed) = changed_in_resumed(error, given) {
         return format!(
@@ -80,14 +80,14 @@ fn usage_error(error: &clap::Error, given: &[String]) -> String {
     told + "; see --help"
 }
 
-/// The flags that were given beside `--resume` and exclude it, if that is what is wrong.
+/// The given flags that conflict with `--resume`, if that is the error.
 fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
     let of = |kind| match error.get(kind) {
         Some(ContextValue::String(argument)) => vec![argument.clone()],
         Some(ContextValue::Strings(arguments)) => arguments.clone(),
         _ => vec![],
     };
-    // Each with what its value is called; those of a whole group, whether or not they were given.
+    // Each is followed by the name of its value; those of a group are listed whether or not they were given.
     let named = [of(ContextKind::InvalidArg), of(ContextKind::PriorArg)].concat();
     let flags: Vec<&str> = named
         .iter()
@@ -104,20 +104,20 @@ fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
     (is_resumed && !changed.is_empty()).then(|| changed.join(", "))
 }
 
-/// Runs a program. Prints an error, with its causes, in one line, and makes exit code 1 of it, or 130 if it
-/// [was told to stop](Stopped).
+/// Runs a program. Prints an error, with its causes, in one line, and returns exit code 1, or 130 if it
+/// [was stopped](Stopped).
 ///
-/// Of several processes, an error in one ends all; what all fail in is told by the first one.
+/// With several processes, an error in one ends all; an error in all of them is printed by the first one.
 ///
-/// A panic is told in one line as well, unless `RUST_BACKTRACE` asks for more. A reader of the standard
-/// output that went away is no error, a full disk is one, once the program has done all it was to do.
+/// A panic is printed in one line as well, unless `RUST_BACKTRACE` is set. A closed pipe on the standard
+/// output is not an error; a full disk is one, reported once the program has done everything else.
 pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         let main_thread = thread::current().id();
         panic::set_hook(Box::new(move |panic| {
             let text = panic.to_string().replace('\n', " ");
             if parallel::is_joined() && thread::current().id() != main_thread {
-                // Whoever waits for this thread may wait for ever, and so do the other processes.
+                // The main thread may wait for this one for ever, and so would the other processes.
                 fail(&internal_error(&text));
             }
             *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
@@ -125,7 +125,7 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     }
     let mut code = ExitCode::SUCCESS;
     match quietly(program) {
-        // What it has to say, it has said.
+        // It has printed its messages already.
         Ok(Err(error)) if error.is::<Stopped>() => code = ENDED_BY_CTRL_C.into(),
         Ok(Err(error)) if !out::is_unwritten(&error) => return fail(&format!("{error:#}")),
         Ok(_) => {}
@@ -157,7 +157,7 @@ fn unprinted(error: &std::io::Error) -> String {
 
 /// Calls a function that may panic. The error is the panic's text.
 pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
-    // Whoever is told of the panic gives up what the function worked on.
+    // Unwind-safe: callers drop the captured state after a panic.
     panic::catch_unwind(panic::AssertUnwindSafe(function)).map_err(|_| {
         let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
         last.take().unwrap_or_else(|| "a panic".to_owned())
@@ -171,7 +171,7 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Tells an error in one line, of which the middle is left out if it is very long.
+/// Prints an error in one line, without its middle part if it is very long.
 fn tell_error(message: &str) {
     eprintln!(
         "error: {}",
@@ -179,7 +179,7 @@ fn tell_error(message: &str) {
     );
 }
 
-/// The begin and the end of a text, together of at most so many characters.
+/// The beginning and the end of a text, together at most `most` characters.
 pub fn shortened(text: &str, most: usize) -> String {
     let n_chars = text.chars().count();
     if n_chars <= most {
@@ -191,12 +191,12 @@ pub fn shortened(text: &str, most: usize) -> String {
     begin.chain(['…']).chain(end).collect()
 }
 
-/// A path that stays the same wherever the run is resumed from.
+/// An absolute path, so that the run can be resumed from any folder.
 ///
 /// # Errors
-/// What is no path.
+/// A path that cannot be made absolute.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("`{}` is no path", path.display()))
+    std::path::absolute(path).with_context(|| format!("`{}` is not a path", path.display()))
 }
 
 /// A path as an argument of a shell command that can be copied.

@@ -1,21 +1,21 @@
-//! Texts as tokens of a model, and tokens as text while they arrive.
+//! Converts text to tokens of a model, and tokens back to text as they are generated.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use reformer_datasets::translation::{SpecialTokens, Subwords};
 
-/// Different bytes.
+/// Number of different bytes.
 const BYTES: u32 = 256;
-/// Ids before those of bytes where some are kept for padding and the end, as in enwik8's models.
+/// Ids before those of bytes in vocabularies with ids for padding and the end, as in enwik8's models.
 const RESERVED: u32 = 2;
-/// Tokens before the newest ones that are put together with them, for the space between.
+/// Tokens decoded together with a new one, since the space between pieces depends on them.
 const OVERLAP: usize = 6;
 
-/// How a model's tokens are text.
+/// The conversion between text and a model's tokens.
 #[derive(Debug, Clone)]
 pub enum Codec {
-    /// Bytes, from this token up.
+    /// Bytes, counted from this token up.
     Bytes(
         /// The token of byte 0.
         u32,
@@ -28,7 +28,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// What goes with a Hugging Face folder: its `spiece.model`, or bytes if the vocabulary is one of
+    /// The codec of a Hugging Face folder: its `spiece.model`, or bytes if the vocabulary is one of
     /// 256 bytes or of 256 bytes after two reserved tokens (`google/reformer-enwik8`).
     ///
     /// # Errors
@@ -54,15 +54,16 @@ impl Codec {
     /// The tokens of a text.
     ///
     /// # Errors
-    /// A text that the pieces cannot spell, which bytes that are no UTF-8 always are.
+    /// A text with characters that have no piece; bytes that are not UTF-8 never have one.
     pub fn encode(&self, text: impl AsRef<[u8]>) -> Result<Vec<u32>> {
         let text = text.as_ref();
         match self {
             Self::Bytes(first) => Ok(text.iter().map(|&byte| first + u32::from(byte)).collect()),
             Self::Pieces(subwords) => {
                 let text = std::str::from_utf8(text);
-                let text =
-                    text.context("the model's tokens are pieces of UTF-8, and this is none")?;
+                let text = text.context(
+                    "the model's tokens are pieces of UTF-8, and this text is not UTF-8",
+                )?;
                 Ok(subwords.encode(text)?)
             }
         }
@@ -76,7 +77,7 @@ impl Codec {
         }
     }
 
-    /// Tokens of a vocabulary that are no text.
+    /// Tokens of a vocabulary that are not text.
     pub fn no_text(&self, vocab_size: usize) -> Vec<u32> {
         let all = 0..vocab_size as u32;
         match self {
@@ -94,7 +95,7 @@ impl Codec {
     /// The text of tokens.
     ///
     /// # Errors
-    /// Pieces that cannot be put together.
+    /// Pieces that cannot be joined.
     pub fn decode(&self, tokens: &[u32]) -> Result<Vec<u8>> {
         match self {
             Self::Bytes(first) => {
@@ -105,7 +106,7 @@ impl Codec {
         }
     }
 
-    /// Text from the end of a prompt on.
+    /// Decodes the tokens that follow a prompt.
     pub fn stream(&self, prompt: &[u32]) -> TextStream<'_> {
         let tokens = prompt[prompt.len().saturating_sub(OVERLAP)..].to_vec();
         TextStream {
@@ -116,25 +117,25 @@ impl Codec {
     }
 }
 
-/// The text of tokens that arrive one by one.
+/// Decodes tokens that arrive one by one.
 #[derive(Debug)]
 pub struct TextStream<'a> {
     codec: &'a Codec,
     tokens: Vec<u32>,
-    /// Of the tokens, those whose text was given out.
+    /// Number of tokens whose text was returned already.
     n_told: usize,
 }
 
 impl TextStream<'_> {
-    /// Takes the next token, and gives the text that is certain with it.
+    /// Takes the next token, and returns the text that no later token changes.
     ///
     /// # Errors
-    /// Pieces that cannot be put together.
+    /// Pieces that cannot be joined.
     pub fn push(&mut self, token: u32) -> Result<Vec<u8>> {
         if let Codec::Bytes(_) = self.codec {
             return self.codec.decode(&[token]);
         }
-        // Whether a piece begins with a space is seen beside the ones before only.
+        // Whether a piece begins with a space depends on the ones before it.
         self.tokens.push(token);
         let before = self.codec.decode(&self.tokens[..self.n_told])?;
         let all = self.codec.decode(&self.tokens)?;

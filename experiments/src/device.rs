@@ -25,12 +25,12 @@ pub enum DeviceName {
     Wgpu,
 }
 
-/// Work that any backend can do.
+/// Work that can run on any backend.
 pub trait Job {
-    /// Does it on a device.
+    /// Runs on a device.
     ///
     /// # Errors
-    /// Whatever keeps it from being done.
+    /// Any error of the work.
     fn run<B>(self, device: B::Device) -> Result<()>
     where
         B: AutodiffBackend + ReformerBackend,
@@ -40,7 +40,7 @@ pub trait Job {
 /// Runs a job on the default device of a backend.
 ///
 /// # Errors
-/// A backend that is not compiled in, hardware that is not there, or the job's own errors.
+/// A backend that is not compiled in, missing hardware, or the job's own errors.
 pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
     match name {
         #[cfg(feature = "flex")]
@@ -51,7 +51,7 @@ pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
         DeviceName::Cuda => run_on::<burn_cuda::Cuda>(name, job),
         #[cfg(feature = "wgpu")]
         DeviceName::Wgpu => run_on::<burn_wgpu::Wgpu>(name, job),
-        #[allow(unreachable_patterns)] // Unless some backend is left out.
+        #[allow(unreachable_patterns)] // Reachable if some backend is left out.
         name => bail!(
             "this program was compiled without the backend `{name}`: build it with \
              `cargo run --release -p experiments --features {name} ...`, or choose another --device",
@@ -60,15 +60,15 @@ pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
     }
 }
 
-/// How many devices there are of the kind of the default one.
+/// Number of devices of the same kind as the default one.
 pub fn count<B: Backend>() -> usize {
     B::device_count(B::Device::default().to_id().type_id)
 }
 
-/// The devices of these numbers, of the kind of the default one.
+/// The devices with these numbers, of the same kind as the default one.
 ///
 /// # Errors
-/// A number that no device has, or one that is given twice.
+/// A number without a device, or one that is given twice.
 pub fn numbered<B: Backend>(numbers: &[u16]) -> Result<Vec<B::Device>> {
     let id = B::Device::default().to_id();
     let n_devices = count::<B>();
@@ -94,7 +94,7 @@ fn flag(name: DeviceName) -> String {
 fn run_on<B: ReformerBackend>(name: DeviceName, job: impl Job) -> Result<()> {
     threads::start()?;
     let device = B::Device::default();
-    // Backends panic when a driver is missing, at their first operation.
+    // If a driver is missing, backends panic at their first operation.
     let first = quietly(|| Tensor::<B, 1>::ones([1], &device).into_data());
     if let Err(panic) = first {
         bail!("the device `{}` cannot be used: {panic}", flag(name));

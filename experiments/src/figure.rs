@@ -13,12 +13,12 @@ use plotters::style::{FontStyle, register_font};
 use reformer_train::write_atomically;
 
 const PANEL: (u32, u32) = (560, 440);
-/// Panels beside each other.
+/// Panels in a row.
 const COLUMNS: usize = 2;
 const FONT: &str = "sans-serif";
-/// Room around the curves, as a share of their range.
+/// Margin around the curves, as a share of their range.
 const MARGIN: f64 = 0.05;
-/// What can be told apart, by people who are blind for some colours too (Okabe and Ito, 2008).
+/// Colours that colour-blind readers can tell apart, too (Okabe and Ito, 2008).
 const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -30,34 +30,34 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(150, 150, 150),
 ];
 
-/// A direction of a panel.
+/// An axis of a panel.
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// What it shows, with its unit.
+    /// Label, with its unit.
     pub label: String,
-    /// Whether equal distances are equal factors.
+    /// Whether the axis is logarithmic.
     pub log: bool,
 }
 
 impl Axis {
-    /// Equal distances are equal differences.
+    /// A linear axis.
     pub fn linear(label: impl Into<String>) -> Self {
         let label = label.into();
         Self { label, log: false }
     }
 
-    /// Equal distances are equal factors.
+    /// A logarithmic axis.
     pub fn log(label: impl Into<String>) -> Self {
         let label = label.into();
         Self { label, log: true }
     }
 
-    /// Where a value lies: its binary logarithm on an axis of factors.
+    /// Position of a value on the axis: on a logarithmic one, its binary logarithm.
     fn place(&self, value: f64) -> f64 {
         if self.log { value.log2() } else { value }
     }
 
-    /// The value at a place, as people write it.
+    /// The value at a position, as text.
     fn text(&self, place: f64) -> String {
         let value = if self.log { place.exp2() } else { place };
         number(value)
@@ -87,19 +87,19 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Points that belong together.
+/// One line of a plot.
 #[derive(Debug, Clone)]
 pub struct Curve {
-    /// Its name.
+    /// Label in the legend.
     pub label: String,
-    /// `(x, y)` in order of `x`. What is no number, or not positive on an axis of factors, is left out.
+    /// `(x, y)` in order of `x`. Points that are not finite, or not positive on a logarithmic axis, are left out.
     pub points: Vec<(f64, f64)>,
-    /// Whether it is what the others are compared with, or what was expected: drawn in dashes.
+    /// Whether it is a reference or an expectation: drawn dashed.
     pub dashed: bool,
 }
 
 impl Curve {
-    /// A curve that is measured.
+    /// A measured curve, drawn solid.
     pub fn new(label: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self {
             label: label.into(),
@@ -108,7 +108,7 @@ impl Curve {
         }
     }
 
-    /// The same, drawn in dashes.
+    /// A reference or expected curve, drawn dashed.
     pub fn dashed(mut self) -> Self {
         self.dashed = true;
         self
@@ -118,17 +118,17 @@ impl Curve {
 /// Curves in one pair of axes.
 #[derive(Debug, Clone)]
 pub struct Panel {
-    /// What is above it.
+    /// Title.
     pub title: String,
-    /// From left to right.
+    /// Horizontal axis.
     pub x: Axis,
-    /// From bottom to top.
+    /// Vertical axis.
     pub y: Axis,
-    /// Each in a colour of its own.
+    /// Curves, each in a colour of its own.
     pub curves: Vec<Curve>,
 }
 
-/// Draws panels, two beside each other, into `stem.svg` and `stem.png`. Panels without a point are left
+/// Draws panels, two in a row, into `stem.svg` and `stem.png`. Panels without a point are left
 /// out.
 ///
 /// # Errors
@@ -138,7 +138,7 @@ pub fn write(panels: &[Panel], stem: &Path) -> Result<()> {
     write_png(panels, &stem.with_extension("png"))
 }
 
-/// Draws panels, two beside each other, as SVG.
+/// Draws panels, two in a row, as SVG.
 ///
 /// # Errors
 /// Nothing to draw, or a file that cannot be written.
@@ -146,7 +146,7 @@ pub fn write_svg(panels: &[Panel], path: &Path) -> Result<()> {
     save(path, svg(panels)?.as_bytes())
 }
 
-/// The same as a text.
+/// Draws panels as SVG text.
 ///
 /// # Errors
 /// Nothing to draw.
@@ -184,7 +184,7 @@ fn size(n_panels: usize) -> (u32, u32) {
     (columns * PANEL.0, rows * PANEL.1)
 }
 
-/// The panels that have points, as places on their axes.
+/// The panels that have points, with values converted to positions on their axes.
 fn places(panels: &[Panel]) -> Result<Vec<Panel>> {
     let mut panels = panels.to_vec();
     for panel in &mut panels {
@@ -208,7 +208,7 @@ type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorTy
 fn draw<DB: DrawingBackend>(panels: &[Panel], area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
     static FONTS: Once = Once::new();
     FONTS.call_once(|| {
-        // It can only fail on a file that is no font.
+        // Only a file that is not a font makes this fail.
         register_font(FONT, FontStyle::Normal, UBUNTU_LIGHT).ok();
     });
     area.fill(&WHITE)?;
@@ -253,7 +253,7 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &DrawingArea<DB, Shift>) 
         series
             .label(&curve.label)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        // Few points are measurements of their own.
+        // With few points, each one is marked as a measurement.
         if curve.points.len() <= 12 && !curve.dashed {
             chart.draw_series(points.map(|point| Circle::new(point, 3, color.filled())))?;
         }
@@ -267,7 +267,7 @@ fn draw_panel<DB: DrawingBackend>(panel: &Panel, area: &DrawingArea<DB, Shift>) 
         .draw()
 }
 
-/// Most marks of an axis: on one of factors, one for each doubling, if there are some.
+/// Largest number of ticks of an axis; a logarithmic one has a tick for each doubling, if there are some.
 fn labels(panel: &Panel, of: impl Fn(&(f64, f64)) -> f64, axis: &Axis) -> usize {
     const USUAL: usize = 10;
     let range = range(panel, of, 0.0);
@@ -278,7 +278,7 @@ fn labels(panel: &Panel, of: impl Fn(&(f64, f64)) -> f64, axis: &Axis) -> usize 
     }
 }
 
-/// Where curves that fall, as losses do, or rise leave room.
+/// Puts the legend in the corner that the curves leave free: falling ones (losses) or rising ones.
 fn legend_position(panel: &Panel) -> SeriesLabelPosition {
     let rises = |curve: &Curve| match (curve.points.first(), curve.points.last()) {
         (Some(first), Some(last)) => last.1 >= first.1,
@@ -291,7 +291,7 @@ fn legend_position(panel: &Panel) -> SeriesLabelPosition {
     }
 }
 
-/// From the lowest to the highest place, and a margin, as a share of the range.
+/// From the lowest to the highest position, with a margin given as a share of the range.
 fn range(panel: &Panel, of: impl Fn(&(f64, f64)) -> f64, margin: f64) -> core::ops::Range<f64> {
     let places = || panel.curves.iter().flat_map(|curve| &curve.points).map(&of);
     let low = places().fold(f64::INFINITY, f64::min);
@@ -346,7 +346,7 @@ mod tests {
             let color = [color.0, color.1, color.2];
             assert!(png.pixels().any(|pixel| pixel.0 == color), "{color:?}");
         }
-        // Letters are there, and not only lines: many shades of grey at their edges.
+        // Letters are rendered, not only lines: their edges have many shades of grey.
         let greys = png
             .pixels()
             .filter(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2]);

@@ -1,4 +1,4 @@
-//! Arithmetic of a training step, counted by hand.
+//! Floating-point operations of a training step, counted analytically.
 
 use reformer_core::attention::{AttentionKind, Window};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig, ReformerSeq2SeqConfig};
@@ -6,29 +6,29 @@ use reformer_train::{ModelConfig, TrainConfig};
 
 /// Floating-point operations of one training step (forward, loss, backward), where a product of an
 /// `m x k` and a `k x n` matrix has `2 m k n` of them. Everything else (normalisation, softmax,
-/// masks, sorting) is left out: it is what a good implementation hides.
+/// masks, sorting) is left out: a good implementation hides it.
 ///
 /// With `width = n_heads * d_head`, for one token in one layer, forward:
 /// - projections: `2 d_model width` each, three of them (four where keys have their own);
 /// - feed-forward: `4 d_model d_ff` (`6 d_model d_ff` if gated);
-/// - attention: `4 width keys`, where `keys` is how many a query is multiplied with: all keys in
+/// - attention: `4 width keys`, where `keys` is the number of keys a query is multiplied with: all keys in
 ///   reach of its chunk in each of `n_rounds` rounds and in the local one, and half the sequence in
 ///   causal full attention;
-/// - hashing: `2 width n_rounds projections`, once a step: its buckets are remembered.
+/// - hashing: `2 width n_rounds projections`, once a step, since buckets are kept for the backward pass.
 ///
 /// The output layer has `4 d_model vocab_size` a token.
 ///
-/// A backward pass has two products for each product of the forward, and attention, which keeps no
+/// The backward pass has two products for each product of the forward pass. Attention, which does not store its
 /// weights, computes its logits once more. Layers that are
-/// [computed again](reformer_core::reversible::Mode::is_recomputed) in backward have their forward
-/// twice. So dense layers count 3 or 4 times, attention 3.5 or 4.5 times.
+/// [recomputed](reformer_core::reversible::Mode::is_recomputed) in the backward pass run their forward
+/// pass twice. So dense layers count 3 or 4 times, attention 3.5 or 4.5 times.
 pub fn training_step(config: &ReformerLmConfig, batch_size: usize, seq_length: usize) -> f64 {
     let model = &config.reformer;
     (output(model) + layers(model, seq_length)) * (batch_size * seq_length) as f64
 }
 
-/// The same for a step of any training. Of an encoder-decoder, sentences are counted as long as they may be,
-/// and the decoder looks at all of the source in each layer; heads of classifiers are left out.
+/// Operations of one step of any training. For an encoder-decoder, sentences count with their maximum length,
+/// and every decoder layer attends to the whole source. Classification heads are left out.
 pub fn step_of(config: &TrainConfig) -> f64 {
     let (batch_size, length) = (config.batch_size, config.window_length);
     let tokens = (batch_size * length) as f64;
@@ -39,7 +39,7 @@ pub fn step_of(config: &TrainConfig) -> f64 {
     }
 }
 
-/// Of a token of the source and one of the target.
+/// Operations for one source token and one target token.
 fn encoder_decoder(config: &ReformerSeq2SeqConfig, length: usize) -> f64 {
     let decoder = &config.reformer;
     let encoder = ReformerConfig {
@@ -59,23 +59,23 @@ fn encoder_decoder(config: &ReformerSeq2SeqConfig, length: usize) -> f64 {
     layers(&encoder, length) + decoded + output(decoder)
 }
 
-/// How often dense layers and attention count in a step.
+/// How many forward passes a step of dense layers and of attention is worth.
 fn passes(model: &ReformerConfig) -> (f64, f64) {
     let again = f64::from(u8::from(model.mode.is_recomputed()));
     (3.0 + again, 3.5 + again)
 }
 
-/// Of a token in the output layer.
+/// Operations of the output layer for one token.
 fn output(model: &ReformerConfig) -> f64 {
     3.0 * 4.0 * model.d_model as f64 * model.vocab_size as f64
 }
 
-/// Width of all heads.
+/// Total width of all heads.
 fn head_width(model: &ReformerConfig) -> f64 {
     (model.n_heads * model.d_head.unwrap_or(model.d_model / model.n_heads)) as f64
 }
 
-/// Of a token in all layers.
+/// Operations of all layers for one token.
 fn layers(model: &ReformerConfig, seq_length: usize) -> f64 {
     let (dense_passes, attention_passes) = passes(model);
     let d_model = model.d_model as f64;
@@ -99,10 +99,10 @@ fn layers(model: &ReformerConfig, seq_length: usize) -> f64 {
     of_token
 }
 
-/// What a query is multiplied with.
+/// Number of keys a query is multiplied with.
 struct Attended {
     keys: f64,
-    /// Of hashing, over all rounds.
+    /// Number of hashing projections, over all rounds.
     projections: f64,
 }
 
@@ -133,7 +133,7 @@ fn attention(model: &ReformerConfig, kind: AttentionKind, seq_length: usize) -> 
             let lsh = &model.lsh;
             let keys = match lsh.window {
                 Window::Chunk { before, after, .. } => chunks(lsh.chunk_length, before + after),
-                // What it sees; tiles compute some more.
+                // Keys that the query can see; tiles compute some more.
                 Window::Bucket { len } if model.causal => len.min(seq_length) as f64,
                 Window::Bucket { len } => (2 * len).min(seq_length) as f64,
             };
@@ -153,7 +153,7 @@ mod tests {
     use reformer_core::attention::LshConfig;
     use reformer_core::reversible::Mode;
 
-    /// The shape of the table in the README, by hand.
+    /// The model of the README's table, counted by hand.
     #[test]
     fn a_step_of_lsh_attention_counts_what_the_formulae_say() {
         let window = Window::Chunk {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(difference, 200.0 * 4.5 * 4.0 * 64.0 * 50.0);
     }
 
-    /// A block of each side, and the decoder's look at the source, by hand.
+    /// One encoder block and one decoder block with cross-attention, counted by hand.
     #[test]
     fn an_encoder_decoder_is_its_layers_the_looks_at_the_source_and_the_output() {
         let (d_model, length, vocab_size) = (64.0, 100.0, 256.0);

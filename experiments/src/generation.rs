@@ -1,4 +1,4 @@
-//! Continuing texts with a trained model.
+//! Generates text with a trained model.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -24,29 +24,29 @@ use crate::codec::Codec;
 pub struct TextModel<B: ReformerBackend> {
     model: ReformerLm<B>,
     codec: Codec,
-    /// Tokens that the model was trained to see at a time, if that is known.
+    /// Context length of the training, if it is known.
     window_length: Option<usize>,
 }
 
-/// What is to be written.
+/// A request to continue texts.
 #[derive(Debug, Clone)]
 pub struct Wish {
-    /// The beginnings.
+    /// The texts to continue.
     pub prompts: Vec<Vec<u8>>,
-    /// Continuations of each.
+    /// Number of continuations of each prompt.
     pub n_samples: usize,
-    /// Tokens of each continuation.
+    /// Number of tokens of each continuation.
     pub n_tokens: usize,
-    /// How tokens are drawn.
+    /// Settings of sampling.
     pub sampler: SamplerConfig,
-    /// From which everything follows.
+    /// Seed of sampling.
     pub seed: u64,
     /// Strings before which a continuation ends.
     pub stop: Vec<String>,
 }
 
 impl Wish {
-    /// One continuation of one beginning.
+    /// A request for one continuation of one prompt.
     pub fn new(prompt: &str, n_tokens: usize, sampler: SamplerConfig, seed: u64) -> Self {
         Self {
             prompts: vec![prompt.as_bytes().to_vec()],
@@ -59,7 +59,7 @@ impl Wish {
     }
 }
 
-/// What fulfilling a wish took.
+/// Time and memory of a generation.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// Tokens of the longest prompt.
@@ -74,7 +74,7 @@ pub struct Cost {
     pub cache_bytes: usize,
 }
 
-/// A continuation that a search found.
+/// A continuation found by beam search.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// Its text.
@@ -118,7 +118,7 @@ impl<B: ReformerBackend> TextModel<B> {
         }
     }
 
-    /// How its tokens are text.
+    /// The conversion between text and its tokens.
     pub fn codec(&self) -> &Codec {
         &self.codec
     }
@@ -128,13 +128,13 @@ impl<B: ReformerBackend> TextModel<B> {
         &self.model
     }
 
-    /// Hands what follows the prompts to `take` as it is drawn: the number of the continuation,
+    /// Passes what follows the prompts to `take` as it is generated: the number of the continuation,
     /// counted through all samples of the first prompt and then on, and a piece of its text.
     ///
     /// A text ends before a stop string and with the token that ends texts.
     ///
     /// # Errors
-    /// A wish that cannot be fulfilled, no samples among them, or an error of `take`.
+    /// A request that cannot be fulfilled, such as one without samples, or an error of `take`.
     pub fn write_on(
         &self,
         wish: &Wish,
@@ -208,7 +208,7 @@ impl<B: ReformerBackend> TextModel<B> {
         })
     }
 
-    /// A short text of its own, to show how far a model is.
+    /// A short generated text, to show the progress of a training.
     ///
     /// # Errors
     /// No tokens, or a model whose weights are not finite.
@@ -225,7 +225,7 @@ impl<B: ReformerBackend> TextModel<B> {
     /// The best continuations of each prompt, by beam search.
     ///
     /// # Errors
-    /// A wish that cannot be fulfilled.
+    /// A request that cannot be fulfilled.
     pub fn search(
         &self,
         prompts: &[Vec<u8>],
@@ -256,10 +256,10 @@ impl<B: ReformerBackend> TextModel<B> {
         prompts.iter().zip(found).map(of_prompt).collect()
     }
 
-    /// What each LSH layer, with the number of its block, does to tokens.
+    /// Buckets, weights and coverage of each LSH layer for some tokens, with the number of its block.
     ///
     /// # Errors
-    /// Tokens that the model does not know, or more than it has positions for.
+    /// Tokens that are not in the vocabulary, or more than the model has positions for.
     pub fn inspect(&self, tokens: &[u32]) -> Result<Vec<(usize, Vec<InspectedHead>)>> {
         let stack = &self.model.reformer;
         let vocab_size = stack.vocab_size;
@@ -291,15 +291,15 @@ impl<B: ReformerBackend> TextModel<B> {
         encoded.collect()
     }
 
-    /// Reads prompts, with room for so many tokens after each. What depends on a length follows the
-    /// windows of the training, or what Hugging Face would see at the end.
+    /// Reads prompts, with room for `n_tokens` after each. Settings that follow from a length use that of the
+    /// training or, for Hugging Face models, the final length as Hugging Face does.
     fn read(
         &self,
         prompts: &[Vec<u32>],
         n_tokens: usize,
     ) -> Result<(LmDecoder<'_, B>, Logits), GenerationError> {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        // The last token is not read again.
+        // The last generated token is not read.
         let length = longest + n_tokens.saturating_sub(1);
         if let Some(limit) = self
             .model
@@ -376,7 +376,7 @@ mod tests {
         let model = model();
         let mut wish = wish("ROMEO:", 40, 3);
         let whole = written(&model, &wish).unwrap().remove(0);
-        // Any byte will do that is a character of its own.
+        // Any byte will do that is a character by itself.
         let stop = whole.iter().find(|byte| byte.is_ascii()).copied().unwrap();
         wish.stop = vec![char::from(stop).to_string()];
         let text = written(&model, &wish).unwrap().remove(0);

@@ -1,4 +1,4 @@
-//! Text that programs read: line by line, from a file, a pipe or what somebody types.
+//! Text that programs read: line by line, from a file, a pipe or a terminal.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, stdin};
@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use reformer_datasets::read_text_file;
 
-/// What text in UTF-8 may begin with.
+/// Byte order mark that a UTF-8 text may begin with.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// The byte order marks of UTF-16.
 const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
-/// What text starts with that is not UTF-8 as it stands: UTF-16, gzip, xz and zip.
+/// Leading bytes of text that is not plain UTF-8: UTF-16, gzip, xz and zip.
 const NOT_PLAIN: [&[u8]; 5] = [
     &UTF_16[0],
     &UTF_16[1],
@@ -22,7 +22,7 @@ const NOT_PLAIN: [&[u8]; 5] = [
 
 /// Lines of UTF-8 without their ends and without a byte order mark.
 pub struct Lines {
-    /// What they are from, for errors.
+    /// Name of the source, for errors.
     name: String,
     reader: Box<dyn BufRead>,
     n_read: usize,
@@ -41,7 +41,7 @@ impl Lines {
         let file = File::open(path).with_context(|| format!("{name} cannot be read"))?;
         let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let mut reader = BufReader::new(file);
-        // Read as a whole where a line cannot be told before it is unpacked or decoded.
+        // Compressed or UTF-16 files have to be decoded as a whole before lines can be found.
         let start = reader.fill_buf();
         let start = start.with_context(|| format!("{name} cannot be read"))?;
         if is_file && NOT_PLAIN.iter().any(|mark| start.starts_with(mark)) {
@@ -50,7 +50,7 @@ impl Lines {
         Ok(Self::new(name, reader))
     }
 
-    /// A line for each of some texts, whatever is in them.
+    /// One line for each text; line breaks inside a text become spaces.
     pub fn of_texts(name: &str, texts: &[String]) -> Self {
         let lines = texts
             .iter()
@@ -66,7 +66,7 @@ impl Lines {
         }
     }
 
-    /// Where the last line stands, for errors.
+    /// Number and source of the last line, for errors.
     pub fn place(&self) -> String {
         format!("line {} of {}", self.n_read, self.name)
     }
@@ -74,7 +74,7 @@ impl Lines {
     /// All that is left, with its line ends.
     ///
     /// # Errors
-    /// What cannot be read, or is no UTF-8.
+    /// Input that cannot be read, or is not UTF-8.
     pub fn rest(mut self) -> Result<String> {
         let mut text = String::new();
         for line in &mut self {
@@ -107,7 +107,7 @@ fn text_of(line: Vec<u8>, is_first: bool) -> Result<String> {
     if is_first && UTF_16.iter().any(|mark| line.starts_with(mark)) {
         bail!("it is UTF-16: convert it to UTF-8");
     }
-    let line = String::from_utf8(line).map_err(|_| anyhow!("it is no UTF-8: convert it"))?;
+    let line = String::from_utf8(line).map_err(|_| anyhow!("it is not UTF-8: convert it"))?;
     let text = line.trim_end_matches(['\n', '\r']);
     Ok(match is_first {
         true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
@@ -116,7 +116,7 @@ fn text_of(line: Vec<u8>, is_first: bool) -> Result<String> {
     .to_owned())
 }
 
-/// Lines that are read at a time: one where somebody types and waits for an answer.
+/// Lines that are read at a time: one at a terminal, where each line is answered at once.
 pub fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
     match path.is_none() && stdin().is_terminal() {
         true => 1,
@@ -124,13 +124,13 @@ pub fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
     }
 }
 
-/// Number of lines in a file; none if it can be read only once, as a pipe.
+/// Number of lines in a file; none if it can be read only once, as a pipe can.
 ///
 /// # Errors
 /// A file that cannot be read.
 pub fn count_lines(path: &Path) -> Result<Option<usize>> {
     let count = || -> io::Result<Option<usize>> {
-        // Not opened: whoever writes into a pipe would see its reader leave.
+        // Not opened: the process writing into a pipe would see its reader leave.
         if !fs::metadata(path)?.is_file() {
             return Ok(None);
         }
@@ -175,7 +175,7 @@ mod tests {
     fn what_is_no_text_is_named() {
         assert_eq!(
             read(b"a\n\xff\n")[1],
-            "line 2 of here: it is no UTF-8: convert it"
+            "line 2 of here: it is not UTF-8: convert it"
         );
         assert!(read(b"\xff\xfea\0\n\0")[0].contains("it is UTF-16"));
     }

@@ -1,4 +1,4 @@
-//! Signals as a wish to stop.
+//! Signals that request a stop.
 
 use std::error::Error;
 use std::fmt;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use burn::train::Interrupter;
 use reformer_train::dashboard;
 
-/// Exit code of a program that Ctrl-C ended, as shells have it.
+/// Exit code of a program that was ended by Ctrl-C, as in shells.
 pub const ENDED_BY_CTRL_C: u8 = 130;
 
-/// A program that was told to stop, has done so and said how to go on: an error only for whoever would go
-/// on from what is not there yet.
+/// A program that stopped on request and has printed how to resume: an error only for callers that need the
+/// results it does not have yet.
 #[derive(Debug)]
 pub struct Stopped;
 
@@ -24,29 +24,29 @@ impl fmt::Display for Stopped {
 
 impl Error for Stopped {}
 
-/// Whether a signal ends the program, instead of being a wish.
+/// Whether a signal ends the program at once, instead of requesting a stop.
 static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C end the program from now on: what was to be saved is.
+/// Makes Ctrl-C end the program from now on: everything is saved.
 pub fn end_at_once() {
     ENDS_AT_ONCE.store(true, Ordering::Relaxed);
 }
 
 /// Makes the first Ctrl-C, or a request to terminate, end a training after the step that is being
-/// computed, and the second one end the program. SIGUSR1, which Slurm sends before a time limit, is
-/// such a wish however often it comes.
+/// computed, and the second one end the program. SIGUSR1, which Slurm sends before a time limit, only
+/// requests a stop, however often it comes.
 ///
 /// # Errors
-/// A handler that is there already.
+/// A handler that exists already.
 pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
     on_signals(interrupter, false)
 }
 
-/// Makes the first Ctrl-C a wish to stop a measurement, which then is one of what was done, and the second
+/// Makes the first Ctrl-C stop a measurement, which then covers the part that was done, and the second
 /// one end the program.
 ///
 /// # Errors
-/// A handler that is there already.
+/// A handler that exists already.
 pub fn stops_measuring() -> Result<Interrupter> {
     let interrupter = Interrupter::new();
     handle(
@@ -56,11 +56,11 @@ pub fn stops_measuring() -> Result<Interrupter> {
     Ok(interrupter)
 }
 
-/// The same in one of several processes, if it is that: each can be told, and only the first one's
-/// own output tells what follows. A launcher that ends a run asks more than once.
+/// Like [`on_ctrl_c`], for one of several processes if `is_one_of_several`: each process can get signals, but only
+/// the first one's output is shown. A launcher that ends a run sends more than one.
 ///
 /// # Errors
-/// A handler that is there already.
+/// A handler that exists already.
 pub fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<()> {
     #[cfg(unix)]
     on_usr1(interrupter.clone())?;
@@ -68,14 +68,14 @@ pub fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<(
     handle(interrupter, (!is_one_of_several).then_some(told))
 }
 
-/// Stops at the first signal, and says so; ends the program at the second, if anything is said.
+/// Stops at the first signal and prints `told`; without `told`, further signals do not end the program.
 fn handle(interrupter: Interrupter, told: Option<&'static str>) -> Result<()> {
     ctrlc::set_handler(move || {
         if ENDS_AT_ONCE.swap(true, Ordering::Relaxed) && told.is_some() {
             dashboard::leave();
             std::process::exit(ENDED_BY_CTRL_C.into());
         }
-        // First of all: what is told may reach nobody.
+        // First of all, since printing may fail.
         interrupter.stop(Some("Ctrl-C."));
         if let Some(told) = told {
             eprintln!("{told}");

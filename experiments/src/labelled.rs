@@ -11,19 +11,19 @@ use crate::cli::absolute;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct LabelledArguments {
-    /// What to train on: see below [default: a sample that ships with the project]
+    /// Data to train on: see below [default: a sample that ships with the project]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
-    /// The same, to validate on [default: about a tenth of the texts of --data]
+    /// Validation data in the same form [default: about a tenth of the texts of --data]
     #[arg(long, value_name = "PATH", requires = "data")]
     valid: Option<PathBuf>,
 }
 
 impl LabelledArguments {
-    /// What is named to train on and to validate on, if anything is, as what `at` makes of a path.
+    /// Training and validation data, if they are given; `at` converts each path.
     ///
     /// # Errors
-    /// What is no path.
+    /// A path that cannot be used.
     pub fn files<F>(&self, at: fn(PathBuf) -> F) -> Result<Option<(F, Option<F>)>> {
         let Some(data) = &self.data else {
             return Ok(None);

@@ -1,12 +1,12 @@
-//! What the programs of this crate share.
+//! Code that the programs of this crate share.
 //!
-//! A program (in `programs`) parses its arguments, makes a [`Job`](device::Job) of them and hands it to
+//! A program (in `programs`) parses its arguments, makes a [`Job`](device::Job) of them and passes it to
 //! [`device::run`], the one place where a backend is chosen. [`cli::main`] turns an error into one
 //! line and an exit code.
 
 #![deny(missing_docs)]
 
-// First, since its macros take the place of those of the standard library in all that follows.
+// First, since its macros replace those of the standard library in all modules below.
 #[macro_use]
 pub mod out;
 
@@ -34,7 +34,7 @@ pub mod plot;
 pub mod prediction;
 pub mod preset;
 pub mod processes;
-// Unit tests are about parts; leaving whole programs out halves the time to build them.
+// Unit tests cover parts; leaving whole programs out halves the time to build them.
 #[cfg(not(test))]
 pub mod programs;
 pub mod progress;

@@ -1,4 +1,4 @@
-//! What a masked language model finds.
+//! Predictions of a masked language model, as text.
 
 use burn::tensor::Tensor;
 use reformer_core::Pass;
@@ -6,22 +6,22 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{MaskingConfig, ReformerLm};
 use reformer_datasets::LmBatch;
 
-/// What stands for a hidden byte.
+/// Character shown for a hidden byte.
 const HIDDEN: u8 = b'_';
 
-/// A text with hidden bytes, and the same as a model fills it.
+/// A text with hidden bytes, and the model's predictions for them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filled {
-    /// What the model reads, `_` for hidden bytes.
+    /// The input of the model, with `_` for hidden bytes.
     pub shown: String,
-    /// The same with what it finds.
+    /// The input, with predictions in place of hidden bytes.
     pub filled: String,
-    /// What was there.
+    /// The original text.
     pub text: String,
 }
 
 impl Filled {
-    /// The beginning of the first text of a batch.
+    /// Predictions for the beginning of the first text of a batch.
     pub fn first_of<B: ReformerBackend>(
         model: &ReformerLm<B>,
         masking: &MaskingConfig,

@@ -1,9 +1,9 @@
-//! The middle of some measurements.
+//! The median.
 
 /// The median: of an even number, the mean of the two in the middle.
 ///
 /// # Panics
-/// If there are none.
+/// If there are no values.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use reformer_train::memory::ResidentMemory;
 
-/// Memory that this system has left, in bytes; nothing where it is not known how to ask.
+/// Available memory of the system, in bytes; none on systems where this is not implemented.
 pub fn available_bytes() -> Option<u64> {
     available(&fs::read_to_string("/proc/meminfo").ok()?)
 }
@@ -20,7 +20,7 @@ fn available(meminfo: &str) -> Option<u64> {
 /// Highest resident memory of this process so far, in bytes.
 ///
 /// # Errors
-/// On systems other than Linux, where it is not known how to ask.
+/// On systems other than Linux, where this is not implemented.
 pub fn peak_resident_bytes() -> Result<u64> {
     ResidentMemory::of_this_process()
         .map(|memory| memory.peak)

@@ -1,8 +1,8 @@
-//! What programs print.
+//! Output of programs.
 //!
-//! In this crate `print!`, `println!` and `eprintln!` are the macros below, which cannot panic: a reader
-//! that went away and a full disk are no reason to lose a training. What went wrong on the standard output is
-//! kept until [`finish`]. Texts for people are [`printable`]; what a program was asked for goes through an
+//! In this crate `print!`, `println!` and `eprintln!` are the macros below, which cannot panic: a closed pipe
+//! or a full disk is not a reason to lose a training. The first error on the standard output is
+//! kept until [`finish`]. Messages are made [`printable`]; the actual results of a program go through an
 //! [`Output`].
 
 use std::error::Error;
@@ -14,38 +14,38 @@ use std::sync::{Mutex, PoisonError};
 use reformer_train::console::{self, printable};
 use reformer_train::write_atomically;
 
-/// As that of the standard library, but what cannot be printed is kept until the end.
+/// Like that of the standard library, but an error is kept until the end.
 macro_rules! print {
     ($($text:tt)*) => { $crate::out::print(&format!($($text)*)) };
 }
 
-/// As that of the standard library, but what cannot be printed is kept until the end.
+/// Like that of the standard library, but an error is kept until the end.
 macro_rules! println {
     ($($text:tt)*) => { $crate::out::print(&(format!($($text)*) + "\n")) };
 }
 
-/// As that of the standard library, but what cannot be printed is lost.
+/// Like that of the standard library, but errors are ignored.
 macro_rules! eprintln {
     ($($text:tt)*) => { $crate::out::tell(&format!($($text)*)) };
 }
 
-/// The first failure of the standard output.
+/// The first error on the standard output.
 static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Prints a text for people on the standard output, unless that has failed before.
+/// Prints a message on the standard output, unless an earlier one failed.
 pub fn print(text: &str) {
     write(printable(text).as_bytes()).ok();
 }
 
-/// Prints a line for people on the standard error output, or loses it.
+/// Prints a line on the standard error output, and ignores errors.
 pub fn tell(text: &str) {
     console::tell(text);
 }
 
-/// Ends the standard output. A reader that went away has read what it wanted.
+/// Flushes the standard output. A closed pipe is not an error: its reader has read what it wanted.
 ///
 /// # Errors
-/// What kept something from being printed, such as a full disk.
+/// The error that kept something from being printed, such as a full disk.
 pub fn finish() -> io::Result<()> {
     let flushed = io::stdout().flush();
     let failed = FAILURE
@@ -58,7 +58,7 @@ pub fn finish() -> io::Result<()> {
     }
 }
 
-/// Whether an error is that of an [`Output`], of which [`finish`] tells.
+/// Whether an error is that of an [`Output`], which [`finish`] reports.
 pub fn is_unwritten(error: &anyhow::Error) -> bool {
     let cause = error
         .downcast_ref::<io::Error>()
@@ -90,8 +90,8 @@ impl fmt::Display for Unwritten {
 
 impl Error for Unwritten {}
 
-/// The standard output for what a program was asked for: as it is in a file or a pipe, [`printable`] at
-/// a terminal. A program that does nothing else ends with its first error.
+/// The standard output for results: unchanged in a file or a pipe, [`printable`] at a terminal. A program
+/// with no other output ends with its first error.
 #[derive(Debug)]
 pub struct Output {
     is_terminal: bool,
@@ -107,11 +107,11 @@ impl Output {
     }
 }
 
-/// Writes what a program was asked for to a file, which is then whole or not there, or to the standard
+/// Writes results to a file, which is then complete or absent, or to the standard
 /// output.
 ///
 /// # Errors
-/// Those of `write`, or what cannot be written.
+/// Errors of `write`, or output that cannot be written.
 pub fn write_to(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
@@ -126,12 +126,12 @@ pub fn write_to(
             .map(|_| ())
             .map_err(|_| io::ErrorKind::Other.into())
     });
-    // What went wrong inside is the cause.
+    // An error inside `write` is the cause.
     made?;
     written.map_err(|error| named(path, &error).into())
 }
 
-/// A file whose errors have its name.
+/// A file whose errors contain its name.
 struct Named<'a, W> {
     path: &'a Path,
     file: W,

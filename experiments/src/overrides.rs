@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use reformer_train::{TrainConfig, read_config_json};
 use serde_json::Value;
 
-/// Changes a configuration. A value is read as JSON, or else as text.
+/// Changes a configuration. A value is parsed as JSON, or else taken as text.
 ///
 /// ```
 /// use experiments::{overrides, preset};
@@ -15,7 +15,7 @@ use serde_json::Value;
 /// ```
 ///
 /// # Errors
-/// What has no `=`, a setting that there is not, or a value that it cannot have.
+/// A change without `=`, an unknown setting, or a value that it cannot have.
 pub fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
     let mut json = serde_json::to_value(&config)?;
     for set in sets {
@@ -24,16 +24,16 @@ pub fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         *find(&mut json, key)? = value;
-        // Each by itself, so that the message names the one that is wrong; what an older version did not know
+        // One at a time, so that the message names the wrong one. Settings that an older version did not have
         // may be left out, as in its config.json.
         config = read_config_json(json.to_string().as_bytes())
-            .with_context(|| format!("`--set {set}` is no setting that `{key}` can have"))?;
+            .with_context(|| format!("`--set {set}` is not a value that `{key}` can have"))?;
         json = serde_json::to_value(&config)?;
     }
     Ok(config)
 }
 
-/// The place of a setting.
+/// Finds a setting by its path.
 fn find<'a>(json: &'a mut Value, key: &str) -> Result<&'a mut Value> {
     let mut place = json;
     for part in key.split('.') {

@@ -1,4 +1,4 @@
-//! Curves of a run as a picture.
+//! Plots the curves of a run.
 
 use std::path::Path;
 
@@ -18,8 +18,7 @@ pub fn bits(rows: &[Row], split: &str) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Draws bits per token over steps, in training and validation, as SVG. `token_name` is what tokens
-/// are called.
+/// Plots bits per token over steps, in training and validation, as SVG. `token_name` is the name of a token.
 ///
 /// # Errors
 /// No rows to draw, or a file that cannot be written.
@@ -41,10 +40,10 @@ mod tests {
     use super::*;
     use reformer_train::read_rows;
 
-    /// The columns after bits.
+    /// The columns after `bits`.
     const EMPTY: &str = ",,,,,,,,,,,,";
 
-    /// Rows of a file like those that a run writes.
+    /// Rows of a metrics file like those of a run.
     fn rows(lines: &str) -> Vec<Row> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");

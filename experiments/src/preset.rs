@@ -1,4 +1,4 @@
-//! Configurations to start from, which are files.
+//! Presets: configurations to start from, which are files.
 
 use std::mem;
 use std::path::Path;
@@ -26,17 +26,17 @@ use serde_json::Value;
 /// | wmt-base | the paper's, 6 layers of width 512 on each side | your files | a large GPU |
 ///
 /// In `duplication` positions are axial, in rows of one token less than half a sequence: a token
-/// and the one it has to be followed by then share most of their positions, and a single layer finds
-/// the one from the other in some hundred steps. Both have to fall into one bucket whatever the tokens
-/// are, and no gradient says so, since a key that hashing misses has none. So query projections decay:
-/// what nobody needs in them, the tokens, fades.
+/// and the one before its repetition then share most of their position embeddings, and a single layer learns
+/// to attend from one to the other in some hundred steps. Both have to fall into one bucket whatever the tokens
+/// are, and no gradient teaches this, since a key that hashing misses gets none. So query projections decay:
+/// the part of them that is not needed, the tokens, fades.
 ///
 /// In `recall` a key and its value lie in one chunk of local attention, and weights start large, so that a key
-/// attends to its equal from the beginning: all that is to be learnt is to bring the value along. Positions
-/// are for local layers alone, since no distance says where a key stood.
+/// attends to its equal from the beginning: the model only has to learn to copy the value. Only local layers
+/// use positions, since no distance tells where a key is.
 ///
 /// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
-/// blocks begin by adding little to what the tokens say: on the sample this needs half the steps.
+/// blocks begin by adding little to the embeddings: on the sample this needs half the steps.
 pub const PRESETS: [(&str, &str); 13] = [
     ("tiny", include_str!("../presets/tiny.json")),
     ("small", include_str!("../presets/small.json")),
@@ -56,7 +56,7 @@ pub const PRESETS: [(&str, &str); 13] = [
 /// Loads a preset by its name.
 ///
 /// # Errors
-/// A name that there is not.
+/// An unknown name.
 pub fn load(name: &str) -> Result<TrainConfig> {
     let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
         bail!(
@@ -67,11 +67,11 @@ pub fn load(name: &str) -> Result<TrainConfig> {
     read_config_json(json.as_bytes()).with_context(|| format!("the preset `{name}` is broken"))
 }
 
-/// Loads a preset by its name, or a file of the same form, JSON or TOML, for a program that has a preset of
-/// its own. A file may leave out what is as there, or as in the preset that its `preset` names.
+/// Loads a preset by its name, or from a JSON or TOML file of the same form, for a program whose default preset
+/// is `default`. Settings that a file leaves out are those of `default`, or of the preset that its `preset` names.
 ///
 /// # Errors
-/// A name that there is not, or a file that cannot be read or is no configuration.
+/// An unknown name, or a file that cannot be read or is not a configuration.
 pub fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
     if PRESETS.iter().any(|(preset, _)| *preset == name) {
         return load(name);
@@ -102,28 +102,28 @@ fn is_file(name: &str) -> bool {
     name.ends_with(".json") || name.ends_with(".toml")
 }
 
-/// Names of the presets for which something holds.
+/// Names of the presets that satisfy a condition.
 fn names(holds: impl Fn(&TrainConfig) -> bool) -> Vec<&'static str> {
     let holds = |name: &str| load(name).is_ok_and(|config| holds(&config));
     let names = PRESETS.iter().map(|(name, _)| *name);
     names.filter(|name| holds(name)).collect()
 }
 
-/// Whether two presets are for one program.
+/// Whether two presets are for the same program.
 fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
     let is_same_data = a.data.is_text() && b.data.is_text()
         || mem::discriminant(&a.data) == mem::discriminant(&b.data);
     a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
 }
 
-/// A configuration, or what of one differs.
+/// Reads a complete configuration, or the settings in which one differs from a preset.
 fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     let mut own: Value = match is_json {
         true => serde_json::from_str(text)?,
         false => toml::from_str(text)?,
     };
     let named = own.as_object_mut().and_then(|own| own.remove("preset"));
-    // What is whole may be of an older version.
+    // A complete configuration may be of an older version.
     let whole = read_config_json(own.to_string().as_bytes());
     let config = match (whole, &named) {
         (Ok(config), None) => config,
@@ -135,7 +135,7 @@ fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     Ok(config)
 }
 
-/// The settings that have settings of their own; others are taken as a whole.
+/// The settings whose own settings are replaced one by one; others are replaced as a whole.
 const STRUCTURES: [&str; 5] = [
     "",
     "model",
@@ -144,7 +144,7 @@ const STRUCTURES: [&str; 5] = [
     "model.reformer.local",
 ];
 
-/// A configuration with settings in the place of its own, one after the other, so that the wrong one is named.
+/// Replaces settings of a configuration one after the other, so that an error names the wrong one.
 fn with_differences(mut config: TrainConfig, own: &Value) -> Result<TrainConfig> {
     let mut settings = Vec::new();
     list(own, "", &mut settings);
@@ -158,7 +158,7 @@ fn with_differences(mut config: TrainConfig, own: &Value) -> Result<TrainConfig>
     Ok(config)
 }
 
-/// Settings by their paths.
+/// Lists settings by their paths.
 fn list(own: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
     match own {
         Value::Object(own) if STRUCTURES.contains(&path) => {
@@ -177,7 +177,7 @@ fn below(path: &str, name: &str) -> String {
     }
 }
 
-/// A path as JSON pointers are written.
+/// A path as a JSON pointer.
 fn pointer(path: &str) -> String {
     match path {
         "" => String::new(),
@@ -185,7 +185,7 @@ fn pointer(path: &str) -> String {
     }
 }
 
-/// Checks that a configuration has every setting of a file: others would be read past.
+/// Checks that a configuration has every setting of a file: unknown ones would be ignored.
 fn check_known(own: &Value, config: &Value, path: &str) -> Result<()> {
     let (Value::Object(own), Value::Object(config)) = (own, config) else {
         return Ok(());
@@ -208,7 +208,7 @@ mod tests {
     use reformer_train::DataConfig;
     use std::fs;
 
-    /// Longest sequence for which LSH attention is computed exactly, if there is any.
+    /// Longest sequence for which LSH attention is computed exactly, if there is one.
     fn exact_up_to(config: &ReformerConfig) -> Option<usize> {
         let has_lsh = config.kinds().any(|kind| kind == AttentionKind::Lsh);
         has_lsh.then_some(match config.lsh.window {
@@ -269,7 +269,7 @@ mod tests {
             let error = format!("{:#}", load_or_read(name, "tiny").unwrap_err());
             assert!(error.contains(part), "{error}");
         }
-        // A whole one, with a setting too many.
+        // A complete configuration with one unknown setting.
         let mut whole = serde_json::to_value(load("small").unwrap()).unwrap();
         whole["stepz"] = 3.into();
         fs::write(&path, format!("\u{feff}{whole}")).unwrap();

@@ -1,4 +1,4 @@
-//! Flags for several devices and several processes, and what a process does that only helps.
+//! Flags for several devices and several processes, and the work of processes after the first.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use reformer_train::parallel::{Group, Member, Sharing, join};
 use crate::device;
 use crate::interrupt;
 
-/// More than one device.
+/// Flags for several devices or processes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Several devices and machines (mpirun, srun)")]
 pub struct ProcessArguments {
-    /// Devices of each process, by number, which compute its part of every batch [default: of several
-    /// processes on a machine, each has the GPU of its own number]
+    /// Devices of each process, by number, which share its part of every batch [default: with several processes on a
+    /// machine, the GPU whose number is that of the process]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     devices: Option<Vec<u16>>,
-    /// Divide the optimizer's state among processes: less memory, more to send, the same weights
+    /// Divide the optimizer's state among processes: less memory, more communication, the same weights
     #[arg(long)]
     shard_optimizer: bool,
-    /// Send gradients as bf16: half as much, other weights
+    /// Send gradients as bf16: half as much communication, other weights
     #[arg(long)]
     half_gradients: bool,
     /// Seconds after which a process that hangs ends the run in all others
@@ -32,15 +32,15 @@ pub struct ProcessArguments {
 }
 
 impl ProcessArguments {
-    /// Meets the other processes, if a launcher started several.
+    /// Connects to the other processes, if a launcher started several.
     ///
     /// # Errors
-    /// A launcher of another MPI, or a program without any.
+    /// A launcher of another MPI, or a program that was built without MPI.
     pub fn join(&self) -> Result<Option<Group>> {
         Ok(join(Duration::from_secs(self.wait))?)
     }
 
-    /// What the processes share.
+    /// How the processes share gradients and the optimizer.
     pub fn sharing(&self) -> Sharing {
         Sharing {
             optimizer: self.shard_optimizer,
@@ -48,11 +48,11 @@ impl ProcessArguments {
         }
     }
 
-    /// The devices of this process: those that were named, or the default one, which is that of its
-    /// own number where several processes have several devices to choose from.
+    /// The devices of this process: those that were given or, by default, the one whose number is that of the
+    /// process on its machine, or the only one.
     ///
     /// # Errors
-    /// A number that no device has, or one that is given twice.
+    /// A number without a device, or one that is given twice.
     pub fn devices<B: AutodiffBackend>(
         &self,
         default: B::Device,
@@ -68,10 +68,10 @@ impl ProcessArguments {
     }
 }
 
-/// Helps with the run of the first process until it ends. `write` writes a sample by a model.
+/// Takes part in the run of the first process until it ends. `write` generates a sample with a model.
 ///
 /// # Errors
-/// Data or a device that this machine does not have, or a process that does not come.
+/// Data or a device that this machine lacks, or a process that does not connect.
 pub fn help<B>(
     group: &Group,
     devices: &[B::Device],

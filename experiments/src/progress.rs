@@ -13,11 +13,11 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use reformer_train::{Averages, Quantity, Screen, TrainConfig};
 
-/// Says on a terminal what is waited for, until it is dropped.
+/// A spinner on a terminal, which disappears when it is dropped.
 #[derive(Debug)]
 pub struct Waiting(ProgressBar);
 
-/// Begins to wait.
+/// Shows a spinner with a message.
 pub fn waiting(what: &'static str) -> Waiting {
     let spinner = ProgressBar::new_spinner().with_message(what);
     spinner.enable_steady_tick(Duration::from_millis(100));
@@ -30,10 +30,10 @@ impl Drop for Waiting {
     }
 }
 
-/// Time between two lines.
+/// Time between two lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// How many of some things are done: a bar on a terminal; without one, a line every few seconds.
+/// Progress through a number of items: a bar on a terminal, otherwise a line every few seconds.
 #[derive(Debug)]
 pub struct Counter {
     bar: ProgressBar,
@@ -43,7 +43,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Begins to count `what`, such as sequences, that something is done with.
+    /// Starts at none of the items, which are called `what`, such as sequences.
     pub fn new(doing: &str, what: &'static str) -> Self {
         let style = format!("{doing} {{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left");
         let style = ProgressStyle::with_template(&style);
@@ -55,7 +55,7 @@ impl Counter {
         }
     }
 
-    /// So many are done, of so many.
+    /// Sets how many are done, and how many there are.
     pub fn set(&mut self, done: usize, all: usize) {
         self.bar.set_length(all as u64);
         self.bar.set_position(done as u64);
@@ -77,17 +77,17 @@ impl Drop for Counter {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressName {
-    /// Burn's dashboard on a terminal, else lines.
+    /// Burn's dashboard on a terminal, otherwise lines
     Auto,
-    /// The same: without a terminal there is nowhere to draw.
+    /// Burn's dashboard; without a terminal, lines
     Dashboard,
-    /// A bar on a terminal, else lines.
+    /// A bar on a terminal, otherwise lines
     Plain,
 }
 
 impl ProgressName {
-    /// The screen for a run of which some steps are done. A launcher of several processes makes a
-    /// terminal of the first one's output, and shows it line by line.
+    /// The screen for a run of which `steps_done` steps are done. A launcher of several processes makes the
+    /// first one's output look like a terminal, but shows it line by line.
     pub fn screen(
         self,
         steps_done: usize,
@@ -102,13 +102,13 @@ impl ProgressName {
     }
 }
 
-/// A bar on a terminal; without one, a line every few seconds. A line for each validation.
+/// A bar on a terminal, otherwise a line every few seconds. A line for each validation.
 pub struct Lines {
     bar: ProgressBar,
-    /// What is in front of every line.
+    /// Text before every line.
     prefix: String,
     token_name: &'static str,
-    /// What is counted in a second.
+    /// Unit of the throughput, per second.
     unit: String,
     steps: usize,
     step: usize,
@@ -120,7 +120,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Progress of a run of which some steps are done.
+    /// Progress of a run of which `steps_done` steps are done.
     pub fn new(steps_done: usize, config: &TrainConfig) -> Self {
         let steps = config.steps;
         let style = ProgressStyle::with_template("{prefix}{bar:30} {pos}/{len} {msg}");
@@ -142,7 +142,7 @@ impl Lines {
         }
     }
 
-    /// The same with a text in front of every line: which one of several trainings it is.
+    /// Adds a text before every line, which names one of several trainings.
     pub fn with_prefix(mut self, prefix: &str) -> Self {
         self.prefix = format!("{prefix}  ");
         self.bar.set_prefix(self.prefix.clone());
@@ -158,7 +158,7 @@ impl Lines {
         }
     }
 
-    /// What the training steps since the last line amount to.
+    /// Averages of the training steps since the last line.
     fn train_message(&self) -> String {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_step = seconds / (self.step - self.first_step).max(1) as f64;
@@ -180,7 +180,7 @@ impl Lines {
     }
 }
 
-/// Minutes and seconds, or hours and minutes.
+/// A duration in minutes and seconds, or hours and minutes.
 fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds / 3600 {

@@ -1,4 +1,4 @@
-//! How good a model is, by the measures of its task.
+//! Scores of a model, by the metrics of its task.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::progress::Counter;
 
-/// Classes up to which a table of all pairs is printed.
+/// Largest number of classes for which the confusion matrix is printed.
 const MOST_CLASSES: usize = 20;
-/// Classes up to which all pairs are counted.
+/// Largest number of classes for which the confusion matrix is computed.
 const MOST_COUNTED: usize = 1000;
 
 /// Scores of a model on some data.
@@ -22,40 +22,40 @@ const MOST_COUNTED: usize = 1000;
 pub struct Scores {
     /// Kind of the model.
     pub model: &'static str,
-    /// What is predicted: bytes, pieces, labels, borders of answers.
+    /// Unit of prediction: bytes, pieces, labels, borders of answers.
     pub unit: &'static str,
-    /// Number of them.
+    /// Number of predictions.
     pub n_targets: usize,
     /// Mean negative log-likelihood, in nats.
     pub loss: f64,
     /// The same in bits.
     pub bits: f64,
-    /// Share that got the largest logit, in percent.
+    /// Accuracy: share of targets with the largest logit, in percent.
     pub accuracy: f64,
-    /// Of a classifier.
+    /// Scores of a classifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<ClassScores>,
-    /// Of a model that answers questions.
+    /// Scores of a model that answers questions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerScores>,
-    /// Of a model that translates.
+    /// Scores of a model that translates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bleu: Option<f64>,
-    /// Sequences that were measured, if somebody ended that before all were.
+    /// Number of measured sequences, if the measurement was interrupted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_after: Option<usize>,
 }
 
-/// What a classifier takes for what.
+/// Scores of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassScores {
     /// Names of the classes.
     pub names: Vec<String>,
-    /// Number of texts: a row for each class, in it a column for each class that the model gave. Nothing
+    /// Confusion matrix in numbers of texts: a row for each right class, a column for each predicted class. None
     /// if there are more than 1,000 classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<Vec<Vec<usize>>>,
-    /// Share of the most frequent class, in percent: who always gives that one is right so often.
+    /// Share of the most frequent class, in percent: the accuracy of always predicting it.
     pub majority: f64,
 }
 
@@ -64,18 +64,18 @@ pub struct ClassScores {
 pub struct AnswerScores {
     /// Answers that equal a right one.
     pub exact_match: f64,
-    /// Words that answers have in common with right ones.
+    /// F1 of the words that answers share with right ones.
     pub f1: f64,
     /// Number of questions.
     pub n_questions: usize,
 }
 
 impl Scores {
-    /// Measures a model on the data that it was opened with, with a progress bar. What it said comes
-    /// with the scores. `watch` may end that, as in [`Evaluation::measure`].
+    /// Measures a model on the data that it was opened with, with a progress bar. Returns its predictions
+    /// with the scores. `watch` may stop the measurement, as in [`Evaluation::measure`].
     ///
     /// # Errors
-    /// A batch size or a number of sequences that cannot be.
+    /// An impossible batch size or number of sequences.
     pub fn measure<B: ReformerBackend>(
         evaluation: &Evaluation<B>,
         device: &B::Device,
@@ -116,7 +116,7 @@ impl Scores {
 }
 
 impl ClassScores {
-    /// Counts pairs of a right class and the one that was given.
+    /// Counts pairs of a right and a predicted class.
     fn new(names: &[String], pairs: impl Iterator<Item = (usize, usize)>) -> Self {
         let pairs: Vec<_> = pairs.collect();
         let mut n_texts = vec![0_usize; names.len()];

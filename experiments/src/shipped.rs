@@ -1,4 +1,4 @@
-//! The model that ships: a small one, trained on the sample, with which programs can be tried at once.
+//! The model that ships: a small one, trained on the sample, to try programs at once.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -6,7 +6,7 @@ use std::{fmt, fs};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// `models/shakespeare`, which its README says how to make.
+/// `models/shakespeare`; its README tells how it was made.
 const FILES: [(&str, &[u8]); 2] = [
     (
         "config.json",
@@ -21,17 +21,17 @@ const FILES: [(&str, &[u8]); 2] = [
 /// The folder of a trained model.
 #[derive(Debug)]
 pub enum Checkpoint {
-    /// One that a flag names.
+    /// The given folder.
     Named(PathBuf),
-    /// The one that ships, in a folder that is removed with this.
+    /// A temporary folder with the model that ships, which is removed with this value.
     Shipped(TempDir),
 }
 
 impl Checkpoint {
-    /// The folder that was named, or else the model that ships.
+    /// The given folder, or else the model that ships.
     ///
     /// # Errors
-    /// A folder for temporary files that cannot be written.
+    /// A temporary folder that cannot be written.
     pub fn open(named: Option<&Path>) -> Result<Self> {
         if let Some(path) = named {
             return Ok(Self::Named(path.to_owned()));
@@ -53,7 +53,7 @@ impl Checkpoint {
         Ok(Self::Shipped(folder))
     }
 
-    /// Its path, until this is dropped: whoever has read the model drops it, since a program that is ended
+    /// The path, valid until this is dropped. Drop it once the model is read: a program that is killed
     /// leaves the folder behind.
     pub fn path(&self) -> &Path {
         match self {

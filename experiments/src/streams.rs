@@ -1,4 +1,4 @@
-//! Data that comes through a pipe, kept in a file: a run reads its data more than once, and again when it is
+//! Copies data from a pipe to a file: a run reads its data more than once, and again when it is
 //! resumed.
 
 use std::fs::{self, File};
@@ -9,30 +9,30 @@ use anyhow::{Context, Result};
 use reformer_train::DataConfig;
 use serde_json::Value;
 
-/// Files in which pipes were kept.
+/// Files with copies of pipes.
 #[derive(Debug, Default)]
 pub struct Kept(Vec<PathBuf>);
 
 impl Kept {
-    /// Reads the pipes and devices that data names to their end, and names files instead. They lie beside
+    /// Copies pipes and devices that the data names to files, and names the files instead. They are next to
     /// the run's folder, under its name with `.data-1`, `.data-2`.
     ///
     /// # Errors
-    /// What cannot be read or written.
+    /// Data that cannot be read or written.
     pub fn keep(&mut self, data: DataConfig, run: &Path) -> Result<DataConfig> {
         let mut json = serde_json::to_value(&data)?;
         self.replace(&mut json, run)?;
         Ok(serde_json::from_value(json)?)
     }
 
-    /// Removes the files: the run that they are for has not begun.
+    /// Removes the files when their run was not started.
     pub fn remove(&self) {
         for path in &self.0 {
             fs::remove_file(path).ok();
         }
     }
 
-    /// Looks at all texts, of which only paths can name a pipe.
+    /// Visits all strings, of which only paths can name a pipe.
     fn replace(&mut self, json: &mut Value, run: &Path) -> Result<()> {
         match json {
             Value::String(text) => {
@@ -84,7 +84,7 @@ impl Kept {
     }
 }
 
-/// Whether a path names what can be read only once.
+/// Whether a path names something that can be read only once.
 fn is_stream(path: &Path) -> bool {
     path.is_absolute() && fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }

@@ -1,4 +1,4 @@
-//! Texts to train on, and bytes that arrive one by one, as text.
+//! Texts to train on, and byte-wise output of UTF-8 text.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,30 +12,30 @@ use crate::cli::absolute;
 /// Flags that name a text to train on.
 #[derive(Debug, Args)]
 pub struct TextArguments {
-    /// Text (or any file) to train on: 90 % of it, 5 % validate [default: a sample of Shakespeare]
+    /// Text (or any file): 90 % of it for training, 5 % for validation [default: a sample of Shakespeare]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
-    /// What --data is
+    /// Format of --data
     #[arg(long, value_enum, default_value = "bytes", requires = "data")]
     format: Format,
 }
 
-/// What a text is.
+/// Formats of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A file, or a folder of files, as it is.
+    /// A file, or a folder of files, byte by byte
     Bytes,
-    /// The official file, raw or packed.
+    /// The official file of enwik8, raw or packed
     Enwik8,
-    /// The official file, raw or packed.
+    /// The official file of text8, raw or packed
     Text8,
 }
 
 impl TextArguments {
-    /// The text, given what the preset has.
+    /// The text named by the flags, or else that of the preset.
     ///
     /// # Errors
-    /// A preset for other data, or what is no path.
+    /// A preset for other data, or a path that cannot be used.
     pub fn config(&self, preset: DataConfig) -> Result<DataConfig> {
         if !preset.is_text() {
             bail!("this preset is not for texts: use tiny, small, base or enwik8-64k");
@@ -53,12 +53,12 @@ impl TextArguments {
     }
 }
 
-/// Writes UTF-8 text as its bytes arrive. A character is written once it is whole; what is no
-/// UTF-8 becomes U+FFFD.
+/// Writes UTF-8 text as its bytes arrive. A character is written once it is complete; bytes that are not
+/// UTF-8 become U+FFFD.
 #[derive(Debug)]
 pub struct Utf8Writer<W> {
     output: W,
-    /// The beginning of a character.
+    /// The bytes so far of an incomplete character.
     pending: Vec<u8>,
 }
 
@@ -74,16 +74,16 @@ impl<W: Write> Utf8Writer<W> {
     /// Takes the next byte.
     ///
     /// # Errors
-    /// Those of the output.
+    /// Errors of the output.
     pub fn push(&mut self, byte: u8) -> io::Result<()> {
         self.pending.push(byte);
         self.drain(false)
     }
 
-    /// Ends the text: what is left is no whole character.
+    /// Ends the text; an incomplete character becomes U+FFFD.
     ///
     /// # Errors
-    /// Those of the output.
+    /// Errors of the output.
     pub fn finish(mut self) -> io::Result<()> {
         self.drain(true)
     }

@@ -10,13 +10,13 @@ use std::thread;
 use anyhow::{Context, Result};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Threads beside those that compute: for progress, checkpoints, metrics, signals and data.
+/// Threads besides those that compute: for progress, checkpoints, metrics, signals and data.
 const OTHERS: usize = 12;
 
-/// Bytes of addresses that a thread takes: its stack, 2 MiB in Rust and rayon, and what is around it.
+/// Address space of a thread, in bytes: its stack, 2 MiB in Rust and rayon, and what surrounds it.
 const THREAD_BYTES: usize = (2 << 20) + (64 << 10);
 
-/// Starts the threads that compute, unless they are there, and makes sure that the others can be started.
+/// Starts the threads that compute, unless they exist, and checks that the others can be started.
 /// Libraries would panic later if the system allowed too few.
 ///
 /// # Errors
@@ -32,7 +32,7 @@ pub fn start() -> Result<()> {
     reserve(OTHERS).context(advice)
 }
 
-/// Whether the system refused a thread. Otherwise the threads are there already.
+/// Whether the system refused a thread. Otherwise the threads exist already.
 fn is_refused(error: &ThreadPoolBuildError) -> bool {
     error.source().is_some()
 }
@@ -46,13 +46,13 @@ fn n_computing() -> usize {
     asked.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Makes sure of addresses for the stacks of so many threads, which are given back. A thread that gets
-/// a stack and then nothing beside it aborts the process, so that starting one does not tell.
+/// Checks that there is address space for the stacks of `n_threads` threads, and releases it. A thread that gets
+/// a stack and no further memory aborts the process, so starting one would not be a safe check.
 fn reserve_addresses(n_threads: usize) -> Result<(), TryReserveError> {
     Vec::<u8>::new().try_reserve_exact(n_threads.saturating_mul(THREAD_BYTES))
 }
 
-/// Has so many threads at a time for a moment.
+/// Checks that `n_threads` threads can run at a time, by starting them for a moment.
 fn reserve(n_threads: usize) -> io::Result<()> {
     let mut ends = Vec::new();
     for _ in 0..n_threads {

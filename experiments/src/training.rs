@@ -1,4 +1,4 @@
-//! What all training programs share: flags, and the way from them to a trained model.
+//! Code that all training programs share: flags, and the way from them to a trained model.
 
 use std::path::{self, Path, PathBuf};
 use std::time::Instant;
@@ -25,13 +25,13 @@ use crate::processes::{self, ProcessArguments};
 use crate::progress::ProgressName;
 use crate::streams::Kept;
 
-/// Bytes of a sample after an evaluation: few, since training waits for them.
+/// Bytes of a sample after an evaluation: few, since training waits until they are generated.
 const SAMPLE_BYTES: usize = 120;
 
 /// Flags of every training program.
 #[derive(Debug, Args)]
 pub struct TrainArguments {
-    /// What to start from: a preset's name, or a JSON or TOML file such as a run's config.json
+    /// Configuration to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
     pub preset: Option<String>,
     /// Change any setting of the configuration, by its path in config.json; can be repeated
@@ -43,17 +43,17 @@ pub struct TrainArguments {
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     pub out: PathBuf,
-    /// Start from the weights of a run or of a Hugging Face folder, with a new optimizer; the model is built
-    /// as that one unless --preset says how
+    /// Start from the weights of a run or of a Hugging Face folder, with a new optimizer; without --preset the model
+    /// is built like the one there
     #[arg(long, value_name = "RUN|FOLDER")]
     pub init_from: Option<PathBuf>,
-    /// Go on with the run in this folder, with its own configuration; --steps makes it longer
+    /// Resume the run in this folder, with its own configuration; --steps makes it longer
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "init_from", "RunArguments", "ModelArguments"])]
     pub resume: Option<PathBuf>,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     pub device: DeviceName,
-    /// How to show progress
+    /// Display of progress
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressName,
     #[command(flatten)]
@@ -66,19 +66,19 @@ pub struct TrainArguments {
     model: ModelArguments,
 }
 
-/// When the training ends, which can change when it goes on.
+/// Flags for the end of a training, which may change when it is resumed.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 struct EndArguments {
-    /// Steps of the whole run
+    /// Number of steps of the whole run
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// End after so many evaluations in a row without a better loss [default: never]
+    /// Stop after this many evaluations in a row without a better loss [default: never]
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
 }
 
-/// Changes to the training.
+/// Flags that change a training.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 struct RunArguments {
@@ -94,14 +94,14 @@ struct RunArguments {
     /// Sequences in a step
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Parts in which a step's sequences are computed, one after the other: less memory, the same
-    /// step
+    /// Parts into which a batch is divided, computed one after the other: less memory, the same
+    /// result
     #[arg(long, value_name = "N")]
     accumulate: Option<usize>,
     /// Tokens in a sequence
     #[arg(long, value_name = "N")]
     length: Option<usize>,
-    /// Tokens that sequences of a text share with the ones before in an evaluation, as context
+    /// Tokens by which sequences of a text overlap in an evaluation, as context
     /// [default: none]
     #[arg(long, value_name = "N")]
     eval_context: Option<usize>,
@@ -111,15 +111,15 @@ struct RunArguments {
     /// Highest learning rate
     #[arg(long, value_name = "RATE", value_parser = finite)]
     learning_rate: Option<f64>,
-    /// Steps in which the learning rate rises
+    /// Steps over which the learning rate rises
     #[arg(long, value_name = "N")]
     warmup_steps: Option<usize>,
-    /// From which weights, data order, dropout and hashing follow
+    /// Seed of weights, data order, dropout and hashing
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
-/// What is special about a training program.
+/// The parts in which training programs differ.
 pub trait Program {
     /// Its name, for commands that a user can copy.
     fn name(&self) -> &'static str;
@@ -127,13 +127,13 @@ pub trait Program {
     /// The preset it starts from by default.
     fn preset(&self) -> &'static str;
 
-    /// The data that its flags name, given what the preset has.
+    /// The data named by its flags, or else that of the preset.
     ///
     /// # Errors
-    /// Flags that do not fit each other.
+    /// Flags that contradict each other.
     fn data(&self, preset: DataConfig) -> Result<DataConfig>;
 
-    /// Changes in a model what follows from the data: the number of classes. Called before `--set`.
+    /// Adapts a model to the data, such as the number of classes. Called before `--set`.
     ///
     /// # Errors
     /// Data that cannot be read.
@@ -141,22 +141,22 @@ pub trait Program {
         Ok(())
     }
 
-    /// What it does once a model is trained, which is what its run's folder holds.
+    /// Runs after the training, on the model in the run's folder.
     ///
     /// # Errors
-    /// Whatever keeps it from being done.
+    /// Any error of that work.
     fn finish(&self, _run: &Run, _device: DeviceName) -> Result<()> {
         Ok(())
     }
 }
 
-/// Starts a run, or goes on with one, and trains to its end.
+/// Starts or resumes a run, and trains to its end.
 ///
 /// # Errors
 /// A configuration, data, a device or a folder that cannot be used.
 pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
     device::run(arguments.device, Train(arguments, program))?;
-    // The others have waited for what the first one did alone.
+    // The other processes have waited while the first one worked alone.
     parallel::leave();
     Ok(())
 }
@@ -205,7 +205,7 @@ impl Job for Train<'_> {
         plot(&run);
         report(&run, program, &outcome, started);
         match outcome.ending {
-            // Launchers take one process that fails for the end of all.
+            // Launchers stop all processes when one of them fails.
             Ending::Interrupted(_) if is_launched => Ok(()),
             Ending::Interrupted(_) => Err(Stopped.into()),
             Ending::Finished | Ending::Early => {
@@ -216,7 +216,7 @@ impl Job for Train<'_> {
     }
 }
 
-/// Lets a model of texts write after each evaluation.
+/// Samples text from a language model after each evaluation.
 fn with_samples<B, R>(options: TrainOptions<B, R>, config: &TrainConfig) -> TrainOptions<B, R>
 where
     B: AutodiffBackend,
@@ -232,7 +232,7 @@ where
     })
 }
 
-/// A training is none the worse for data that nothing can be measured on: that is said.
+/// A training is still good if its data has nothing to measure on: that is only reported.
 fn measured(finished: Result<()>) -> Result<()> {
     match finished {
         Err(error)
@@ -248,7 +248,7 @@ fn measured(finished: Result<()>) -> Result<()> {
     }
 }
 
-/// A new run.
+/// Creates a new run.
 fn create<B: AutodiffBackend>(
     arguments: &TrainArguments,
     program: &dyn Program,
@@ -264,7 +264,7 @@ fn create<B: AutodiffBackend>(
     let model = pretrained.as_ref().map(Pretrained::config);
     let run = config(arguments, program, model, &mut kept, &folder).and_then(|config| {
         config.model.reformer().precision.check::<B>(device)?;
-        // Now, since the run would be there when training found that it cannot start.
+        // Before the run is created, since training could not start with unsuitable weights.
         let taken = pretrained.map(|pretrained| pretrained.start(&config.model, device));
         let taken = taken.transpose()?.map(|(_, taken)| taken);
         let run = Run::create_from(config, &folder, start_from.as_deref())?;
@@ -277,7 +277,7 @@ fn create<B: AutodiffBackend>(
     run.inspect_err(|_| kept.remove())
 }
 
-/// The configuration of a run does not say what weights it started from.
+/// Names the weights that a preset's run started from, since its configuration does not contain them.
 fn tell_start_of_preset(arguments: &TrainArguments) {
     let preset = arguments.preset.as_deref().map(Path::new);
     let config = preset.filter(|path| path.ends_with("config.json"));
@@ -289,7 +289,7 @@ fn tell_start_of_preset(arguments: &TrainArguments) {
     }
 }
 
-/// Draws the curves of a run, if there is something to draw.
+/// Plots the curves of a run, if it has any.
 fn plot(run: &Run) {
     let draw = || {
         let (rows, token_name) = (run.rows()?, run.config().data.token_name());
@@ -299,13 +299,13 @@ fn plot(run: &Run) {
         }
     };
     if let Err(error) = draw() {
-        // What was trained is there all the same.
+        // The trained model exists all the same.
         eprintln!("warning: {error:#}");
     }
 }
 
-/// The configuration that the arguments describe, for a run in this folder. Without a preset, the model is
-/// built as the one that it starts from.
+/// The configuration from the arguments, for a run in this folder. Without a preset, the model is
+/// built like the one that it starts from.
 fn config(
     arguments: &TrainArguments,
     program: &dyn Program,
@@ -345,8 +345,8 @@ fn config(
     overrides::apply(config, &arguments.sets)
 }
 
-/// Builds a model as another one. For another task, it keeps what that asks for: which tokens there are, and
-/// on which sides they are looked at.
+/// Builds a model like another one. For another task, it keeps the vocabulary and the attention mask (causal or
+/// bidirectional) that the task needs.
 fn build_as(own: &mut ModelConfig, other: &ModelConfig) {
     let task = own.reformer().clone();
     let is_same_kind = own.name() == other.name();
@@ -367,7 +367,7 @@ fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> 
     if let Some(name) = &arguments.name {
         let is_one_part = Path::new(name).components().count() == 1;
         if !is_one_part || name.starts_with('.') {
-            bail!("`{name}` is no name for a run: use letters, digits and `-`");
+            bail!("`{name}` is not a name for a run: use letters, digits and `-`");
         }
         return Ok(arguments.out.join(name));
     }

@@ -1,4 +1,4 @@
-//! Translating sentences with a trained model.
+//! Translates sentences with a trained model.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -13,29 +13,29 @@ use reformer_train::Pairs;
 
 use crate::arguments::BeamArguments;
 
-/// Pieces that a translation may have beyond those of its source.
+/// Largest number of pieces that a translation may have beyond those of its source.
 const MORE_PIECES: usize = 50;
 
-/// How translations are scored.
+/// Flags of scoring translations.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Translation")]
 pub struct BleuArguments {
     /// Sentences to translate and to score, from the start of the validation text; 0 for none
     #[arg(long, value_name = "N", default_value_t = 400)]
     pub bleu_sentences: usize,
-    /// How they are searched for.
+    /// Settings of the beam search.
     #[command(flatten)]
     pub beam: BeamArguments,
 }
 
-/// Sentences, translated and scored.
+/// Translated sentences with their score.
 #[derive(Debug)]
 pub struct Scored<'a> {
-    /// Each with its reference.
+    /// Sources and references.
     pub sentences: Vec<(&'a str, &'a str)>,
-    /// What the model makes of them.
+    /// The model's translations.
     pub translations: Vec<String>,
-    /// How good that is.
+    /// Their BLEU.
     pub bleu: Bleu,
 }
 
@@ -74,8 +74,8 @@ pub struct Translator<'a, B: ReformerBackend> {
 }
 
 impl<'a, B: ReformerBackend> Translator<'a, B> {
-    /// Translates so many sentences at a time, with hypotheses of a beam that
-    /// [ends](BeamConfig::end) where the vocabulary says.
+    /// A translator for `batch_size` sentences at a time, by a beam search that
+    /// [ends](BeamConfig::end) with the end token of the vocabulary.
     ///
     /// # Errors
     /// Settings that cannot work.
@@ -97,10 +97,10 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
         })
     }
 
-    /// The pieces of a sentence with its end; none of one that is empty but for spaces.
+    /// The pieces of a sentence with its end token; none for a sentence of spaces only.
     ///
     /// # Errors
-    /// A sentence that is longer than the model's positions, or that the vocabulary cannot read.
+    /// A sentence that is longer than the model's positions, or that the vocabulary cannot encode.
     pub fn read(&self, sentence: &str) -> Result<Vec<u32>> {
         if sentence.trim().is_empty() {
             return Ok(Vec::new());
@@ -133,14 +133,14 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
         Ok(translations)
     }
 
-    /// The best translation of each sentence, a line without its end; nothing stays nothing.
-    /// Sentences of similar length are translated together; `done` is told of how many.
+    /// The best translation of each sentence, a line without its end; an empty sentence stays empty.
+    /// Sentences of similar length are translated together; `done` gets the number of each batch.
     ///
-    /// With LSH attention the sentences beside one have a small influence: as in training, the
+    /// With LSH attention the other sentences of a batch have a small influence: as in training, the
     /// longest of a batch decides on the number of buckets.
     ///
     /// # Errors
-    /// Pieces of another vocabulary, or a model whose weights are not finite.
+    /// Pieces that are not in the vocabulary, or a model whose weights are not finite.
     pub fn translate_pieces(
         &self,
         sentences: &[Vec<u32>],
@@ -187,7 +187,7 @@ impl<'a, B: ReformerBackend> Translator<'a, B> {
     }
 }
 
-/// Shows how many sentences are translated.
+/// A progress bar of translated sentences.
 pub fn translation_bar(sentences: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("translating {bar:30} {pos}/{len} sentences");
     ProgressBar::new(sentences as u64).with_style(style.expect("the template is a constant"))

@@ -161,7 +161,7 @@ fn the_model_that_ships_can_be_tried_at_once() {
     let json = fs::read_to_string(path.join("inspect.json")).unwrap();
     assert!(
         !json.contains("\\r") && !json.contains('\u{feff}'),
-        "marks of files are no text"
+        "byte order marks are not text"
     );
 }
 
@@ -185,7 +185,7 @@ fn prompts_are_files_and_pipes() {
     let piped = "--checkpoint . --prompt-file - --tokens 10";
     let output = run_with(TEXT, folder.path(), piped, "In 1965, ");
     assert_eq!(printed(&output), told);
-    // Bytes that are no UTF-8 are bytes, and several prompts come in order.
+    // Bytes that are not UTF-8 are kept, and several prompts come in order.
     fs::write(folder.path().join("bytes"), [0xff, 0xfe, 0x00]).unwrap();
     let both = ["--prompt", "A", "--prompt-file", "bytes"];
     let output = printed(&text(folder.path(), &[&both, &few[..]].concat()));
@@ -443,7 +443,7 @@ fn lines_are_translated() {
     let cases: [(&[&str], &[&str]); 5] = [
         (
             &["--input", "latin1.txt"],
-            &["line 2 of `latin1.txt`", "no UTF-8"],
+            &["line 2 of `latin1.txt`", "not UTF-8"],
         ),
         (&["--input", "none.txt"], &["`none.txt` cannot be read"]),
         (

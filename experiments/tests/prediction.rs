@@ -140,7 +140,7 @@ fn texts_are_classified() {
         ),
         (
             &["--input", "latin1.txt"],
-            &["line 2 of `latin1.txt`", "no UTF-8"],
+            &["line 2 of `latin1.txt`", "not UTF-8"],
         ),
         (&["--input", "none.txt"], &["`none.txt` cannot be read"]),
         (&["--text", "a", "--batch", "0"], &["`--batch` is 0"]),

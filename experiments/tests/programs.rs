@@ -74,7 +74,7 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
         (&["--steps", "0"], &["`steps` is 0"]),
         (&["--batch-size", "0"], &["`batch_size` is 0"]),
         (&["--learning-rate", "0"], &["`schedule.rate` is 0"]),
-        (&["--name", "../x"], &["`../x` is no name"]),
+        (&["--name", "../x"], &["`../x` is not a name"]),
     ];
     for (arguments, parts) in cases {
         // The later of two equal flags would be an error of its own.

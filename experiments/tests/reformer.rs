@@ -57,7 +57,7 @@ fn what_is_no_program_brings_the_nearest_one() {
         |words: &[&str], parts: &[&str]| refused(&run(REFORMER, folder.path(), words), parts);
     refuse(
         &["trian", "text"],
-        &["`trian text` is no program", "`reformer train text`"],
+        &["`trian text` is not a program", "`reformer train text`"],
     );
     refuse(
         &["generate_text"],

@@ -1,4 +1,4 @@
-//! What hashing does to a text, as a page and as data.
+//! How LSH attention hashes a text, as an HTML page and as JSON.
 
 use reformer_core::attention::InspectedHead;
 use reformer_train::report::{STYLE, escape, escape_json, fill};
@@ -8,10 +8,10 @@ const PAGE: &str = include_str!("page.html");
 const OWN_STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Digits after the point that are written of shares.
+/// Factor for rounding shares to four decimals.
 const DIGITS: f32 = 1e4;
 
-/// A text and what each LSH layer does to it.
+/// A text, and what each LSH layer does to it.
 #[derive(Debug, Serialize)]
 pub struct Inspection {
     /// The text of each token.
@@ -34,14 +34,14 @@ pub struct Layer {
 pub struct Head {
     /// Bucket of each position in each round: `[n_rounds][tokens]`.
     pub buckets: Vec<Vec<u32>>,
-    /// Share of full attention that each position finds.
+    /// Share of full attention that each position finds (its coverage).
     pub coverage: Vec<f32>,
-    /// What each position attends to: position and weight, the largest first.
+    /// Keys that each position attends to: position and weight, the largest first.
     pub weights: Vec<Vec<(usize, f32)>>,
 }
 
 impl Layer {
-    /// Takes what was found in a block, with the `n_largest` weights of each position.
+    /// Converts the inspected heads of a block, with the `n_largest` weights of each position.
     pub fn new(number: usize, heads: Vec<InspectedHead>, n_largest: usize) -> Self {
         let round = |share: f32| (share * DIGITS).round() / DIGITS;
         let heads = heads.into_iter().map(|head| Head {
@@ -64,10 +64,10 @@ impl Layer {
 }
 
 impl Inspection {
-    /// A page that needs nothing but itself.
+    /// A self-contained HTML page.
     ///
     /// # Errors
-    /// None that is known: data of this kind can be written as JSON.
+    /// None in practice: data of this kind can always be written as JSON.
     pub fn page(&self, title: &str) -> serde_json::Result<String> {
         let data = escape_json(&serde_json::to_string(self)?);
         Ok(fill(PAGE, |name| match name {

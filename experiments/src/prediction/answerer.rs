@@ -1,4 +1,4 @@
-//! Answering questions about texts with a trained model.
+//! Answers questions about texts with a trained model.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,10 +16,10 @@ use super::reading::{Reading, tokens};
 use super::records::Record;
 use super::{Predict, one_batch, rounded};
 
-/// The fields that are read.
+/// The fields that are read of a record.
 const FIELDS: [&str; 2] = ["question", "context"];
 
-/// A model that answers questions by a part of a text.
+/// A model that answers questions with a span of a text.
 #[derive(Debug)]
 pub struct QuestionAnswerer<B: ReformerBackend> {
     model: ReformerQuestionAnswering<B>,
@@ -28,21 +28,21 @@ pub struct QuestionAnswerer<B: ReformerBackend> {
     device: B::Device,
 }
 
-/// What a model answers.
+/// An answer of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The answer; nothing if the text has none.
     pub found: Option<Found>,
-    /// Probability of this answer, or of there being none.
+    /// Probability of this answer, or of the text having none.
     pub probability: f32,
 }
 
-/// A part of a text.
+/// A span of a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// It, in whole characters.
+    /// Its text, in whole characters.
     pub text: String,
-    /// Where it stands, in characters; unknown with the pieces of Hugging Face.
+    /// Its position, in characters; unknown with the pieces of Hugging Face.
     pub place: Option<Range<usize>>,
 }
 
@@ -76,7 +76,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
         })
     }
 
-    /// The best answer to each question. Answers that the questions have are not looked at.
+    /// The best answer to each question. Answers that the questions come with are not used.
     ///
     /// # Errors
     /// A question that the model cannot read.
@@ -99,7 +99,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
         let [start, end] = [spans.start, spans.end].map(by_rows);
         let mut answers = Vec::new();
         for (row, (best, place)) in best.into_iter().zip(places).enumerate() {
-            // The first position stands for there being no answer.
+            // The first position means that there is no answer.
             let is_found = best.lead >= 0.0 && best.lead.is_finite();
             let span = if is_found { best.span } else { [0, 0] };
             let share = |logits: &[f32], at: usize| {
@@ -118,7 +118,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
         Ok(answers)
     }
 
-    /// Rows of tokens, and where in each the text begins.
+    /// Rows of tokens, and the position in each row where the text begins.
     fn rows(&self, questions: &Questions) -> Result<(LabelledRows, Vec<usize>)> {
         match &self.reading {
             Reading::Run(max_length) => {
@@ -143,7 +143,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
         }
     }
 
-    /// What stands at two positions of a row.
+    /// The text between two positions of a row.
     fn found(
         &self,
         questions: &Questions,
@@ -168,7 +168,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
                 let tokens = &rows.tokens(row)[span[0]..=span[1]];
                 let tokens: Vec<u32> = tokens.iter().map(|&token| token.into()).collect();
                 let text = String::from_utf8_lossy(&codec.decode(&tokens)?).into_owned();
-                // A part of a character at either end is none.
+                // A character that is cut at either end is dropped.
                 let text = text.trim_matches('\u{fffd}').to_owned();
                 Ok(Found { text, place: None })
             }

@@ -1,4 +1,4 @@
-//! Telling the classes of texts with a trained model.
+//! Classifies texts with a trained model.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ use super::{Predict, one_batch, rounded};
 /// The field that is classified.
 const TEXT: &str = "text";
 
-/// A model that tells classes of texts.
+/// A model that classifies texts.
 #[derive(Debug)]
 pub struct TextClassifier<B: ReformerBackend> {
     model: ReformerClassifier<B>,
@@ -82,7 +82,7 @@ impl<B: ReformerBackend> TextClassifier<B> {
     fn rows(&self, texts: &[&str]) -> Result<LabelledRows> {
         match &self.reading {
             Reading::Run(max_length) => {
-                // Their classes are what is asked for.
+                // Their classes are unknown: they are to be predicted.
                 let texts = texts.iter().map(|text| ((*text).to_owned(), String::new()));
                 Ok(LabelledTexts::new("input", texts).encode(*max_length))
             }
@@ -102,7 +102,7 @@ impl<B: ReformerBackend> TextClassifier<B> {
     }
 }
 
-/// What Hugging Face calls the classes.
+/// Names of the classes in Hugging Face's configuration.
 fn labels(folder: &Path, n_classes: usize) -> Result<Vec<String>> {
     let path = folder.join("config.json");
     let read = || -> Result<BTreeMap<String, String>> {

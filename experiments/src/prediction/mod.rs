@@ -1,4 +1,4 @@
-//! What trained models say about texts that nobody has labelled: their classes, or answers to questions.
+//! Applies trained models to unlabelled texts: classifies them, or answers questions about them.
 
 mod answerer;
 mod classifier;
@@ -25,7 +25,7 @@ pub use classifier::TextClassifier;
 pub use records::{InputFormat, Record, Records};
 pub use table::{OutputFormat, RecordWriter};
 
-/// Digits of a probability that are told.
+/// Factor for rounding probabilities to six decimals.
 const DIGITS: f64 = 1e6;
 
 /// Flags of programs that apply a model.
@@ -37,36 +37,36 @@ pub struct PredictArguments {
     /// File to read [default: the standard input]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// What is read [default: what the file's name ends with]
+    /// Format of the input [default: from the file's name]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: Option<InputFormat>,
     /// File to write [default: the standard output]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// What is written [default: a table if the file's name ends with .csv, else jsonl]
+    /// Format of the output [default: a table if the file's name ends with .csv, else jsonl]
     #[arg(long = "as", value_enum, value_name = "FORMAT")]
     pub output_format: Option<OutputFormat>,
-    /// Records at a time
+    /// Records in a batch
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub batch: usize,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     pub device: DeviceName,
 }
 
 impl PredictArguments {
-    /// Refuses what cannot work.
+    /// Checks the flags.
     ///
     /// # Errors
-    /// The first flag that cannot be.
+    /// The first flag with an impossible value.
     pub fn check(&self) -> Result<()> {
         check_range("--batch", self.batch, MOST_ROWS)
     }
 
-    /// The records of the input; those of a text have it as `field`.
+    /// The records of the input; plain texts are stored in `field`.
     ///
     /// # Errors
-    /// A file that cannot be read or is of another format.
+    /// A file that cannot be read or is in another format.
     pub fn records(&self, field: &'static str, default: InputFormat) -> Result<Records> {
         let path = self.input.as_deref();
         let of_path = || path.and_then(InputFormat::of_path);
@@ -78,10 +78,10 @@ impl PredictArguments {
         format.read(Lines::open(path)?, field).context(name)
     }
 
-    /// Says what a model thinks of each record, in order, as soon as there is a batch of them.
+    /// Writes the model's output for each record, in order, batch by batch.
     ///
     /// # Errors
-    /// Records that cannot be read, that the model cannot work with, or that cannot be written.
+    /// Records that cannot be read, processed by the model, or written.
     pub fn predict(&self, records: Records, model: &impl Predict) -> Result<()> {
         let at_once = lines_at_once(self.input.as_deref(), self.batch);
         let is_csv = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "csv");
@@ -119,25 +119,25 @@ impl PredictArguments {
     }
 }
 
-/// A model that says something about records.
+/// A model that adds fields to records.
 pub trait Predict {
-    /// Refuses a record without the fields that are needed.
+    /// Checks that a record has the fields that the model needs.
     ///
     /// # Errors
-    /// The first field that is missing, or is no text.
+    /// The first field that is missing or is not text.
     fn check(&self, record: &Record) -> Result<()>;
 
-    /// Whether a record is longer than what the model reads of it.
+    /// Whether a record is longer than the model reads.
     fn is_cut(&self, record: &Record) -> bool;
 
-    /// Adds what the model says to checked records.
+    /// Adds the model's output to checked records.
     ///
     /// # Errors
-    /// What the model cannot work with.
+    /// Records that the model cannot process.
     fn predict(&self, records: &mut [Record]) -> Result<()>;
 }
 
-/// All rows in a batch; nothing if there are none.
+/// All rows as one batch; none if there are no rows.
 fn one_batch<B: ReformerBackend>(
     rows: &LabelledRows,
     device: &B::Device,
@@ -149,7 +149,7 @@ fn one_batch<B: ReformerBackend>(
     Ok(burn::data::dataloader::DataLoader::iter(&loader).next())
 }
 
-/// A probability with as many digits as mean something.
+/// A probability rounded to its meaningful digits.
 fn rounded(probability: f32) -> Value {
     ((f64::from(probability) * DIGITS).round() / DIGITS).into()
 }

@@ -1,4 +1,4 @@
-//! How texts become tokens of a model with a head.
+//! Converts texts to tokens of a model with a task head.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use anyhow::{Context, Result};
 
 use crate::codec::Codec;
 
-/// How texts become tokens.
+/// A conversion of texts to tokens.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// As in the training of a run: bytes after a token of their own, so many tokens in all.
+    /// As in the training of a run: bytes after a begin token, at most this many tokens in all.
     Run(usize),
-    /// As Hugging Face does it, up to the positions that the model has.
+    /// As Hugging Face does it, at most as many tokens as the model has positions.
     HuggingFace { codec: Codec, max_length: usize },
 }
 
 impl Reading {
-    /// That of a Hugging Face folder.
+    /// The conversion of a Hugging Face folder.
     ///
     /// # Errors
-    /// A vocabulary that is unknown.
+    /// A vocabulary that is not known.
     pub(super) fn of_folder(
         folder: &Path,
         vocab_size: usize,
@@ -31,7 +31,7 @@ impl Reading {
         })
     }
 
-    /// Whether texts that are read together are longer than what is read of them.
+    /// Whether texts that are read together are longer than the model reads.
     pub(super) fn is_cut(&self, texts: &[&str]) -> bool {
         match self {
             Self::Run(max_length) => {
@@ -46,10 +46,10 @@ impl Reading {
     }
 }
 
-/// The tokens of a text, at most so many.
+/// The tokens of a text, at most `most`.
 ///
 /// # Errors
-/// A text that the pieces cannot spell, or a vocabulary that is too large.
+/// A text with characters that have no piece, or a vocabulary that is too large.
 pub(super) fn tokens(codec: &Codec, text: &str, most: usize) -> Result<Vec<u16>> {
     let tokens = codec.encode(text)?.into_iter().take(most);
     let tokens = tokens.map(u16::try_from).collect::<Result<_, _>>();

@@ -1,4 +1,4 @@
-//! Records that a model says something about: texts with whatever else stands beside them.
+//! Records for a model to label: texts with their other fields.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::input::Lines;
 
-/// Fields with their names, in order.
+/// Named fields, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Record(Vec<(String, Value)>);
 
@@ -25,7 +25,7 @@ impl Record {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// What stands in a field.
+    /// The value of a field.
     pub fn get(&self, field: &str) -> Option<&Value> {
         let found = self.0.iter().find(|(name, _)| name == field);
         found.map(|(_, value)| value)
@@ -34,12 +34,12 @@ impl Record {
     /// The text of a field.
     ///
     /// # Errors
-    /// Without such a field, or one that is no text.
+    /// A field that is missing or is not text.
     pub fn text(&self, field: &str) -> Result<&str> {
         let names = || self.0.iter().map(|(name, _)| name.as_str());
         match self.get(field) {
             Some(Value::String(text)) => Ok(text),
-            Some(_) => bail!("its field `{field}` is no text"),
+            Some(_) => bail!("its field `{field}` is not text"),
             None => bail!(
                 "it has no field `{field}`, but {}",
                 names().collect::<Vec<_>>().join(", ")
@@ -47,7 +47,7 @@ impl Record {
         }
     }
 
-    /// Sets a field: in its place if it is there, else as the last one.
+    /// Sets a field: replaces it if it exists, otherwise appends it.
     pub fn set(&mut self, field: &str, value: impl Into<Value>) {
         let value = value.into();
         match self.0.iter_mut().find(|(name, _)| name == field) {
@@ -56,7 +56,7 @@ impl Record {
         }
     }
 
-    /// The record of a JSON object, or of a text.
+    /// The record of a JSON object or of a JSON string.
     fn of_json(value: Value, field: &str) -> Result<Self> {
         match value {
             Value::Object(fields) => Ok(Self(fields.into_iter().collect())),
@@ -83,12 +83,12 @@ pub enum InputFormat {
     Csv,
     /// An object of JSON in each line.
     Jsonl,
-    /// A list of objects, or a file of SQuAD whose answers are not looked at.
+    /// A list of objects, or a file of SQuAD, whose answers are not used
     Json,
 }
 
 impl InputFormat {
-    /// What the ending of a file's name says.
+    /// The format that the ending of a file's name stands for.
     pub fn of_path(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
@@ -99,10 +99,10 @@ impl InputFormat {
         }
     }
 
-    /// The records of a text; what is no record but a text becomes its `field`.
+    /// The records of a text. A text that is not a record becomes its `field`.
     ///
     /// # Errors
-    /// Text that is of another format.
+    /// Text in another format.
     pub fn read(self, lines: Lines, field: &'static str) -> Result<Records> {
         Ok(match self {
             Self::Lines => Box::new(lines.map(move |line| Ok(Record::of_text(field, line?)))),
@@ -118,7 +118,7 @@ impl InputFormat {
     }
 }
 
-/// Records as they are read.
+/// Records, read one at a time.
 pub type Records = Box<dyn Iterator<Item = Result<Record>>>;
 
 fn json_lines(mut lines: Lines, field: &'static str) -> impl Iterator<Item = Result<Record>> {

@@ -1,4 +1,4 @@
-//! Records as they are written.
+//! Writes records as JSON lines or as a table.
 
 use std::io::Write;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::records::Record;
 
-/// How records are written.
+/// Formats of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// An object of JSON in each line.
+    /// A JSON object in each line
     Jsonl,
-    /// A table with commas: the columns of the first record.
+    /// A comma-separated table with the columns of the first record
     Csv,
 }
 
@@ -21,7 +21,7 @@ pub enum OutputFormat {
 pub struct RecordWriter<'a> {
     output: &'a mut dyn Write,
     format: OutputFormat,
-    /// Of a table, once there is a record.
+    /// The columns of a table, once a record was written.
     columns: Option<Vec<String>>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> RecordWriter<'a> {
     /// Writes a record.
     ///
     /// # Errors
-    /// What cannot be written.
+    /// Output that cannot be written.
     pub fn write(&mut self, record: &Record) -> Result<()> {
         let line = match self.format {
             OutputFormat::Jsonl => serde_json::to_vec(record).map(|mut line| {
@@ -51,15 +51,15 @@ impl<'a> RecordWriter<'a> {
         Ok(())
     }
 
-    /// Hands over what was written.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// What cannot be written.
+    /// Output that cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         Ok(self.output.flush()?)
     }
 
-    /// A row of a table, and the first line before the first of them.
+    /// Writes a row of a table, and the names of its columns before the first row.
     fn rows(&mut self, record: &Record) -> Result<Vec<u8>> {
         let cells = cells(record);
         let mut table = csv::Writer::from_writer(Vec::new());
@@ -77,7 +77,7 @@ impl<'a> RecordWriter<'a> {
     }
 }
 
-/// The columns of a record with their texts; an object has a column for each of its fields.
+/// The columns of a record, and their texts; an object field has a column for each of its fields.
 fn cells(record: &Record) -> Vec<(String, String)> {
     let mut cells = Vec::new();
     for (name, value) in record.fields() {

@@ -19,15 +19,15 @@ Examples:
   answer --checkpoint runs/qa-1 --question 'Who is king?' --context 'The king of Spain is Felipe.'
   Several questions about a file:
     answer --checkpoint runs/squad --context-file book.txt --question 'Who?' --question 'Where?'
-  A table with columns question and context, or lines of JSON with these fields; other ones are kept:
+  A table with columns question and context, or JSON lines with these fields; other fields are kept:
     answer --checkpoint runs/squad --input questions.csv --output answers.csv
-  The questions of a file of SQuAD, whose own answers are not looked at:
+  The questions of a file of SQuAD, whose answers are not used:
     answer --checkpoint runs/squad --input dev-v2.0.json
 
-Each record gets the answer (null if the text has none), its probability, and where in the text it stands, in
+Each record gets the answer (null if the text has none), its probability, and its position in the text, in
 characters.";
 
-/// Answer questions about texts with a model that train_qa has trained, or with one of Hugging Face.
+/// Answer questions about texts with a model that train_qa has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -82,7 +82,7 @@ impl Job for Answers {
     }
 }
 
-/// The questions of the command line with their text, which is read if it is not given.
+/// The questions of the command line, each with the given text or that of the file.
 fn asked(arguments: &Arguments) -> Result<Records> {
     let context = match &arguments.context {
         Some(context) => context.clone(),

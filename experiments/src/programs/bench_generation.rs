@@ -1,4 +1,4 @@
-//! Times the reading of a token from a cache, over the length of what was read before.
+//! Times the decoding of one token with a cache, by context length.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -25,17 +25,17 @@ Examples:
     bench_generation
   Exact attention, whose cost grows with the length:
     bench_generation --contexts 1024,4096 --attention full
-  Eight sequences at a time, for a program to read:
+  Eight sequences at a time, as JSON:
     bench_generation --batch 8 --json";
 
-/// Bytes.
+/// Byte vocabulary.
 const VOCAB_SIZE: u32 = 256;
 
 /// Measure the time of a token and the memory of the cache.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Tokens that are read before
+    /// Context lengths: tokens in the cache before the timed ones
     #[arg(
         long,
         value_name = "N,...",
@@ -43,7 +43,7 @@ struct Arguments {
         default_value = "1024,4096,16384,65536"
     )]
     contexts: Vec<usize>,
-    /// Tokens that are timed; the median counts
+    /// Timed tokens; their median is reported
     #[arg(long, value_name = "N", default_value_t = 100)]
     tokens: usize,
     /// Sequences at a time
@@ -69,16 +69,16 @@ struct Arguments {
     /// Hash rounds of LSH attention
     #[arg(long, value_name = "N", default_value_t = 4)]
     n_rounds: usize,
-    /// Let LSH attention see the neighbours of a position too, in a round of its own
+    /// Add a local round to LSH attention, in which a position sees its neighbours
     #[arg(long)]
     local_round: bool,
-    /// Hash buckets, an even number (as many as the length asks for)
+    /// Hash buckets, an even number [default: chosen from the length]
     #[arg(long, value_name = "N")]
     n_buckets: Option<usize>,
     /// Earlier positions of its own bucket that a position sees in a round
     #[arg(long, value_name = "N", default_value_t = 64)]
     window: usize,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
     /// Print a line of JSON for each length
@@ -86,16 +86,16 @@ struct Arguments {
     json: bool,
 }
 
-/// What was measured at a length.
+/// Result at one context length.
 #[derive(Debug, Serialize)]
 struct Measurement {
     context: usize,
-    /// Milliseconds of a step.
+    /// Milliseconds of one decoding step.
     token_ms: f64,
-    /// Seconds of reading what came before, all at once.
+    /// Seconds to read the whole context at once.
     prefill_seconds: f64,
     cache_mib: f64,
-    /// Time of a token over that at the first length.
+    /// Time of a token relative to that at the first length.
     ratio: f64,
 }
 
@@ -175,7 +175,7 @@ fn measure<B: ReformerBackend>(
     let mut random =
         |n: usize| -> Vec<u32> { (0..n).map(|_| stream.next_u32() % VOCAB_SIZE).collect() };
     let prompts: Vec<Vec<u32>> = (0..arguments.batch).map(|_| random(context)).collect();
-    // One more token warms up.
+    // One token more, to warm up.
     let decoding =
         DecodingConfig::new(context).with_max_length(Some(context + arguments.tokens + 1));
     let begin = Instant::now();

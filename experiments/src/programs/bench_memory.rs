@@ -26,7 +26,7 @@ Examples:
     bench_memory --layers 16 --mode reversible
   The table, 4 to 32 layers in both modes:
     bench_memory --sweep
-  For a program to read:
+  As JSON:
     bench_memory --sweep --json
 
 Each number is the peak resident memory of a process of its own that does one training step.";
@@ -42,7 +42,7 @@ const BYTES_OF_F32: u64 = 4;
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Bytes in the one window of the step
+    /// Bytes in the single window of the step
     #[arg(long, value_name = "N", default_value_t = 8192)]
     length: usize,
     /// Positions in a chunk of the feed-forward layers and of the loss
@@ -54,14 +54,14 @@ struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Where to compute; the memory of a GPU is not seen
+    /// Backend to compute on; the memory of a GPU is not measured
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
     #[command(flatten)]
     model: ModelArguments,
 }
 
-/// One process, one step.
+/// Result of one process, which does one step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Measurement {
     mode: String,
@@ -70,7 +70,7 @@ struct Measurement {
     parameters: usize,
     /// Peak resident memory.
     peak_bytes: u64,
-    /// The same before the model was made: the program itself.
+    /// The same before the model was built: the program itself.
     start_bytes: u64,
     /// The peak without parameters and their gradients.
     activation_bytes: u64,
@@ -159,7 +159,7 @@ fn sweep(arguments: &Arguments) -> Result<()> {
     print(&measurements, arguments.json)
 }
 
-/// Calls this program again, with its other arguments.
+/// Runs this program again with the other arguments.
 fn measure_in_child(layers: usize, mode: ModeName) -> Result<Measurement> {
     let own = std::env::current_exe().context("the path of this program is unknown")?;
     let others = called::arguments().into_iter().skip(1);

@@ -1,4 +1,4 @@
-//! Times a training step and holds it against what the machine's matrix products allow.
+//! Times a training step and compares it with the machine's rate of matrix products.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,19 +31,19 @@ Examples:
     bench_step --length 4096
   Exact attention, for comparison:
     bench_step --length 4096 --attention full
-  Burn's own Transformer of the same size, and ours that attends exactly where that is cheaper:
+  Burn's own Transformer of the same size, and ours with exact attention where that is cheaper:
     bench_step --length 512 --attention transformer
     bench_step --length 512 --exact-where-cheaper
-  For a program to read:
+  As JSON:
     bench_step --length 65536 --steps 1 --json
 
 A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
 the time that its matrix products would take at the rate of one large product, measured in the same
-run. How operations are counted is documented at `experiments::flops::training_step`.";
+run. Operations are counted as documented at `experiments::flops::training_step`.";
 
-/// Bytes.
+/// Byte vocabulary.
 const VOCAB_SIZE: usize = 256;
-/// Rows and columns of the matrices whose product gives the rate.
+/// Rows and columns of the matrices whose product determines the rate.
 const GEMM_SIZE: usize = 2048;
 const GEMM_REPEATS: usize = 5;
 const MOST_THREADS: usize = 1024;
@@ -82,52 +82,52 @@ pub struct StepArguments {
     /// Kind of attention in all blocks
     #[arg(long, value_enum, default_value = "lsh")]
     pub(crate) attention: StepAttention,
-    /// What a query of LSH attention sees in a round
+    /// Keys that a query of LSH attention sees in a round
     #[arg(long, value_enum, default_value = "chunk")]
     pub(crate) window: WindowName,
-    /// Let LSH attention see the neighbours of a position too, in a round of its own
+    /// Add a local round to LSH attention, in which a position sees its neighbours
     #[arg(long)]
     pub(crate) local_round: bool,
-    /// Hash even where the sequence is short enough to be attended to exactly
+    /// Use hashing even where the sequence is short enough for exact attention
     #[arg(long, conflicts_with = "exact_where_cheaper")]
     pub(crate) always_hash: bool,
-    /// Attend exactly wherever that computes fewer logits than hashing
+    /// Use exact attention wherever it computes fewer logits than hashing
     #[arg(long)]
     pub(crate) exact_where_cheaper: bool,
-    /// What backward starts from
+    /// How the backward pass obtains activations
     #[arg(long, value_enum, default_value = "reversible")]
     pub(crate) mode: ModeName,
     /// Positions in a chunk of the feed-forward layers and of the loss
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) ff_chunk: usize,
-    /// Steps that are timed; the median counts
+    /// Timed steps; their median is reported
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) steps: usize,
     /// Threads of the CPU backends [default: one for each core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     pub(crate) device: DeviceName,
     /// Print one line of JSON
     #[arg(long)]
     #[serde(skip)]
     json: bool,
-    /// Do not warm up, nor measure the rate of a large product: for steps that take minutes or most
+    /// Skip the warm-up and the rate of a large product: for steps that take minutes or most
     /// of the memory
     #[arg(long)]
     pub(crate) bare: bool,
 }
 
-/// What is timed.
+/// The model whose step is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StepAttention {
-    /// A Reformer that hashes.
+    /// A Reformer with LSH attention.
     Lsh,
-    /// One that attends among neighbouring chunks.
+    /// A Reformer with local attention.
     Local,
-    /// One that attends exactly.
+    /// A Reformer with exact attention.
     Full,
     /// Burn's own Transformer, by plain autodiff.
     Transformer,
@@ -143,7 +143,7 @@ impl StepAttention {
     }
 }
 
-/// What a query of LSH attention sees in a round.
+/// Keys that a query of LSH attention sees in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WindowName {
@@ -153,7 +153,7 @@ pub(crate) enum WindowName {
     Bucket,
 }
 
-/// What was measured of a step.
+/// Result of a measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measurement {
     /// Median of the timed steps.
@@ -163,7 +163,7 @@ pub struct Measurement {
     pub(crate) peak_mib: Option<f64>,
     /// Operations of a step.
     gflop: f64,
-    /// Rate of one large matrix product; not if bare.
+    /// Rate of one large matrix product; none with `--bare`.
     gemm_gflops: Option<f64>,
     /// `seconds` over `gflop / gemm_gflops`.
     ratio_to_limit: Option<f64>,
@@ -183,10 +183,10 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Measures a step, with the threads that are asked for: once in a process.
+/// Measures a step. The number of threads takes effect only once in a process.
 ///
 /// # Errors
-/// Settings that cannot work, or a device that is not there.
+/// Settings that cannot work, or a device that does not exist.
 pub fn measure(arguments: StepArguments) -> Result<Measurement> {
     let threads = arguments.threads.unwrap_or(0); // 0: one for each core
     check_most("--threads", threads, MOST_THREADS)?;
@@ -323,7 +323,7 @@ fn tokens<B: AutodiffBackend>(arguments: &StepArguments, device: &B::Device) -> 
     Tensor::from_data(TensorData::new(bytes, shape), device)
 }
 
-/// Burn's Transformer of the size that is asked for.
+/// Burn's Transformer of the requested size.
 fn transformer(arguments: &StepArguments) -> Result<TransformerLmConfig> {
     let StepArguments {
         d_model,
@@ -344,7 +344,7 @@ fn transformer(arguments: &StepArguments) -> Result<TransformerLmConfig> {
     ))
 }
 
-/// Seconds of each step after those to warm up, and the last loss.
+/// Seconds of each step after the warm-up, and the last loss.
 fn time<B: AutodiffBackend>(
     [warm_up, steps]: [usize; 2],
     device: &B::Device,
@@ -379,7 +379,7 @@ fn gemm_rate<B: ReformerBackend>(device: &B::Device) -> Result<f64> {
     for _ in 0..GEMM_REPEATS {
         let begin = Instant::now();
         let product = a.clone().matmul(b.clone());
-        // Reading an element waits for the product.
+        // Reading an element waits until the product is computed.
         scalar(product.slice([0..1, 0..1]).reshape([1]))?;
         best = best.min(begin.elapsed().as_secs_f64());
     }

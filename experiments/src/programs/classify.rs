@@ -1,4 +1,4 @@
-//! Tells the classes of texts with a trained model.
+//! Classifies texts with a trained model.
 
 use std::process::ExitCode;
 
@@ -17,16 +17,16 @@ Examples:
   classify --checkpoint runs/classifier-1 --text 'Thou art a villain.'
   A file with a text in each line, as a table:
     classify --checkpoint runs/mine --input reviews.txt --output classes.csv
-  The column text of a table, or the field text of lines of JSON; the other ones are kept:
+  The column text of a table, or the field text of JSON lines; other ones are kept:
     classify --checkpoint runs/mine --input reviews.csv --output classes.jsonl
   One long text:
     classify --checkpoint runs/mine --input book.txt --format whole
-  What is typed or piped, line by line:
+  Lines from the terminal or a pipe:
     classify --checkpoint runs/mine
 
-Each text gets its class, the probability of that, and the probabilities of all classes.";
+Each text gets its class, the probability of that class, and the probabilities of all classes.";
 
-/// Tell classes of texts with a model that train_classifier has trained, or with one of Hugging Face.
+/// Classify texts with a model that train_classifier has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {

@@ -1,4 +1,4 @@
-//! Runs side by side, as a page.
+//! Compares runs on an HTML page.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,11 +20,11 @@ use crate::study::statistics::{between, mean};
 const EXAMPLES: &str = "\
 Examples:
   reformer compare runs/tiny-1 runs/tiny-2 runs/small-1
-  All runs of a folder, into a page of another name:
+  All runs of a folder, with another name for the page:
     reformer compare runs/* --html all.html
 
-The page needs nothing but itself: bits of held-out data over steps, tokens and seconds, the best of each run, and the
-settings in which they differ. Runs that differ only in their seed are one row: their mean and range.";
+The page is self-contained: held-out bits over steps, tokens and seconds, the best results of each run, and the
+settings in which they differ. Runs that differ only in their seed share a row, with their mean and range.";
 
 /// Compare runs: curves, best results and settings that differ.
 #[derive(Debug, Parser)]
@@ -33,12 +33,12 @@ struct Arguments {
     /// Folders of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
-    /// Page to write
+    /// HTML page to write
     #[arg(long, value_name = "FILE", default_value = "compare.html")]
     html: PathBuf,
 }
 
-/// What is known of a run.
+/// Configuration and metrics of a run.
 struct Known {
     name: String,
     config: TrainConfig,
@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<Known> {
     let config =
         config.with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
     let config = read_config_json(&config)
-        .with_context(|| format!("`{}` is no configuration", file.display()))?;
+        .with_context(|| format!("`{}` is not a configuration", file.display()))?;
     let rows = read_rows(&path.join("metrics.csv"))?;
     if points(&rows, |row| Some(row.step as f64)).is_empty() {
         bail!("`{}` has no evaluation yet: train it on", path.display());
@@ -83,14 +83,14 @@ fn read(path: &Path) -> Result<Known> {
     })
 }
 
-/// Bits of held-out data over something.
+/// Held-out bits over a quantity of the rows.
 fn points(rows: &[Row], x: impl Fn(&Row) -> Option<f64>) -> Vec<(f64, f64)> {
     let valid = rows.iter().filter(|row| row.split == "valid");
     let point = |row: &Row| Some((x(row)?, row.get(Quantity::Bits)?));
     valid.filter_map(point).collect()
 }
 
-/// Runs by their settings but for the seed, in the order in which they were named.
+/// Groups runs that differ only in their seed, in the given order.
 fn groups(runs: &[Known]) -> Vec<Vec<&Known>> {
     let mut groups: Vec<(TrainConfig, Vec<&Known>)> = Vec::new();
     for run in runs {
@@ -104,7 +104,7 @@ fn groups(runs: &[Known]) -> Vec<Vec<&Known>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// The best of each run, or of runs from several seeds.
+/// Best results of each run, or of each group of runs that differ in their seed.
 fn results(runs: &[Known]) -> Table {
     let mut table = Table::new([
         "run",
@@ -140,7 +140,7 @@ fn results(runs: &[Known]) -> Table {
     table
 }
 
-/// The settings that not all runs share: a column for each run.
+/// The settings that differ between runs: a column for each run.
 fn settings(runs: &[Known]) -> Result<Table> {
     let mut flat = Vec::new();
     for run in runs {
@@ -163,7 +163,7 @@ fn settings(runs: &[Known]) -> Result<Table> {
     Ok(table)
 }
 
-/// Every plain value of a configuration, by its path.
+/// Lists every scalar of a configuration by its path.
 fn flatten(path: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {

@@ -21,18 +21,18 @@ use reformer_train::{Evaluation, Model, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
-  The validation data of a run: the numbers of its last evaluation again, and those of its task:
+  The validation data of a run: the metrics of its last evaluation again, and those of its task:
     evaluate --checkpoint runs/mine
   Another text, all of it:
     evaluate --checkpoint runs/mine --data other.txt --json other.json
   Other texts with classes, or other questions:
     evaluate --checkpoint runs/imdb --data aclImdb/test
     evaluate --checkpoint runs/squad --data dev-v1.1.json
-  Other sentences, two files line by line:
+  Other sentences, in two line-aligned files:
     evaluate --checkpoint runs/wmt --data test.en test.de --bleu-sentences 3003
 
-Language models: bits per byte (or dimension). Masked ones: the same of hidden bytes. Classifiers: accuracy, that of
-the most frequent class, and what is taken for what. Questions: exact match and F1 as SQuAD counts them.
+Language models: bits per byte (or dimension). Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
+always predicting the most frequent class, and the confusion matrix. Questions: exact match and F1 as SQuAD counts them.
 Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 
 /// Measure a trained model of any kind.
@@ -42,7 +42,7 @@ struct Arguments {
     /// Folder of a run [default: the model that ships]
     #[arg(long, value_name = "RUN")]
     checkpoint: Option<PathBuf>,
-    /// Other data than that which validated the run, of the same form
+    /// Data to measure on, of the same form as the run's [default: its validation data]
     #[arg(long, value_name = "PATH", num_args = 1..=2)]
     data: Vec<PathBuf>,
     /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data]
@@ -51,7 +51,7 @@ struct Arguments {
     /// Write the numbers to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
     #[command(flatten)]
@@ -115,7 +115,7 @@ impl Job for Evaluate {
             && arguments.bleu.bleu_sentences > 0
             && !is_stopped
         {
-            // What is known by now is kept: translating takes longer, and Ctrl-C ends it.
+            // Scores so far are written first: translating takes longer, and Ctrl-C ends it.
             keep(&scores)?;
             interrupt::end_at_once();
             let batch_size = evaluation.config().batch_size;

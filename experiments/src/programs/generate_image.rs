@@ -24,18 +24,18 @@ use reformer_train::{DataConfig, load_model, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
-  Four ways to go on from the upper half of a photograph:
+  Four completions of the upper half of a photograph:
     generate_image --checkpoint runs/images-16-1 --complete-from cat.png
-  Images out of nothing:
+  Images from scratch:
     generate_image --checkpoint runs/images-16-1 --batch 8 --out eight.png
 
-The PNG file shows, from left to right: what was given, the completions, the original.";
+The PNG file shows, from left to right: the given part, the completions, the original.";
 
-/// Pixels to a side of an image that can be looked at.
+/// Side of the written image in pixels, from which the default scale follows.
 const SHOWN: usize = 256;
-/// Pixels of a file.
+/// Largest number of pixels of a file.
 const MOST_PIXELS: u64 = 1 << 28;
-/// Bytes of a pixel.
+/// Bytes per pixel.
 const COLOURS: usize = 3;
 
 /// Complete images with a model that train_images has trained.
@@ -45,10 +45,10 @@ struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     checkpoint: PathBuf,
-    /// Image file whose upper part is given [default: nothing is given]
+    /// Image file whose upper part is given [default: none]
     #[arg(long, value_name = "FILE")]
     complete_from: Option<PathBuf>,
-    /// Share of its rows that is given
+    /// Share of its rows that are given
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = finite)]
     keep: f64,
     /// Images to generate
@@ -57,12 +57,12 @@ struct Arguments {
     /// File to write
     #[arg(long, value_name = "FILE", default_value = "completions.png")]
     out: PathBuf,
-    /// Pixels that each one is drawn as, to a side [default: as many as make an image 256 wide]
+    /// Pixels to a side that each pixel is drawn as [default: enough for an image 256 wide]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     scale: Option<u32>,
     #[command(flatten)]
     sampler: SamplerArguments,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
 }
@@ -107,7 +107,7 @@ impl Job for Complete {
             None => None,
         };
         let n_given = match &original {
-            // At least one row is to be completed.
+            // At least one row is left to complete.
             Some(_) => {
                 let rows = (arguments.keep * size as f64).round() as usize;
                 rows.min(size - 1) * size * COLOURS
@@ -171,11 +171,11 @@ impl Job for Complete {
     }
 }
 
-/// Pixels that each one is drawn as, to a side.
+/// Pixels to a side that each pixel is drawn as.
 fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
     let fitting = (SHOWN / size.max(1)).max(1) as u32;
     let scale = arguments.scale.unwrap_or(fitting);
-    // What is given and the original stand beside them.
+    // The given part and the original are drawn next to the completions.
     let n_pictures = arguments.batch as u64 + 2 * u64::from(arguments.complete_from.is_some());
     let side = size as u64 * u64::from(scale);
     if n_pictures * side * side > MOST_PIXELS {
@@ -187,7 +187,7 @@ fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
     Ok(scale)
 }
 
-/// Checks, before anything is computed, that a file can be there.
+/// Checks, before anything is computed, that the output file can be written.
 fn check_place(path: &Path) -> Result<()> {
     let folder = path
         .parent()
@@ -207,7 +207,7 @@ fn picture(tokens: &[u32]) -> Result<Picture> {
     Picture::from_tokens(&tokens).context("an image has three colours of every pixel")
 }
 
-/// Writes a file that is whole or not there.
+/// Writes a file atomically: it is complete or absent.
 fn save(grid: &Picture, out: &Path) -> Result<()> {
     let [width, height] = grid.size();
     let mut png = Vec::new();

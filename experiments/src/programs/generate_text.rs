@@ -29,20 +29,20 @@ Examples:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:'
   Always the most probable byte:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --temperature 0
-  Another text, less daring, that ends with the speech:
+  Another text, less random, that ends with the speech:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --seed 2 --top-p 0.9 --stop $'\\n\\n'
-  Three continuations of each of two beginnings:
+  Three continuations of each of two prompts:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --prompt 'JULIET:' --batch 3
-  The best of what eight hypotheses lead to:
+  The best continuation by beam search with eight hypotheses:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --tokens 40 --beam-size 8
-  What follows a whole file, however long, and what reading it took:
+  The continuation of a whole file, however long, with the time that reading it took:
     generate_text --checkpoint runs/tiny-1 --prompt-file novel.txt --verbose
   A model of Hugging Face, with its config.json, weights and, if it has one, spiece.model:
     generate_text --checkpoint reformer-crime-and-punishment --prompt 'A few months later'
 
 A run that is not finished is read from its newest checkpoint.";
 
-/// Continue texts with a model that train_text has trained, or with one of Hugging Face.
+/// Continue texts with a model that train_text has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -56,21 +56,21 @@ struct Arguments {
     /// several times
     #[arg(long = "prompt-file", value_name = "FILE")]
     prompt_files: Vec<PathBuf>,
-    /// Tokens to generate: bytes, or what the model's tokenizer makes of text
+    /// Tokens to generate: bytes, or the pieces of the model's tokenizer
     #[arg(long, value_name = "N", default_value_t = 500)]
     tokens: usize,
     /// Continuations of each prompt
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
-    /// End before this text; may be given several times
+    /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     #[command(flatten)]
     sampler: SamplerArguments,
-    /// Search the most probable continuations with so many hypotheses, instead of drawing
+    /// Search for the most probable continuations (beam search) with this many hypotheses, instead of sampling
     #[arg(long, value_name = "N", conflicts_with_all = ["batch", "stop"], help_heading = "Beam search")]
     beam_size: Option<usize>,
-    /// Exponent of the length by which the search divides; 0 compares probabilities
+    /// Exponent of the length penalty of the search; 0 compares plain probabilities
     #[arg(
         long,
         value_name = "ALPHA",
@@ -79,10 +79,10 @@ struct Arguments {
         help_heading = "Beam search"
     )]
     length_penalty: f64,
-    /// Say how long reading and writing took, and how much memory the cache takes
+    /// Report how long reading and generating took, and how much memory the cache takes
     #[arg(long, conflicts_with = "beam_size")]
     verbose: bool,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
 }
@@ -115,7 +115,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// A prompt that is a file, or what the standard input has to say.
+/// Reads a prompt from a file or the standard input.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let is_stdin = is_stdin(path);
     let name = match is_stdin {
@@ -180,8 +180,8 @@ impl Job for Generate {
     }
 }
 
-/// Checks that prompts can be read in the memory that is left. A token takes about as much as fourteen of its
-/// vectors while it is read, and one a layer in the cache: 4.4 KB with the model that ships (measured).
+/// Checks that the free memory is enough to read the prompts. Per token, reading takes about fourteen vectors of the
+/// model's width, and the cache one per layer: 4.4 KB with the model that ships (measured).
 fn check_memory<B: ReformerBackend>(
     model: &TextModel<B>,
     prompts: &[Vec<u8>],
@@ -226,7 +226,7 @@ fn draw<B: ReformerBackend>(
     Ok(())
 }
 
-/// Prints several texts when they are written.
+/// Prints several texts once they are complete.
 fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish) -> Result<Cost> {
     let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
     let cost = {
@@ -244,7 +244,7 @@ fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish) -> Result<Co
     Ok(cost)
 }
 
-/// On standard error, since the text is the program's output.
+/// Goes to the standard error, since the text is the program's output.
 fn tell(cost: &Cost) {
     let others = cost.n_written.saturating_sub(1).max(1) as f64;
     eprintln!(
@@ -256,7 +256,7 @@ fn tell(cost: &Cost) {
     );
 }
 
-/// Prints a single text as it is written.
+/// Prints a single text while it is generated.
 fn stream<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish, prompt: &[u8]) -> Result<Cost> {
     let mut reading = Some(waiting("Reading the prompt"));
     let mut output = Output::new();

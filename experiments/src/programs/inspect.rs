@@ -1,4 +1,4 @@
-//! Shows what hashing does to a text.
+//! Shows how LSH attention hashes a text.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,13 +22,13 @@ use reformer_train::write_atomically;
 const EXAMPLES: &str = "\
 Examples:
   inspect --checkpoint runs/small-1 --text chapter.txt
-  The beginning of a longer text, for a program to read:
+  The beginning of a longer text, also as JSON:
     inspect --checkpoint runs/small-1 --text book.txt --tokens 2000 --json buckets.json
 
-The page needs nothing but itself. Point at a token: it shows its bucket mates in each round, what it
+The page is self-contained. Point at a token: it shows the tokens in the same bucket in each round, the keys it
 attends to, and the share of full attention that it finds.";
 
-/// Bytes of a token, at most: pieces are words and parts of them.
+/// Longest token in bytes: pieces are words and parts of them.
 const MOST_TOKEN_BYTES: u64 = 64;
 
 /// Show buckets, attention and coverage of a text in the LSH layers of a model.
@@ -41,19 +41,19 @@ struct Arguments {
     /// File with the text
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
-    /// Tokens of its beginning that are looked at
+    /// Number of tokens to inspect, from the beginning
     #[arg(long, value_name = "N", default_value_t = 512)]
     tokens: usize,
-    /// Weights of each position that are kept, the largest ones
+    /// Largest attention weights to keep for each position
     #[arg(long, value_name = "N", default_value_t = 16)]
     weights: usize,
-    /// Page to write
+    /// HTML page to write
     #[arg(long, value_name = "FILE", default_value = "inspect.html")]
     html: PathBuf,
-    /// Data to write
+    /// JSON file to write
     #[arg(long, value_name = "FILE", default_value = "inspect.json")]
     json: PathBuf,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
 }
@@ -100,7 +100,7 @@ impl Job for Inspect {
     }
 }
 
-/// The start of a text, without what only says how it is written: its byte order mark, and `\r` of ends of
+/// The beginning of a text, without its byte order mark and without `\r` at the ends of
 /// lines.
 fn start(path: &Path, n_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();

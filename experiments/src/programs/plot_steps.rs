@@ -1,4 +1,4 @@
-//! Draws and tabulates what `bench_step --json` measured over lengths.
+//! Plots and tabulates results of `bench_step --json` by length.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ Example:
   done; done
   plot_steps steps.jsonl --svg steps.svg";
 
-/// Draw time and memory of training steps over length, and print them as a table.
+/// Plot time and memory of training steps by length, and print them as a table.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -30,13 +30,13 @@ struct Arguments {
     svg: Option<PathBuf>,
 }
 
-/// What is read of a line.
+/// The fields that are read of a line.
 #[derive(Debug, Deserialize)]
 struct Measurement {
     seconds: f64,
     tokens_per_second: f64,
     peak_mib: Option<f64>,
-    /// Not if it was measured `--bare`.
+    /// Missing if it was measured with `--bare`.
     ratio_to_limit: Option<f64>,
     settings: Settings,
 }
@@ -71,7 +71,7 @@ fn read(path: &Path) -> Result<Vec<Measurement>> {
         .map(|(number, line)| {
             serde_json::from_str(line).with_context(|| {
                 let line = number + 1;
-                format!("line {line} of `{}` is no measurement", path.display())
+                format!("line {line} of `{}` is not a measurement", path.display())
             })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -106,7 +106,7 @@ fn table(measurements: &[Measurement]) -> String {
     table
 }
 
-/// Curves of each kind of attention by length.
+/// One curve for each kind of attention, by length.
 fn panel(
     measurements: &[Measurement],
     label: &str,

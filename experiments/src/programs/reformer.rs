@@ -12,9 +12,9 @@ use crate::{called, cli};
 
 /// A program of this crate.
 struct Program {
-    /// Of its binary, if it has one of its own.
+    /// Name of its own binary, if it has one.
     name: &'static str,
-    /// What calls it, behind `reformer`.
+    /// Words after `reformer` that call it.
     words: &'static str,
     about: &'static str,
     main: fn() -> ExitCode,
@@ -22,7 +22,7 @@ struct Program {
 
 macro_rules! programs {
     ($($title:literal { $($name:literal, $words:literal, $about:literal, $main:path;)* })*) => {
-        /// All programs, by what they are for.
+        /// All programs, grouped by purpose.
         static PROGRAMS: &[(&str, &[Program])] = &[$(($title, &[$(Program {
             name: $name,
             words: $words,
@@ -39,15 +39,15 @@ programs! {
         "train_translation", "train translation", "sentences in another language", train_translation::main;
         "train_masked", "train masked", "hidden bytes of a text", train_masked::main;
         "train_classifier", "train classifier", "classes of texts", train_classifier::main;
-        "train_qa", "train qa", "answers to questions, as places in a text", train_qa::main;
+        "train_qa", "train qa", "answers to questions, as spans of a text", train_qa::main;
         "train_duplication", "train duplication", "the paper's synthetic task", train_duplication::main;
-        "train_recall", "train recall", "what was read before", train_recall::main;
+        "train_recall", "train recall", "retrieval of what was read before", train_recall::main;
     }
     "Trained models" {
         "generate_text", "generate text", "continue texts", generate_text::main;
         "generate_image", "generate image", "complete images", generate_image::main;
         "translate", "translate", "translate sentences", translate::main;
-        "classify", "predict classes", "tell classes of texts", classify::main;
+        "classify", "predict classes", "classify texts", classify::main;
         "answer", "predict answers", "answer questions about texts", answer::main;
         "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main;
         "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main;
@@ -58,9 +58,9 @@ programs! {
         "bench_step", "bench step", "time and memory of a training step", bench_step::main;
         "bench_memory", "bench memory", "memory by depth and mode", bench_memory::main;
         "bench_generation", "bench generation", "time of a token and memory of the cache", bench_generation::main;
-        "plot_steps", "bench plot", "draw what `bench step` measured", plot_steps::main;
+        "plot_steps", "bench plot", "plot results of `bench step`", plot_steps::main;
     }
-    "Tables and figures of the paper, and what it does not show" {
+    "Tables and figures of the paper, and questions beyond it" {
         "table1_complexity", "study table1", "memory and time of attention over length", studies::table1::main;
         "table2_duplication", "study table2", "duplication, by rounds in training and evaluation", studies::table2::main;
         "table3_memory", "study table3", "from a Transformer to a Reformer", studies::table3::main;
@@ -71,7 +71,7 @@ programs! {
         "figure5_speed", "study figure5-speed", "time over length", studies::figure5_speed::main;
         "long_context", "study long-context", "a million tokens", studies::long_context::main;
         "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main;
-        "finding", "study finding", "tasks that only finding solves", studies::finding::main;
+        "finding", "study finding", "retrieval tasks, up to 128 times the trained length", studies::finding::main;
         "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main;
         "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets;
         "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates;
@@ -82,7 +82,7 @@ programs! {
     }
 }
 
-/// What makes a shell ask for completions, which are computed when they are asked for.
+/// Shell code that registers completions, which are computed on demand.
 const BASH: &str = "\
 _reformer() {
     local word=${COMP_WORDS[COMP_CWORD]}
@@ -123,7 +123,7 @@ fn all() -> impl Iterator<Item = &'static Program> {
     PROGRAMS.iter().flat_map(|(_, programs)| programs.iter())
 }
 
-/// The program whose words, or whose own name, an invocation begins with.
+/// The program whose words, or whose binary name, an invocation begins with.
 fn called_by(given: &[&str]) -> Option<&'static Program> {
     let begins = |program: &&Program| {
         let words = program.words.split(' ');
@@ -145,7 +145,7 @@ fn told(text: &str) -> ExitCode {
     })
 }
 
-/// All programs whose words begin like this.
+/// All programs whose words begin with these.
 fn help(prefix: &str) -> String {
     let mut text = "Train, use and measure Reformers: models of very long sequences\n\n\
                     Usage: reformer PROGRAM [OPTIONS]\n"
@@ -168,11 +168,11 @@ fn help(prefix: &str) -> String {
             `reformer PROGRAM --help` says more of each.\n"
 }
 
-/// There is no such program.
+/// The error for an unknown program.
 fn unknown(words: &[&str]) -> Result<()> {
     let given = words[..words.len().min(2)].join(" ");
     let likeness = |program: &&Program| {
-        // As much of what was given as the program has words.
+        // Compares as many of the given words as the program has.
         let n_words = program.words.split(' ').count();
         let own = words[..words.len().min(n_words)].join(" ");
         let by_words = strsim::jaro_winkler(program.words, &own);
@@ -180,7 +180,9 @@ fn unknown(words: &[&str]) -> Result<()> {
     };
     let nearest = all().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let nearest = nearest.map_or("help", |program| program.words);
-    bail!("`{given}` is no program: did you mean `reformer {nearest}`? `reformer help` lists all")
+    bail!(
+        "`{given}` is not a program: did you mean `reformer {nearest}`? `reformer help` lists all"
+    )
 }
 
 fn completions(shell: &[&str]) -> Result<()> {
@@ -196,7 +198,7 @@ fn completions(shell: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Prints what can follow some words: further words, or flags.
+/// Prints the possible completions of some words: further words, or flags.
 fn complete(before: &[&str]) -> Result<()> {
     let Some(program) = called_by(before) else {
         let next = all().filter_map(|program| {

@@ -23,18 +23,18 @@ Examples:
     train_classifier
   A table with the columns text and label, between tabs or commas:
     train_classifier --data reviews.csv --length 2048 --name mine
-  The IMDB reviews, a folder with a folder of texts for each class, and validated on others:
+  The IMDB reviews, a folder with a folder of texts for each class, with a test set:
     train_classifier --data aclImdb/train --valid aclImdb/test --length 4096 --name imdb
-  Go on with a run that was stopped or killed:
+  Resume a run that was stopped or killed:
     train_classifier --resume runs/mine
-  How good it is on other texts, and what it takes for what:
+  Its accuracy on other texts, and the confusion matrix:
     evaluate --checkpoint runs/mine --data others.csv
 
---data is a table with columns text and label, or a folder of folders. A token is a byte; of a text the first
---length - 1 are read. Without --valid about a tenth of the texts is kept for validation. Names of classes are
-in OUT/NAME/classes.json. `classify` applies the model to texts that nobody has labelled.";
+--data is a table with columns text and label, or a folder of folders. A token is a byte; the first
+--length - 1 of a text are read. Without --valid about a tenth of the texts is kept for validation. Names of classes are
+in OUT/NAME/classes.json. `classify` applies the model to unlabelled texts.";
 
-/// Train a Reformer to tell classes of texts.
+/// Train a Reformer to classify texts.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -74,7 +74,7 @@ impl Program for Classifier {
         ))
     }
 
-    /// As many classes as the data has.
+    /// Sets the number of classes to that of the data.
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
         if let (DataConfig::Classes(data), ModelConfig::Classifier(model)) =
             (&config.data, &mut config.model)
@@ -89,7 +89,7 @@ impl Program for Classifier {
     }
 }
 
-/// Says what the model takes for what.
+/// Prints the confusion matrix.
 struct Score<'a>(&'a Run);
 
 impl Job for Score<'_> {

@@ -18,13 +18,13 @@ Examples:
   The length of the paper; a row of positions has one less than half of it:
     train_duplication --length 1024 --set 'model.reformer.position.Axial.shape=[3,511]'
 
-Sequences are 0w0w with random symbols w; only the second half counts.";
+Sequences are 0w0w with random symbols w; only the second half counts in the loss.";
 
 /// Train a Reformer on the duplication task.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Different symbols in w
+    /// Number of different symbols in w
     #[arg(long, value_name = "N", conflicts_with_all = ["resume", "join"])]
     symbols: Option<usize>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     cli::main(|| train(arguments.train, &Duplication(arguments.symbols)))
 }
 
-/// With so many symbols, if they are given.
+/// Sets the number of symbols, if it is given.
 struct Duplication(Option<usize>);
 
 impl Program for Duplication {

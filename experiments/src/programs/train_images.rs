@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
     cli::main(|| train(arguments.train, &Images(arguments.data)))
 }
 
-/// From this path, if it is given.
+/// Data at this path, if it is given.
 struct Images(Option<PathBuf>);
 
 impl Program for Images {

@@ -1,4 +1,4 @@
-//! Trains a model to find hidden bytes of a text.
+//! Trains a model to predict hidden bytes of a text.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::MaskingConfig;
 use reformer_train::{Batch, DataConfig, Evaluation, Model, ModelConfig, Run, TrainConfig};
 
-/// Bytes of the text that is shown at the end.
+/// Bytes of the example that is shown at the end.
 const SHOWN: usize = 240;
 
 const EXAMPLES: &str = "\
@@ -24,17 +24,17 @@ Examples:
     train_masked
   Your own file or folder:
     train_masked --data book.txt --name mine
-  The settings of train_text's presets, with a model that sees both sides:
+  The settings of train_text's presets, with a bidirectional model:
     train_masked --data book.txt --preset small
-  More of the text hidden:
+  A larger share of hidden bytes:
     train_masked --set masking.share=0.3
-  How good it is on another text:
+  Its accuracy on another text:
     evaluate --checkpoint runs/mine --data other.txt
 
-Of each window 15 % of the bytes are to be found: 80 % of these are replaced by a token of their own,
-10 % by any byte, and the others stay, as in BERT. Masks of a validation are the same each time.";
+In each window 15 % of the bytes are to be predicted, as in BERT: 80 % of these are replaced by a mask token,
+10 % by a random byte, and the others stay. Validation uses the same masks each time.";
 
-/// Train a Reformer to find hidden bytes of a text (masked language model).
+/// Train a Reformer to predict hidden bytes of a text (masked language model).
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -66,7 +66,7 @@ impl Program for Masked {
         self.0.config(preset)
     }
 
-    /// A preset for a causal model becomes one for a model that sees both sides.
+    /// Turns a preset for a causal model into one for a bidirectional model.
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
         if config.masking.is_some() {
             return Ok(());
@@ -88,7 +88,7 @@ impl Program for Masked {
     }
 }
 
-/// Shows what the model finds in the first text that validates.
+/// Shows the model's predictions for the first validation window.
 struct Show<'a>(&'a Run);
 
 impl Job for Show<'_> {

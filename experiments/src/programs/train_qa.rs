@@ -1,4 +1,4 @@
-//! Trains a model to point at answers in a text.
+//! Trains a model to answer questions by marking a span of a text.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,18 +25,18 @@ Examples:
     train_qa
   SQuAD 1.1 or 2.0, whose questions may have no answer:
     train_qa --data train-v2.0.json --valid dev-v2.0.json --length 1024 --steps 20000 --name squad
-  Go on with a run that was stopped or killed:
+  Resume a run that was stopped or killed:
     train_qa --resume runs/squad
   Exact match and F1 on other questions:
     evaluate --checkpoint runs/squad --data others.json
 
---data is a file of SQuAD, 1.1 or 2.0. A token is a byte. The model reads a token that stands for \"no answer\", the question, a separator and the text,
---length tokens in all; questions whose answer stands beyond are not trained on, and count as not found.
-Without --valid the questions about a tenth of the texts are kept for validation. At the end answers.json gets
-what the model answers, by the questions' names, as SQuAD's own script reads it. `answer` applies the model to
-other questions.";
+--data is a file of SQuAD, 1.1 or 2.0. A token is a byte. The model reads a token that stands for \"no answer\",
+the question, a separator and the text, --length tokens in all. Questions whose answer is beyond that are
+not trained on, and count as not found. Without --valid the questions about a tenth of the texts are kept for
+validation. At the end the model's answers are written to answers.json, by the ids of the questions, as SQuAD's
+own script reads them. `answer` applies the model to other questions.";
 
-/// Train a Reformer to point at the answer to a question in a text.
+/// Train a Reformer to mark the answer to a question in a text.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -81,7 +81,7 @@ impl Program for Answers {
     }
 }
 
-/// Answers the questions that validate, and says how well.
+/// Answers the validation questions, and prints the scores.
 struct Score<'a>(&'a Run);
 
 impl Job for Score<'_> {

@@ -1,4 +1,4 @@
-//! Trains a model to find what it has read: tasks that hashing has to solve by content alone.
+//! Trains a model on retrieval tasks, which hashing has to solve by content alone.
 
 use std::process::ExitCode;
 
@@ -15,17 +15,17 @@ Examples:
     train_recall
   With full attention instead of hashing:
     train_recall --attention local,full --name full
-  Passages that return, which takes longer:
+  Repeated passages, which takes longer:
     train_recall --data passages --length 1024
 
-What counts is the value that belongs to a key, what returns of a passage, or the letter that a planted
-sentence tells.";
+The loss counts the value that belongs to a key, the repeated part of a passage, or the letter that a planted
+sentence names.";
 
-/// Train a Reformer to find what it has read.
+/// Train a Reformer to retrieve what it has read.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// What is to be found [default: that of the preset, pairs]
+    /// Task [default: that of the preset, pairs]
     #[arg(long, value_enum, conflicts_with_all = ["resume", "join"])]
     data: Option<TaskName>,
     #[command(flatten)]
@@ -35,11 +35,11 @@ struct Arguments {
 /// A task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TaskName {
-    /// The value that stood beside a key: multi-query associative recall.
+    /// The value paired with a key: multi-query associative recall.
     Pairs,
-    /// Passages of random symbols, which return.
+    /// Repeated passages of random symbols.
     Passages,
-    /// The same, returning from the last symbol to the first.
+    /// The same, repeated from the last symbol to the first.
     PassagesBackwards,
     /// Sentences planted in a text.
     Needles,

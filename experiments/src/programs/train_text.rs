@@ -27,15 +27,15 @@ Examples:
     train_text --data book.txt --preset small --device cuda --name my-first
   enwik8 as in the literature:
     train_text --data enwik8.zip --format enwik8 --preset enwik8-64k --device cuda
-  Go on with a run that was stopped or killed:
+  Resume a run that was stopped or killed:
     train_text --resume runs/my-first
-  Another text, from the weights of a run or of a folder of Hugging Face:
+  Another text, from the weights of a run or of a Hugging Face folder:
     train_text --data other.txt --init-from runs/my-first
-  Less memory: each step in eight parts, an optimizer that remembers little:
+  Less memory: each step in eight parts, an optimizer with little state:
     train_text --preset small --accumulate 8 --optimizer adafactor
-  Another model:
+  Another architecture:
     train_text --layers 4 --attention local,lsh,lsh --n-rounds 4 --mode exact
-  The same run again, but for one setting:
+  The same run with one setting changed:
     train_text --preset runs/my-first/config.json --set model.reformer.dropout=0.2
 
 Presets: tiny (the default; two minutes on two CPU cores), small, base, enwik8-64k.
@@ -49,7 +49,7 @@ Values that are not given come from the preset.";
 struct Arguments {
     #[command(flatten)]
     data: TextArguments,
-    /// Bytes of text to generate at the end; 0 for none
+    /// Bytes of text to generate at the end; 0 disables this
     #[arg(long, value_name = "N", default_value_t = 300)]
     sample_tokens: usize,
     #[command(flatten)]
@@ -111,7 +111,7 @@ impl Program for Text {
     }
 }
 
-/// Prints a generated text and keeps it.
+/// Prints a generated text and saves it.
 struct Sample<'a> {
     run: &'a Run,
     n_bytes: usize,
@@ -133,7 +133,7 @@ impl Job for Sample<'_> {
         let wish = Wish::new("\n", n_bytes, sampler, config.seed);
         model.write_on(&wish, |_, text| {
             bytes.extend_from_slice(text);
-            // Whether or not somebody reads it, it is kept.
+            // It is saved even if it cannot be printed.
             text.iter().try_for_each(|&byte| writer.push(byte)).ok();
             Ok(())
         })?;

@@ -22,17 +22,17 @@ Examples:
     train_translation
   German to English:
     train_translation --reverse
-  Two files line by line, validated on two others, a GPU:
+  Two line-aligned files, two others for validation, a GPU:
     train_translation --data train.en train.de --valid dev.en dev.de --preset wmt-base --device cuda
   A table with a tab between a sentence and its translation:
     train_translation --data deu.txt --steps 20000 --name mine
-  Go on with a run that was stopped or killed:
+  Resume a run that was stopped or killed:
     train_translation --resume runs/mine
 
 Presets: translation (the default), wmt-base (that of the paper; a large GPU).
 A run is written to OUT/NAME: config.json, subwords.json, checkpoint/, metrics.csv, loss.svg,
 model.mpk, translations.tsv (source, reference, translation) and bleu.txt. `translate` uses it.
-A batch has as many pieces on a side as --batch-size times --length; longer pairs are left out.";
+A batch has up to --batch-size times --length pieces on each side; pairs longer than --length are left out.";
 
 /// Train a reversible encoder-decoder to translate sentences.
 #[derive(Debug, Parser)]
@@ -46,17 +46,17 @@ struct Arguments {
     train: TrainArguments,
 }
 
-/// What to train on.
+/// Data to train on.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
 pub struct PairArguments {
-    /// Two files line by line, or one with tabs [default: a sample of Tatoeba]
+    /// Two line-aligned files, or one with tabs [default: a sample of Tatoeba]
     #[arg(long, value_name = "PATH", num_args = 1..=2, conflicts_with = "resume")]
     data: Vec<PathBuf>,
-    /// The same, to validate on [default: every twentieth source of --data]
+    /// Validation data in the same form [default: every twentieth source of --data]
     #[arg(long, value_name = "PATH", num_args = 1..=2, requires = "data")]
     valid: Vec<PathBuf>,
-    /// Translate the other way
+    /// Translate in the other direction
     #[arg(long, conflicts_with = "resume")]
     reverse: bool,
 }
@@ -71,17 +71,17 @@ pub fn main() -> ExitCode {
             bleu,
             train: arguments,
         } = arguments;
-        // Known before the training and not after it.
+        // Checked before the training, not after it.
         bleu.beam.config().validate()?;
         train(arguments, &Translation { pairs, bleu })
     })
 }
 
 impl PairArguments {
-    /// The data that they name, given what a preset has.
+    /// The data named by the flags, or else that of the preset.
     ///
     /// # Errors
-    /// A preset for something else, or one that has no text of its own, without files.
+    /// A preset for another task, or, without files, one that has no text of its own.
     pub fn data(&self, preset: DataConfig) -> Result<DataConfig> {
         let DataConfig::Pairs(mut pairs) = preset else {
             bail!("this preset is not for translation: use translation or wmt-base");
@@ -102,7 +102,7 @@ struct Translation {
     bleu: BleuArguments,
 }
 
-/// One file is a table, two are lines.
+/// One file is a table; two files are line-aligned.
 fn files(paths: &[PathBuf]) -> Result<Option<PairFiles>> {
     let paths: Result<Vec<PathBuf>> = paths.iter().map(|path| absolute(path)).collect();
     Ok(PairFiles::at(&paths?))
@@ -135,7 +135,7 @@ impl Program for Translation {
     }
 }
 
-/// Translates the beginning of the validation text, and says how well.
+/// Translates the beginning of the validation text, and prints its BLEU.
 struct Score<'a> {
     run: &'a Run,
     arguments: &'a BleuArguments,

@@ -22,17 +22,17 @@ use reformer_train::{load_model, load_subwords};
 const EXAMPLES: &str = "\
 Examples:
   translate --checkpoint runs/translation-1 --text 'He is at home.'
-  What is typed, line by line:
+  Lines from the terminal:
     translate --checkpoint runs/translation-1
   A file, with a wider beam:
     translate --checkpoint runs/translation-1 --input news.en --output news.de --beam 8
   In a pipeline that waits for each answer:
     ... | translate --checkpoint runs/translation-1 --batch 1 | ...
 
-A line is a sentence, and its translation is one; empty lines stay empty. A run that is not finished is
+Each line is a sentence and is translated to one line; empty lines stay empty. A run that is not finished is
 read from its newest checkpoint.";
 
-/// Batches of a file that are sorted by length together.
+/// Number of batches of a file that are sorted by length together.
 const BATCHES_AT_ONCE: usize = 16;
 
 /// Translate sentences with a model that train_translation has trained.
@@ -56,7 +56,7 @@ struct Arguments {
     /// Sentences at a time
     #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
 }
@@ -96,7 +96,7 @@ impl Job for Translate {
     }
 }
 
-/// Sentences to translate, one in a line.
+/// Sentences to translate, one per line.
 struct Sentences {
     lines: Lines,
     at_once: usize,
@@ -110,7 +110,7 @@ impl Sentences {
         let (lines, at_once) = match path {
             _ if !text.is_empty() => (Lines::of_texts("--text", text), many),
             Some(_) => (Lines::open(path)?, many),
-            // An answer to each line that somebody types.
+            // At a terminal each line is answered at once.
             None => (Lines::open(path)?, lines_at_once(path, arguments.batch)),
         };
         let n_lines = path.map(count_lines).transpose()?.flatten();
@@ -140,7 +140,7 @@ impl Sentences {
         }
     }
 
-    /// The pieces of the next lines; none at the end.
+    /// The pieces of the next lines; none at the end of the input.
     fn next<B: ReformerBackend>(&mut self, translator: &Translator<B>) -> Result<Vec<Vec<u32>>> {
         let mut sources = Vec::new();
         while sources.len() < self.at_once

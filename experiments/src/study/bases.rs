@@ -1,4 +1,4 @@
-//! The trainings that studies vary: a model and data at each scale.
+//! The base configurations of studies: a model and data at each scale.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::Scale;
 use crate::arguments::OptimizerName;
 use crate::{overrides, preset};
 
-/// Where text and images are.
+/// Flags for text and images.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArguments {
@@ -21,30 +21,30 @@ pub struct DataArguments {
     #[arg(long, value_name = "FILE")]
     pub enwik8: Option<PathBuf>,
     /// A folder or an archive of images, or the folder of downsampled ImageNet's .npz files [default:
-    /// none, and what needs them is left out]
+    /// none; contests on images are left out]
     #[arg(long, value_name = "PATH")]
     pub images: Option<PathBuf>,
 }
 
-/// What a training is about.
+/// Kinds of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataKind {
-    /// The next byte of a text.
+    /// Predicting the next byte of a text.
     Text,
-    /// The next colour of an image.
+    /// Predicting the next colour of an image.
     Images,
-    /// What was read before.
+    /// The duplication task.
     Duplication,
-    /// Passages of random symbols that return backwards.
+    /// Passages of random symbols, repeated backwards.
     Passages,
-    /// Pairs of keys and values, and questions about them.
+    /// Associative recall: pairs of keys and values, then questions.
     Pairs,
 }
 
 /// A training at each scale, as changes to a preset.
 #[derive(Debug, Clone, Copy)]
 pub struct Base {
-    /// What is to be learnt.
+    /// Kind of data.
     pub data: DataKind,
     /// Changes at every scale.
     pub all: &'static [&'static str],
@@ -54,9 +54,9 @@ pub struct Base {
     pub paper: &'static [&'static str],
 }
 
-/// LSH attention as the paper has it: what a query sees, hashing has found.
+/// LSH attention as in the paper: hash rounds only, no local round.
 const PAPER_LSH: &[&str] = &["model.reformer.lsh.local_round=false"];
-/// A model that is trained in a moment.
+/// A model that trains in a moment.
 const SMOKE: &[&str] = &[
     "steps=4",
     "steps_per_epoch=2",
@@ -65,15 +65,15 @@ const SMOKE: &[&str] = &[
     "model.reformer.d_model=16",
     "model.reformer.n_heads=2",
     "model.reformer.n_layers=2",
-    // Short as sequences are, they are hashed.
+    // Hash although sequences are short.
     "model.reformer.lsh.exact_up_to=Never",
 ];
 /// Three layers, as in the paper's ablations; learnt in a minute or two.
 const CPU: &[&str] = &["model.reformer.n_layers=3", "steps_per_epoch=50"];
-/// With axial positions, a training this short stays above a table of the pixel to the left (6.43 bits); with
-/// waves of at most 471 tokens, ten rows, exact attention has 5.7 bits after 1,250 steps.
+/// With axial positions, a training this short stays above a table of the pixel to the left (6.43 bits). With
+/// rotary waves of at most 471 tokens, ten rows, exact attention has 5.7 bits after 1,250 steps.
 const CPU_IMAGES: &[&str] = &["model.reformer.position={\"Rotary\":{\"base\":100.0}}"];
-/// The paper's ablations, as its code has them: three layers, Adafactor, its rates.
+/// The paper's ablations, with the settings of its code: three layers, Adafactor, its rates.
 const PAPER: &[&str] = &[
     "model.reformer.n_layers=3",
     "batch_size=8",
@@ -81,10 +81,10 @@ const PAPER: &[&str] = &[
 ];
 
 impl DataArguments {
-    /// The data of a kind, unless it is not there.
+    /// The data of a kind; none if it is missing.
     ///
     /// # Errors
-    /// A path that is none.
+    /// A path that does not exist.
     pub fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
         let absolute = |path: &Path| match path.exists() {
             true => Ok(std::path::absolute(path)?),
@@ -125,7 +125,7 @@ impl Base {
     /// The configuration at a scale; none without data.
     ///
     /// # Errors
-    /// Changes that cannot be made, or data that is not there.
+    /// Changes that cannot be made, or data that does not exist.
     pub fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
         let Some(data) = data.data(self.data, scale)? else {
             return Ok(None);
@@ -157,7 +157,7 @@ impl Base {
             _ => &[],
         };
         let general = match is_task {
-            // Tasks have as many layers as they take.
+            // Each task determines its number of layers.
             true => scale.pick(SMOKE, &[][..], &[][..]),
             false => scale.pick(SMOKE, CPU, PAPER),
         };

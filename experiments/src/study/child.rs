@@ -1,4 +1,4 @@
-//! Measurements in a process of their own, whose peak memory is that of nothing else.
+//! Measurements in a subprocess, so that its peak memory is that of the measurement alone.
 
 use std::process::Command;
 
@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::called;
 
-/// Calls this program again with `--measure`, and takes what it prints.
+/// Runs this program again with `--measure`, and parses its output.
 ///
 /// # Errors
-/// What that process could not measure, among it that it ran out of memory.
+/// Any error of the subprocess, such as running out of memory.
 pub fn ask<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
     let own = std::env::current_exe().context("the path of this program is unknown")?;
     let output = Command::new(own)
@@ -33,10 +33,10 @@ pub fn ask<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
     serde_json::from_slice(&output.stdout).context("a measurement is not what it should be")
 }
 
-/// What the process does that was called: measures, and prints.
+/// The part of the subprocess: measures, and prints the result.
 ///
 /// # Errors
-/// What is no task, or cannot be measured.
+/// An invalid task, or an error of the measurement.
 pub fn answer<A: DeserializeOwned, T: Serialize>(
     task: &str,
     measure: impl FnOnce(A) -> Result<T>,

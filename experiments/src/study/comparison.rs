@@ -1,4 +1,4 @@
-//! Comparisons of variants of a training: what most figures and all ablations are.
+//! Comparisons of variants of a training, the form of most figures and all ablations.
 
 use std::path::Path;
 
@@ -22,44 +22,44 @@ use crate::plot::bits;
 /// A study that trains variants on some data.
 #[derive(Debug)]
 pub struct Comparison {
-    /// Its program.
+    /// Name of its program.
     pub name: &'static str,
-    /// What it is about.
+    /// Its title.
     pub title: &'static str,
-    /// What the paper, or the peers, say about it.
+    /// The claim of the paper, or of the peers, that it tests.
     pub claim: &'static str,
-    /// Each is a panel of the figure.
+    /// Contests, each a panel of the figure.
     pub contests: Vec<Contest>,
 }
 
 /// Variants that are trained on the same data.
 #[derive(Debug)]
 pub struct Contest {
-    /// Its folder.
+    /// Prefix of the names of its folders.
     pub key: &'static str,
-    /// Its name for people.
+    /// Its title.
     pub title: &'static str,
-    /// What the variants are changes of.
+    /// The configuration that variants change.
     pub base: Base,
-    /// The first one is what the others are compared with.
+    /// Variants; the others are compared with the first one.
     pub variants: Vec<Variant>,
 }
 
-/// One of several ways.
+/// A variant of a training.
 #[derive(Debug, Clone)]
 pub struct Variant {
-    /// Its folder.
+    /// Part of the name of its folder.
     pub key: String,
-    /// Its name for people.
+    /// Its label in tables and figures.
     pub label: String,
-    /// Changes to the base, as of `--set`.
+    /// Changes to the base, in the form of `--set`.
     pub sets: Vec<String>,
-    /// What the paper has for it, if it has a number.
+    /// The paper's number, if there is one.
     pub paper: Option<&'static str>,
 }
 
 impl Variant {
-    /// A variant that the paper has no number for.
+    /// A variant without a number in the paper.
     pub fn new(key: impl Into<String>, label: impl Into<String>, sets: &[&str]) -> Self {
         Self {
             key: key.into(),
@@ -70,23 +70,23 @@ impl Variant {
     }
 }
 
-/// What came out of a variant.
+/// Results of a variant.
 #[derive(Debug, Clone, Serialize)]
 struct Outcome {
     contest: &'static str,
     variant: String,
-    /// Of the last evaluation, from each seed.
+    /// Held-out bits in the last evaluation, for each seed.
     bits: Vec<f64>,
-    /// Those of the first variant from the same seeds taken off.
+    /// Differences to the first variant from the same seeds.
     differences: Vec<f64>,
-    /// Share of targets predicted, in percent: mean over seeds.
+    /// Share of targets predicted correctly, in percent: mean over seeds.
     accuracy: f64,
-    /// Of the whole training, with its evaluations: mean over seeds.
+    /// Seconds of the whole training, with its evaluations: mean over seeds.
     seconds: f64,
     steps: usize,
 }
 
-/// What counting gives on the data of a contest.
+/// Result of a baseline that counts tokens, on the data of a contest.
 #[derive(Debug, Clone, Serialize)]
 struct Counted {
     contest: &'static str,
@@ -101,10 +101,10 @@ struct Values {
     counted: Vec<Counted>,
 }
 
-/// Trains all variants of all contests that there is data for from each seed, and writes the report.
+/// Trains all variants of all contests that have data, from each seed, and writes the report.
 ///
 /// # Errors
-/// Whatever keeps one of them from being trained.
+/// Any error of a training.
 pub fn compare(
     comparison: &Comparison,
     arguments: &StudyArguments,
@@ -234,7 +234,7 @@ fn row(contest: &Contest, variant: &Variant, outcome: &Outcome) -> [String; 9] {
     ]
 }
 
-/// What counting gives on the data of a contest.
+/// Baselines that count tokens, on the data of a contest.
 fn counted(contest: &Contest, trained: &[Trained], study: &Study) -> Result<Vec<Counted>> {
     let folder = &trained.first().context("a variant at least")?.folder;
     let tables = counting::tables(contest.base.data).iter();
@@ -277,7 +277,7 @@ impl Job for Count<'_> {
     }
 }
 
-/// How many steps each contest had.
+/// The number of steps of each contest, as text.
 fn steps(outcomes: &[Outcome]) -> String {
     let mut steps: Vec<String> = outcomes
         .iter()
@@ -287,7 +287,7 @@ fn steps(outcomes: &[Outcome]) -> String {
     steps.join(", ")
 }
 
-/// How many seeds each variant had.
+/// The number of seeds of each variant, as text.
 fn seeds(outcomes: &[Outcome]) -> String {
     match outcomes.first().map_or(0, |outcome| outcome.bits.len()) {
         1 => "one seed".to_owned(),
@@ -295,7 +295,7 @@ fn seeds(outcomes: &[Outcome]) -> String {
     }
 }
 
-/// What came out of a variant: of the training from each seed. The first one is the reference.
+/// Results of a variant over its seeds. The first variant is the reference.
 fn outcome(
     contest: &Contest,
     variant: &Variant,
@@ -328,7 +328,7 @@ fn outcome(
     })
 }
 
-/// Validation over steps, as the paper's curves are: those of the first seed.
+/// Validation curves over steps, as in the paper, from the first seed.
 fn panel(contest: &Contest, trained: &[Trained], n_seeds: usize) -> Panel {
     let token = match contest.base.data {
         DataKind::Text => "byte",

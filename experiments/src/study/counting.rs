@@ -1,4 +1,4 @@
-//! What counting gives: tables of which token follows which, as baselines of trained models.
+//! Baselines that count tokens: tables of which token follows which.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,19 @@ use reformer_train::{Batch, Run, TrainError};
 
 use super::DataKind;
 
-/// Most training batches that are counted: those of some minutes of training.
+/// Largest number of training batches that are counted: about as many as some minutes of training have.
 const MOST_BATCHES: usize = 5_000;
 
-/// A table of what follows the tokens at some distances before it.
+/// A table of the tokens that follow a context, the tokens at some distances before them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counting {
-    /// Its name for people.
+    /// Its label in tables.
     pub(super) label: &'static str,
-    /// Distances from the predicted token back to those that it is predicted from.
+    /// Distances from the predicted token back to those of the context.
     pub(super) distances: &'static [usize],
 }
 
-/// Tables that are worth comparing with on data of a kind.
+/// The tables that are useful baselines for a kind of data.
 pub(super) fn tables(data: DataKind) -> &'static [Counting] {
     match data {
         DataKind::Text => &[
@@ -32,7 +32,7 @@ pub(super) fn tables(data: DataKind) -> &'static [Counting] {
                 distances: &[1, 2],
             },
         ],
-        // Three colours a pixel.
+        // A pixel has three colours.
         DataKind::Images => &[Counting {
             label: "counts by the left pixel",
             distances: &[3],
@@ -46,10 +46,10 @@ pub(super) fn tables(data: DataKind) -> &'static [Counting] {
 }
 
 impl Counting {
-    /// Bits a token on the validation data of a run, counted on the batches that it trains on.
+    /// Bits per token on the validation data of a run, counted on its training batches.
     ///
     /// # Errors
-    /// Settings that no data loader allows.
+    /// Settings that a data loader refuses.
     pub(super) fn bits<B: AutodiffBackend>(
         &self,
         run: &Run,
@@ -79,7 +79,7 @@ impl Counting {
         Ok(bits / n)
     }
 
-    /// Hands out every target with the tokens that it is predicted from; those before the sequence are 0.
+    /// Passes every target to `take`, with its context; tokens before the sequence are 0.
     fn each<B: Backend>(&self, batch: Batch<B>, mut take: impl FnMut(&[i32], i32)) {
         let Batch::Tokens(batch) = batch else {
             return;
@@ -96,7 +96,7 @@ impl Counting {
                 .filter(|(_, target)| **target >= 0)
             {
                 for (token, distance) in context.iter_mut().zip(self.distances) {
-                    // The token at a place is the one before its target.
+                    // The token at this position precedes its target.
                     let at = (place + 1).checked_sub(*distance);
                     *token = at.map_or(0, |at| tokens[at]);
                 }
@@ -106,7 +106,7 @@ impl Counting {
     }
 }
 
-/// How often each token followed a context, and how often any did.
+/// Counts of each token after each context, and of all tokens after it.
 #[derive(Debug, Default)]
 struct Order {
     counts: HashMap<(Vec<i32>, i32), u32>,
@@ -122,7 +122,7 @@ impl Order {
         *different += u32::from(*count == 1);
     }
 
-    /// Smoothed by what a shorter context says (Witten and Bell, 1991): as much as there were different
+    /// Witten-Bell smoothing (1991): the shorter context's probability has the weight of the number of distinct
     /// tokens.
     fn probability(&self, context: &[i32], target: i32, shorter: f64) -> f64 {
         let Some(&(total, different)) = self.contexts.get(context) else {
@@ -149,7 +149,7 @@ mod tests {
                 .map(|target| order.probability(&[context], target, 0.2))
                 .collect()
         };
-        // Twice of three times, and two different tokens: (2 + 2 x 0.2) / 5.
+        // Two of three times, two distinct tokens: (2 + 2 x 0.2) / 5.
         assert!((of(1)[2] - 0.48).abs() < 1e-12);
         for context in [1, 4, 0] {
             assert!((of(context).iter().sum::<f64>() - 1.0).abs() < 1e-12);

@@ -1,4 +1,4 @@
-//! The folder of a study, and what is kept in it.
+//! The folder of a study, and its files.
 
 use std::fs;
 use std::io::Write;
@@ -23,7 +23,7 @@ pub struct Study {
 }
 
 impl Study {
-    /// Begins a study, or goes on with it.
+    /// Starts or resumes a study.
     ///
     /// # Errors
     /// A folder that cannot be written, or one where the same study was begun with other settings.
@@ -41,7 +41,7 @@ impl Study {
             device: arguments.device,
             folder: arguments.out.join(name).join(arguments.preset.name()),
         };
-        // Files are written below it, whatever is measured first.
+        // Created first, since every measurement writes below it.
         let points = study.folder.join("points");
         fs::create_dir_all(&points)
             .with_context(|| format!("the folder `{}` cannot be made", points.display()))?;
@@ -61,30 +61,30 @@ impl Study {
         Ok(study)
     }
 
-    /// Its name, which is that of its program.
+    /// Its name, equal to that of its program.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// How much is computed.
+    /// Its scale.
     pub fn scale(&self) -> Scale {
         self.scale
     }
 
-    /// Where it computes.
+    /// The backend it computes on.
     pub fn device(&self) -> DeviceName {
         self.device
     }
 
-    /// Where it writes.
+    /// The folder it writes to.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What was measured before under this name, or else measures it and keeps it.
+    /// Returns the stored measurement of this name, or else measures and stores it.
     ///
     /// # Errors
-    /// What cannot be measured, read or written.
+    /// A measurement that fails, or cannot be read or written.
     pub fn remember<T: Serialize + DeserializeOwned>(
         &self,
         key: &str,
@@ -99,18 +99,18 @@ impl Study {
         Ok(value)
     }
 
-    /// Writes a file of the folder.
+    /// Writes a JSON file into the folder.
     ///
     /// # Errors
-    /// What cannot be written.
+    /// A file that cannot be written.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         self.write(name, &format!("{}\n", serde_json::to_string_pretty(value)?))
     }
 
-    /// Writes a file of the folder.
+    /// Writes a text file into the folder.
     ///
     /// # Errors
-    /// What cannot be written.
+    /// A file that cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.join(name);
         write_atomically(&path, |file| file.write_all(text.as_bytes()))
@@ -118,7 +118,7 @@ impl Study {
     }
 }
 
-/// A value from a file, if it is there.
+/// Reads a value from a file, if the file exists.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if !path.exists() {
         return Ok(None);

@@ -1,12 +1,12 @@
-//! What the studies share: programs that reproduce a table or a figure of the paper, or compare variants.
+//! Code that the studies share: programs that reproduce a table or a figure of the paper, or compare variants.
 //!
-//! A [`Study`] has a folder, in which everything that was measured is kept at once, so that a study that was
-//! interrupted goes on where it stopped. What it measures are [trainings](open_and_train), one after the other, or
+//! A [`Study`] has a folder, in which every measurement is stored at once, so that an interrupted
+//! study can be resumed. It measures [trainings](open_and_train), one after the other, or
 //! steps in [processes of their own](child). At the end it writes a [`Report`].
 //!
 //! ```text
 //! results/NAME/PRESET/
-//! config.json        the settings, which have to be the same to go on
+//! config.json        the settings, which must be the same to resume
 //! points/, runs/     what has been measured so far, trainings among it
 //! results.json       all numbers
 //! results.csv        the table
@@ -19,7 +19,7 @@ mod bases;
 pub mod child;
 #[cfg(not(test))]
 mod comparison;
-// Comparisons, which use it, are no part of the unit tests.
+// Comparisons, which use it, are left out of the unit tests.
 #[cfg_attr(test, allow(dead_code))]
 mod counting;
 mod folder;
@@ -52,11 +52,11 @@ pub use table::Table;
 #[cfg(not(test))]
 pub use trainings::{Trained, Training, open_and_train, open_and_train_as};
 
-/// How much is computed.
+/// The scale of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
-    /// Seconds, to see that it works; what is measured says nothing.
+    /// Seconds, to check that it works; the numbers are meaningless.
     Smoke,
     /// Minutes on two CPU cores: small models that show the effect.
     Cpu,
@@ -65,7 +65,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// One of three values.
+    /// Selects one of three values by the scale.
     pub fn pick<T>(self, smoke: T, cpu: T, paper: T) -> T {
         match self {
             Self::Smoke => smoke,
@@ -80,7 +80,7 @@ impl Scale {
     }
 }
 
-/// Changes to every training of a study.
+/// Flags that change every training of a study.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SetArguments {
     /// Change any setting of all trainings, by its path in their config.json; can be repeated
@@ -88,16 +88,16 @@ pub struct SetArguments {
     pub sets: Vec<String>,
 }
 
-/// From how many seeds a study trains.
+/// Flags for the seeds of a study.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SeedArguments {
-    /// Train each variant from so many seeds [default: 3 in cpu, otherwise 1]
+    /// Number of seeds from which each variant is trained [default: 3 in cpu, otherwise 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     pub seeds: Option<u64>,
 }
 
 impl SeedArguments {
-    /// The seeds of a study: that of its preset first.
+    /// The seeds of a study, beginning with that of its preset.
     pub fn of(&self, first: u64, scale: Scale) -> std::ops::Range<u64> {
         first..first + self.seeds.unwrap_or(scale.pick(1, 3, 1))
     }
@@ -106,19 +106,19 @@ impl SeedArguments {
 /// Flags of every study.
 #[derive(Debug, Clone, Args)]
 pub struct StudyArguments {
-    /// How much to compute
+    /// Scale of the study
     #[arg(long, value_enum, default_value = "cpu")]
     pub preset: Scale,
-    /// Folder of results; the study writes into OUT/NAME/PRESET, or goes on there
+    /// Folder of results; the study writes into OUT/NAME/PRESET, or resumes there
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub out: PathBuf,
-    /// Where to compute
+    /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     pub device: DeviceName,
-    /// Say what would be trained, how many operations that takes and how long on a large GPU, and stop
+    /// Print the planned trainings, their number of operations and the estimated time on a large GPU, and stop
     #[arg(long)]
     pub plan: bool,
-    /// Measure this, in a process of its own, and print it as JSON
+    /// Measure this in a subprocess, and print it as JSON
     #[arg(long, value_name = "JSON", hide = true)]
     pub measure: Option<String>,
 }

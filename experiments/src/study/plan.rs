@@ -1,4 +1,4 @@
-//! What a study takes, said before it begins.
+//! The cost of a study, printed before it starts.
 
 use super::trainings::Training;
 use crate::flops;
@@ -7,7 +7,7 @@ use crate::flops;
 /// TFLOP/s). An assumption, since no study has been run on one.
 const RATE: f64 = 0.4 * 989e12;
 
-/// Operations and hours of trainings, for people.
+/// Operations and hours of trainings, as text.
 pub(super) fn plan(trainings: &[Training]) -> String {
     let operations: f64 = trainings.iter().map(operations).sum();
     let steps: usize = trainings.iter().map(|training| training.config.steps).sum();

@@ -1,4 +1,4 @@
-//! What a study ends with.
+//! The report of a study.
 
 use std::ffi::OsString;
 
@@ -12,23 +12,23 @@ use crate::called;
 use crate::device::DeviceName;
 use crate::figure::{self, Panel};
 
-/// What a study found.
+/// The report of a study.
 #[derive(Debug)]
 pub struct Report<'a, T> {
-    /// What it is about, as a heading.
+    /// Its heading.
     pub title: &'a str,
-    /// What there is to know about the numbers: what the paper says, what was measured how.
+    /// Notes below the table: the claims of the paper, and how the numbers were measured.
     pub notes: Vec<String>,
     /// The paper's numbers, ours and their difference.
     pub table: Table,
-    /// Laid out like the paper's figure.
+    /// Panels, laid out like the paper's figure.
     pub panels: Vec<Panel>,
     /// All numbers.
     pub values: &'a T,
 }
 
 impl<T: Serialize> Report<'_, T> {
-    /// Writes it into the study's folder, and prints the table.
+    /// Writes the report into the study's folder, and prints the table.
     ///
     /// # Errors
     /// A file that cannot be written, or nothing to draw.
@@ -57,7 +57,7 @@ impl<T: Serialize> Report<'_, T> {
         Ok(())
     }
 
-    /// The points of all curves, a line each.
+    /// The points of all curves as CSV, one per line.
     fn curves(&self) -> String {
         let mut text = "panel,curve,x,y\n".to_owned();
         for panel in &self.panels {
@@ -72,7 +72,7 @@ impl<T: Serialize> Report<'_, T> {
     }
 }
 
-/// What was typed, without folders, which are the user's own business.
+/// The command line, without the folders of absolute paths, which are private.
 fn command() -> String {
     let short = |word: OsString| match word.to_string_lossy() {
         word if word.starts_with('/') => word.rsplit('/').next().unwrap_or_default().to_owned(),

@@ -1,4 +1,4 @@
-//! Means over seeds, and how sure they are.
+//! Means over seeds, and their confidence intervals.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -15,7 +15,7 @@ fn range(values: &[f64]) -> [f64; 2] {
     )
 }
 
-/// The smallest and the largest of some numbers as a cell of a table, with so many decimals.
+/// The smallest and the largest of some numbers as a cell of a table, with this many decimals.
 pub fn between(values: &[f64], decimals: usize) -> String {
     let [least, most] = range(values);
     format!("{least:.decimals$}..{most:.decimals$}")
@@ -26,7 +26,7 @@ pub fn margin(values: &[f64]) -> String {
     interval(values).map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}"))
 }
 
-/// Half the width of the 95 % confidence interval of a mean (Student's t). None of fewer than two numbers.
+/// Half the width of the 95 % confidence interval of a mean (Student's t). None for fewer than two numbers.
 pub fn interval(values: &[f64]) -> Option<f64> {
     let n = values.len() as f64;
     if values.len() < 2 {

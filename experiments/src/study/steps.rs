@@ -1,4 +1,4 @@
-//! Steps that are measured, each in a process of its own.
+//! Measures training steps, each in a subprocess.
 
 use anyhow::Result;
 use clap::Parser;
@@ -7,18 +7,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Study, child};
 use crate::programs::bench_step::{Measurement, StepArguments};
 
-/// The arguments of `bench_step` that these words are.
+/// Parses arguments of `bench_step`.
 ///
 /// # Panics
-/// If they are none.
+/// If they are invalid.
 pub fn step(words: &str) -> StepArguments {
     StepArguments::parse_from(std::iter::once("bench_step").chain(words.split_whitespace()))
 }
 
-/// Measures steps that have not been measured yet, with one progress bar.
+/// Measures the missing steps, with one progress bar.
 ///
 /// # Errors
-/// A step that cannot be measured; those before it are kept.
+/// A step that cannot be measured; earlier results are kept.
 pub fn measure_steps(study: &Study, steps: &[(String, StepArguments)]) -> Result<Vec<Measurement>> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
     let bar =

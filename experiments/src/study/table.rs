@@ -2,7 +2,7 @@
 
 use reformer_train::report::escape;
 
-/// Rows of text below names of columns.
+/// Rows of text below column names.
 #[derive(Debug, Clone)]
 pub struct Table {
     columns: Vec<String>,
@@ -10,7 +10,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of these columns.
+    /// A table with these columns.
     pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
         Self {
             columns: columns.into_iter().map(Into::into).collect(),

@@ -1,4 +1,4 @@
-//! Trainings one after the other.
+//! Runs trainings one after the other.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -18,21 +18,21 @@ use crate::interrupt::{self, Stopped};
 use crate::overrides;
 use crate::progress::Lines;
 
-/// One of several trainings.
+/// One training of a study.
 #[derive(Debug, Clone)]
 pub struct Training {
     /// Its folder below `runs/`.
     pub key: String,
-    /// Its name for people.
+    /// Its label in messages and tables.
     pub label: String,
-    /// What it trains.
+    /// Its configuration.
     pub config: TrainConfig,
-    /// Folder of an earlier one, whose weights it starts from.
+    /// Folder of an earlier training, whose weights it starts from.
     pub start_from: Option<String>,
 }
 
 impl Training {
-    /// A variant of a configuration, from each of some seeds.
+    /// One training of a changed configuration for each seed.
     ///
     /// # Errors
     /// Changes that cannot be made.
@@ -57,16 +57,16 @@ impl Training {
     }
 }
 
-/// A training that came to its end.
+/// A finished training.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// Its folder, as [`reformer_train::load_model`] wants it.
+    /// Its folder, for [`reformer_train::load_model`].
     pub folder: PathBuf,
-    /// What was measured on the way.
+    /// Its metrics.
     pub rows: Vec<Row>,
 }
 
-/// Opens a study whose settings are those of its trainings, and does them. Nothing if it is interrupted.
+/// Opens a study whose settings are those of its trainings, and runs them. None with `--plan`, which only prints.
 ///
 /// # Errors
 /// A folder that cannot be used, or a training that fails.
@@ -79,7 +79,7 @@ pub fn open_and_train(
     open_and_train_as(name, arguments, &configs, trainings)
 }
 
-/// The same for a study whose settings are written in a form of its own.
+/// Like [`open_and_train`], for a study with settings in a form of its own.
 ///
 /// # Errors
 /// A folder that cannot be used, or a training that fails.
@@ -101,7 +101,7 @@ pub fn open_and_train_as(
     Ok(Some((study, trained)))
 }
 
-/// Does all trainings that have not been done yet, and goes on with the one that was interrupted.
+/// Runs all trainings that are not finished, and resumes the one that was interrupted.
 ///
 /// # Errors
 /// [`Stopped`] if it is interrupted again.

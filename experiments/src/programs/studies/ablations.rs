@@ -1,22 +1,22 @@
-//! What the paper chose without showing alternatives, and what implementations differ in.
+//! Ablations of choices that the paper makes without alternatives, or in which implementations differ.
 
 use std::process::ExitCode;
 
 use super::{comparison, help};
 use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
 
-/// The peers' chunks of the sorted sequence, one back.
+/// Chunks of the sorted sequence with one chunk back, as in the peers.
 const ACROSS: &str =
     r#"model.reformer.lsh.window={"Chunk":{"before":1,"after":0,"within_bucket":false}}"#;
 const WITHIN: &str =
     r#"model.reformer.lsh.window={"Chunk":{"before":1,"after":0,"within_bucket":true}}"#;
 
-/// Keys that were seen in several rounds are counted once, or again.
+/// Keys that several rounds find are counted once, or in each round.
 pub fn ablation_duplicates() -> ExitCode {
     let duplicates = |rule| format!("model.reformer.lsh.duplicates={rule}");
     ablation(
         "ablation_duplicates",
-        "Count keys that several rounds find once, or again in each",
+        "Count keys that several rounds find once, or once per round",
         "Ablation: keys that are seen in several rounds",
         "Paper (appendix A): the logits of a key lose log N, where N is the number of rounds that find it. \
          Hugging Face and trax leave this out.",
@@ -48,11 +48,11 @@ pub fn ablation_window() -> ExitCode {
     )
 }
 
-/// Chunks look at other buckets, or do not.
+/// Chunks see other buckets, or only their own.
 pub fn ablation_across_buckets() -> ExitCode {
     ablation(
         "ablation_across_buckets",
-        "Look at chunks of the sorted sequence within a query's bucket, or at all that is there",
+        "Look at chunks of the sorted sequence within a query's bucket, or across buckets",
         "Ablation: within or across buckets",
         "The paper's text has a query attend within its bucket; the code of trax (as trained later), \
          Hugging Face and reformer_pytorch lets it see whatever is in its chunk and the one before.",
@@ -64,7 +64,7 @@ pub fn ablation_across_buckets() -> ExitCode {
     )
 }
 
-/// What logits are multiplied with where keys are normalised queries.
+/// Scale of the logits where keys are normalised queries.
 pub fn ablation_logit_scale() -> ExitCode {
     ablation(
         "ablation_logit_scale",
@@ -75,7 +75,7 @@ pub fn ablation_logit_scale() -> ExitCode {
         Bases::default(),
         vec![
             Variant::new("one", "1", &["model.reformer.logit_scale=1.0"]),
-            // Heads of 32.
+            // For heads of width 32.
             Variant::new(
                 "root",
                 "1 / sqrt(d_head)",
@@ -90,7 +90,7 @@ pub fn ablation_logit_scale() -> ExitCode {
     )
 }
 
-/// Rotations that are drawn anew in each step, or once.
+/// Rotations drawn anew in each step, or once.
 pub fn ablation_rotations() -> ExitCode {
     ablation(
         "ablation_rotations",
@@ -111,11 +111,11 @@ pub fn ablation_rotations() -> ExitCode {
     )
 }
 
-/// Activations are computed back with rounding errors, without, or kept.
+/// Activations are recomputed with rounding errors, recomputed exactly, or stored.
 pub fn ablation_reversal() -> ExitCode {
     ablation(
         "ablation_reversal",
-        "Compute activations back from the output, exactly or with rounding errors, or keep them",
+        "Recompute activations from the output, exactly or with rounding errors, or store them",
         "Ablation: exact and ordinary reversal",
         "Reversing a block in floating point gives its input but for rounding. Exact reversal rounds what \
          layers add to a grid instead. All three start from the same weights and see the same batches.",
@@ -139,7 +139,7 @@ pub fn ablation_reversal() -> ExitCode {
     )
 }
 
-/// Further changes to what the variants of an ablation share.
+/// Changes that all variants of an ablation share.
 #[derive(Clone, Copy, Default)]
 struct Bases {
     text: &'static [&'static str],
@@ -189,7 +189,7 @@ fn contests(scale: Scale, bases: Bases, variants: Vec<Variant>) -> Vec<Contest> 
     }
 }
 
-/// The changes of the ablation in front of those of its variants.
+/// Puts the ablation's changes before those of its variants.
 fn with(all: &[&str], mut variants: Vec<Variant>) -> Vec<Variant> {
     for variant in &mut variants {
         let own = std::mem::take(&mut variant.sets);
@@ -199,7 +199,7 @@ fn with(all: &[&str], mut variants: Vec<Variant>) -> Vec<Variant> {
     variants
 }
 
-/// Layers that hash, one above the other.
+/// A stack of LSH layers.
 const TEXT: Base = Base {
     data: DataKind::Text,
     all: &[r#"model.reformer.layers=["Lsh"]"#],
@@ -218,8 +218,8 @@ const TEXT: Base = Base {
         "model.reformer.lsh.window={\"Bucket\":{\"len\":256}}",
     ],
 };
-/// A layer that hashes above a local one, which joins a key with its value. Two rounds in windows that hold an
-/// average bucket do not find everything, so that better ways to find show.
+/// An LSH layer above a local one, which joins a key with its value. Two rounds whose windows hold an average
+/// bucket do not find everything, so that improvements in finding are visible.
 const PAIRS: Base = Base {
     data: DataKind::Pairs,
     all: &[],

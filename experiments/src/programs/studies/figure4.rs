@@ -71,7 +71,7 @@ const TEXT: &[&str] = &[
     "model.reformer.lsh.n_buckets=\"Auto\"",
 ];
 
-/// Half of all tokens can be predicted, by finding where they stood before; windows that hold few of them.
+/// Half of all tokens can be predicted by finding their earlier occurrence; a window holds few of all tokens.
 const PASSAGES: Base = Base {
     data: DataKind::Passages,
     all: &[],

@@ -30,7 +30,7 @@ fn figure(scale: Scale) -> Comparison {
             n => format!("{n} layers"),
         };
         Variant {
-            // The only one of these that the paper has a number for.
+            // The paper has a number for this depth alone.
             paper: (scale == Scale::Paper && *n == 12).then_some("1.19"),
             ..Variant::new(
                 format!("depth-{n}"),

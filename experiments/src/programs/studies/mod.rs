@@ -1,4 +1,4 @@
-//! The tables and figures of the paper, and ablations that nobody published.
+//! The tables and figures of the paper, and ablations that have not been published.
 
 mod ablations;
 pub mod figure3;
@@ -29,7 +29,7 @@ use crate::study::{
     Comparison, DataArguments, Scale, SeedArguments, SetArguments, StudyArguments, compare,
 };
 
-/// Flags of studies that train models on data of the user's.
+/// Flags of studies that train models on the user's data.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
 struct Arguments {
@@ -43,24 +43,24 @@ struct Arguments {
     seeds: SeedArguments,
 }
 
-/// The text after `--help`, which says what each preset costs.
+/// The text after `--help`, which gives the cost of each preset.
 fn help(name: &str, flags: &str, cpu: &str, paper: &str) -> String {
     format!(
         "\
 Examples:
   {cpu}:
     {name}{flags}
-  Seconds, to see that it works:
+  Seconds, to check that it works:
     {name} --preset smoke
   {paper}:
     {name}{flags} --preset paper --device cuda
 
 It writes config.json, results.json, results.csv, curves.csv, figure.svg, figure.png and table.md into
-OUT/{name}/PRESET. Interrupted, or killed, it goes on when it is called again."
+OUT/{name}/PRESET. A study that was interrupted or killed resumes when it is called again."
     )
 }
 
-/// Reads flags, with a description and help of the study.
+/// Parses the flags, with the study's description and help text.
 fn parse<A: CommandFactory + FromArgMatches>(name: &'static str, about: &str, help: &str) -> A {
     let command = A::command()
         .name(name)

@@ -1,4 +1,4 @@
-//! How much of exact attention hashing finds in trained models, against a window and the best possible.
+//! Measures the share of exact attention that hashing finds in trained models, against a window and the optimum.
 
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ const BASE: Base = Base {
     paper: &["steps=20000", "window_length=8192"],
 };
 
-/// Models whose attention is looked at: names, and changes to the base.
+/// Models whose attention is measured: key, name, and changes to the base.
 const MODELS: [(&str, &str, &[&str]); 3] = [
     (
         "full",
@@ -78,25 +78,25 @@ pub fn main() -> ExitCode {
     cli::main(|| run(&arguments))
 }
 
-/// What was measured of one model, at one length.
+/// Results of one model at one length.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Measured {
     model: String,
     seed: u64,
     length: usize,
-    /// For each way, after each number of rounds (or keys).
+    /// For each way of finding, after each number of rounds (or keys).
     ways: Vec<WayFound>,
 }
 
-/// What one way found.
+/// Results of one way of finding.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct WayFound {
     way: String,
-    /// Rounds, or keys where there are none.
+    /// Numbers of rounds, or of keys for ways without rounds.
     amounts: Vec<usize>,
-    /// Over all layers and heads.
+    /// Sums over all layers and heads.
     sums: Vec<Sum>,
-    /// For each layer and head.
+    /// Sums for each layer and head.
     by_head: Vec<(usize, usize, Vec<Sum>)>,
 }
 
@@ -131,7 +131,7 @@ fn lengths(scale: Scale) -> &'static [usize] {
     scale.pick(&[96], &[1024, 2048, 8192], &[8192, 65_536])
 }
 
-/// Keys of a window, and of a bucket in a round.
+/// Window length in keys: of the local round, and of a bucket in a hash round.
 fn window(scale: Scale) -> usize {
     scale.pick(8, 64, 64)
 }
@@ -186,7 +186,7 @@ impl Job for Look<'_> {
     }
 }
 
-/// What every way finds in some heads.
+/// Recall of every way of finding in some heads.
 fn look<B: ReformerBackend>(heads: &[Head], scale: Scale, device: &B::Device) -> Vec<WayFound> {
     let ways = ways(window(scale));
     let n_queries = scale.pick(8, 64, 256);
@@ -235,7 +235,7 @@ fn add(sums: &mut [Sum], others: &[Sum]) {
     }
 }
 
-/// What every way finds, over some queries in the last three quarters of the sequence.
+/// Recall of every way of finding in a head, over some queries in the last three quarters of the sequence.
 fn of_head<B: ReformerBackend>(
     head: &Head,
     ways: &[Way],
@@ -244,7 +244,7 @@ fn of_head<B: ReformerBackend>(
     device: &B::Device,
 ) -> Vec<Vec<Sum>> {
     let length = head.seq_length();
-    // Two buckets for each window's length, as automatic numbers are.
+    // Two buckets for each window's length, as the automatic choice has it.
     let seen: Vec<Option<Seen>> = ways
         .iter()
         .map(|way| Seen::new::<B>(head, *way, n_buckets(length), key, device))
@@ -357,7 +357,7 @@ fn report(study: &Study, measured: &[Measured]) -> Result<()> {
                     ]);
                 }
             }
-            // Within a chunk or a bucket, centred or not: the curves lie on each other.
+            // Curves of centred vectors and of chunks within buckets are left out: they coincide with others.
             let drawn = |way: &&(&str, _)| !way.0.contains("centred") && !way.0.contains("within");
             let curves = ways.iter().filter(drawn).map(|(way, sums)| {
                 let points = sums.iter().map(|(_, sum)| (sum.keys(), sum.far()));

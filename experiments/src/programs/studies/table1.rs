@@ -28,7 +28,7 @@ const NAME: &str = "table1_complexity";
 const N_HEADS: usize = 4;
 /// The paper's `d_k`.
 const D_HEAD: usize = 32;
-/// A chunk has a fixed length, so that `4 l / n_c` is constant.
+/// The chunk length is fixed, so that `4 l / n_c` is constant.
 const CHUNK: usize = 64;
 
 /// Flags.
@@ -45,16 +45,16 @@ struct Arguments {
 enum Kind {
     /// Burn's own: all logits at once.
     ScaledDotProduct,
-    /// Ours: in slices of queries, computed again in backward.
+    /// Ours: in slices of queries, recomputed in the backward pass.
     MemoryEfficient,
-    /// By hashing.
+    /// LSH attention.
     Lsh,
 }
 
 impl Kind {
     const ALL: [Self; 3] = [Self::ScaledDotProduct, Self::MemoryEfficient, Self::Lsh];
 
-    /// Name, and the paper's memory and time with the power of the length in each.
+    /// Name, and the paper's complexity of memory and time, each with its power of the length.
     fn paper(self) -> (&'static str, (&'static str, f64), (&'static str, f64)) {
         let quadratic = "max(b n_h l d_k, b n_h l^2)";
         match self {
@@ -73,7 +73,7 @@ impl Kind {
     }
 }
 
-/// What a process measures: forward and backward of one layer.
+/// The task of one process: forward and backward pass of one layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Task {
     kind: Kind,
@@ -82,12 +82,12 @@ struct Task {
     device: DeviceName,
 }
 
-/// What it found.
+/// Result of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Measured {
     kind: Kind,
     length: usize,
-    /// Peak memory beyond that of the program before; not known on a GPU.
+    /// Peak memory beyond that of the program before the layer; unknown on a GPU.
     mib: f64,
     seconds: f64,
 }
@@ -160,7 +160,7 @@ impl Job for Layer<'_> {
             drop(gradients);
             anyhow::Ok(begin.elapsed().as_secs_f64())
         };
-        step(2 * CHUNK)?; // Threads and kernels are there.
+        step(2 * CHUNK)?; // Warms up threads and kernels.
         let before = peak_resident_bytes()?;
         let first = step(task.length)?;
         let seconds = first.min(step(task.length)?);
@@ -293,7 +293,7 @@ fn table(arguments: &StudyArguments) -> Result<()> {
     .write(&study)
 }
 
-/// The power with which the last two points grow.
+/// Exponent of the growth between the last two points.
 fn power(points: &[(f64, f64)]) -> f64 {
     let [.., before, last] = points else {
         return f64::NAN;
@@ -301,7 +301,7 @@ fn power(points: &[(f64, f64)]) -> f64 {
     (last.1 / before.1).ln() / (last.0 / before.0).ln()
 }
 
-/// What a formula says, from the longest measurement down.
+/// Expected values of a power law through the longest measurement.
 fn expected(points: &[(f64, f64)], power: f64) -> Vec<(f64, f64)> {
     let Some(last) = points.last() else {
         return vec![];

@@ -26,10 +26,10 @@ use crate::study::{
 };
 
 const NAME: &str = "table2_duplication";
-/// Sequences that nothing else is computed on.
+/// Seed of the evaluation sequences, which no training uses.
 const EVAL_SEED: u64 = 2020;
 
-/// Ways to attend, in the order of the paper's columns.
+/// Kinds of attention, in the order of the paper's columns.
 const COLUMNS: [Way; 5] = [
     Way::Full,
     Way::Lsh(8),
@@ -37,7 +37,7 @@ const COLUMNS: [Way; 5] = [
     Way::Lsh(2),
     Way::Lsh(1),
 ];
-/// In the order of its rows, with its numbers.
+/// Kinds of attention in the order of the paper's rows, with the paper's numbers.
 const ROWS: [(Way, [f64; 5]); 4] = [
     (Way::Full, [100.0, 94.8, 92.5, 76.9, 52.5]),
     (Way::Lsh(4), [0.8, 100.0, 99.9, 99.4, 91.9]),
@@ -45,7 +45,7 @@ const ROWS: [(Way, [f64; 5]); 4] = [
     (Way::Lsh(1), [0.8, 99.9, 99.6, 94.8, 77.9]),
 ];
 
-/// One layer of four heads, 16 buckets, one decay for all weights, as the paper has it.
+/// One layer of four heads, 16 buckets, the same decay for all weights, as in the paper.
 const BASE: Base = Base {
     data: DataKind::Duplication,
     all: &[
@@ -64,20 +64,20 @@ const BASE: Base = Base {
     ],
 };
 
-/// Where positions come from.
+/// Kinds of position embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PositionsName {
-    /// A trained vector for each position, as in the paper: which keys are wanted has to be learnt.
+    /// A trained vector for each position, as in the paper: which keys to attend to has to be learnt.
     Learned,
-    /// The same, but vectors start as sinusoids, so that neighbours are alike.
+    /// Like `learned`, but initialised with sinusoids, so that neighbouring positions have similar vectors.
     Sinusoidal,
-    /// Axial, in rows of one token less than half a sequence, with queries that decay: the key that is
-    /// wanted is the nearest one before any training, so that all rows and columns come near 100 %.
+    /// Axial, in rows of one token less than half a sequence, with weight decay on query projections: the right
+    /// key is the nearest one before any training, so that all rows and columns come near 100 %.
     Axial,
 }
 
 impl PositionsName {
-    /// As changes to a configuration for sequences of a length.
+    /// The settings for sequences of a length, in the form of `--set`.
     pub(super) fn sets(self, length: usize) -> Vec<String> {
         let half = length / 2 - 1;
         match self {
@@ -93,7 +93,7 @@ impl PositionsName {
     }
 }
 
-/// How a model attends.
+/// A kind of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Full,
@@ -108,7 +108,7 @@ impl Way {
         }
     }
 
-    /// As changes to a configuration.
+    /// The settings, in the form of `--set`.
     fn sets(self) -> Vec<String> {
         match self {
             Self::Full => vec![r#"model.reformer.layers=["Full"]"#.to_owned()],
@@ -130,7 +130,7 @@ struct Arguments {
     sets: SetArguments,
     #[command(flatten)]
     seeds: SeedArguments,
-    /// Where positions come from
+    /// Position embeddings
     #[arg(long, value_enum, default_value = "learned")]
     positions: PositionsName,
 }
@@ -187,10 +187,10 @@ fn table(arguments: &Arguments) -> Result<()> {
     report(&study, &of_first_seed, &cells, length)
 }
 
-/// For each row and column of the table: percent right, from each seed and draw of rotations.
+/// For each row and column of the table: percent right, for each seed and draw of rotations.
 type Cells = [[Vec<f64>; 5]; 4];
 
-/// Share of the second half's tokens that are right, in percent, for each of some draws of rotations.
+/// Percentage of the second half's tokens predicted correctly, for each of several draws of rotations.
 fn accuracies(trained: &Trained, way: Way, study: &Study) -> Result<Vec<f64>> {
     let n_draws = match way {
         Way::Full => 1,
@@ -248,7 +248,7 @@ impl Job for Evaluate<'_> {
     }
 }
 
-/// Sequences that no training has seen.
+/// Evaluation sequences, which no training has seen.
 fn loader<B: ReformerBackend>(
     config: &TrainConfig,
     n_sequences: usize,
@@ -308,7 +308,7 @@ fn panels(trained: &[&Trained], cells: &Cells) -> Vec<Panel> {
     });
     let accuracies = ROWS.iter().zip(cells).flat_map(|((way, paper), ours)| {
         let ours = &ours.each_ref().map(|cell| mean(cell));
-        // From few rounds to many; what is exact has no place among them.
+        // From few rounds to many; exact attention has no number of rounds.
         let curve = |cells: &[f64; 5]| {
             let rounds = COLUMNS.iter().zip(cells);
             let mut points: Vec<(f64, f64)> = rounds

@@ -1,4 +1,4 @@
-//! Table 3: memory and time of a Transformer that becomes a Reformer.
+//! Table 3: memory and time, from a Transformer step by step to a Reformer.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ struct Arguments {
 struct Model {
     name: &'static str,
     flags: &'static str,
-    /// Whether feed-forward and loss pass in chunks.
+    /// Whether feed-forward layers and loss are computed in chunks.
     chunked: bool,
     /// The paper's bounds, with `c` = 128^2.
     memory: &'static str,
@@ -79,7 +79,7 @@ const MODELS: [Model; 6] = [
     },
 ];
 
-/// What is varied.
+/// The size that is varied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Axes {
@@ -125,7 +125,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Sizes that the others are changes of, changes, and what is the same in all.
+/// Base sizes, the values each size is varied over, and the flags that all measurements share.
 fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
     let sizes = |layers, length, d_ff| Sizes {
         layers,
@@ -268,13 +268,13 @@ fn table(arguments: &StudyArguments) -> Result<()> {
     .write(&study)
 }
 
-/// MiB without parameters and their gradients; not known on a GPU.
+/// MiB without parameters and their gradients; not a number on a GPU, where memory is not measured.
 fn activations(step: &Measurement) -> f64 {
     let parameters = 2.0 * 4.0 * step.parameters as f64 / f64::from(1 << 20);
     step.peak_mib.unwrap_or(f64::NAN) - parameters
 }
 
-/// Between the first and the last point.
+/// Slope between the first and the last point.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let (first, last) = (points[0], points[points.len() - 1]);
     (last.1 - first.1) / (last.0 - first.0)

@@ -47,7 +47,7 @@ struct Model {
     key: &'static str,
     name: &'static str,
     set: &'static str,
-    /// Of the base model on newstest2014.
+    /// The paper's BLEU of the base model on newstest2014.
     paper: &'static str,
 }
 
@@ -66,17 +66,17 @@ const MODELS: [Model; 2] = [
     },
 ];
 
-/// Samples of the sentences, for the interval of a difference.
+/// Bootstrap samples of the sentences, for the confidence interval of a difference.
 const N_SAMPLES: usize = 1000;
 
-/// What came out of a training.
+/// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Score {
     model: String,
     bleu: f64,
     translations: Vec<String>,
     references: Vec<String>,
-    /// Of a piece of the held-out targets.
+    /// Bits per piece of the held-out targets.
     bits: f64,
     seconds: f64,
 }
@@ -179,7 +179,7 @@ impl Job for Translate<'_> {
         let pairs = run.pairs().context("the run has no pairs of sentences")?;
         let sentences = pairs.valid_text.iter().take(self.n_sentences);
         let (sources, references): (Vec<&str>, Vec<&str>) = sentences.unzip();
-        // As the paper and Vaswani et al. do.
+        // Settings of the paper and of Vaswani et al.
         let beam = BeamConfig::new().with_beam_size(4).with_length_penalty(0.6);
         let translator = Translator::new(&model, &pairs.subwords, beam, config.batch_size)?;
         let translations = translator.translate(&sources)?;
@@ -236,7 +236,7 @@ fn report(study: &Study, trained: &[&Trained], scores: &[&[Score]]) -> Result<()
     .write(study)
 }
 
-/// What there is to know about the numbers, and how sure the difference between the rows is.
+/// The note below the table, with the confidence interval of the difference between the rows.
 fn note(scores: &[&[Score]]) -> Result<String> {
     let [ordinary, reversible] = [0, 1].map(|model: usize| {
         let translations = scores[model].iter().map(|score| &score.translations);

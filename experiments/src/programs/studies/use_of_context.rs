@@ -1,4 +1,4 @@
-//! What a long context is good for: held-out bits of a text by position in the window.
+//! Measures the benefit of long contexts: held-out bits of a text by position in the window.
 
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ const BASE: Base = Base {
     data: DataKind::Text,
     all: &[
         "model.reformer.local.chunk_length=128",
-        // The layer of the library: neighbours, and what hashing finds beyond them.
+        // The library's default layer: a local round, and hash rounds for keys beyond it.
         "model.reformer.lsh.local_round=true",
         "model.reformer.lsh.n_rounds=4",
     ],
@@ -45,7 +45,7 @@ const BASE: Base = Base {
     paper: &["steps=20000", "window_length=65536"],
 };
 
-/// What is trained: names, and changes to the base. The first one is what the others are compared with.
+/// Trained models: key, name, and changes to the base. The others are compared with the first one.
 const MODELS: [(&str, &str, &str); 3] = [
     ("local", "local", r#"model.reformer.layers=["Local"]"#),
     (
@@ -60,19 +60,19 @@ const MODELS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Where positions are told apart, from the first: shares of the window.
+/// Borders between the groups of positions that are reported, as shares of the window.
 const BORDERS: [f64; 4] = [0.0, 1.0 / 16.0, 1.0 / 4.0, 1.0];
 
-/// What came out of a training.
+/// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Outcome {
     model: String,
     seed: u64,
-    /// Of a byte, for the positions between each two borders.
+    /// Bits per byte, for the positions between each two borders.
     bits: Vec<f64>,
-    /// Of all positions, by the last evaluation.
+    /// Bits per byte over all positions, in the last evaluation.
     all: f64,
-    /// The same after as many seconds as the first model took from the same seed, if there was an evaluation
+    /// The same after the training time of the first model from the same seed; none without an evaluation
     /// by then.
     at_equal_seconds: Option<f64>,
     seconds: f64,
@@ -114,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             println!("measuring {}", training.label);
             by_position(trained, &study)
         })?;
-        // Of the first model, from the same seed.
+        // Training time of the first model from the same seed.
         let equal = outcomes.get(number % n_seeds).map(|first| first.seconds);
         let (model, _, _) = MODELS[number / n_seeds];
         outcomes.push(outcome(model, training, trained, bits, equal)?);
@@ -145,14 +145,14 @@ fn outcome(
     })
 }
 
-/// Bits of a byte over seconds of training.
+/// Held-out bits per byte over seconds of training.
 fn over_seconds(rows: &[Row]) -> Vec<(f64, f64)> {
     let valid = rows.iter().filter(|row| row.split == "valid");
     let point = |row: &Row| Some((row.get(Quantity::Seconds)?, row.get(Quantity::Bits)?));
     valid.filter_map(point).collect()
 }
 
-/// Positions between the borders of a window.
+/// Ranges of positions between the borders.
 fn parts(length: usize) -> impl Iterator<Item = [usize; 2]> {
     let at = move |share: f64| (share * length as f64) as usize;
     BORDERS
@@ -160,7 +160,7 @@ fn parts(length: usize) -> impl Iterator<Item = [usize; 2]> {
         .map(move |pair| [at(pair[0]), at(pair[1])])
 }
 
-/// Bits of a byte of held-out windows, for each part of them.
+/// Bits per byte of held-out windows, for each range of positions.
 fn by_position(trained: &Trained, study: &Study) -> Result<Vec<f64>> {
     let mut bits = Vec::new();
     let job = Measure {
@@ -281,7 +281,7 @@ fn report(
     .write(study)
 }
 
-/// The mean, if all had been evaluated by then.
+/// The mean; none unless every training has a value.
 fn at_equal_seconds(outcomes: &[Outcome]) -> String {
     let bits = outcomes.iter().map(|outcome| outcome.at_equal_seconds);
     let bits: Option<Vec<f64>> = bits.collect();

@@ -1,29 +1,29 @@
-//! What a way finds of a query's softmax.
+//! The share of a query's softmax that a way of finding covers.
 
 use serde::{Deserialize, Serialize};
 
 use super::NEAR;
 use super::head::Head;
 
-/// What was found of the softmax of one query.
+/// The part of one query's softmax that was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Found {
-    /// Different keys that were looked at.
+    /// Number of distinct keys found.
     pub keys: f64,
     /// Softmax mass on them.
     pub mass: f64,
     /// Softmax mass beyond the last [`NEAR`] keys on them.
     pub far: f64,
-    /// All that there is beyond the last [`NEAR`] keys.
+    /// All softmax mass beyond the last [`NEAR`] keys.
     pub far_of: f64,
-    /// What as many keys could have found of it at best.
+    /// The largest mass beyond the last [`NEAR`] keys that as many keys can have.
     pub far_best: f64,
-    /// Distance of the output to that of exact attention, relative to its length.
+    /// Distance of the output to that of exact attention, relative to the norm of the latter.
     pub error: f64,
 }
 
 impl Found {
-    /// Of the keys that are seen.
+    /// Sums over the keys that are seen.
     pub fn new(head: &Head, weights: &[f64], seen: &[bool], sorted_far: &[f64]) -> Self {
         let far_from = weights.len().saturating_sub(NEAR);
         let mass_in = |range: core::ops::Range<usize>| -> f64 {
@@ -43,7 +43,7 @@ impl Found {
     }
 }
 
-/// Running sums of the weights beyond the last [`NEAR`] keys, the largest first.
+/// Cumulative sums of the weights beyond the last [`NEAR`] keys, in descending order of weights.
 pub fn sorted_far(weights: &[f64]) -> Vec<f64> {
     let mut far = weights[..weights.len().saturating_sub(NEAR)].to_vec();
     far.sort_by(|a, b| b.total_cmp(a));
@@ -55,7 +55,7 @@ pub fn sorted_far(weights: &[f64]) -> Vec<f64> {
     far
 }
 
-/// What so many of the largest weights sum to.
+/// Sum of the `keys` largest weights.
 fn best(sorted_far: &[f64], keys: usize) -> f64 {
     match keys.min(sorted_far.len()) {
         0 => 0.0,
@@ -89,7 +89,7 @@ fn error(head: &Head, weights: &[f64], seen: &[bool], mass: f64) -> f64 {
     (distance / length.max(f64::MIN_POSITIVE)).sqrt()
 }
 
-/// Sums over queries.
+/// Sums over several queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sum {
     total: Found,
@@ -109,7 +109,7 @@ impl Sum {
         total.error += found.error;
     }
 
-    /// Adds other queries.
+    /// Adds the sums of other queries.
     pub fn join(&mut self, other: Self) {
         let n = self.n + other.n;
         self.add(other.total);
@@ -126,12 +126,12 @@ impl Sum {
         self.total.mass / self.n
     }
 
-    /// Share of the mass beyond the neighbours.
+    /// Mean share of the mass beyond the neighbours.
     pub fn far(&self) -> f64 {
         self.total.far / self.total.far_of
     }
 
-    /// That share at best, with as many keys.
+    /// The largest possible share with as many keys.
     pub fn far_best(&self) -> f64 {
         self.total.far_best / self.total.far_of
     }

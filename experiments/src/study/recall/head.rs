@@ -1,4 +1,4 @@
-//! What a head of a trained model attends with.
+//! Queries, keys and values of a head of a trained model.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
@@ -16,18 +16,18 @@ pub struct Head {
     pub number: usize,
     /// Width of a row.
     pub d: usize,
-    /// Queries as they are projected.
+    /// Queries after the projection.
     pub projected: Vec<f32>,
-    /// Queries as they are compared: rotated by position.
+    /// Queries as they enter the logits: rotated by position.
     pub queries: Vec<f32>,
-    /// Keys as they are compared, with the scale of logits.
+    /// Keys as they enter the logits, with the scale of logits.
     pub keys: Vec<f32>,
     /// Values.
     pub values: Vec<f32>,
 }
 
 impl Head {
-    /// Positions of the sequence.
+    /// Length of the sequence.
     pub fn seq_length(&self) -> usize {
         self.queries.len() / self.d
     }
@@ -37,7 +37,7 @@ impl Head {
         &rows[position * self.d..][..self.d]
     }
 
-    /// Softmax of a query over all earlier keys. None of the first position, which has none.
+    /// Softmax of a query over all earlier keys. Empty for the first position, which has none.
     pub fn weights(&self, query: usize) -> Vec<f64> {
         let q = self.row(&self.queries, query);
         let dot = |k: &[f32]| -> f64 { q.iter().zip(k).map(|(q, k)| f64::from(q * k)).sum() };
@@ -52,7 +52,7 @@ impl Head {
     }
 }
 
-/// The heads of all layers that are not local, on the first sequence of a batch.
+/// The heads of all layers but local ones, for the first sequence of a batch.
 ///
 /// # Shapes
 /// - tokens: `[1, seq_length]`

@@ -1,7 +1,7 @@
-//! How much of exact attention is found by looking at some keys only.
+//! Recall: the share of exact attention that is found by looking at some of the keys.
 //!
-//! For queries of a trained model, the softmax over all earlier keys is computed; a *way of finding* then names
-//! some of the keys, and what counts is the share of the softmax mass on them: all of it, and that on keys
+//! For queries of a trained model, the softmax over all earlier keys is computed; a *way of finding* then selects
+//! some of the keys, and the measure is the share of the softmax mass on them: all of it, and that on keys
 //! beyond the last [`NEAR`] positions, which a window over the neighbours would miss.
 
 mod found;
@@ -12,5 +12,5 @@ pub use found::{Found, Sum, sorted_far};
 pub use head::{Head, heads};
 pub use ways::{HashedVectors, ROUNDS, Seen, Way, WindowRule, ways};
 
-/// Positions before a query that a window over its neighbours sees anyway.
+/// Number of positions before a query that a window over its neighbours sees anyway.
 pub const NEAR: usize = 64;

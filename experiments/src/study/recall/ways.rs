@@ -7,54 +7,54 @@ use reformer_core::kernels::ReformerBackend;
 
 use super::head::Head;
 
-/// Numbers of rounds, the largest last.
+/// Numbers of hash rounds, the largest last.
 pub const ROUNDS: [usize; 5] = [1, 2, 4, 8, 16];
 
-/// What is hashed.
+/// The vectors that are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashedVectors {
     /// Queries before they are rotated by position, as in reformer_pytorch.
     Projected,
-    /// Queries as they are compared.
+    /// Queries as they enter the logits, rotated by position.
     Rotated,
-    /// The same, less their mean over the sequence.
+    /// Rotated queries, less their mean over the sequence.
     Centred,
 }
 
-/// Which keys of a bucket, or near it, a query sees.
+/// The keys of a bucket, or near it, that a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowRule {
-    /// The last so many of its bucket.
+    /// The last keys of its bucket, this many.
     Bucket(usize),
-    /// Its own and the previous chunk of the sorted sequence, within the bucket or across.
+    /// Its own and the previous chunk of the sorted sequence, within the bucket or across buckets.
     Chunk {
-        /// Positions of a chunk.
+        /// Positions in a chunk.
         length: usize,
-        /// Whether only keys of its own bucket.
+        /// Whether it sees only keys of its own bucket.
         within: bool,
     },
 }
 
-/// A way of finding keys, with a growing number of them.
+/// A way of finding keys, for growing numbers of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The last keys.
     Recent,
-    /// Those with the largest weights.
+    /// The keys with the largest weights.
     Best,
-    /// Those that hashing finds in [`ROUNDS`] rounds, and the neighbours if there is a local round.
+    /// Keys found by hashing in [`ROUNDS`] rounds, and the neighbours if there is a local round.
     Hashed {
-        /// What is hashed.
+        /// The hashed vectors.
         vectors: HashedVectors,
-        /// What is seen in a round.
+        /// The keys seen in a round.
         window: WindowRule,
-        /// Whether a round looks at the neighbours.
+        /// Whether there is a local round.
         local: bool,
     },
 }
 
 impl Way {
-    /// Its name for people.
+    /// Its label in tables and figures.
     pub fn label(self) -> String {
         let Self::Hashed {
             vectors,
@@ -82,7 +82,7 @@ impl Way {
     }
 }
 
-/// All ways that are compared, with windows of this length.
+/// All compared ways, with windows of this length.
 pub fn ways(len: usize) -> Vec<Way> {
     let hashed = |vectors, window, local| Way::Hashed {
         vectors,
@@ -107,17 +107,17 @@ pub fn ways(len: usize) -> Vec<Way> {
     ]
 }
 
-/// Buckets of a head in every round, and what follows from them.
+/// The buckets of a head in every round, sorted.
 #[derive(Debug)]
 pub struct Seen {
     window: WindowRule,
     local: bool,
-    /// Bucket of each position in each round, and its rank among all by bucket and position.
+    /// For each round: the bucket of each position, and its rank when sorted by bucket and position.
     rounds: Vec<(Vec<usize>, Vec<usize>)>,
 }
 
 impl Seen {
-    /// Hashes a head into so many buckets, in as many rounds as the largest of [`ROUNDS`].
+    /// Hashes a head into `n_buckets` buckets, in as many rounds as the largest of [`ROUNDS`].
     pub fn new<B: ReformerBackend>(
         head: &Head,
         way: Way,
@@ -166,7 +166,7 @@ impl Seen {
         })
     }
 
-    /// Which earlier keys a query sees after each number of [`ROUNDS`].
+    /// The earlier keys that a query sees after each number of [`ROUNDS`].
     pub fn keys(&self, query: usize) -> Vec<Vec<bool>> {
         let mut seen = vec![false; query];
         if self.local {

@@ -1,4 +1,4 @@
-//! Trained models asked with the decoder's cache.
+//! Evaluates trained models token by token, with the decoder's cache.
 
 use std::time::Instant;
 
@@ -16,18 +16,18 @@ use crate::device::{self, Job};
 use crate::median::median;
 use crate::study::{Study, Trained, Training};
 
-/// What was found at a length.
+/// Result at one length.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Decoded {
     /// Tokens of a sequence.
     pub(super) length: usize,
-    /// Pairs or sentences in it.
+    /// Number of pairs or sentences in it.
     pub(super) n: usize,
     n_right: usize,
     n_asked: usize,
-    /// Milliseconds of a token with the cache: the median.
+    /// Median time of a token with the cache, in milliseconds.
     pub(super) token_ms: f64,
-    /// Seconds of reading what stands before the questions, all at once: the median.
+    /// Median time to read everything before the questions at once, in seconds.
     prefill_seconds: f64,
 }
 
@@ -39,7 +39,7 @@ impl Decoded {
 }
 
 impl Outcome {
-    /// What came out of a training.
+    /// Summarises a training.
     ///
     /// # Errors
     /// A training that was never evaluated.
@@ -63,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// Asks a trained model.
+/// Evaluates a trained model at several lengths.
 ///
 /// # Errors
 /// A model or a text that cannot be read.
@@ -104,7 +104,7 @@ impl Job for Ask<'_> {
     }
 }
 
-/// Reads what stands before the questions at once, then one token after the other.
+/// Reads everything before the questions at once, then one token after the other.
 fn ask<B: ReformerBackend>(
     model: &ReformerLm<B>,
     config: &TrainConfig,
@@ -118,7 +118,7 @@ fn ask<B: ReformerBackend>(
     } = measurement;
     let (sequences, end) = task.sequences(config, measurement)?;
     let (mut tokens, mut targets) = (vec![0; length], vec![0; length]);
-    // What depends on a length is that of training.
+    // Settings that follow from a length use the length of training.
     let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(length));
     let [mut n_right, mut n_asked] = [0; 2];
     let (mut prefills, mut steps) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What models find that have to: tasks that nothing but a search through what was read can solve.
+//! Measures how well models find content: tasks that only a search through the context can solve.
 
 mod decode;
 mod report;
@@ -27,17 +27,17 @@ const NAME: &str = "finding";
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// What is to be found
+    /// Task
     #[arg(long, value_enum, default_value = "pairs")]
     task: Task,
-    /// Which second layers to train [default: all]
+    /// Kinds of the second layer to train [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = WAYS.map(|way| way.key))]
     ways: Vec<String>,
     #[command(flatten)]
     study: super::Arguments,
 }
 
-/// One kind of the layer that has to find, above a local one.
+/// A kind of the second layer, which has to find the content; the first layer is local.
 #[derive(Clone, Copy)]
 struct Way {
     key: &'static str,
@@ -47,9 +47,9 @@ struct Way {
     main: &'static [&'static str],
 }
 
-/// What hashes has queries of one length in the main stage: the shorter they are, the smaller the angle to
-/// what they look for has to become, which is what hashing finds. With 200 keys in sight, the one that is
-/// meant has 60 % of the weight at an angle of 0.
+/// In the main stage hashed queries have a fixed length: the shorter they are, the smaller the angle to the
+/// wanted key has to become, and hashing finds keys at small angles. Among 200 visible keys, the wanted one
+/// has 60 % of the weight at an angle of 0.
 const ONE_LENGTH: &[&str] = &["model.reformer.query_length=6.0"];
 
 impl Way {
@@ -69,7 +69,7 @@ impl Way {
     }
 }
 
-/// All kinds. Hashing as in the paper, without the neighbours in a round of their own.
+/// All kinds of the second layer. Hashing is the paper's, without a local round.
 static WAYS: [Way; 8] = [
     Way {
         key: "full",
@@ -130,23 +130,23 @@ static WAYS: [Way; 8] = [
     },
 ];
 
-/// What came out of a training.
+/// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Outcome {
     way: String,
     seed: u64,
-    /// Of the last evaluation: percent right, at the length of training, wherever questions stand.
+    /// Percent right in the last evaluation, at the length of training, with questions anywhere.
     trained: f64,
-    /// Of the whole training: a step, with its share of evaluations.
+    /// Seconds per step over the whole training, with its share of evaluations.
     step_seconds: f64,
     steps: usize,
-    /// With the decoder's cache, questions at the end.
+    /// Results with the decoder's cache, with questions at the end.
     decoded: Vec<Decoded>,
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let about = "Train to find what was read before, with full attention, hashing and windows, and ask at \
+    let about = "Train on retrieval tasks with full attention, hashing and windows, and evaluate at \
          up to 128 times the length";
     let help = help(
         NAME,

@@ -1,4 +1,4 @@
-//! Right answers over length, and over how much is to be found.
+//! Plots right answers over length, and over the number of items to find.
 
 use anyhow::Result;
 
@@ -54,13 +54,13 @@ fn notes(task: Task, outcomes: &[Outcome]) -> Vec<String> {
     )]
 }
 
-/// The ways that were trained, in their order.
+/// The trained kinds of the second layer, in the order of [`WAYS`].
 fn trained(outcomes: &[Outcome]) -> impl Iterator<Item = &'static Way> {
     let is_trained = |way: &&Way| outcomes.iter().any(|outcome| outcome.way == way.label);
     WAYS.iter().filter(is_trained)
 }
 
-/// What was decoded of a way, for each length and number: all seeds side by side.
+/// Decoding results of a kind: for each length and number of items, those of all seeds.
 fn decoded<'a>(outcomes: &'a [Outcome], way: &str) -> Vec<Vec<&'a Decoded>> {
     let mut places: Vec<Vec<&Decoded>> = Vec::new();
     for outcome in outcomes.iter().filter(|outcome| outcome.way == way) {

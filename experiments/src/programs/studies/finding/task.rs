@@ -1,4 +1,4 @@
-//! What is to be found, and where models are asked for it.
+//! The tasks, and the lengths at which trained models are evaluated.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use crate::overrides;
 use crate::preset;
 use crate::study::{DataArguments, DataKind, Scale};
 
-/// Sequences that no training has seen.
+/// Seed of the evaluation sequences, which no training uses.
 const EVAL_SEED: u64 = 2023;
 
-/// What is to be found.
+/// A task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Task {
-    /// The value that stood beside a key: multi-query associative recall.
+    /// The value paired with a key: multi-query associative recall.
     Pairs,
-    /// The next symbol of a passage of random symbols that returns.
+    /// The next symbol when a passage of random symbols is repeated.
     Passages,
-    /// The same where passages return backwards, which shared queries and keys can match.
+    /// The same with passages repeated backwards, which shared queries and keys can match.
     PassagesBackwards,
-    /// The letter that a sentence planted in a novel tells (--text: a folder of novels).
+    /// The letter named by a sentence planted in a novel (--text: a folder of novels).
     Needles,
 }
 
-/// A length, and how much is to be found at it.
+/// A length to evaluate at, with the number of items to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measurement {
     /// Tokens of a sequence.
     pub(super) length: usize,
-    /// Pairs or sentences; passages are as many as in training.
+    /// Number of pairs or sentences; passages are as many as in training.
     pub(super) n: usize,
-    /// Sequences.
+    /// Number of sequences.
     pub(super) n_sequences: u64,
 }
 
@@ -50,16 +50,16 @@ impl Measurement {
     }
 }
 
-/// A training has two: what is to be found is learnt in short sequences, many times faster.
+/// A training has two stages: the task is learnt on short sequences first, many times faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Short sequences with little to find, from random weights.
     Beginning,
-    /// Sequences of the length that is asked about, from the weights of the beginning.
+    /// Sequences of the evaluated length, from the weights of the first stage.
     Main,
 }
 
-/// One head, and hashing as in the paper, without a round for the neighbours, in windows as the presets have them.
+/// One head, and hashing as in the paper (no local round), with the windows of the presets.
 const ALL: &[&str] = &[
     "model.reformer.n_heads=1",
     "model.reformer.lsh.local_round=false",
@@ -91,7 +91,7 @@ const SMOKE: &[&str] = &[
 ];
 
 impl Task {
-    /// The study about it.
+    /// Name of the study of this task.
     pub(super) fn study(self) -> &'static str {
         match self {
             Self::Pairs => "finding_pairs",
@@ -101,10 +101,10 @@ impl Task {
         }
     }
 
-    /// What all trainings have in common.
+    /// Configuration shared by all trainings of a stage.
     ///
     /// # Errors
-    /// A text that is not there.
+    /// A text that does not exist.
     pub(super) fn config(
         self,
         stage: Stage,
@@ -125,10 +125,10 @@ impl Task {
         };
         Ok(config)
     }
-    /// What the task asks of a model.
+    /// Changes to the model for this task.
     fn model(self) -> &'static [&'static str] {
         match self {
-            // A window in which a sentence fits, and smaller weights, since what is read is a text.
+            // Windows that hold a whole sentence, and smaller weights, since the context is a text.
             Self::Needles => &[
                 "model.reformer.n_layers=4",
                 "model.reformer.local.chunk_length=32",
@@ -179,7 +179,7 @@ impl Task {
         })
     }
 
-    /// Where a trained model is asked.
+    /// The lengths at which a trained model is evaluated.
     pub(super) fn measurements(self, scale: Scale, config: &TrainConfig) -> Vec<Measurement> {
         let trained = config.window_length;
         let most = scale.pick(2, 128, 32);
@@ -207,10 +207,10 @@ impl Task {
         }
     }
 
-    /// Sequences to ask about, and how many tokens at their end hold all questions.
+    /// Evaluation sequences, and the number of tokens at their end that hold all questions.
     ///
     /// # Errors
-    /// A text that is not there, or is too short.
+    /// A text that does not exist or is too short.
     pub(super) fn sequences(
         self,
         config: &TrainConfig,
@@ -268,7 +268,7 @@ fn n_keys(scale: Scale) -> usize {
     scale.pick(64, 512, 4096)
 }
 
-/// The text to plant sentences into; the sample if none is given.
+/// The text to plant sentences in; the sample if none is given.
 fn text(data: &DataArguments, scale: Scale) -> Result<Option<PathBuf>> {
     match data.data(DataKind::Text, scale)? {
         Some(DataConfig::File(path) | DataConfig::Folder(path)) => Ok(Some(path)),
