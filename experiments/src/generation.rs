@@ -15,7 +15,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
 use reformer_core::{Key, Pass};
-use reformer_train::{TrainConfig, hugging_face_head, load_model};
+use reformer_train::{TrainConfig, load_model};
 
 use crate::codec::Codec;
 
@@ -89,7 +89,7 @@ impl<B: ReformerBackend> TextModel<B> {
     /// # Errors
     /// A folder that is neither, a model that is not of text, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
-        if hugging_face_head(folder).is_some() {
+        if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load::<B>(folder, device)?;
             let codec = Codec::of_folder(folder, config.reformer.vocab_size)?;
             return Ok(Self {

@@ -128,7 +128,7 @@ pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, read_regular, write_atomically};
 pub use run::{
     Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
-    hugging_face_head, load_model,
+    load_model,
 };
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};

@@ -10,7 +10,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerQuestionAnswering;
 use reformer_datasets::labelled::{LabelledRows, Question, Questions};
-use reformer_train::{ModelConfig, hugging_face_head, load_model};
+use reformer_train::{ModelConfig, load_model};
 
 use super::reading::{Reading, tokens};
 use super::records::Record;
@@ -53,7 +53,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
     /// A folder that is neither, a model of another kind, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
-        if hugging_face_head(folder).is_some() {
+        if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_question_answering::<B>(folder, &device)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {

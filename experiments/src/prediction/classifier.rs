@@ -11,7 +11,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerClassifier;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts};
-use reformer_train::{hugging_face_head, load_classes, load_model};
+use reformer_train::{load_classes, load_model};
 use serde_json::{Map, Value};
 
 use super::reading::{Reading, tokens};
@@ -37,7 +37,7 @@ impl<B: ReformerBackend> TextClassifier<B> {
     /// A folder that is neither, a model of another kind, or files that cannot be read.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
-        if hugging_face_head(folder).is_some() {
+        if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_classifier::<B>(folder, &device)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {

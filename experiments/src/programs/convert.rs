@@ -10,7 +10,7 @@ use clap::Parser;
 use reformer_core::huggingface::{self, Head, HfError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{ReformerLm, ReformerLmConfig};
-use reformer_train::{ModelConfig, hugging_face_head, load_model};
+use reformer_train::{ModelConfig, load_model};
 
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
@@ -85,7 +85,7 @@ fn read<B: ReformerBackend>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<(ReformerLm<B>, ReformerLmConfig)> {
-    match hugging_face_head(folder) {
+    match huggingface::head(folder) {
         Some(Head::Lm) => Ok(huggingface::load(folder, device)?),
         Some(_) => bail!(
             "the model in `{}` has another head: only language models are written",

@@ -59,10 +59,10 @@ pub enum Head {
 }
 
 /// The head of the checkpoint in a folder, from its `architectures`. `None` if `config.json` is
-/// missing or has no `model_type`, which all of Hugging Face's have.
+/// missing, is not a regular file or has no `model_type`, which all of Hugging Face's have.
 pub fn head(folder: &Path) -> Option<Head> {
-    let config = fs::read(folder.join(CONFIG)).ok()?;
-    let config: Value = serde_json::from_slice(&config).ok()?;
+    let config = read_json(&folder.join(CONFIG)).ok()?;
+    let config: Value = serde_json::from_str(&config).ok()?;
     config.get("model_type")?;
     let architecture = config.get("architectures").and_then(|names| names.get(0));
     let architecture = architecture.and_then(Value::as_str).unwrap_or_default();

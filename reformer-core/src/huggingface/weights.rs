@@ -160,7 +160,7 @@ fn indexed(folder: &Path, path: &Path) -> Result<BTreeMap<PathBuf, BTreeSet<Stri
             [Component::Normal(_)]
         );
         if !is_beside {
-            let reason = format!("it names `{file}`, which is no file beside it");
+            let reason = format!("it names `{file}`, which is not a file in the same folder");
             return Err(damaged(path, reason));
         }
         files.entry(folder.join(file)).or_default().insert(tensor);
@@ -198,7 +198,7 @@ fn check_file(path: &Path) -> Result<u64, HfError> {
     let metadata = fs::metadata(path).map_err(io(path))?;
     match metadata.is_file() {
         true => Ok(metadata.len()),
-        false => Err(damaged(path, "it is no file")),
+        false => Err(damaged(path, "it is not a regular file")),
     }
 }
 

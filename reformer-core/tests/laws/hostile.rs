@@ -137,10 +137,23 @@ fn weights_in_several_files_are_those_of_one() {
         .values_mut()
         .for_each(|file| file.insert_str(0, "../"));
     write_index(&elsewhere);
-    assert!(refused(folder.path()).contains("no file beside it"));
+    assert!(refused(folder.path()).contains("not a file in the same folder"));
     write_index(&map);
     fs::remove_file(folder.path().join(file(1))).unwrap();
     assert!(refused(folder.path()).contains("model-00002-of-00003"));
+}
+
+/// Opening a pipe without a writer blocks.
+#[cfg(unix)]
+#[test]
+fn pipes_in_the_place_of_configurations_are_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path().join("config.json"))
+        .status();
+    assert!(made.unwrap().success());
+    assert!(reformer_core::huggingface::head(folder.path()).is_none());
+    assert!(refused(folder.path()).contains("not a regular file"));
 }
 
 #[test]

@@ -34,7 +34,7 @@ use lock::Lock;
 
 pub use load::load_model;
 pub use options::{TrainOptions, Warn, WriteSample};
-pub use pretrained::{Pretrained, Taken, hugging_face_head};
+pub use pretrained::{Pretrained, Taken};
 pub(crate) use resume::Standing;
 pub use resume::{Extension, ResumeOptions};
 

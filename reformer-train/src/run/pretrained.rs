@@ -1,7 +1,7 @@
 //! Initial weights of a run from another model.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
 use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
@@ -43,7 +43,7 @@ impl<B: Backend> Pretrained<B> {
     /// # Errors
     /// A folder that is neither, files that are missing or damaged, and weights that are not finite.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
-        let (model, config) = match hugging_face_head(folder) {
+        let (model, config) = match huggingface::head(folder) {
             None => {
                 let (model, config) = load_model(folder, device)?;
                 (model, config.model)
@@ -193,16 +193,9 @@ fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
         .collect()
 }
 
-/// The head of the Hugging Face checkpoint in a folder, if it contains one. A config.json that is not a regular
-/// file, such as a pipe, is not opened, because that could block.
-pub fn hugging_face_head(folder: &Path) -> Option<Head> {
-    let is_file = fs::metadata(folder.join(load::CONFIG)).is_ok_and(|found| found.is_file());
-    is_file.then(|| huggingface::head(folder)).flatten()
-}
-
 /// The file with most of the weights in a folder of a run or of Hugging Face.
 pub(super) fn weights_file(folder: &Path) -> PathBuf {
-    match hugging_face_head(folder) {
+    match huggingface::head(folder) {
         Some(_) => folder.join("model.safetensors"),
         None => load::weights_file(folder),
     }
