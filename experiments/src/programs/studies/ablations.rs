@@ -204,7 +204,7 @@ const TEXT: Base = Base {
     data: DataKind::Text,
     all: &[r#"model.reformer.layers=["Lsh"]"#],
     cpu: &[
-        "steps=300",
+        "steps=600",
         "window_length=512",
         "batch_size=4",
         "eval_windows=48",
