@@ -35,7 +35,7 @@ fn every_program_is_called_by_words_of_its_own() {
         let arguments: Vec<&str> = words.split(' ').chain(["--help"]).collect();
         let help = printed(&run(REFORMER, folder.path(), &arguments));
         assert!(
-            help.contains(&format!("Usage: reformer {words} [OPTIONS]")),
+            help.contains(&format!("Usage: reformer {words} ")),
             "{help}"
         );
         assert!(
