@@ -61,7 +61,7 @@
 //! let device = Default::default();
 //! let outcome = run.train::<Autodiff<Flex>, _>(&device, 0, TrainOptions::silent())?;
 //! assert_eq!(outcome.ending, Ending::Finished);
-//! A few steps are only enough to learn that there are 256 different bytes.
+//! // A few steps are only enough to learn that there are 256 different bytes.
 //! assert!((outcome.valid[1].loss() - 256f64.ln()).abs() < 1.0);
 //! # Ok(())
 //! # }

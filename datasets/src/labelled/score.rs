@@ -21,7 +21,7 @@ use crate::labelled::questions::Question;
 ///     context: "It was the king of Spain.".into(),
 ///     answers: vec![7..24, 11..24],
 /// };
-/// Two of three words are right, and all words of the answer.
+/// // Two of three words are right, and all words of the answer.
 /// let score = AnswerScore::of([(&question, "a king, Spain")]);
 /// assert_eq!(score.exact_match, 0.0);
 /// assert!((score.f1 - 80.0).abs() < 1e-9);

@@ -138,7 +138,7 @@ impl AssociativeRecallConfig {
 /// let asked: Vec<usize> = (0..16).filter(|&i| targets[i] >= 0).collect();
 /// assert_eq!(asked.len(), 2);
 /// for i in asked {
-///     The value precedes the earlier one of two equal keys.
+///     // The value precedes the earlier one of two equal keys.
 ///     let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
 ///     assert!(pair < i && tokens[pair - 1] == targets[i]);
 /// }
