@@ -170,7 +170,8 @@ fn list(own: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
     }
 }
 
-fn below(path: &str, name: &str) -> String {
+/// The path of a setting below another one.
+pub fn below(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
         _ => format!("{path}.{name}"),

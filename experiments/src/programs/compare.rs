@@ -1,7 +1,6 @@
 //! Compares runs on an HTML page.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,11 +8,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_train::report::escape;
-use reformer_train::{Quantity, Row, TrainConfig, read_config_json, read_rows, write_atomically};
+use reformer_train::{
+    Quantity, Row, TrainConfig, read_config_json, read_regular, read_rows, write_atomically,
+};
 use serde_json::Value;
 
 use crate::cli;
 use crate::figure::{self, Axis, Curve, Panel};
+use crate::preset::below;
 use crate::study::Table;
 use crate::study::statistics::{between, mean};
 
@@ -63,12 +65,8 @@ pub fn main() -> ExitCode {
 
 fn read(path: &Path) -> Result<Known> {
     let file = path.join("config.json");
-    let config = fs::metadata(&file).and_then(|metadata| match metadata.is_file() {
-        true => fs::read(&file),
-        false => Err(std::io::ErrorKind::InvalidInput.into()),
-    });
-    let config =
-        config.with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
+    let config = read_regular(&file)
+        .with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
     let config = read_config_json(&config)
         .with_context(|| format!("`{}` is not a configuration", file.display()))?;
     let rows = read_rows(&path.join("metrics.csv"))?;
@@ -150,7 +148,7 @@ fn settings(runs: &[Known]) -> Result<Table> {
     }
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let mut table = Table::new(std::iter::once("setting").chain(names));
-    let paths: std::collections::BTreeSet<&String> = flat.iter().flat_map(BTreeMap::keys).collect();
+    let paths: BTreeSet<&String> = flat.iter().flat_map(BTreeMap::keys).collect();
     for path in paths {
         let values: Vec<&str> = flat
             .iter()
@@ -168,11 +166,7 @@ fn flatten(path: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let path = match path {
-                    "" => name.clone(),
-                    _ => format!("{path}.{name}"),
-                };
-                flatten(&path, value, settings);
+                flatten(&below(path, name), value, settings);
             }
         }
         value => {
