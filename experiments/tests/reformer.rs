@@ -43,6 +43,18 @@ fn every_program_is_called_by_words_of_its_own() {
             "{words} has no example: {help}"
         );
     }
+    for (name, words) in [
+        (&["train_text"][..], "train text"),
+        (&["study", "ablation_window"], "study window"),
+        (&["study", "table1_complexity"], "study table1"),
+    ] {
+        let arguments = [name, &["--help"]].concat();
+        let help = printed(&run(REFORMER, folder.path(), &arguments));
+        assert!(
+            help.contains(&format!("Usage: reformer {words} ")),
+            "{help}"
+        );
+    }
     let training = printed(&run(REFORMER, folder.path(), &["train"]));
     assert!(
         training.contains("train images") && !training.contains("bench"),

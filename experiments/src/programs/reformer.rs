@@ -105,8 +105,7 @@ pub fn main() -> ExitCode {
         ["completions", ref shell @ ..] => cli::main(|| completions(shell)),
         ["complete", ref before @ ..] => cli::main(|| complete(before)),
         _ => match called_by(&words) {
-            Some(program) => {
-                let n_words = program.words.split(' ').count();
+            Some((program, n_words)) => {
                 let all = all().map(|program| (program.name, program.words));
                 called::as_part(program.words, all.collect(), given[n_words..].to_vec());
                 (program.main)()
@@ -123,13 +122,17 @@ fn all() -> impl Iterator<Item = &'static Program> {
     PROGRAMS.iter().flat_map(|(_, programs)| programs.iter())
 }
 
-/// The program whose words, or whose binary name, an invocation begins with.
-fn called_by(given: &[&str]) -> Option<&'static Program> {
-    let begins = |program: &&Program| {
-        let words = program.words.split(' ');
-        words.clone().count() <= given.len() && words.zip(given).all(|(own, word)| own == *word)
+/// The program that an invocation begins with, and the number of words that call it: its words, the name of its
+/// binary, or its group and that name (`study table1_complexity`).
+fn called_by(given: &[&str]) -> Option<(&'static Program, usize)> {
+    let called = |program: &'static Program| {
+        let words: Vec<&str> = program.words.split(' ').collect();
+        let by_group = [words[0], program.name];
+        let ways = [&words[..], &[program.name], &by_group];
+        let way = ways.into_iter().find(|way| given.starts_with(way))?;
+        Some((program, way.len()))
     };
-    all().find(begins)
+    all().find_map(called)
 }
 
 /// Whether programs share this first word.
@@ -200,7 +203,7 @@ fn completions(shell: &[&str]) -> Result<()> {
 
 /// Prints the possible completions of some words: further words, or flags.
 fn complete(before: &[&str]) -> Result<()> {
-    let Some(program) = called_by(before) else {
+    let Some((program, _)) = called_by(before) else {
         let next = all().filter_map(|program| {
             let mut words = program.words.split(' ');
             let is_next = before.iter().all(|word| words.next() == Some(word));
