@@ -102,6 +102,7 @@ mod run;
 mod samples;
 mod schedule;
 mod screen;
+mod setting;
 mod step_counter;
 mod strategy;
 mod task;
@@ -132,6 +133,7 @@ pub use run::{
 };
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
+pub use setting::setting_below;
 pub use step_counter::StepCounter;
 pub use strategy::Ending;
 pub use task::Task;
