@@ -15,7 +15,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
 use reformer_core::{Key, Pass};
-use reformer_train::{TrainConfig, load_model};
+use reformer_train::{TrainConfig, check_finite, load_model};
 
 use crate::codec::Codec;
 
@@ -87,10 +87,11 @@ impl<B: ReformerBackend> TextModel<B> {
     /// Opens the folder of a run, or one of Hugging Face.
     ///
     /// # Errors
-    /// A folder that is neither, a model that is not of text, or files that cannot be read.
+    /// A folder that is neither, a model that is not of text, files that cannot be read, or weights that are not finite.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load::<B>(folder, device)?;
+            check_finite(folder, &model)?;
             let codec = Codec::of_folder(folder, config.reformer.vocab_size)?;
             return Ok(Self {
                 model,

@@ -32,7 +32,7 @@ use beginning::Beginning;
 use load::{CONFIG, model_path, read_config};
 use lock::Lock;
 
-pub use load::load_model;
+pub use load::{check_finite, load_model};
 pub use options::{TrainOptions, Warn, WriteSample};
 pub use pretrained::{Pretrained, Taken};
 pub(crate) use resume::Standing;
