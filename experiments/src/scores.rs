@@ -30,6 +30,9 @@ pub struct Scores {
     pub loss: f64,
     /// The same in bits.
     pub bits: f64,
+    /// The bits in relation to the text, for a model whose tokens are pieces of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
     /// Accuracy: share of targets with the largest logit, in percent.
     pub accuracy: f64,
     /// Scores of a classifier.
@@ -105,6 +108,7 @@ impl Scores {
             n_targets: measured.n_targets,
             loss: measured.loss,
             bits: measured.bits(),
+            bits_per_byte: None,
             accuracy: measured.accuracy(),
             classes: right,
             answers,
@@ -112,6 +116,15 @@ impl Scores {
             stopped_after: None,
         };
         Ok((scores, measured))
+    }
+
+    /// The same scores of a model whose tokens are pieces, of a text with so many pieces per byte.
+    pub fn of_pieces(self, pieces_per_byte: f64) -> Self {
+        Self {
+            unit: "piece",
+            bits_per_byte: Some(self.bits * pieces_per_byte),
+            ..self
+        }
     }
 }
 
@@ -161,6 +174,9 @@ impl fmt::Display for Scores {
             "{} {unit}s: {bits:.4} bits per {unit} (loss {:.5}), {:.2} % of {unit}s right",
             self.n_targets, self.loss, self.accuracy
         )?;
+        if let Some(bits) = self.bits_per_byte {
+            write!(f, "; {bits:.4} bits per byte")?;
+        }
         if let Some(classes) = &self.classes {
             write!(f, "\n{classes}")?;
         }

@@ -112,7 +112,7 @@ pub use batch::Batch;
 pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use clip::{ClipByGlobalNorm, global_norm};
 pub use config::{BadLoss, PROBE_LENGTH, TrainConfig};
-pub use data::{AskedQuestions, DataConfig, DataReport};
+pub use data::{AskedQuestions, DataConfig, DataReport, open_text};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, Measured};
 pub use heads::HeadLogits;
