@@ -98,6 +98,7 @@ pub mod parallel;
 pub mod probe;
 mod record;
 pub mod report;
+mod row;
 mod run;
 mod samples;
 mod schedule;
@@ -117,7 +118,7 @@ pub use error::TrainError;
 pub use evaluation::{Evaluation, Measured};
 pub use heads::HeadLogits;
 pub use labelled::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
-pub use log::{CsvLog, Row, read_rows};
+pub use log::CsvLog;
 pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
 pub use model::{Model, ModelConfig};
 pub use older::read_json as read_config_json;
@@ -127,6 +128,7 @@ pub use optimizer::{
 };
 pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, read_regular, write_atomically};
+pub use row::{Row, read_rows};
 pub use run::{
     Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
     check_finite, load_model,

@@ -8,9 +8,9 @@ use reformer_datasets::ReadReport;
 use crate::config::TrainConfig;
 use crate::data::DataReport;
 use crate::error::TrainError;
-use crate::log::{Row, read_rows};
 use crate::metric::Quantity;
 use crate::report::{Environment, Phase, Report, Series, Status, write_report};
+use crate::row::{Row, read_rows};
 use crate::samples::Samples;
 
 /// Minimum time between two versions of the page, except after evaluations.
