@@ -31,6 +31,7 @@
 //! metrics.csv       a row every few steps, and one for each evaluation
 //! samples.jsonl     texts that the model generated at evaluations, if enabled
 //! report.html       all of this as a page that reloads itself
+//! events.out.*      the rows of metrics.csv as TensorBoard reads them, if enabled
 //! model.mpk         the weights, once the run is finished
 //! ```
 //!
@@ -107,6 +108,7 @@ mod setting;
 mod step_counter;
 mod strategy;
 mod task;
+mod tensorboard;
 
 pub use averages::Averages;
 pub use batch::Batch;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::train::logger::MetricLogger;
@@ -15,7 +15,8 @@ use crate::memory::ResidentMemory;
 use crate::metric::Quantity;
 use crate::page::Page;
 use crate::record::{Failure, append_line, write_atomically};
-use crate::row::{Lines, Row, header};
+use crate::row::{Lines, Row, header, read_rows};
+use crate::tensorboard::EventLog;
 
 /// Writes `metrics.csv` as Burn's learner reports, and updates the page of the run.
 pub struct CsvLog {
@@ -29,6 +30,7 @@ pub struct CsvLog {
     started: Instant,
     train: Averages,
     valid: Averages,
+    events: Option<EventLog>,
     failure: Failure,
 }
 
@@ -88,8 +90,19 @@ impl CsvLog {
             started: Instant::now(),
             train: Averages::new(),
             valid: Averages::new(),
+            events: None,
             failure,
         })
+    }
+
+    /// Writes the rows to an event file of TensorBoard as well, in the same folder.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn with_events(mut self) -> Result<Self, TrainError> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        self.events = Some(EventLog::create(folder, &read_rows(&self.path)?)?);
+        Ok(self)
     }
 
     fn write(&mut self, averages: Averages, split: &Split) {
@@ -112,6 +125,9 @@ impl CsvLog {
                 path: self.path.clone(),
                 source,
             });
+        }
+        if let Some(Err(error)) = self.events.as_mut().map(|events| events.add(&row)) {
+            self.failure.set(error);
         }
     }
 
@@ -173,14 +189,12 @@ impl MetricLogger for CsvLog {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
     use burn::train::metric::store::NumericMetricUpdate;
     use burn::train::metric::{MetricEntry, MetricId, SerializedEntry};
 
     use crate::config::TrainConfig;
     use crate::data::DataConfig;
-    use crate::row::read_rows;
     use crate::row::tests::row;
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 

@@ -33,7 +33,8 @@ pub(crate) struct Page {
 
 /// Quantities that are in metrics.csv alone: their curves repeat those of bits and of peak memory, or are a
 /// straight line.
-const UNPLOTTED: [Quantity; 3] = [Quantity::Perplexity, Quantity::Memory, Quantity::Seconds];
+pub(crate) const UNPLOTTED: [Quantity; 3] =
+    [Quantity::Perplexity, Quantity::Memory, Quantity::Seconds];
 
 impl Page {
     /// The page of the run in a folder, with the name of its backend.

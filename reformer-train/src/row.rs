@@ -13,9 +13,14 @@ use crate::record::read_regular;
 /// Columns before the measured values.
 const FIRST_COLUMNS: [&str; 3] = ["step", "epoch", "split"];
 
-/// The first line: names in lower case, with underscores.
+/// The column of a quantity: its name in lower case, with underscores.
+pub(crate) fn column(quantity: Quantity) -> String {
+    quantity.name().to_lowercase().replace(' ', "_")
+}
+
+/// The first line.
 pub(crate) fn header() -> String {
-    let quantities = Quantity::ALL.map(|quantity| quantity.name().to_lowercase().replace(' ', "_"));
+    let quantities = Quantity::ALL.map(column);
     let columns = FIRST_COLUMNS.map(str::to_owned).into_iter();
     columns.chain(quantities).collect::<Vec<_>>().join(",")
 }
