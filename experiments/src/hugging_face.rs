@@ -18,7 +18,7 @@ const TOKENS_AT_ONCE: usize = 8 * 512;
 
 /// Opens the language model of a Hugging Face folder, and a file or a folder of files as its text, which becomes tokens as
 /// in generation. Windows have `length` tokens, or else as many as the model has positions for, or the text tokens.
-/// Returns the pieces of the text per byte as well, if tokens are pieces.
+/// Returns the bytes of the text per token as well, if tokens are those of a tokenizer.
 ///
 /// # Errors
 /// A model that does not predict the next token, a text that it cannot read or that fills no window, and files that cannot
@@ -47,7 +47,7 @@ pub fn open<B: ReformerBackend>(
         .with_context(|| format!("`{}`", text.display()))?;
     let most = stack.position.max_length().unwrap_or(MOST_TOKENS);
     let length = window_length(&tokens, length, most.min(MOST_TOKENS), text)?;
-    let pieces_per_byte = tokens.per_byte();
+    let bytes_per_token = tokens.bytes_per_token();
     let report = tokens.text.report().with_count(tokens.len(), "tokens");
     let windows = Windows {
         tokens,
@@ -58,7 +58,7 @@ pub fn open<B: ReformerBackend>(
         .with_window_length(length)
         .with_batch_size((TOKENS_AT_ONCE / length).max(1));
     let evaluation = Evaluation::of_model(Model::Lm(model), config, Arc::new(windows), report)?;
-    Ok((evaluation, pieces_per_byte))
+    Ok((evaluation, bytes_per_token))
 }
 
 /// The number of tokens of a window, which predicts as many.
@@ -101,7 +101,8 @@ struct Tokens {
 enum Kind {
     /// Each byte is a token, counted from this one up.
     Bytes(u32),
-    Pieces(Vec<u32>),
+    /// The ids of a tokenizer.
+    Ids(Vec<u32>),
 }
 
 impl Tokens {
@@ -109,16 +110,16 @@ impl Tokens {
         let kind = match codec {
             // Not copied as ids: the text can be larger than memory.
             Codec::Bytes(first) => Kind::Bytes(*first),
-            Codec::Pieces(_) if text.len() > MOST_TOKENS => bail!(
-                "it has {} bytes, of which at most {MOST_TOKENS} can be cut into pieces: measure a part of it",
+            _ if text.len() > MOST_TOKENS => bail!(
+                "it has {} bytes, of which at most {MOST_TOKENS} can become tokens at once: measure a part of it",
                 text.len()
             ),
-            Codec::Pieces(_) => {
-                let pieces = codec.encode(text.as_bytes())?;
-                if let Some(&token) = pieces.iter().find(|&&token| token as usize >= vocab_size) {
+            _ => {
+                let ids = codec.encode(text.as_bytes())?;
+                if let Some(&token) = ids.iter().find(|&&token| token as usize >= vocab_size) {
                     return Err(GenerationError::Token { token, vocab_size }.into());
                 }
-                Kind::Pieces(pieces)
+                Kind::Ids(ids)
             }
         };
         Ok(Self { text, kind })
@@ -127,22 +128,22 @@ impl Tokens {
     fn len(&self) -> usize {
         match &self.kind {
             Kind::Bytes(_) => self.text.len(),
-            Kind::Pieces(pieces) => pieces.len(),
+            Kind::Ids(ids) => ids.len(),
         }
     }
 
     fn get(&self, index: usize) -> u32 {
         match &self.kind {
             Kind::Bytes(first) => first + u32::from(self.text.as_bytes()[index]),
-            Kind::Pieces(pieces) => pieces[index],
+            Kind::Ids(ids) => ids[index],
         }
     }
 
-    /// Pieces per byte of the text; `None` if the tokens are bytes.
-    fn per_byte(&self) -> Option<f64> {
+    /// Bytes of the text per token; `None` if tokens are bytes.
+    fn bytes_per_token(&self) -> Option<f64> {
         match &self.kind {
             Kind::Bytes(_) => None,
-            Kind::Pieces(pieces) => Some(pieces.len() as f64 / self.text.len().max(1) as f64),
+            Kind::Ids(ids) => Some(self.text.len() as f64 / ids.len().max(1) as f64),
         }
     }
 }

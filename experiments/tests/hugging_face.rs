@@ -104,7 +104,7 @@ fn bytes_of_a_text_are_measured_in_the_ids_of_generation() {
 }
 
 #[test]
-fn pieces_are_measured_in_bytes_of_the_text_as_well() {
+fn tokens_are_measured_in_bytes_of_the_text_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     write(&crime_and_punishment(), path);
@@ -115,7 +115,7 @@ fn pieces_are_measured_in_bytes_of_the_text_as_well() {
     let ids = Codec::of_folder(path, 400).unwrap().encode(&text).unwrap();
     let (told, found) = scores(path, "text.txt", &["--length", "48"]);
     let n_targets = (ids.len() - 1) / 48 * 48;
-    let unit = format!("a language model on {n_targets} pieces: ");
+    let unit = format!("a language model on {n_targets} tokens: ");
     assert!(
         told.contains(&unit) && told.contains(" bits per byte"),
         "{told}"

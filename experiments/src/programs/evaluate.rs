@@ -35,7 +35,7 @@ Examples:
   A language model of Hugging Face on a text, in windows of 4,096 tokens:
     evaluate --checkpoint reformer-enwik8 --data other.txt --length 4096
 
-Language models: bits per byte (or dimension); of pieces, bits per piece and per byte of the text. Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
+Language models: bits per byte (or dimension); those with a tokenizer, bits per token and per byte of the text. Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
 always predicting the most frequent class, and the confusion matrix. Questions: exact match and F1 as SQuAD counts them.
 Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 
@@ -74,7 +74,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Opens the model and its data. Returns the pieces of a text per byte as well, if tokens are pieces.
+/// Opens the model and its data. Returns the bytes of text per token as well, for a model of Hugging Face with a tokenizer.
 fn open<B: ReformerBackend>(
     arguments: &Arguments,
     device: &B::Device,
@@ -112,7 +112,7 @@ impl Job for Evaluate {
         if let Some(n) = arguments.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
-        let (evaluation, pieces_per_byte) = open::<B::InnerBackend>(&arguments, &device)?;
+        let (evaluation, bytes_per_token) = open::<B::InnerBackend>(&arguments, &device)?;
         let evaluation = evaluation.with_first(arguments.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
@@ -127,8 +127,8 @@ impl Job for Evaluate {
                 false => ControlFlow::Continue(()),
             }
         })?;
-        if let Some(pieces_per_byte) = pieces_per_byte {
-            scores = scores.of_pieces(pieces_per_byte);
+        if let Some(bytes_per_token) = bytes_per_token {
+            scores = scores.of_tokens(bytes_per_token);
         }
         let is_stopped = interrupter.should_stop();
         if is_stopped {
