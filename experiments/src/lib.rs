@@ -48,3 +48,4 @@ pub mod threads;
 #[cfg(not(test))]
 pub mod training;
 pub mod translation;
+mod wish;
