@@ -12,6 +12,8 @@ use reformer_train::{DataConfig, Evaluation, Model, TrainConfig, check_finite, o
 
 use crate::arguments::{MOST_TOKENS, check_range};
 use crate::codec::Codec;
+use crate::device::DeviceName;
+use crate::memory::check_reading;
 
 /// Tokens that are computed at a time, unless a window has more: those of a step by default.
 const TOKENS_AT_ONCE: usize = 8 * 512;
@@ -21,12 +23,13 @@ const TOKENS_AT_ONCE: usize = 8 * 512;
 /// Returns the bytes of the text per token as well, if tokens are those of a tokenizer.
 ///
 /// # Errors
-/// A model that does not predict the next token, a text that it cannot read or that fills no window, and files that cannot
-/// be read.
+/// A model that does not predict the next token, a text that it cannot read or that fills no window, windows that do not fit
+/// into memory, and files that cannot be read.
 pub fn open<B: ReformerBackend>(
     folder: &Path,
     text: &Path,
     length: Option<usize>,
+    backend: DeviceName,
     device: &B::Device,
 ) -> Result<(Evaluation<B>, Option<f64>)> {
     let shown = folder.display();
@@ -47,6 +50,9 @@ pub fn open<B: ReformerBackend>(
         .with_context(|| format!("`{}`", text.display()))?;
     let most = stack.position.max_length().unwrap_or(MOST_TOKENS);
     let length = window_length(&tokens, length, most.min(MOST_TOKENS), text)?;
+    let batch_size = (TOKENS_AT_ONCE / length).max(1);
+    let told = [&*format!("windows of {length} tokens"), "lower `--length`"];
+    check_reading(&model.reformer, batch_size * length, backend, told)?;
     let bytes_per_token = tokens.bytes_per_token();
     let report = tokens.text.report().with_count(tokens.len(), "tokens");
     let windows = Windows {
@@ -56,7 +62,7 @@ pub fn open<B: ReformerBackend>(
     };
     let config = TrainConfig::new(config.into(), DataConfig::File(text.to_owned()))
         .with_window_length(length)
-        .with_batch_size((TOKENS_AT_ONCE / length).max(1));
+        .with_batch_size(batch_size);
     let evaluation = Evaluation::of_model(Model::Lm(model), config, Arc::new(windows), report)?;
     Ok((evaluation, bytes_per_token))
 }

@@ -82,7 +82,7 @@ fn open<B: ReformerBackend>(
     let named = arguments.checkpoint.as_deref();
     if let Some(folder) = named.filter(|folder| huggingface::head(folder).is_some()) {
         return match &arguments.data[..] {
-            [text] => hugging_face::open(folder, text, arguments.length, device),
+            [text] => hugging_face::open(folder, text, arguments.length, arguments.device, device),
             texts => bail!(
                 "the model in `{}` is one of Hugging Face, measured on one text, and {} were given: name it by `--data`",
                 folder.display(),
