@@ -22,6 +22,7 @@ pub mod device;
 pub mod figure;
 pub mod flops;
 pub mod generation;
+pub mod hugging_face;
 pub mod input;
 pub mod inspection;
 pub mod interrupt;
@@ -47,3 +48,4 @@ pub mod threads;
 #[cfg(not(test))]
 pub mod training;
 pub mod translation;
+mod wish;

@@ -7,15 +7,21 @@ use reformer_train::{Quantity, Row};
 
 use crate::figure::{Axis, Curve, Panel, write_svg};
 
-/// Bits per token over steps, of the rows of one split (`train` or `valid`).
-pub fn bits(rows: &[Row], split: &str) -> Vec<(f64, f64)> {
+/// Bits per token over `x`, of the rows of one split (`train` or `valid`) that have both.
+pub fn bits(rows: &[Row], split: &str, x: impl Fn(&Row) -> Option<f64>) -> Vec<(f64, f64)> {
     let of_split = rows.iter().filter(|row| row.split == split);
-    of_split
-        .map(|row| {
-            let bits = row.get(Quantity::Bits).unwrap_or(f64::NAN);
-            (row.step as f64, bits)
-        })
-        .collect()
+    let point = |row: &Row| Some((x(row)?, row.get(Quantity::Bits)?));
+    of_split.filter_map(point).collect()
+}
+
+/// Steps of training, for [`bits`].
+pub fn step(row: &Row) -> Option<f64> {
+    Some(row.step as f64)
+}
+
+/// Seconds of training, for [`bits`].
+pub fn seconds(row: &Row) -> Option<f64> {
+    row.get(Quantity::Seconds)
 }
 
 /// Plots bits per token over steps, in training and validation, as SVG. `token_name` is the name of a token.
@@ -28,8 +34,8 @@ pub fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<()> {
         x: Axis::linear("step"),
         y: Axis::linear(format!("bits per {token_name}")),
         curves: vec![
-            Curve::new("training", bits(rows, "train")),
-            Curve::new("validation", bits(rows, "valid")),
+            Curve::new("training", bits(rows, "train", step)),
+            Curve::new("validation", bits(rows, "valid", step)),
         ],
     };
     write_svg(&[panel], path)
@@ -61,7 +67,8 @@ mod tests {
         let rows = rows(&format!(
             "1,1,train,3.8,5.5{EMPTY}\n2,1,train,1.4,2.1{EMPTY}\n2,1,valid,1.6,2.4{EMPTY}\n"
         ));
-        assert_eq!(bits(&rows, "valid"), [(2.0, 2.4)]);
+        assert_eq!(bits(&rows, "valid", step), [(2.0, 2.4)]);
+        assert_eq!(bits(&rows, "valid", seconds), []);
         plot_loss(&rows, "byte", &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         for text in ["training", "validation", "bits per byte"] {

@@ -4,7 +4,7 @@ use std::mem;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use reformer_train::{TrainConfig, read_config_json, read_regular};
+use reformer_train::{TrainConfig, read_config_json, read_regular, setting_below};
 use serde_json::Value;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
@@ -163,18 +163,10 @@ fn list(own: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
     match own {
         Value::Object(own) if STRUCTURES.contains(&path) => {
             for (name, value) in own {
-                list(value, &below(path, name), settings);
+                list(value, &setting_below(path, name), settings);
             }
         }
         own => settings.push((path.to_owned(), own.clone())),
-    }
-}
-
-/// The path of a setting below another one.
-pub fn below(path: &str, name: &str) -> String {
-    match path {
-        "" => name.to_owned(),
-        _ => format!("{path}.{name}"),
     }
 }
 
@@ -192,7 +184,7 @@ fn check_known(own: &Value, config: &Value, path: &str) -> Result<()> {
         return Ok(());
     };
     for (name, value) in own {
-        let path = below(path, name);
+        let path = setting_below(path, name);
         let known = config.get(name);
         let known = known.with_context(|| format!("there is no setting `{path}`"))?;
         check_known(value, known, &path)?;

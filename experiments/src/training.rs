@@ -56,6 +56,9 @@ pub struct TrainArguments {
     /// Display of progress
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressName,
+    /// Write curves for TensorBoard as well, into the run's folder; a resumed run continues them in any case
+    #[arg(long)]
+    pub tensorboard: bool,
     #[command(flatten)]
     processes: ProcessArguments,
     #[command(flatten)]
@@ -199,6 +202,7 @@ impl Job for Train<'_> {
         let screen = progress.screen(point.step, run.config(), is_launched);
         let mut options = with_samples(TrainOptions::new(screen), run.config());
         interrupt::on_signals(options.interrupter.clone(), is_launched)?;
+        options.tensorboard = arguments.tensorboard;
         options.group = group;
         options.sharing = arguments.processes.sharing();
         let outcome = run.train_on::<B, _>(&devices, point.step, options)?;

@@ -1,4 +1,4 @@
-//! Trained models of images and of translation, and the time of a token.
+//! Trained models of images and of translation.
 
 mod common;
 
@@ -12,7 +12,6 @@ const IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
 const TRAIN_IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
 const TRAIN_TRANSLATION: &str = env!("CARGO_BIN_EXE_train_translation");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_translate");
-const BENCH: &str = env!("CARGO_BIN_EXE_bench_generation");
 
 #[test]
 fn images_are_completed() {
@@ -168,36 +167,4 @@ fn lines_are_translated() {
     }
     let other = ["--checkpoint", "runs/none", "--text", "a"];
     refused(&run(TRANSLATE, folder.path(), &other), &["runs/none"]);
-}
-
-#[test]
-fn time_of_a_token_is_measured() {
-    let folder = tempfile::tempdir().unwrap();
-    let small = [
-        "--contexts",
-        "40,80",
-        "--tokens",
-        "3",
-        "--depth",
-        "2",
-        "--d-model",
-        "16",
-        "--n-heads",
-        "2",
-        "--attention",
-        "lsh,local",
-        "--json",
-    ];
-    let lines = printed(&run(BENCH, folder.path(), &small));
-    assert_eq!(lines.lines().count(), 2, "{lines}");
-    for line in lines.lines() {
-        let measured: serde_json::Value = serde_json::from_str(line).unwrap();
-        for key in ["token_ms", "prefill_seconds", "cache_mib", "ratio"] {
-            assert!(measured[key].as_f64().unwrap() > 0.0, "{key}: {line}");
-        }
-    }
-    refused(
-        &run(BENCH, folder.path(), &["--tokens", "0"]),
-        &["`--tokens` is 0"],
-    );
 }

@@ -6,57 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use burn_flex::Flex;
+use common::hugging_face::{crime_and_punishment, enwik8, write};
 use common::{printed, refused, run, run_with};
-use reformer_core::huggingface::{self, HfBuckets, HfConfig};
+use reformer_core::huggingface::HfConfig;
 
-const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 const TEXT: &str = env!("CARGO_BIN_EXE_generate_text");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
-
-/// `google/reformer-enwik8`, but small.
-fn enwik8() -> HfConfig {
-    HfConfig {
-        attention_head_size: 16,
-        attn_layers: ["local", "local", "lsh", "local"].map(Into::into).to_vec(),
-        axial_pos_embds_dim: vec![8, 24],
-        axial_pos_shape: vec![16, 32],
-        feed_forward_size: 64,
-        hidden_size: 32,
-        is_decoder: true,
-        local_attn_chunk_length: 16,
-        lsh_attn_chunk_length: 32,
-        max_position_embeddings: 512,
-        num_attention_heads: 2,
-        num_buckets: Some(HfBuckets::Count(16)),
-        num_hashes: 4,
-        vocab_size: 258,
-        ..HfConfig::default()
-    }
-}
-
-/// `google/reformer-crime-and-punishment`, but small, and with the vocabulary of a test's model.
-fn crime_and_punishment() -> HfConfig {
-    HfConfig {
-        attn_layers: ["local", "lsh"]
-            .repeat(2)
-            .into_iter()
-            .map(Into::into)
-            .collect(),
-        num_buckets: Some(HfBuckets::Factors(vec![4, 8])),
-        num_hashes: 1,
-        vocab_size: 400,
-        ..enwik8()
-    }
-}
-
-/// Writes a folder with random weights.
-fn write(config: &HfConfig, folder: &Path) {
-    let config = config.to_config().expect("settings of a test");
-    let model = config.init::<Flex>(&Default::default());
-    huggingface::save(&model, &config, folder).expect("an empty folder");
-}
 
 fn text(folder: &Path, arguments: &[&str]) -> Output {
     run(TEXT, folder, &[&["--checkpoint", "."], arguments].concat())
@@ -241,63 +197,6 @@ fn pieces_of_a_hugging_face_folder_are_continued() {
     refused(
         &text(folder.path(), &["--prompt", "A"]),
         &["no spiece.model, and 300 tokens are not bytes"],
-    );
-}
-
-#[test]
-fn models_are_converted() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    write(&enwik8(), &path.join("a"));
-    fs::write(path.join("a/tokenizer_config.json"), "{}").unwrap();
-    let convert = |from: &str, to: &str| run(REFORMER, path, &["convert", from, to]);
-    printed(&convert("a", "b"));
-    for name in ["model.safetensors", "config.json", "tokenizer_config.json"] {
-        let [a, b] = ["a", "b"].map(|of| fs::read(path.join(of).join(name)).unwrap());
-        assert!(a == b, "{name}");
-    }
-    refused(&convert("a", "b"), &["exists", "nothing was written"]);
-    refused(
-        &convert("none", "c"),
-        &["`none` is not the folder of a run"],
-    );
-    // The model that ships is of a kind that Hugging Face does not have.
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/shakespeare");
-    refused(
-        &convert(shipped, "c"),
-        &["Hugging Face has no model like", "local round"],
-    );
-    assert!(!path.join("c").exists());
-}
-
-#[test]
-fn folders_of_other_models_are_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let both_sides = HfConfig {
-        is_decoder: false,
-        ..enwik8()
-    };
-    write(&both_sides, folder.path());
-    refused(&text(folder.path(), &["--prompt", "A"]), &["not causal"]);
-
-    let config = folder.path().join("config.json");
-    let other = fs::read_to_string(&config)
-        .unwrap()
-        .replace("\"reformer\"", "\"bert\"");
-    fs::write(&config, other).unwrap();
-    refused(
-        &text(folder.path(), &["--prompt", "A"]),
-        &["model_type is \"bert\""],
-    );
-
-    let wider = HfConfig {
-        feed_forward_size: 65,
-        ..enwik8()
-    };
-    fs::write(&config, serde_json::to_string(&wider).unwrap()).unwrap();
-    refused(
-        &text(folder.path(), &["--prompt", "A"]),
-        &["does not fit its config.json"],
     );
 }
 

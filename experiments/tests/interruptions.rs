@@ -239,6 +239,61 @@ fn full_disk_is_told_and_the_run_goes_on() {
     assert_eq!(result(&run).1.last().unwrap().0, 60);
 }
 
+/// A small disk of its own, as long as it is there.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// None if this process may not mount.
+    fn mount(folder: &Path, size: &str) -> Option<Self> {
+        let disk = Self(folder.to_owned());
+        disk.call(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .then_some(disk)
+    }
+
+    fn grow(&self, size: &str) {
+        assert!(self.call(&["-o", &format!("remount,size={size}")]));
+    }
+
+    fn call(&self, arguments: &[&str]) -> bool {
+        let mount = Command::new("mount").args(arguments).arg(&self.0).output();
+        mount.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+#[test]
+fn run_on_a_full_disk_can_go_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path(), "300k") else {
+        eprintln!("SKIPPED: no tmpfs can be mounted, so no disk was full");
+        return;
+    };
+    let arguments = "--layers 1 --d-model 16 --n-heads 2 --length 48 --batch-size 2 --eval-windows 2 --steps 60 \
+                     --steps-per-epoch 10 --name x --sample-tokens 5";
+    let full = command(folder.path(), arguments).output().unwrap();
+    let message = String::from_utf8_lossy(&full.stderr);
+    assert!(matches!(full.status.code(), Some(0 | 1)), "{message}");
+    assert!(message.contains("No space left"), "{message}");
+    for line in message.lines() {
+        assert!(
+            line.starts_with("warning: ") || line.starts_with("error: "),
+            "{line}"
+        );
+        assert!(line.contains("cannot be written"), "{line}");
+    }
+    disk.grow("64m");
+    let resume = "--resume runs/x --sample-tokens 5";
+    succeeded(command(folder.path(), resume).output().unwrap());
+    assert!(folder.path().join("runs/x/model.mpk").is_file());
+    let rows = reformer_train::read_rows(&folder.path().join("runs/x/metrics.csv")).unwrap();
+    assert_eq!(rows.last().unwrap().step, 60);
+}
+
 #[test]
 fn finished_run_is_left_alone_or_made_longer() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
@@ -392,59 +392,4 @@ fn data_may_come_through_a_pipe() {
         .current_dir(folder.path())
         .output();
     assert!(printed(&output.unwrap()).contains("60 labels"));
-}
-
-/// A small disk of its own, as long as it is there.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None if this process may not mount.
-    fn mount(folder: &Path, size: &str) -> Option<Self> {
-        let disk = Self(folder.to_owned());
-        disk.call(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .then_some(disk)
-    }
-
-    fn grow(&self, size: &str) {
-        assert!(self.call(&["-o", &format!("remount,size={size}")]));
-    }
-
-    fn call(&self, arguments: &[&str]) -> bool {
-        let mount = Command::new("mount").args(arguments).arg(&self.0).output();
-        mount.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
-
-#[test]
-fn run_on_a_full_disk_can_go_on_when_there_is_room() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(folder.path(), "300k") else {
-        eprintln!("SKIPPED: no tmpfs can be mounted, so no disk was full");
-        return;
-    };
-    let arguments = format!("{SMALL} --steps 60 --steps-per-epoch 10 --name x --sample-tokens 5");
-    let full = call(TEXT, folder.path(), &arguments);
-    let (code, message) = told(&full);
-    assert!(matches!(code, Some(0 | 1)), "{message}");
-    assert!(message.contains("No space left"), "{message}");
-    for line in message.lines() {
-        assert!(
-            line.starts_with("warning: ") || line.starts_with("error: "),
-            "{line}"
-        );
-        assert!(line.contains("cannot be written"), "{line}");
-    }
-    disk.grow("64m");
-    let resume = "--resume runs/x --sample-tokens 5";
-    let resumed = call(TEXT, folder.path(), resume);
-    assert_eq!(told(&resumed).0, Some(0), "{resumed:?}");
-    assert!(folder.path().join("runs/x/model.mpk").is_file());
-    let rows = reformer_train::read_rows(&folder.path().join("runs/x/metrics.csv")).unwrap();
-    assert_eq!(rows.last().unwrap().step, 60);
 }

@@ -14,8 +14,6 @@ const CLASSIFY: &str = env!("CARGO_BIN_EXE_train_classifier");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
-const STEP: &str = env!("CARGO_BIN_EXE_bench_step");
-const PLOT: &str = env!("CARGO_BIN_EXE_plot_steps");
 
 /// A model that trains in a moment.
 const SMALL: [&str; 14] = [
@@ -191,7 +189,7 @@ fn run_is_written_resumed_and_continued() {
     refused(&again, &["`runs/x` exists already", "resume"]);
     assert_eq!(contents(folder.path()), before);
 
-    // Its configuration is one to start from.
+    // Its configuration is one to start from; curves for TensorBoard change nothing.
     let preset = [
         "--preset",
         "runs/x/config.json",
@@ -199,10 +197,19 @@ fn run_is_written_resumed_and_continued() {
         "again",
         "--sample-tokens",
         "0",
+        "--tensorboard",
     ];
     printed(&run(TRAIN, folder.path(), &preset));
     let config = |name: &str| fs::read_to_string(at(&format!("runs/{name}/config.json"))).unwrap();
     assert_eq!(config("again"), config("x"));
+    assert_eq!(fs::read(at("runs/again/model.mpk")).unwrap(), weights);
+    let has_events = |name: &str| {
+        let files = contents(&at(&format!("runs/{name}")));
+        files
+            .into_iter()
+            .any(|(path, _)| path.contains(".tfevents."))
+    };
+    assert!(has_events("again") && !has_events("x"));
     fs::remove_dir_all(at("runs/again")).unwrap();
 
     // An optimizer of another kind, and steps in parts.
@@ -385,101 +392,4 @@ fn help_has_examples() {
         let help = printed(&run(program, Path::new("."), &["--help"]));
         assert!(help.contains("Examples:"), "{help}");
     }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let memory = |arguments: &[&str]| run(MEMORY, folder.path(), arguments);
-    let small = ["--length", "256", "--d-model", "16", "--mode", "reversible"];
-    let json = printed(&memory(
-        &[&small[..], &["--json", "--layers", "2"]].concat(),
-    ));
-    assert!(json.contains("\"peak_bytes\""), "{json}");
-    let table = printed(&memory(&small));
-    assert!(table.contains("reversible         4"), "{table}");
-    refused(&memory(&["--length", "0"]), &["`--length` is 0"]);
-    refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
-}
-
-#[test]
-fn steps_are_timed_on_every_device_and_plotted() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut lines = String::new();
-    for (device, attention, mode) in [
-        ("flex", "lsh", "reversible"),
-        ("ndarray", "local", "exact"),
-        ("flex", "full", "plain"),
-    ] {
-        let settings = [
-            "--length",
-            "130",
-            "--depth",
-            "1",
-            "--d-model",
-            "32",
-            "--n-heads",
-            "2",
-            "--d-head",
-            "16",
-            "--d-ff",
-            "64",
-            "--chunk",
-            "16",
-            "--steps",
-            "1",
-            "--threads",
-            "2",
-            "--window",
-            "bucket",
-            "--json",
-            "--device",
-            device,
-            "--attention",
-            attention,
-            "--mode",
-            mode,
-        ];
-        let output = run(STEP, folder.path(), &settings);
-        assert!(output.status.success(), "{output:?}");
-        lines += core::str::from_utf8(&output.stdout).unwrap();
-    }
-    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-    for key in [
-        "seconds",
-        "tokens_per_second",
-        "peak_mib",
-        "gflop",
-        "gemm_gflops",
-    ] {
-        assert!(first[key].as_f64().unwrap() > 0.0, "{key}: {first}");
-    }
-    assert_eq!(first["settings"]["attention"], "lsh");
-    assert_eq!(first["settings"]["threads"], 2);
-
-    fs::write(folder.path().join("steps.jsonl"), &lines).unwrap();
-    let output = run(PLOT, folder.path(), &["steps.jsonl", "--svg", "steps.svg"]);
-    assert!(output.status.success(), "{output:?}");
-    let table = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(table.lines().count(), 5, "{table}");
-    assert!(folder.path().join("steps.svg").exists());
-}
-
-#[test]
-fn what_cannot_be_timed_is_refused_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = run(STEP, folder.path(), &["--steps", "0"]);
-    assert!(!output.status.success());
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        message,
-        "error: `--steps` is 0, but it must be at least 1: raise it\n"
-    );
-    let output = run(PLOT, folder.path(), &["nothing.jsonl"]);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        message.starts_with("error: `nothing.jsonl` cannot be read"),
-        "{message}"
-    );
 }

@@ -74,6 +74,18 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// Weights that are infinite or NaN.
+    #[error(
+        "`{tensor}` has weights that are not finite in `{}`: its training diverged, name another model",
+        path.display()
+    )]
+    NotFinite {
+        /// The folder of the model.
+        path: PathBuf,
+        /// The first tensor with such weights.
+        tensor: String,
+    },
+
     /// Complete weights that do not belong to the model that config.json describes.
     #[error("`{}` holds weights of another model than config.json describes: {reason}", path.display())]
     OtherWeights {

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
@@ -9,6 +10,7 @@ use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::LmLoss;
 use reformer_datasets::labelled::{LabelledTexts, Questions};
+use reformer_datasets::{ReadReport, Sequences};
 
 use crate::batch::Batch;
 use crate::config::TrainConfig;
@@ -19,7 +21,7 @@ use crate::model::{Model, ModelConfig};
 use crate::pairs::Pairs;
 use crate::run::load_model;
 
-/// The model of a run, and data to evaluate it on.
+/// A model, in most cases that of a run, and data to evaluate it on.
 #[derive(Debug)]
 pub struct Evaluation<B: Backend> {
     /// The model.
@@ -66,6 +68,27 @@ impl<B: ReformerBackend> Evaluation<B> {
         })
     }
 
+    /// A model that comes from elsewhere, such as one of Hugging Face, on any sequences. Of the configuration, the model
+    /// and the settings of evaluations matter.
+    ///
+    /// # Errors
+    /// Sequences that are not for this model, or of another length.
+    pub fn of_model(
+        model: Model<B>,
+        config: TrainConfig,
+        sequences: Arc<dyn Sequences>,
+        report: ReadReport,
+    ) -> Result<Self, TrainError> {
+        let report = DataReport::of_one(report);
+        let data = Data::of_sequences(sequences.clone(), sequences, report);
+        data.check(&config)?;
+        Ok(Self {
+            model,
+            config,
+            data,
+        })
+    }
+
     /// Evaluates on the first sequences only.
     pub fn with_first(mut self, n_sequences: Option<usize>) -> Self {
         self.config.eval_windows = n_sequences.or(self.config.eval_windows);
@@ -79,7 +102,7 @@ impl<B: ReformerBackend> Evaluation<B> {
         self
     }
 
-    /// The configuration of the run.
+    /// The configuration of the run, or the given one.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }

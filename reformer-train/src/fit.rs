@@ -27,6 +27,7 @@ use crate::samples::Samples;
 use crate::screen::Screen;
 use crate::strategy::{Components, Ending, NoLog, RunWithLossScale, StepByStep};
 use crate::task::Task;
+use crate::tensorboard::EventLog;
 
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
@@ -226,7 +227,10 @@ where
             .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy.clone())))
             .num_epochs(config.n_epochs());
         let training = match self.place {
-            Place::Home(run) => with_files(training, run, step, strategy, device)?,
+            Place::Home(run) => {
+                let has_events = self.options.tensorboard || EventLog::is_in(run.folder());
+                with_files(training, run, step, strategy, device, has_events)?
+            }
             Place::Elsewhere(_) => training.with_metric_logger(NoLog),
         };
         let n_epochs_done = step / config.steps_per_epoch;
@@ -247,6 +251,7 @@ fn with_files<B>(
     step: usize,
     strategy: &StepByStep<B>,
     device: &B::Device,
+    has_events: bool,
 ) -> Result<SupervisedTraining<Components<B>>, TrainError>
 where
     B: AutodiffBackend + ReformerBackend,
@@ -267,6 +272,10 @@ where
         ],
         strategy.troubles.clone(),
     )?;
+    let log = match has_events {
+        true => log.with_events()?,
+        false => log,
+    };
     let keep = KeepBestAndLast {
         checkpoints: strategy.checkpoints.clone(),
         n_last: config.keep_checkpoints,

@@ -31,6 +31,7 @@
 //! metrics.csv       a row every few steps, and one for each evaluation
 //! samples.jsonl     texts that the model generated at evaluations, if enabled
 //! report.html       all of this as a page that reloads itself
+//! events.out.*      the rows of metrics.csv as TensorBoard reads them, if enabled
 //! model.mpk         the weights, once the run is finished
 //! ```
 //!
@@ -98,25 +99,28 @@ pub mod parallel;
 pub mod probe;
 mod record;
 pub mod report;
+mod row;
 mod run;
 mod samples;
 mod schedule;
 mod screen;
+mod setting;
 mod step_counter;
 mod strategy;
 mod task;
+mod tensorboard;
 
 pub use averages::Averages;
 pub use batch::Batch;
 pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use clip::{ClipByGlobalNorm, global_norm};
 pub use config::{BadLoss, PROBE_LENGTH, TrainConfig};
-pub use data::{AskedQuestions, DataConfig, DataReport};
+pub use data::{AskedQuestions, DataConfig, DataReport, open_text};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, Measured};
 pub use heads::HeadLogits;
 pub use labelled::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
-pub use log::{CsvLog, Row, read_rows};
+pub use log::CsvLog;
 pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
 pub use model::{Model, ModelConfig};
 pub use older::read_json as read_config_json;
@@ -126,12 +130,14 @@ pub use optimizer::{
 };
 pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use record::{AtomicRecorder, read_regular, write_atomically};
+pub use row::{Row, read_rows};
 pub use run::{
     Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
-    load_model,
+    check_finite, load_model,
 };
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
+pub use setting::setting_below;
 pub use step_counter::StepCounter;
 pub use strategy::Ending;
 pub use task::Task;

@@ -8,9 +8,9 @@ use reformer_datasets::ReadReport;
 use crate::config::TrainConfig;
 use crate::data::DataReport;
 use crate::error::TrainError;
-use crate::log::{Row, read_rows};
 use crate::metric::Quantity;
 use crate::report::{Environment, Phase, Report, Series, Status, write_report};
+use crate::row::{Row, read_rows};
 use crate::samples::Samples;
 
 /// Minimum time between two versions of the page, except after evaluations.
@@ -33,7 +33,8 @@ pub(crate) struct Page {
 
 /// Quantities that are in metrics.csv alone: their curves repeat those of bits and of peak memory, or are a
 /// straight line.
-const UNPLOTTED: [Quantity; 3] = [Quantity::Perplexity, Quantity::Memory, Quantity::Seconds];
+pub(crate) const UNPLOTTED: [Quantity; 3] =
+    [Quantity::Perplexity, Quantity::Memory, Quantity::Seconds];
 
 impl Page {
     /// The page of the run in a folder, with the name of its backend.

@@ -10,7 +10,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerQuestionAnswering;
 use reformer_datasets::labelled::{LabelledRows, Question, Questions};
-use reformer_train::{ModelConfig, load_model};
+use reformer_train::{ModelConfig, check_finite, load_model};
 
 use super::reading::{Reading, tokens};
 use super::records::Record;
@@ -50,11 +50,12 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
     /// Opens the folder of a run of `train_qa`, or one of Hugging Face.
     ///
     /// # Errors
-    /// A folder that is neither, a model of another kind, or files that cannot be read.
+    /// A folder that is neither, a model of another kind, files that cannot be read, or weights that are not finite.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
         if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_question_answering::<B>(folder, &device)?;
+            check_finite(folder, &model)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {
                 model,

@@ -11,7 +11,7 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerClassifier;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts};
-use reformer_train::{load_classes, load_model};
+use reformer_train::{check_finite, load_classes, load_model};
 use serde_json::{Map, Value};
 
 use super::reading::{Reading, tokens};
@@ -34,11 +34,12 @@ impl<B: ReformerBackend> TextClassifier<B> {
     /// Opens the folder of a run of `train_classifier`, or one of Hugging Face.
     ///
     /// # Errors
-    /// A folder that is neither, a model of another kind, or files that cannot be read.
+    /// A folder that is neither, a model of another kind, files that cannot be read, or weights that are not finite.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
         let device = device.clone();
         if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_classifier::<B>(folder, &device)?;
+            check_finite(folder, &model)?;
             let max_length = model.reformer.position.max_length();
             return Ok(Self {
                 model,

@@ -9,13 +9,14 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_train::report::escape;
 use reformer_train::{
-    Quantity, Row, TrainConfig, read_config_json, read_regular, read_rows, write_atomically,
+    Quantity, Row, TrainConfig, read_config_json, read_regular, read_rows, setting_below,
+    write_atomically,
 };
 use serde_json::Value;
 
 use crate::cli;
 use crate::figure::{self, Axis, Curve, Panel};
-use crate::preset::below;
+use crate::plot::{bits, seconds, step};
 use crate::study::Table;
 use crate::study::statistics::{between, mean};
 
@@ -70,7 +71,7 @@ fn read(path: &Path) -> Result<Known> {
     let config = read_config_json(&config)
         .with_context(|| format!("`{}` is not a configuration", file.display()))?;
     let rows = read_rows(&path.join("metrics.csv"))?;
-    if points(&rows, |row| Some(row.step as f64)).is_empty() {
+    if bits(&rows, "valid", step).is_empty() {
         bail!("`{}` has no evaluation yet: train it on", path.display());
     }
     let name = path.file_name().unwrap_or(path.as_os_str());
@@ -79,13 +80,6 @@ fn read(path: &Path) -> Result<Known> {
         config,
         rows,
     })
-}
-
-/// Held-out bits over a quantity of the rows.
-fn points(rows: &[Row], x: impl Fn(&Row) -> Option<f64>) -> Vec<(f64, f64)> {
-    let valid = rows.iter().filter(|row| row.split == "valid");
-    let point = |row: &Row| Some((x(row)?, row.get(Quantity::Bits)?));
-    valid.filter_map(point).collect()
 }
 
 /// Groups runs that differ only in their seed, in the given order.
@@ -166,7 +160,7 @@ fn flatten(path: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                flatten(&below(path, name), value, settings);
+                flatten(&setting_below(path, name), value, settings);
             }
         }
         value => {
@@ -182,7 +176,7 @@ fn page(runs: &[Known], results: &Table, settings: &Table) -> Result<String> {
         y: Axis::linear("bits per token, held-out"),
         curves: runs
             .iter()
-            .map(|run| Curve::new(&run.name, points(&run.rows, |row| of(run, row))))
+            .map(|run| Curve::new(&run.name, bits(&run.rows, "valid", |row| of(run, row))))
             .collect(),
     };
     let tokens = |run: &Known, row: &Row| {
@@ -190,13 +184,9 @@ fn page(runs: &[Known], results: &Table, settings: &Table) -> Result<String> {
         Some(row.step as f64 * a_step)
     };
     let panels = [
-        panel("steps", Axis::linear("step"), &|_, row| {
-            Some(row.step as f64)
-        }),
+        panel("steps", Axis::linear("step"), &|_, row| step(row)),
         panel("tokens", Axis::linear("token"), &tokens),
-        panel("time", Axis::linear("second"), &|_, row| {
-            row.get(Quantity::Seconds)
-        }),
+        panel("time", Axis::linear("second"), &|_, row| seconds(row)),
     ];
     let mut units: Vec<&str> = runs
         .iter()

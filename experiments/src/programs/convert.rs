@@ -10,7 +10,7 @@ use clap::Parser;
 use reformer_core::huggingface::{self, Head, HfError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{ReformerLm, ReformerLmConfig};
-use reformer_train::{ModelConfig, load_model};
+use reformer_train::{ModelConfig, check_finite, load_model};
 
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
@@ -86,7 +86,11 @@ fn read<B: ReformerBackend>(
     device: &B::Device,
 ) -> Result<(ReformerLm<B>, ReformerLmConfig)> {
     match huggingface::head(folder) {
-        Some(Head::Lm) => Ok(huggingface::load(folder, device)?),
+        Some(Head::Lm) => {
+            let (model, config) = huggingface::load(folder, device)?;
+            check_finite(folder, &model)?;
+            Ok((model, config))
+        }
         Some(_) => bail!(
             "the model in `{}` has another head: only language models are written",
             folder.display()

@@ -8,13 +8,15 @@ use std::process::ExitCode;
 use crate::arguments::{MOST_TOKENS, check_range};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
+use crate::hugging_face;
 use crate::interrupt::{self, Stopped};
 use crate::scores::Scores;
 use crate::shipped::Checkpoint;
 use crate::translation::BleuArguments;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
+use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::translation::Bleu;
 use reformer_train::{Evaluation, Model, write_atomically};
@@ -30,8 +32,10 @@ Examples:
     evaluate --checkpoint runs/squad --data dev-v1.1.json
   Other sentences, in two line-aligned files:
     evaluate --checkpoint runs/wmt --data test.en test.de --bleu-sentences 3003
+  A language model of Hugging Face on a text, in windows of 4,096 tokens:
+    evaluate --checkpoint reformer-enwik8 --data other.txt --length 4096
 
-Language models: bits per byte (or dimension). Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
+Language models: bits per byte (or dimension); those with a tokenizer, bits per token and per byte of the text. Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
 always predicting the most frequent class, and the confusion matrix. Questions: exact match and F1 as SQuAD counts them.
 Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 
@@ -39,15 +43,18 @@ Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
-    /// Folder of a run [default: the model that ships]
-    #[arg(long, value_name = "RUN")]
+    /// Folder of a run, or of a language model of Hugging Face [default: the model that ships]
+    #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,
-    /// Data to measure on, of the same form as the run's [default: its validation data]
+    /// Data to measure on, of the same form as the run's [default: its validation data]; for a model of Hugging Face, a text
     #[arg(long, value_name = "PATH", num_args = 1..=2)]
     data: Vec<PathBuf>,
     /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data]
     #[arg(long, value_name = "N")]
     eval_windows: Option<usize>,
+    /// Tokens of a sequence, with a model of Hugging Face [default: as many as it has positions for, or the text tokens]
+    #[arg(long, value_name = "N")]
+    length: Option<usize>,
     /// Write the numbers to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -67,6 +74,32 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Opens the model and its data. Returns the bytes of text per token as well, for a model of Hugging Face with a tokenizer.
+fn open<B: ReformerBackend>(
+    arguments: &Arguments,
+    device: &B::Device,
+) -> Result<(Evaluation<B>, Option<f64>)> {
+    let named = arguments.checkpoint.as_deref();
+    if let Some(folder) = named.filter(|folder| huggingface::head(folder).is_some()) {
+        return match &arguments.data[..] {
+            [text] => hugging_face::open(folder, text, arguments.length, arguments.device, device),
+            texts => bail!(
+                "the model in `{}` is one of Hugging Face, measured on one text, and {} were given: name it by `--data`",
+                folder.display(),
+                texts.len()
+            ),
+        };
+    }
+    if let Some(length) = arguments.length {
+        bail!(
+            "`--length` is {length}, but a run is measured in sequences of its own length: leave it out"
+        );
+    }
+    let checkpoint = Checkpoint::open(named)?;
+    let evaluation = Evaluation::open(checkpoint.path(), &arguments.data, device)?;
+    Ok((evaluation, None))
+}
+
 struct Evaluate(Arguments);
 
 impl Job for Evaluate {
@@ -79,11 +112,8 @@ impl Job for Evaluate {
         if let Some(n) = arguments.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
-        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
-        let (folder, others) = (checkpoint.path(), &arguments.data);
-        let evaluation = Evaluation::<B::InnerBackend>::open(folder, others, &device)?
-            .with_first(arguments.eval_windows);
-        drop(checkpoint);
+        let (evaluation, bytes_per_token) = open::<B::InnerBackend>(&arguments, &device)?;
+        let evaluation = evaluation.with_first(arguments.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
         let length = evaluation.config().window_length;
@@ -97,6 +127,9 @@ impl Job for Evaluate {
                 false => ControlFlow::Continue(()),
             }
         })?;
+        if let Some(bytes_per_token) = bytes_per_token {
+            scores = scores.of_tokens(bytes_per_token);
+        }
         let is_stopped = interrupter.should_stop();
         if is_stopped {
             scores.stopped_after = Some(n_done);

@@ -10,7 +10,7 @@ use crate::arguments::{MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, che
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{Cost, TextModel, Wish};
-use crate::memory::available_bytes;
+use crate::memory::check_reading;
 use crate::out::Output;
 use crate::progress::waiting;
 use crate::shipped::Checkpoint;
@@ -172,34 +172,13 @@ impl Job for Generate {
             let _waiting = waiting("Loading the model");
             TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?
         };
-        check_memory(&model, &prompts, arguments.device)?;
+        let n_bytes = prompts.iter().map(Vec::len).sum();
+        let told = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
+        check_reading(&model.model().reformer, n_bytes, arguments.device, told)?;
         match arguments.beam_size {
             Some(beam_size) => search(&model, &arguments, &prompts, beam_size),
             None => draw(&model, arguments, prompts),
         }
-    }
-}
-
-/// Checks that the free memory is enough to read the prompts. Per token, reading takes about fourteen vectors of the
-/// model's width, and the cache one per layer: 4.4 KB with the model that ships (measured).
-fn check_memory<B: ReformerBackend>(
-    model: &TextModel<B>,
-    prompts: &[Vec<u8>],
-    device: DeviceName,
-) -> Result<()> {
-    let stack = &model.model().reformer;
-    let [_, d_model] = stack.embedding.weight.dims();
-    let n_bytes: usize = prompts.iter().map(Vec::len).sum();
-    let a_byte = 4 * d_model * (14 + stack.blocks.len());
-    let needed = n_bytes as u64 * a_byte as u64;
-    let has_own_memory = matches!(device, DeviceName::Cuda | DeviceName::Wgpu);
-    match available_bytes() {
-        Some(available) if needed > available && !has_own_memory => bail!(
-            "prompts of {n_bytes} bytes need about {} MiB to be read, and {} MiB are left: give their ends",
-            needed >> 20,
-            available >> 20
-        ),
-        _ => Ok(()),
     }
 }
 

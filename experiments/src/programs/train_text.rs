@@ -35,6 +35,8 @@ Examples:
     train_text --preset small --accumulate 8 --optimizer adafactor
   Another architecture:
     train_text --layers 4 --attention local,lsh,lsh --n-rounds 4 --mode exact
+  With curves for TensorBoard (tensorboard --logdir runs):
+    train_text --data book.txt --tensorboard
   The same run with one setting changed:
     train_text --preset runs/my-first/config.json --set model.reformer.dropout=0.2
 

@@ -17,7 +17,7 @@ use super::{
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
-use crate::plot::bits;
+use crate::plot::{bits, step};
 
 /// A study that trains variants on some data.
 #[derive(Debug)]
@@ -341,7 +341,9 @@ fn panel(contest: &Contest, trained: &[Trained], n_seeds: usize) -> Panel {
         x: Axis::linear("step"),
         y: Axis::linear(format!("bits per {token}")),
         curves: curves
-            .map(|(variant, trained)| Curve::new(&variant.label, bits(&trained[0].rows, "valid")))
+            .map(|(variant, trained)| {
+                Curve::new(&variant.label, bits(&trained[0].rows, "valid", step))
+            })
             .collect(),
     }
 }

@@ -1,5 +1,8 @@
 //! What the tests of programs share.
 
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) mod hugging_face;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

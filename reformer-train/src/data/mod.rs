@@ -319,12 +319,20 @@ impl DataConfig {
     }
 }
 
-/// The bytes of a file, or of all files in a folder, as every split.
-fn whole(path: &Path) -> Result<Splits, TrainError> {
-    let corpus = match path.is_dir() {
+/// The bytes of a file, or of all files in a folder.
+///
+/// # Errors
+/// A path that cannot be read, or without any bytes.
+pub fn open_text(path: &Path) -> Result<ByteCorpus, TrainError> {
+    Ok(match path.is_dir() {
         true => FolderCorpus::open(path)?.corpus().clone(),
         false => ByteCorpus::open(path)?,
-    };
+    })
+}
+
+/// The same, as every split.
+fn whole(path: &Path) -> Result<Splits, TrainError> {
+    let corpus = open_text(path)?;
     let [train, valid, test] = [(); 3].map(|()| corpus.whole_as(SplitName::Valid));
     Ok(Splits { train, valid, test })
 }

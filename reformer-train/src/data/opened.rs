@@ -89,7 +89,7 @@ impl From<Pairs> for Data {
 }
 
 impl Data {
-    pub(super) fn of_sequences(
+    pub(crate) fn of_sequences(
         train: Arc<dyn Sequences>,
         valid: Arc<dyn Sequences>,
         report: DataReport,

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::tag::Tag;
 use crate::error::TrainError;
 use crate::model::ModelConfig;
+use crate::setting::setting_below;
 
 /// The owner of records that are written, or the expected one.
 #[derive(Debug, Clone, Default)]
@@ -101,11 +102,7 @@ pub(crate) fn differences(then: &Value, now: &Value) -> Vec<Difference> {
                     continue;
                 }
                 let [then, now] = [then, now].map(|of| of.get(name).unwrap_or(&Value::Null));
-                let path = match path.is_empty() {
-                    true => name.clone(),
-                    false => format!("{path}.{name}"),
-                };
-                descend(&path, then, now, found);
+                descend(&setting_below(path, name), then, now, found);
             }
             return;
         }

@@ -5,7 +5,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::backend::Backend;
+use burn_store::{ModuleSnapshot, TensorSnapshot};
 
 use super::Run;
 use super::beginning::Beginning;
@@ -37,7 +39,7 @@ pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
 /// are any, else those of the newest complete checkpoint.
 ///
 /// # Errors
-/// A folder that does not contain a run, no weights, or weights that cannot be read.
+/// A folder that does not contain a run, no weights, or weights that cannot be read or are not finite.
 pub fn load_model<B: Backend>(
     folder: &Path,
     device: &B::Device,
@@ -47,7 +49,30 @@ pub fn load_model<B: Backend>(
     config.model.reformer().precision.check::<B>(device)?;
     let model = config.model.init::<B>(device);
     let model = weights(folder, &config, model, device)?;
+    check_finite(folder, &model)?;
     Ok((model, config))
+}
+
+/// Checks that all weights of a model, which was read from `folder`, are finite.
+///
+/// # Errors
+/// [`TrainError::NotFinite`] with the first tensor that has others.
+pub fn check_finite<B: Backend, M: Module<B>>(folder: &Path, model: &M) -> Result<(), TrainError> {
+    let is_finite = |tensor: &TensorSnapshot| {
+        tensor.to_data().is_ok_and(|data| match data.as_slice() {
+            Ok(weights) => weights.iter().copied().all(f32::is_finite),
+            // In half precision.
+            Err(_) => data.iter::<f32>().all(f32::is_finite),
+        })
+    };
+    let tensors = model.collect(None, None, true);
+    match tensors.iter().find(|tensor| !is_finite(tensor)) {
+        None => Ok(()),
+        Some(tensor) => Err(TrainError::NotFinite {
+            path: folder.to_owned(),
+            tensor: tensor.full_path(),
+        }),
+    }
 }
 
 fn weights<B: Backend>(

@@ -18,7 +18,7 @@ pub type Warn = fn(&TrainError);
 /// Generates a text with a model, to show its progress.
 pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
 
-/// Options that cannot change the resulting weights: display, warnings, samples, interruption.
+/// Options that cannot change the resulting weights: display, warnings, samples, curves, interruption.
 pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Where progress is shown.
     pub screen: Screen<R>,
@@ -29,6 +29,8 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     pub warn: Warn,
     /// Generates a text after each evaluation, for `samples.jsonl` and the page of the run.
     pub write: Option<WriteSample<B::InnerBackend>>,
+    /// Writes an event file of TensorBoard, in addition to `metrics.csv`. A run that has one continues it in any case.
+    pub tensorboard: bool,
     /// The processes that train together, of which this one owns the run; the others
     /// are [members](crate::parallel::Member).
     pub group: Option<Group>,
@@ -44,9 +46,16 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             interrupter: Interrupter::new(),
             warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
             write: None,
+            tensorboard: false,
             group: None,
             sharing: Sharing::default(),
         }
+    }
+
+    /// Writes an event file of TensorBoard, if asked for.
+    pub fn with_tensorboard(mut self, tensorboard: bool) -> Self {
+        self.tensorboard = tensorboard;
+        self
     }
 
     /// Generates a text after each evaluation. Training waits for the function.

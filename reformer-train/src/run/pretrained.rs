@@ -9,7 +9,7 @@ use burn_store::{ApplyError, ApplyResult, ModuleSnapshot, TensorSnapshot};
 use reformer_core::attention::AttentionKind;
 use reformer_core::huggingface::{self, Head};
 
-use super::load::{self, load_model};
+use super::load::{self, check_finite, load_model};
 use crate::error::TrainError;
 use crate::model::{Model, ModelConfig};
 use crate::record::{Difference, differences};
@@ -46,7 +46,12 @@ impl<B: Backend> Pretrained<B> {
         let (model, config) = match huggingface::head(folder) {
             None => {
                 let (model, config) = load_model(folder, device)?;
-                (model, config.model)
+                let (folder, config) = (folder.to_owned(), config.model);
+                return Ok(Self {
+                    folder,
+                    model,
+                    config,
+                });
             }
             Some(Head::Lm) => {
                 let (model, config) = huggingface::load(folder, device)?;
@@ -123,21 +128,6 @@ impl<B: Backend> Pretrained<B> {
             },
         ))
     }
-}
-
-/// Checks that all weights are finite.
-fn check_finite<B: Backend>(folder: &Path, model: &Model<B>) -> Result<(), TrainError> {
-    for tensor in model.collect(None, None, true) {
-        let data = tensor.to_data();
-        let is_finite = data.is_ok_and(|data| data.iter::<f32>().all(f32::is_finite));
-        if !is_finite {
-            return Err(TrainError::Damaged {
-                path: folder.to_owned(),
-                reason: format!("`{}` has weights that are not finite", tensor.full_path()),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Makes an embedding fit the size of this vocabulary: its first rows, followed by the model's own initial

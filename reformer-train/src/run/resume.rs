@@ -13,8 +13,8 @@ use super::lock::Lock;
 use super::{Outcome, Run, load_model, model_path};
 use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::error::TrainError;
-use crate::log::Row;
 use crate::record::{AtomicRecorder, write_atomically};
+use crate::row::Row;
 use crate::strategy::Ending;
 use crate::task::Task;
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use burn::module::Module;
+use burn::record::Recorder;
 use burn::tensor::{Tensor, TensorData, Tolerance};
 use reformer_core::attention::AttentionKind;
 use reformer_core::huggingface::{self, HfBuckets, HfConfig};
@@ -9,7 +11,8 @@ use reformer_core::model::{ReformerClassifierConfig, ReformerLm, ReformerLmConfi
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
+    AtomicRecorder, Model, ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError,
+    TrainOptions, load_model,
 };
 
 use crate::resume::{B, adam, assert_equal, config, parameters, train};
@@ -195,6 +198,22 @@ fn weights_that_are_not_there_or_no_numbers_are_named() {
         open(&path)
     );
 
+    let diverged = folder.path().join("diverged");
+    trained(&diverged);
+    let (model, _) = load_model::<B>(&diverged, &device).unwrap();
+    let mut model = model.into_lm().unwrap();
+    model.output.weight = model.output.weight.map(|weight| weight * f32::NAN);
+    let record = Model::Lm(model).into_record();
+    Recorder::<B>::record(&AtomicRecorder::default(), record, diverged.join("model")).unwrap();
+    for told in [
+        open(&diverged),
+        load_model::<B>(&diverged, &device).unwrap_err().to_string(),
+    ] {
+        let name = diverged.display();
+        let expected = format!("`output.weight` has weights that are not finite in `{name}`");
+        assert!(told.starts_with(&expected), "{told}");
+    }
+
     let other = folder.path().join("hf");
     std::fs::create_dir(&other).unwrap();
     let config = hugging_face();
@@ -268,6 +287,6 @@ fn folders_of_hugging_face_are_started_from() {
     let own = pretrained.config().clone();
     let (start, taken) = pretrained.start(&own, &device).unwrap();
     assert_eq!(taken.new, [""; 0]);
-    let saved = reformer_train::Model::Lm(model);
+    let saved = Model::Lm(model);
     assert_equal(&parameters(&start), &parameters(&saved));
 }

@@ -14,8 +14,8 @@ use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    AdafactorConfig, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, Row, Run,
-    ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
+    AdafactorConfig, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, ResumeOptions, Row,
+    Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
 };
 
 pub(super) type B = Autodiff<Flex>;
@@ -259,4 +259,43 @@ fn existing_folder_is_left_alone() {
     assert!(!folder.path().join("no").exists());
     let error = Run::resume(&path).unwrap_err();
     assert!(matches!(error, TrainError::NoRun { .. }), "{error}");
+}
+
+/// Number of records in the newest event file of TensorBoard in a run.
+fn n_events(run: &Path) -> usize {
+    let files = fs::read_dir(run).expect("a folder");
+    let names = files.map(|file| file.expect("an entry").path());
+    let events = names.filter(|path| path.to_string_lossy().contains(".tfevents."));
+    let newest = events.max().expect("it was asked for");
+    let bytes = fs::read(newest).expect("a file");
+    let mut rest = &bytes[..];
+    let mut n = 0;
+    while let Some((length, others)) = rest.split_first_chunk::<8>() {
+        // The event between its checksums.
+        rest = &others[4 + u64::from_le_bytes(*length) as usize + 4..];
+        n += 1;
+    }
+    n
+}
+
+#[test]
+fn events_of_tensorboard_are_the_rows_of_the_metrics_also_when_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = Run::create(config(Mode::Reversible, adam()), &path).unwrap();
+    let train = |run: &Run, step: usize, tensorboard: bool| {
+        let _one_at_a_time = SEEDED.lock();
+        let options = TrainOptions::silent().with_tensorboard(tensorboard);
+        run.train::<B, _>(&Default::default(), step, options)
+            .unwrap();
+        // After the version and the start.
+        assert_eq!(n_events(run.folder()), 2 + run.rows().unwrap().len());
+    };
+    train(&run, 0, true);
+    let n_before = n_events(&path);
+    let longer = ResumeOptions::new().with_steps(Some(12));
+    let run = Run::resume_with(&path, &longer).unwrap();
+    let point = run.resume_point::<B>(&Default::default()).unwrap();
+    train(&run, point.step, false);
+    assert!(n_events(&path) > n_before);
 }

@@ -18,7 +18,7 @@ use crate::cli;
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
-use crate::plot::bits;
+use crate::plot::{bits, step};
 use crate::study::statistics::{between, mean};
 use crate::study::{
     Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
@@ -303,7 +303,7 @@ fn panels(trained: &[&Trained], cells: &Cells) -> Vec<Panel> {
     let losses = ROWS.iter().zip(trained).map(|((way, _), trained)| {
         Curve::new(
             format!("trained with {}", way.name()),
-            bits(&trained.rows, "valid"),
+            bits(&trained.rows, "valid", step),
         )
     });
     let accuracies = ROWS.iter().zip(cells).flat_map(|((way, paper), ours)| {

@@ -16,7 +16,7 @@ use crate::allocator::keep_freed_memory;
 use crate::cli;
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
-use crate::plot::bits;
+use crate::plot::{bits, step};
 use crate::programs::train_translation::PairArguments;
 use crate::study::statistics::{between, interval, mean};
 use crate::study::{
@@ -220,7 +220,7 @@ fn report(study: &Study, trained: &[&Trained], scores: &[&[Score]]) -> Result<()
         ]);
     }
     let curves = MODELS.iter().zip(trained);
-    let curves = curves.map(|(model, run)| Curve::new(model.name, bits(&run.rows, "valid")));
+    let curves = curves.map(|(model, run)| Curve::new(model.name, bits(&run.rows, "valid", step)));
     Report {
         title: "Table 4: translation with reversible layers",
         notes: vec![note(scores)?],

@@ -9,7 +9,7 @@ use burn::tensor::{ElementConversion, Int, Tensor};
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
-use reformer_train::{Batch, Evaluation, Quantity, Row, TrainConfig};
+use reformer_train::{Batch, Evaluation, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{Arguments, help, parse};
@@ -18,6 +18,7 @@ use crate::cli;
 use crate::device::{self, Job};
 use crate::figure::{Axis, Curve, Panel};
 use crate::overrides;
+use crate::plot::{self, seconds};
 use crate::study::statistics::{between, margin, mean};
 use crate::study::{
     Base, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
@@ -129,7 +130,7 @@ fn outcome(
     bits: Vec<f64>,
     equal_seconds: Option<f64>,
 ) -> Result<Outcome> {
-    let points = over_seconds(&trained.rows);
+    let points = plot::bits(&trained.rows, "valid", seconds);
     let last = points.last();
     let &(seconds, all) =
         last.with_context(|| format!("`{}` was never evaluated", training.key))?;
@@ -143,13 +144,6 @@ fn outcome(
         at_equal_seconds: within.map(|(_, bits)| *bits),
         seconds,
     })
-}
-
-/// Held-out bits per byte over seconds of training.
-fn over_seconds(rows: &[Row]) -> Vec<(f64, f64)> {
-    let valid = rows.iter().filter(|row| row.split == "valid");
-    let point = |row: &Row| Some((row.get(Quantity::Seconds)?, row.get(Quantity::Bits)?));
-    valid.filter_map(point).collect()
 }
 
 /// Ranges of positions between the borders.
@@ -299,8 +293,9 @@ fn panels(length: usize, trained: &[Trained], outcomes: &[Outcome], n_seeds: usi
         Curve::new(*label, points.collect())
     });
     let over_time = MODELS.iter().zip(trained.chunks(n_seeds));
-    let over_time = over_time
-        .map(|((_, label, _), trained)| Curve::new(*label, over_seconds(&trained[0].rows)));
+    let over_time = over_time.map(|((_, label, _), trained)| {
+        Curve::new(*label, plot::bits(&trained[0].rows, "valid", seconds))
+    });
     vec![
         Panel {
             title: "by position".to_owned(),

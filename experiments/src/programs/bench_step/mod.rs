@@ -1,157 +1,35 @@
 //! Times a training step and compares it with the machine's rate of matrix products.
 
+mod arguments;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::allocator::keep_freed_memory;
-use crate::arguments::{MOST_TOKENS, ModeName, check_most, check_range};
-use crate::baseline::TransformerLmConfig;
+use crate::arguments::check_most;
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::flops;
 use crate::median::median;
 use crate::memory::peak_resident_bytes;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
-use clap::{Parser, ValueEnum};
 use rayon::ThreadPoolBuilder;
-use reformer_core::attention::{AttentionKind, ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::{ReformerConfig, ReformerLmConfig};
-use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
-const EXAMPLES: &str = "\
-Examples:
-  The step of the tables in the README:
-    bench_step --length 4096
-  Exact attention, for comparison:
-    bench_step --length 4096 --attention full
-  Burn's own Transformer of the same size, and ours with exact attention where that is cheaper:
-    bench_step --length 512 --attention transformer
-    bench_step --length 512 --exact-where-cheaper
-  As JSON:
-    bench_step --length 65536 --steps 1 --json
+use arguments::{StepAttention, VOCAB_SIZE, config, transformer};
 
-A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
-the time that its matrix products would take at the rate of one large product, measured in the same
-run. Operations are counted as documented at `experiments::flops::training_step`.";
+pub use arguments::StepArguments;
 
-/// Byte vocabulary.
-const VOCAB_SIZE: usize = 256;
 /// Rows and columns of the matrices whose product determines the rate.
 const GEMM_SIZE: usize = 2048;
 const GEMM_REPEATS: usize = 5;
 const MOST_THREADS: usize = 1024;
-
-/// Measure the time and memory of a training step.
-#[derive(Debug, Clone, Parser, Serialize, Deserialize)]
-#[command(version, after_help = EXAMPLES)]
-pub struct StepArguments {
-    /// Bytes in a sequence
-    #[arg(long, value_name = "N", default_value_t = 4096)]
-    pub(crate) length: usize,
-    /// Sequences in a step
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) batch: usize,
-    /// Number of blocks, each of attention and feed-forward
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    pub(crate) depth: usize,
-    /// Width of each residual stream
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) d_model: usize,
-    /// Number of attention heads
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub(crate) n_heads: usize,
-    /// Width of a head
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) d_head: usize,
-    /// Width inside the feed-forward layers
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) d_ff: usize,
-    /// Hash rounds of LSH attention
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub(crate) n_rounds: usize,
-    /// Positions in a chunk of LSH and local attention
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) chunk: usize,
-    /// Kind of attention in all blocks
-    #[arg(long, value_enum, default_value = "lsh")]
-    pub(crate) attention: StepAttention,
-    /// Keys that a query of LSH attention sees in a round
-    #[arg(long, value_enum, default_value = "chunk")]
-    pub(crate) window: WindowName,
-    /// Add a local round to LSH attention, in which a position sees its neighbours
-    #[arg(long)]
-    pub(crate) local_round: bool,
-    /// Use hashing even where the sequence is short enough for exact attention
-    #[arg(long, conflicts_with = "exact_where_cheaper")]
-    pub(crate) always_hash: bool,
-    /// Use exact attention wherever it computes fewer logits than hashing
-    #[arg(long)]
-    pub(crate) exact_where_cheaper: bool,
-    /// How the backward pass obtains activations
-    #[arg(long, value_enum, default_value = "reversible")]
-    pub(crate) mode: ModeName,
-    /// Positions in a chunk of the feed-forward layers and of the loss
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) ff_chunk: usize,
-    /// Timed steps; their median is reported
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) steps: usize,
-    /// Threads of the CPU backends [default: one for each core]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
-    /// Backend to compute on
-    #[arg(long, value_enum, default_value = "flex")]
-    pub(crate) device: DeviceName,
-    /// Print one line of JSON
-    #[arg(long)]
-    #[serde(skip)]
-    json: bool,
-    /// Skip the warm-up and the rate of a large product: for steps that take minutes or most
-    /// of the memory
-    #[arg(long)]
-    pub(crate) bare: bool,
-}
-
-/// The model whose step is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum StepAttention {
-    /// A Reformer with LSH attention.
-    Lsh,
-    /// A Reformer with local attention.
-    Local,
-    /// A Reformer with exact attention.
-    Full,
-    /// Burn's own Transformer, by plain autodiff.
-    Transformer,
-}
-
-impl StepAttention {
-    fn kind(self) -> AttentionKind {
-        match self {
-            Self::Lsh => AttentionKind::Lsh,
-            Self::Local => AttentionKind::Local,
-            Self::Full | Self::Transformer => AttentionKind::Full,
-        }
-    }
-}
-
-/// Keys that a query of LSH attention sees in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum WindowName {
-    /// Its own chunk of the sorted sequence and the one before, as in the peers.
-    Chunk,
-    /// The last positions of its own bucket, as many as a chunk has.
-    Bucket,
-}
 
 /// Result of a measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -201,51 +79,6 @@ pub fn measure(arguments: StepArguments) -> Result<Measurement> {
     };
     device::run(bench.arguments.device, bench)?;
     measurement.context("nothing was measured")
-}
-
-fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
-    let window = match arguments.window {
-        WindowName::Chunk => Window::Chunk {
-            before: 1,
-            after: 0,
-            within_bucket: false,
-        },
-        WindowName::Bucket => Window::Bucket {
-            len: arguments.chunk,
-        },
-    };
-    let mut lsh = LshConfig::new()
-        .with_n_rounds(arguments.n_rounds)
-        .with_local_round(arguments.local_round)
-        .with_chunk_length(arguments.chunk)
-        .with_window(window);
-    if arguments.always_hash {
-        lsh.exact_up_to = ExactUpTo::Never;
-    }
-    if arguments.exact_where_cheaper {
-        lsh.exact_up_to = ExactUpTo::Cheaper;
-    }
-    let mode = match arguments.attention {
-        StepAttention::Transformer => Mode::Plain,
-        _ => arguments.mode.mode(),
-    };
-    let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.depth)
-        .with_n_heads(arguments.n_heads)
-        .with_d_head(Some(arguments.d_head))
-        .with_d_ff(Some(arguments.d_ff))
-        .with_layers(vec![arguments.attention.kind()])
-        .with_lsh(lsh)
-        .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
-        .with_mode(mode)
-        .with_ff_chunk_length(Some(arguments.ff_chunk));
-    let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
-    config.validate()?;
-    check_range("--length", arguments.length, MOST_TOKENS)?;
-    check_range("--batch", arguments.batch, MOST_TOKENS)?;
-    let n_tokens = arguments.length.saturating_mul(arguments.batch);
-    check_most("--length times --batch", n_tokens, MOST_TOKENS)?;
-    check_range("--steps", arguments.steps, MOST_TOKENS)?;
-    Ok(config)
 }
 
 struct Bench<'a> {
@@ -321,27 +154,6 @@ fn tokens<B: AutodiffBackend>(arguments: &StepArguments, device: &B::Device) -> 
         .map(|_| (rand::Rng::next_u32(&mut stream) % VOCAB_SIZE as u32) as i32)
         .collect();
     Tensor::from_data(TensorData::new(bytes, shape), device)
-}
-
-/// Burn's Transformer of the requested size.
-fn transformer(arguments: &StepArguments) -> Result<TransformerLmConfig> {
-    let StepArguments {
-        d_model,
-        d_ff,
-        n_heads,
-        d_head,
-        depth,
-        ..
-    } = *arguments;
-    if n_heads * d_head != d_model {
-        bail!(
-            "{n_heads} heads of {d_head} do not make {d_model}, as Burn's Transformer needs: change \
-             `--d-head`"
-        );
-    }
-    Ok(TransformerLmConfig::new(
-        VOCAB_SIZE, d_model, d_ff, n_heads, depth,
-    ))
 }
 
 /// Seconds of each step after the warm-up, and the last loss.
