@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::LmLoss;
-use reformer_datasets::labelled::{LabelledTexts, Questions};
+use reformer_datasets::labelled::{ClassifiedRows, Questions};
 
 use crate::batch::Batch;
 use crate::config::TrainConfig;
@@ -97,10 +97,10 @@ impl<B: ReformerBackend> Evaluation<B> {
         }
     }
 
-    /// Texts with classes, if the model is a classifier.
-    pub fn texts(&self) -> Option<&LabelledTexts> {
+    /// Rows with classes, if the model is a classifier.
+    pub fn classified(&self) -> Option<&ClassifiedRows> {
         match self.data.content() {
-            Content::Classes(texts) => Some(texts),
+            Content::Classes(rows) => Some(rows),
             _ => None,
         }
     }

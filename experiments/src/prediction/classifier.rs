@@ -84,7 +84,8 @@ impl<B: ReformerBackend> TextClassifier<B> {
             Reading::Run(max_length) => {
                 // Their classes are unknown: they are to be predicted.
                 let texts = texts.iter().map(|text| ((*text).to_owned(), String::new()));
-                Ok(LabelledTexts::new("input", texts).encode(*max_length))
+                let rows = LabelledTexts::new("input", texts).encode(*max_length);
+                Ok(rows.rows().clone())
             }
             Reading::HuggingFace { codec, max_length } => {
                 let row = |text: &&str| {

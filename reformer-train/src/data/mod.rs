@@ -177,9 +177,9 @@ impl DataConfig {
                 pairs.open(vocab_size, folder)?.into()
             }
             Self::Classes(classes) => {
-                let [train, valid] = classes.open(folder)?;
-                let length = config.window_length;
-                Data::of_classes(&train, valid, length)
+                let parts = classes.open(folder)?;
+                let [train, valid] = parts.map(|part| part.encode(config.window_length));
+                Data::of_classes(&train, valid)
             }
             Self::Questions(questions) => {
                 Data::of_questions(questions.open(config)?, config.window_length)
@@ -225,8 +225,8 @@ impl DataConfig {
             Self::Pairs(pairs) => pairs.open_others(folder, paths)?.into(),
             Self::Classes(_) => {
                 let texts = ClassFiles::at(path.to_owned()).open()?;
-                let texts = texts.with_classes(&load_classes(folder)?)?;
-                Data::of_classes(&texts.clone(), texts, length)
+                let rows = texts.with_classes(&load_classes(folder)?)?.encode(length);
+                Data::of_classes(&rows, rows.clone())
             }
             Self::Questions(_) => {
                 let valid = QuestionFiles::Squad(path.to_owned()).open()?;
