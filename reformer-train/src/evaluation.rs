@@ -58,6 +58,22 @@ impl<B: ReformerBackend> Evaluation<B> {
             config.eval_windows = None;
             config.data.open_others(&config, folder, others)?
         };
+        Self::of(model, config, data)
+    }
+
+    /// Loads the model of a run and opens the part of its data that it neither trained nor validated on:
+    /// of a text, or of a task of the Long Range Arena.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), or data without such a part.
+    pub fn open_test(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
+        let (model, mut config) = load_model::<B>(folder, device)?;
+        config.eval_windows = None;
+        let data = config.data.open_test(&config)?;
+        Self::of(model, config, data)
+    }
+
+    fn of(model: Model<B>, config: TrainConfig, data: Data) -> Result<Self, TrainError> {
         data.check(&config)?;
         Ok(Self {
             model,

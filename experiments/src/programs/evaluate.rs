@@ -25,6 +25,8 @@ Examples:
     evaluate --checkpoint runs/mine
   Another text, all of it:
     evaluate --checkpoint runs/mine --data other.txt --json other.json
+  The part of a text, or of a task of the Long Range Arena, that was neither trained nor validated on:
+    evaluate --checkpoint runs/listops --test
   Other texts with classes, or other questions:
     evaluate --checkpoint runs/imdb --data aclImdb/test
     evaluate --checkpoint runs/squad --data dev-v1.1.json
@@ -45,7 +47,10 @@ struct Arguments {
     /// Data to measure on, of the same form as the run's [default: its validation data]
     #[arg(long, value_name = "PATH", num_args = 1..=2)]
     data: Vec<PathBuf>,
-    /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data]
+    /// Measure on the part of the run's data that is kept for the test
+    #[arg(long, conflicts_with = "data")]
+    test: bool,
+    /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data or --test]
     #[arg(long, value_name = "N")]
     eval_windows: Option<usize>,
     /// Write the numbers to this file as well
@@ -81,8 +86,11 @@ impl Job for Evaluate {
         }
         let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
         let (folder, others) = (checkpoint.path(), &arguments.data);
-        let evaluation = Evaluation::<B::InnerBackend>::open(folder, others, &device)?
-            .with_first(arguments.eval_windows);
+        let evaluation = match arguments.test {
+            true => Evaluation::<B::InnerBackend>::open_test(folder, &device)?,
+            false => Evaluation::<B::InnerBackend>::open(folder, others, &device)?,
+        }
+        .with_first(arguments.eval_windows);
         drop(checkpoint);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
