@@ -274,7 +274,8 @@ fn lists_that_cannot_be_are_refused() {
         (small().with_n_test(usize::MAX), "n_test is"),
         (small().with_max_length(11), "min_length is 10"),
         (small().with_min_length(usize::MAX), "min_length is"),
-        (small().with_max_length(0), "min_length is 10"),
+        (small().with_max_length(0), "max_length is 0"),
+        (small().with_max_length(1 << 21), "max_length is 2097152"),
         (
             small()
                 .with_min_length(500)
@@ -287,7 +288,7 @@ fn lists_that_cannot_be_are_refused() {
         assert!(error.starts_with(setting), "{error}");
     }
     // A deep tree ends at the maximum length.
-    let deep = small().with_max_depth(usize::MAX).with_max_args(3);
+    let deep = small().with_max_depth(usize::MAX);
     assert!(deep.init().is_ok());
 }
 

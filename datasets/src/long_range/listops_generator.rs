@@ -15,8 +15,14 @@ use crate::text::SplitName;
 
 /// One of this many elements is a list, as long as lists may be nested deeper.
 const LIST_EVERY: usize = 4;
-/// Trees that are drawn to see whether any has an allowed length.
-const N_PROBED: u64 = 10_000;
+/// Trees that are drawn to see how many have an allowed length, or fewer of long ones.
+const MAX_PROBED: usize = 10_000;
+/// Maximum symbols in them: a second or two.
+const MAX_PROBED_SYMBOLS: usize = 200_000_000;
+/// At least one of this many must have an allowed length: to draw a list then takes milliseconds.
+const ALLOWED_EVERY: usize = 1_000;
+/// Maximum of `max_length`.
+const MAX_LENGTH: usize = 1 << 20;
 /// Maximum symbols in all lists of a part: 4 GiB as tokens.
 const MAX_SYMBOLS: usize = 1 << 31;
 
@@ -32,7 +38,7 @@ pub struct ListOpsConfig {
     /// Lists have more symbols than this.
     #[config(default = 500)]
     pub min_length: usize,
-    /// Lists have fewer symbols than this.
+    /// Lists have fewer symbols than this. At most 1,048,576.
     #[config(default = 2000)]
     pub max_length: usize,
     /// Lists to train on.
@@ -60,7 +66,11 @@ impl ListOpsConfig {
         check(depth >= 2, "max_depth", depth, "at least 2", way_out)?;
         let args = self.max_args;
         check(args >= 2, "max_args", args, "at least 2", way_out)?;
-        let most = MAX_SYMBOLS / self.max_length.max(1);
+        let length = self.max_length;
+        let way_out = "2000 as in the benchmark";
+        let is_allowed = (2..=MAX_LENGTH).contains(&length);
+        check(is_allowed, "max_length", length, "2 to 1048576", way_out)?;
+        let most = MAX_SYMBOLS / length;
         for (setting, n) in [
             ("n_train", self.n_train),
             ("n_valid", self.n_valid),
@@ -69,18 +79,25 @@ impl ListOpsConfig {
             let limit = "1 to 2147483648 / max_length";
             check((1..=most).contains(&n), setting, n, limit, "fewer lists")?;
         }
-        let mut rng = keyed_rng(b"listops to probe", self.seed, 0);
-        let is_possible = (0..N_PROBED).any(|_| self.draw(&mut rng).is_some());
         check(
-            is_possible,
+            self.is_often_allowed(),
             "min_length",
             self.min_length,
-            "such that one of 10000 trees of max_depth and max_args lies between it and max_length",
+            "such that one of 1000 trees of max_depth and max_args lies between it and max_length",
             "lengths further apart, or deeper trees",
         )?;
         Ok(ListOps {
             config: self.clone(),
         })
+    }
+
+    /// Whether lists of allowed lengths can be drawn in little time.
+    fn is_often_allowed(&self) -> bool {
+        let mut rng = keyed_rng(b"listops to probe", self.seed, 0);
+        let n_probed = (MAX_PROBED_SYMBOLS / self.max_length).clamp(1, MAX_PROBED);
+        let mut allowed = (0..n_probed).filter_map(|_| self.draw(&mut rng));
+        let n_needed = (n_probed / ALLOWED_EVERY).max(1);
+        allowed.nth(n_needed - 1).is_some()
     }
 
     /// Draws a tree; none if its length is not allowed. An element is a list with a probability of 1/4.

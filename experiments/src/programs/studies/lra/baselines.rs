@@ -38,31 +38,25 @@ pub(super) fn baselines(config: &TrainConfig) -> Result<Vec<Baseline>> {
     };
     let open = |part| data.open(part, config.window_length);
     let (train, test) = (open(SplitName::Train)?, open(SplitName::Test)?);
-    let task = data.task();
-    let table = |label: &str, accuracy| Baseline {
+    let baseline = |label: &str, accuracy| Baseline {
         label: label.to_owned(),
         accuracy,
     };
-    let mut baselines = vec![table(
-        "the most frequent class",
-        by_key(&train, &test, |_| ()),
-    )];
-    if task == LongRangeTask::ListOps {
-        let outermost = |tokens: &[u16]| outermost(tokens).map(|list| list.operator);
-        baselines.push(table(
-            "by the outermost operator",
-            by_key(&train, &test, outermost),
-        ));
-        baselines.push(table(
-            "by the outermost list",
-            by_key(&train, &test, self::outermost),
-        ));
+    let most_frequent = by_key(&train, &test, |_| ());
+    let mut baselines = vec![baseline("the most frequent class", most_frequent)];
+    if data.task() == LongRangeTask::ListOps {
+        let by_operator = by_key(&train, &test, |tokens| {
+            outermost(tokens).map(|list| list.operator)
+        });
+        let by_list = by_key(&train, &test, outermost);
+        baselines.push(baseline("by the outermost operator", by_operator));
+        baselines.push(baseline("by the outermost list", by_list));
     }
-    let (label, features): (_, Features) = match task {
+    let (label, features): (_, Features) = match data.task() {
         LongRangeTask::Image | LongRangeTask::Pathfinder => ("naive Bayes, pixels", pixels),
         _ => ("naive Bayes, triples of tokens", n_grams),
     };
-    baselines.push(table(label, naive_bayes(&train, &test, features)));
+    baselines.push(baseline(label, naive_bayes(&train, &test, features)));
     Ok(baselines)
 }
 
