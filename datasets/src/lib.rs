@@ -11,6 +11,7 @@
 //! | the duplication task of the paper | random symbols | [`DuplicationConfig`] |
 //! | sentences and their translations | subwords | [`translation`] |
 //! | texts with classes, questions with answers | their bytes | [`labelled`] |
+//! | the Long Range Arena | bytes, pixels, symbols of lists | [`long_range`] |
 //!
 //! Files are read when they are opened: into memory, or, beyond 256 MiB, into a file in the system's temporary folder
 //! that is deleted after its last use. So data does not change during a training, even if the files do; [`Fingerprint`]
@@ -84,6 +85,7 @@ mod holdout;
 pub mod images;
 pub mod labelled;
 mod loading;
+pub mod long_range;
 pub mod recall;
 mod report;
 mod storage;

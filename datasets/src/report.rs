@@ -81,6 +81,21 @@ impl ReadReport {
         self
     }
 
+    /// The same with the number of records, and of those of each class.
+    #[must_use]
+    pub(crate) fn with_classes(
+        mut self,
+        classes: &[String],
+        of_records: impl ExactSizeIterator<Item = usize>,
+    ) -> Self {
+        self = self.with_count(of_records.len(), "records");
+        self.classes = classes.iter().map(|class| (class.clone(), 0)).collect();
+        for class in of_records {
+            self.classes[class].1 += 1;
+        }
+        self
+    }
+
     /// Counts an item that was left out.
     pub(crate) fn skip(&mut self, reason: &str, example: impl fmt::Display) {
         match self.skipped.iter_mut().find(|known| known.reason == reason) {

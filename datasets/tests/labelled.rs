@@ -136,7 +136,10 @@ fn folders_are_classes() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(texts.classes(), ["neg", "pos"]);
     let read: Vec<_> = (0..texts.len()).filter_map(|i| texts.get(i)).collect();
     assert_eq!(read, [("bäd", 0), ("good", 1), ("good", 1)]);
-    let rows = texts.encode(4);
+    let encoded = texts.encode(4);
+    assert_eq!(encoded.classes(), texts.classes());
+    assert_eq!(encoded.report(), texts.report());
+    let rows = encoded.rows();
     assert_eq!(rows.tokens(0), [BEGIN, 98, 0xc3, 0xa4]);
     assert_eq!((rows.targets(0), rows.targets(2)), (&[0][..], &[1][..]));
     // Equal texts stay together.

@@ -8,7 +8,8 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::kernels::ReformerBackend;
 use reformer_train::{
-    ClassFiles, DataConfig, DataReport, Ending, Outcome, PairFiles, Quantity, QuestionFiles, Run,
+    ClassFiles, DataConfig, DataReport, Ending, LongRangeConfig, Outcome, PairFiles, Quantity,
+    QuestionFiles, Run,
 };
 
 use crate::called;
@@ -96,6 +97,13 @@ fn describe(data: &DataConfig) -> String {
             ClassFiles::Sample => "the sample (passages in three languages)".to_owned(),
             ClassFiles::Table(path) | ClassFiles::Folder(path) => path.display().to_string(),
         },
+        DataConfig::LongRange(LongRangeConfig::Lists(lists)) => format!(
+            "generated ListOps (more than {} and fewer than {} symbols)",
+            lists.min_length, lists.max_length
+        ),
+        DataConfig::LongRange(LongRangeConfig::Files { task, path }) => {
+            format!("the task `{}` in {}", task.name(), path.display())
+        }
         DataConfig::Questions(questions) => match &questions.train {
             QuestionFiles::Sample => "the sample (sentences of Tatoeba)".to_owned(),
             QuestionFiles::Squad(path) => path.display().to_string(),

@@ -20,15 +20,20 @@ pub struct LabelledArguments {
 }
 
 impl LabelledArguments {
+    /// The path of the training data, if it is given.
+    ///
+    /// # Errors
+    /// A path that cannot be used.
+    pub fn data(&self) -> Result<Option<PathBuf>> {
+        self.data.as_deref().map(absolute).transpose()
+    }
+
     /// Training and validation data, if they are given; `at` converts each path.
     ///
     /// # Errors
     /// A path that cannot be used.
     pub fn files<F>(&self, at: fn(PathBuf) -> F) -> Result<Option<(F, Option<F>)>> {
-        let Some(data) = &self.data else {
-            return Ok(None);
-        };
         let valid = self.valid.as_deref().map(absolute).transpose()?;
-        Ok(Some((at(absolute(data)?), valid.map(at))))
+        Ok(self.data()?.map(|data| (at(data), valid.map(at))))
     }
 }

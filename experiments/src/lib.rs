@@ -27,6 +27,7 @@ pub mod input;
 pub mod inspection;
 pub mod interrupt;
 pub mod labelled;
+pub mod long_range;
 pub mod masked;
 pub mod median;
 pub mod memory;

@@ -91,9 +91,9 @@ impl Scores {
         })?;
         drop(counter);
         let config = evaluation.config();
-        let right = evaluation.texts().map(|texts| {
-            let right = (0..).map_while(|number| Some(texts.get(number)?.1));
-            ClassScores::new(texts.classes(), right.zip(measured.classes.iter().copied()))
+        let right = evaluation.classified().map(|rows| {
+            let right = (0..rows.len()).map(|row| rows.class(row));
+            ClassScores::new(rows.classes(), right.zip(measured.classes.iter().copied()))
         });
         let answers = evaluation.questions().map(|questions| {
             let answers = measured.answers.iter().map(String::as_str);

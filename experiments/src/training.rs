@@ -136,6 +136,10 @@ pub trait Program {
     /// Flags that contradict each other.
     fn data(&self, preset: DataConfig) -> Result<DataConfig>;
 
+    /// Sets what follows from the data and flags may change, such as the length. Not called if a preset is named,
+    /// whose settings then hold.
+    fn set_defaults(&self, _config: &mut TrainConfig) {}
+
     /// Adapts a model to the data, such as the number of classes. Called before `--set`.
     ///
     /// # Errors
@@ -323,6 +327,9 @@ fn config(
         build_as(&mut config.model, model);
     }
     config.data = kept.keep(program.data(config.data)?, folder)?;
+    if arguments.preset.is_none() {
+        program.set_defaults(&mut config);
+    }
     let run = &arguments.run;
     set(&mut config.steps, arguments.end.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);

@@ -170,6 +170,95 @@ fn classes_are_learned_and_confused() {
     refused(&generate, &["a classifier", "a language model"]);
 }
 
+#[test]
+fn tasks_of_the_long_range_arena_are_learned_and_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let few = "--set data.LongRange.Lists.n_train=60 --set data.LongRange.Lists.n_valid=20 \
+               --set data.LongRange.Lists.n_test=30";
+    let lists = format!("--task listops --length 32 {few} --name x");
+    let output = printed(&train(CLASSIFIER, path, &lists));
+    assert!(
+        output.contains("generated ListOps (more than 8 and fewer than 32 symbols)"),
+        "{output}"
+    );
+    let config = fs::read_to_string(path.join("runs/x/config.json")).unwrap();
+    assert!(config.contains("\"n_classes\": 10"), "{config}");
+    let (_, scores) = evaluated(path, "");
+    assert_eq!(scores["n_targets"], 20);
+    assert_last(&scores, path);
+    let (output, scores) = evaluated(path, "--test");
+    assert_eq!(scores["n_targets"], 30);
+    assert!(output.contains("generated ListOps: 30 records"), "{output}");
+
+    // The benchmark's files for the same run.
+    fs::create_dir(path.join("lists")).unwrap();
+    let table = "Source\tTarget\n( ( ( [MAX 4 ) 3 ) ] )\t4\n5\t5\n";
+    fs::write(path.join("lists/basic_test.tsv"), table).unwrap();
+    let (_, scores) = evaluated(path, "--data lists");
+    assert_eq!(scores["n_targets"], 2);
+    fs::write(path.join("lists/basic_test.tsv"), "Source\tTarget\n5\t4\n").unwrap();
+    let wrong = call(EVALUATE, path, "--checkpoint runs/x --data lists");
+    refused(
+        &wrong,
+        &["basic_test.tsv", "line 2 is 5, but its target is `4`"],
+    );
+
+    let too_few = format!("--task listops --length 32 {few} --set model.n_classes=3");
+    let cases: [(&str, &[&str]); 4] = [
+        ("--task image", &["`image`", "--data"]),
+        ("--task image --data none", &["none/data_batch_1.bin"]),
+        ("--task listops --length 4", &["min_length is 1"]),
+        (&too_few, &["`n_classes` is 3", "10 different classes"]),
+    ];
+    for (arguments, parts) in cases {
+        refused(&train(CLASSIFIER, path, arguments), parts);
+    }
+    for (program, arguments, part) in [
+        (CLASSIFIER, "--task other", "pathfinder"),
+        (
+            CLASSIFIER,
+            "--task text --data lists --valid lists",
+            "--valid",
+        ),
+        (
+            EVALUATE,
+            "--checkpoint runs/x --test --data lists",
+            "--data",
+        ),
+    ] {
+        let output = call(program, path, arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn images_are_classified_by_their_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("cifar")).unwrap();
+    let names = (1..=5).map(|n| format!("data_batch_{n}"));
+    for name in names.chain(["test_batch".to_owned()]) {
+        let image = |class: u8| std::iter::once(class).chain([class * 25; 3072]);
+        let images: Vec<u8> = (0..4).flat_map(image).collect();
+        fs::write(path.join(format!("cifar/{name}.bin")), images).unwrap();
+    }
+    let output = printed(&train(
+        CLASSIFIER,
+        path,
+        "--task image --data cifar --length 65 --name x",
+    ));
+    assert!(output.contains("the task `image` in"), "{output}");
+    assert!(output.contains("18 rows are cut to 65 tokens"), "{output}");
+    let (output, scores) = evaluated(path, "--test");
+    assert_eq!(scores["n_targets"], 4);
+    assert!(output.contains("airplane"), "{output}");
+    let classes = fs::read_to_string(path.join("runs/x/classes.json")).unwrap();
+    assert!(classes.contains("truck"), "{classes}");
+}
+
 /// A file of SQuAD 2.0 with questions about as many texts, of which every third has no answer.
 fn squad(n_questions: usize) -> String {
     let question = |i: usize| {

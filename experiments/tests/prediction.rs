@@ -163,6 +163,35 @@ fn texts_are_classified() {
 }
 
 #[test]
+fn lists_are_classified_in_their_own_notation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    train(
+        TRAIN_CLASSIFIER,
+        path,
+        "--task listops --length 32 --steps 20 --set data.LongRange.Lists.n_train=40 \
+         --set data.LongRange.Lists.n_valid=10",
+    );
+    let classify = |text: &str| run(CLASSIFY, path, &["--checkpoint", "runs/x", "--text", text]);
+    let found = printed(&classify("[MAX 4 [MIN 7 2 ] 0 ]"));
+    let [list] = &json_lines(&found)[..] else {
+        panic!("{found}");
+    };
+    assert_eq!(list["probabilities"].as_object().unwrap().len(), 10);
+    // Parentheses of the benchmark's files mean nothing.
+    let same = printed(&classify("( ( ( [MAX 4 ) ( ( ( [MIN 7 ) 2 ) ] ) ) 0 ) ] )"));
+    assert_eq!(json_lines(&same)[0]["probabilities"], list["probabilities"]);
+    refused(
+        &classify("[MAX 4"),
+        &["record 1", "`listops`", "not closed"],
+    );
+    refused(
+        &classify("a text"),
+        &["record 1", "no digit and no operator"],
+    );
+}
+
+#[test]
 fn questions_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

@@ -32,6 +32,7 @@ const STUDIES: [(&str, &str); 17] = programs![
     "use_of_context",
 ];
 const FINDING: &str = env!("CARGO_BIN_EXE_finding");
+const LRA: &str = env!("CARGO_BIN_EXE_lra");
 const ROUNDS: &str = env!("CARGO_BIN_EXE_figure4_hash_rounds");
 
 fn read(path: &Path) -> String {
@@ -52,6 +53,53 @@ fn every_task_of_finding_ends() {
     for task in ["pairs", "passages", "passages-backwards", "needles"] {
         let name = format!("finding_{}", task.replace('-', "_"));
         ends(folder.path(), &name, FINDING, &["--task", task]);
+    }
+}
+
+#[test]
+fn tasks_of_the_long_range_arena_end() {
+    let folder = tempfile::tempdir().unwrap();
+    ends(folder.path(), "lra_listops", LRA, &[]);
+    let results = folder.path().join("results/lra_listops/smoke");
+    let table = read(&results.join("results.csv"));
+    for row in [
+        "the most frequent class,",
+        "by the outermost list,",
+        "\"LSH, 4 rounds\",",
+        "published: Reformer,37.27,",
+    ] {
+        assert!(table.contains(row), "{table}");
+    }
+    let text = read(&results.join("table.md"));
+    assert!(
+        text.contains("at most 40 tokens here, and 2000 there"),
+        "{text}"
+    );
+
+    cifar(&folder.path().join("cifar"));
+    let image = ["--task", "image", "--data", "cifar"];
+    ends(folder.path(), "lra_image", LRA, &image);
+    let table = read(&folder.path().join("results/lra_image/smoke/results.csv"));
+    assert!(table.contains("\"naive Bayes, pixels\",100.00"), "{table}");
+    let smoke = |more: &[&str]| run(LRA, folder.path(), &[&["--preset", "smoke"], more].concat());
+    refused(&smoke(&["--task", "text"]), &["`text`", "--data"]);
+    refused(
+        &smoke(&["--task", "text", "--data", "cifar"]),
+        &["cifar/train"],
+    );
+}
+
+/// Files like those of CIFAR-10, with images that are as bright as their class.
+fn cifar(folder: &Path) {
+    fs::create_dir(folder).expect("a folder");
+    let names = (1..=5).map(|n| format!("data_batch_{n}"));
+    for name in names.chain(["test_batch".to_owned()]) {
+        let images = (0..10_u8).flat_map(|class| {
+            let pixels = [class * 25; 3072];
+            std::iter::once(class).chain(pixels)
+        });
+        let images: Vec<u8> = images.collect();
+        fs::write(folder.join(format!("{name}.bin")), images).expect("a file");
     }
 }
 
@@ -159,7 +207,7 @@ fn what_a_study_takes_is_what_the_documents_say() {
     ];
     let is_row = |name: &str| !name.starts_with("ablation_") && !measured.contains(&name);
     let trained = STUDIES.iter().filter(|(name, _)| is_row(name));
-    for (name, program) in trained.chain([&("finding", FINDING)]) {
+    for (name, program) in trained.chain([&("finding", FINDING), &("lra", LRA)]) {
         let mut arguments = vec!["--preset", "paper", "--plan"];
         match *name {
             "figure3_sharing_and_reversibility" | "figure4_hash_rounds" => {

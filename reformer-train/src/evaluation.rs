@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::LmLoss;
-use reformer_datasets::labelled::{LabelledTexts, Questions};
+use reformer_datasets::labelled::{ClassifiedRows, Questions};
 use reformer_datasets::{ReadReport, Sequences};
 
 use crate::batch::Batch;
@@ -60,6 +60,22 @@ impl<B: ReformerBackend> Evaluation<B> {
             config.eval_windows = None;
             config.data.open_others(&config, folder, others)?
         };
+        Self::of(model, config, data)
+    }
+
+    /// Loads the model of a run and opens the part of its data that it neither trained nor validated on:
+    /// of a text, or of a task of the Long Range Arena.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), or data without such a part.
+    pub fn open_test(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
+        let (model, mut config) = load_model::<B>(folder, device)?;
+        config.eval_windows = None;
+        let data = config.data.open_test(&config)?;
+        Self::of(model, config, data)
+    }
+
+    fn of(model: Model<B>, config: TrainConfig, data: Data) -> Result<Self, TrainError> {
         data.check(&config)?;
         Ok(Self {
             model,
@@ -120,10 +136,10 @@ impl<B: ReformerBackend> Evaluation<B> {
         }
     }
 
-    /// Texts with classes, if the model is a classifier.
-    pub fn texts(&self) -> Option<&LabelledTexts> {
+    /// Rows with classes, if the model is a classifier.
+    pub fn classified(&self) -> Option<&ClassifiedRows> {
         match self.data.content() {
-            Content::Classes(texts) => Some(texts),
+            Content::Classes(rows) => Some(rows),
             _ => None,
         }
     }

@@ -58,3 +58,22 @@ impl DatasetError {
         Ok(())
     }
 }
+
+/// Returns an error for a setting that is not allowed.
+pub(crate) fn check(
+    allowed: bool,
+    setting: &'static str,
+    value: usize,
+    limit: &'static str,
+    way_out: &'static str,
+) -> Result<(), DatasetError> {
+    match allowed {
+        true => Ok(()),
+        false => Err(DatasetError::Setting {
+            setting,
+            value,
+            limit,
+            way_out,
+        }),
+    }
+}

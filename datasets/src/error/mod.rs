@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub(crate) use making::check;
+
 use crate::report::{escaped, grouped, shown, shown_path, told};
 use crate::text::SplitName;
 

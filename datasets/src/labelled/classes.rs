@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::error::DatasetError;
 use crate::holdout::{hold_out, key};
-use crate::labelled::rows::{BEGIN, LabelledRows, bytes};
+use crate::labelled::classified::{BYTES, ClassifiedBuilder, ClassifiedRows};
+use crate::labelled::rows::bytes;
 use crate::labelled::{passages, table};
 use crate::report::ReadReport;
 use crate::storage::{as_str, read_text, walk};
@@ -246,16 +247,8 @@ impl LabelledTexts {
 
     /// What was read, with the numbers of texts in this set.
     pub fn report(&self) -> ReadReport {
-        let mut report = ReadReport::clone(&self.report).with_count(self.len(), "records");
-        report.classes = self
-            .classes
-            .iter()
-            .map(|class| (class.clone(), 0))
-            .collect();
-        for (_, class) in &self.places {
-            report.classes[*class].1 += 1;
-        }
-        report
+        let numbers = self.places.iter().map(|(_, class)| *class);
+        ReadReport::clone(&self.report).with_classes(&self.classes, numbers)
     }
 
     /// Names of the classes, ordered by number.
@@ -285,12 +278,12 @@ impl LabelledTexts {
         texts.map(|(place, class)| (&self.text[place.clone()], *class))
     }
 
-    /// Rows for a classifier: [`BEGIN`], and the text up to `max_length` tokens in all.
-    pub fn encode(&self, max_length: usize) -> LabelledRows {
-        let rows = self.iter().map(|(text, class)| {
-            let tokens = std::iter::once(BEGIN).chain(bytes(text));
-            (tokens.take(max_length.max(1)).collect(), [class as i32])
-        });
-        LabelledRows::new(usize::from(BEGIN) + 1, rows)
+    /// Rows for a classifier: [`BEGIN`](super::BEGIN), and the text up to `max_length` tokens in all.
+    pub fn encode(&self, max_length: usize) -> ClassifiedRows {
+        let mut builder = ClassifiedBuilder::new(BYTES, max_length);
+        for (text, class) in self.iter() {
+            builder.push(bytes(text), class);
+        }
+        builder.build(self.classes.clone(), ReadReport::clone(&self.report))
     }
 }

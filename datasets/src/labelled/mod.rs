@@ -2,7 +2,9 @@
 //!
 //! - [`LabelledTexts`]: texts and their classes, from a table or a folder of folders.
 //! - [`Questions`]: questions, their texts and the answers in them, from JSON in the formats of SQuAD and Hugging Face.
-//! - [`LabelledRows`]: either of them as bytes and special tokens, from which
+//! - [`ClassifiedRows`]: rows of tokens with a class each, of texts or of the [tasks of the Long Range
+//!   Arena](crate::long_range).
+//! - [`LabelledRows`]: any of them as bytes and special tokens, from which
 //!   [`TrainLoaderConfig::init_labelled`](crate::TrainLoaderConfig::init_labelled) and
 //!   [`EvalLoaderConfig::init_labelled`](crate::EvalLoaderConfig::init_labelled) make [`LabelledBatch`]es.
 //! - [`AnswerScore`]: exact match and F1 of answers, as SQuAD's own script computes them.
@@ -13,10 +15,11 @@
 //! |---|---|
 //! | 0 to 255 | a byte of a text |
 //! | [`BEGIN`] | the first position: the classification head reads its hidden state, and missing answers point at it |
-//! | [`SEPARATOR`] | the border between a question and its text |
+//! | [`SEPARATOR`] | the border between a question and its text, or between two documents |
 
 mod batch;
 mod classes;
+mod classified;
 mod json;
 mod passages;
 mod places;
@@ -29,6 +32,8 @@ mod translated;
 
 pub use batch::{LabelledBatch, ShuffledRows};
 pub use classes::LabelledTexts;
+pub use classified::ClassifiedRows;
+pub(crate) use classified::{BYTES, ClassifiedBuilder};
 pub use questions::{Question, Questions};
 pub use rows::{BEGIN, LabelledRows, SEPARATOR};
 pub use score::AnswerScore;

@@ -25,6 +25,37 @@ struct Shared {
     vocab_size: usize,
 }
 
+/// Collects rows with `N` targets each.
+pub(crate) struct RowsBuilder<const N: usize>(Shared);
+
+impl<const N: usize> RowsBuilder<N> {
+    /// No rows so far, of tokens below `vocab_size`.
+    pub(crate) fn new(vocab_size: usize) -> Self {
+        Self(Shared {
+            tokens: Vec::new(),
+            ends: Vec::new(),
+            targets: Vec::new(),
+            n_targets: N,
+            vocab_size,
+        })
+    }
+
+    /// Adds a row, which must have a token.
+    pub(crate) fn push(&mut self, tokens: impl IntoIterator<Item = u16>, targets: [i32; N]) {
+        let before = self.0.tokens.len();
+        self.0.tokens.extend(tokens);
+        assert!(self.0.tokens.len() > before, "a row has a token");
+        self.0.ends.push(self.0.tokens.len());
+        self.0.targets.extend(targets);
+    }
+
+    pub(crate) fn build(self) -> LabelledRows {
+        LabelledRows {
+            shared: Arc::new(self.0),
+        }
+    }
+}
+
 impl fmt::Debug for LabelledRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LabelledRows")
@@ -45,22 +76,11 @@ impl LabelledRows {
         vocab_size: usize,
         rows: impl IntoIterator<Item = (Vec<u16>, [i32; N])>,
     ) -> Self {
-        let mut shared = Shared {
-            tokens: Vec::new(),
-            ends: Vec::new(),
-            targets: Vec::new(),
-            n_targets: N,
-            vocab_size,
-        };
+        let mut builder = RowsBuilder::new(vocab_size);
         for (tokens, targets) in rows {
-            assert!(!tokens.is_empty(), "a row has a token");
-            shared.tokens.extend(tokens);
-            shared.ends.push(shared.tokens.len());
-            shared.targets.extend(targets);
+            builder.push(tokens, targets);
         }
-        Self {
-            shared: Arc::new(shared),
-        }
+        builder.build()
     }
 
     /// Number of rows.

@@ -2,9 +2,8 @@
 
 use burn::config::Config;
 
-use super::check;
 use super::pairs::distinct;
-use crate::error::DatasetError;
+use crate::error::{DatasetError, check};
 use crate::loading::passes::{below, keyed_rng};
 use crate::loading::{IGNORED, Sequences};
 use crate::text::{ByteWindows, Split};

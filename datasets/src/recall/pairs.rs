@@ -2,8 +2,7 @@
 
 use burn::config::Config;
 
-use super::check;
-use crate::error::DatasetError;
+use crate::error::{DatasetError, check};
 use crate::loading::passes::{below, keyed_rng};
 use crate::loading::{IGNORED, Sequences};
 

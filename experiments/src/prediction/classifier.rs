@@ -11,7 +11,9 @@ use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerClassifier;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts};
-use reformer_train::{check_finite, load_classes, load_model};
+use reformer_datasets::long_range::LongRangeTask;
+use reformer_datasets::shown;
+use reformer_train::{DataConfig, check_finite, load_classes, load_model};
 use serde_json::{Map, Value};
 
 use super::reading::{Reading, tokens};
@@ -27,6 +29,8 @@ pub struct TextClassifier<B: ReformerBackend> {
     model: ReformerClassifier<B>,
     classes: Vec<String>,
     reading: Reading,
+    /// The task of the Long Range Arena that a run was trained on, whose tokens are not always bytes.
+    task: Option<LongRangeTask>,
     device: B::Device,
 }
 
@@ -45,6 +49,7 @@ impl<B: ReformerBackend> TextClassifier<B> {
                 model,
                 classes: labels(folder, config.n_classes)?,
                 reading: Reading::of_folder(folder, config.reformer.vocab_size, max_length)?,
+                task: None,
                 device,
             });
         }
@@ -53,6 +58,10 @@ impl<B: ReformerBackend> TextClassifier<B> {
             model: model.into_classifier()?,
             classes: load_classes(folder)?,
             reading: Reading::Run(config.window_length),
+            task: match &config.data {
+                DataConfig::LongRange(data) => Some(data.task()),
+                _ => None,
+            },
             device,
         })
     }
@@ -83,9 +92,15 @@ impl<B: ReformerBackend> TextClassifier<B> {
     fn rows(&self, texts: &[&str]) -> Result<LabelledRows> {
         match &self.reading {
             Reading::Run(max_length) => {
+                if let Some(task) = self.task {
+                    let row = |text: &&str| Ok((encode(task, text, *max_length)?, [0]));
+                    let rows = texts.iter().map(row).collect::<Result<Vec<_>>>()?;
+                    return Ok(LabelledRows::new(task.vocab_size(), rows));
+                }
                 // Their classes are unknown: they are to be predicted.
                 let texts = texts.iter().map(|text| ((*text).to_owned(), String::new()));
-                Ok(LabelledTexts::new("input", texts).encode(*max_length))
+                let rows = LabelledTexts::new("input", texts).encode(*max_length);
+                Ok(rows.rows().clone())
             }
             Reading::HuggingFace { codec, max_length } => {
                 let row = |text: &&str| {
@@ -101,6 +116,12 @@ impl<B: ReformerBackend> TextClassifier<B> {
             }
         }
     }
+}
+
+/// The tokens of a text, as a task of the Long Range Arena reads it.
+fn encode(task: LongRangeTask, text: &str, max_length: usize) -> Result<Vec<u16>> {
+    let tokens = task.encode(text, max_length).map_err(anyhow::Error::msg);
+    tokens.with_context(|| format!("the task `{}` cannot read `{}`", task.name(), shown(text)))
 }
 
 /// Names of the classes in Hugging Face's configuration.
@@ -123,13 +144,21 @@ fn labels(folder: &Path, n_classes: usize) -> Result<Vec<String>> {
 
 impl<B: ReformerBackend> Predict for TextClassifier<B> {
     fn check(&self, record: &Record) -> Result<()> {
-        record.text(TEXT).map(|_| ())
+        let text = record.text(TEXT)?;
+        match self.task {
+            Some(task) => encode(task, text, usize::MAX).map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     fn is_cut(&self, record: &Record) -> bool {
-        record
-            .text(TEXT)
-            .is_ok_and(|text| self.reading.is_cut(&[text]))
+        let is_cut = |text| match (self.task, &self.reading) {
+            (Some(task), Reading::Run(max_length)) => {
+                encode(task, text, usize::MAX).is_ok_and(|tokens| tokens.len() > *max_length)
+            }
+            (_, reading) => reading.is_cut(&[text]),
+        };
+        record.text(TEXT).is_ok_and(is_cut)
     }
 
     fn predict(&self, records: &mut [Record]) -> Result<()> {

@@ -24,6 +24,9 @@ Examples:
   Lines from the terminal or a pipe:
     classify --checkpoint runs/mine
 
+  Lists, or two papers with a tab between them, if the run is of a task of the Long Range Arena:
+    classify --checkpoint runs/listops --text '[MAX 4 [MIN 7 2 ] 0 ]'
+
 Each text gets its class, the probability of that class, and the probabilities of all classes.";
 
 /// Classify texts with a model that train_classifier has trained, or with a Hugging Face model.

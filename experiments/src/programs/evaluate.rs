@@ -27,6 +27,8 @@ Examples:
     evaluate --checkpoint runs/mine
   Another text, all of it:
     evaluate --checkpoint runs/mine --data other.txt --json other.json
+  The part of a text, or of a task of the Long Range Arena, that was neither trained nor validated on:
+    evaluate --checkpoint runs/listops --test
   Other texts with classes, or other questions:
     evaluate --checkpoint runs/imdb --data aclImdb/test
     evaluate --checkpoint runs/squad --data dev-v1.1.json
@@ -49,7 +51,10 @@ struct Arguments {
     /// Data to measure on, of the same form as the run's [default: its validation data]; for a model of Hugging Face, a text
     #[arg(long, value_name = "PATH", num_args = 1..=2)]
     data: Vec<PathBuf>,
-    /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data]
+    /// Measure on the part of the run's data that is kept for the test
+    #[arg(long, conflicts_with = "data")]
+    test: bool,
+    /// Sequences to measure on, from the first [default: those of the run's evaluations; all of --data or --test]
     #[arg(long, value_name = "N")]
     eval_windows: Option<usize>,
     /// Tokens of a sequence, with a model of Hugging Face [default: as many as it has positions for, or the text tokens]
@@ -96,7 +101,11 @@ fn open<B: ReformerBackend>(
         );
     }
     let checkpoint = Checkpoint::open(named)?;
-    let evaluation = Evaluation::open(checkpoint.path(), &arguments.data, device)?;
+    let folder = checkpoint.path();
+    let evaluation = match arguments.test {
+        true => Evaluation::open_test(folder, device)?,
+        false => Evaluation::open(folder, &arguments.data, device)?,
+    };
     Ok((evaluation, None))
 }
 

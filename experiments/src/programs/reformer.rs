@@ -72,6 +72,7 @@ programs! {
         "long_context", "study long-context", "a million tokens", studies::long_context::main;
         "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main;
         "finding", "study finding", "retrieval tasks, up to 128 times the trained length", studies::finding::main;
+        "lra", "study lra", "tasks of the Long Range Arena, with full, local and LSH attention", studies::lra::main;
         "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main;
         "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets;
         "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates;

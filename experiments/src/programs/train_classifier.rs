@@ -1,4 +1,4 @@
-//! Trains a classifier of texts.
+//! Trains a classifier of texts, or on a task of the Long Range Arena.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -7,12 +7,14 @@ use crate::allocator::keep_freed_memory;
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::labelled::LabelledArguments;
+use crate::long_range::{self, task_parser};
 use crate::scores::Scores;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use burn::tensor::backend::AutodiffBackend;
-use clap::Parser;
+use clap::{Args, Parser};
 use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::{
     ClassFiles, ClassesConfig, DataConfig, Evaluation, ModelConfig, Run, TrainConfig,
 };
@@ -25,6 +27,10 @@ Examples:
     train_classifier --data reviews.csv --length 2048 --name mine
   The IMDB reviews, a folder with a folder of texts for each class, with a test set:
     train_classifier --data aclImdb/train --valid aclImdb/test --length 4096 --name imdb
+  A task of the Long Range Arena: its files, or generated lists, shorter than the benchmark's:
+    train_classifier --task image --data cifar-10-batches-bin --name cifar
+    train_classifier --task listops --length 256 --steps 2000 --name lists
+    evaluate --checkpoint runs/lists --test
   Resume a run that was stopped or killed:
     train_classifier --resume runs/mine
   Its accuracy on other texts, and the confusion matrix:
@@ -39,9 +45,20 @@ in OUT/NAME/classes.json. `classify` applies the model to unlabelled texts.";
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(flatten)]
-    data: LabelledArguments,
+    data: ClassifierData,
     #[command(flatten)]
     train: TrainArguments,
+}
+
+/// Flags that name the data.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+struct ClassifierData {
+    /// A task of the Long Range Arena, instead of texts
+    #[arg(long, value_parser = task_parser(), conflicts_with_all = ["valid", "resume", "join"])]
+    task: Option<LongRangeTask>,
+    #[command(flatten)]
+    files: LabelledArguments,
 }
 
 /// Runs the program.
@@ -51,7 +68,7 @@ pub fn main() -> ExitCode {
     cli::main(|| train(flags, &Classifier(data)))
 }
 
-struct Classifier(LabelledArguments);
+struct Classifier(ClassifierData);
 
 impl Program for Classifier {
     fn name(&self) -> &'static str {
@@ -63,23 +80,36 @@ impl Program for Classifier {
     }
 
     fn data(&self, preset: DataConfig) -> Result<DataConfig> {
-        let DataConfig::Classes(preset) = preset else {
+        let Classifier(ClassifierData { task, files }) = self;
+        if let Some(task) = *task {
+            return long_range::data(task, files.data()?);
+        }
+        if !matches!(preset, DataConfig::Classes(_) | DataConfig::LongRange(_)) {
             bail!("this preset is not for classes of texts: use `classifier`");
-        };
-        let files = self.0.files(ClassFiles::at)?;
-        Ok(DataConfig::Classes(
-            files.map_or(preset, |(train, valid)| {
-                ClassesConfig::new(train).with_valid(valid)
-            }),
-        ))
+        }
+        let files = files.files(ClassFiles::at)?;
+        Ok(files.map_or(preset, |(train, valid)| {
+            DataConfig::Classes(ClassesConfig::new(train).with_valid(valid))
+        }))
     }
 
-    /// Sets the number of classes to that of the data.
+    fn set_defaults(&self, config: &mut TrainConfig) {
+        if let Some(task) = self.0.task {
+            long_range::set_defaults(config, task);
+        }
+    }
+
+    /// Sets the number of classes to that of the data, and the length of generated lists to that of the run.
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
-        if let (DataConfig::Classes(data), ModelConfig::Classifier(model)) =
-            (&config.data, &mut config.model)
-        {
-            model.n_classes = data.n_classes()?;
+        if self.0.task.is_some() {
+            long_range::fill_length(config);
+        }
+        match (&config.data, &mut config.model) {
+            (DataConfig::Classes(data), ModelConfig::Classifier(model)) => {
+                model.n_classes = data.n_classes()?;
+            }
+            (DataConfig::LongRange(data), model) => long_range::fit_model(model, data.task()),
+            _ => {}
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::error::TrainError;
 use crate::labelled::{
     Asked, ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes,
 };
+use crate::long_range::LongRangeConfig;
 use crate::pairs::{PairFiles, PairsConfig};
 
 pub use opened::AskedQuestions;
@@ -107,6 +108,11 @@ pub enum DataConfig {
         /// Where they are.
         ClassesConfig,
     ),
+    /// A task of the Long Range Arena, for a classifier.
+    LongRange(
+        /// Which one, and where its files are.
+        LongRangeConfig,
+    ),
     /// Questions about texts, for a model that marks answer spans.
     Questions(
         /// Where they are.
@@ -127,11 +133,9 @@ impl DataConfig {
     ) -> Result<Data, TrainError> {
         let seed = config.seed;
         Ok(match self {
-            Self::Sample => ByteCorpus::sample().split().into(),
-            Self::File(path) => ByteCorpus::open(path)?.split().into(),
-            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?.into(),
-            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?.into(),
-            Self::Text8(path) => HundredMillion::Text8.open(path)?.into(),
+            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
+                self.splits()?.into()
+            }
             Self::Images { path, size } => images(path, *size)?,
             Self::Duplication { n_symbols } => {
                 let task = DuplicationConfig::new()
@@ -177,9 +181,13 @@ impl DataConfig {
                 pairs.open(vocab_size, folder)?.into()
             }
             Self::Classes(classes) => {
-                let [train, valid] = classes.open(folder)?;
-                let length = config.window_length;
-                Data::of_classes(&train, valid, length)
+                let parts = classes.open(folder)?;
+                let [train, valid] = parts.map(|part| part.encode(config.window_length));
+                Data::of_classes(&train, valid)
+            }
+            Self::LongRange(task) => {
+                let part = |part| task.open(part, config.window_length);
+                Data::of_classes(&part(SplitName::Train)?, part(SplitName::Valid)?)
             }
             Self::Questions(questions) => {
                 Data::of_questions(questions.open(config)?, config.window_length)
@@ -187,8 +195,43 @@ impl DataConfig {
         })
     }
 
+    /// Opens the part that is neither trained nor validated on, to evaluate a trained model on.
+    ///
+    /// # Errors
+    /// Data without such a part, or that is missing, unreadable or in another format.
+    pub(crate) fn open_test(&self, config: &TrainConfig) -> Result<Data, TrainError> {
+        if let Self::LongRange(task) = self {
+            let rows = task.open(SplitName::Test, config.window_length)?;
+            return Ok(Data::of_classes(&rows, rows.clone()));
+        }
+        let splits = self.splits()?;
+        let valid = splits.test.clone();
+        Ok(Splits { valid, ..splits }.into())
+    }
+
+    /// The parts of a text.
+    fn splits(&self) -> Result<Splits, TrainError> {
+        Ok(match self {
+            Self::Sample => ByteCorpus::sample().split(),
+            Self::File(path) => ByteCorpus::open(path)?.split(),
+            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?,
+            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?,
+            Self::Text8(path) => HundredMillion::Text8.open(path)?,
+            _ => {
+                return Err(ConfigError::new(
+                    "data",
+                    "of another kind",
+                    "only texts and tasks of the Long Range Arena have a part for the test",
+                    "name files to measure on",
+                )
+                .into());
+            }
+        })
+    }
+
     /// Opens other files to evaluate a trained model on, without a split: for pairs of sentences a table
-    /// or two files, otherwise one file or folder. Classes and subwords are numbered as in the run's
+    /// or two files, otherwise one file or folder, of which a task of the Long Range Arena is evaluated on its part
+    /// for the test. Classes and subwords are numbered as in the run's
     /// folder.
     ///
     /// # Errors
@@ -225,8 +268,12 @@ impl DataConfig {
             Self::Pairs(pairs) => pairs.open_others(folder, paths)?.into(),
             Self::Classes(_) => {
                 let texts = ClassFiles::at(path.to_owned()).open()?;
-                let texts = texts.with_classes(&load_classes(folder)?)?;
-                Data::of_classes(&texts.clone(), texts, length)
+                let rows = texts.with_classes(&load_classes(folder)?)?.encode(length);
+                Data::of_classes(&rows, rows.clone())
+            }
+            Self::LongRange(task) => {
+                let rows = task.task().open(path, SplitName::Test, length)?;
+                Data::of_classes(&rows, rows.clone())
             }
             Self::Questions(_) => {
                 let valid = QuestionFiles::Squad(path.to_owned()).open()?;
@@ -277,6 +324,7 @@ impl DataConfig {
                 let files = std::iter::once(train).chain(valid);
                 files.filter_map(ClassFiles::path).collect()
             }
+            Self::LongRange(task) => task.path().into_iter().collect(),
             Self::Questions(QuestionsConfig { train, valid }) => {
                 let files = std::iter::once(train).chain(valid);
                 files.filter_map(QuestionFiles::path).collect()
@@ -293,7 +341,7 @@ impl DataConfig {
             | Self::ReturningPassages { .. } => "token",
             Self::Needles { .. } => "letter",
             Self::Pairs(_) => "piece",
-            Self::Classes(_) => "label",
+            Self::Classes(_) | Self::LongRange(_) => "label",
             // The first or the last position of an answer.
             Self::Questions(_) => "border",
             Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
@@ -305,7 +353,9 @@ impl DataConfig {
     /// The unit of throughput, in the plural: tokens, or outputs of a head.
     pub fn unit(&self) -> String {
         match self {
-            Self::Classes(_) | Self::Questions(_) => format!("{}s", self.token_name()),
+            Self::Classes(_) | Self::LongRange(_) | Self::Questions(_) => {
+                format!("{}s", self.token_name())
+            }
             _ => "tokens".to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
-use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
+use reformer_datasets::labelled::{ClassifiedRows, LabelledRows, Questions};
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
     ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, ReadReport, Sequences, Split,
@@ -40,8 +40,8 @@ pub(crate) enum Content {
     /// For a language model.
     Tokens,
     Pairs(Arc<Pairs>),
-    /// Texts of the validation split.
-    Classes(Arc<LabelledTexts>),
+    /// Rows of the validation split.
+    Classes(ClassifiedRows),
     Questions(Arc<AskedQuestions>),
 }
 
@@ -113,14 +113,14 @@ impl Data {
         Ok(Self::of_sequences(Arc::new(train), Arc::new(valid), report))
     }
 
-    /// Texts for training and validation, of at most `length` tokens.
-    pub(super) fn of_classes(train: &LabelledTexts, valid: LabelledTexts, length: usize) -> Self {
+    /// Rows with classes for training and validation.
+    pub(super) fn of_classes(train: &ClassifiedRows, valid: ClassifiedRows) -> Self {
         let report = DataReport {
             train: train.report(),
             valid: valid.report(),
         };
-        let rows = [train.encode(length), valid.encode(length)];
-        Self::of_rows(rows, Content::Classes(Arc::new(valid)), report)
+        let rows = [train.rows().clone(), valid.rows().clone()];
+        Self::of_rows(rows, Content::Classes(valid), report)
     }
 
     /// Questions in rows of at most `length` tokens.
@@ -162,7 +162,7 @@ impl Data {
     pub(crate) fn save_names(&self, folder: &Path) -> Result<(), TrainError> {
         match &self.content {
             Content::Pairs(pairs) => pairs.save_subwords(folder),
-            Content::Classes(texts) => save_classes(texts.classes(), folder),
+            Content::Classes(rows) => save_classes(rows.classes(), folder),
             Content::Tokens | Content::Questions(_) => Ok(()),
         }
     }
@@ -229,8 +229,8 @@ impl Data {
             (Content::Tokens, ModelConfig::Lm(_))
             | (Content::Pairs(_), ModelConfig::Seq2Seq(_))
             | (Content::Questions(_), ModelConfig::QuestionAnswering(_)) => return Ok(()),
-            (Content::Classes(texts), ModelConfig::Classifier(config)) => {
-                let n_classes = texts.classes().len();
+            (Content::Classes(rows), ModelConfig::Classifier(config)) => {
+                let n_classes = rows.classes().len();
                 return at_least("n_classes", config.n_classes, n_classes, "classes");
             }
             (Content::Tokens, _) => "a language model",

@@ -7,6 +7,7 @@ pub mod figure5_depth;
 pub mod figure5_speed;
 pub mod finding;
 pub mod long_context;
+pub mod lra;
 pub mod recall;
 pub mod table1;
 pub mod table2;

@@ -1,0 +1,231 @@
+//! Trains classifiers on a task of the Long Range Arena, with full, local and LSH attention.
+
+mod baselines;
+mod report;
+mod settings;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::long_range::LongRangeTask;
+use reformer_train::{Evaluation, Quantity};
+use serde::{Deserialize, Serialize};
+
+use self::baselines::{Baseline, baselines};
+use self::report::report;
+use super::{help, parse};
+use crate::allocator::keep_freed_memory;
+use crate::cli::{self, absolute};
+use crate::device::{self, Job};
+use crate::long_range::task_parser;
+use crate::overrides;
+use crate::study::statistics::mean;
+use crate::study::{
+    SeedArguments, SetArguments, Study, StudyArguments, Trained, Training, open_and_train,
+};
+
+/// Flags.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Task
+    #[arg(long, value_parser = task_parser(), default_value = "listops")]
+    task: LongRangeTask,
+    /// Folder of the benchmark's files for it, see train_classifier [default: lists are generated]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    study: StudyArguments,
+    #[command(flatten)]
+    sets: SetArguments,
+    #[command(flatten)]
+    seeds: SeedArguments,
+}
+
+/// Trained models: key, name, and changes to the base. All layers are of the kind that is named; LSH layers are
+/// the library's, with a local round beside the hash rounds. Differences are to the first model.
+const MODELS: [(&str, &str, &[&str]); 5] = [
+    (
+        "full",
+        "full attention",
+        &[r#"model.reformer.layers=["Full"]"#],
+    ),
+    (
+        "local",
+        "local attention",
+        &[r#"model.reformer.layers=["Local"]"#],
+    ),
+    (
+        "lsh-1",
+        "LSH, 1 round",
+        &[
+            r#"model.reformer.layers=["Lsh"]"#,
+            "model.reformer.lsh.n_rounds=1",
+        ],
+    ),
+    (
+        "lsh-2",
+        "LSH, 2 rounds",
+        &[
+            r#"model.reformer.layers=["Lsh"]"#,
+            "model.reformer.lsh.n_rounds=2",
+        ],
+    ),
+    (
+        "lsh-4",
+        "LSH, 4 rounds",
+        &[
+            r#"model.reformer.layers=["Lsh"]"#,
+            "model.reformer.lsh.n_rounds=4",
+        ],
+    ),
+];
+
+/// Results of a training.
+#[derive(Debug, Clone, Serialize)]
+struct Outcome {
+    model: &'static str,
+    seed: u64,
+    #[serde(flatten)]
+    tested: Tested,
+    seconds_per_step: f64,
+}
+
+/// Results on the part of the data for the test.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Tested {
+    /// Rows with the right class, in percent.
+    accuracy: f64,
+    /// Bits per label.
+    bits: f64,
+    n_rows: usize,
+}
+
+/// All numbers of the study.
+#[derive(Debug, Serialize)]
+struct Values {
+    outcomes: Vec<Outcome>,
+    baselines: Vec<Baseline>,
+}
+
+/// Name of the study of a task.
+fn name(task: LongRangeTask) -> &'static str {
+    match task {
+        LongRangeTask::ListOps => "lra_listops",
+        LongRangeTask::Text => "lra_text",
+        LongRangeTask::Retrieval => "lra_retrieval",
+        LongRangeTask::Image => "lra_image",
+        LongRangeTask::Pathfinder => "lra_pathfinder",
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let about =
+        "Train classifiers on a task of the Long Range Arena with full, local and LSH attention";
+    let help = help(
+        "lra",
+        "",
+        "Lists of up to 256 symbols",
+        "The benchmark's lengths and model sizes",
+    );
+    let help = format!(
+        "{help}\n\nThe study of a task is in OUT/lra_TASK/PRESET. Tasks with files:\n  \
+         lra --task image --data cifar-10-batches-bin"
+    );
+    let arguments: Arguments = parse("lra", about, &help);
+    keep_freed_memory();
+    cli::main(|| run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let (task, scale) = (arguments.task, arguments.study.preset);
+    let path = arguments.data.as_deref().map(absolute).transpose()?;
+    let base = settings::config(task, path, scale)?;
+    let base = overrides::apply(base, &arguments.sets.sets)?;
+    let seeds = arguments.seeds.of(base.seed, scale);
+    let mut trainings = Vec::new();
+    for (key, label, sets) in MODELS {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        trainings.extend(Training::by_seed(key, label, &base, &sets, seeds.clone())?);
+    }
+    let Some((study, trained)) = open_and_train(name(task), &arguments.study, &trainings)? else {
+        return Ok(());
+    };
+    let mut outcomes = Vec::new();
+    let models = MODELS
+        .iter()
+        .flat_map(|(model, ..)| seeds.clone().map(move |_| model));
+    for ((training, trained), model) in trainings.iter().zip(&trained).zip(models) {
+        let tested = study.remember(&format!("test-{}", training.key), || {
+            println!("testing {}", training.label);
+            test(trained, &study)
+        })?;
+        outcomes.push(Outcome {
+            model,
+            seed: training.config.seed,
+            tested,
+            seconds_per_step: seconds_per_step(trained, training)?,
+        });
+    }
+    let baselines = study.remember("baselines", || {
+        println!("counting");
+        baselines(&base)
+    })?;
+    let values = Values {
+        outcomes,
+        baselines,
+    };
+    report(&study, &base, task, &trained, &values, seeds.count())
+}
+
+/// Seconds of a training step, the mean of what was measured between evaluations.
+fn seconds_per_step(trained: &Trained, training: &Training) -> Result<f64> {
+    let rows = trained.rows.iter().filter(|row| row.split == "train");
+    // A row of a batch has one label.
+    let labels: Vec<f64> = rows
+        .filter_map(|row| row.get(Quantity::TokensPerSecond))
+        .collect();
+    let rate = mean(&labels);
+    let rate = Some(rate).filter(|rate| *rate > 0.0);
+    let rate = rate.with_context(|| format!("the steps of `{}` were not timed", training.key))?;
+    Ok(training.config.batch_size as f64 / rate)
+}
+
+/// Measures a model on the part for the test.
+fn test(trained: &Trained, study: &Study) -> Result<Tested> {
+    let mut tested = None;
+    let job = Test {
+        trained,
+        tested: &mut tested,
+    };
+    device::run(study.device(), job)?;
+    tested.context("nothing was tested")
+}
+
+struct Test<'a> {
+    trained: &'a Trained,
+    tested: &'a mut Option<Tested>,
+}
+
+impl Job for Test<'_> {
+    fn run<B>(self, device: B::Device) -> Result<()>
+    where
+        B: AutodiffBackend + ReformerBackend,
+        B::InnerBackend: ReformerBackend,
+    {
+        let evaluation = Evaluation::<B::InnerBackend>::open_test(&self.trained.folder, &device)?;
+        let measured = evaluation.measure(&device, |_, _| ControlFlow::Continue(()))?;
+        *self.tested = Some(Tested {
+            accuracy: measured.accuracy(),
+            bits: measured.bits(),
+            n_rows: measured.n_targets,
+        });
+        Ok(())
+    }
+}
