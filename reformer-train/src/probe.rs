@@ -2,7 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use reformer_core::attention::{Attention, LshProbe};
+use reformer_core::attention::{Attention, LshCoverage};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::Reformer;
 
@@ -79,7 +79,7 @@ pub fn probe_hashing<B: ReformerBackend>(
     let lsh = blocks.filter(|(_, block)| matches!(block.attention, Attention::Lsh(_)));
     lsh.zip(model.probe(tokens))
         .map(|((layer, _), probe)| {
-            let LshProbe {
+            let LshCoverage {
                 coverage,
                 buckets,
                 n_buckets,

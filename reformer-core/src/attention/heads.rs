@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::error::ConfigError;
-use crate::kernels::{KEY_EPSILON, Keys, Qkv, ReformerBackend, Turn};
+use crate::kernels::{KEY_EPSILON, Keys, Qkv, ReformerBackend, Rotation};
 use crate::linear::linear;
 
 /// Settings that all kinds of attention share.
@@ -73,7 +73,7 @@ impl HeadsConfig {
             return Err(ConfigError::new(
                 "d_head",
                 self.head_width(),
-                "rotary positions turn pairs of features",
+                "rotary positions rotate pairs of features",
                 "make it even",
             ));
         }
@@ -161,7 +161,7 @@ impl<B: ReformerBackend> Heads<B> {
     /// - x: `[batch_size, n_keys, d_model]`
     pub fn queries_keys_values(&self, queries: Tensor<B, 4>, x: Tensor<B, 3>) -> Qkv<B> {
         self.qkv(queries, x, |heads, base| {
-            B::rotate(heads, base, Turn::Forward)
+            B::rotate(heads, base, Rotation::Apply)
         })
     }
 

@@ -47,7 +47,7 @@ impl<B: ReformerBackend> LshAttention<B> {
             .buckets
             .is_some()
             .then(|| self.route(self.hashed_queries(queries, &qkv.q), pass, None));
-        let seen = routing.map(|routing| Seen::new(&routing.slots, routing.rules));
+        let seen = routing.map(|routing| Visibility::new(&routing.slots, routing.rules));
         let (k, q) = (floats(B::key_rows(&qkv)), floats(qkv.q));
         (0..n_heads)
             .map(|head| {
@@ -117,7 +117,7 @@ fn softmax(
 }
 
 /// Visibility of keys, on the host.
-struct Seen {
+struct Visibility {
     rules: TiledAttention,
     /// `[n_heads, n_rounds, n_slots]`
     order: Vec<i64>,
@@ -129,7 +129,7 @@ struct Seen {
     seq_length: usize,
 }
 
-impl Seen {
+impl Visibility {
     fn new<B: Backend>(slots: &Slots<B>, rules: TiledAttention) -> Self {
         let integers = |tensor: &Tensor<B, 4, Int>| tensor.to_data().iter::<i64>().collect();
         let [_, _, n_rounds, n_slots] = slots.order.dims();

@@ -6,6 +6,7 @@
 //! `[batch_size, seq_length, d_model]` of any length and share [`Heads`], the projections around
 //! them, with [`CrossAttention`], through which a decoder reads the source.
 
+mod coverage;
 mod cross;
 mod full;
 mod hashing;
@@ -13,13 +14,13 @@ mod heads;
 mod inspect;
 mod local;
 mod lsh;
-mod probe;
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+pub use coverage::LshCoverage;
 pub use cross::{CrossAttention, CrossAttentionConfig};
 pub use full::{FullAttention, FullAttentionConfig};
 pub use hashing::{Buckets, hash, rotations};
@@ -27,7 +28,6 @@ pub use heads::{Heads, HeadsConfig};
 pub use inspect::InspectedHead;
 pub use local::{LocalAttention, LocalAttentionConfig, LocalConfig};
 pub use lsh::{ExactUpTo, LshAttention, LshAttentionConfig, LshConfig, Window};
-pub use probe::LshProbe;
 
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;

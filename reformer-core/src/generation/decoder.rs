@@ -7,8 +7,8 @@ use burn::tensor::backend::Backend;
 use super::beam::StepDecoder;
 use super::cache::{LayerCache, Lengths};
 use super::error::GenerationError;
+use super::host::{self, Limits};
 use super::logits::Logits;
-use super::reading::{self, Limits};
 use crate::kernels::ReformerBackend;
 use crate::model::ReformerLm;
 
@@ -105,7 +105,7 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
         let mut caches: Vec<Vec<LayerCache<B>>> =
             model.reformer.blocks.iter().map(|_| Vec::new()).collect();
         for group in groups {
-            let tokens = reading::tokens::<B>(&group.concat(), group.len(), &device);
+            let tokens = host::tokens::<B>(&group.concat(), group.len(), &device);
             let hidden = model.reformer.last_hidden(tokens, |number, x| {
                 let attention = &model.reformer.blocks[number].attention;
                 let (output, cache) = LayerCache::prefill(attention, x, lengths);
@@ -123,7 +123,7 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
             lengths: prompts.iter().map(Vec::len).collect(),
             limits,
         };
-        Ok((decoder, reading::logits(Tensor::cat(logits, 0))?))
+        Ok((decoder, host::logits(Tensor::cat(logits, 0))?))
     }
 
     /// Number of tokens read in each sequence.
@@ -157,13 +157,13 @@ impl<B: ReformerBackend> StepDecoder for LmDecoder<'_, B> {
         let longest = self.lengths.iter().max().map_or(0, |longest| longest + 1);
         self.limits.check_length(longest)?;
         let (model, positions) = (self.model, &self.lengths);
-        let tokens = reading::tokens::<B>(next, next.len(), &model.output.weight.device());
+        let tokens = host::tokens::<B>(next, next.len(), &model.output.weight.device());
         let layers = &mut self.layers;
         let hidden = model.reformer.forward_at(tokens, positions, |number, x| {
             let attention = &model.reformer.blocks[number].attention;
             layers[number].step(attention, x, positions)
         });
-        let logits = reading::logits(model.logits(hidden))?;
+        let logits = host::logits(model.logits(hidden))?;
         self.lengths.iter_mut().for_each(|length| *length += 1);
         Ok(logits)
     }

@@ -7,8 +7,8 @@ use super::beam::{BeamConfig, Hypothesis, StepDecoder, beam_search};
 use super::cache::{CrossCache, LayerCache};
 use super::decoder::DecodingConfig;
 use super::error::GenerationError;
+use super::host::{self, Limits};
 use super::logits::Logits;
-use super::reading::{self, Limits};
 use crate::kernels::ReformerBackend;
 use crate::model::ReformerSeq2Seq;
 use crate::pass::Pass;
@@ -77,7 +77,7 @@ impl<'a, B: ReformerBackend> Seq2SeqDecoder<'a, B> {
         }
         let device = model.embedding.weight.device();
         let (padded, mask_pad) = padded(sources, &device);
-        let tokens = reading::tokens(&padded, sources.len(), &device);
+        let tokens = host::tokens(&padded, sources.len(), &device);
         let hidden = model.encode(tokens, mask_pad, &Pass::eval()).hidden;
         let hidden = model.source_for_attention(hidden);
 
@@ -137,7 +137,7 @@ impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
         self.limits.check_length(longest)?;
         let (model, positions) = (self.model, &self.lengths);
         let device = model.embedding.weight.device();
-        let tokens = reading::tokens(tokens, tokens.len(), &device);
+        let tokens = host::tokens(tokens, tokens.len(), &device);
         let (layers, cross) = (&mut self.layers, &self.cross);
         let attend = |number: usize, x| {
             let attention = &model.decoder.blocks[number].block.attention;
@@ -150,7 +150,7 @@ impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
                 .step(attention, x)
         };
         let logits = model.decode_at(tokens, positions, attend, attend_to_source);
-        let logits = reading::logits(logits)?;
+        let logits = host::logits(logits)?;
         self.lengths.iter_mut().for_each(|length| *length += 1);
         Ok(logits)
     }
@@ -255,7 +255,7 @@ mod tests {
 
     /// Log-probability of a target with its end token, from one pass through the whole model.
     fn log_prob(model: &ReformerSeq2Seq<Flex>, source: &[u32], target: &[u32]) -> f64 {
-        let row = |tokens: Vec<u32>| reading::tokens::<Flex>(&tokens, 1, &Default::default());
+        let row = |tokens: Vec<u32>| host::tokens::<Flex>(&tokens, 1, &Default::default());
         let read = [&[BEGIN], target].concat();
         let (source, length) = (row(source.to_vec()), read.len());
         let encoded = model.encode(source, None, &Pass::eval());

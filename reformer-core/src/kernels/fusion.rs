@@ -11,7 +11,7 @@ use burn_ir::{InitOperationIr, OperationIr};
 
 use super::{
     AttentionGradients, AttentionOutput, DeviceAddress, Keys, LayerNormGradients, Masking, Qkv,
-    ReformerBackend, SlotLayout, Slots, TiledAttention, Turn,
+    ReformerBackend, Rotation, SlotLayout, Slots, TiledAttention,
 };
 use crate::random::Key;
 
@@ -133,8 +133,8 @@ impl<B: FusionBackend + ReformerBackend> ReformerBackend for Fusion<B> {
         }
     }
 
-    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
-        of_floats(B::rotate(floats(heads), base, turn))
+    fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
+        of_floats(B::rotate(floats(heads), base, rotation))
     }
 
     fn rotate_at(heads: Tensor<Self, 4>, positions: &[usize], base: f64) -> Tensor<Self, 4> {

@@ -42,7 +42,7 @@ pub enum Residual {
     /// Forward: the residual is added.
     Add,
     /// Backward: the residual is subtracted.
-    TakeAway,
+    Subtract,
 }
 
 /// Sums over the targets of a range of positions.

@@ -16,29 +16,29 @@
 //! registers the explicit backward as one step. No tensor of the size of the attention matrix, the
 //! rounds or the window outlives a call, on any backend.
 
+mod attention;
 mod autodiff;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
+mod decode;
 #[cfg(feature = "fusion")]
 mod fusion;
 mod layers;
-mod newest;
-mod problem;
 pub mod reference;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Element, Int, Tensor};
 
-pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
-pub(crate) use newest::KEYS_AT_ONCE;
-pub use newest::Seen;
-pub(crate) use problem::KEY_EPSILON;
-pub use problem::{
+pub(crate) use attention::KEY_EPSILON;
+pub use attention::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
-    Qkv, SlotLayout, Slots, TileShape, TiledAttention, Turn,
+    Qkv, Rotation, SlotLayout, Slots, TileShape, TiledAttention,
 };
+pub(crate) use decode::KEYS_AT_ONCE;
+pub use decode::VisibleKeys;
+pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
 
 use crate::feed_forward::Activation;
 use crate::random::Key;
@@ -358,8 +358,8 @@ pub trait ReformerBackend: Backend {
     ///
     /// # Shapes
     /// - heads, output: `[batch_size, n_heads, seq_length, d_head]`, `d_head` even
-    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
-        reference::rotate(heads, base, turn)
+    fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
+        reference::rotate(heads, base, rotation)
     }
 
     /// [`rotate`](Self::rotate) for a single position of each sequence.
@@ -402,13 +402,13 @@ pub trait ReformerBackend: Backend {
     /// - k: `[batch_size, n_heads, n_rows, d_head]`, v: `[batch_size, n_heads, n_rows, d_v]`
     /// - seen: for each head of the batch, or for each sequence
     /// - output: `[batch_size, n_heads, 1, d_v]`
-    fn newest_attention(
+    fn decode_attention(
         q: Tensor<Self, 4>,
         [k, v]: [Tensor<Self, 4>; 2],
-        seen: &[Seen],
+        seen: &[VisibleKeys],
         exclude_self: bool,
     ) -> Tensor<Self, 4> {
-        reference::newest_attention(q, [k, v], seen, exclude_self)
+        reference::decode_attention(q, [k, v], seen, exclude_self)
     }
 
     /// Dropout factors of a tensor: 0 with probability `rate`, otherwise `1 / (1 - rate)`. Element

@@ -12,7 +12,7 @@ use burn::tensor::{Int, Tensor};
 use super::config::ReformerConfig;
 use super::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
 use super::reformer::Reformer;
-use super::streams::{halves, side_by_side};
+use super::stack_tape::{halves, side_by_side};
 use crate::chunks::Filling;
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;

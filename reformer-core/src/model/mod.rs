@@ -4,27 +4,27 @@
 mod block;
 mod config;
 mod encoder;
-mod evaluation;
-mod heads;
 mod limits;
 mod lm;
 mod loss;
 mod reformer;
 mod seq2seq;
-mod streams;
+mod stack_tape;
+mod stepwise;
+mod task_heads;
 
 pub use block::Block;
 pub use config::ReformerConfig;
 pub use encoder::ReformerEncoder;
-pub use heads::{
-    BestSpan, ClassificationHead, Labels, MaskingConfig, ReformerClassifier,
-    ReformerClassifierConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
-    SpanLogits,
-};
 pub use lm::{ReformerLm, ReformerLmConfig};
 pub use loss::LmLoss;
 pub use reformer::{Recorded, Reformer};
 pub use seq2seq::{
     Cross, CrossKind, Decoder, DecoderBlock, Encoder, ReformerSeq2Seq, ReformerSeq2SeqConfig,
-    Seq2SeqInput, Side,
+    Seq2SeqInput, Stack,
+};
+pub use task_heads::{
+    BestSpan, ClassificationHead, Labels, MaskingConfig, ReformerClassifier,
+    ReformerClassifierConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
+    SpanLogits,
 };

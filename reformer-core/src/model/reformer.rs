@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::config::ReformerConfig;
-use super::streams::{StreamsTape, embed, halves, side_by_side};
+use super::stack_tape::{StackTape, embed, halves, side_by_side};
 use crate::attention::{Attention, Heads};
 use crate::error::ConfigError;
 use crate::kernels::ReformerBackend;
@@ -232,7 +232,7 @@ pub struct Recorded<A: AutodiffBackend> {
     pub hidden: Tensor<A, 3>,
     /// The streams that `hidden` was computed from, and their tape. `None` in plain mode, where
     /// `hidden` has the graph of the whole model.
-    tape: Option<(Tensor<A, 3>, StreamsTape<A>)>,
+    tape: Option<(Tensor<A, 3>, StackTape<A>)>,
 }
 
 impl<A> Reformer<A>
@@ -283,17 +283,17 @@ where
         &self,
         tokens: Tensor<A, 2, Int>,
         pass: Pass<A>,
-    ) -> (StreamsTape<A>, [Tensor<A::InnerBackend, 3>; 2]) {
+    ) -> (StackTape<A>, [Tensor<A::InnerBackend, 3>; 2]) {
         let inside = self.valid();
         let x = inside.embed(tokens.clone().inner(), &pass.inner());
         let of_blocks = pass.fold(purpose::BLOCKS);
-        StreamsTape::record(&inside.blocks, tokens, x, [pass, of_blocks], self.mode)
+        StackTape::record(&inside.blocks, tokens, x, [pass, of_blocks], self.mode)
     }
 
     /// Backward from the gradients of both streams to blocks and embeddings. Returns the drift.
     pub(super) fn backward(
         &self,
-        tape: StreamsTape<A>,
+        tape: StackTape<A>,
         gradients: [Tensor<A::InnerBackend, 3>; 2],
         sum: &mut GradientSum,
     ) -> Tensor<A::InnerBackend, 1> {

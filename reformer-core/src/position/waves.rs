@@ -51,7 +51,7 @@ pub(super) fn sinusoids<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{ReformerBackend, Turn, reference};
+    use crate::kernels::{ReformerBackend, Rotation, reference};
     use burn::tensor::{Distribution, Tolerance};
     use burn_autodiff::Autodiff;
     use burn_flex::Flex;
@@ -61,7 +61,7 @@ mod tests {
         let device = Default::default();
         let vector = || Tensor::<Flex, 4>::random([1, 1, 1, 16], Distribution::Default, &device);
         let everywhere = |vector: Tensor<Flex, 4>| {
-            Flex::rotate(vector.expand([1, 1, 40, 16]), 10_000.0, Turn::Forward)
+            Flex::rotate(vector.expand([1, 1, 40, 16]), 10_000.0, Rotation::Apply)
         };
         let (q, k) = (everywhere(vector()), everywhere(vector()));
         let dot = |i: usize, j: usize| {
@@ -82,9 +82,9 @@ mod tests {
         let run = |kernel: bool| {
             let x = x.clone().require_grad();
             let y = if kernel {
-                Autodiff::<Flex>::rotate(x.clone(), 100.0, Turn::Forward)
+                Autodiff::<Flex>::rotate(x.clone(), 100.0, Rotation::Apply)
             } else {
-                reference::rotate(x.clone(), 100.0, Turn::Forward)
+                reference::rotate(x.clone(), 100.0, Rotation::Apply)
             };
             let gradients = (y.clone() * weight.clone()).sum().backward();
             [y.inner(), x.grad(&gradients).unwrap()].map(Tensor::into_data)

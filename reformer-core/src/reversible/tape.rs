@@ -129,7 +129,7 @@ where
         let leaf = Tensor::<A, 3>::from_inner(part(&y1)).require_grad();
         let g = block.g(leaf.clone(), &pass.fold(chunk));
         let value = mode.on_grid(g.clone().inner());
-        x2 = B::residual_at(x2, range.start, value, Residual::TakeAway);
+        x2 = B::residual_at(x2, range.start, value, Residual::Subtract);
         let mut gradients = backward_from(g, part(&dy2), block, sum);
         let through_g = take(leaf, &mut gradients);
         dy1 = B::residual_at(dy1, range.start, through_g, Residual::Add);
@@ -160,7 +160,7 @@ where
     let leaf = Tensor::<A, 3>::from_inner(x2.clone()).require_grad();
     let (f, _) = block.f(leaf.clone(), pass);
     let inner = mode.on_grid(f.clone().inner());
-    let x1 = B::residual(y1, vec![inner], Residual::TakeAway);
+    let x1 = B::residual(y1, vec![inner], Residual::Subtract);
     let mut gradients = backward_from(f, dy1.clone(), block, sum);
     let through_f = take(leaf, &mut gradients);
     let dx2 = B::residual(dy2, vec![through_f], Residual::Add);

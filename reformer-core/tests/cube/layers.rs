@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
 use reformer_core::feed_forward::Activation;
-use reformer_core::kernels::{LinearParents, ReformerBackend, Residual, Turn, reference};
+use reformer_core::kernels::{LinearParents, ReformerBackend, Residual, Rotation, reference};
 
 /// In single precision.
 const NEAR: f64 = 2e-5;
@@ -291,7 +291,7 @@ fn linear_layers_of_half_precision_have_wide_parameters() {
 #[test]
 fn residuals_are_the_reference() {
     let Some(_adapter) = adapter() else { return };
-    for direction in [Residual::Add, Residual::TakeAway] {
+    for direction in [Residual::Add, Residual::Subtract] {
         for d in [5, 64] {
             let parts = [[2, 7, d], [2, 1, d], [2, 12, d]];
             let x = normal::<Gpu, 3>(1, [2, 20, d]);
@@ -355,16 +355,16 @@ fn rotations_are_the_reference() {
     for [batch_size, n_heads, length, d_head] in [[2, 3, 37, 6], [1, 2, 70_001, 8], [2, 2, 33, 64]]
     {
         let heads = normal::<Gpu, 4>(1, [batch_size, length, n_heads, d_head]).swap_dims(1, 2);
-        for turn in [Turn::Forward, Turn::Back] {
-            let found = Gpu::rotate(heads.clone(), 10_000.0, turn);
-            let expected = reference::rotate(judged(heads.clone()), 10_000.0, turn);
+        for rotation in [Rotation::Apply, Rotation::Undo] {
+            let found = Gpu::rotate(heads.clone(), 10_000.0, rotation);
+            let expected = reference::rotate(judged(heads.clone()), 10_000.0, rotation);
             assert_close("heads", &numbers(found), &numbers(expected), NEAR);
         }
         for dtype in halves() {
             let heads = heads.clone().cast(dtype);
-            let found = Gpu::rotate(heads.clone(), 10_000.0, Turn::Forward);
+            let found = Gpu::rotate(heads.clone(), 10_000.0, Rotation::Apply);
             assert_eq!(found.dtype(), dtype);
-            let exact = reference::rotate(wide(heads), 10_000.0, Turn::Forward);
+            let exact = reference::rotate(wide(heads), 10_000.0, Rotation::Apply);
             let shape = [batch_size * n_heads, length, d_head];
             let found = numbers(found.reshape(shape));
             assert_rounded("heads", &found, &exact.reshape(shape), dtype);

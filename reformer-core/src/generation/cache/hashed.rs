@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::attention::{LshAttention, LshConfig, Window, hash};
 use crate::kernels::reference::with_local_round;
-use crate::kernels::{Duplicates, ReformerBackend, Seen};
+use crate::kernels::{Duplicates, ReformerBackend, VisibleKeys};
 
 /// The buckets of an LSH layer.
 #[derive(Debug, Clone)]
@@ -77,7 +77,11 @@ impl<B: ReformerBackend> Hashed<B> {
     ///
     /// # Shapes
     /// - queries for hashing: `[batch_size, n_heads, 1, d_head]`
-    pub(super) fn advance(&mut self, queries: Tensor<B, 4>, positions: &[usize]) -> Vec<Seen> {
+    pub(super) fn advance(
+        &mut self,
+        queries: Tensor<B, 4>,
+        positions: &[usize],
+    ) -> Vec<VisibleKeys> {
         let [_, n_heads, ..] = queries.dims();
         let n_rounds = self.config.n_attended_rounds();
         let buckets = self.attended_rounds(self.hash(queries));
@@ -99,9 +103,9 @@ impl<B: ReformerBackend> Hashed<B> {
         heads
             .into_par_iter()
             .map(|((rounds, position), buckets)| {
-                let mut seen = Seen {
+                let mut seen = VisibleKeys {
                     own: position as u32,
-                    ..Seen::default()
+                    ..VisibleKeys::default()
                 };
                 for (round, &bucket) in rounds.iter_mut().zip(buckets) {
                     round.buckets[bucket].push(position as u32);

@@ -1,18 +1,18 @@
 //! Cache of an attention layer for the positions before the newest one.
 
 mod hashed;
-mod reach;
 mod rows;
 mod source;
+mod visible_rows;
 
 use core::ops::Range;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use self::reach::Reach;
 use self::rows::KeysValues;
 pub(super) use self::source::CrossCache;
+use self::visible_rows::VisibleRows;
 use crate::attention::Attention;
 use crate::kernels::{Qkv, ReformerBackend};
 use crate::pass::Pass;
@@ -34,7 +34,7 @@ pub(super) struct Lengths {
 #[derive(Debug, Clone)]
 pub(super) struct LayerCache<B: Backend> {
     rows: KeysValues<B>,
-    reach: Reach<B>,
+    visible: VisibleRows<B>,
     /// Masked rows between a source and the sequence's own first row, where the range ends: the
     /// padding of the source. Empty without a source.
     padding: Vec<Range<usize>>,
@@ -51,10 +51,10 @@ impl<B: ReformerBackend> LayerCache<B> {
         lengths: Lengths,
     ) -> Self {
         let [batch_size, ..] = sources.dims();
-        let reach = Reach::new(attention, lengths.context, batch_size);
+        let visible = VisibleRows::new(attention, lengths.context, batch_size);
         Self {
-            rows: KeysValues::empty(attention.heads(), sources, reach.most(lengths.max)),
-            reach,
+            rows: KeysValues::empty(attention.heads(), sources, visible.most(lengths.max)),
+            visible,
             padding: vec![0..0; batch_size],
         }
     }
@@ -74,12 +74,12 @@ impl<B: ReformerBackend> LayerCache<B> {
         let heads = attention.heads();
         let queries = heads.queries(sources.clone());
         let qkv = heads.queries_keys_values(queries.clone(), sources);
-        let mut reach = Reach::new(attention, source_length + lengths.context, batch_size);
-        reach.read(attention.hashed_queries(queries, &qkv.q), None, real);
-        let most = reach.most(source_length + lengths.max);
+        let mut visible = VisibleRows::new(attention, source_length + lengths.context, batch_size);
+        visible.read(attention.hashed_queries(queries, &qkv.q), None, real);
+        let most = visible.most(source_length + lengths.max);
         Self {
             rows: KeysValues::new(B::key_rows(&qkv), qkv.v, most),
-            reach,
+            visible,
             padding: real.iter().map(|&real| real..source_length).collect(),
         }
     }
@@ -96,12 +96,12 @@ impl<B: ReformerBackend> LayerCache<B> {
         let [batch_size, seq_length, _] = x.dims();
         let pass = Pass::eval().with_context(Some(lengths.context));
         let queries = attention.heads().queries(x.clone());
-        let mut reach = Reach::new(attention, lengths.context, batch_size);
+        let mut visible = VisibleRows::new(attention, lengths.context, batch_size);
         let mut shown = None;
         let show = |qkv: &Qkv<B>| {
             let (k, v) = (B::key_rows(qkv), qkv.v.clone());
             shown = Some((
-                KeysValues::new(k, v, reach.most(lengths.max)),
+                KeysValues::new(k, v, visible.most(lengths.max)),
                 qkv.q.clone(),
             ));
         };
@@ -112,10 +112,10 @@ impl<B: ReformerBackend> LayerCache<B> {
         };
         let (rows, rotated) = shown.expect("every kind of attention shows them");
         let hashed = attention.hashed_queries(queries, &rotated);
-        reach.read(hashed, attended.buckets, &vec![seq_length; batch_size]);
+        visible.read(hashed, attended.buckets, &vec![seq_length; batch_size]);
         let cache = Self {
             rows,
-            reach,
+            visible,
             padding: vec![0..0; batch_size],
         };
         (attended.output, cache)
@@ -138,38 +138,38 @@ impl<B: ReformerBackend> LayerCache<B> {
         let places: Vec<usize> = positions.iter().zip(&self.padding).map(after).collect();
         let qkv = heads.queries_keys_values_at(queries.clone(), x, positions);
         let hashed = attention.hashed_queries(queries, &qkv.q);
-        let seen = self.reach.advance(hashed, &places, &self.padding);
-        let rows: Vec<usize> = places.iter().map(|&place| self.reach.row(place)).collect();
+        let seen = self.visible.advance(hashed, &places, &self.padding);
+        let rows: Vec<usize> = places.iter().map(|&place| self.visible.row(place)).collect();
         self.rows.write(&rows, B::key_rows(&qkv), qkv.v);
-        let output = B::newest_attention(qkv.q, self.rows.both(), &seen, heads.share_qk());
+        let output = B::decode_attention(qkv.q, self.rows.both(), &seen, heads.share_qk());
         heads.join(output)
     }
 
     /// Continues with these sequences.
     pub(super) fn select(&mut self, rows: &[usize]) {
         self.rows.select(rows);
-        self.reach.select(rows);
+        self.visible.select(rows);
         self.padding = rows.iter().map(|&row| self.padding[row].clone()).collect();
     }
 
     /// Joins the caches of one layer into that of a batch.
     pub(super) fn join(caches: Vec<Self>) -> Option<Self> {
-        let (mut rows, mut reaches, mut padding) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut all_visible, mut padding) = (Vec::new(), Vec::new(), Vec::new());
         for cache in caches {
             rows.push(cache.rows);
-            reaches.push(cache.reach);
+            all_visible.push(cache.visible);
             padding.extend(cache.padding);
         }
         Some(Self {
             rows: KeysValues::join(rows),
-            reach: Reach::join(reaches)?,
+            visible: VisibleRows::join(all_visible)?,
             padding,
         })
     }
 
     /// Memory in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.rows.bytes() + self.reach.bytes()
+        self.rows.bytes() + self.visible.bytes()
     }
 }
 

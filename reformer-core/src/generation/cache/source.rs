@@ -3,17 +3,17 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::reach::sees;
 use super::rows::KeysValues;
+use super::visible_rows::sees;
 use crate::attention::CrossAttention;
-use crate::kernels::{ReformerBackend, Seen};
+use crate::kernels::{ReformerBackend, VisibleKeys};
 
 /// Keys and values of the sources of a batch for one layer: computed once, never changed.
 #[derive(Debug, Clone)]
 pub(in crate::generation) struct CrossCache<B: Backend> {
     rows: KeysValues<B>,
     /// Visible keys of each sequence: its source without the padding.
-    seen: Vec<Seen>,
+    seen: Vec<VisibleKeys>,
     /// Index of each sequence's source.
     sources: Vec<usize>,
 }
@@ -50,7 +50,7 @@ impl<B: ReformerBackend> CrossCache<B> {
         x: Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         let queries = attention.heads.queries(x);
-        let output = B::newest_attention(queries, self.rows.both(), &self.seen, false);
+        let output = B::decode_attention(queries, self.rows.both(), &self.seen, false);
         attention.heads.join(output)
     }
 

@@ -15,8 +15,8 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use super::{
-    AttentionOutput, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TiledAttention, TokenLoss,
-    Turn,
+    AttentionOutput, Masking, Qkv, ReformerBackend, Rotation, SlotLayout, Slots, TiledAttention,
+    TokenLoss,
 };
 use crate::feed_forward::Activation;
 use crate::random::Key;
@@ -130,8 +130,8 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         layer_norm(x, gamma, beta, epsilon, dtype)
     }
 
-    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
-        rotate(heads, base, turn)
+    fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
+        rotate(heads, base, rotation)
     }
 
     fn dropout_factors<const D: usize>(

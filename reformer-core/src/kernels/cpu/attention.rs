@@ -10,7 +10,7 @@ use super::simd::dot;
 use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
 
 /// The tiles of the heads of a batch.
-pub(super) trait Heads: Sync {
+pub(super) trait HeadTiles: Sync {
     type Tiles<'a>: Tiles
     where
         Self: 'a;
@@ -78,7 +78,7 @@ impl<B: Host> Inputs<B> {
 }
 
 /// Attention of all heads.
-pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl Heads) -> AttentionOutput<B> {
+pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl HeadTiles) -> AttentionOutput<B> {
     let [batch_size, n_heads, seq_length, _, _, d_v] = qkv.sizes();
     let device = qkv.q.device();
     let inputs = Inputs::new(qkv);
@@ -136,7 +136,7 @@ pub(super) fn joined<B: Backend>(
 /// Gradients of all heads.
 pub(super) fn backward<B: Host>(
     qkv: Qkv<B>,
-    heads: &impl Heads,
+    heads: &impl HeadTiles,
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {

@@ -5,8 +5,8 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::feed_forward::Activation;
 use crate::kernels::{
     AttentionGradients, AttentionOutput, LayerNormGradients, LinearGradients, LinearParents,
-    Masking, Qkv, ReformerBackend, Residual, Seen, Slots, TiledAttention, TokenLoss, Turn, cpu,
-    reference,
+    Masking, Qkv, ReformerBackend, Residual, Rotation, Slots, TiledAttention, TokenLoss,
+    VisibleKeys, cpu, reference,
 };
 use crate::precision::widen;
 
@@ -200,16 +200,16 @@ macro_rules! cpu_backends {
                 reference::write_rows(cache, rows, values)
             }
 
-            fn newest_attention(
+            fn decode_attention(
                 q: Tensor<Self, 4>,
                 [k, v]: [Tensor<Self, 4>; 2],
-                seen: &[Seen],
+                seen: &[VisibleKeys],
                 exclude_self: bool,
             ) -> Tensor<Self, 4> {
                 if cpu::serves(&q) {
-                    return cpu::newest_attention(q, [k, v], seen, exclude_self);
+                    return cpu::decode_attention(q, [k, v], seen, exclude_self);
                 }
-                reference::newest_attention(q, [k, v], seen, exclude_self)
+                reference::decode_attention(q, [k, v], seen, exclude_self)
             }
 
             fn layer_normalization_backward(
@@ -224,11 +224,11 @@ macro_rules! cpu_backends {
                 reference::layer_norm_backward(x, gamma, epsilon, grad)
             }
 
-            fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+            fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
                 if cpu::serves(&heads) {
-                    return cpu::rotate(heads, base, turn);
+                    return cpu::rotate(heads, base, rotation);
                 }
-                reference::rotate(heads, base, turn)
+                reference::rotate(heads, base, rotation)
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::attention::{self, Heads};
+use super::attention::{self, HeadTiles};
 use super::head::{Rules, Tiles};
 use super::host::Host;
 use super::tile::Tile;
@@ -74,7 +74,7 @@ impl All {
     }
 }
 
-impl Heads for All {
+impl HeadTiles for All {
     type Tiles<'a> = AllHead<'a>;
 
     fn head(&self, number: usize) -> AllHead<'_> {

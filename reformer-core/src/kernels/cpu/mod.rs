@@ -2,19 +2,19 @@
 //!
 //! Burn's CPU backends iterate over broadcast and transposed tensors one element at a time, and a
 //! masked softmax of tensor operations mostly consists of such tensors. Here a tile is gathered
-//! once, its products are small matrix products, and masks are computed instead of stored. Heads of
+//! once, its products are small matrix products, and masks are computed instead of stored. HeadTiles of
 //! the batch run in parallel; the result of a head does not depend on the number of threads.
 
 mod activation;
 mod attention;
 mod backends;
+mod decode;
 mod dense;
 mod full;
 mod hash;
 mod head;
 mod host;
 mod loss;
-mod newest;
 mod norm;
 mod residual;
 mod rotate;
@@ -29,11 +29,11 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
 pub(super) use activation::{activation, activation_backward};
+pub(super) use decode::{decode_attention, key_rows, write_rows};
 pub(super) use dense::{linear, linear_backward};
 pub(super) use full::{full_attention, full_attention_backward};
 pub(super) use hash::hash;
 pub(super) use loss::{token_loss, token_loss_backward};
-pub(super) use newest::{key_rows, newest_attention, write_rows};
 pub(super) use norm::{layer_normalization, layer_normalization_backward};
 pub(super) use residual::{residual, residual_at};
 pub(super) use rotate::{rotate, rotate_at};

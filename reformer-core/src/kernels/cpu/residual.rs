@@ -65,7 +65,7 @@ fn add_part<B: Host>(
         let values = &mut values[(batch * seq_length + start) * d..][..length * d];
         for_blocks(values, part, batch * length, |value, x| match direction {
             Residual::Add => value + x,
-            Residual::TakeAway => value - x,
+            Residual::Subtract => value - x,
         });
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     on_both_backends!(kernel_is_the_reference);
 
     fn kernel_is_the_reference<B: ReformerBackend>() {
-        for direction in [Residual::Add, Residual::TakeAway] {
+        for direction in [Residual::Add, Residual::Subtract] {
             for [batch_size, seq_length, d] in [[1, 3, 1], [2, 150, 9]] {
                 let wide = || {
                     let size = batch_size * seq_length * (d + 2);

@@ -5,7 +5,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::host::{Floats, Host, tensor};
-use crate::kernels::Turn;
+use crate::kernels::Rotation;
 use crate::position::frequencies;
 
 /// Number of positions per thread task; sines are shared by all heads.
@@ -16,7 +16,7 @@ const POSITIONS: usize = 32;
 pub(in crate::kernels) fn rotate<B: Host>(
     heads: Tensor<B, 4>,
     base: f64,
-    turn: Turn,
+    rotation: Rotation,
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, seq_length, d_head] = heads.dims();
     assert!(
@@ -26,7 +26,7 @@ pub(in crate::kernels) fn rotate<B: Host>(
     );
     let device = heads.device();
     let heads = Floats::rows_of(heads);
-    let waves = Waves::new(d_head / 2, base, turn);
+    let waves = Waves::new(d_head / 2, base, rotation);
     let offsets: Vec<_> = (0..POSITIONS).map(|offset| waves.angles(offset)).collect();
     let width = n_heads * d_head;
     let mut output = vec![0.0; batch_size * seq_length * width];
@@ -64,7 +64,7 @@ pub(in crate::kernels) fn rotate_at<B: Host>(
     );
     let device = heads.device();
     let heads = Floats::rows_of(heads);
-    let waves = Waves::new(d_head / 2, base, Turn::Forward);
+    let waves = Waves::new(d_head / 2, base, Rotation::Apply);
     let mut output = vec![0.0; batch_size * n_heads * d_head];
     let sequences = output.chunks_exact_mut(n_heads * d_head).zip(positions);
     for (batch, (output, position)) in sequences.enumerate() {
@@ -99,11 +99,11 @@ struct Waves {
 }
 
 impl Waves {
-    fn new(n: usize, base: f64, turn: Turn) -> Self {
+    fn new(n: usize, base: f64, rotation: Rotation) -> Self {
         Self {
             n,
             frequencies: frequencies(n, base),
-            sign: f64::from(turn.sign()),
+            sign: f64::from(rotation.sign()),
         }
     }
 
@@ -154,11 +154,11 @@ mod tests {
                 let heads = inputs[0]
                     .clone()
                     .reshape([batch_size, seq_length, n_heads, d_head]);
-                let there = rotate(heads.clone().swap_dims(1, 2), 100.0, Turn::Forward);
+                let there = rotate(heads.clone().swap_dims(1, 2), 100.0, Rotation::Apply);
                 let back = rotate(
                     heads.reshape([batch_size, n_heads, seq_length, d_head]),
                     10.0,
-                    Turn::Back,
+                    Rotation::Undo,
                 );
                 (there + back * 0.5).flatten(0, 3)
             };
@@ -172,15 +172,15 @@ mod tests {
 
     fn far_positions_are_exact<B: ReformerBackend>() {
         let heads = || numbers::<B>(70_001 * 4, 1).reshape([1, 1, 70_001, 4]);
-        let found = B::rotate(heads(), 10_000.0, Turn::Forward);
-        let expected = reference::rotate(heads(), 10_000.0, Turn::Forward);
+        let found = B::rotate(heads(), 10_000.0, Rotation::Apply);
+        let expected = reference::rotate(heads(), 10_000.0, Rotation::Apply);
         let end = |heads: Tensor<B, 4>| heads.slice_dim(2, 69_900..70_001).into_data();
         assert_close(&end(found), &end(expected), 0);
     }
 
     fn single_positions_turn_as_among_all<B: ReformerBackend>() {
         let heads = numbers::<B>(2 * 3 * 100 * 6, 1).reshape([2, 3, 100, 6]);
-        let all = B::rotate(heads.clone(), 1e4, Turn::Forward);
+        let all = B::rotate(heads.clone(), 1e4, Rotation::Apply);
         for positions in [[0, 99], [31, 32], [64, 7]] {
             let rows = |heads: &Tensor<B, 4>| {
                 let row = |(batch, &position): (usize, &usize)| {

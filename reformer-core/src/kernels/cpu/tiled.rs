@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::attention::{self, Heads};
+use super::attention::{self, HeadTiles};
 use super::head::{Places, Rules, Tiles};
 use super::host::{Host, integers};
 use super::tile::{NOWHERE, Tile};
@@ -121,7 +121,7 @@ fn counts(rules: &TiledAttention, n_rounds: usize) -> bool {
     rules.duplicates == Duplicates::Exact && n_rounds > 1
 }
 
-impl Heads for Sorted<'_> {
+impl HeadTiles for Sorted<'_> {
     type Tiles<'a>
         = SortedHead<'a>
     where

@@ -63,7 +63,7 @@ pub(super) fn serves(dtype: DType) -> bool {
 
 /// Whether a device has tensor cores for matrices of this type with accumulation in single
 /// precision, in the sizes that these kernels use.
-pub(super) fn has_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType) -> bool {
+pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType) -> bool {
     let properties = client.properties();
     let plane = (
         properties.hardware.plane_size_min,

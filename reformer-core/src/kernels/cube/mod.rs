@@ -28,8 +28,8 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use super::DeviceAddress;
 use super::{
     AttentionGradients, AttentionOutput, LayerNormGradients, LinearGradients, LinearParents,
-    Masking, Qkv, ReformerBackend, Residual, SlotLayout, Slots, TiledAttention, TokenLoss, Turn,
-    reference,
+    Masking, Qkv, ReformerBackend, Residual, Rotation, SlotLayout, Slots, TiledAttention,
+    TokenLoss, reference,
 };
 use crate::feed_forward::Activation;
 use crate::random::{Dropout, Key};
@@ -276,16 +276,16 @@ where
         reference::layer_norm_backward(x, gamma, epsilon, grad)
     }
 
-    fn rotate(heads: Tensor<Self, 4>, base: f64, turn: Turn) -> Tensor<Self, 4> {
+    fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
         if serves(heads.dtype()) {
-            return rotate::rotate(heads, None, base, turn);
+            return rotate::rotate(heads, None, base, rotation);
         }
-        reference::rotate(heads, base, turn)
+        reference::rotate(heads, base, rotation)
     }
 
     fn rotate_at(heads: Tensor<Self, 4>, positions: &[usize], base: f64) -> Tensor<Self, 4> {
         if serves(heads.dtype()) {
-            return rotate::rotate(heads, Some(positions), base, Turn::Forward);
+            return rotate::rotate(heads, Some(positions), base, Rotation::Apply);
         }
         reference::rotate_at(heads, positions, base)
     }

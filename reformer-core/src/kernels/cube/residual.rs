@@ -115,7 +115,7 @@ fn add_part<B: Cube>(
         start,
         match direction {
             Residual::Add => 1.0,
-            Residual::TakeAway => -1.0,
+            Residual::Subtract => -1.0,
         },
         n_units,
         d,

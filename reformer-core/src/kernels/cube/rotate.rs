@@ -13,7 +13,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::common::UNITS;
 use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side, width};
 use super::rows::dims;
-use crate::kernels::Turn;
+use crate::kernels::Rotation;
 use crate::position::frequencies;
 
 /// Radians per angle unit of 2^-32 turns.
@@ -64,7 +64,7 @@ fn point_at(angle: u32) -> Point {
 
 /// A unit rotates a vector of adjacent pairs at one position, in every head.
 #[cube(launch, address_type = "dynamic")]
-fn turn<F: Float, N: Size>(
+fn rotation<F: Float, N: Size>(
     heads: &Tensor<Vector<F, N>>,
     output: &mut Tensor<Vector<F, N>>,
     frequencies: &Array<u32>,
@@ -129,7 +129,7 @@ pub(in crate::kernels) fn rotate<B: Cube>(
     heads: Floats<B, 4>,
     positions: Option<&[usize]>,
     base: f64,
-    turn: Turn,
+    rotation: Rotation,
 ) -> Floats<B, 4> {
     let device = heads.device();
     let heads = side_by_side(B::floats(heads));
@@ -163,7 +163,7 @@ pub(in crate::kernels) fn rotate<B: Cube>(
     let units = CubeDim::new_1d(UNITS);
     let client = heads.client.clone();
     let dtype = heads.dtype;
-    turn::launch(
+    rotation::launch(
         &client,
         calculate_cube_count_elemwise(&client, n_units, units),
         units,
@@ -173,7 +173,7 @@ pub(in crate::kernels) fn rotate<B: Cube>(
         output.clone().into_tensor_arg(),
         on_device(words(pairs, base)).into_array_arg(),
         on_device(given).into_array_arg(),
-        turn.sign(),
+        rotation.sign(),
         n_units,
         positions.is_some(),
         pairs,

@@ -7,13 +7,13 @@
 //! their number.
 
 mod activation;
+mod decode;
 mod full;
 mod hash;
 mod keys;
 mod layer_norm;
 mod linear;
 mod loss;
-mod newest;
 mod residual;
 mod rotate;
 mod sort;
@@ -24,6 +24,7 @@ mod tokens;
 pub use activation::{
     activation, activation_backward, biased_activation, biased_activation_backward,
 };
+pub use decode::{decode_attention, write_rows};
 pub(super) use full::slice_length;
 pub use full::{full_attention, full_attention_backward};
 pub use hash::hash;
@@ -31,7 +32,6 @@ pub use keys::key_rows;
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use linear::{linear, linear_backward};
 pub use loss::{token_loss, token_loss_backward};
-pub use newest::{newest_attention, write_rows};
 pub use residual::{residual, residual_at};
 pub use rotate::{rotate, rotate_at};
 pub use sort::{bucket_sort, with_local_round};

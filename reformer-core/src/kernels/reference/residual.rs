@@ -33,6 +33,6 @@ pub fn residual_at<B: Backend>(
 fn plus<B: Backend>(x: Tensor<B, 3>, residual: Tensor<B, 3>, direction: Residual) -> Tensor<B, 3> {
     match direction {
         Residual::Add => x + residual,
-        Residual::TakeAway => x - residual,
+        Residual::Subtract => x - residual,
     }
 }

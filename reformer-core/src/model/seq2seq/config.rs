@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 
 use super::ReformerSeq2Seq;
 use super::block::DecoderBlock;
-use super::side::Side;
+use super::stack::Stack;
 use crate::attention::{AttentionKind, CrossAttentionConfig};
 use crate::error::ConfigError;
 use crate::model::config::ReformerConfig;
@@ -143,8 +143,8 @@ impl ReformerSeq2SeqConfig {
                     std: *embedding_std,
                 })
                 .init(device),
-            encoder: Side::new(encoder.blocks(device), &encoder, device),
-            decoder: Side::new(decoder_blocks, &decoder, device),
+            encoder: Stack::new(encoder.blocks(device), &encoder, device),
+            decoder: Stack::new(decoder_blocks, &decoder, device),
             output: (!self.tie_output).then(|| {
                 let shape = [*d_model, *vocab_size];
                 initializer.init_with(shape, Some(*d_model), Some(*vocab_size), device)

@@ -3,7 +3,7 @@
 
 mod block;
 mod config;
-mod side;
+mod stack;
 mod step;
 mod tape;
 
@@ -14,10 +14,10 @@ use burn::tensor::{Bool, Int, Tensor};
 
 pub use block::{Cross, DecoderBlock};
 pub use config::{CrossKind, ReformerSeq2SeqConfig};
-pub use side::{Decoder, Encoder, Side};
+pub use stack::{Decoder, Encoder, Stack};
 
 use super::loss::{LmLoss, loss_in_chunks};
-use super::streams::mean;
+use super::stack_tape::mean;
 use crate::kernels::ReformerBackend;
 use crate::pass::{Pass, Source};
 use crate::precision::{Precision, widen};

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use super::ReformerSeq2Seq;
 use crate::attention::CrossAttention;
 use crate::kernels::ReformerBackend;
-use crate::model::streams::{embed_at, mean};
+use crate::model::stack_tape::{embed_at, mean};
 use crate::pass::Pass;
 use crate::reversible::add_residuals;
 

@@ -9,7 +9,7 @@ use super::{ReformerSeq2Seq, Seq2SeqInput};
 use crate::chunks::Filling;
 use crate::kernels::ReformerBackend;
 use crate::model::loss::{LmLoss, gradients_in_chunks};
-use crate::model::streams::mean;
+use crate::model::stack_tape::mean;
 use crate::pass::{Pass, Source};
 use crate::reversible::{GradientSum, pull_back};
 

@@ -3,12 +3,12 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::crowd::{known_of, look_around, put, room_for};
-use super::pair::{any_in_sight, factor_of, logit_of, range_of};
+use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::logit::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::{Plan, Sizes};
 use super::rounds::{join, keep};
-use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
-use super::walk::{Block, Task, block_of, task_of_cube};
+use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
+use super::shared_rows::{load_block, put, room_for, shared_row};
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 
@@ -21,7 +21,7 @@ pub(super) fn attend<F: Float, I: Int>(
     v: &Tensor<F>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     output: &mut Tensor<f32>,
     max_of: &mut Tensor<f32>,
@@ -51,9 +51,9 @@ pub(super) fn attend<F: Float, I: Int>(
         1
     }]);
 
-    let block: Block = block_of(row, sizes.seq_length, &sizes, plan);
+    let block: CubeBlock = block_of(row, sizes.seq_length, &sizes, plan);
     let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
-    let query: Known = look_up(slot, &task, order, places, mask, &sizes, true, plan);
+    let query: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, true, plan);
     if part == 0 {
         put(&own_side, row, &query, false);
     }
@@ -84,7 +84,7 @@ pub(super) fn attend<F: Float, I: Int>(
     }
 
     for first in range_stepped(0, n_others, others) {
-        look_around(
+        load_block(
             &other_side,
             first,
             n_others,
@@ -92,7 +92,7 @@ pub(super) fn attend<F: Float, I: Int>(
             &task,
             &block,
             order,
-            places,
+            sort_keys,
             mask,
             &sizes,
             plan,
@@ -137,8 +137,8 @@ pub(super) fn attend<F: Float, I: Int>(
                 for i in 1..parts {
                     product += logits[pair + comptime![(i * others * rows) as usize]];
                 }
-                let key = known_of(&other_side, other, false);
-                logits[pair] = logit_of(product, &query, &key, head, places, &sizes, plan);
+                let key = shared_row(&other_side, other, false);
+                logits[pair] = logit_of(product, &query, &key, head, sort_keys, &sizes, plan);
                 if comptime![plan.dropout] {
                     factors[pair] = factor_of(&query, first + other, &sizes);
                 }

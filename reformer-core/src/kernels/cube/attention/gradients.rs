@@ -7,11 +7,11 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::crowd::{known_of, look_around, put, room_for};
-use super::pair::{any_in_sight, differentiate_pair, range_of};
+use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::logit::{any_in_sight, differentiate_pair, range_of};
 use super::plan::{Plan, Sizes};
-use super::side::{Known, load_rows, look_up, part_of_product, read_part, slot_over_rounds};
-use super::walk::{Block, Task, block_of, task_of_cube};
+use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
+use super::shared_rows::{load_block, put, room_for, shared_row};
 use crate::kernels::cube::common::{Four, head_at};
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
@@ -26,7 +26,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
     downs_of: &Tensor<F>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     statistics: &Tensor<f32>,
     sums_of: &mut Tensor<f32>,
@@ -60,13 +60,13 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
     let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
 
-    let block: Block = block_of(row, n_rows, &sizes, plan);
+    let block: CubeBlock = block_of(row, n_rows, &sizes, plan);
     let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
-    let own: Known = look_up(
+    let own: RowInfo = row_info(
         slot,
         &task,
         order,
-        places,
+        sort_keys,
         mask,
         &sizes,
         comptime![!of_keys],
@@ -119,7 +119,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
         end = min(end, range.last as u32 + 1);
     }
     for start in range_stepped(0, end, others) {
-        look_around(
+        load_block(
             &other_side,
             start,
             end,
@@ -127,7 +127,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
             &task,
             &block,
             order,
-            places,
+            sort_keys,
             mask,
             &sizes,
             plan,
@@ -173,7 +173,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
                     product += logits[pair + comptime![(i * others * rows) as usize]];
                     grad += weights[pair + comptime![(i * others * rows) as usize]];
                 }
-                let theirs = known_of(&other_side, other, draws);
+                let theirs = shared_row(&other_side, other, draws);
                 let (of_logit, of_value) = differentiate_pair(
                     product,
                     grad,
@@ -182,7 +182,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
                     start + other,
                     &block,
                     head,
-                    places,
+                    sort_keys,
                     statistics,
                     &sizes,
                     plan,

@@ -6,17 +6,17 @@
 //! previous ones. Rows of a tile are gathered by position, and keys that are queries are normalised
 //! when they are read. Blocks of keys that no query of the cube can see are skipped.
 
-mod cores;
-mod crowd;
+mod cube_rows;
 mod forward;
 mod gradients;
-mod pair;
-mod places;
+mod logit;
 mod plan;
 mod portion;
 mod rounds;
-mod side;
-mod walk;
+mod row;
+mod shared_rows;
+mod sort_keys;
+mod tensor_cores;
 
 use core::ops::Range;
 
@@ -25,19 +25,19 @@ use burn_cubecl::cubecl::prelude::{AddressType, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::device::{Cube, cubes, empty, has_cores, offsets, room_for_rounds, side_by_side};
+use super::device::{Cube, cubes, empty, has_tensor_cores, offsets, room_for_rounds, side_by_side};
 use super::rows::{add_rounds, dims, divisors, join_rounds, statistics, through_keys};
 use crate::kernels::{
     AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
 };
-use places::places;
-use plan::{Limits, Numbers, Pass, Plan, nearness};
+use plan::{LaunchSizes, Limits, Plan, Sweep, nearness};
 use portion::Portion;
+use sort_keys::sort_keys;
 
 /// Arguments of the kernels.
 struct Attention<R: CubeRuntime> {
     plan: Plan,
-    numbers: Numbers,
+    numbers: LaunchSizes,
     q: CubeTensor<R>,
     k: CubeTensor<R>,
     v: CubeTensor<R>,
@@ -45,9 +45,9 @@ struct Attention<R: CubeRuntime> {
     divisors: CubeTensor<R>,
     unit_keys: Option<f64>,
     order: CubeTensor<R>,
-    places: CubeTensor<R>,
+    sort_keys: CubeTensor<R>,
     mask: CubeTensor<R>,
-    on_cores: bool,
+    on_tensor_cores: bool,
 }
 
 impl<R: CubeRuntime> Attention<R> {
@@ -58,12 +58,12 @@ impl<R: CubeRuntime> Attention<R> {
         let mut attention = Self::new(
             qkv,
             Plan::tiled(rules, n_rounds),
-            Numbers {
+            LaunchSizes {
                 n_slots,
                 n_rounds,
                 after,
                 width,
-                ..Numbers::of_one_round(rules.dropout)
+                ..LaunchSizes::of_one_round(rules.dropout)
             },
             &slots.mask_pad,
             Some(into_contiguous(B::ints(slots.order.clone()))),
@@ -74,21 +74,21 @@ impl<R: CubeRuntime> Attention<R> {
             let [slot_of, buckets] =
                 of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
             let gap = if plan.near { width + 1 } else { 0 };
-            attention.places = places(slot_of, buckets, unit, gap);
+            attention.sort_keys = sort_keys(slot_of, buckets, unit, gap);
         }
         attention
     }
 
     fn full<B: Cube<Runtime = R>>(qkv: Qkv<B>, masking: &Masking<B>) -> Self {
         masking.check(&qkv);
-        let numbers = Numbers::of_one_round(masking.dropout);
+        let numbers = LaunchSizes::of_one_round(masking.dropout);
         Self::new(qkv, Plan::full(masking), numbers, &masking.mask_pad, None)
     }
 
     fn new<B: Cube<Runtime = R>>(
         qkv: Qkv<B>,
         plan: Plan,
-        numbers: Numbers,
+        numbers: LaunchSizes,
         mask_pad: &Option<Tensor<B, 2, Bool>>,
         order: Option<CubeTensor<R>>,
     ) -> Self {
@@ -113,12 +113,19 @@ impl<R: CubeRuntime> Attention<R> {
             unit_keys: unit_keys.is_some(),
             ..plan
         };
-        let on_cores = plan.suits_cores(Limits::of(&q.client)) && has_cores(&q.client, q.dtype);
-        let [q, k, v] = [q, k, v].map(|rows| if on_cores { in_eights(rows) } else { rows });
+        let on_tensor_cores =
+            plan.suits_cores(Limits::of(&q.client)) && has_tensor_cores(&q.client, q.dtype);
+        let [q, k, v] = [q, k, v].map(|rows| {
+            if on_tensor_cores {
+                in_eights(rows)
+            } else {
+                rows
+            }
+        });
         Self {
             plan,
-            on_cores,
-            numbers: Numbers {
+            on_tensor_cores,
+            numbers: LaunchSizes {
                 n_heads,
                 seq_length,
                 n_keys,
@@ -128,7 +135,7 @@ impl<R: CubeRuntime> Attention<R> {
                 Some(length) => divisors(&q, length),
                 None => nothing(DType::F32),
             },
-            places: nothing(DType::I32),
+            sort_keys: nothing(DType::I32),
             mask: mask.unwrap_or_else(|| nothing(order.dtype)),
             unit_keys,
             order,
@@ -172,13 +179,13 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     /// The plan of a sweep, with the number of cubes for a round of a head.
-    fn cut(&self, pass: Pass) -> (Plan, usize, CubeDim) {
+    fn cut(&self, pass: Sweep) -> (Plan, usize, CubeDim) {
         let n_rows = match pass {
-            Pass::OfKeys => self.numbers.n_keys,
-            Pass::Forward | Pass::OfQueries => self.numbers.seq_length,
+            Sweep::OfKeys => self.numbers.n_keys,
+            Sweep::Forward | Sweep::OfQueries => self.numbers.seq_length,
         };
         let limits = Limits::of(&self.q.client);
-        let (plan, units) = self.plan.cut(pass, n_rows, self.on_cores, limits);
+        let (plan, units) = self.plan.cut(pass, n_rows, self.on_tensor_cores, limits);
         let blocks = plan.blocks(match plan.sorted {
             true => self.numbers.n_slots,
             false => n_rows,
@@ -187,7 +194,7 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     fn offsets(&self) -> AddressType {
-        offsets(&[&self.q, &self.k, &self.v, &self.order, &self.places])
+        offsets(&[&self.q, &self.k, &self.v, &self.order, &self.sort_keys])
     }
 
     /// Output in a given type, its largest log-sum-exp of a round and the log-sum relative to it.
@@ -213,9 +220,9 @@ impl<R: CubeRuntime> Attention<R> {
         heads: &Range<usize>,
         rounds: &Range<usize>,
     ) {
-        let (plan, blocks, units) = self.cut(Pass::Forward);
-        let attend = match self.on_cores {
-            true => cores::forward::attend::launch,
+        let (plan, blocks, units) = self.cut(Sweep::Forward);
+        let attend = match self.on_tensor_cores {
+            true => tensor_cores::forward::attend::launch,
             false => forward::attend::launch,
         };
         attend(
@@ -228,7 +235,7 @@ impl<R: CubeRuntime> Attention<R> {
             self.v.clone().into_tensor_arg(),
             self.divisors.clone().into_tensor_arg(),
             self.order.clone().into_tensor_arg(),
-            self.places.clone().into_tensor_arg(),
+            self.sort_keys.clone().into_tensor_arg(),
             self.mask.clone().into_tensor_arg(),
             output.clone().into_tensor_arg(),
             max.clone().into_tensor_arg(),
@@ -247,11 +254,15 @@ impl<R: CubeRuntime> Attention<R> {
         statistics: CubeTensor<R>,
         dtype: DType,
     ) -> [CubeTensor<R>; 3] {
-        let Numbers {
+        let LaunchSizes {
             seq_length, n_keys, ..
         } = self.numbers;
         let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
-        let grad = if self.on_cores { in_eights(grad) } else { grad };
+        let grad = if self.on_tensor_cores {
+            in_eights(grad)
+        } else {
+            grad
+        };
         let dq = self.rows(seq_length, d_head, dtype);
         let dk = match self.unit_keys {
             Some(_) => dq.clone(),
@@ -267,13 +278,13 @@ impl<R: CubeRuntime> Attention<R> {
                     [&self.q, &self.k, &grad, &self.v],
                     &statistics,
                     [&of_q, &of_v],
-                    (Pass::OfQueries, &heads, &rounds),
+                    (Sweep::OfQueries, &heads, &rounds),
                 );
                 self.differentiate(
                     [&self.k, &self.q, &self.v, &grad],
                     &statistics,
                     [&of_k, &of_v],
-                    (Pass::OfKeys, &heads, &rounds),
+                    (Sweep::OfKeys, &heads, &rounds),
                 );
             }
             let of = (heads.start, portion.rounds);
@@ -298,11 +309,11 @@ impl<R: CubeRuntime> Attention<R> {
         [rows, others, ups, downs]: [&CubeTensor<R>; 4],
         statistics: &CubeTensor<R>,
         [sums, values]: [&CubeTensor<R>; 2],
-        (pass, heads, rounds): (Pass, &Range<usize>, &Range<usize>),
+        (pass, heads, rounds): (Sweep, &Range<usize>, &Range<usize>),
     ) {
         let (plan, blocks, units) = self.cut(pass);
-        let differentiate = match self.on_cores {
-            true => cores::gradients::differentiate::launch,
+        let differentiate = match self.on_tensor_cores {
+            true => tensor_cores::gradients::differentiate::launch,
             false => gradients::differentiate::launch,
         };
         differentiate(
@@ -316,7 +327,7 @@ impl<R: CubeRuntime> Attention<R> {
             downs.clone().into_tensor_arg(),
             self.divisors.clone().into_tensor_arg(),
             self.order.clone().into_tensor_arg(),
-            self.places.clone().into_tensor_arg(),
+            self.sort_keys.clone().into_tensor_arg(),
             self.mask.clone().into_tensor_arg(),
             statistics.clone().into_tensor_arg(),
             sums.clone().into_tensor_arg(),
@@ -332,7 +343,8 @@ impl<R: CubeRuntime> Attention<R> {
 fn in_eights<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
     let mut strides = rows.meta.strides().iter().rev();
     let side_by_side = strides.next() == Some(&1);
-    match side_by_side && strides.all(|stride| stride.is_multiple_of(cores::EIGHT as usize)) {
+    match side_by_side && strides.all(|stride| stride.is_multiple_of(tensor_cores::EIGHT as usize))
+    {
         true => rows,
         false => into_contiguous(rows),
     }

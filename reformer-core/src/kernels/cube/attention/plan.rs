@@ -5,7 +5,7 @@ use core::ops::Range;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cores::{PLANE, SIDE, row_of, row_of_products};
+use super::tensor_cores::{PLANE, SIDE, row_of, row_of_products};
 use crate::kernels::reference::slice_length;
 use crate::kernels::{Duplicates, KeyRule, Masking, TiledAttention};
 use crate::random::{Dropout, Key};
@@ -15,24 +15,24 @@ use crate::random::{Dropout, Key};
 const SHARED_BYTES: usize = 24 * 1024;
 
 /// The same with tensor cores. Such GPUs have more shared memory, and need larger blocks.
-const SHARED_BYTES_ON_CORES: usize = 60 * 1024;
+const SHARED_BYTES_ON_TENSOR_CORES: usize = 60 * 1024;
 
 /// Bytes of shared memory for the metadata of rows on both sides.
-const SHARED_BYTES_OF_CROWDS: usize = 4 * 1024;
+const SHARED_BYTES_OF_ROW_INFO: usize = 4 * 1024;
 
 /// With more features, not even the rows of one plane fit.
-const MOST_FEATURES_ON_CORES: u32 = 256;
+const MOST_FEATURES_ON_TENSOR_CORES: u32 = 256;
 
 /// A sweep over all pairs of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(super) enum Sweep {
     Forward,
     /// Backward, for the rows of queries or of keys.
     OfQueries,
     OfKeys,
 }
 
-impl Pass {
+impl Sweep {
     /// Number of matrices of pairs that a cube keeps.
     fn matrices(self) -> u32 {
         match self {
@@ -102,7 +102,7 @@ impl Limits {
 
     /// Bytes available for rows and pairs.
     fn room(self) -> usize {
-        self.shared_bytes.saturating_sub(SHARED_BYTES_OF_CROWDS)
+        self.shared_bytes.saturating_sub(SHARED_BYTES_OF_ROW_INFO)
     }
 }
 
@@ -117,16 +117,16 @@ impl Plan {
         (self.before + 1 + self.after) * self.length
     }
 
-    /// The plan for a sweep, and the units of a cube. Uses tensor cores if `on_cores`.
+    /// The plan for a sweep, and the units of a cube. Uses tensor cores if `on_tensor_cores`.
     pub(super) fn cut(
         self,
-        pass: Pass,
+        pass: Sweep,
         n_rows: usize,
-        on_cores: bool,
+        on_tensor_cores: bool,
         limits: Limits,
     ) -> (Self, CubeDim) {
         let rules = Self {
-            of_keys: pass == Pass::OfKeys,
+            of_keys: pass == Sweep::OfKeys,
             ..self
         };
         let rows = if self.sorted {
@@ -134,7 +134,7 @@ impl Plan {
         } else {
             n_rows as u32
         };
-        if on_cores {
+        if on_tensor_cores {
             let plan = rules.cut_for_cores(pass, rows, limits);
             return (plan, CubeDim::new_2d(PLANE, plan.rows / SIDE));
         }
@@ -142,7 +142,7 @@ impl Plan {
         (plan, CubeDim::new_2d(plan.rows, plan.parts))
     }
 
-    fn cut_for_units(mut self, pass: Pass, rows: u32, limits: Limits) -> Self {
+    fn cut_for_units(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
         let width = pass.width();
         self.parts = self
             .d_head
@@ -162,7 +162,7 @@ impl Plan {
         self
     }
 
-    fn shared_bytes(&self, pass: Pass) -> usize {
+    fn shared_bytes(&self, pass: Sweep) -> usize {
         let rows = 4 * self.parts * (self.fours(self.d_head) + self.fours(self.d_v));
         let pairs = self.parts * self.rows * pass.matrices() + self.rows;
         (self.others * (rows + pairs) * 4) as usize
@@ -170,20 +170,20 @@ impl Plan {
 
     /// Whether tensor cores support rows of these sizes: whole matrices that fit shared memory.
     pub(super) fn suits_cores(&self, limits: Limits) -> bool {
-        let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_CORES;
+        let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_TENSOR_CORES;
         let of_one_plane = Self {
             rows: SIDE,
             others: PLANE,
             ..*self
         };
-        let passes = [Pass::Forward, Pass::OfQueries, Pass::OfKeys];
+        let passes = [Sweep::Forward, Sweep::OfQueries, Sweep::OfKeys];
         let fits = |pass| of_one_plane.shared_bytes_on_cores(pass) <= limits.room();
         suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
     }
 
     /// Four planes and blocks of 32, or fewer planes if rows are long or few.
-    fn cut_for_cores(mut self, pass: Pass, rows: u32, limits: Limits) -> Self {
-        let room = SHARED_BYTES_ON_CORES.min(limits.room());
+    fn cut_for_cores(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
+        let room = SHARED_BYTES_ON_TENSOR_CORES.min(limits.room());
         self.parts = 1;
         self.others = PLANE;
         let mut planes = 4;
@@ -197,11 +197,11 @@ impl Plan {
         }
     }
 
-    fn shared_bytes_on_cores(&self, pass: Pass) -> usize {
+    fn shared_bytes_on_cores(&self, pass: Sweep) -> usize {
         let both = row_of(self.d_head) + row_of(self.d_v);
         let own = match pass {
-            Pass::Forward => row_of(self.d_head),
-            Pass::OfQueries | Pass::OfKeys => both,
+            Sweep::Forward => row_of(self.d_head),
+            Sweep::OfQueries | Sweep::OfKeys => both,
         };
         let pairs = pass.matrices() * (2 * row_of(self.others) + 4 * row_of_products(self.others));
         (self.rows * (2 * own + pairs) + self.others * 2 * both) as usize
@@ -267,7 +267,7 @@ pub(super) struct Sizes {
     /// The first round of a launch, and the number of its rounds.
     pub(super) first_round: u32,
     pub(super) at_once: u32,
-    /// A query sees a key if `place - place of key + after <= width`, unsigned.
+    /// A query sees a key if `sort_key - sort key of key + after <= width`, unsigned.
     pub(super) after: u32,
     pub(super) width: u32,
     pub(super) key_low: u32,
@@ -285,7 +285,7 @@ pub(super) struct Sizes {
 
 /// The same on the host.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Numbers {
+pub(super) struct LaunchSizes {
     pub(super) n_heads: usize,
     pub(super) seq_length: usize,
     pub(super) n_keys: usize,
@@ -297,7 +297,7 @@ pub(super) struct Numbers {
     pub(super) dropout: Option<(f64, Key)>,
 }
 
-impl Numbers {
+impl LaunchSizes {
     /// One round in natural order; the caller fills in the sizes of the tensors.
     pub(super) fn of_one_round(dropout: Option<(f64, Key)>) -> Self {
         Self {
@@ -347,7 +347,7 @@ impl Numbers {
     }
 }
 
-/// Distance within which a query sees a key in a round: the unit of places, and `after` and `width`
+/// Distance within which a query sees a key in a round: the unit of sort keys, and `after` and `width`
 /// of [`Sizes`].
 pub(super) fn nearness(rules: &TiledAttention) -> [usize; 3] {
     let tile = rules.tile;
@@ -374,7 +374,7 @@ mod tests {
         }
     }
 
-    const PASSES: [Pass; 3] = [Pass::Forward, Pass::OfQueries, Pass::OfKeys];
+    const PASSES: [Sweep; 3] = [Sweep::Forward, Sweep::OfQueries, Sweep::OfKeys];
 
     /// Shared memory of CUDA, of Vulkan on the same card, and the guaranteed minimum of WebGPU.
     #[test]

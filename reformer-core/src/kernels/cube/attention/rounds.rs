@@ -3,8 +3,8 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::cube_rows::Task;
 use super::plan::Sizes;
-use super::walk::Task;
 use crate::kernels::reference::FORBIDDEN;
 
 /// Merged statistics of an output row.

@@ -7,12 +7,14 @@ use super::{
     Eight, PER_ROW, PLANE, SIDE, add_multiplied, load_rows, multiply, room, room_for_factors,
     room_for_products, row_of, row_of_products, store, zeros,
 };
-use crate::kernels::cube::attention::crowd::{Crowd, known_of, look_around, put, room_for};
-use crate::kernels::cube::attention::pair::{any_in_sight, factor_of, logit_of, range_of};
+use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use crate::kernels::cube::attention::logit::{any_in_sight, factor_of, logit_of, range_of};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::rounds::{join, keep};
-use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
-use crate::kernels::cube::attention::walk::{Block, Task, block_of, task_of_cube};
+use crate::kernels::cube::attention::row::{RowInfo, row_info, slot_over_rounds};
+use crate::kernels::cube::attention::shared_rows::{
+    SharedRows, load_block, put, room_for, shared_row,
+};
 use crate::kernels::cube::common::head_at;
 use crate::kernels::reference::FORBIDDEN;
 
@@ -25,7 +27,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     v: &Tensor<Eight<F>>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     output: &mut Tensor<f32>,
     max_of: &mut Tensor<f32>,
@@ -51,9 +53,9 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let mut products = room_for_products(plan);
     let mut weights = room_for_factors::<F>(rows, others);
 
-    let block: Block = block_of(row, sizes.seq_length, &sizes, plan);
+    let block: CubeBlock = block_of(row, sizes.seq_length, &sizes, plan);
     let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
-    let query: Known = look_up(slot, &task, order, places, mask, &sizes, true, plan);
+    let query: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, true, plan);
     if share == 0 {
         put(&own_side, row, &query, false);
     }
@@ -90,7 +92,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let of_products = row * comptime![row_of_products(others)];
 
     for first in range_stepped(0, n_others, others) {
-        look_around(
+        load_block(
             &other_side,
             first,
             n_others,
@@ -98,7 +100,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             &task,
             &block,
             order,
-            places,
+            sort_keys,
             mask,
             &sizes,
             plan,
@@ -135,9 +137,9 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             #[unroll]
             for i in 0..comptime![others / PER_ROW] {
                 let other = i * PER_ROW + share;
-                let key = known_of(&other_side, other, false);
+                let key = shared_row(&other_side, other, false);
                 let product = products[(of_products + other) as usize];
-                let logit = logit_of(product, &query, &key, head, places, &sizes, plan);
+                let logit = logit_of(product, &query, &key, head, sort_keys, &sizes, plan);
                 logits[i as usize] = logit;
                 new_largest = max(new_largest, logit);
             }
@@ -225,7 +227,7 @@ pub(super) fn write_tile(
     to: &mut Tensor<f32>,
     from: &SharedMemory<f32>,
     head: u32,
-    rows: &Crowd,
+    rows: &SharedRows,
     old: f32,
     first_round: u32,
     first: u32,

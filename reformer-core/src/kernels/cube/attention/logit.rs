@@ -3,17 +3,17 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::crowd::Crowd;
+use super::cube_rows::{CubeBlock, seen_from};
 use super::plan::{Plan, Sizes};
-use super::side::{BEYOND, Known, near};
-use super::walk::{Block, seen_from};
+use super::row::{MASKED_POSITION, RowInfo, near};
+use super::shared_rows::SharedRows;
 use crate::kernels::cube::philox::factor;
 use crate::kernels::reference::SELF;
 
 /// Logit of a masked key: its weight is exactly zero next to any maximum.
 pub(super) const HIDDEN: f32 = -2e9;
 
-/// Range of positions and places of a cube's rows, used to skip blocks that none of them can see.
+/// Range of positions and sort keys of a cube's rows, used to skip blocks that none of them can see.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Range {
     pub(super) any: bool,
@@ -24,21 +24,21 @@ pub(super) struct Range {
 }
 
 #[cube]
-pub(super) fn range_of(rows: &Crowd, #[comptime] n: u32) -> Range {
+pub(super) fn range_of(rows: &SharedRows, #[comptime] n: u32) -> Range {
     let mut any = false.runtime();
-    let mut first = BEYOND.runtime();
+    let mut first = MASKED_POSITION.runtime();
     let mut last = 0i32.runtime();
-    let mut lowest = BEYOND.runtime();
+    let mut lowest = MASKED_POSITION.runtime();
     let mut highest = 0i32.runtime();
     for row in 0..n {
         let position = rows.positions[row as usize];
         if position >= 0 {
-            let place = rows.places[row as usize];
+            let sort_key = rows.sort_keys[row as usize];
             any = true;
             first = min(first, position);
             last = max(last, position);
-            lowest = min(lowest, place);
-            highest = max(highest, place);
+            lowest = min(lowest, sort_key);
+            highest = max(highest, sort_key);
         }
     }
     Range {
@@ -53,7 +53,7 @@ pub(super) fn range_of(rows: &Crowd, #[comptime] n: u32) -> Range {
 /// Whether any row of the block can interact with any row in the range.
 #[cube]
 pub(super) fn any_in_sight(
-    others: &Crowd,
+    others: &SharedRows,
     range: &Range,
     sizes: &Sizes,
     #[comptime] plan: Plan,
@@ -69,7 +69,7 @@ pub(super) fn any_in_sight(
             in_sight = in_sight && position <= range.last;
         }
         if comptime![plan.near] {
-            let place = others.places[other as usize];
+            let sort_key = others.sort_keys[other as usize];
             let (after, width) = (sizes.after as i32, sizes.width as i32);
             let mut from = range.lowest + after - width;
             let mut to = range.highest + after;
@@ -77,8 +77,8 @@ pub(super) fn any_in_sight(
                 from = range.lowest - after;
                 to = range.highest - after + width;
             }
-            in_sight = in_sight && place >= from;
-            in_sight = in_sight && place <= to;
+            in_sight = in_sight && sort_key >= from;
+            in_sight = in_sight && sort_key <= to;
         }
         any = any || in_sight;
     }
@@ -89,20 +89,20 @@ pub(super) fn any_in_sight(
 #[cube]
 pub(super) fn logit_of(
     product: f32,
-    query: &Known,
-    key: &Known,
+    query: &RowInfo,
+    key: &RowInfo,
     head: u32,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     sizes: &Sizes,
     #[comptime] plan: Plan,
 ) -> f32 {
-    let mut last = BEYOND.runtime() - 1;
+    let mut last = MASKED_POSITION.runtime() - 1;
     if comptime![plan.causal] {
         last = query.position;
     }
     let mut seen = query.position >= 0 && key.visible <= last;
     if comptime![plan.near] {
-        seen = seen && near(query.place, key.place, sizes);
+        seen = seen && near(query.sort_key, key.sort_key, sizes);
     }
     let mut logit = HIDDEN.runtime();
     if seen {
@@ -119,7 +119,7 @@ pub(super) fn logit_of(
     if comptime![plan.count] {
         let counted = seen && !itself;
         if counted {
-            let count = rounds_together(query.position, key.position, head, places, sizes);
+            let count = rounds_together(query.position, key.position, head, sort_keys, sizes);
             if count > 1 {
                 logit -= f32::cast_from(count).ln();
             }
@@ -130,14 +130,18 @@ pub(super) fn logit_of(
 
 /// Number of rounds in which a query sees a key.
 #[cube]
-fn rounds_together(query: i32, key: i32, head: u32, places: &Tensor<i32>, sizes: &Sizes) -> u32 {
+fn rounds_together(query: i32, key: i32, head: u32, sort_keys: &Tensor<i32>, sizes: &Sizes) -> u32 {
     let first = head as usize * sizes.seq_length as usize;
     let n_rounds = sizes.n_rounds as usize;
     let of_query = (first + query as usize) * n_rounds;
     let of_key = (first + key as usize) * n_rounds;
     let mut count = 0u32.runtime();
     for round in 0..n_rounds {
-        if near(places[of_query + round], places[of_key + round], sizes) {
+        if near(
+            sort_keys[of_query + round],
+            sort_keys[of_key + round],
+            sizes,
+        ) {
             count += 1;
         }
     }
@@ -146,7 +150,7 @@ fn rounds_together(query: i32, key: i32, head: u32, places: &Tensor<i32>, sizes:
 
 /// The dropout factor of a query's weight for slot `reached` of its reach.
 #[cube]
-pub(super) fn factor_of(query: &Known, reached: u32, sizes: &Sizes) -> f32 {
+pub(super) fn factor_of(query: &RowInfo, reached: u32, sizes: &Sizes) -> f32 {
     factor(
         query.draw_row,
         query.draw_width,
@@ -165,12 +169,12 @@ pub(super) fn factor_of(query: &Known, reached: u32, sizes: &Sizes) -> f32 {
 pub(super) fn differentiate_pair(
     product: f32,
     grad: f32,
-    own: &Known,
-    theirs: &Known,
+    own: &RowInfo,
+    theirs: &RowInfo,
     reached: u32,
-    block: &Block,
+    block: &CubeBlock,
     head: u32,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     statistics: &Tensor<f32>,
     sizes: &Sizes,
     #[comptime] plan: Plan,
@@ -183,7 +187,7 @@ pub(super) fn differentiate_pair(
     let mut of_logit = 0.0f32.runtime();
     let mut of_value = 0.0f32.runtime();
     if query.position >= 0 && key.position >= 0 {
-        let logit = logit_of(product, query, key, head, places, sizes, plan);
+        let logit = logit_of(product, query, key, head, sort_keys, sizes, plan);
         let statistic = (head as usize * sizes.seq_length as usize + query.position as usize) * 3;
         let weight = ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
         let mut of_weight = grad;

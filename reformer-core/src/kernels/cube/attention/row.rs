@@ -3,24 +3,24 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::cube_rows::Task;
 use super::plan::{Plan, Sizes};
-use super::walk::Task;
 use crate::kernels::cube::common::{Four, four_of};
 use crate::kernels::cube::philox::fold;
 
 /// A slot that does not exist.
-pub(super) const NOWHERE: u32 = u32::MAX;
+pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// Position of a masked key, which no query sees.
-pub(super) const BEYOND: i32 = i32::MAX;
+pub(super) const MASKED_POSITION: i32 = i32::MAX;
 
 /// Metadata of a row, including the start of its dropout factors.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct RowInfo {
     /// Negative if the slot is empty.
     pub(super) position: i32,
-    pub(super) place: i32,
-    /// Of a key: its position, or [`BEYOND`] if it is padding.
+    pub(super) sort_key: i32,
+    /// Of a key: its position, or [`MASKED_POSITION`] if it is padding.
     pub(super) visible: i32,
     /// Of a query: the row of its factors, the length of such a row, and the words of their key.
     pub(super) draw_row: u32,
@@ -38,7 +38,7 @@ pub(super) fn slot_over_rounds(
     n: u32,
     #[comptime] plan: Plan,
 ) -> u32 {
-    let mut found = NOWHERE.runtime();
+    let mut found = NO_SLOT.runtime();
     if comptime![plan.sorted] {
         let first = task.round * sizes.n_slots;
         if comptime![plan.wrap] {
@@ -56,25 +56,25 @@ pub(super) fn slot_over_rounds(
 
 /// Loads the metadata of a slot, which is indexed over all rounds.
 #[cube]
-pub(super) fn look_up<I: Int>(
+pub(super) fn row_info<I: Int>(
     slot: u32,
     task: &Task,
     order: &Tensor<I>,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     sizes: &Sizes,
     #[comptime] query: bool,
     #[comptime] plan: Plan,
-) -> Known {
+) -> RowInfo {
     let mut position = (0u32.runtime()) as i32 - 1;
-    let mut place = 0i32.runtime();
-    let mut visible = BEYOND.runtime();
+    let mut sort_key = 0i32.runtime();
+    let mut visible = MASKED_POSITION.runtime();
     let mut draw_row = 0u32.runtime();
     let mut draw_width = 0u32.runtime();
     let mut draw_low = 0u32.runtime();
     let mut draw_high = 0u32.runtime();
     let head = task.head;
-    if slot != NOWHERE {
+    if slot != NO_SLOT {
         if comptime![plan.sorted] {
             let row = head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
             position = i32::cast_from(order[row + slot as usize]);
@@ -85,14 +85,14 @@ pub(super) fn look_up<I: Int>(
     if position >= 0 {
         if comptime![plan.near] {
             let row = head as usize * sizes.seq_length as usize + position as usize;
-            place = places[row * sizes.n_rounds as usize + task.round as usize];
+            sort_key = sort_keys[row * sizes.n_rounds as usize + task.round as usize];
         }
         if comptime![!query] {
             visible = position;
             if comptime![plan.padded] {
                 let row = (head / sizes.n_heads) as usize * sizes.n_keys as usize;
                 if u32::cast_from(mask[row + position as usize]) != 0 {
-                    visible = BEYOND.runtime();
+                    visible = MASKED_POSITION.runtime();
                 }
             }
         }
@@ -119,9 +119,9 @@ pub(super) fn look_up<I: Int>(
             draw_high = high;
         }
     }
-    Known {
+    RowInfo {
         position,
-        place,
+        sort_key,
         visible,
         draw_row,
         draw_width,
@@ -132,9 +132,9 @@ pub(super) fn look_up<I: Int>(
 
 /// Whether a query and a key are within reach of each other in a round.
 #[cube]
-pub(super) fn near(place: i32, key_place: i32, sizes: &Sizes) -> bool {
+pub(super) fn near(sort_key: i32, key_sort_key: i32, sizes: &Sizes) -> bool {
     // Unsigned, negative distances are far above every width.
-    ((place - key_place + sizes.after as i32) as u32) <= sizes.width
+    ((sort_key - key_sort_key + sizes.after as i32) as u32) <= sizes.width
 }
 
 /// Copies rows at positions to shared memory, zeros for empty slots.

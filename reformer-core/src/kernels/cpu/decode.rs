@@ -11,7 +11,7 @@ use super::attention::joined;
 use super::head::{self, HeadOutput, HeadRows, Rules, Tiles};
 use super::host::{Floats, Host, tensor};
 use super::tile::Tile;
-use crate::kernels::{KeyRule, Keys, Qkv, Seen, reference};
+use crate::kernels::{KeyRule, Keys, Qkv, VisibleKeys, reference};
 use crate::random::Dropout;
 
 /// See [`ReformerBackend::key_rows`](crate::kernels::ReformerBackend::key_rows).
@@ -58,11 +58,11 @@ pub(in crate::kernels) fn write_rows<B: Host>(
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// See [`ReformerBackend::newest_attention`](crate::kernels::ReformerBackend::newest_attention).
-pub(in crate::kernels) fn newest_attention<B: Host>(
+/// See [`ReformerBackend::decode_attention`](crate::kernels::ReformerBackend::decode_attention).
+pub(in crate::kernels) fn decode_attention<B: Host>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[Seen],
+    seen: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, ..] = q.dims();
@@ -105,7 +105,7 @@ pub(in crate::kernels) fn newest_attention<B: Host>(
 
 /// One head, with a tile for each part.
 struct Newest<'a> {
-    seen: &'a Seen,
+    seen: &'a VisibleKeys,
     rules: &'a Rules<'a>,
 }
 
@@ -141,10 +141,10 @@ mod tests {
 
     on_both_backends!(kernel_is_the_reference rows_are_written_and_nothing_else);
 
-    fn seen(own: u32, parts: &[&[u32]], once: bool) -> Seen {
-        let mut seen = Seen {
+    fn seen(own: u32, parts: &[&[u32]], once: bool) -> VisibleKeys {
+        let mut seen = VisibleKeys {
             own,
-            ..Seen::default()
+            ..VisibleKeys::default()
         };
         for part in parts {
             seen.keys.extend_from_slice(part);
@@ -174,9 +174,9 @@ mod tests {
             for exclude_self in [true, false] {
                 let input = || (q.clone(), [k.clone(), v.clone()]);
                 let (q, cache) = input();
-                let found = B::newest_attention(q, cache, seen, exclude_self);
+                let found = B::decode_attention(q, cache, seen, exclude_self);
                 let (q, cache) = input();
-                let expected = reference::newest_attention(q, cache, seen, exclude_self);
+                let expected = reference::decode_attention(q, cache, seen, exclude_self);
                 assert_close(&found.into_data(), &expected.into_data(), 0);
             }
         }

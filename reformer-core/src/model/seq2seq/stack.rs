@@ -10,22 +10,22 @@ use crate::kernels::ReformerBackend;
 use crate::model::block::Block;
 use crate::model::config::ReformerConfig;
 use crate::model::reformer::purpose;
-use crate::model::streams::{Arrived, StreamsTape, embed};
+use crate::model::stack_tape::{StackGradients, StackTape, embed};
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
 use crate::reversible::{GradientSum, Mode, ReversibleBlock, forward};
 
 /// The stack that reads the source.
-pub type Encoder<B> = Side<B, Block<B>>;
+pub type Encoder<B> = Stack<B, Block<B>>;
 
 /// The stack that reads the target and the source.
-pub type Decoder<B> = Side<B, DecoderBlock<B>>;
+pub type Decoder<B> = Stack<B, DecoderBlock<B>>;
 
 /// Encoder or decoder: positions, reversible blocks, and a normalisation of the mean of both
 /// streams.
 #[derive(Module, Debug)]
-pub struct Side<B: Backend, M: Module<B>> {
+pub struct Stack<B: Backend, M: Module<B>> {
     /// Position information.
     pub position: Position<B>,
     /// One block for each layer.
@@ -35,7 +35,7 @@ pub struct Side<B: Backend, M: Module<B>> {
     dropout: f64,
 }
 
-impl<B: Backend, M: Module<B>> Side<B, M> {
+impl<B: Backend, M: Module<B>> Stack<B, M> {
     pub(super) fn new(blocks: Vec<M>, config: &ReformerConfig, device: &B::Device) -> Self {
         Self {
             position: config.position.init(config.d_model, device),
@@ -48,7 +48,7 @@ impl<B: Backend, M: Module<B>> Side<B, M> {
     }
 }
 
-impl<B: ReformerBackend, M: ReversibleBlock<B>> Side<B, M> {
+impl<B: ReformerBackend, M: ReversibleBlock<B>> Stack<B, M> {
     /// Both streams after the last block: `[batch_size, seq_length, d_model]` each.
     pub(super) fn streams(
         &self,
@@ -80,7 +80,7 @@ impl<B: ReformerBackend, M: ReversibleBlock<B>> Side<B, M> {
     }
 }
 
-impl<A, M> Side<A, M>
+impl<A, M> Stack<A, M>
 where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
@@ -94,21 +94,21 @@ where
         tokens: Tensor<A, 2, Int>,
         pass: Pass<A>,
         mode: Mode,
-    ) -> (StreamsTape<A>, [Tensor<A::InnerBackend, 3>; 2]) {
+    ) -> (StackTape<A>, [Tensor<A::InnerBackend, 3>; 2]) {
         let inside = self.valid();
         let x = inside.embed(&embedding.valid(), tokens.clone().inner(), &pass.inner());
         let of_blocks = pass.fold(purpose::BLOCKS);
-        StreamsTape::record(&inside.blocks, tokens, x, [pass, of_blocks], mode)
+        StackTape::record(&inside.blocks, tokens, x, [pass, of_blocks], mode)
     }
 
     /// Backward from the gradient of the mean of both streams to blocks and embeddings.
     pub(super) fn backward(
         &self,
-        tape: StreamsTape<A>,
+        tape: StackTape<A>,
         embedding: &Embedding<A>,
         gradient: Tensor<A::InnerBackend, 3>,
         sum: &mut GradientSum,
-    ) -> Arrived<A::InnerBackend> {
+    ) -> StackGradients<A::InnerBackend> {
         let half = gradient * 0.5;
         let embed = |tokens, pass: &Pass<A>| self.embed(embedding, tokens, pass);
         let parameters = (self.position.clone(), embedding.clone());

@@ -1,8 +1,8 @@
-//! Places: a sortable number for each position and round, which encodes bucket and distance.
+//! Sort keys: a sortable number for each position and round, which encodes bucket and distance.
 //!
-//! A place is the index of a slot or tile, plus a gap for each bucket that exceeds any distance
+//! A sort key is the index of a slot or tile, plus a gap for each bucket that exceeds any distance
 //! within reach. Since slots are sorted by bucket, a position in a larger bucket has a larger slot,
-//! so one comparison of places checks both the distance and the bucket.
+//! so one comparison of sort keys checks both the distance and the bucket.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -18,29 +18,29 @@ use crate::kernels::cube::rows::dims;
 fn find<I: Int>(
     slot_of: &Tensor<I>,
     buckets: &Tensor<I>,
-    places: &mut Tensor<i32>,
+    sort_keys: &mut Tensor<i32>,
     unit: u32,
     gap: u32,
     #[define(I)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS < places.len() {
+    if ABSOLUTE_POS < sort_keys.len() {
         let n_rounds = slot_of.shape(2);
         let seq_length = slot_of.shape(3);
         let head = ABSOLUTE_POS / n_rounds / seq_length;
         let position = ABSOLUTE_POS / n_rounds % seq_length;
         let round = ABSOLUTE_POS % n_rounds;
         let from = (head * n_rounds + round) * seq_length + position;
-        let mut place = u32::cast_from(slot_of[from]) / unit;
+        let mut sort_key = u32::cast_from(slot_of[from]) / unit;
         if gap > 0 {
-            place += u32::cast_from(buckets[from]) * gap;
+            sort_key += u32::cast_from(buckets[from]) * gap;
         }
-        places[ABSOLUTE_POS] = place as i32;
+        sort_keys[ABSOLUTE_POS] = sort_key as i32;
     }
 }
 
-/// Places of positions, contiguous over the rounds of a position:
+/// Sort keys of positions, contiguous over the rounds of a position:
 /// `[batch_size, n_heads, seq_length, n_rounds]`. With a `gap` of zero they ignore buckets.
-pub(super) fn places<R: CubeRuntime>(
+pub(super) fn sort_keys<R: CubeRuntime>(
     slot_of: CubeTensor<R>,
     buckets: CubeTensor<R>,
     unit: usize,
@@ -48,7 +48,7 @@ pub(super) fn places<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let [batch_size, n_heads, n_rounds, seq_length] = dims(&slot_of);
     let shape = [batch_size, n_heads, seq_length, n_rounds];
-    let places = empty(&slot_of, shape, DType::I32);
+    let sort_keys = empty(&slot_of, shape, DType::I32);
     let client = slot_of.client.clone();
     let units = CubeDim::new_1d(UNITS);
     let dtype = slot_of.dtype;
@@ -56,13 +56,13 @@ pub(super) fn places<R: CubeRuntime>(
         &client,
         calculate_cube_count_elemwise(&client, shape.iter().product(), units),
         units,
-        offsets(&[&slot_of, &places]),
+        offsets(&[&slot_of, &sort_keys]),
         slot_of.into_tensor_arg(),
         buckets.into_tensor_arg(),
-        places.clone().into_tensor_arg(),
+        sort_keys.clone().into_tensor_arg(),
         unit as u32,
         gap as u32,
         dtype.into(),
     );
-    places
+    sort_keys
 }

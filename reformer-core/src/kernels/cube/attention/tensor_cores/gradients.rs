@@ -9,11 +9,13 @@ use super::{
     Eight, PER_ROW, SIDE, add_multiplied, load_rows, multiply, room, room_for_factors,
     room_for_products, row_of, row_of_products, store, zeros,
 };
-use crate::kernels::cube::attention::crowd::{Crowd, known_of, look_around, put, room_for};
-use crate::kernels::cube::attention::pair::{any_in_sight, differentiate_pair, range_of};
+use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use crate::kernels::cube::attention::logit::{any_in_sight, differentiate_pair, range_of};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
-use crate::kernels::cube::attention::side::{Known, look_up, slot_over_rounds};
-use crate::kernels::cube::attention::walk::{Block, Task, block_of, task_of_cube};
+use crate::kernels::cube::attention::row::{RowInfo, row_info, slot_over_rounds};
+use crate::kernels::cube::attention::shared_rows::{
+    SharedRows, load_block, put, room_for, shared_row,
+};
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
@@ -27,7 +29,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     downs_of: &Tensor<Eight<F>>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     statistics: &Tensor<f32>,
     sums_of: &mut Tensor<f32>,
@@ -63,10 +65,10 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let mut of_logits = room_for_factors::<F>(rows, others);
     let mut of_values = room_for_factors::<F>(comptime![if of_keys { rows } else { 1 }], others);
 
-    let block: Block = block_of(row, n_rows, &sizes, plan);
+    let block: CubeBlock = block_of(row, n_rows, &sizes, plan);
     let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
     let queries = comptime![!of_keys];
-    let own: Known = look_up(slot, &task, order, places, mask, &sizes, queries, plan);
+    let own: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, queries, plan);
     if share == 0 {
         put(&own_side, row, &own, false);
     }
@@ -114,7 +116,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         end = min(end, range.last as u32 + 1);
     }
     for start in range_stepped(0, end, others) {
-        look_around(
+        load_block(
             &other_side,
             start,
             end,
@@ -122,7 +124,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             &task,
             &block,
             order,
-            places,
+            sort_keys,
             mask,
             &sizes,
             plan,
@@ -157,7 +159,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             #[unroll]
             for i in 0..comptime![others / PER_ROW] {
                 let other = i * PER_ROW + share;
-                let theirs = known_of(&other_side, other, draws);
+                let theirs = shared_row(&other_side, other, draws);
                 let pair = (row * comptime![row_of_products(others)] + other) as usize;
                 let (of_logit, of_value) = differentiate_pair(
                     products[pair],
@@ -167,7 +169,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                     start + other,
                     &block,
                     head,
-                    places,
+                    sort_keys,
                     statistics,
                     &sizes,
                     plan,
@@ -220,7 +222,7 @@ fn write(
     to: &mut Tensor<f32>,
     room: &mut SharedMemory<f32>,
     head: u32,
-    rows: &Crowd,
+    rows: &SharedRows,
     sizes: &Sizes,
     #[comptime] plan: Plan,
 ) {

@@ -8,7 +8,7 @@ pub(crate) const KEYS_AT_ONCE: usize = 128;
 /// They are divided into parts: one for each hash round or slice of keys, as in the kernels for
 /// whole sequences. Each part is a softmax, and all together are one.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
+pub struct VisibleKeys {
     /// The newest position's own row.
     pub own: u32,
     /// Rows of the keys, one part after another, in the order of summation.
@@ -19,7 +19,7 @@ pub struct Seen {
     pub counts: Vec<f32>,
 }
 
-impl Seen {
+impl VisibleKeys {
     /// Ends a part, which has the keys added since the last one.
     pub(crate) fn end_part(&mut self) {
         self.ends.push(self.keys.len());

@@ -4,8 +4,8 @@ use burn::tensor::{Int, Tensor};
 
 use super::block::Block;
 use super::reformer::Reformer;
-use super::streams::{embed_at, side_by_side};
-use crate::attention::{Attention, InspectedHead, LshAttention, LshProbe};
+use super::stack_tape::{embed_at, side_by_side};
+use crate::attention::{Attention, InspectedHead, LshAttention, LshCoverage};
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
 use crate::reversible::{ReversibleBlock, add_residuals, forward};
@@ -19,7 +19,7 @@ impl<B: ReformerBackend> Reformer<B> {
     ///
     /// # Panics
     /// If the sequence is longer than the positions allow.
-    pub fn probe(&self, tokens: Tensor<B, 2, Int>) -> Vec<LshProbe<B>> {
+    pub fn probe(&self, tokens: Tensor<B, 2, Int>) -> Vec<LshCoverage<B>> {
         let mut probes = Vec::new();
         self.visit_lsh(tokens, &Pass::eval(), |attention, x, pass| {
             probes.push(attention.probe(x, pass));

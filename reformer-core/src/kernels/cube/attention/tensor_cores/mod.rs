@@ -12,8 +12,8 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::cmma::{self, MatrixIdent, MatrixLayout};
 use burn_cubecl::cubecl::prelude::*;
 
-use super::crowd::Crowd;
 use super::plan::Plan;
+use super::shared_rows::SharedRows;
 use crate::kernels::cube::common::head_at;
 
 /// Number of rows and columns of the multiplied matrices.
@@ -67,13 +67,13 @@ fn room_for_factors<F: Float>(#[comptime] rows: u32, #[comptime] others: u32) ->
     )
 }
 
-/// Copies the rows of a crowd to shared memory, zeros for empty slots.
+/// Copies the rows of a block to shared memory, zeros for empty slots.
 #[cube]
 fn load_rows<F: Float>(
     to: &mut SharedMemory<Eight<F>>,
     from: &Tensor<Eight<F>>,
     head: u32,
-    crowd: &Crowd,
+    shared: &SharedRows,
     divisors: &Tensor<f32>,
     first_divisor: usize,
     #[comptime] n: u32,
@@ -83,7 +83,7 @@ fn load_rows<F: Float>(
     let eights = comptime![d / EIGHT];
     for i in range_stepped(UNIT_POS, n * eights, CUBE_DIM) {
         let number = i / eights;
-        let position = crowd.positions[number as usize];
+        let position = shared.positions[number as usize];
         let mut eight = Eight::<F>::new(F::from_int(0));
         if position >= 0 {
             let row = head_at(from, head) + position as usize * from.stride(2);

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{FORBIDDEN, SELF};
-use crate::kernels::Seen;
+use crate::kernels::VisibleKeys;
 use crate::precision::widen;
 
 /// See [`ReformerBackend::write_rows`](crate::kernels::ReformerBackend::write_rows).
@@ -23,11 +23,11 @@ pub fn write_rows<B: Backend>(
     cache
 }
 
-/// See [`ReformerBackend::newest_attention`](crate::kernels::ReformerBackend::newest_attention).
-pub fn newest_attention<B: Backend>(
+/// See [`ReformerBackend::decode_attention`](crate::kernels::ReformerBackend::decode_attention).
+pub fn decode_attention<B: Backend>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[Seen],
+    seen: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, _, d] = q.dims();

@@ -62,7 +62,7 @@ pub(super) fn mean<B: Backend>([y1, y2]: [Tensor<B, 3>; 2]) -> Tensor<B, 3> {
 }
 
 /// Backward from both streams, as they are after the last block.
-pub(super) struct StreamsTape<A: AutodiffBackend> {
+pub(super) struct StackTape<A: AutodiffBackend> {
     tokens: Tensor<A, 2, Int>,
     /// The pass of the embeddings.
     pass: Pass<A>,
@@ -70,15 +70,15 @@ pub(super) struct StreamsTape<A: AutodiffBackend> {
     mode: Mode,
 }
 
-/// Result of a [`StreamsTape`], besides gradients of parameters.
-pub(super) struct Arrived<B: Backend> {
+/// Result of a [`StackTape`], besides gradients of parameters.
+pub(super) struct StackGradients<B: Backend> {
     /// The largest difference between the embeddings and the input recomputed from the output: `[1]`.
     pub(super) drift: Tensor<B, 1>,
     /// Gradient of the source, if the blocks read one.
     pub(super) source: Option<Tensor<B, 3>>,
 }
 
-impl<A> StreamsTape<A>
+impl<A> StackTape<A>
 where
     A: AutodiffBackend + ReformerBackend,
     A::InnerBackend: ReformerBackend,
@@ -111,7 +111,7 @@ where
         module: &E,
         gradients: [Tensor<A::InnerBackend, 3>; 2],
         sum: &mut GradientSum,
-    ) -> Arrived<A::InnerBackend>
+    ) -> StackGradients<A::InnerBackend>
     where
         M: ReversibleBlock<A> + AutodiffModule<A>,
         E: AutodiffModule<A>,
@@ -125,7 +125,7 @@ where
         let [dx1, dx2] = input.gradients;
         let mut gradients = A::seed_backward(x, Tensor::from_inner(dx1 + dx2)).backward();
         sum.add(&mut gradients, module);
-        Arrived {
+        StackGradients {
             drift: drift1.max_pair(drift2),
             source: input.source,
         }

@@ -318,27 +318,27 @@ pub struct LayerNormGradients<B: Backend> {
 
 /// Direction in which queries and keys are rotated by their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Rotation {
     /// By the angle of the position.
-    Forward,
+    Apply,
     /// By the negative angle.
-    Back,
+    Undo,
 }
 
-impl Turn {
+impl Rotation {
     /// The opposite direction.
-    pub fn back(self) -> Self {
+    pub fn inverse(self) -> Self {
         match self {
-            Self::Forward => Self::Back,
-            Self::Back => Self::Forward,
+            Self::Apply => Self::Undo,
+            Self::Undo => Self::Apply,
         }
     }
 
     /// Factor of the sines.
     pub(crate) fn sign(self) -> f32 {
         match self {
-            Self::Forward => 1.0,
-            Self::Back => -1.0,
+            Self::Apply => 1.0,
+            Self::Undo => -1.0,
         }
     }
 }

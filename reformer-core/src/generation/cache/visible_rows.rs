@@ -7,11 +7,11 @@ use burn::tensor::{Int, Tensor};
 
 use super::hashed::Hashed;
 use crate::attention::{Attention, LocalConfig};
-use crate::kernels::{KEYS_AT_ONCE, ReformerBackend, Seen};
+use crate::kernels::{KEYS_AT_ONCE, ReformerBackend, VisibleKeys};
 
 /// Which cached positions the newest one sees.
 #[derive(Debug, Clone)]
-pub(super) enum Reach<B: Backend> {
+pub(super) enum VisibleRows<B: Backend> {
     /// All of them.
     All,
     /// Those in the last chunks. Rows are reused cyclically.
@@ -20,7 +20,7 @@ pub(super) enum Reach<B: Backend> {
     Hashed(Hashed<B>),
 }
 
-impl<B: ReformerBackend> Reach<B> {
+impl<B: ReformerBackend> VisibleRows<B> {
     /// For sequences without positions.
     pub(super) fn new(attention: &Attention<B>, context: usize, batch_size: usize) -> Self {
         match attention {
@@ -78,7 +78,7 @@ impl<B: ReformerBackend> Reach<B> {
         queries: Tensor<B, 4>,
         positions: &[usize],
         padding: &[Range<usize>],
-    ) -> Vec<Seen> {
+    ) -> Vec<VisibleKeys> {
         let sequences = positions.iter().copied().zip(padding);
         match self {
             Self::All => sequences
@@ -135,15 +135,15 @@ fn remembered(local: &LocalConfig) -> usize {
 }
 
 /// All positions up to this one, without the padding.
-fn sees_all(position: usize, padding: &Range<usize>) -> Seen {
+fn sees_all(position: usize, padding: &Range<usize>) -> VisibleKeys {
     sees(position, position + 1, padding)
 }
 
 /// The first `end` rows without the padding, in the same parts as in full attention.
-pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> Seen {
-    let mut seen = Seen {
+pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> VisibleKeys {
+    let mut seen = VisibleKeys {
         own: own as u32,
-        ..Seen::default()
+        ..VisibleKeys::default()
     };
     for start in (0..end).step_by(KEYS_AT_ONCE) {
         let rows = start..end.min(start + KEYS_AT_ONCE);
@@ -158,14 +158,14 @@ pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> Seen {
 }
 
 /// The position's own chunk and the preceding ones.
-fn sees_chunks(local: &LocalConfig, position: usize) -> Seen {
+fn sees_chunks(local: &LocalConfig, position: usize) -> VisibleKeys {
     let chunk = position / local.chunk_length;
     let first = chunk.saturating_sub(local.before) * local.chunk_length;
     let row = |position: usize| (position % remembered(local)) as u32;
-    let mut seen = Seen {
+    let mut seen = VisibleKeys {
         own: row(position),
         keys: (first..=position).map(row).collect(),
-        ..Seen::default()
+        ..VisibleKeys::default()
     };
     seen.end_part();
     seen

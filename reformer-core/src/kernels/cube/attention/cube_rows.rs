@@ -7,7 +7,7 @@ use super::plan::{Plan, Sizes};
 
 /// Location of a row, in slots from the start of its round.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct Block {
+pub(super) struct CubeBlock {
     /// Its slot, negative if it has none.
     pub(super) own: i32,
     /// Its index in its tile.
@@ -44,7 +44,7 @@ pub(super) fn task_of_cube(sizes: &Sizes) -> Task {
 
 /// Location of row `row` of this cube, where `n` rows are cut into blocks.
 #[cube]
-pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Block {
+pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> CubeBlock {
     let number = (CUBE_POS % sizes.blocks as usize) as u32;
     let rows = comptime![plan.rows];
     let length = comptime![plan.length];
@@ -75,7 +75,7 @@ pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) 
             n_others = sizes.seq_length;
         }
     }
-    Block {
+    CubeBlock {
         own,
         in_tile,
         first_other,
@@ -86,7 +86,7 @@ pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) 
 /// For a query at index `reached` in the reach of a key: the index of the key's slot in the reach
 /// of the query.
 #[cube]
-pub(super) fn seen_from(reached: u32, block: &Block, #[comptime] plan: Plan) -> u32 {
+pub(super) fn seen_from(reached: u32, block: &CubeBlock, #[comptime] plan: Plan) -> u32 {
     let mut number = block.in_tile;
     if comptime![plan.sorted] {
         let length = comptime![plan.length];

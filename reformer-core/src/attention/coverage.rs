@@ -11,7 +11,7 @@ use crate::pass::Pass;
 
 /// Result of [`LshAttention::probe`].
 #[derive(Debug, Clone)]
-pub struct LshProbe<B: Backend> {
+pub struct LshCoverage<B: Backend> {
     /// Share of a query's softmax mass in full attention that is on keys it sees in some round:
     /// `[batch_size, n_heads, seq_length]`, in `0..=1`.
     pub coverage: Tensor<B, 3>,
@@ -52,13 +52,13 @@ impl<B: ReformerBackend> LshAttention<B> {
     ///
     /// # Shapes
     /// - x: `[batch_size, seq_length, d_model]`
-    pub fn probe(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> LshProbe<B> {
+    pub fn probe(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> LshCoverage<B> {
         let queries = self.heads.queries(x.clone());
         let [batch_size, n_heads, seq_length, _] = queries.dims();
         let shape = [batch_size, n_heads, seq_length];
         let lsh = &self.config.lsh;
         if lsh.is_exact_in(seq_length, pass.context(), self.config.heads.causal) {
-            return LshProbe {
+            return LshCoverage {
                 coverage: Tensor::ones(shape, &queries.device()),
                 buckets: None,
                 n_buckets: lsh.factors_in(seq_length, pass.context()).iter().product(),
@@ -83,7 +83,7 @@ impl<B: ReformerBackend> LshAttention<B> {
         };
         let seen = B::tiled_attention(qkv.clone(), &routing.slots, &rules);
         let all = B::full_attention(qkv, &masking);
-        LshProbe {
+        LshCoverage {
             coverage: ratio(seen, all).reshape(shape),
             n_buckets: routing.n_buckets,
             buckets: Some(routing.into_buckets()),

@@ -3,15 +3,15 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::cube_rows::{CubeBlock, Task};
 use super::plan::{Plan, Sizes};
-use super::side::{Known, NOWHERE, look_up, slot_over_rounds};
-use super::walk::{Block, Task};
+use super::row::{NO_SLOT, RowInfo, row_info, slot_over_rounds};
 
 /// Metadata of rows, shared by all units of a cube.
 #[derive(CubeType, Clone, Copy)]
-pub(super) struct Crowd {
+pub(super) struct SharedRows {
     pub(super) positions: SharedMemory<i32>,
-    pub(super) places: SharedMemory<i32>,
+    pub(super) sort_keys: SharedMemory<i32>,
     visible: SharedMemory<i32>,
     /// Four numbers for each query, which give the position of its dropout factors in the random stream.
     draws: SharedMemory<u32>,
@@ -19,10 +19,10 @@ pub(super) struct Crowd {
 
 /// Allocates metadata for `n` rows; `draws` only for queries.
 #[cube]
-pub(super) fn room_for(#[comptime] n: u32, #[comptime] draws: bool) -> Crowd {
-    Crowd {
+pub(super) fn room_for(#[comptime] n: u32, #[comptime] draws: bool) -> SharedRows {
+    SharedRows {
         positions: SharedMemory::<i32>::new(comptime![n as usize]),
-        places: SharedMemory::<i32>::new(comptime![n as usize]),
+        sort_keys: SharedMemory::<i32>::new(comptime![n as usize]),
         visible: SharedMemory::<i32>::new(comptime![n as usize]),
         draws: SharedMemory::<u32>::new(comptime![if draws { 4 * n as usize } else { 1 }]),
     }
@@ -30,41 +30,41 @@ pub(super) fn room_for(#[comptime] n: u32, #[comptime] draws: bool) -> Crowd {
 
 /// Stores the metadata of row `number`.
 #[cube]
-pub(super) fn put(crowd: &Crowd, number: u32, known: &Known, #[comptime] draws: bool) {
-    let mut positions = crowd.positions;
-    let mut places = crowd.places;
-    let mut visible = crowd.visible;
-    positions[number as usize] = known.position;
-    places[number as usize] = known.place;
-    visible[number as usize] = known.visible;
+pub(super) fn put(shared: &SharedRows, number: u32, info: &RowInfo, #[comptime] draws: bool) {
+    let mut positions = shared.positions;
+    let mut sort_keys = shared.sort_keys;
+    let mut visible = shared.visible;
+    positions[number as usize] = info.position;
+    sort_keys[number as usize] = info.sort_key;
+    visible[number as usize] = info.visible;
     if comptime![draws] {
-        let mut to = crowd.draws;
+        let mut to = shared.draws;
         let draw = (number * 4) as usize;
-        to[draw] = known.draw_row;
-        to[draw + 1] = known.draw_width;
-        to[draw + 2] = known.draw_low;
-        to[draw + 3] = known.draw_high;
+        to[draw] = info.draw_row;
+        to[draw + 1] = info.draw_width;
+        to[draw + 2] = info.draw_low;
+        to[draw + 3] = info.draw_high;
     }
 }
 
 /// Reads the metadata of row `number`.
 #[cube]
-pub(super) fn known_of(crowd: &Crowd, number: u32, #[comptime] draws: bool) -> Known {
+pub(super) fn shared_row(shared: &SharedRows, number: u32, #[comptime] draws: bool) -> RowInfo {
     let mut draw_row = 0u32.runtime();
     let mut draw_width = 0u32.runtime();
     let mut draw_low = 0u32.runtime();
     let mut draw_high = 0u32.runtime();
     if comptime![draws] {
         let draw = (number * 4) as usize;
-        draw_row = crowd.draws[draw];
-        draw_width = crowd.draws[draw + 1];
-        draw_low = crowd.draws[draw + 2];
-        draw_high = crowd.draws[draw + 3];
+        draw_row = shared.draws[draw];
+        draw_width = shared.draws[draw + 1];
+        draw_low = shared.draws[draw + 2];
+        draw_high = shared.draws[draw + 3];
     }
-    Known {
-        position: crowd.positions[number as usize],
-        place: crowd.places[number as usize],
-        visible: crowd.visible[number as usize],
+    RowInfo {
+        position: shared.positions[number as usize],
+        sort_key: shared.sort_keys[number as usize],
+        visible: shared.visible[number as usize],
         draw_row,
         draw_width,
         draw_low,
@@ -76,15 +76,15 @@ pub(super) fn known_of(crowd: &Crowd, number: u32, #[comptime] draws: bool) -> K
 /// reach; slots from `end` on are empty. Synchronises the cube before and after, as units have to
 /// finish the previous block first.
 #[cube]
-pub(super) fn look_around<I: Int>(
-    crowd: &Crowd,
+pub(super) fn load_block<I: Int>(
+    shared: &SharedRows,
     first: u32,
     end: u32,
     n: u32,
     task: &Task,
-    block: &Block,
+    block: &CubeBlock,
     order: &Tensor<I>,
-    places: &Tensor<i32>,
+    sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     sizes: &Sizes,
     #[comptime] plan: Plan,
@@ -94,14 +94,14 @@ pub(super) fn look_around<I: Int>(
         let reached = first + number;
         let mut slot = slot_over_rounds(block.first_other + reached as i32, task, sizes, n, plan);
         if reached >= end {
-            slot = NOWHERE.runtime();
+            slot = NO_SLOT.runtime();
         }
         let queries = comptime![plan.of_keys];
-        let known = look_up(slot, task, order, places, mask, sizes, queries, plan);
+        let info = row_info(slot, task, order, sort_keys, mask, sizes, queries, plan);
         put(
-            crowd,
+            shared,
             number,
-            &known,
+            &info,
             comptime![plan.dropout && plan.of_keys],
         );
     }
