@@ -17,6 +17,7 @@
 //!   [`ReformerSeq2Seq`](model::ReformerSeq2Seq), the encoder-decoder.
 //! - [`position`] and [`feed_forward`] are the other parts of a model.
 //! - [`huggingface`] reads and writes Hugging Face's Reformer checkpoints.
+//! - [`prelude`] has what most programs import.
 //! - [`Precision`] is the floating-point type inside blocks.
 //! - A [`Pass`] has everything besides input and weights that a layer's output depends on;
 //!   a [`Key`] identifies its random numbers.
@@ -70,6 +71,7 @@ mod norm;
 mod pass;
 pub mod position;
 mod precision;
+pub mod prelude;
 mod random;
 pub mod reversible;
 

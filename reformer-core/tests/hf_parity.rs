@@ -16,7 +16,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfError};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_core::model::{ReformerLm, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use safetensors::SafeTensors;
@@ -112,11 +112,7 @@ struct Case<B: AutodiffBackend> {
     mask_pad: Option<Tensor<B, 2, Bool>>,
 }
 
-impl<B> Case<B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> Case<B> {
     fn load(folder: &Path) -> Result<Self, HfError> {
         let device = Default::default();
         let (mut model, config) = huggingface::load::<B>(folder, &device)?;
@@ -255,11 +251,7 @@ fn folders(parent: &Path) -> Vec<PathBuf> {
     folders
 }
 
-fn check<B>(folder: &Path) -> Result<(), HfError>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+fn check<B: TrainBackend>(folder: &Path) -> Result<(), HfError> {
     let case = Case::<B>::load(folder)?;
     case.check_buckets();
     case.check_outputs();
@@ -268,11 +260,7 @@ where
     Ok(())
 }
 
-fn check_all<B>()
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+fn check_all<B: TrainBackend>() {
     let shipped = folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf"));
     assert_eq!(shipped.len(), 7);
     for folder in shipped {

@@ -18,6 +18,7 @@
 
 mod attention;
 mod autodiff;
+mod backend;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod cpu;
 #[cfg(feature = "cube")]
@@ -36,6 +37,7 @@ pub use attention::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
     Qkv, Rotation, SlotLayout, Slots, TileShape, TiledAttention,
 };
+pub use backend::TrainBackend;
 pub(crate) use decode::KEYS_AT_ONCE;
 pub use decode::VisibleKeys;
 pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};

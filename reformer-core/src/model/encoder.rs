@@ -1,13 +1,42 @@
 //! The bidirectional encoder.
 
+use burn::config::Config;
 use burn::module::Module;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 
 use super::config::ReformerConfig;
 use super::reformer::{Recorded, Reformer};
-use crate::kernels::ReformerBackend;
+use crate::error::ConfigError;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::pass::Pass;
+
+/// Settings of a [`ReformerEncoder`].
+#[derive(Config, Debug, PartialEq)]
+pub struct ReformerEncoderConfig {
+    /// The stack. It is never causal, whatever its configuration says.
+    pub reformer: ReformerConfig,
+}
+
+impl ReformerEncoderConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.reformer.clone().with_causal(false).validate()
+    }
+
+    /// Initialises an encoder.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init<B: Backend>(&self, device: &B::Device) -> ReformerEncoder<B> {
+        ReformerEncoder {
+            reformer: self.reformer.clone().with_causal(false).init(device),
+        }
+    }
+}
 
 /// A [`Reformer`] in which every position sees both directions: hidden states for classifiers,
 /// taggers, retrieval.
@@ -15,10 +44,11 @@ use crate::pass::Pass;
 /// ```
 /// use burn::tensor::{Int, Tensor};
 /// use burn_flex::Flex;
-/// use reformer_core::{Pass, model::{ReformerConfig, ReformerEncoder}};
+/// use reformer_core::model::{ReformerConfig, ReformerEncoderConfig};
 ///
 /// let device = Default::default();
-/// let encoder = ReformerEncoder::<Flex>::new(&ReformerConfig::new(256, 32, 2), &device);
+/// let stack = ReformerConfig::new(256, 32, 2); // vocabulary, d_model, layers
+/// let encoder = ReformerEncoderConfig::new(stack).init::<Flex>(&device);
 /// let tokens = Tensor::<Flex, 2, Int>::zeros([2, 77], &device);
 /// assert_eq!(encoder.forward(tokens, None).dims(), [2, 77, 64]);
 /// ```
@@ -26,18 +56,6 @@ use crate::pass::Pass;
 pub struct ReformerEncoder<B: Backend> {
     /// The stack.
     pub reformer: Reformer<B>,
-}
-
-impl<B: Backend> ReformerEncoder<B> {
-    /// Initialises an encoder. It is never causal, whatever the configuration says.
-    ///
-    /// # Panics
-    /// If the configuration is not [valid](ReformerConfig::validate).
-    pub fn new(config: &ReformerConfig, device: &B::Device) -> Self {
-        Self {
-            reformer: config.clone().with_causal(false).init(device),
-        }
-    }
 }
 
 impl<B: ReformerBackend> ReformerEncoder<B> {
@@ -57,11 +75,7 @@ impl<B: ReformerBackend> ReformerEncoder<B> {
     }
 }
 
-impl<A> ReformerEncoder<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> ReformerEncoder<A> {
     /// Runs forward for training; see [`Reformer::record`].
     ///
     /// # Shapes

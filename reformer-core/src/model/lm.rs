@@ -6,7 +6,7 @@ use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
@@ -15,7 +15,7 @@ use super::reformer::Reformer;
 use super::stack_tape::{halves, side_by_side};
 use crate::chunks::Filling;
 use crate::error::ConfigError;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::linear::linear;
 use crate::pass::Pass;
 use crate::precision::widen;
@@ -168,11 +168,7 @@ impl<B: Backend> ReformerLm<B> {
     }
 }
 
-impl<A> ReformerLm<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> ReformerLm<A> {
     /// Mean loss of the targets, and the gradients of all parameters. Negative targets are ignored.
     ///
     /// The [`Reformer`]'s mode determines the memory: with a tape, logits and their gradients exist

@@ -15,7 +15,7 @@ mod task_heads;
 
 pub use block::Block;
 pub use config::ReformerConfig;
-pub use encoder::ReformerEncoder;
+pub use encoder::{ReformerEncoder, ReformerEncoderConfig};
 pub use lm::{ReformerLm, ReformerLmConfig};
 pub use loss::LmLoss;
 pub use reformer::{Recorded, Reformer};

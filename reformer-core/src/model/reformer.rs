@@ -11,7 +11,7 @@ use super::config::ReformerConfig;
 use super::stack_tape::{StackTape, embed, halves, side_by_side};
 use crate::attention::{Attention, Heads};
 use crate::error::ConfigError;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::norm::{LayerNorm, LayerNormConfig};
 use crate::pass::{Pass, dropout};
 use crate::position::Position;
@@ -235,11 +235,7 @@ pub struct Recorded<A: AutodiffBackend> {
     tape: Option<(Tensor<A, 3>, StackTape<A>)>,
 }
 
-impl<A> Reformer<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> Reformer<A> {
     /// Runs forward for training, with the memory of the [mode](Self::mode).
     ///
     /// ```
@@ -303,11 +299,7 @@ where
     }
 }
 
-impl<A> Recorded<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> Recorded<A> {
     /// Gradients of the model's parameters, from those of a loss computed from
     /// [`hidden`](Self::hidden). Gradients of other modules stay in `gradients`.
     pub fn backward(self, model: &Reformer<A>, gradients: &mut A::Gradients) -> GradientsParams {

@@ -5,7 +5,7 @@ use burn::nn::Embedding;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::pass::Pass;
 use crate::position::Position;
 use crate::reversible::{GradientSum, Mode, ReversibleBlock, Tape};
@@ -78,11 +78,7 @@ pub(super) struct StackGradients<B: Backend> {
     pub(super) source: Option<Tensor<B, 3>>,
 }
 
-impl<A> StackTape<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> StackTape<A> {
     /// Runs blocks forward on `x`, the embeddings of `tokens` in this pass.
     pub(super) fn record<M: ReversibleBlock<A::InnerBackend>>(
         blocks: &[M],

@@ -10,7 +10,7 @@ use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::AttentionKind;
 use reformer_core::feed_forward::Activation;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass, Precision};
@@ -45,11 +45,7 @@ fn moved<B: AutodiffBackend>(model: &ReformerLm<Host>, config: &ReformerLmConfig
     config.init(&Default::default()).load_record(record)
 }
 
-fn step<B>(model: &ReformerLm<B>, mode: Mode, scale: f64) -> Step
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+fn step<B: TrainBackend>(model: &ReformerLm<B>, mode: Mode, scale: f64) -> Step {
     let model = model.clone().with_mode(mode);
     let tokens = integers::<B, 2>(1, SHAPE, VOCABULARY);
     let targets = integers::<B, 2>(2, SHAPE, VOCABULARY + 2) - 2;

@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 use burn_autodiff::Autodiff;
 use reformer_core::attention::AttentionKind;
 use reformer_core::feed_forward::Activation;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
@@ -32,19 +32,16 @@ pub(crate) fn lm<B: AutodiffBackend>(config: ReformerConfig) -> ReformerLm<B> {
     drawn(config.init(&Default::default()))
 }
 
-pub(crate) fn run<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>) -> Step
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+pub(crate) fn run<B: TrainBackend>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>) -> Step {
     run_scaled(model, mode, pass, 1.0)
 }
 
-pub(crate) fn run_scaled<B>(model: &ReformerLm<B>, mode: Mode, pass: &Pass<B>, scale: f64) -> Step
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+pub(crate) fn run_scaled<B: TrainBackend>(
+    model: &ReformerLm<B>,
+    mode: Mode,
+    pass: &Pass<B>,
+    scale: f64,
+) -> Step {
     let model = model.clone().with_mode(mode);
     let tokens = integers::<B, 2>(1, SHAPE, VOCABULARY);
     // Some targets are ignored.

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::common::{drawn, integers};
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
 use burn_autodiff::Autodiff;
 use reformer_core::attention::AttentionKind;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{CrossKind, ReformerConfig, ReformerSeq2SeqConfig, Seq2SeqInput};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
@@ -51,8 +50,7 @@ pub(crate) fn peak<T>(function: impl FnOnce() -> T) -> usize {
 /// Peak of a step of an encoder-decoder of so many layers on each side, and its parameters' bytes.
 fn step<B>(cross: CrossKind, mode: Mode, n_layers: usize) -> [usize; 2]
 where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
+    B: TrainBackend,
 {
     let reformer = ReformerConfig::new(20, 32, n_layers)
         .with_layers(vec![AttentionKind::Lsh])

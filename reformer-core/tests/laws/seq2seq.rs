@@ -3,11 +3,11 @@
 use crate::common::{assert_close, drawn, integers, numbers};
 use crate::precision::error;
 use crate::steps::{Step, assert_same_step, assert_slopes, stack};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
 use reformer_core::attention::AttentionKind;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{CrossKind, ReformerSeq2Seq, ReformerSeq2SeqConfig, Seq2SeqInput};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
@@ -54,19 +54,16 @@ fn input<B: Backend>() -> Seq2SeqInput<B> {
     }
 }
 
-fn run<B>(model: &ReformerSeq2Seq<B>, mode: Mode, pass: &Pass<B>) -> Step
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+fn run<B: TrainBackend>(model: &ReformerSeq2Seq<B>, mode: Mode, pass: &Pass<B>) -> Step {
     run_scaled(model, mode, pass, 1.0)
 }
 
-fn run_scaled<B>(model: &ReformerSeq2Seq<B>, mode: Mode, pass: &Pass<B>, scale: f64) -> Step
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+fn run_scaled<B: TrainBackend>(
+    model: &ReformerSeq2Seq<B>,
+    mode: Mode,
+    pass: &Pass<B>,
+    scale: f64,
+) -> Step {
     let model = model.clone().with_mode(mode);
     // Some targets are ignored, and those of padding.
     let targets: Tensor<B, 2, Int> = integers::<B, 2>(3, [BATCH, TARGET], VOCABULARY + 2) - 2;

@@ -2,11 +2,11 @@
 
 use burn::module::{AutodiffModule, Module, ModuleDisplay};
 use burn::nn::Embedding;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::block::DecoderBlock;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::model::block::Block;
 use crate::model::config::ReformerConfig;
 use crate::model::reformer::purpose;
@@ -82,8 +82,7 @@ impl<B: ReformerBackend, M: ReversibleBlock<B>> Stack<B, M> {
 
 impl<A, M> Stack<A, M>
 where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
+    A: TrainBackend,
     M: ReversibleBlock<A> + AutodiffModule<A> + ModuleDisplay,
     M::InnerModule: ReversibleBlock<A::InnerBackend> + ModuleDisplay,
 {

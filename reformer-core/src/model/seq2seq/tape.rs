@@ -2,22 +2,17 @@
 
 use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor};
 
 use super::{ReformerSeq2Seq, Seq2SeqInput};
 use crate::chunks::Filling;
-use crate::kernels::ReformerBackend;
+use crate::kernels::TrainBackend;
 use crate::model::loss::{LmLoss, gradients_in_chunks};
 use crate::model::stack_tape::mean;
 use crate::pass::{Pass, Source};
 use crate::reversible::{GradientSum, pull_back};
 
-impl<A> ReformerSeq2Seq<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> ReformerSeq2Seq<A> {
     /// Mean loss of the targets, and the gradients of all parameters. Negative targets are ignored.
     ///
     /// The [mode](Self::mode) determines the memory. With a tape, only the last streams of both

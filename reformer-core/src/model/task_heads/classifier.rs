@@ -5,12 +5,12 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_sigmoid;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::{cross_entropy, head_gradients, projection};
 use crate::error::ConfigError;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
 use crate::model::limits;
@@ -186,11 +186,7 @@ impl<B: ReformerBackend> ReformerClassifier<B> {
     }
 }
 
-impl<A> ReformerClassifier<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> ReformerClassifier<A> {
     /// Mean loss of labels, and the gradients of all parameters.
     ///
     /// # Shapes

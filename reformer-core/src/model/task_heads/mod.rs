@@ -11,7 +11,7 @@ use burn::module::{AutodiffModule, Initializer};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 pub use classifier::{ClassificationHead, Labels, ReformerClassifier, ReformerClassifierConfig};
@@ -23,7 +23,7 @@ pub use question_answering::{
 use super::config::ReformerConfig;
 use super::loss::LmLoss;
 use super::reformer::Reformer;
-use crate::kernels::ReformerBackend;
+use crate::kernels::TrainBackend;
 use crate::pass::Pass;
 use crate::reversible::GradientSum;
 
@@ -75,8 +75,7 @@ fn head_gradients<A, H>(
     loss: impl FnOnce(Tensor<A, 3>) -> LmLoss<A>,
 ) -> (LmLoss<A::InnerBackend>, GradientsParams)
 where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
+    A: TrainBackend,
     H: AutodiffModule<A>,
 {
     let recorded = reformer.record(tokens, pass);

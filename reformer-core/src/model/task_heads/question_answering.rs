@@ -6,12 +6,12 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 
 use super::{cross_entropy, head_gradients, projection};
 use crate::error::ConfigError;
-use crate::kernels::ReformerBackend;
+use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
 use crate::model::loss::LmLoss;
@@ -207,11 +207,7 @@ impl<B: ReformerBackend> ReformerQuestionAnswering<B> {
     }
 }
 
-impl<A> ReformerQuestionAnswering<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> ReformerQuestionAnswering<A> {
     /// Mean loss of answers, and the gradients of all parameters. Padding cannot be an answer;
     /// positions outside the sequence are ignored.
     ///
