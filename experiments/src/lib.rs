@@ -44,6 +44,7 @@ pub mod streams;
 pub mod study;
 pub mod text;
 pub mod threads;
+pub mod tokenizing;
 #[cfg(not(test))]
 pub mod training;
 pub mod translation;

@@ -30,6 +30,9 @@ pub struct Scores {
     pub loss: f64,
     /// The same in bits.
     pub bits: f64,
+    /// Bits per byte of text, for tokens of a tokenizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
     /// Accuracy: share of targets with the largest logit, in percent.
     pub accuracy: f64,
     /// Scores of a classifier.
@@ -105,6 +108,7 @@ impl Scores {
             n_targets: measured.n_targets,
             loss: measured.loss,
             bits: measured.bits(),
+            bits_per_byte: measured.bits_per_byte(),
             accuracy: measured.accuracy(),
             classes: right,
             answers,
@@ -156,11 +160,12 @@ impl From<AnswerScore> for AnswerScores {
 impl fmt::Display for Scores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { unit, bits, .. } = self;
-        write!(
-            f,
-            "{} {unit}s: {bits:.4} bits per {unit} (loss {:.5}), {:.2} % of {unit}s right",
-            self.n_targets, self.loss, self.accuracy
-        )?;
+        write!(f, "{} {unit}s: {bits:.4} bits per {unit}", self.n_targets)?;
+        if let Some(bits) = self.bits_per_byte {
+            write!(f, ", {bits:.4} bits per byte")?;
+        }
+        let (loss, accuracy) = (self.loss, self.accuracy);
+        write!(f, " (loss {loss:.5}), {accuracy:.2} % of {unit}s right")?;
         if let Some(classes) = &self.classes {
             write!(f, "\n{classes}")?;
         }

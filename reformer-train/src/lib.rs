@@ -105,6 +105,7 @@ mod screen;
 mod step_counter;
 mod strategy;
 mod task;
+mod tokens;
 
 pub use averages::Averages;
 pub use batch::Batch;
@@ -135,6 +136,9 @@ pub use screen::{Screen, Silent};
 pub use step_counter::StepCounter;
 pub use strategy::Ending;
 pub use task::Task;
+pub use tokens::{
+    IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
+};
 
 /// The example in the guide.
 #[cfg(doctest)]

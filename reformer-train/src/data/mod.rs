@@ -10,6 +10,7 @@ use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
 use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, ReturningPassagesConfig};
+use reformer_datasets::tokens::Column;
 use reformer_datasets::{
     ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Split, SplitName, Splits,
 };
@@ -20,6 +21,7 @@ use crate::labelled::{
     Asked, ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes,
 };
 use crate::pairs::{PairFiles, PairsConfig};
+use crate::tokens::{IdsConfig, TokenizedConfig};
 
 pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
@@ -52,6 +54,21 @@ pub enum DataConfig {
     Text8(
         /// Path of the official file.
         PathBuf,
+    ),
+    /// The bytes of the texts in a column of JSON Lines or Parquet files, with a byte 0 after each.
+    Column(
+        /// Where it is.
+        Column,
+    ),
+    /// A text as ids of a tokenizer's vocabulary.
+    Tokenized(
+        /// The text and the tokenizer.
+        TokenizedConfig,
+    ),
+    /// Ids that a tokenizer has made before.
+    Ids(
+        /// Where they are.
+        IdsConfig,
     ),
     /// Images as sequences of `3 * size * size` bytes.
     Images {
@@ -127,11 +144,9 @@ impl DataConfig {
     ) -> Result<Data, TrainError> {
         let seed = config.seed;
         Ok(match self {
-            Self::Sample => ByteCorpus::sample().split().into(),
-            Self::File(path) => ByteCorpus::open(path)?.split().into(),
-            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?.into(),
-            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?.into(),
-            Self::Text8(path) => HundredMillion::Text8.open(path)?.into(),
+            text if text.is_text() => text.open_text()?.into(),
+            Self::Tokenized(tokenized) => tokenized.open(folder)?,
+            Self::Ids(ids) => ids.open(folder)?,
             Self::Images { path, size } => images(path, *size)?,
             Self::Duplication { n_symbols } => {
                 let task = DuplicationConfig::new()
@@ -184,7 +199,49 @@ impl DataConfig {
             Self::Questions(questions) => {
                 Data::of_questions(questions.open(config)?, config.window_length)
             }
+            _ => unreachable!("the others are texts"),
         })
+    }
+
+    /// Opens a text as bytes.
+    ///
+    /// # Errors
+    /// A text that is missing, unreadable or empty, and data that is no text.
+    pub(crate) fn open_text(&self) -> Result<Splits, TrainError> {
+        Ok(match self {
+            Self::Sample => ByteCorpus::sample().split(),
+            Self::File(path) => ByteCorpus::open(path)?.split(),
+            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?,
+            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?,
+            Self::Text8(path) => HundredMillion::Text8.open(path)?,
+            Self::Column(column) => column.open_texts()?,
+            _ => {
+                return Err(ConfigError::new(
+                    "data.text",
+                    "other data",
+                    "a tokenizer reads texts",
+                    "use Sample, File, Folder, Enwik8, Text8 or Column",
+                )
+                .into());
+            }
+        })
+    }
+
+    /// Opens another text of this kind, all of it.
+    pub(crate) fn open_whole(&self, path: &Path) -> Result<Split, TrainError> {
+        let corpus = match self {
+            Self::Column(column) => {
+                let path = path.to_owned();
+                let column = Column {
+                    path,
+                    ..column.clone()
+                };
+                column.open_texts()?.train.corpus().clone()
+            }
+            _ if path.is_dir() => FolderCorpus::open(path)?.corpus().clone(),
+            _ => ByteCorpus::open(path)?,
+        };
+        Ok(corpus.whole_as(SplitName::Valid))
     }
 
     /// Opens other files to evaluate a trained model on, without a split: for pairs of sentences a table
@@ -201,10 +258,12 @@ impl DataConfig {
     ) -> Result<Data, TrainError> {
         let (path, length) = (self.only(paths)?, config.window_length);
         Ok(match self {
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                whole(path)?.into()
+            text if text.is_text() => thrice(text.open_whole(path)?).into(),
+            Self::Tokenized(tokenized) => tokenized.open_others(folder, path)?,
+            Self::Ids(ids) => ids.open_others(folder, path)?,
+            Self::Needles { n_needles, .. } => {
+                needles(&thrice(self.open_whole(path)?), *n_needles, config)?
             }
-            Self::Needles { n_needles, .. } => needles(&whole(path)?, *n_needles, config)?,
             Self::Images { size, .. } => {
                 let images = ImageSet::open_images(path, *size)?;
                 let report = DataReport::of_one(images.report());
@@ -240,6 +299,7 @@ impl DataConfig {
                 };
                 Data::of_questions(asked, length)
             }
+            _ => unreachable!("the others are texts"),
         })
     }
 
@@ -267,7 +327,10 @@ impl DataConfig {
             Self::File(path) | Self::Folder(path) | Self::Enwik8(path) | Self::Text8(path) => {
                 vec![path]
             }
-            Self::Images { path, .. } => vec![path],
+            Self::Images { path, .. } | Self::Column(Column { path, .. }) => vec![path],
+            // A run has its own copy of the tokenizer.
+            Self::Tokenized(TokenizedConfig { text, .. }) => text.paths(),
+            Self::Ids(IdsConfig { files, .. }) => files.paths(),
             Self::Needles { path, .. } => path.iter().map(PathBuf::as_path).collect(),
             Self::Pairs(PairsConfig { train, valid, .. }) => {
                 let files = std::iter::once(train).chain(valid);
@@ -290,15 +353,20 @@ impl DataConfig {
             Self::Images { .. } => "dim",
             Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
-            | Self::ReturningPassages { .. } => "token",
+            | Self::ReturningPassages { .. }
+            | Self::Tokenized(_)
+            | Self::Ids(_) => "token",
             Self::Needles { .. } => "letter",
             Self::Pairs(_) => "piece",
             Self::Classes(_) => "label",
             // The first or the last position of an answer.
             Self::Questions(_) => "border",
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                "byte"
-            }
+            Self::Sample
+            | Self::File(_)
+            | Self::Folder(_)
+            | Self::Enwik8(_)
+            | Self::Text8(_)
+            | Self::Column(_) => "byte",
         }
     }
 
@@ -310,23 +378,44 @@ impl DataConfig {
         }
     }
 
-    /// Whether tokens are bytes of a text, so that samples are readable.
+    /// Whether tokens are bytes of a text.
     pub fn is_text(&self) -> bool {
         matches!(
             self,
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_)
+            Self::Sample
+                | Self::File(_)
+                | Self::Folder(_)
+                | Self::Enwik8(_)
+                | Self::Text8(_)
+                | Self::Column(_)
         )
+    }
+
+    /// Whether tokens are those of a text, bytes or ids, so that a model can continue texts.
+    pub fn is_language(&self) -> bool {
+        self.is_text() || matches!(self, Self::Tokenized(_) | Self::Ids(_))
+    }
+
+    /// Size of the vocabulary, as far as the data determines it: for ids, and texts through a tokenizer.
+    ///
+    /// # Errors
+    /// A tokenizer or ids that cannot be read.
+    pub fn vocab_size(&self) -> Result<Option<usize>, TrainError> {
+        Ok(match self {
+            Self::Tokenized(tokenized) => Some(tokenized.vocab_size()?),
+            Self::Ids(ids) => Some(ids.vocab_size()?),
+            _ => None,
+        })
     }
 }
 
-/// The bytes of a file, or of all files in a folder, as every split.
-fn whole(path: &Path) -> Result<Splits, TrainError> {
-    let corpus = match path.is_dir() {
-        true => FolderCorpus::open(path)?.corpus().clone(),
-        false => ByteCorpus::open(path)?,
-    };
-    let [train, valid, test] = [(); 3].map(|()| corpus.whole_as(SplitName::Valid));
-    Ok(Splits { train, valid, test })
+/// The same text as every split.
+fn thrice(text: Split) -> Splits {
+    Splits {
+        train: text.clone(),
+        valid: text.clone(),
+        test: text,
+    }
 }
 
 fn needles(splits: &Splits, n_needles: usize, config: &TrainConfig) -> Result<Data, TrainError> {
@@ -350,6 +439,7 @@ fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
     let report = DataReport {
         train: train.report(),
         valid: valid.report(),
+        bytes_per_token: None,
     };
     Ok(Data::of_sequences(Arc::new(train), Arc::new(valid), report))
 }
