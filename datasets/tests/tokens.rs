@@ -336,6 +336,29 @@ mod parquet_files {
     }
 
     #[test]
+    fn files_of_pyarrow_have_what_was_written() {
+        let texts = "One day, a girl went out.\0Der Bär fraß Käse.\0\0One day, a girl went out.\0";
+        let ids = [1, 2, 3, 50256, 7, 8];
+        for name in ["pyarrow.parquet", "pyarrow_v2.parquet"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/data")
+                .join(name);
+            for column in ["text", "large", "meta.url"] {
+                let found = in_file(&path, column).open_texts().unwrap();
+                assert_eq!(text(&found), texts.repeat(3), "{name}, {column}");
+                assert_eq!(found.train.corpus().report().skipped[0].count, 3);
+            }
+            for column in ["input_ids", "labels", "short"] {
+                let found = in_file(&path, column).open_ids(None).unwrap();
+                let mut row = vec![0; found.train.corpus().n_tokens()];
+                found.train.corpus().write(0, &mut row);
+                assert_eq!(row, ids.repeat(3), "{name}, {column}");
+                assert_eq!(found.train.corpus().report().count("lists"), Some(9));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_column_of_texts_or_ids_is_named() {
         let folder = folder(&[
             ("a.parquet", &file(Compression::SNAPPY, 1)),
@@ -379,10 +402,15 @@ mod parquet_files {
         #[test]
         fn damaged_files_give_data_or_a_line(
             changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
-            kind in 0..3_usize,
+            kind in 0..5_usize,
         ) {
-            let compression = [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())];
-            let mut bytes = file(compression[kind], 1);
+            let mut bytes = match kind {
+                0 => file(Compression::UNCOMPRESSED, 1),
+                1 => file(Compression::SNAPPY, 1),
+                2 => file(Compression::ZSTD(ZstdLevel::default()), 1),
+                3 => include_bytes!("data/pyarrow.parquet").to_vec(),
+                _ => include_bytes!("data/pyarrow_v2.parquet").to_vec(),
+            };
             for (place, byte) in changes {
                 let place = place % bytes.len();
                 bytes[place] = byte;
@@ -390,8 +418,8 @@ mod parquet_files {
             let folder = folder(&[("a.parquet", &bytes)]);
             let path = folder.path().join("a.parquet");
             let texts = in_file(&path, "text").open_texts().map(drop);
-            let ids = in_file(&path, "ids").open_ids(None).map(drop);
-            for error in [texts, ids].into_iter().filter_map(Result::err) {
+            let ids = ["ids", "input_ids"].map(|name| in_file(&path, name).open_ids(None).map(drop));
+            for error in [texts].into_iter().chain(ids).filter_map(Result::err) {
                 let message = error.to_string();
                 prop_assert!(!message.contains(char::is_control), "{message:?}");
             }
