@@ -1,4 +1,4 @@
-//! Data for models of very long sequences: bytes of texts, images, a synthetic task and parallel text, as batches.
+//! Data for models of very long sequences: bytes or tokens of texts, images, a synthetic task and parallel text, as batches.
 //!
 //! # Available data
 //!

@@ -19,11 +19,13 @@ const MOST_OF_CHARACTER: usize = 4;
 /// The conversion between text and a model's tokens.
 #[derive(Debug, Clone)]
 pub enum Codec {
-    /// Bytes, counted from this token up.
-    Bytes(
-        /// The token of byte 0.
-        u32,
-    ),
+    /// Bytes.
+    Bytes {
+        /// The token of byte 0, from which the others are counted.
+        first: u32,
+        /// The token that ends a text, if there is one.
+        end: Option<u32>,
+    },
     /// Entries of a tokenizer's vocabulary.
     Pieces(
         /// The tokenizer.
@@ -42,8 +44,14 @@ impl Codec {
         Ok(match load_tokenizer(folder, &config.data)? {
             Some(tokenizer) => Self::Pieces(Box::new(tokenizer)),
             None if matches!(config.data, DataConfig::Ids(_)) => Self::Numbers,
-            None => Self::Bytes(0),
+            None => Self::of_bytes(&config.data),
         })
+    }
+
+    /// The codec of data whose tokens are bytes. After each text of a column is a byte 0.
+    pub fn of_bytes(data: &DataConfig) -> Self {
+        let end = matches!(data, DataConfig::Column(_)).then_some(0);
+        Self::Bytes { first: 0, end }
     }
 
     /// The codec of a Hugging Face folder: its `spiece.model` or `tokenizer.json`, or bytes if the vocabulary is one of
@@ -56,8 +64,10 @@ impl Codec {
             return Ok(Self::Pieces(Box::new(Tokenizer::open(tokenizer)?)));
         }
         match u32::try_from(vocab_size) {
-            Ok(BYTES) => Ok(Self::Bytes(0)),
-            Ok(n) if n == BYTES + RESERVED => Ok(Self::Bytes(RESERVED)),
+            Ok(n) if n == BYTES || n == BYTES + RESERVED => Ok(Self::Bytes {
+                first: n - BYTES,
+                end: None,
+            }),
             _ => bail!(
                 "`{}` has no spiece.model or tokenizer.json, and {vocab_size} tokens are not bytes (256, or 258 with \
                  two reserved ones): put the tokenizer's file there",
@@ -73,7 +83,9 @@ impl Codec {
     pub fn encode(&self, text: impl AsRef<[u8]>) -> Result<Vec<u32>> {
         let text = text.as_ref();
         match self {
-            Self::Bytes(first) => Ok(text.iter().map(|&byte| first + u32::from(byte)).collect()),
+            Self::Bytes { first, .. } => {
+                Ok(text.iter().map(|&byte| first + u32::from(byte)).collect())
+            }
             Self::Pieces(tokenizer) => {
                 let text = std::str::from_utf8(text);
                 let text = text.context(
@@ -88,7 +100,8 @@ impl Codec {
     /// The token that ends a text, if there is one.
     pub fn end(&self) -> Option<u32> {
         match self {
-            Self::Bytes(_) | Self::Numbers => None,
+            Self::Bytes { end, .. } => *end,
+            Self::Numbers => None,
             Self::Pieces(tokenizer) => tokenizer.end(),
         }
     }
@@ -96,7 +109,7 @@ impl Codec {
     /// A text to begin with where none is given.
     pub fn beginning(&self) -> &'static str {
         match self {
-            Self::Bytes(_) | Self::Pieces(_) => "\n",
+            Self::Bytes { .. } | Self::Pieces(_) => "\n",
             Self::Numbers => "0",
         }
     }
@@ -105,7 +118,7 @@ impl Codec {
     pub fn no_text(&self, vocab_size: usize) -> Vec<u32> {
         let all = 0..vocab_size as u32;
         match self {
-            Self::Bytes(first) => {
+            Self::Bytes { first, .. } => {
                 let bytes = *first..first + BYTES;
                 all.filter(|token| !bytes.contains(token)).collect()
             }
@@ -128,7 +141,7 @@ impl Codec {
     /// Pieces that cannot be joined.
     pub fn decode(&self, tokens: &[u32]) -> Result<Vec<u8>> {
         match self {
-            Self::Bytes(first) => {
+            Self::Bytes { first, .. } => {
                 let byte = |token: &u32| token.checked_sub(*first)?.try_into().ok();
                 Ok(tokens.iter().filter_map(byte).collect())
             }
@@ -189,7 +202,7 @@ impl TextStream<'_> {
     /// Pieces that cannot be joined.
     pub fn push(&mut self, token: u32) -> Result<Vec<u8>> {
         match self.codec {
-            Codec::Bytes(_) => return self.codec.decode(&[token]),
+            Codec::Bytes { .. } => return self.codec.decode(&[token]),
             Codec::Numbers => return Ok(format!(" {token}").into_bytes()),
             Codec::Pieces(_) => {}
         }

@@ -343,7 +343,7 @@ mod tests {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
         let config = TrainConfig::new(model.into(), DataConfig::Sample).with_window_length(24);
         let model = config.model.init(&device).into_lm().unwrap();
-        TextModel::of_run(model, Codec::Bytes(0), &config)
+        TextModel::of_run(model, Codec::of_bytes(&config.data), &config)
     }
 
     fn wish(prompt: &str, n_tokens: usize, seed: u64) -> Wish {

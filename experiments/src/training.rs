@@ -234,7 +234,7 @@ where
     }
     let codec = match folder {
         Some(folder) => Codec::of_run(folder, config).ok(),
-        None => config.data.is_text().then_some(Codec::Bytes(0)),
+        None => config.data.is_text().then(|| Codec::of_bytes(&config.data)),
     };
     let Some(codec) = codec else {
         return options;

@@ -55,7 +55,7 @@ impl<B: ReformerBackend> Evaluation<B> {
     pub fn open(folder: &Path, others: &[PathBuf], device: &B::Device) -> Result<Self, TrainError> {
         let (model, mut config) = load_model::<B>(folder, device)?;
         let data = if others.is_empty() {
-            config.data.open(&config, Some(folder))?
+            config.data.open_to_measure(&config, folder)?
         } else {
             config.eval_windows = None;
             config.data.open_others(&config, folder, others)?

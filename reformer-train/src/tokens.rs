@@ -102,15 +102,14 @@ impl TokenizedConfig {
         Ok(Data::of_ids(train?, valid?, Some(Arc::new(tokenizer))))
     }
 
+    /// Opens the validation data of a run alone.
+    pub(crate) fn open_valid(&self, folder: &Path) -> Result<Data, TrainError> {
+        of_run(&self.text.open_text()?.valid, folder)
+    }
+
     /// Opens another text for evaluation, with the vocabulary of the run.
     pub(crate) fn open_others(&self, folder: &Path, path: &Path) -> Result<Data, TrainError> {
-        let text = self.text.open_whole(path)?;
-        let tokenizer = match saved(Some(folder))? {
-            Some(tokenizer) => tokenizer,
-            None => return Err(no_tokenizer(folder)),
-        };
-        let ids = encode(&text, &tokenizer)?;
-        Ok(Data::of_ids(ids.clone(), ids, Some(Arc::new(tokenizer))))
+        of_run(&self.text.open_whole(path)?, folder)
     }
 
     /// Size of the vocabulary.
@@ -212,6 +211,15 @@ impl IdsConfig {
     }
 }
 
+/// A text through the tokenizer of a run.
+fn of_run(text: &Split, folder: &Path) -> Result<Data, TrainError> {
+    let Some(tokenizer) = saved(Some(folder))? else {
+        return Err(no_tokenizer(folder));
+    };
+    let ids = encode(text, &tokenizer)?;
+    Ok(Data::of_ids(ids.clone(), ids, Some(Arc::new(tokenizer))))
+}
+
 /// The average number of bytes of text that a token of a split stands for, if it is known.
 pub(crate) fn bytes_per_token(
     split: &Split<TokenCorpus>,
@@ -283,4 +291,57 @@ pub(crate) fn save_vocabulary(
     let partial = path.with_extension("partial");
     save(&partial)?;
     fs::rename(&partial, &path).map_err(|source| TrainError::Write { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+
+    fn config(data: DataConfig) -> TrainConfig {
+        TrainConfig::new(
+            ReformerLmConfig::new(ReformerConfig::new(300, 16, 2)).into(),
+            data,
+        )
+    }
+
+    #[test]
+    fn other_processes_read_the_tokenizer_of_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let bpe = TokenizerConfig::Bpe { vocab_size: 300 };
+        let text = Box::new(DataConfig::Sample);
+        let data = DataConfig::Tokenized(TokenizedConfig::new(text.clone(), bpe));
+        assert_eq!(for_members(&config(data.clone()), folder.path()).data, data);
+        let own = folder.path().join(SUBWORDS);
+        fs::write(&own, "{}").unwrap();
+        let found = for_members(&config(data), folder.path()).data;
+        let file = TokenizedConfig::new(text, TokenizerConfig::File(own));
+        assert_eq!(found, DataConfig::Tokenized(file));
+        assert_eq!(
+            for_members(&config(DataConfig::Sample), folder.path()).data,
+            DataConfig::Sample
+        );
+    }
+
+    #[test]
+    fn data_of_tokens_is_written_and_read_again() {
+        let column = Column::new(
+            "data".into(),
+            reformer_datasets::tokens::ColumnFormat::Parquet,
+            "text".to_owned(),
+        );
+        let ids = IdsConfig::new(IdFiles::at("x/train.bin".into(), IdWidth::U16));
+        let text = Box::new(DataConfig::Column(column.clone()));
+        let file = TokenizerConfig::File("tokenizer.json".into());
+        for data in [
+            DataConfig::Tokenized(TokenizedConfig::new(text, file)),
+            DataConfig::Ids(ids.clone().with_vocab_size(Some(50_257))),
+            DataConfig::Ids(IdsConfig::new(IdFiles::Column(column))),
+        ] {
+            let json = serde_json::to_vec(&config(data.clone())).unwrap();
+            assert_eq!(crate::older::read_json(&json).unwrap().data, data);
+            assert!(data.is_language() && !data.is_text());
+        }
+        assert_eq!(DataConfig::Ids(ids).paths(), [Path::new("x/train.bin")]);
+    }
 }

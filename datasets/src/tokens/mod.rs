@@ -33,6 +33,8 @@ mod documents;
 mod encode;
 mod ids;
 mod json_lines;
+#[cfg(test)]
+mod kinds;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod pieces;

@@ -31,7 +31,7 @@ Examples:
   Other sentences, in two line-aligned files:
     evaluate --checkpoint runs/wmt --data test.en test.de --bleu-sentences 3003
 
-Language models: bits per byte (or dimension). Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
+Language models: bits per byte (or dimension); with a tokenizer bits per token and, for comparisons, per byte. Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
 always predicting the most frequent class, and the confusion matrix. Questions: exact match and F1 as SQuAD counts them.
 Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 

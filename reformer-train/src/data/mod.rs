@@ -203,6 +203,18 @@ impl DataConfig {
         })
     }
 
+    /// As [`open`](Self::open), to measure a run; training data that is costly to prepare is left out.
+    pub(crate) fn open_to_measure(
+        &self,
+        config: &TrainConfig,
+        folder: &Path,
+    ) -> Result<Data, TrainError> {
+        match self {
+            Self::Tokenized(tokenized) => tokenized.open_valid(folder),
+            _ => self.open(config, Some(folder)),
+        }
+    }
+
     /// Opens a text as bytes.
     ///
     /// # Errors
