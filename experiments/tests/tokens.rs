@@ -8,7 +8,7 @@ use std::process::Output;
 
 use burn_flex::Flex;
 use common::{printed, refused, run};
-use reformer_core::huggingface::{self, HfConfig};
+use reformer_core::huggingface::{self, HfBuckets, HfConfig};
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
@@ -244,6 +244,8 @@ fn tokenizer_of_a_hugging_face_folder_goes_along_and_comes_back() {
         lsh_attn_chunk_length: 32,
         max_position_embeddings: 512,
         num_attention_heads: 2,
+        num_buckets: Some(HfBuckets::Count(16)),
+        num_hashes: 4,
         vocab_size: 400,
         ..HfConfig::default()
     };

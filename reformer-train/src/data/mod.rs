@@ -2,6 +2,7 @@
 
 mod opened;
 mod report;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +12,7 @@ use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
 use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, ReturningPassagesConfig};
 use reformer_datasets::tokens::Column;
-use reformer_datasets::{
-    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Split, SplitName, Splits,
-};
+use reformer_datasets::{DuplicationConfig, Split, Splits};
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
@@ -215,47 +214,6 @@ impl DataConfig {
         }
     }
 
-    /// Opens a text as bytes.
-    ///
-    /// # Errors
-    /// A text that is missing, unreadable or empty, and data that is no text.
-    pub(crate) fn open_text(&self) -> Result<Splits, TrainError> {
-        Ok(match self {
-            Self::Sample => ByteCorpus::sample().split(),
-            Self::File(path) => ByteCorpus::open(path)?.split(),
-            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?,
-            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?,
-            Self::Text8(path) => HundredMillion::Text8.open(path)?,
-            Self::Column(column) => column.open_texts()?,
-            _ => {
-                return Err(ConfigError::new(
-                    "data.text",
-                    "other data",
-                    "a tokenizer reads texts",
-                    "use Sample, File, Folder, Enwik8, Text8 or Column",
-                )
-                .into());
-            }
-        })
-    }
-
-    /// Opens another text of this kind, all of it.
-    pub(crate) fn open_whole(&self, path: &Path) -> Result<Split, TrainError> {
-        let corpus = match self {
-            Self::Column(column) => {
-                let path = path.to_owned();
-                let column = Column {
-                    path,
-                    ..column.clone()
-                };
-                column.open_texts()?.train.corpus().clone()
-            }
-            _ if path.is_dir() => FolderCorpus::open(path)?.corpus().clone(),
-            _ => ByteCorpus::open(path)?,
-        };
-        Ok(corpus.whole_as(SplitName::Valid))
-    }
-
     /// Opens other files to evaluate a trained model on, without a split: for pairs of sentences a table
     /// or two files, otherwise one file or folder. Classes and subwords are numbered as in the run's
     /// folder.
@@ -388,24 +346,6 @@ impl DataConfig {
             Self::Classes(_) | Self::Questions(_) => format!("{}s", self.token_name()),
             _ => "tokens".to_owned(),
         }
-    }
-
-    /// Whether tokens are bytes of a text.
-    pub fn is_text(&self) -> bool {
-        matches!(
-            self,
-            Self::Sample
-                | Self::File(_)
-                | Self::Folder(_)
-                | Self::Enwik8(_)
-                | Self::Text8(_)
-                | Self::Column(_)
-        )
-    }
-
-    /// Whether tokens are those of a text, bytes or ids, so that a model can continue texts.
-    pub fn is_language(&self) -> bool {
-        self.is_text() || matches!(self, Self::Tokenized(_) | Self::Ids(_))
     }
 
     /// Size of the vocabulary, as far as the data determines it: for ids, and texts through a tokenizer.
