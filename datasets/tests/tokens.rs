@@ -359,6 +359,14 @@ mod parquet_files {
     }
 
     #[test]
+    fn few_bytes_that_stand_for_many_ids_take_no_memory() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/many_ids.parquet");
+        assert!(fs::metadata(&path).unwrap().len() < 1_000);
+        let many = error(in_file(&path, "ids").open_ids(None));
+        assert!(many.contains("more than 67108864 values"), "{many}");
+    }
+
+    #[test]
     fn what_is_no_column_of_texts_or_ids_is_named() {
         let folder = folder(&[
             ("a.parquet", &file(Compression::SNAPPY, 1)),

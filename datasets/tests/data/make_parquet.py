@@ -1,12 +1,13 @@
 """Writes pyarrow.parquet and pyarrow_v2.parquet: files as pyarrow and with it Hugging Face's datasets write them, by default
-and with newer encodings.
+and with newer encodings; and many_ids.parquet, a few bytes that stand for a list of 70,000,000 ids.
 
-    pip install pyarrow==26.0.1
+    pip install pyarrow==26.0.1 numpy
     python make_parquet.py
 """
 
 import pathlib
 
+import numpy
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -37,4 +38,14 @@ pq.write_table(
     data_page_version="2.0",
     use_dictionary=False,
     column_encoding={"text": "DELTA_LENGTH_BYTE_ARRAY", "large": "DELTA_BYTE_ARRAY"},
+)
+
+n = 70_000_000
+ids = pa.ListArray.from_arrays(pa.array([0, n], pa.int32()), pa.array(numpy.zeros(n, numpy.int32)))
+pq.write_table(
+    pa.table({"ids": ids}),
+    folder / "many_ids.parquet",
+    data_page_size=1 << 30,
+    write_batch_size=1 << 20,
+    max_rows_per_page=1 << 30,
 )
