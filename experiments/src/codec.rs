@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use reformer_datasets::shown;
 use reformer_datasets::tokens::Tokenizer;
-use reformer_train::{DataConfig, TrainConfig, load_tokenizer};
+use reformer_train::{DataConfig, TokenizerConfig, TrainConfig, load_tokenizer};
 
 /// Number of different bytes.
 const BYTES: u32 = 256;
@@ -46,6 +46,25 @@ impl Codec {
             None if matches!(config.data, DataConfig::Ids(_)) => Self::Numbers,
             None => Self::of_bytes(&config.data),
         })
+    }
+
+    /// The codec of the run in which a process takes part without its folder: its configuration names the tokenizer's file.
+    ///
+    /// # Errors
+    /// A tokenizer that this process cannot read.
+    pub fn of_member(config: &TrainConfig) -> Result<Self> {
+        let file = match &config.data {
+            DataConfig::Tokenized(tokenized) => match &tokenized.tokenizer {
+                TokenizerConfig::File(path) => path,
+                TokenizerConfig::Bpe { .. } => bail!("the run has no tokenizer yet"),
+            },
+            DataConfig::Ids(ids) => match &ids.tokenizer {
+                Some(path) => path,
+                None => return Ok(Self::Numbers),
+            },
+            data => return Ok(Self::of_bytes(data)),
+        };
+        Ok(Self::Pieces(Box::new(Tokenizer::open(file)?)))
     }
 
     /// The codec of data whose tokens are bytes. After each text of a column is a byte 0.

@@ -218,8 +218,8 @@ impl Job for Train<'_> {
     }
 }
 
-/// Samples text from a language model after each evaluation. A process without the run's folder, and so without its
-/// tokenizer, leaves that to the one that has it.
+/// Samples text from a language model after each evaluation. Of several processes the last one does it, without the run's
+/// folder.
 fn with_samples<B, R>(
     options: TrainOptions<B, R>,
     config: &TrainConfig,
@@ -233,10 +233,10 @@ where
         return options;
     }
     let codec = match folder {
-        Some(folder) => Codec::of_run(folder, config).ok(),
-        None => config.data.is_text().then(|| Codec::of_bytes(&config.data)),
+        Some(folder) => Codec::of_run(folder, config),
+        None => Codec::of_member(config),
     };
-    let Some(codec) = codec else {
+    let Ok(codec) = codec else {
         return options;
     };
     let config = config.clone();

@@ -191,13 +191,19 @@ fn check_memory<B: ReformerBackend>(
 ) -> Result<()> {
     let stack = &model.model().reformer;
     let [_, d_model] = stack.embedding.weight.dims();
-    let n_bytes: usize = prompts.iter().map(Vec::len).sum();
-    let a_byte = 4 * d_model * (14 + stack.blocks.len());
-    let needed = n_bytes as u64 * a_byte as u64;
+    let n_tokens = |prompt: &Vec<u8>| {
+        model
+            .codec()
+            .encode(prompt)
+            .map_or(0, |tokens| tokens.len())
+    };
+    let n_tokens: usize = prompts.iter().map(n_tokens).sum();
+    let a_token = 4 * d_model * (14 + stack.blocks.len());
+    let needed = n_tokens as u64 * a_token as u64;
     let has_own_memory = matches!(device, DeviceName::Cuda | DeviceName::Wgpu);
     match available_bytes() {
         Some(available) if needed > available && !has_own_memory => bail!(
-            "prompts of {n_bytes} bytes need about {} MiB to be read, and {} MiB are left: give their ends",
+            "prompts of {n_tokens} tokens need about {} MiB to be read, and {} MiB are left: give their ends",
             needed >> 20,
             available >> 20
         ),
