@@ -55,7 +55,7 @@ impl fmt::Display for SplitName {
     }
 }
 
-/// The three contiguous parts of a corpus, which together are the whole of it.
+/// The parts of a text: three contiguous ones of a corpus, which together are the whole of it, or those that its files are.
 #[derive(Clone, Debug)]
 pub struct Splits<C = ByteCorpus> {
     /// About the first 90 %.
