@@ -1,6 +1,7 @@
 //! Converts text to tokens of a model, and tokens back to text as they are generated.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use reformer_datasets::shown;
@@ -29,7 +30,7 @@ pub enum Codec {
     /// Entries of a tokenizer's vocabulary.
     Pieces(
         /// The tokenizer.
-        Box<Tokenizer>,
+        Arc<Tokenizer>,
     ),
     /// Ids of an unknown tokenizer, as decimal numbers.
     Numbers,
@@ -42,7 +43,7 @@ impl Codec {
     /// A tokenizer that is missing or damaged.
     pub fn of_run(folder: &Path, config: &TrainConfig) -> Result<Self> {
         Ok(match load_tokenizer(folder, &config.data)? {
-            Some(tokenizer) => Self::Pieces(Box::new(tokenizer)),
+            Some(tokenizer) => Self::Pieces(Arc::new(tokenizer)),
             None if matches!(config.data, DataConfig::Ids(_)) => Self::Numbers,
             None => Self::of_bytes(&config.data),
         })
@@ -64,7 +65,7 @@ impl Codec {
             },
             data => return Ok(Self::of_bytes(data)),
         };
-        Ok(Self::Pieces(Box::new(Tokenizer::open(file)?)))
+        Ok(Self::Pieces(Arc::new(Tokenizer::open(file)?)))
     }
 
     /// The codec of data whose tokens are bytes. After each text of a column is a byte 0.
@@ -80,7 +81,7 @@ impl Codec {
     /// A file that cannot be read, or neither of these.
     pub fn of_folder(folder: &Path, vocab_size: usize) -> Result<Self> {
         if let Some(tokenizer) = tokenizer_file(folder) {
-            return Ok(Self::Pieces(Box::new(Tokenizer::open(tokenizer)?)));
+            return Ok(Self::Pieces(Arc::new(Tokenizer::open(tokenizer)?)));
         }
         match u32::try_from(vocab_size) {
             Ok(n) if n == BYTES || n == BYTES + RESERVED => Ok(Self::Bytes {
@@ -279,7 +280,7 @@ mod tests {
     fn pieces_arrive_as_the_text_that_they_are_together() {
         let text = "the cat sat on the mat, and the cat ate the rat – déjà vu 🐀 on the mat";
         let subwords = SubwordsConfig::new(280).train([text].into_iter()).unwrap();
-        let codec = Codec::Pieces(Box::new(subwords.into()));
+        let codec = Codec::Pieces(Arc::new(subwords.into()));
         let tokens = codec.encode(text).unwrap();
         for prompt in [1, 5, 20] {
             let mut stream = codec.stream(&tokens[..prompt]);
@@ -296,7 +297,7 @@ mod tests {
         let subwords = SubwordsConfig::new(259).with_prefix_space(false);
         let tokenizer = Tokenizer::from(subwords.train(["é"].into_iter()).unwrap());
         let second_byte = tokenizer.encode("é").unwrap()[1];
-        let codec = Codec::Pieces(Box::new(tokenizer));
+        let codec = Codec::Pieces(Arc::new(tokenizer));
         let mut stream = codec.stream(&[]);
         let mut found = Vec::new();
         for _ in 0..40 {
@@ -310,7 +311,7 @@ mod tests {
     fn tokens_that_are_no_text_are_the_special_ones_and_those_beyond_the_vocabulary() {
         let subwords = SubwordsConfig::new(259).train(["a"].into_iter()).unwrap();
         let (pad, bos) = (subwords.pad(), subwords.bos());
-        let codec = Codec::Pieces(Box::new(subwords.into()));
+        let codec = Codec::Pieces(Arc::new(subwords.into()));
         assert_eq!(codec.no_text(261), [pad, bos, 259, 260]);
     }
 
