@@ -1,4 +1,4 @@
-//! Data for models of very long sequences: bytes of texts, images, a synthetic task and parallel text, as batches.
+//! Data for models of very long sequences: bytes or tokens of texts, images, a synthetic task and parallel text, as batches.
 //!
 //! # Available data
 //!
@@ -10,6 +10,7 @@
 //! | downsampled ImageNet, folders and archives of images | the colours of their pixels | [`images`] |
 //! | the duplication task of the paper | random symbols | [`DuplicationConfig`] |
 //! | sentences and their translations | subwords | [`translation`] |
+//! | texts, or columns of JSON Lines and Parquet files, through a tokenizer; files of ids | ids of a vocabulary | [`tokens`] |
 //! | texts with classes, questions with answers | their bytes | [`labelled`] |
 //! | the Long Range Arena | bytes, pixels, symbols of lists | [`long_range`] |
 //!
@@ -25,7 +26,7 @@
 //! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % for training, 5 % for validation,
 //!   5 % for the test, in the order of the file.
 //! - [`Sequences`]: numbered rows of tokens and targets, the common interface of data for language models. A split
-//!   implements it when cut into adjacent windows ([`ByteWindows`]), overlapping ones ([`OverlappingWindows`]) or
+//!   implements it when cut into adjacent windows ([`Windows`]), overlapping ones ([`OverlappingWindows`]) or
 //!   windows at random positions ([`RandomCrops`]); so do an [`ImageSet`](images::ImageSet) and the
 //!   [`Duplication`] task, and your own data can. A negative target ([`IGNORED`]) does not count.
 //! - [`LmBatch`]: some sequences as tensors on a device, and the number of their step.
@@ -91,6 +92,7 @@ mod report;
 mod storage;
 mod table;
 mod text;
+pub mod tokens;
 pub mod translation;
 
 pub use duplication::{Duplication, DuplicationConfig};
@@ -103,6 +105,6 @@ pub use report::{ReadReport, Skipped, shown};
 pub use storage::{Fingerprint, read_text_file};
 pub use table::{Table, TableRecord};
 pub use text::{
-    ByteCorpus, ByteWindow, ByteWindows, FolderCorpus, HundredMillion, OverlappingWindows,
-    RandomCrops, ShuffledWindows, Split, SplitName, Splits,
+    ByteCorpus, Corpus, FolderCorpus, HundredMillion, OverlappingWindows, RandomCrops,
+    ShuffledWindows, Split, SplitName, Splits, Window, Windows,
 };

@@ -14,11 +14,12 @@ use lzma_rust2::{XzOptions, XzWriter};
 use proptest::prelude::*;
 use reformer_datasets::images::{ImageSet, Picture};
 use reformer_datasets::labelled::{LabelledTexts, Questions};
+use reformer_datasets::tokens::{Column, ColumnFormat, IdWidth, encode, open_ids, train_tokenizer};
 use reformer_datasets::translation::{
     ParallelText, SpecialTokens, Subwords, SubwordsConfig, TokenPairs,
 };
 use reformer_datasets::{
-    ByteCorpus, DatasetError, Fingerprint, FolderCorpus, HundredMillion, Sequences,
+    ByteCorpus, Corpus, DatasetError, Fingerprint, FolderCorpus, HundredMillion, Sequences,
 };
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -179,6 +180,8 @@ fn config() -> ProptestConfig {
 const TABLE: &str = "text,label\n\"a, b\",x\nc d,y\ne,x\n\"f\"\"g\",y\n";
 const SQUAD: &str = include_str!("data/files/f09g_minus_one_impossible.json");
 const ROWS: &str = include_str!("data/files/f09i_hf_rows.jsonl");
+const LINES: &str =
+    "{\"text\": \"one\", \"ids\": [1, 2, 300]}\n{\"text\": \"two\\u0000\", \"ids\": [7]}\n";
 const PAIRS: &str = "Hi.\tHallo!\nRun!\tLauf!\nGo on.\tWeiter.\n";
 const MODELS: [&[u8]; 2] = [
     include_bytes!("data/sentencepiece.model"),
@@ -237,6 +240,43 @@ proptest! {
             }
             if let Some(text) = one_line(ParallelText::open_files(path, path))? {
                 prop_assert!(text.iter().all(|(source, target)| source == target));
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn columns(bytes in hostile([packed(LINES.as_bytes()), vec![utf16(LINES), LINES.replace('\n', "\r").into_bytes()]].concat())) {
+        with_file("folder/train.jsonl", &bytes, |path| {
+            for place in [path, path.parent().expect("a folder")] {
+                for name in ["text", "ids"] {
+                    let column = Column::new(place.to_owned(), ColumnFormat::JsonLines, name.to_owned());
+                    one_line(column.kind())?;
+                    if let Some(ids) = one_line(column.open_ids(Some(1_000)))? {
+                        prop_assert!(ids.train.corpus().n_tokens() > 0);
+                    }
+                    if let Some(texts) = one_line(column.open_texts())? {
+                        prop_assert!(!texts.train.corpus().report().to_string().contains(char::is_control));
+                        if let Some(tokenizer) = one_line(train_tokenizer(&texts.train, 259))? {
+                            one_line(encode(&texts.valid, &tokenizer))?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn files_of_ids(bytes in hostile(vec![vec![7; 64], (0..64).collect()]), vocab_size in prop::option::of(1_usize..300)) {
+        with_file("train.bin", &bytes, |path| {
+            for width in [IdWidth::U16, IdWidth::U32] {
+                if let Some(splits) = one_line(open_ids(path, Some(path), width, vocab_size))? {
+                    let vocab_size = splits.train.corpus().vocab_size() as i32;
+                    let mut row = vec![0; splits.valid.len()];
+                    splits.valid.corpus().write(0, &mut row);
+                    prop_assert!(row.iter().all(|&id| (0..vocab_size).contains(&id)));
+                }
             }
             Ok(())
         })?;

@@ -8,8 +8,8 @@ use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
 use proptest::prelude::*;
 use reformer_datasets::{
-    ByteCorpus, ByteWindows, DatasetError, DuplicationConfig, LmBatch, Sequences, Split, SplitName,
-    TrainLoader, TrainLoaderConfig,
+    ByteCorpus, DatasetError, DuplicationConfig, LmBatch, Sequences, Split, SplitName, TrainLoader,
+    TrainLoaderConfig, Windows,
 };
 
 /// Step, tokens, targets: row by row.
@@ -183,7 +183,7 @@ fn iterators_with_workers_share_a_stream() {
 
 #[test]
 fn any_sequences_are_trained_on_in_passes() {
-    let windows = |len| ByteWindows::new(&positions(len), 7).expect("bytes enough");
+    let windows = |len| Windows::new(&positions(len), 7).expect("bytes enough");
     let init = |config: TrainLoaderConfig, len| {
         config.init_sequences::<Flex>(Arc::new(windows(len)), &Default::default())
     };

@@ -7,9 +7,10 @@ use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::tokens::Column;
 use reformer_train::{
-    ClassFiles, DataConfig, DataReport, Ending, LongRangeConfig, Outcome, PairFiles, Quantity,
-    QuestionFiles, Run,
+    ClassFiles, DataConfig, DataReport, Ending, IdFiles, IdsConfig, LongRangeConfig, Outcome,
+    PairFiles, Quantity, QuestionFiles, Run, TokenizedConfig, TokenizerConfig,
 };
 
 use crate::called;
@@ -35,8 +36,15 @@ pub(crate) fn announce<B: AutodiffBackend>(
         config.batch_size,
         config.window_length
     );
-    let DataReport { train, valid } = run.data_report();
+    let DataReport {
+        train,
+        valid,
+        bytes_per_token,
+    } = run.data_report();
     println!("Training data: {train}\nValidation data: {valid}");
+    if let Some(bytes) = bytes_per_token {
+        println!("A token of the validation data stands for {bytes:.3} bytes on average");
+    }
     if let Some(n) = run.questions().map(|asked| asked.n_left_out)
         && n > 0
     {
@@ -71,6 +79,18 @@ fn describe(data: &DataConfig) -> String {
         | DataConfig::Folder(path)
         | DataConfig::Enwik8(path)
         | DataConfig::Text8(path) => path.display().to_string(),
+        DataConfig::Column(column) => describe_column(column),
+        DataConfig::Tokenized(TokenizedConfig { text, tokenizer }) => {
+            let tokenizer = match tokenizer {
+                TokenizerConfig::Bpe { .. } => "byte pairs trained on it".to_owned(),
+                TokenizerConfig::File(path) => path.display().to_string(),
+            };
+            format!("{} through {tokenizer}", describe(text))
+        }
+        DataConfig::Ids(IdsConfig { files, .. }) => match files {
+            IdFiles::Raw { path, .. } => format!("ids in {}", path.display()),
+            IdFiles::Column(column) => describe_column(column),
+        },
         DataConfig::Images { path, size } => {
             format!("images of {size} x {size} pixels in {}", path.display())
         }
@@ -111,6 +131,10 @@ fn describe(data: &DataConfig) -> String {
     }
 }
 
+fn describe_column(column: &Column) -> String {
+    format!("`{}` in {}", column.name, column.path.display())
+}
+
 /// Prints the results of a training.
 pub(crate) fn report<B: ReformerBackend>(
     run: &Run,
@@ -133,11 +157,14 @@ pub(crate) fn report<B: ReformerBackend>(
     if let Some(last) = outcome.valid.last() {
         let token_name = run.config().data.token_name();
         let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
+        let bits = get(Quantity::Bits);
+        let per_byte = run.data_report().bytes_per_token;
+        let per_byte = per_byte.map(|bytes| format!(" ({:.3} bits per byte)", bits / bytes));
         println!(
-            "\nAfter step {} and {seconds:.0} s: {:.3} bits per {token_name} on held-out data, \
+            "\nAfter step {} and {seconds:.0} s: {bits:.3} bits per {token_name}{} on held-out data, \
              {:.2} % of {token_name}s right\nWritten to {}; its curves are in report.html",
             last.step,
-            get(Quantity::Bits),
+            per_byte.unwrap_or_default(),
             get(Quantity::Accuracy),
             run.folder().display()
         );

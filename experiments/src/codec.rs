@@ -1,9 +1,12 @@
 //! Converts text to tokens of a model, and tokens back to text as they are generated.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use reformer_datasets::translation::{SpecialTokens, Subwords};
+use reformer_datasets::shown;
+use reformer_datasets::tokens::Tokenizer;
+use reformer_train::{DataConfig, TokenizerConfig, TrainConfig, load_tokenizer};
 
 /// Number of different bytes.
 const BYTES: u32 = 256;
@@ -11,40 +14,82 @@ const BYTES: u32 = 256;
 const RESERVED: u32 = 2;
 /// Tokens decoded together with a new one, since the space between pieces depends on them.
 const OVERLAP: usize = 6;
+/// Tokens that a character can be divided into: those of its bytes.
+const MOST_OF_CHARACTER: usize = 4;
 
 /// The conversion between text and a model's tokens.
 #[derive(Debug, Clone)]
 pub enum Codec {
-    /// Bytes, counted from this token up.
-    Bytes(
-        /// The token of byte 0.
-        u32,
-    ),
-    /// Pieces of a SentencePiece model.
+    /// Bytes.
+    Bytes {
+        /// The token of byte 0, from which the others are counted.
+        first: u32,
+        /// The token that ends a text, if there is one.
+        end: Option<u32>,
+    },
+    /// Entries of a tokenizer's vocabulary.
     Pieces(
-        /// The pieces.
-        Box<Subwords>,
+        /// The tokenizer.
+        Arc<Tokenizer>,
     ),
+    /// Ids of an unknown tokenizer, as decimal numbers.
+    Numbers,
 }
 
 impl Codec {
-    /// The codec of a Hugging Face folder: its `spiece.model`, or bytes if the vocabulary is one of
+    /// The codec of a run on texts: bytes, or its tokenizer.
+    ///
+    /// # Errors
+    /// A tokenizer that is missing or damaged.
+    pub fn of_run(folder: &Path, config: &TrainConfig) -> Result<Self> {
+        Ok(match load_tokenizer(folder, &config.data)? {
+            Some(tokenizer) => Self::Pieces(Arc::new(tokenizer)),
+            None if matches!(config.data, DataConfig::Ids(_)) => Self::Numbers,
+            None => Self::of_bytes(&config.data),
+        })
+    }
+
+    /// The codec of the run in which a process takes part without its folder: its configuration names the tokenizer's file.
+    ///
+    /// # Errors
+    /// A tokenizer that this process cannot read.
+    pub fn of_member(config: &TrainConfig) -> Result<Self> {
+        let file = match &config.data {
+            DataConfig::Tokenized(tokenized) => match &tokenized.tokenizer {
+                TokenizerConfig::File(path) => path,
+                TokenizerConfig::Bpe { .. } => bail!("the run has no tokenizer yet"),
+            },
+            DataConfig::Ids(ids) => match &ids.tokenizer {
+                Some(path) => path,
+                None => return Ok(Self::Numbers),
+            },
+            data => return Ok(Self::of_bytes(data)),
+        };
+        Ok(Self::Pieces(Arc::new(Tokenizer::open(file)?)))
+    }
+
+    /// The codec of data whose tokens are bytes. After each text of a column is a byte 0.
+    pub fn of_bytes(data: &DataConfig) -> Self {
+        let end = matches!(data, DataConfig::Column(_)).then_some(0);
+        Self::Bytes { first: 0, end }
+    }
+
+    /// The codec of a Hugging Face folder: its `spiece.model` or `tokenizer.json`, or bytes if the vocabulary is one of
     /// 256 bytes or of 256 bytes after two reserved tokens (`google/reformer-enwik8`).
     ///
     /// # Errors
     /// A file that cannot be read, or neither of these.
     pub fn of_folder(folder: &Path, vocab_size: usize) -> Result<Self> {
-        let pieces = folder.join("spiece.model");
-        if pieces.exists() {
-            let special = SpecialTokens::default();
-            let subwords = Subwords::open_sentencepiece(&pieces, &special)?;
-            return Ok(Self::Pieces(Box::new(subwords)));
+        if let Some(tokenizer) = tokenizer_file(folder) {
+            return Ok(Self::Pieces(Arc::new(Tokenizer::open(tokenizer)?)));
         }
         match u32::try_from(vocab_size) {
-            Ok(BYTES) => Ok(Self::Bytes(0)),
-            Ok(n) if n == BYTES + RESERVED => Ok(Self::Bytes(RESERVED)),
+            Ok(n) if n == BYTES || n == BYTES + RESERVED => Ok(Self::Bytes {
+                first: n - BYTES,
+                end: None,
+            }),
             _ => bail!(
-                "`{}` has no spiece.model, and {vocab_size} tokens are not bytes (256, or 258 with \
+                "`{}` has no spiece.model or tokenizer.json, and {vocab_size} tokens are not bytes (256, or 258 with \
                  two reserved ones): put the tokenizer's file there",
                 folder.display()
             ),
@@ -58,22 +103,34 @@ impl Codec {
     pub fn encode(&self, text: impl AsRef<[u8]>) -> Result<Vec<u32>> {
         let text = text.as_ref();
         match self {
-            Self::Bytes(first) => Ok(text.iter().map(|&byte| first + u32::from(byte)).collect()),
-            Self::Pieces(subwords) => {
+            Self::Bytes { first, .. } => {
+                Ok(text.iter().map(|&byte| first + u32::from(byte)).collect())
+            }
+            Self::Pieces(tokenizer) => {
                 let text = std::str::from_utf8(text);
                 let text = text.context(
                     "the model's tokens are pieces of UTF-8, and this text is not UTF-8",
                 )?;
-                Ok(subwords.encode(text)?)
+                Ok(tokenizer.encode(text)?)
             }
+            Self::Numbers => numbers(&String::from_utf8_lossy(text)),
         }
     }
 
     /// The token that ends a text, if there is one.
     pub fn end(&self) -> Option<u32> {
         match self {
-            Self::Bytes(_) => None,
-            Self::Pieces(subwords) => Some(subwords.eos()),
+            Self::Bytes { end, .. } => *end,
+            Self::Numbers => None,
+            Self::Pieces(tokenizer) => tokenizer.end(),
+        }
+    }
+
+    /// A text to begin with where none is given.
+    pub fn beginning(&self) -> &'static str {
+        match self {
+            Self::Bytes { .. } | Self::Pieces(_) => "\n",
+            Self::Numbers => "0",
         }
     }
 
@@ -81,14 +138,20 @@ impl Codec {
     pub fn no_text(&self, vocab_size: usize) -> Vec<u32> {
         let all = 0..vocab_size as u32;
         match self {
-            Self::Bytes(first) => {
+            Self::Bytes { first, .. } => {
                 let bytes = *first..first + BYTES;
                 all.filter(|token| !bytes.contains(token)).collect()
             }
-            Self::Pieces(subwords) => {
-                let special = [subwords.pad(), subwords.bos()];
-                all.filter(|token| special.contains(token)).collect()
+            Self::Pieces(tokenizer) => {
+                let is_text = |token: &u32| {
+                    let is_entry = (*token as usize) < tokenizer.vocab_size();
+                    is_entry && tokenizer.special().binary_search(token).is_err()
+                };
+                let end = tokenizer.end();
+                all.filter(|token| !is_text(token) && Some(*token) != end)
+                    .collect()
             }
+            Self::Numbers => Vec::new(),
         }
     }
 
@@ -98,11 +161,15 @@ impl Codec {
     /// Pieces that cannot be joined.
     pub fn decode(&self, tokens: &[u32]) -> Result<Vec<u8>> {
         match self {
-            Self::Bytes(first) => {
+            Self::Bytes { first, .. } => {
                 let byte = |token: &u32| token.checked_sub(*first)?.try_into().ok();
                 Ok(tokens.iter().filter_map(byte).collect())
             }
-            Self::Pieces(subwords) => Ok(subwords.decode(tokens)?.into_bytes()),
+            Self::Pieces(tokenizer) => Ok(tokenizer.decode(tokens)?.into_bytes()),
+            Self::Numbers => {
+                let numbers = tokens.iter().map(u32::to_string);
+                Ok(numbers.collect::<Vec<_>>().join(" ").into_bytes())
+            }
         }
     }
 
@@ -115,6 +182,28 @@ impl Codec {
             tokens,
         }
     }
+}
+
+/// The file of the tokenizer in a Hugging Face folder.
+pub fn tokenizer_file(folder: &Path) -> Option<PathBuf> {
+    let files = ["spiece.model", "tokenizer.json"].map(|name| folder.join(name));
+    files.into_iter().find(|file| file.exists())
+}
+
+/// Numbers between spaces, commas or line ends.
+fn numbers(text: &str) -> Result<Vec<u32>> {
+    let numbers = text.split(|c: char| c.is_whitespace() || c == ',');
+    let numbers = numbers.filter(|number| !number.is_empty());
+    let number = |number: &str| {
+        number.parse().with_context(|| {
+            let number = shown(number);
+            format!(
+                "`{number}` is not the number of a token: this model was trained on ids without their tokenizer, so give \
+                 ids, such as `464 3290`, or train with --tokenizer"
+            )
+        })
+    };
+    numbers.map(number).collect()
 }
 
 /// Decodes tokens that arrive one by one.
@@ -132,14 +221,17 @@ impl TextStream<'_> {
     /// # Errors
     /// Pieces that cannot be joined.
     pub fn push(&mut self, token: u32) -> Result<Vec<u8>> {
-        if let Codec::Bytes(_) = self.codec {
-            return self.codec.decode(&[token]);
+        match self.codec {
+            Codec::Bytes { .. } => return self.codec.decode(&[token]),
+            Codec::Numbers => return Ok(format!(" {token}").into_bytes()),
+            Codec::Pieces(_) => {}
         }
         // Whether a piece begins with a space depends on the ones before it.
         self.tokens.push(token);
         let before = self.codec.decode(&self.tokens[..self.n_told])?;
         let all = self.codec.decode(&self.tokens)?;
-        let is_whole = !all.ends_with("\u{FFFD}".as_bytes());
+        let n_new = self.tokens.len() - self.n_told;
+        let is_whole = !all.ends_with("\u{FFFD}".as_bytes()) || n_new > MOST_OF_CHARACTER;
         let Some(new) = all.strip_prefix(before.as_slice()).filter(|_| is_whole) else {
             return Ok(Vec::new());
         };
@@ -176,7 +268,10 @@ mod tests {
         let error = Codec::of_folder(folder.path(), 320)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("no spiece.model, and 320 tokens"), "{error}");
+        assert!(
+            error.contains("no spiece.model or tokenizer.json, and 320 tokens"),
+            "{error}"
+        );
         fs::write(folder.path().join("spiece.model"), "no model").unwrap();
         assert!(Codec::of_folder(folder.path(), 258).is_err());
     }
@@ -185,7 +280,7 @@ mod tests {
     fn pieces_arrive_as_the_text_that_they_are_together() {
         let text = "the cat sat on the mat, and the cat ate the rat – déjà vu 🐀 on the mat";
         let subwords = SubwordsConfig::new(280).train([text].into_iter()).unwrap();
-        let codec = Codec::Pieces(Box::new(subwords));
+        let codec = Codec::Pieces(Arc::new(subwords.into()));
         let tokens = codec.encode(text).unwrap();
         for prompt in [1, 5, 20] {
             let mut stream = codec.stream(&tokens[..prompt]);
@@ -195,5 +290,41 @@ mod tests {
             }
             assert_eq!(String::from_utf8_lossy(&found), text, "prompt of {prompt}");
         }
+    }
+
+    #[test]
+    fn bytes_that_never_are_a_character_are_not_held_back_for_ever() {
+        let subwords = SubwordsConfig::new(259).with_prefix_space(false);
+        let tokenizer = Tokenizer::from(subwords.train(["é"].into_iter()).unwrap());
+        let second_byte = tokenizer.encode("é").unwrap()[1];
+        let codec = Codec::Pieces(Arc::new(tokenizer));
+        let mut stream = codec.stream(&[]);
+        let mut found = Vec::new();
+        for _ in 0..40 {
+            found.extend(stream.push(second_byte).unwrap());
+            assert!(stream.tokens.len() <= OVERLAP + MOST_OF_CHARACTER + 1);
+        }
+        assert!(String::from_utf8(found).unwrap().contains('\u{FFFD}'));
+    }
+
+    #[test]
+    fn tokens_that_are_no_text_are_the_special_ones_and_those_beyond_the_vocabulary() {
+        let subwords = SubwordsConfig::new(259).train(["a"].into_iter()).unwrap();
+        let (pad, bos) = (subwords.pad(), subwords.bos());
+        let codec = Codec::Pieces(Arc::new(subwords.into()));
+        assert_eq!(codec.no_text(261), [pad, bos, 259, 260]);
+    }
+
+    #[test]
+    fn ids_without_a_tokenizer_are_numbers() {
+        let codec = Codec::Numbers;
+        assert_eq!(codec.encode(" 5,6\n 70000").unwrap(), [5, 6, 70_000]);
+        assert_eq!(codec.decode(&[5, 6]).unwrap(), b"5 6");
+        assert_eq!(codec.stream(&[5]).push(6).unwrap(), b" 6");
+        let error = codec.encode("ROMEO:").unwrap_err().to_string();
+        assert!(
+            error.starts_with("`ROMEO:` is not the number of a token"),
+            "{error}"
+        );
     }
 }

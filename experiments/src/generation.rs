@@ -54,14 +54,18 @@ impl<B: ReformerBackend> TextModel<B> {
                 folder.display()
             );
         }
-        Ok(Self::of_run(model, &config))
+        Ok(Self::of_run(
+            model,
+            Codec::of_run(folder, &config)?,
+            &config,
+        ))
     }
 
-    /// The model of a run on texts.
-    pub fn of_run(model: ReformerLm<B>, config: &TrainConfig) -> Self {
+    /// The model of a run on texts, and the conversion of texts to its tokens.
+    pub fn of_run(model: ReformerLm<B>, codec: Codec, config: &TrainConfig) -> Self {
         Self {
             model,
-            codec: Codec::Bytes(0),
+            codec,
             window_length: Some(config.window_length),
         }
     }
@@ -163,7 +167,8 @@ impl<B: ReformerBackend> TextModel<B> {
     pub fn sample(&self, n_tokens: usize, seed: u64) -> Result<String> {
         let sampler = SamplerConfig::new().with_temperature(0.8);
         let mut bytes = Vec::with_capacity(n_tokens);
-        self.write_on(&Wish::new("\n", n_tokens, sampler, seed), |_, text| {
+        let wish = Wish::new(self.codec.beginning(), n_tokens, sampler, seed);
+        self.write_on(&wish, |_, text| {
             bytes.extend_from_slice(text);
             Ok(())
         })?;
@@ -234,7 +239,12 @@ impl<B: ReformerBackend> TextModel<B> {
     fn encode(&self, prompts: &[Vec<u8>]) -> Result<Vec<Vec<u32>>> {
         let encoded = (1..).zip(prompts).map(|(number, prompt)| {
             let tokens = self.codec.encode(prompt);
-            tokens.with_context(|| format!("prompt {number}"))
+            let mut tokens = tokens.with_context(|| format!("prompt {number}"))?;
+            if tokens.is_empty() && !prompt.is_empty() {
+                // Some tokenizers leave out spaces and line ends: a new text begins after the end of another.
+                tokens.extend(self.codec.end());
+            }
+            Ok(tokens)
         });
         encoded.collect()
     }
@@ -281,7 +291,7 @@ mod tests {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 2));
         let config = TrainConfig::new(model.into(), DataConfig::Sample).with_window_length(24);
         let model = config.model.init(&device).into_lm().unwrap();
-        TextModel::of_run(model, &config)
+        TextModel::of_run(model, Codec::of_bytes(&config.data), &config)
     }
 
     fn wish(prompt: &str, n_tokens: usize, seed: u64) -> Wish {

@@ -31,7 +31,7 @@ pub fn open<B: ReformerBackend>(
     length: Option<usize>,
     backend: DeviceName,
     device: &B::Device,
-) -> Result<(Evaluation<B>, Option<f64>)> {
+) -> Result<Evaluation<B>> {
     let shown = folder.display();
     if huggingface::head(folder) != Some(Head::Lm) {
         bail!("the model in `{shown}` has another head: only language models are measured");
@@ -63,8 +63,14 @@ pub fn open<B: ReformerBackend>(
     let config = TrainConfig::new(config.into(), DataConfig::File(text.to_owned()))
         .with_window_length(length)
         .with_batch_size(batch_size);
-    let evaluation = Evaluation::of_model(Model::Lm(model), config, Arc::new(windows), report)?;
-    Ok((evaluation, bytes_per_token))
+    let (model, windows) = (Model::Lm(model), Arc::new(windows));
+    Ok(Evaluation::of_model(
+        model,
+        config,
+        windows,
+        report,
+        bytes_per_token,
+    )?)
 }
 
 /// The number of tokens of a window, which predicts as many.
@@ -115,7 +121,7 @@ impl Tokens {
     fn of(text: ByteCorpus, codec: &Codec, vocab_size: usize) -> Result<Self> {
         let kind = match codec {
             // Not copied as ids: the text can be larger than memory.
-            Codec::Bytes(first) => Kind::Bytes(*first),
+            Codec::Bytes { first, .. } => Kind::Bytes(*first),
             _ if text.len() > MOST_TOKENS => bail!(
                 "it has {} bytes, of which at most {MOST_TOKENS} can become tokens at once: measure a part of it",
                 text.len()
@@ -189,9 +195,14 @@ impl Sequences for Windows {
 mod tests {
     use super::*;
 
+    const BYTES: Codec = Codec::Bytes {
+        first: 2,
+        end: None,
+    };
+
     fn bytes(text: &str) -> Tokens {
         let text = ByteCorpus::from_bytes("text", text.as_bytes().to_vec()).unwrap();
-        Tokens::of(text, &Codec::Bytes(2), 258).unwrap()
+        Tokens::of(text, &BYTES, 258).unwrap()
     }
 
     #[test]
@@ -204,7 +215,7 @@ mod tests {
         assert_eq!(windows.n_sequences(), Some(2));
         let (mut tokens, mut targets) = ([0; 3], [0; 3]);
         windows.read(1, &mut tokens, &mut targets);
-        let ids = |text: &str| Codec::Bytes(2).encode(text).unwrap();
+        let ids = |text: &str| BYTES.encode(text).unwrap();
         assert_eq!(tokens.map(|token| token as u32)[..], ids("def"));
         assert_eq!(targets.map(|token| token as u32)[..], ids("efg"));
     }

@@ -46,6 +46,7 @@ pub mod streams;
 pub mod study;
 pub mod text;
 pub mod threads;
+pub mod tokenizing;
 #[cfg(not(test))]
 pub mod training;
 pub mod translation;

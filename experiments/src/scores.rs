@@ -104,11 +104,14 @@ impl Scores {
                 true => "a masked language model",
                 false => config.model.name(),
             },
-            unit: config.data.token_name(),
+            unit: match measured.bits_per_byte() {
+                Some(_) => "token",
+                None => config.data.token_name(),
+            },
             n_targets: measured.n_targets,
             loss: measured.loss,
             bits: measured.bits(),
-            bits_per_byte: None,
+            bits_per_byte: measured.bits_per_byte(),
             accuracy: measured.accuracy(),
             classes: right,
             answers,
@@ -116,15 +119,6 @@ impl Scores {
             stopped_after: None,
         };
         Ok((scores, measured))
-    }
-
-    /// The same scores, of tokens that stand for so many bytes of text on average.
-    pub fn of_tokens(self, bytes_per_token: f64) -> Self {
-        Self {
-            unit: "token",
-            bits_per_byte: Some(self.bits / bytes_per_token),
-            ..self
-        }
     }
 }
 

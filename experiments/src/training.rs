@@ -15,6 +15,7 @@ use reformer_train::{
 use crate::announcement::{announce, report};
 use crate::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::cli::shell_argument;
+use crate::codec::Codec;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::TextModel;
 use crate::interrupt::{self, Stopped};
@@ -25,8 +26,8 @@ use crate::processes::{self, ProcessArguments};
 use crate::progress::ProgressName;
 use crate::streams::Kept;
 
-/// Bytes of a sample after an evaluation: few, since training waits until they are generated.
-const SAMPLE_BYTES: usize = 120;
+/// Tokens of a sample after an evaluation: few, since training waits until they are generated.
+const SAMPLE_TOKENS: usize = 120;
 
 /// Flags of every training program.
 #[derive(Debug, Args)]
@@ -182,7 +183,7 @@ impl Job for Train<'_> {
         let device = devices[0].clone();
         if let Some(group) = group.as_ref().filter(|group| !group.is_first()) {
             return processes::help::<B>(group, &devices, |member| {
-                with_samples(TrainOptions::silent(), member.config())
+                with_samples(TrainOptions::silent(), member.config(), None)
             });
         }
         let run = match &arguments.resume {
@@ -204,7 +205,8 @@ impl Job for Train<'_> {
         let progress = arguments.progress;
         let is_launched = group.is_some();
         let screen = progress.screen(point.step, run.config(), is_launched);
-        let mut options = with_samples(TrainOptions::new(screen), run.config());
+        let options = TrainOptions::new(screen);
+        let mut options = with_samples(options, run.config(), Some(run.folder()));
         interrupt::on_signals(options.interrupter.clone(), is_launched)?;
         options.tensorboard = arguments.tensorboard;
         options.group = group;
@@ -224,8 +226,13 @@ impl Job for Train<'_> {
     }
 }
 
-/// Samples text from a language model after each evaluation.
-fn with_samples<B, R>(options: TrainOptions<B, R>, config: &TrainConfig) -> TrainOptions<B, R>
+/// Samples text from a language model after each evaluation. Of several processes the last one does it, without the run's
+/// folder.
+fn with_samples<B, R>(
+    options: TrainOptions<B, R>,
+    config: &TrainConfig,
+    folder: Option<&Path>,
+) -> TrainOptions<B, R>
 where
     B: AutodiffBackend,
     B::InnerBackend: ReformerBackend,
@@ -233,10 +240,18 @@ where
     if !config.continues_texts() {
         return options;
     }
+    let codec = match folder {
+        Some(folder) => Codec::of_run(folder, config),
+        None => Codec::of_member(config),
+    };
+    let Ok(codec) = codec else {
+        return options;
+    };
     let config = config.clone();
     options.with_samples(move |model| {
-        let model = TextModel::of_run(model.clone().into_lm().ok()?, &config);
-        model.sample(SAMPLE_BYTES, config.seed).ok()
+        let model = model.clone().into_lm().ok()?;
+        let model = TextModel::of_run(model, codec.clone(), &config);
+        model.sample(SAMPLE_TOKENS, config.seed).ok()
     })
 }
 

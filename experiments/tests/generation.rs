@@ -196,7 +196,7 @@ fn pieces_of_a_hugging_face_folder_are_continued() {
     fs::remove_file(folder.path().join("spiece.model")).unwrap();
     refused(
         &text(folder.path(), &["--prompt", "A"]),
-        &["no spiece.model, and 300 tokens are not bytes"],
+        &["no spiece.model or tokenizer.json, and 300 tokens are not bytes"],
     );
 }
 

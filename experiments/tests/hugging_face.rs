@@ -147,7 +147,7 @@ fn tokens_are_measured_in_bytes_of_the_text_as_well() {
     fs::remove_file(path.join("spiece.model")).unwrap();
     refused(
         &evaluate(path, &["--data", "text.txt"]),
-        &["no spiece.model, and 300 tokens are not bytes"],
+        &["no spiece.model or tokenizer.json, and 300 tokens are not bytes"],
     );
 }
 

@@ -131,6 +131,20 @@ fn first_process_has_the_run_and_tells_of_it() {
 }
 
 #[test]
+fn processes_have_the_tokenizer_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = format!("{SMALL} --name pieces --steps 2 --tokenizer bpe:300");
+    let Some(processes) = start(folder.path(), 2, &arguments) else {
+        return;
+    };
+    let text = printed(&processes.wait_with_output().unwrap());
+    assert!(text.contains("bits per byte)"), "{text}");
+    // The last process has written it.
+    let samples = fs::read_to_string(folder.path().join("runs/pieces/samples.jsonl")).unwrap();
+    assert!(samples.contains("\"step\":2"), "{samples}");
+}
+
+#[test]
 fn killed_process_ends_all_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("runs/killed");

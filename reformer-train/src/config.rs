@@ -225,10 +225,10 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Whether a model of this run can continue texts: tokens are bytes of a text, and the next one
+    /// Whether a model of this run can continue texts: tokens are those of a text, bytes or ids, and the next one
     /// is predicted.
     pub fn continues_texts(&self) -> bool {
-        self.data.is_text() && self.masking.is_none()
+        self.data.is_language() && self.masking.is_none()
     }
 
     fn validate_length(&self) -> Result<(), ConfigError> {

@@ -39,6 +39,8 @@ pub struct Measured {
     pub n_correct: usize,
     /// Targets, of which there is at least one.
     pub n_targets: usize,
+    /// Bytes of text that a target stands for, on average, if targets are not bytes and it is known.
+    pub bytes_per_target: Option<f64>,
     /// For a classifier: the predicted class of each text.
     pub classes: Vec<usize>,
     /// For question answering: the answer to each question, empty where none was found.
@@ -55,7 +57,7 @@ impl<B: ReformerBackend> Evaluation<B> {
     pub fn open(folder: &Path, others: &[PathBuf], device: &B::Device) -> Result<Self, TrainError> {
         let (model, mut config) = load_model::<B>(folder, device)?;
         let data = if others.is_empty() {
-            config.data.open(&config, Some(folder))?
+            config.data.open_to_measure(&config, folder)?
         } else {
             config.eval_windows = None;
             config.data.open_others(&config, folder, others)?
@@ -94,8 +96,12 @@ impl<B: ReformerBackend> Evaluation<B> {
         config: TrainConfig,
         sequences: Arc<dyn Sequences>,
         report: ReadReport,
+        bytes_per_token: Option<f64>,
     ) -> Result<Self, TrainError> {
-        let report = DataReport::of_one(report);
+        let report = DataReport {
+            bytes_per_token,
+            ..DataReport::of_one(report)
+        };
         let data = Data::of_sequences(sequences.clone(), sequences, report);
         data.check(&config)?;
         Ok(Self {
@@ -189,7 +195,10 @@ impl<B: ReformerBackend> Evaluation<B> {
         mut watch: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Measured, TrainError> {
         let loader = self.data.valid_loader::<B>(&self.config, device)?;
-        let mut measured = Measured::default();
+        let mut measured = Measured {
+            bytes_per_target: self.data_report().bytes_per_token,
+            ..Measured::default()
+        };
         let (mut sum, mut n_sequences) = (0.0, 0);
         let mut batches = loader.iter();
         while let Some(batch) = batches.next() {
@@ -267,6 +276,11 @@ impl Measured {
     /// Loss in bits.
     pub fn bits(&self) -> f64 {
         self.loss / core::f64::consts::LN_2
+    }
+
+    /// Loss in bits per byte of text, for tokens of a tokenizer.
+    pub fn bits_per_byte(&self) -> Option<f64> {
+        Some(self.bits() / self.bytes_per_target?)
     }
 
     /// Share of targets that got the largest logit, in percent.

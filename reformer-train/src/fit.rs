@@ -28,6 +28,7 @@ use crate::screen::Screen;
 use crate::strategy::{Components, Ending, NoLog, RunWithLossScale, StepByStep};
 use crate::task::Task;
 use crate::tensorboard::EventLog;
+use crate::tokens::for_members;
 
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
@@ -152,7 +153,7 @@ where
         };
         if let Some(group) = &self.options.group {
             let welcome = Welcome {
-                config: self.config.clone(),
+                config: for_members(self.config, run.folder()),
                 step: self.step,
                 standing: self.standing,
                 sharing: self.options.sharing,

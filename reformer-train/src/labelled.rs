@@ -164,6 +164,7 @@ impl QuestionsConfig {
             (train, None) => train.open()?.split(VALID_EVERY)?,
         };
         let report = DataReport {
+            bytes_per_token: None,
             train: train.report(),
             valid: valid.report(),
         };

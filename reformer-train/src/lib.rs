@@ -110,6 +110,7 @@ mod step_counter;
 mod strategy;
 mod task;
 mod tensorboard;
+mod tokens;
 
 pub use averages::Averages;
 pub use batch::Batch;
@@ -143,6 +144,9 @@ pub use setting::setting_below;
 pub use step_counter::StepCounter;
 pub use strategy::Ending;
 pub use task::Task;
+pub use tokens::{
+    IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
+};
 
 /// The example in the guide.
 #[cfg(doctest)]

@@ -67,12 +67,12 @@ impl Sequences for Masked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reformer_datasets::{ByteCorpus, ByteWindows};
+    use reformer_datasets::{ByteCorpus, Windows};
 
     #[test]
     fn masks_are_drawn_for_each_window_and_purpose() {
         let split = ByteCorpus::sample().split().valid;
-        let windows = Arc::new(ByteWindows::new(&split, 200).unwrap());
+        let windows = Arc::new(Windows::new(&split, 200).unwrap());
         let masking = MaskingConfig::new(257, 256);
         let read = |seed, purpose, number| {
             let masked = Masked::new(windows.clone(), &masking, seed, purpose);

@@ -28,6 +28,7 @@ pub(crate) struct Page {
     config: TrainConfig,
     environment: Environment,
     data: Vec<(String, String)>,
+    bytes_per_token: Option<f64>,
     last_written: Instant,
 }
 
@@ -44,6 +45,7 @@ impl Page {
             config,
             environment: Environment::of_this_process(backend),
             data: Vec::new(),
+            bytes_per_token: None,
             last_written: Instant::now(),
         }
     }
@@ -53,6 +55,7 @@ impl Page {
         let parts = [("Training", &data.train), ("Validation", &data.valid)];
         let row = |(part, report): (&str, &ReadReport)| (part.to_owned(), report.to_string());
         self.data = parts.map(row).to_vec();
+        self.bytes_per_token = data.bytes_per_token;
         self
     }
 
@@ -116,11 +119,19 @@ impl Page {
             }
         };
         let quantities = Quantity::ALL.into_iter();
-        quantities
+        let curves = quantities
             .filter(|quantity| !UNPLOTTED.contains(quantity))
-            .flat_map(|quantity| SPLITS.map(|split| curve(quantity, split)))
-            .filter(|series| !series.points.is_empty())
-            .collect()
+            .flat_map(|quantity| SPLITS.map(|split| curve(quantity, split)));
+        let per_byte = self.bytes_per_token.map(|bytes| {
+            let mut series = curve(Quantity::Bits, "valid");
+            series.name = "Bits per byte".to_owned();
+            for (_, bits) in &mut series.points {
+                *bits /= bytes;
+            }
+            series
+        });
+        let is_drawn = |series: &Series| !series.points.is_empty();
+        curves.chain(per_byte).filter(is_drawn).collect()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Parallel text to train an encoder-decoder on.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::config::Config;
@@ -12,11 +11,10 @@ use reformer_datasets::translation::{
 use crate::config::TrainConfig;
 use crate::data::DataReport;
 use crate::error::TrainError;
+use crate::tokens::SUBWORDS;
 
 /// One of this many different sources of a text is held out for validation.
 const VALID_EVERY: usize = 20;
-/// The vocabulary in a run's folder, as Hugging Face's tokenizers write it.
-const SUBWORDS: &str = "subwords.json";
 
 /// Where pairs of sentences are.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -120,6 +118,7 @@ impl PairsConfig {
         let mut report = DataReport {
             train: train.report(),
             valid: valid_text.report(),
+            bytes_per_token: None,
         };
         let valid = TokenPairs::encode(&valid_text, &subwords)?;
         let train = TokenPairs::encode(&train, &subwords)?;
@@ -173,14 +172,6 @@ impl Pairs {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// Saves the vocabulary in a run's folder.
-    pub(crate) fn save_subwords(&self, folder: &Path) -> Result<(), TrainError> {
-        let path = folder.join(SUBWORDS);
-        let partial = path.with_extension("partial");
-        self.subwords.save(&partial)?;
-        fs::rename(&partial, &path).map_err(|source| TrainError::Write { path, source })
     }
 }
 

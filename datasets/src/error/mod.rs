@@ -178,10 +178,76 @@ pub enum DatasetError {
         corpus: String,
     },
 
+    /// There are no tokens.
+    #[error(
+        "`{}` has 0 tokens, and a corpus needs at least 1: choose other data",
+        escaped(name)
+    )]
+    NoTokens {
+        /// Where they would be from.
+        name: String,
+    },
+
+    /// A number that is not an id of the vocabulary.
+    #[error(
+        "`{}` has the id {id}, and ids must be below {limit}: give the size of its vocabulary, or name the tokenizer that \
+         made it",
+        escaped(name)
+    )]
+    IdTooLarge {
+        /// Where it is from.
+        name: String,
+        /// The number.
+        id: i64,
+        /// Size of the vocabulary.
+        limit: usize,
+    },
+
+    /// A text for a tokenizer that is not UTF-8.
+    #[error(
+        "`{}` has bytes at position {} that are not UTF-8, and a tokenizer reads text: convert it to UTF-8, or use its \
+         bytes as tokens",
+        escaped(name), grouped(*position as u64)
+    )]
+    NotUtf8 {
+        /// Name of the corpus.
+        name: String,
+        /// Position of the first such byte.
+        position: usize,
+    },
+
+    /// A column that the records do not have.
+    #[error(
+        "`{}` has no column `{}` {wanted}{}: name another one",
+        shown_path(path),
+        shown(column),
+        told(found)
+    )]
+    NoColumn {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The name of the column.
+        column: String,
+        /// What it must contain.
+        wanted: &'static str,
+        /// What there is instead.
+        found: String,
+    },
+
+    /// A file of a format whose reader is not in this build.
+    #[error(
+        "`{}` is a Parquet file, and this build cannot read them: build with the cargo feature `parquet`",
+        shown_path(path)
+    )]
+    NoParquet {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+
     /// The split is shorter than one window.
     #[error(
-        "the {split} split of `{}` has {bytes} bytes, but one window of length {window_length} needs \
-         {bytes_needed} (its inputs and the byte after them): choose a shorter window or a larger file",
+        "the {split} split of `{}` has {tokens} {token}s, but one window of length {window_length} needs \
+         {tokens_needed} (its inputs and the {token} after them): choose a shorter window or a larger file",
         escaped(corpus)
     )]
     SplitTooShort {
@@ -189,10 +255,12 @@ pub enum DatasetError {
         corpus: String,
         /// The split in question.
         split: SplitName,
-        /// Bytes that the split has.
-        bytes: usize,
-        /// Bytes that one window needs: its length and one more.
-        bytes_needed: usize,
+        /// The name of a token: a byte, or an id of a vocabulary.
+        token: &'static str,
+        /// Tokens that the split has.
+        tokens: usize,
+        /// Tokens that one window needs: its length and one more.
+        tokens_needed: usize,
         /// The requested length.
         window_length: usize,
     },

@@ -93,13 +93,13 @@ mod tests {
 
     use super::*;
     use crate::error::DatasetError;
-    use crate::text::{ByteCorpus, ByteWindows, SplitName};
+    use crate::text::{ByteCorpus, SplitName, Windows};
 
     #[test]
     fn rows_are_the_sequences_and_bytes_keep_their_values() -> Result<(), DatasetError> {
         let bytes = [0, 255, 7, 128, 127, 9, 1, 3, 4, 5];
         let split = ByteCorpus::from_bytes("ten", bytes)?.whole_as(SplitName::Train);
-        let windows: Arc<dyn Sequences> = Arc::new(ByteWindows::new(&split, 3)?);
+        let windows: Arc<dyn Sequences> = Arc::new(Windows::new(&split, 3)?);
         let host = BatchSource::read(&windows, 1..3);
         let batch: LmBatch<Flex> =
             <Arc<dyn Sequences> as BatchSource>::batch(host, 41, &Default::default());

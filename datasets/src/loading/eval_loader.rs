@@ -11,7 +11,7 @@ use crate::error::DatasetError;
 use crate::loading::batch::BatchSource;
 use crate::loading::rows::Rows;
 use crate::loading::sequences::Sequences;
-use crate::text::{ByteWindows, OverlappingWindows, Split};
+use crate::text::{Corpus, OverlappingWindows, Split, Windows};
 
 /// Configuration of an [`EvalLoader`].
 #[derive(Config, Debug)]
@@ -22,11 +22,11 @@ pub struct EvalLoaderConfig {
     pub batch_size: usize,
     /// Maximum number of sequences, at least 1. Default: all.
     pub max_windows: Option<usize>,
-    /// For bytes: tokens at the start of a window that are context only, because they were predicted in the window
+    /// For texts: tokens at the start of a window that are context only, because they were predicted in the window
     /// before. Less than `window_length`.
     ///
-    /// Absent: [`ByteWindows`] without overlap; at the end of the split fewer than `window_length` bytes are left out.
-    /// Present: [`OverlappingWindows`]; every byte but the first is predicted exactly once, also those at the end.
+    /// Absent: [`Windows`] without overlap; at the end of the split fewer than `window_length` tokens are left out.
+    /// Present: [`OverlappingWindows`]; every token but the first is predicted exactly once, also those at the end.
     pub context_length: Option<usize>,
 }
 
@@ -40,11 +40,11 @@ impl EvalLoaderConfig {
     /// [`ContextTooLong`](DatasetError::ContextTooLong).
     pub fn init<B: Backend>(
         &self,
-        split: &Split,
+        split: &Split<impl Corpus>,
         device: &B::Device,
     ) -> Result<EvalLoader<B>, DatasetError> {
         let windows: Arc<dyn Sequences> = match self.context_length {
-            None => Arc::new(ByteWindows::new(split, self.window_length)?),
+            None => Arc::new(Windows::new(split, self.window_length)?),
             Some(context) => Arc::new(OverlappingWindows::new(split, self.window_length, context)?),
         };
         self.init_sequences(windows, device)

@@ -13,7 +13,7 @@ use crate::loading::cursor::Cursor;
 use crate::loading::prefetch::Prefetch;
 use crate::loading::rows::Rows;
 use crate::loading::sequences::{Sequences, Shuffled};
-use crate::text::{ShuffledWindows, Split};
+use crate::text::{Corpus, ShuffledWindows, Split};
 
 /// Configuration of a [`TrainLoader`].
 #[derive(Config, Debug)]
@@ -37,11 +37,11 @@ impl TrainLoaderConfig {
     /// A loader of the split's windows, before step 0.
     ///
     /// The stream consists of passes over the split. Each draws, from the seed and its number only,
-    /// the byte at which its first window starts (the phase) and the order of its windows, which do not overlap.
+    /// the token at which its first window starts (the phase) and the order of its windows, which do not overlap.
     ///
-    /// Every pass has the same number of windows. For `n` bytes and windows of `w` it is `n / w - 1` (1 where this
-    /// is 0): one less than fits, so that from `2 * w` bytes on a phase can be any of `0..w`, and a byte can be
-    /// anywhere in a window. The maximum phase is `n - 1 - n_windows * w`, so no byte of the split is left out of
+    /// Every pass has the same number of windows. For `n` tokens and windows of `w` it is `n / w - 1` (1 where this
+    /// is 0): one less than fits, so that from `2 * w` tokens on a phase can be any of `0..w`, and a token can be
+    /// anywhere in a window. The maximum phase is `n - 1 - n_windows * w`, so no token of the split is left out of
     /// all passes.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl TrainLoaderConfig {
     /// [`SplitTooShort`](DatasetError::SplitTooShort).
     pub fn init<B: Backend>(
         &self,
-        split: &Split,
+        split: &Split<impl Corpus>,
         device: &B::Device,
     ) -> Result<TrainLoader<B>, DatasetError> {
         let windows: Arc<dyn Sequences> = Arc::new(self.windows(split)?);
@@ -86,7 +86,7 @@ impl TrainLoaderConfig {
     /// # Errors
     ///
     /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength) or [`SplitTooShort`](DatasetError::SplitTooShort).
-    pub fn windows(&self, split: &Split) -> Result<ShuffledWindows, DatasetError> {
+    pub fn windows<C: Corpus>(&self, split: &Split<C>) -> Result<ShuffledWindows<C>, DatasetError> {
         ShuffledWindows::new(split, self.window_length, self.seed)
     }
 

@@ -6,7 +6,7 @@ use super::pairs::distinct;
 use crate::error::{DatasetError, check};
 use crate::loading::passes::{below, keyed_rng};
 use crate::loading::{IGNORED, Sequences};
-use crate::text::{ByteWindows, Split};
+use crate::text::{Split, Windows};
 
 /// Number of names, of two letters each.
 const N_NAMES: usize = 26 * 26;
@@ -60,7 +60,7 @@ impl NeedlesConfig {
                 "32 for each needle",
             )?;
         }
-        ByteWindows::new(text, length)?;
+        Windows::new(text, length)?;
         Ok(Needles {
             config: self.clone(),
             text: text.clone(),

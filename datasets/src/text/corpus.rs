@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::DatasetError;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, read_file, unpacked, without_marks};
-use crate::text::split::{Split, SplitName, Splits};
+use crate::text::split::{Corpus, Split, SplitName, Splits};
 
 /// The sample that ships with the crate; see `samples/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../samples/tinyshakespeare.txt");
@@ -127,6 +127,11 @@ impl ByteCorpus {
         &self.shared.bytes
     }
 
+    /// The same, shared.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.shared.bytes.clone()
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.shared.bytes.len()
@@ -157,25 +162,36 @@ impl ByteCorpus {
     /// # }
     /// ```
     pub fn split(&self) -> Splits {
-        let [train_end, valid_end] = borders(self.len());
-        let part = |name, range| Split::new(self.clone(), name, range);
-        Splits {
-            train: part(SplitName::Train, 0..train_end),
-            valid: part(SplitName::Valid, train_end..valid_end),
-            test: part(SplitName::Test, valid_end..self.len()),
-        }
+        Splits::of(self)
     }
 
     /// All the bytes as one split, for data that is already split into files.
     pub fn whole_as(&self, name: SplitName) -> Split {
-        Split::new(self.clone(), name, 0..self.len())
+        Split::whole(self.clone(), name)
     }
 }
 
-/// The ends of the training and validation parts in a corpus of `len` bytes.
-fn borders(len: usize) -> [usize; 2] {
-    // Whole hundreds, then the rest: a product with the whole length could overflow.
-    [90, 95].map(|percent| len / 100 * percent + len % 100 * percent / 100)
+impl Corpus for ByteCorpus {
+    const TOKEN: &'static str = "byte";
+
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn n_tokens(&self) -> usize {
+        self.len()
+    }
+
+    fn vocab_size(&self) -> usize {
+        usize::from(u8::MAX) + 1
+    }
+
+    fn write(&self, start: usize, row: &mut [i32]) {
+        let bytes = &self.as_bytes()[start..][..row.len()];
+        for (token, &byte) in row.iter_mut().zip(bytes) {
+            *token = i32::from(byte);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -277,20 +293,6 @@ mod tests {
             )
         );
         Ok(())
-    }
-
-    #[test]
-    fn borders_of_enwik8_are_the_customary_ones() {
-        assert_eq!(borders(100_000_000), [90_000_000, 95_000_000]);
-    }
-
-    #[test]
-    fn borders_round_down_and_never_overflow() {
-        assert_eq!(borders(1), [0, 0]);
-        assert_eq!(borders(19), [17, 18]);
-        assert_eq!(borders(1_115_394), [1_003_854, 1_059_624]);
-        let [train_end, valid_end] = borders(usize::MAX);
-        assert!(train_end < valid_end && valid_end < usize::MAX);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use crate::error::DatasetError;
 use crate::loading::Sequences;
 use crate::loading::passes::{below, keyed_rng};
-use crate::text::split::Split;
-use crate::text::windows::ByteWindows;
+use crate::text::corpus::ByteCorpus;
+use crate::text::split::{Corpus, Split};
+use crate::text::windows::Windows;
 
 /// An endless stream of windows at random positions, drawn from the seed and the window's number.
 ///
 /// Every position is equally likely, so two windows may overlap. The alternative, and what
-/// [`TrainLoaderConfig::init`](crate::TrainLoaderConfig::init) reads, are passes in which every byte occurs once; they keep
+/// [`TrainLoaderConfig::init`](crate::TrainLoaderConfig::init) reads, are passes in which every token occurs once; they keep
 /// the order of a pass in memory, 8 bytes a window, while crops keep nothing, whatever the size of the data.
 ///
 /// # Example
@@ -29,19 +30,19 @@ use crate::text::windows::ByteWindows;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct RandomCrops {
-    windows: ByteWindows,
+pub struct RandomCrops<C = ByteCorpus> {
+    windows: Windows<C>,
     seed: u64,
 }
 
-impl RandomCrops {
+impl<C: Corpus> RandomCrops<C> {
     /// The stream of a seed.
     ///
     /// # Errors
     ///
-    /// Those of [`ByteWindows::new`].
-    pub fn new(split: &Split, window_length: usize, seed: u64) -> Result<Self, DatasetError> {
-        let windows = ByteWindows::new(split, window_length)?;
+    /// Those of [`Windows::new`].
+    pub fn new(split: &Split<C>, window_length: usize, seed: u64) -> Result<Self, DatasetError> {
+        let windows = Windows::new(split, window_length)?;
         Ok(Self { windows, seed })
     }
 
@@ -55,7 +56,7 @@ impl RandomCrops {
     }
 }
 
-impl Sequences for RandomCrops {
+impl<C: Corpus> Sequences for RandomCrops<C> {
     fn seq_length(&self) -> usize {
         self.windows.window_length()
     }

@@ -15,5 +15,5 @@ pub use folder::FolderCorpus;
 pub use hundred_million::HundredMillion;
 pub use overlap::OverlappingWindows;
 pub use shuffle::ShuffledWindows;
-pub use split::{Split, SplitName, Splits};
-pub use windows::{ByteWindow, ByteWindows};
+pub use split::{Corpus, Split, SplitName, Splits};
+pub use windows::{Window, Windows};

@@ -1,14 +1,15 @@
-//! Overlapping windows, so that every byte is predicted from enough context.
+//! Overlapping windows, so that every token is predicted from enough context.
 
 use crate::error::DatasetError;
 use crate::loading::{IGNORED, Sequences};
-use crate::text::split::Split;
-use crate::text::windows::ByteWindows;
+use crate::text::corpus::ByteCorpus;
+use crate::text::split::{Corpus, Split};
+use crate::text::windows::Windows;
 
-/// A split in windows that overlap by `context_length` tokens: every byte but the first is predicted exactly once,
-/// and, except in the first window, from at least `context_length` bytes.
+/// A split in windows that overlap by `context_length` tokens: every token but the first is predicted exactly once,
+/// and, except in the first window, from at least `context_length` tokens.
 ///
-/// Where windows overlap, the later one has [`IGNORED`] targets. The last window ends with the split's last byte,
+/// Where windows overlap, the later one has [`IGNORED`] targets. The last window ends with the split's last token,
 /// so it may overlap more.
 ///
 /// # Example
@@ -32,24 +33,24 @@ use crate::text::windows::ByteWindows;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct OverlappingWindows {
-    windows: ByteWindows,
+pub struct OverlappingWindows<C = ByteCorpus> {
+    windows: Windows<C>,
     context_length: usize,
 }
 
-impl OverlappingWindows {
+impl<C: Corpus> OverlappingWindows<C> {
     /// Cuts the split.
     ///
     /// # Errors
     ///
-    /// Those of [`ByteWindows::new`], or [`ContextTooLong`](DatasetError::ContextTooLong) when `context_length` is not
+    /// Those of [`Windows::new`], or [`ContextTooLong`](DatasetError::ContextTooLong) when `context_length` is not
     /// below `window_length`.
     pub fn new(
-        split: &Split,
+        split: &Split<C>,
         window_length: usize,
         context_length: usize,
     ) -> Result<Self, DatasetError> {
-        let windows = ByteWindows::new(split, window_length)?;
+        let windows = Windows::new(split, window_length)?;
         if context_length >= window_length {
             return Err(DatasetError::ContextTooLong {
                 context_length,
@@ -73,7 +74,7 @@ impl OverlappingWindows {
     }
 }
 
-impl Sequences for OverlappingWindows {
+impl<C: Corpus> Sequences for OverlappingWindows<C> {
     fn seq_length(&self) -> usize {
         self.windows.window_length()
     }

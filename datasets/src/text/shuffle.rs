@@ -3,33 +3,34 @@
 use crate::error::DatasetError;
 use crate::loading::Sequences;
 use crate::loading::passes::Passes;
-use crate::text::split::Split;
-use crate::text::windows::{ByteWindow, ByteWindows};
+use crate::text::corpus::ByteCorpus;
+use crate::text::split::{Corpus, Split};
+use crate::text::windows::{Window, Windows};
 
 /// Endless passes over a split, each with its own phase and its own order.
 ///
 /// Every pass has the same number of windows, so that sample `s` is window `s % n_windows` of pass
-/// `s / n_windows`. For `n` bytes and windows of `w`, that number is `n / w - 1`, or 1 where this is 0; the remaining
-/// bytes, `n - 1 - n_windows * w`, are the largest phase, with which the last target is the last byte.
-/// From `2 * w` bytes on there are at least `w` phases, so a byte can be anywhere in a window.
+/// `s / n_windows`. For `n` tokens and windows of `w`, that number is `n / w - 1`, or 1 where this is 0; the remaining
+/// tokens, `n - 1 - n_windows * w`, are the largest phase, with which the last target is the last token.
+/// From `2 * w` tokens on there are at least `w` phases, so a token can be anywhere in a window.
 #[derive(Debug)]
-pub struct ShuffledWindows {
-    windows: ByteWindows,
+pub struct ShuffledWindows<C = ByteCorpus> {
+    windows: Windows<C>,
     passes: Passes,
 }
 
-impl ShuffledWindows {
+impl<C: Corpus> ShuffledWindows<C> {
     /// The stream of a seed.
     ///
     /// # Errors
     ///
-    /// Those of [`ByteWindows::new`].
+    /// Those of [`Windows::new`].
     pub(crate) fn new(
-        split: &Split,
+        split: &Split<C>,
         window_length: usize,
         seed: u64,
     ) -> Result<Self, DatasetError> {
-        let windows = ByteWindows::new(split, window_length)?;
+        let windows = Windows::new(split, window_length)?;
         let (n_windows, max_phase) = pass_shape(split.len(), window_length);
         Ok(Self {
             windows,
@@ -38,7 +39,7 @@ impl ShuffledWindows {
     }
 
     /// The sample of this number; repeated calls return the same.
-    fn sample(&self, number: u64) -> ByteWindow {
+    fn sample(&self, number: u64) -> Window<C> {
         let place = self.passes.place(number);
         self.windows
             .starting_at(place.phase + place.item * self.windows.window_length())
@@ -51,7 +52,7 @@ fn pass_shape(len: usize, window_length: usize) -> (usize, usize) {
     (n_windows, len - 1 - n_windows * window_length)
 }
 
-impl Sequences for ShuffledWindows {
+impl<C: Corpus> Sequences for ShuffledWindows<C> {
     fn seq_length(&self) -> usize {
         self.windows.window_length()
     }

@@ -1,4 +1,4 @@
-//! The part of a corpus for one purpose.
+//! Texts as tokens, and the part of one for one purpose.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,6 +7,32 @@ use std::path::Path;
 use crate::error::DatasetError;
 use crate::text::corpus::ByteCorpus;
 use crate::text::folder::FolderCorpus;
+
+/// A text as a row of tokens: bytes, or the ids of a vocabulary. Clones share the tokens.
+pub trait Corpus: Clone + fmt::Debug + Send + Sync + 'static {
+    /// The name of a token in messages.
+    const TOKEN: &'static str;
+
+    /// The path it was read from, or the name it was given.
+    fn name(&self) -> &str;
+
+    /// Number of tokens.
+    fn n_tokens(&self) -> usize;
+
+    /// Size of the vocabulary: all tokens are below it.
+    fn vocab_size(&self) -> usize;
+
+    /// Writes the tokens from number `start` on, as many as the row has.
+    ///
+    /// # Shapes
+    ///
+    /// - row: `[n]`
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer tokens.
+    fn write(&self, start: usize, row: &mut [i32]);
+}
 
 /// The purpose of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,15 +55,45 @@ impl fmt::Display for SplitName {
     }
 }
 
-/// The three contiguous parts of a corpus, which together are the whole of it.
+/// The parts of a text: three contiguous ones of a corpus, which together are the whole of it, or those that its files are.
 #[derive(Clone, Debug)]
-pub struct Splits {
+pub struct Splits<C = ByteCorpus> {
     /// About the first 90 %.
-    pub train: Split,
+    pub train: Split<C>,
     /// About the next 5 %.
-    pub valid: Split,
+    pub valid: Split<C>,
     /// The rest.
-    pub test: Split,
+    pub test: Split<C>,
+}
+
+impl<C: Corpus> Splits<C> {
+    /// The parts of a corpus, in order: about 90 % of its tokens for training, 5 % for validation and the rest for the
+    /// test. The two borders are at 90 % and 95 % of the length, rounded down.
+    pub(crate) fn of(corpus: &C) -> Self {
+        let [train_end, valid_end] = borders(corpus.n_tokens());
+        let part = |name, range| Split::new(corpus.clone(), name, range);
+        Self {
+            train: part(SplitName::Train, 0..train_end),
+            valid: part(SplitName::Valid, train_end..valid_end),
+            test: part(SplitName::Test, valid_end..corpus.n_tokens()),
+        }
+    }
+
+    /// Two corpora, one to train on and one to validate on. The test split is empty.
+    pub(crate) fn of_two(train: C, valid: C) -> Self {
+        let n_valid = valid.n_tokens();
+        Self {
+            train: Split::whole(train, SplitName::Train),
+            test: Split::new(valid.clone(), SplitName::Test, n_valid..n_valid),
+            valid: Split::whole(valid, SplitName::Valid),
+        }
+    }
+}
+
+/// The ends of the training and validation parts in a corpus of `len` tokens.
+fn borders(len: usize) -> [usize; 2] {
+    // Whole hundreds, then the rest: a product with the whole length could overflow.
+    [90, 95].map(|percent| len / 100 * percent + len % 100 * percent / 100)
 }
 
 impl Splits {
@@ -54,21 +110,27 @@ impl Splits {
     }
 }
 
-/// A contiguous part of a corpus, which may be empty. Clones share the bytes.
+/// A contiguous part of a corpus, which may be empty. Clones share the tokens.
 #[derive(Clone, Debug)]
-pub struct Split {
-    corpus: ByteCorpus,
+pub struct Split<C = ByteCorpus> {
+    corpus: C,
     name: SplitName,
     range: Range<usize>,
 }
 
-impl Split {
-    pub(crate) fn new(corpus: ByteCorpus, name: SplitName, range: Range<usize>) -> Self {
+impl<C: Corpus> Split<C> {
+    pub(crate) fn new(corpus: C, name: SplitName, range: Range<usize>) -> Self {
         Self {
             corpus,
             name,
             range,
         }
+    }
+
+    /// All tokens of a corpus.
+    pub(crate) fn whole(corpus: C, name: SplitName) -> Self {
+        let n_tokens = corpus.n_tokens();
+        Self::new(corpus, name, 0..n_tokens)
     }
 
     /// The purpose of the split.
@@ -77,28 +139,35 @@ impl Split {
     }
 
     /// The corpus that contains it.
-    pub fn corpus(&self) -> &ByteCorpus {
+    pub fn corpus(&self) -> &C {
         &self.corpus
     }
 
-    /// Its bytes' positions in the corpus.
+    /// Its tokens' positions in the corpus.
     pub fn range(&self) -> Range<usize> {
         self.range.clone()
     }
 
-    /// Its bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.corpus.as_bytes()[self.range()]
-    }
-
-    /// Number of bytes.
+    /// Number of tokens.
     pub fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// Whether it has no bytes, as the later splits of a corpus below 20 bytes may.
+    /// Whether it has no tokens, as the later splits of a corpus below 20 tokens may.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
+    }
+
+    /// The same part of the corpus in another form with as many tokens.
+    pub(crate) fn map<D: Corpus>(self, map: impl FnOnce(C) -> D) -> Split<D> {
+        Split::new(map(self.corpus), self.name, self.range)
+    }
+}
+
+impl Split {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.corpus.as_bytes()[self.range()]
     }
 }
 
@@ -133,5 +202,19 @@ mod tests {
                 prop_assert!((split.len() * 100).abs_diff(len * percent) < 100, "{split:?}");
             }
         }
+    }
+
+    #[test]
+    fn borders_of_enwik8_are_the_customary_ones() {
+        assert_eq!(borders(100_000_000), [90_000_000, 95_000_000]);
+    }
+
+    #[test]
+    fn borders_round_down_and_never_overflow() {
+        assert_eq!(borders(1), [0, 0]);
+        assert_eq!(borders(19), [17, 18]);
+        assert_eq!(borders(1_115_394), [1_003_854, 1_059_624]);
+        let [train_end, valid_end] = borders(usize::MAX);
+        assert!(train_end < valid_end && valid_end < usize::MAX);
     }
 }

@@ -4,25 +4,26 @@ use burn::data::dataset::Dataset;
 
 use crate::error::DatasetError;
 use crate::loading::Sequences;
-use crate::text::split::Split;
+use crate::text::corpus::ByteCorpus;
+use crate::text::split::{Corpus, Split};
 
 /// A split, cut into adjacent windows: no two share an input.
 ///
 /// Window `i` has the inputs `phase + i * window_length .. phase + (i + 1) * window_length` of the split
-/// and, as targets, the byte after each of them. A split of `n` bytes has
+/// and, as targets, the token after each of them. A split of `n` tokens has
 /// `(n - 1 - phase) / window_length` windows, rounded down; the rest at its end is not used.
 ///
-/// As a Burn [`Dataset`] its items are [`ByteWindow`]s.
+/// As a Burn [`Dataset`] its items are [`Window`]s.
 ///
 /// # Example
 ///
 /// ```
 /// use burn::data::dataset::Dataset;
-/// use reformer_datasets::{ByteCorpus, ByteWindows, SplitName};
+/// use reformer_datasets::{ByteCorpus, Windows, SplitName};
 ///
 /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
 /// let split = ByteCorpus::from_bytes("letters", *b"abcdefghi")?.whole_as(SplitName::Train);
-/// let windows = ByteWindows::new(&split, 3)?;
+/// let windows = Windows::new(&split, 3)?;
 /// assert_eq!(windows.len(), 2);
 /// let window = windows.get(1).expect("there are two");
 /// assert_eq!(window.inputs(), b"def");
@@ -31,20 +32,20 @@ use crate::text::split::Split;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct ByteWindows {
-    split: Split,
+pub struct Windows<C = ByteCorpus> {
+    split: Split<C>,
     window_length: usize,
     phase: usize,
 }
 
-impl ByteWindows {
-    /// Cuts the split from its first byte on.
+impl<C: Corpus> Windows<C> {
+    /// Cuts the split from its first token on.
     ///
     /// # Errors
     ///
     /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), or
-    /// [`SplitTooShort`](DatasetError::SplitTooShort) when the split has fewer than `window_length + 1` bytes.
-    pub fn new(split: &Split, window_length: usize) -> Result<Self, DatasetError> {
+    /// [`SplitTooShort`](DatasetError::SplitTooShort) when the split has fewer than `window_length + 1` tokens.
+    pub fn new(split: &Split<C>, window_length: usize) -> Result<Self, DatasetError> {
         if window_length == 0 {
             return Err(DatasetError::ZeroWindowLength);
         }
@@ -52,8 +53,9 @@ impl ByteWindows {
             return Err(DatasetError::SplitTooShort {
                 corpus: split.corpus().name().to_owned(),
                 split: split.name(),
-                bytes: split.len(),
-                bytes_needed: window_length.saturating_add(1),
+                token: C::TOKEN,
+                tokens: split.len(),
+                tokens_needed: window_length.saturating_add(1),
                 window_length,
             });
         }
@@ -64,7 +66,7 @@ impl ByteWindows {
         })
     }
 
-    /// The same split, cut from its byte `phase` on.
+    /// The same split, cut from its token `phase` on.
     ///
     /// # Errors
     ///
@@ -83,7 +85,7 @@ impl ByteWindows {
     }
 
     /// The split that is cut.
-    pub fn split(&self) -> &Split {
+    pub fn split(&self) -> &Split<C> {
         &self.split
     }
 
@@ -97,9 +99,9 @@ impl ByteWindows {
         self.phase
     }
 
-    /// The window whose first input is the split's byte `start`, independent of the phase.
-    pub(crate) fn starting_at(&self, start: usize) -> ByteWindow {
-        ByteWindow {
+    /// The window whose first input is the split's token `start`, independent of the phase.
+    pub(crate) fn starting_at(&self, start: usize) -> Window<C> {
+        Window {
             split: self.split.clone(),
             start,
             window_length: self.window_length,
@@ -107,8 +109,8 @@ impl ByteWindows {
     }
 }
 
-impl Dataset<ByteWindow> for ByteWindows {
-    fn get(&self, index: usize) -> Option<ByteWindow> {
+impl<C: Corpus> Dataset<Window<C>> for Windows<C> {
+    fn get(&self, index: usize) -> Option<Window<C>> {
         (index < self.len()).then(|| self.starting_at(self.phase + index * self.window_length))
     }
 
@@ -117,13 +119,13 @@ impl Dataset<ByteWindow> for ByteWindows {
     }
 }
 
-impl Sequences for ByteWindows {
+impl<C: Corpus> Sequences for Windows<C> {
     fn seq_length(&self) -> usize {
         self.window_length
     }
 
     fn vocab_size(&self) -> usize {
-        usize::from(u8::MAX) + 1
+        self.split.corpus().vocab_size()
     }
 
     fn n_sequences(&self) -> Option<usize> {
@@ -136,20 +138,35 @@ impl Sequences for ByteWindows {
     }
 }
 
-/// `window_length + 1` contiguous bytes of a split: inputs, and targets one byte later.
+/// `window_length + 1` contiguous tokens of a split: inputs, and targets one token later.
 #[derive(Clone, Debug)]
-pub struct ByteWindow {
-    split: Split,
+pub struct Window<C = ByteCorpus> {
+    split: Split<C>,
     start: usize,
     window_length: usize,
 }
 
-impl ByteWindow {
+impl<C: Corpus> Window<C> {
     /// Position in the split of the first input.
     pub fn start(&self) -> usize {
         self.start
     }
 
+    /// Writes inputs and targets.
+    pub(crate) fn write(&self, tokens: &mut [i32], targets: &mut [i32]) {
+        let start = self.split.range().start + self.start;
+        for (row, start) in [(tokens, start), (targets, start + 1)] {
+            assert_eq!(
+                row.len(),
+                self.window_length,
+                "a row has the window's length"
+            );
+            self.split.corpus().write(start, row);
+        }
+    }
+}
+
+impl Window {
     /// The first `window_length` bytes.
     pub fn inputs(&self) -> &[u8] {
         &self.split.as_bytes()[self.start..][..self.window_length]
@@ -158,16 +175,6 @@ impl ByteWindow {
     /// The last `window_length` bytes: for each input, the byte that follows it in the split.
     pub fn targets(&self) -> &[u8] {
         &self.split.as_bytes()[self.start + 1..][..self.window_length]
-    }
-
-    /// Writes inputs and targets as numbers.
-    pub(crate) fn write(&self, tokens: &mut [i32], targets: &mut [i32]) {
-        for (row, bytes) in [(tokens, self.inputs()), (targets, self.targets())] {
-            assert_eq!(row.len(), bytes.len(), "a row has the window's length");
-            for (element, &byte) in row.iter_mut().zip(bytes) {
-                *element = i32::from(byte);
-            }
-        }
     }
 }
 
@@ -182,7 +189,7 @@ mod tests {
     fn one_byte_more_than_the_window_is_enough_and_one_less_is_refused() -> Result<(), DatasetError>
     {
         let split = ByteCorpus::from_bytes("ten.txt", *b"0123456789")?.whole_as(SplitName::Test);
-        let windows = ByteWindows::new(&split, 9)?;
+        let windows = Windows::new(&split, 9)?;
         assert_eq!(windows.len(), 1);
         let only = windows.get(0).expect("there is one");
         assert_eq!(
@@ -190,7 +197,7 @@ mod tests {
             (&b"012345678"[..], &b"123456789"[..])
         );
 
-        let error = ByteWindows::new(&split, 10).expect_err("11 bytes are needed");
+        let error = Windows::new(&split, 10).expect_err("11 bytes are needed");
         assert_eq!(
             error.to_string(),
             "the test split of `ten.txt` has 10 bytes, but one window of length 10 needs 11 (its inputs and \
@@ -203,10 +210,10 @@ mod tests {
     fn empty_split_and_longest_window_are_refused() -> Result<(), DatasetError> {
         let empty = ByteCorpus::from_bytes("one.txt", *b"0")?.split().train;
         for window_length in [1, usize::MAX] {
-            let error = ByteWindows::new(&empty, window_length).expect_err("there are no bytes");
+            let error = Windows::new(&empty, window_length).expect_err("there are no bytes");
             assert!(matches!(
                 error,
-                DatasetError::SplitTooShort { bytes: 0, .. }
+                DatasetError::SplitTooShort { tokens: 0, .. }
             ));
         }
         Ok(())
@@ -214,7 +221,7 @@ mod tests {
 
     #[test]
     fn window_of_no_bytes_is_refused() {
-        let error = ByteWindows::new(&ByteCorpus::sample().split().train, 0)
+        let error = Windows::new(&ByteCorpus::sample().split().train, 0)
             .expect_err("a window has at least one input");
         assert_eq!(
             error.to_string(),
@@ -225,7 +232,7 @@ mod tests {
     #[test]
     fn phase_beyond_the_last_window_is_refused() -> Result<(), DatasetError> {
         let split = ByteCorpus::from_bytes("ten.txt", *b"0123456789")?.whole_as(SplitName::Train);
-        let windows = ByteWindows::new(&split, 4)?;
+        let windows = Windows::new(&split, 4)?;
         let last = windows.clone().with_phase(5)?;
         assert_eq!(last.len(), 1);
         assert_eq!(last.get(0).expect("there is one").targets(), b"6789");
@@ -250,11 +257,11 @@ mod tests {
             let splits = ByteCorpus::from_bytes("any", bytes.clone())?.split();
             for split in [splits.train, splits.valid, splits.test] {
                 let Some(max_phase) = split.len().checked_sub(window_length + 1) else {
-                    prop_assert!(ByteWindows::new(&split, window_length).is_err());
+                    prop_assert!(Windows::new(&split, window_length).is_err());
                     continue;
                 };
                 let phase = phase.min(max_phase);
-                let windows = ByteWindows::new(&split, window_length)?.with_phase(phase)?;
+                let windows = Windows::new(&split, window_length)?.with_phase(phase)?;
                 let mut next = phase;
                 for window in windows.iter() {
                     prop_assert_eq!(window.start(), next);

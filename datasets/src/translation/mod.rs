@@ -32,7 +32,7 @@ mod buckets;
 mod character_map;
 mod loaders;
 mod pairs;
-mod sentencepiece;
+pub(crate) mod sentencepiece;
 mod subwords;
 mod text;
 mod tokenize_13a;

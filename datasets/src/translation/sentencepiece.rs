@@ -48,7 +48,7 @@ struct Model {
 }
 
 /// The tokenizer of a SentencePiece model. On failure, returns a description of the problem.
-pub(super) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
+pub(crate) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
     let model = Model::parse(file).ok_or("it is cut off or something else")?;
     if ![UNIGRAM, BYTE_PAIRS].contains(&model.algorithm) {
         return Err("its algorithm is neither unigram nor byte pairs".to_owned());

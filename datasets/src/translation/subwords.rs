@@ -7,11 +7,10 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, Tokenizer as Library};
 
 use crate::error::DatasetError;
-use crate::storage::unpacked;
-use crate::translation::sentencepiece;
+use crate::tokens::Tokenizer;
 
 /// The algorithm that chooses the pieces of a vocabulary.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -31,6 +30,10 @@ pub struct SubwordsConfig {
     /// The training algorithm.
     #[config(default = "SubwordAlgorithm::Bpe")]
     pub algorithm: SubwordAlgorithm,
+    /// Whether a word at the start of a text has the same pieces as after a space. Decoding then takes away a space at the
+    /// start; without it, decoding is the inverse of encoding for every text.
+    #[config(default = true)]
+    pub prefix_space: bool,
 }
 
 impl SubwordsConfig {
@@ -39,8 +42,7 @@ impl SubwordsConfig {
     /// Trains a vocabulary on sentences. It can be smaller than requested when they have fewer pieces.
     ///
     /// Pieces consist of bytes, so nothing is unknown and decoding is the inverse of encoding. A piece does not
-    /// cross a word border, and a word at the start of a sentence has the same pieces as after a space. The
-    /// numbers 0, 1 and 2 are padding, begin and end.
+    /// cross a word border. The numbers 0, 1 and 2 are padding, begin and end.
     ///
     /// Byte pairs are the same for the same sentences; a unigram model can differ in pieces of equal
     /// score. Train once, and [`save`](Subwords::save).
@@ -63,14 +65,15 @@ impl SubwordsConfig {
         }
         let special = SpecialTokens::default();
         let (model, mut trainer) = self.model(&special)?;
-        let mut tokenizer = Tokenizer::new(model);
+        let mut tokenizer = Library::new(model);
+        let bytes = ByteLevel::default().add_prefix_space(self.prefix_space);
         tokenizer
-            .with_pre_tokenizer(Some(ByteLevel::default()))
-            .with_decoder(Some(ByteLevel::default()));
+            .with_pre_tokenizer(Some(bytes))
+            .with_decoder(Some(bytes));
         tokenizer
             .train(&mut trainer, sentences)
             .map_err(DatasetError::tokenizer("could not be trained"))?;
-        Subwords::new(tokenizer, &special)
+        Subwords::new(Tokenizer::new(tokenizer)?, &special)
     }
 
     fn model(
@@ -169,15 +172,7 @@ impl Subwords {
     /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed), or
     /// [`Tokenizer`](DatasetError::Tokenizer) when it does not have these special tokens.
     pub fn open(path: impl AsRef<Path>, special: &SpecialTokens) -> Result<Self, DatasetError> {
-        let path = path.as_ref();
-        let malformed =
-            |error: tokenizers::Error| DatasetError::malformed(path, "a tokenizer.json", error);
-        let bytes = unpacked(path)?;
-        // Where the JSON of a decoder is damaged, the library panics.
-        serde_json::from_slice::<serde_json::Value>(&bytes)
-            .map_err(|error| malformed(error.into()))?;
-        let tokenizer = Tokenizer::from_bytes(&*bytes).map_err(malformed)?;
-        Self::new(tokenizer, special)
+        Self::new(Tokenizer::open_json(path.as_ref())?, special)
     }
 
     /// Loads a `.model` file of SentencePiece, unigram or byte pairs. Missing special tokens, in most files the
@@ -193,18 +188,13 @@ impl Subwords {
         path: impl AsRef<Path>,
         special: &SpecialTokens,
     ) -> Result<Self, DatasetError> {
-        let path = path.as_ref();
-        let mut tokenizer = sentencepiece::tokenizer(&unpacked(path)?)
-            .map_err(|found| DatasetError::malformed(path, "a model of SentencePiece", found))?;
-        tokenizer.add_special_tokens(&special.added());
+        let tokenizer = Tokenizer::open_sentencepiece(path.as_ref(), &special.added())?;
         Self::new(tokenizer, special)
     }
 
-    fn new(mut tokenizer: Tokenizer, special: &SpecialTokens) -> Result<Self, DatasetError> {
-        // A sentence that contains `<pad>` is about it, and is not padding.
-        tokenizer.set_encode_special_tokens(true);
+    fn new(tokenizer: Tokenizer, special: &SpecialTokens) -> Result<Self, DatasetError> {
         let number = |name: String| {
-            tokenizer.token_to_id(&name).ok_or_else(|| {
+            tokenizer.id(&name).ok_or_else(|| {
                 let what = "has not the special tokens asked for";
                 DatasetError::tokenizer(what)(format!("there is no `{name}`").into())
             })
@@ -220,18 +210,12 @@ impl Subwords {
     ///
     /// [`Unwritable`](DatasetError::Unwritable).
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DatasetError> {
-        let path = path.as_ref();
-        self.tokenizer
-            .save(path, false)
-            .map_err(|error| DatasetError::Unwritable {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })
+        self.tokenizer.save(path)
     }
 
     /// Size of the vocabulary, including special tokens.
     pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.tokenizer.vocab_size()
     }
 
     /// Number of the padding token.
@@ -255,11 +239,7 @@ impl Subwords {
     ///
     /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that does not know a character.
     pub fn encode(&self, sentence: &str) -> Result<Vec<u32>, DatasetError> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(sentence, false)
-            .map_err(DatasetError::tokenizer("could not encode a sentence"))?;
-        Ok(encoding.get_ids().to_vec())
+        self.tokenizer.encode(sentence)
     }
 
     /// The sentence of some pieces, as text. Special tokens, and numbers beyond the vocabulary, are left out.
@@ -268,11 +248,12 @@ impl Subwords {
     ///
     /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that cannot put them together.
     pub fn decode(&self, pieces: &[u32]) -> Result<String, DatasetError> {
-        let text = self
-            .tokenizer
-            .decode(pieces, true)
-            .map_err(DatasetError::tokenizer("could not decode a sentence"))?;
-        // The space before the first word.
-        Ok(text.strip_prefix(' ').map(str::to_owned).unwrap_or(text))
+        self.tokenizer.decode(pieces)
+    }
+}
+
+impl From<Subwords> for Tokenizer {
+    fn from(subwords: Subwords) -> Self {
+        subwords.tokenizer
     }
 }

@@ -194,6 +194,9 @@ fn page(runs: &[Known], results: &Table, settings: &Table) -> Result<String> {
         .collect();
     units.dedup();
     let note = match units.len() {
+        1 if units[0] == "token" && runs[0].config.data.is_language() => {
+            "Bits per token compare only for tokens of the same tokenizer; evaluate measures bits per byte.".to_owned()
+        }
         1 => format!("A token is a {}.", units[0]),
         _ => format!(
             "Bits of different tokens ({}) do not compare.",

@@ -25,15 +25,17 @@ Examples:
 A run can be written if Hugging Face has its settings. Those of the presets have a local round, rotary positions and windows of
 a bucket, which it does not have; the message names every setting in the way.";
 
-/// Files of a tokenizer, which go along.
-const TOKENIZER: [&str; 4] = [
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
+/// Files of a tokenizer, which go along, and their names there.
+const TOKENIZER: [(&str, &str); 5] = [
+    ("subwords.json", "tokenizer.json"),
+    ("spiece.model", "spiece.model"),
+    ("tokenizer.json", "tokenizer.json"),
+    ("tokenizer_config.json", "tokenizer_config.json"),
+    ("special_tokens_map.json", "special_tokens_map.json"),
 ];
 
-/// Write a language model as a Hugging Face folder: config.json and model.safetensors.
+/// Write a language model as a Hugging Face folder: config.json, model.safetensors and, if it has a tokenizer,
+/// tokenizer.json.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -68,8 +70,8 @@ impl Job for Convert<'_> {
             )),
             error => error.into(),
         })?;
-        for name in TOKENIZER {
-            let (from, to) = (from.join(name), to.join(name));
+        for (name, name_there) in TOKENIZER {
+            let (from, to) = (from.join(name), to.join(name_there));
             if from.is_file() {
                 fs::copy(&from, &to)
                     .with_context(|| format!("`{}` cannot be written", to.display()))?;

@@ -37,7 +37,7 @@ Examples:
   A language model of Hugging Face on a text, in windows of 4,096 tokens:
     evaluate --checkpoint reformer-enwik8 --data other.txt --length 4096
 
-Language models: bits per byte (or dimension); those with a tokenizer, bits per token and per byte of the text. Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
+Language models: bits per byte (or dimension); with a tokenizer bits per token and, for comparisons, per byte. Masked ones: the same for hidden bytes. Classifiers: accuracy, that of
 always predicting the most frequent class, and the confusion matrix. Questions: exact match and F1 as SQuAD counts them.
 Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 
@@ -80,10 +80,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Opens the model and its data. Returns the bytes of text per token as well, for a model of Hugging Face with a tokenizer.
-fn open<B: ReformerBackend>(
-    arguments: &Arguments,
-    device: &B::Device,
-) -> Result<(Evaluation<B>, Option<f64>)> {
+fn open<B: ReformerBackend>(arguments: &Arguments, device: &B::Device) -> Result<Evaluation<B>> {
     let named = arguments.checkpoint.as_deref();
     if let Some(folder) = named.filter(|folder| huggingface::head(folder).is_some()) {
         return match &arguments.data[..] {
@@ -102,11 +99,10 @@ fn open<B: ReformerBackend>(
     }
     let checkpoint = Checkpoint::open(named)?;
     let folder = checkpoint.path();
-    let evaluation = match arguments.test {
+    Ok(match arguments.test {
         true => Evaluation::open_test(folder, device)?,
         false => Evaluation::open(folder, &arguments.data, device)?,
-    };
-    Ok((evaluation, None))
+    })
 }
 
 struct Evaluate(Arguments);
@@ -121,7 +117,7 @@ impl Job for Evaluate {
         if let Some(n) = arguments.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
-        let (evaluation, bytes_per_token) = open::<B::InnerBackend>(&arguments, &device)?;
+        let evaluation = open::<B::InnerBackend>(&arguments, &device)?;
         let evaluation = evaluation.with_first(arguments.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
@@ -136,9 +132,6 @@ impl Job for Evaluate {
                 false => ControlFlow::Continue(()),
             }
         })?;
-        if let Some(bytes_per_token) = bytes_per_token {
-            scores = scores.of_tokens(bytes_per_token);
-        }
         let is_stopped = interrupter.should_stop();
         if is_stopped {
             scores.stopped_after = Some(n_done);

@@ -37,8 +37,10 @@ Examples:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --tokens 40 --beam-size 8
   The continuation of a whole file, however long, with the time that reading it took:
     generate_text --checkpoint runs/tiny-1 --prompt-file novel.txt --verbose
-  A model of Hugging Face, with its config.json, weights and, if it has one, spiece.model:
+  A model of Hugging Face, with its config.json, weights and, if it has one, spiece.model or tokenizer.json:
     generate_text --checkpoint reformer-crime-and-punishment --prompt 'A few months later'
+  A model of ids without their tokenizer: it reads and writes ids:
+    generate_text --checkpoint runs/ids --prompt '464 3290'
 
 A run that is not finished is read from its newest checkpoint.";
 

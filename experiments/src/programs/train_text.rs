@@ -1,16 +1,18 @@
-//! Trains a language model on the bytes of a text.
+//! Trains a language model on a text.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::allocator::keep_freed_memory;
 use crate::called;
 use crate::cli::{self, shell_argument};
+use crate::codec::Codec;
 use crate::device::{self, DeviceName, Job};
 use crate::generation::{TextModel, Wish};
 use crate::out::Output;
 use crate::text::{TextArguments, Utf8Writer};
+use crate::tokenizing::{TokenArguments, fit_vocabulary};
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
@@ -25,6 +27,12 @@ Examples:
     train_text
   Your own file, a larger model, a GPU:
     train_text --data book.txt --preset small --device cuda --name my-first
+  Tokens of 8,000 pieces of words instead of bytes:
+    train_text --data book.txt --tokenizer bpe:8000 --name pieces
+  Texts of a Hugging Face data set, a folder of Parquet files, through the tokenizer of a model there:
+    train_text --data tinystories/data --format parquet --column text --tokenizer gpt2/tokenizer.json
+  Ids that nanoGPT has prepared (train.bin, and val.bin next to it):
+    train_text --data openwebtext/train.bin --format ids16 --tokenizer gpt2/tokenizer.json
   enwik8 as in the literature:
     train_text --data enwik8.zip --format enwik8 --preset enwik8-64k --device cuda
   Resume a run that was stopped or killed:
@@ -45,13 +53,15 @@ A run is written to OUT/NAME: config.json, checkpoint/, metrics.csv, report.html
 while it trains), samples.jsonl, loss.svg, model.mpk, sample.txt.
 Values that are not given come from the preset.";
 
-/// Train a Reformer to predict the next byte of a text.
+/// Train a Reformer to predict the next token of a text: a byte, or an entry of a tokenizer's vocabulary.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(flatten)]
     data: TextArguments,
-    /// Bytes of text to generate at the end; 0 disables this
+    #[command(flatten)]
+    tokens: TokenArguments,
+    /// Tokens to generate at the end; 0 disables this
     #[arg(long, value_name = "N", default_value_t = 300)]
     sample_tokens: usize,
     #[command(flatten)]
@@ -62,6 +72,7 @@ struct Arguments {
 pub fn main() -> ExitCode {
     let Arguments {
         data,
+        tokens,
         sample_tokens,
         train: arguments,
     } = cli::parse();
@@ -69,6 +80,8 @@ pub fn main() -> ExitCode {
     cli::main(|| {
         let program = Text {
             data,
+            tokens,
+            init_from: arguments.init_from.clone(),
             sample_tokens,
         };
         train(arguments, &program)
@@ -77,6 +90,8 @@ pub fn main() -> ExitCode {
 
 struct Text {
     data: TextArguments,
+    tokens: TokenArguments,
+    init_from: Option<PathBuf>,
     sample_tokens: usize,
 }
 
@@ -90,25 +105,23 @@ impl Program for Text {
     }
 
     fn data(&self, preset: DataConfig) -> Result<DataConfig> {
-        self.data.config(preset)
+        let text = self.data.config(preset)?;
+        self.tokens.config(text, self.init_from.as_deref())
     }
 
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
         if config.masking.is_some() {
             bail!("this preset is for hidden bytes: use train_masked, or another preset");
         }
-        Ok(())
+        fit_vocabulary(config, self.init_from.is_some())
     }
 
     fn finish(&self, run: &Run, device: DeviceName) -> Result<()> {
         if self.sample_tokens > 0 {
-            let n_bytes = self.sample_tokens;
-            device::run(device, Sample { run, n_bytes })?;
+            let n_tokens = self.sample_tokens;
+            device::run(device, Sample { run, n_tokens })?;
         }
-        println!(
-            "\nGo on writing with:\n  {}",
-            generate_command(run.folder())
-        );
+        println!("\nGo on writing with:\n  {}", generate_command(run));
         Ok(())
     }
 }
@@ -116,7 +129,7 @@ impl Program for Text {
 /// Prints a generated text and saves it.
 struct Sample<'a> {
     run: &'a Run,
-    n_bytes: usize,
+    n_tokens: usize,
 }
 
 impl Job for Sample<'_> {
@@ -125,14 +138,16 @@ impl Job for Sample<'_> {
         B: AutodiffBackend + ReformerBackend,
         B::InnerBackend: ReformerBackend,
     {
-        let Self { run, n_bytes } = self;
+        let Self { run, n_tokens } = self;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
-        let model = TextModel::of_run(model.into_lm()?, &config);
+        let codec = Codec::of_run(run.folder(), &config)?;
+        let beginning = codec.beginning();
+        let model = TextModel::of_run(model.into_lm()?, codec, &config);
         let sampler = SamplerConfig::new().with_temperature(0.8);
         let mut bytes = Vec::new();
         let mut writer = Utf8Writer::new(Output::new());
         println!("\nA sample:");
-        let wish = Wish::new("\n", n_bytes, sampler, config.seed);
+        let wish = Wish::new(beginning, n_tokens, sampler, config.seed);
         model.write_on(&wish, |_, text| {
             bytes.extend_from_slice(text);
             // It is saved even if it cannot be printed.
@@ -148,10 +163,12 @@ impl Job for Sample<'_> {
     }
 }
 
-fn generate_command(folder: &Path) -> String {
+fn generate_command(run: &Run) -> String {
+    let is_numbers = matches!(&run.config().data, DataConfig::Ids(ids) if ids.tokenizer.is_none());
     format!(
-        "{} --checkpoint {} --prompt 'ROMEO:'",
+        "{} --checkpoint {} --prompt '{}'",
         called::command("generate_text"),
-        shell_argument(folder)
+        shell_argument(run.folder()),
+        if is_numbers { "0" } else { "ROMEO:" }
     )
 }

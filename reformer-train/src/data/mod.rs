@@ -2,6 +2,7 @@
 
 mod opened;
 mod report;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,8 @@ use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_datasets::images::{ImageNet64, ImageSet};
 use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, ReturningPassagesConfig};
-use reformer_datasets::{
-    ByteCorpus, DuplicationConfig, FolderCorpus, HundredMillion, Split, SplitName, Splits,
-};
+use reformer_datasets::tokens::Column;
+use reformer_datasets::{DuplicationConfig, Split, SplitName, Splits};
 
 use crate::config::TrainConfig;
 use crate::error::TrainError;
@@ -21,10 +21,12 @@ use crate::labelled::{
 };
 use crate::long_range::LongRangeConfig;
 use crate::pairs::{PairFiles, PairsConfig};
+use crate::tokens::{IdsConfig, TokenizedConfig};
 
 pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
 pub use report::DataReport;
+pub use text::open_text;
 
 /// One of this many images is held out for validation where the files have no split.
 const VALID_EVERY: usize = 20;
@@ -53,6 +55,21 @@ pub enum DataConfig {
     Text8(
         /// Path of the official file.
         PathBuf,
+    ),
+    /// The bytes of the texts in a column of JSON Lines or Parquet files, with a byte 0 after each.
+    Column(
+        /// Where it is.
+        Column,
+    ),
+    /// A text as ids of a tokenizer's vocabulary.
+    Tokenized(
+        /// The text and the tokenizer.
+        TokenizedConfig,
+    ),
+    /// Ids that a tokenizer has made before.
+    Ids(
+        /// Where they are.
+        IdsConfig,
     ),
     /// Images as sequences of `3 * size * size` bytes.
     Images {
@@ -133,9 +150,9 @@ impl DataConfig {
     ) -> Result<Data, TrainError> {
         let seed = config.seed;
         Ok(match self {
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                self.splits()?.into()
-            }
+            text if text.is_text() => text.open_text()?.into(),
+            Self::Tokenized(tokenized) => tokenized.open(folder)?,
+            Self::Ids(ids) => ids.open(folder)?,
             Self::Images { path, size } => images(path, *size)?,
             Self::Duplication { n_symbols } => {
                 let task = DuplicationConfig::new()
@@ -192,6 +209,7 @@ impl DataConfig {
             Self::Questions(questions) => {
                 Data::of_questions(questions.open(config)?, config.window_length)
             }
+            _ => unreachable!("the others are texts"),
         })
     }
 
@@ -200,33 +218,36 @@ impl DataConfig {
     /// # Errors
     /// Data without such a part, or that is missing, unreadable or in another format.
     pub(crate) fn open_test(&self, config: &TrainConfig) -> Result<Data, TrainError> {
-        if let Self::LongRange(task) = self {
-            let rows = task.open(SplitName::Test, config.window_length)?;
-            return Ok(Data::of_classes(&rows, rows.clone()));
+        match self {
+            Self::LongRange(task) => {
+                let rows = task.open(SplitName::Test, config.window_length)?;
+                Ok(Data::of_classes(&rows, rows.clone()))
+            }
+            text if text.is_text() => {
+                let splits = text.open_text()?;
+                let valid = splits.test.clone();
+                Ok(Splits { valid, ..splits }.into())
+            }
+            _ => Err(ConfigError::new(
+                "data",
+                "of another kind",
+                "only texts in bytes and tasks of the Long Range Arena have a part for the test",
+                "name files to measure on",
+            )
+            .into()),
         }
-        let splits = self.splits()?;
-        let valid = splits.test.clone();
-        Ok(Splits { valid, ..splits }.into())
     }
 
-    /// The parts of a text.
-    fn splits(&self) -> Result<Splits, TrainError> {
-        Ok(match self {
-            Self::Sample => ByteCorpus::sample().split(),
-            Self::File(path) => ByteCorpus::open(path)?.split(),
-            Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?,
-            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?,
-            Self::Text8(path) => HundredMillion::Text8.open(path)?,
-            _ => {
-                return Err(ConfigError::new(
-                    "data",
-                    "of another kind",
-                    "only texts and tasks of the Long Range Arena have a part for the test",
-                    "name files to measure on",
-                )
-                .into());
-            }
-        })
+    /// As [`open`](Self::open), to measure a run; training data that is costly to prepare is left out.
+    pub(crate) fn open_to_measure(
+        &self,
+        config: &TrainConfig,
+        folder: &Path,
+    ) -> Result<Data, TrainError> {
+        match self {
+            Self::Tokenized(tokenized) => tokenized.open_valid(folder),
+            _ => self.open(config, Some(folder)),
+        }
     }
 
     /// Opens other files to evaluate a trained model on, without a split: for pairs of sentences a table
@@ -244,10 +265,12 @@ impl DataConfig {
     ) -> Result<Data, TrainError> {
         let (path, length) = (self.only(paths)?, config.window_length);
         Ok(match self {
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                whole(path)?.into()
+            text if text.is_text() => thrice(text.open_whole(path)?).into(),
+            Self::Tokenized(tokenized) => tokenized.open_others(folder, path)?,
+            Self::Ids(ids) => ids.open_others(folder, path)?,
+            Self::Needles { n_needles, .. } => {
+                needles(&thrice(self.open_whole(path)?), *n_needles, config)?
             }
-            Self::Needles { n_needles, .. } => needles(&whole(path)?, *n_needles, config)?,
             Self::Images { size, .. } => {
                 let images = ImageSet::open_images(path, *size)?;
                 let report = DataReport::of_one(images.report());
@@ -287,6 +310,7 @@ impl DataConfig {
                 };
                 Data::of_questions(asked, length)
             }
+            _ => unreachable!("the others are texts"),
         })
     }
 
@@ -314,7 +338,10 @@ impl DataConfig {
             Self::File(path) | Self::Folder(path) | Self::Enwik8(path) | Self::Text8(path) => {
                 vec![path]
             }
-            Self::Images { path, .. } => vec![path],
+            Self::Images { path, .. } | Self::Column(Column { path, .. }) => vec![path],
+            // A run has its own copy of the tokenizer.
+            Self::Tokenized(TokenizedConfig { text, .. }) => text.paths(),
+            Self::Ids(IdsConfig { files, .. }) => files.paths(),
             Self::Needles { path, .. } => path.iter().map(PathBuf::as_path).collect(),
             Self::Pairs(PairsConfig { train, valid, .. }) => {
                 let files = std::iter::once(train).chain(valid);
@@ -338,15 +365,20 @@ impl DataConfig {
             Self::Images { .. } => "dim",
             Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
-            | Self::ReturningPassages { .. } => "token",
+            | Self::ReturningPassages { .. }
+            | Self::Tokenized(_)
+            | Self::Ids(_) => "token",
             Self::Needles { .. } => "letter",
             Self::Pairs(_) => "piece",
             Self::Classes(_) | Self::LongRange(_) => "label",
             // The first or the last position of an answer.
             Self::Questions(_) => "border",
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_) => {
-                "byte"
-            }
+            Self::Sample
+            | Self::File(_)
+            | Self::Folder(_)
+            | Self::Enwik8(_)
+            | Self::Text8(_)
+            | Self::Column(_) => "byte",
         }
     }
 
@@ -360,31 +392,26 @@ impl DataConfig {
         }
     }
 
-    /// Whether tokens are bytes of a text, so that samples are readable.
-    pub fn is_text(&self) -> bool {
-        matches!(
-            self,
-            Self::Sample | Self::File(_) | Self::Folder(_) | Self::Enwik8(_) | Self::Text8(_)
-        )
+    /// Size of the vocabulary, as far as the data determines it: for ids, and texts through a tokenizer.
+    ///
+    /// # Errors
+    /// A tokenizer or ids that cannot be read.
+    pub fn vocab_size(&self) -> Result<Option<usize>, TrainError> {
+        Ok(match self {
+            Self::Tokenized(tokenized) => Some(tokenized.vocab_size()?),
+            Self::Ids(ids) => Some(ids.vocab_size()?),
+            _ => None,
+        })
     }
 }
 
-/// The bytes of a file, or of all files in a folder.
-///
-/// # Errors
-/// A path that cannot be read, or without any bytes.
-pub fn open_text(path: &Path) -> Result<ByteCorpus, TrainError> {
-    Ok(match path.is_dir() {
-        true => FolderCorpus::open(path)?.corpus().clone(),
-        false => ByteCorpus::open(path)?,
-    })
-}
-
-/// The same, as every split.
-fn whole(path: &Path) -> Result<Splits, TrainError> {
-    let corpus = open_text(path)?;
-    let [train, valid, test] = [(); 3].map(|()| corpus.whole_as(SplitName::Valid));
-    Ok(Splits { train, valid, test })
+/// The same text as every split.
+fn thrice(text: Split) -> Splits {
+    Splits {
+        train: text.clone(),
+        valid: text.clone(),
+        test: text,
+    }
 }
 
 fn needles(splits: &Splits, n_needles: usize, config: &TrainConfig) -> Result<Data, TrainError> {
@@ -408,6 +435,7 @@ fn images(path: &Path, size: usize) -> Result<Data, TrainError> {
     let report = DataReport {
         train: train.report(),
         valid: valid.report(),
+        bytes_per_token: None,
     };
     Ok(Data::of_sequences(Arc::new(train), Arc::new(valid), report))
 }

@@ -8,10 +8,11 @@ use burn::data::dataloader::DataLoader;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
 use reformer_datasets::labelled::{ClassifiedRows, LabelledRows, Questions};
+use reformer_datasets::tokens::{TokenCorpus, Tokenizer};
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig, TokenPairs};
 use reformer_datasets::{
-    ByteWindows, DatasetError, EvalLoaderConfig, OverlappingWindows, ReadReport, Sequences, Split,
-    Splits, TrainLoader, TrainLoaderConfig,
+    Corpus, DatasetError, EvalLoaderConfig, OverlappingWindows, ReadReport, Sequences, Split,
+    Splits, TrainLoader, TrainLoaderConfig, Windows,
 };
 
 use crate::batch::Batch;
@@ -23,6 +24,7 @@ use crate::loader::UpTo;
 use crate::masked::{Masked, Purpose};
 use crate::model::ModelConfig;
 use crate::pairs::Pairs;
+use crate::tokens::{bytes_per_token, save_vocabulary};
 
 /// Opened data.
 #[derive(Debug, Clone)]
@@ -39,6 +41,8 @@ pub(crate) struct Data {
 pub(crate) enum Content {
     /// For a language model.
     Tokens,
+    /// The same, of a tokenizer's vocabulary.
+    Tokenized(Arc<Tokenizer>),
     Pairs(Arc<Pairs>),
     /// Rows of the validation split.
     Classes(ClassifiedRows),
@@ -57,8 +61,8 @@ pub struct AskedQuestions {
 /// One split of the data.
 #[derive(Debug, Clone)]
 enum Part {
-    /// Bytes, to be cut into windows.
-    Bytes(Split),
+    /// A text, as bytes or ids, to be cut into windows.
+    Text(Split<TokenCorpus>),
     Sequences(Arc<dyn Sequences>),
     Pairs(TokenPairs),
     Labelled(LabelledRows),
@@ -68,8 +72,8 @@ impl From<Splits> for Data {
     fn from(splits: Splits) -> Self {
         Self {
             report: DataReport::of_splits(&splits),
-            train: Part::Bytes(splits.train),
-            valid: Part::Bytes(splits.valid),
+            train: Part::Text(splits.train.into()),
+            valid: Part::Text(splits.valid.into()),
             vocab_size: 256,
             content: Content::Tokens,
         }
@@ -89,6 +93,22 @@ impl From<Pairs> for Data {
 }
 
 impl Data {
+    /// Ids of a text, and the tokenizer that made them, if it is known.
+    pub(crate) fn of_ids(
+        train: Split<TokenCorpus>,
+        valid: Split<TokenCorpus>,
+        tokenizer: Option<Arc<Tokenizer>>,
+    ) -> Self {
+        let bytes_per_token = bytes_per_token(&valid, tokenizer.as_deref());
+        Self {
+            report: DataReport::of_ids(&train, &valid, bytes_per_token),
+            vocab_size: train.corpus().vocab_size(),
+            train: Part::Text(train),
+            valid: Part::Text(valid),
+            content: tokenizer.map_or(Content::Tokens, Content::Tokenized),
+        }
+    }
+
     pub(crate) fn of_sequences(
         train: Arc<dyn Sequences>,
         valid: Arc<dyn Sequences>,
@@ -118,6 +138,7 @@ impl Data {
         let report = DataReport {
             train: train.report(),
             valid: valid.report(),
+            bytes_per_token: None,
         };
         let rows = [train.rows().clone(), valid.rows().clone()];
         Self::of_rows(rows, Content::Classes(valid), report)
@@ -161,7 +182,8 @@ impl Data {
     /// Saves the names of classes or the vocabulary in a run's folder.
     pub(crate) fn save_names(&self, folder: &Path) -> Result<(), TrainError> {
         match &self.content {
-            Content::Pairs(pairs) => pairs.save_subwords(folder),
+            Content::Pairs(pairs) => save_vocabulary(folder, |path| pairs.subwords.save(path)),
+            Content::Tokenized(tokenizer) => save_vocabulary(folder, |path| tokenizer.save(path)),
             Content::Classes(rows) => save_classes(rows.classes(), folder),
             Content::Tokens | Content::Questions(_) => Ok(()),
         }
@@ -185,7 +207,7 @@ impl Data {
         }
         for part in [&self.train, &self.valid] {
             match part {
-                Part::Bytes(split) => drop(ByteWindows::new(split, config.window_length)?),
+                Part::Text(split) => drop(Windows::new(split, config.window_length)?),
                 Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
                 Part::Pairs(pairs) if pairs.is_empty() => {
                     return Err(DatasetError::NoSequences.into());
@@ -200,7 +222,7 @@ impl Data {
             pairs.check(config)?;
         }
         match (&self.valid, config.eval_context) {
-            (Part::Bytes(split), Some(context)) => {
+            (Part::Text(split), Some(context)) => {
                 OverlappingWindows::new(split, config.window_length, context)?;
             }
             (_, Some(context)) => {
@@ -226,14 +248,14 @@ impl Data {
     /// Checks that the model can read this data.
     fn check_model(&self, model: &ModelConfig) -> Result<(), ConfigError> {
         let wanted = match (&self.content, model) {
-            (Content::Tokens, ModelConfig::Lm(_))
+            (Content::Tokens | Content::Tokenized(_), ModelConfig::Lm(_))
             | (Content::Pairs(_), ModelConfig::Seq2Seq(_))
             | (Content::Questions(_), ModelConfig::QuestionAnswering(_)) => return Ok(()),
             (Content::Classes(rows), ModelConfig::Classifier(config)) => {
                 let n_classes = rows.classes().len();
                 return at_least("n_classes", config.n_classes, n_classes, "classes");
             }
-            (Content::Tokens, _) => "a language model",
+            (Content::Tokens | Content::Tokenized(_), _) => "a language model",
             (Content::Pairs(_), _) => "an encoder-decoder",
             (Content::Classes(_), _) => "a classifier",
             (Content::Questions(_), _) => "a model that answers questions",
@@ -270,7 +292,7 @@ impl Data {
             )
         };
         Ok(match &self.train {
-            Part::Bytes(split) => end_at(match &config.masking {
+            Part::Text(split) => end_at(match &config.masking {
                 None => loader.init(split, device)?,
                 Some(masking) => {
                     let windows = Arc::new(loader.windows(split)?);
@@ -314,10 +336,10 @@ impl Data {
             .with_max_windows(config.eval_windows)
             .with_context_length(config.eval_context);
         Ok(match &self.valid {
-            Part::Bytes(split) => all(match &config.masking {
+            Part::Text(split) => all(match &config.masking {
                 None => loader.init(split, device)?,
                 Some(masking) => {
-                    let windows = Arc::new(ByteWindows::new(split, config.window_length)?);
+                    let windows = Arc::new(Windows::new(split, config.window_length)?);
                     let masked = Masked::new(windows, masking, config.seed, Purpose::Validate);
                     loader.init_sequences(Arc::new(masked), device)?
                 }

@@ -1,14 +1,18 @@
 //! What was read from the data of a run.
 
+use reformer_datasets::tokens::TokenCorpus;
 use reformer_datasets::{ReadReport, Split, Splits};
 
 /// What was read from the data.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataReport {
     /// Of the training data.
     pub train: ReadReport,
     /// Of the validation data.
     pub valid: ReadReport,
+    /// Bytes of text that a token of the validation data stands for, on average, if tokens are not bytes and it is known:
+    /// bits per byte are bits per token over this.
+    pub bytes_per_token: Option<f64>,
 }
 
 impl DataReport {
@@ -17,6 +21,7 @@ impl DataReport {
         Self {
             train: report.clone(),
             valid: report,
+            bytes_per_token: None,
         }
     }
 
@@ -29,6 +34,28 @@ impl DataReport {
         Self {
             train: report(&splits.train),
             valid: report(&splits.valid),
+            bytes_per_token: None,
+        }
+    }
+
+    /// Of splits of ids.
+    pub(super) fn of_ids(
+        train: &Split<TokenCorpus>,
+        valid: &Split<TokenCorpus>,
+        bytes_per_token: Option<f64>,
+    ) -> Self {
+        let report = |split: &Split<TokenCorpus>| {
+            let report = split.corpus().report();
+            let report = match split.corpus().text_bytes() {
+                Some(n_bytes) => report.with_count(n_bytes, "bytes"),
+                None => report,
+            };
+            report.with_count(split.len(), "tokens")
+        };
+        Self {
+            train: report(train),
+            valid: report(valid),
+            bytes_per_token,
         }
     }
 

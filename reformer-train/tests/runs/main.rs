@@ -11,5 +11,6 @@ mod measuring;
 mod over;
 mod report;
 mod resume;
+mod tokens;
 mod translation;
 mod troubles;

@@ -1,0 +1,436 @@
+//! Files of ids and columns of texts, as they are published, and as they should not be.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reformer_datasets::tokens::{
+    Column, ColumnFormat, ColumnKind, IdWidth, encode, open_ids, train_tokenizer,
+};
+use reformer_datasets::{Corpus, DatasetError, Sequences, Splits, Windows};
+use tempfile::TempDir;
+
+/// A folder with these files.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+fn column(path: impl Into<PathBuf>, name: &str) -> Column {
+    Column::new(path.into(), ColumnFormat::JsonLines, name.to_owned())
+}
+
+fn error<T>(result: Result<T, DatasetError>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+fn text(splits: &Splits) -> &str {
+    str::from_utf8(splits.train.corpus().as_bytes()).unwrap()
+}
+
+fn bytes16(ids: impl IntoIterator<Item = u16>) -> Vec<u8> {
+    ids.into_iter().flat_map(u16::to_le_bytes).collect()
+}
+
+#[test]
+fn ids_of_two_files_are_two_splits() {
+    let folder = folder(&[
+        ("train.bin", &bytes16([1, 2, 3, 4, 5])),
+        ("val.bin", &bytes16([9, 8, 7])),
+    ]);
+    let [train, valid] = ["train.bin", "val.bin"].map(|name| folder.path().join(name));
+    let splits = open_ids(&train, Some(&valid), IdWidth::U16, None).unwrap();
+    assert_eq!(
+        (splits.train.len(), splits.valid.len(), splits.test.len()),
+        (5, 3, 0)
+    );
+    assert_eq!(splits.train.corpus().vocab_size(), 10);
+    let windows = Windows::new(&splits.valid, 2).unwrap();
+    let (mut tokens, mut targets) = ([0; 2], [0; 2]);
+    windows.read(0, &mut tokens, &mut targets);
+    assert_eq!((tokens, targets), ([9, 8], [8, 7]));
+    assert_eq!(splits.valid.bytes_per_token(), None);
+}
+
+#[test]
+fn files_that_are_no_ids_are_refused() {
+    let folder = folder(&[
+        ("odd", b"abc"),
+        ("empty", b""),
+        ("large", &(1_u32 << 20).to_le_bytes()),
+    ]);
+    let open = |name: &str, width, vocab_size| {
+        open_ids(&folder.path().join(name), None, width, vocab_size)
+    };
+    let odd = error(open("odd", IdWidth::U16, None));
+    assert!(
+        odd.contains("is not a file of ids of 2 bytes each (it has 3 bytes)"),
+        "{odd}"
+    );
+    let empty = error(open("empty", IdWidth::U32, None));
+    assert!(empty.contains("has 0 tokens"), "{empty}");
+    let large = error(open("large", IdWidth::U32, None));
+    assert!(
+        large.contains("has the id 1048576, and ids must be below 1048576"),
+        "{large}"
+    );
+    let small = error(open("large", IdWidth::U16, Some(16)));
+    assert!(
+        small.contains("has the id 16, and ids must be below 16"),
+        "{small}"
+    );
+}
+
+#[test]
+fn texts_of_a_column_are_separated_and_the_report_counts_what_is_left_out() {
+    let lines = "{\"text\": \"one\", \"n\": {\"text\": 3}}\n\n{\"text\": null}\n{\"n\": [1]}\r\n{\"text\": \"\\u00fc\\u0000x\"}";
+    let folder = folder(&[("a.jsonl", lines.as_bytes())]);
+    let splits = column(folder.path().join("a.jsonl"), "text")
+        .open_texts()
+        .unwrap();
+    assert_eq!(text(&splits), "one\0üx\0");
+    let report = splits.train.corpus().report();
+    assert_eq!((report.count("texts"), report.files), (Some(2), 1));
+    assert_eq!(
+        (report.skipped[0].count, &*report.skipped[0].example),
+        (2, "line 3")
+    );
+}
+
+#[test]
+fn packed_shards_of_a_folder_are_read_in_order_and_split_by_name() {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(b"{\"t\": \"two\"}\n").unwrap();
+    let folder = folder(&[
+        ("train-1.jsonl.gz", &packed.finish().unwrap()),
+        ("train-0.jsonl", b"{\"t\": \"one\"}"),
+        ("validation-0.jsonl", b"{\"t\": \"three\"}"),
+        ("test.jsonl", b"{\"t\": \"four\"}"),
+        ("README.md", b"# Data"),
+    ]);
+    let splits = column(folder.path(), "t").open_texts().unwrap();
+    assert_eq!(splits.train.as_bytes(), b"one\0two\0");
+    assert_eq!(splits.valid.as_bytes(), b"three\0");
+    let skipped = splits.train.corpus().report().skipped;
+    assert_eq!(
+        skipped
+            .iter()
+            .map(|skipped| skipped.count)
+            .collect::<Vec<_>>(),
+        [1, 1]
+    );
+    fs::remove_file(folder.path().join("validation-0.jsonl")).unwrap();
+    let splits = column(folder.path(), "t").open_texts().unwrap();
+    assert_eq!(text(&splits), "one\0two\0");
+}
+
+#[test]
+fn lists_of_ids_follow_each_other() {
+    let folder = folder(&[(
+        "a.jsonl",
+        b"{\"ids\": [5, 6]}\n{\"ids\": []}\n{\"ids\": [300]}\n",
+    )]);
+    let column = column(folder.path().join("a.jsonl"), "ids");
+    assert_eq!(column.kind().unwrap(), ColumnKind::Ids);
+    let ids = column.open_ids(None).unwrap();
+    let corpus = ids.train.corpus();
+    let mut row = [0; 3];
+    corpus.write(0, &mut row);
+    assert_eq!(
+        (row, corpus.n_tokens(), corpus.vocab_size()),
+        ([5, 6, 300], 3, 301)
+    );
+    let small = error(column.open_ids(Some(300)));
+    assert!(small.contains("has the id 300"), "{small}");
+    let texts = error(column.open_texts());
+    assert!(texts.contains("has no column `ids` of texts"), "{texts}");
+}
+
+#[test]
+fn lines_that_are_no_records_are_named() {
+    for (lines, told) in [
+        (
+            "{\"text\": \"a\"}\nno json",
+            "(line 2: expected ident at column 2)",
+        ),
+        ("{\"text\": \"a\"} {}", "(line 1: trailing characters"),
+        ("[1]", "(line 1: invalid type"),
+        ("{\"text\": \"a", "(line 1: EOF"),
+        (
+            "{\"text\": 7}",
+            "has no column `text` of texts or lists of ids in line 1, but something else",
+        ),
+        (
+            "{\"words\": \"a\", \"n\": 1}",
+            "has no column `text` of texts or lists of ids (it has `words`, `n`)",
+        ),
+        ("{\"text\": [-1]}", "has the id -1"),
+        ("{\"text\": [1.5]}", "(line 1: invalid type"),
+        ("{\"text\": \"\"}", ""),
+    ] {
+        let folder = folder(&[("a.jsonl", lines.as_bytes())]);
+        let column = column(folder.path().join("a.jsonl"), "text");
+        match told {
+            "" => assert_eq!(text(&column.open_texts().unwrap()), "\0"),
+            _ => {
+                let texts = column.open_texts().err().map(|error| error.to_string());
+                let ids = column.open_ids(None).err().map(|error| error.to_string());
+                let errors = [texts, ids].map(Option::unwrap_or_default);
+                assert!(
+                    errors.iter().any(|error| error.contains(told)),
+                    "{errors:?}"
+                );
+            }
+        }
+    }
+    let deep = format!("{{\"x\": {}", "[".repeat(100_000));
+    let folder = folder(&[("deep.jsonl", deep.as_bytes())]);
+    let deep = error(column(folder.path().join("deep.jsonl"), "text").open_texts());
+    assert!(deep.contains("(line 1: EOF"), "{deep}");
+}
+
+#[test]
+fn a_column_through_a_tokenizer_has_ends_between_texts() {
+    let folder = folder(&[("a.jsonl", &b"{\"text\": \"one two\"}\n".repeat(40))]);
+    let text = column(folder.path().join("a.jsonl"), "text")
+        .open_texts()
+        .unwrap();
+    let tokenizer = train_tokenizer(&text.train, 262).unwrap();
+    let ids = encode(&text.train, &tokenizer).unwrap();
+    let mut row = vec![0; ids.len()];
+    ids.corpus().write(0, &mut row);
+    let end = tokenizer.end().unwrap() as i32;
+    assert_eq!(
+        row.iter().filter(|&&id| id == end).count(),
+        text.train.len() / 8
+    );
+    assert_eq!(ids.corpus().text_bytes(), Some(text.train.len()));
+}
+
+#[test]
+fn formats_are_told_by_names() {
+    let of = |name: &str| ColumnFormat::of(Path::new(name));
+    assert_eq!(of("data/a.PARQUET"), Some(ColumnFormat::Parquet));
+    for name in ["a.jsonl", "a.ndjson", "a.jsonl.gz", "a.JSONL.xz"] {
+        assert_eq!(of(name), Some(ColumnFormat::JsonLines), "{name}");
+    }
+    assert_eq!([of("a.json"), of("a.gz"), of("jsonl"), of("/")], [None; 4]);
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_needs_a_feature() {
+    let folder = folder(&[("a.parquet", b"PAR1")]);
+    let path = folder.path().join("a.parquet");
+    let error = error(Column::new(path, ColumnFormat::Parquet, "text".to_owned()).open_texts());
+    assert!(
+        error.ends_with("build with the cargo feature `parquet`"),
+        "{error}"
+    );
+}
+
+#[cfg(feature = "parquet")]
+mod parquet_files {
+    use std::sync::Arc;
+
+    use parquet::basic::{Compression, ZstdLevel};
+    use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SCHEMA: &str = "message schema {
+        optional int32 n;
+        optional binary text (UTF8);
+        optional group ids (LIST) { repeated group list { optional int64 element; } }
+        optional group short (LIST) { repeated group list { required int32 element; } }
+    }";
+
+    /// Row groups of three records each: `one`, nothing and `three`, with ids, none and others.
+    fn file(compression: Compression, n_groups: usize) -> Vec<u8> {
+        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .build();
+        let mut file = Vec::new();
+        let mut writer =
+            SerializedFileWriter::new(&mut file, schema, Arc::new(properties)).unwrap();
+        for _ in 0..n_groups {
+            let mut group = writer.next_row_group().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            column
+                .typed::<Int32Type>()
+                .write_batch(&[7], Some(&[1, 0, 0]), None)
+                .unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let texts = ["one", "three"].map(ByteArray::from);
+            column
+                .typed::<ByteArrayType>()
+                .write_batch(&texts, Some(&[1, 0, 1]), None)
+                .unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let (defined, repeated) = ([3, 3, 0, 3], [0, 1, 0, 0]);
+            column
+                .typed::<Int64Type>()
+                .write_batch(&[1, 2, 300], Some(&defined), Some(&repeated))
+                .unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let (defined, repeated) = ([2, 1, 2, 2], [0, 0, 0, 1]);
+            column
+                .typed::<Int32Type>()
+                .write_batch(&[4, 5, 6], Some(&defined), Some(&repeated))
+                .unwrap();
+            column.close().unwrap();
+            group.close().unwrap();
+        }
+        writer.close().unwrap();
+        file
+    }
+
+    fn in_file(path: &Path, name: &str) -> Column {
+        Column::new(path.to_owned(), ColumnFormat::Parquet, name.to_owned())
+    }
+
+    #[test]
+    fn columns_are_read_through_all_row_groups() {
+        for compression in [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::ZSTD(ZstdLevel::default()),
+        ] {
+            let folder = folder(&[("a.parquet", &file(compression, 2))]);
+            let path = folder.path().join("a.parquet");
+            let texts = in_file(&path, "text").open_texts().unwrap();
+            assert_eq!(text(&texts), "one\0three\0one\0three\0");
+            let report = texts.train.corpus().report();
+            assert_eq!(
+                (report.files, report.count("texts"), report.skipped[0].count),
+                (1, Some(4), 2)
+            );
+            for (name, expected) in [
+                ("ids", vec![1, 2, 300, 1, 2, 300]),
+                ("short", vec![4, 5, 6, 4, 5, 6]),
+            ] {
+                let column = in_file(&path, name);
+                assert_eq!(column.kind().unwrap(), ColumnKind::Ids);
+                let ids = column.open_ids(None).unwrap();
+                let mut row = vec![0; ids.train.corpus().n_tokens()];
+                ids.train.corpus().write(0, &mut row);
+                assert_eq!(row, expected, "{name}");
+                assert_eq!(ids.train.corpus().report().count("lists"), Some(4));
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_pyarrow_have_what_was_written() {
+        let texts = "One day, a girl went out.\0Der Bär fraß Käse.\0\0One day, a girl went out.\0";
+        let ids = [1, 2, 3, 50256, 7, 8];
+        for name in ["pyarrow.parquet", "pyarrow_v2.parquet"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/data")
+                .join(name);
+            for column in ["text", "large", "meta.url"] {
+                let found = in_file(&path, column).open_texts().unwrap();
+                assert_eq!(text(&found), texts.repeat(3), "{name}, {column}");
+                assert_eq!(found.train.corpus().report().skipped[0].count, 3);
+            }
+            for column in ["input_ids", "labels", "short"] {
+                let found = in_file(&path, column).open_ids(None).unwrap();
+                let mut row = vec![0; found.train.corpus().n_tokens()];
+                found.train.corpus().write(0, &mut row);
+                assert_eq!(row, ids.repeat(3), "{name}, {column}");
+                assert_eq!(found.train.corpus().report().count("lists"), Some(9));
+            }
+        }
+    }
+
+    #[test]
+    fn few_bytes_that_stand_for_many_ids_take_no_memory() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/many_ids.parquet");
+        assert!(fs::metadata(&path).unwrap().len() < 1_000);
+        let many = error(in_file(&path, "ids").open_ids(None));
+        assert!(many.contains("more than 67108864 values"), "{many}");
+    }
+
+    #[test]
+    fn what_is_no_column_of_texts_or_ids_is_named() {
+        let folder = folder(&[
+            ("a.parquet", &file(Compression::SNAPPY, 1)),
+            ("b.parquet", b"PAR1"),
+        ]);
+        let path = folder.path().join("a.parquet");
+        let missing = error(in_file(&path, "texts").open_texts());
+        assert!(
+            missing.contains("has no column `texts` of texts or lists of ids (it has `n`, `text`, `ids.list.element`"),
+            "{missing}"
+        );
+        let number = error(in_file(&path, "n").open_texts());
+        assert!(
+            number.contains(", but one of INT32: name another one"),
+            "{number}"
+        );
+        let ids = error(in_file(&path, "ids").open_texts());
+        assert!(ids.contains("has no column `ids`"), "{ids}");
+        let cut = error(in_file(&folder.path().join("b.parquet"), "text").open_texts());
+        assert!(cut.contains("is not a Parquet file"), "{cut}");
+        let shards = error(in_file(&folder.path().join("none"), "text").open_texts());
+        assert!(shards.contains("there is no file"), "{shards}");
+    }
+
+    #[test]
+    fn files_that_are_cut_off_are_refused_wherever_they_are_cut() {
+        let whole = file(Compression::SNAPPY, 1);
+        for length in (0..whole.len()).step_by(7) {
+            let folder = folder(&[("a.parquet", &whole[..length])]);
+            let message = error(in_file(&folder.path().join("a.parquet"), "text").open_texts());
+            assert!(
+                message.contains("is not a Parquet file"),
+                "{length}: {message}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn damaged_files_give_data_or_a_line(
+            changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+            kind in 0..5_usize,
+        ) {
+            let mut bytes = match kind {
+                0 => file(Compression::UNCOMPRESSED, 1),
+                1 => file(Compression::SNAPPY, 1),
+                2 => file(Compression::ZSTD(ZstdLevel::default()), 1),
+                3 => include_bytes!("data/pyarrow.parquet").to_vec(),
+                _ => include_bytes!("data/pyarrow_v2.parquet").to_vec(),
+            };
+            for (place, byte) in changes {
+                let place = place % bytes.len();
+                bytes[place] = byte;
+            }
+            let folder = folder(&[("a.parquet", &bytes)]);
+            let path = folder.path().join("a.parquet");
+            let texts = in_file(&path, "text").open_texts().map(drop);
+            let ids = ["ids", "input_ids"].map(|name| in_file(&path, name).open_ids(None).map(drop));
+            for error in [texts].into_iter().chain(ids).filter_map(Result::err) {
+                let message = error.to_string();
+                prop_assert!(!message.contains(char::is_control), "{message:?}");
+            }
+        }
+    }
+}
