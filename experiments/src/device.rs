@@ -3,9 +3,9 @@
 use anyhow::{Result, bail};
 use burn::prelude::DeviceOps;
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use clap::ValueEnum;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::quietly;
@@ -31,10 +31,7 @@ pub trait Job {
     ///
     /// # Errors
     /// Any error of the work.
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend;
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()>;
 }
 
 /// Runs a job on the default device of a backend.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_train::TrainOptions;
 use reformer_train::parallel::{Group, Member, Sharing, join};
 
@@ -72,15 +72,11 @@ impl ProcessArguments {
 ///
 /// # Errors
 /// Data or a device that this machine lacks, or a process that does not connect.
-pub fn help<B>(
+pub fn help<B: TrainBackend>(
     group: &Group,
     devices: &[B::Device],
     options: impl FnOnce(&Member) -> TrainOptions<B>,
-) -> Result<()>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+) -> Result<()> {
     let Some(member) = Member::wait(group)? else {
         return Ok(());
     };

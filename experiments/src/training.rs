@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_train::{
     DataConfig, Ending, ModelConfig, Pretrained, ResumeOptions, Run, TrainConfig, TrainError,
     TrainOptions, parallel,
@@ -172,11 +172,7 @@ pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
 struct Train<'a>(TrainArguments, &'a dyn Program);
 
 impl Job for Train<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments, program) = self;
         let group = arguments.processes.join()?;
         let devices = arguments.processes.devices::<B>(device, group.as_ref())?;
@@ -234,8 +230,7 @@ fn with_samples<B, R>(
     folder: Option<&Path>,
 ) -> TrainOptions<B, R>
 where
-    B: AutodiffBackend,
-    B::InnerBackend: ReformerBackend,
+    B: TrainBackend,
 {
     if !config.continues_texts() {
         return options;

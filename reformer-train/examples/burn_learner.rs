@@ -11,13 +11,13 @@ use burn::data::dataset::InMemDataset;
 use burn::module::Module;
 use burn::optim::AdamConfig;
 use burn::record::CompactRecorder;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn::train::metric::{Adaptor, ItemLazy, LossInput, LossMetric};
 use burn::train::{InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::{Key, Pass};
 use reformer_train::StepCounter;
@@ -35,11 +35,7 @@ struct Counting<B: Backend> {
 /// The loss of a batch.
 struct Loss<B: Backend>(Tensor<B, 1>);
 
-impl<B> TrainStep for Counting<B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> TrainStep for Counting<B> {
     type Input = Tensor<B, 2, Int>;
     type Output = Loss<B::InnerBackend>;
 

@@ -8,7 +8,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::train::renderer::MetricsRenderer;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 use crate::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::config::TrainConfig;
@@ -63,8 +63,7 @@ pub(crate) struct Fitted<B: Backend> {
 
 impl<B, R> Fit<'_, B, R>
 where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
+    B: TrainBackend,
     R: MetricsRenderer + 'static,
 {
     pub(crate) fn run(mut self) -> Result<Fitted<B::InnerBackend>, TrainError> {
@@ -246,18 +245,14 @@ where
 
 /// Writes the files of a run's folder. Rows of steps that will be repeated are cut off, after everything
 /// else that can fail.
-fn with_files<B>(
+fn with_files<B: TrainBackend>(
     training: SupervisedTraining<Components<B>>,
     run: &Run,
     step: usize,
     strategy: &StepByStep<B>,
     device: &B::Device,
     has_events: bool,
-) -> Result<SupervisedTraining<Components<B>>, TrainError>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+) -> Result<SupervisedTraining<Components<B>>, TrainError> {
     let config = run.config();
     run.begin()?;
     strategy.checkpoints.remove_incomplete(usize::MAX);
@@ -292,14 +287,10 @@ where
 }
 
 /// The metrics for this configuration.
-fn with_metrics<B>(
+fn with_metrics<B: TrainBackend>(
     training: SupervisedTraining<Components<B>>,
     config: &TrainConfig,
-) -> SupervisedTraining<Components<B>>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+) -> SupervisedTraining<Components<B>> {
     // Entries are matched to quantities by this name.
     let metric = |quantity: Quantity| match quantity.is_measured() {
         true => LmMetric::new(quantity),

@@ -1,10 +1,10 @@
 //! Outputs of task heads for the sequences of a batch.
 
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use reformer_core::Pass;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{Labels, LmLoss, SpanLogits};
 use reformer_datasets::labelled::LabelledBatch;
 
@@ -58,11 +58,7 @@ impl<B: ReformerBackend> Model<B> {
     }
 }
 
-impl<A> Model<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> Model<A> {
     /// Mean loss of a batch, and the gradients of all parameters, multiplied by `scale`.
     pub(crate) fn head_gradients(
         &self,

@@ -2,9 +2,9 @@
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{
     LmLoss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig, ReformerLm,
     ReformerLmConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, ReformerSeq2Seq,
@@ -257,11 +257,7 @@ impl<B: ReformerBackend> Model<B> {
     }
 }
 
-impl<A> Model<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> Model<A> {
     /// Mean loss of a batch, and the gradients of all parameters, multiplied by `scale`.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::LmLoss;
 use reformer_core::{Key, Pass};
 
@@ -98,11 +98,7 @@ impl<B: ReformerBackend> Task<B> {
     }
 }
 
-impl<A> Task<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> Task<A> {
     /// The loss of a batch and its gradients.
     fn gradients(&self, batch: Batch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         if self.n_parts == 1 {
@@ -178,11 +174,7 @@ pub(crate) fn joined<B: Backend>(
     })
 }
 
-impl<A> TrainStep for Task<A>
-where
-    A: AutodiffBackend + ReformerBackend,
-    A::InnerBackend: ReformerBackend,
-{
+impl<A: TrainBackend> TrainStep for Task<A> {
     type Input = Batch<A>;
     type Output = LmOutput<A::InnerBackend>;
 

@@ -10,9 +10,8 @@ use crate::input::Lines;
 use crate::prediction::{InputFormat, PredictArguments, QuestionAnswerer, Record, Records};
 use crate::progress::waiting;
 use anyhow::Result;
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,11 +61,7 @@ pub fn main() -> ExitCode {
 struct Answers(Arguments);
 
 impl Job for Answers {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         let predict = &arguments.predict;
         predict.check()?;

@@ -9,13 +9,12 @@ use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use crate::median::median;
 use anyhow::Result;
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use rand::Rng;
 use reformer_core::Key;
 use reformer_core::attention::{Buckets, LshConfig, Window};
 use reformer_core::generation::{DecodingConfig, LmDecoder, StepDecoder};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use serde::Serialize;
 
@@ -112,11 +111,7 @@ pub fn main() -> ExitCode {
 struct Bench(Arguments);
 
 impl Job for Bench {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         check_range("--tokens", arguments.tokens, MOST_TOKENS)?;
         check_range("--batch", arguments.batch, MOST_ROWS)?;

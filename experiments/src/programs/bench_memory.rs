@@ -12,10 +12,9 @@ use crate::device::{self, DeviceName, Job};
 use crate::memory::peak_resident_bytes;
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
@@ -101,11 +100,7 @@ fn config(arguments: &Arguments) -> ReformerLmConfig {
 struct Measure(Arguments);
 
 impl Job for Measure {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         let config = config(&arguments);
         config.validate()?;

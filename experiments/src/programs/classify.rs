@@ -8,9 +8,8 @@ use crate::device::{self, Job};
 use crate::prediction::{InputFormat, PredictArguments, Record, Records, TextClassifier};
 use crate::progress::waiting;
 use anyhow::Result;
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,11 +52,7 @@ pub fn main() -> ExitCode {
 struct Classify(Arguments);
 
 impl Job for Classify {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(Arguments { text, predict }) = self;
         predict.check()?;
         let model = {

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::huggingface::{self, Head, HfError};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerLm, ReformerLmConfig};
 use reformer_train::{ModelConfig, check_finite, load_model};
 
@@ -56,11 +55,7 @@ pub fn main() -> ExitCode {
 struct Convert<'a>(&'a Arguments);
 
 impl Job for Convert<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Arguments { from, to } = self.0;
         let (model, config) = read::<B::InnerBackend>(from, &device)?;
         huggingface::save(&model, &config, to).map_err(|error| match error {

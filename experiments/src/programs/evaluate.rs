@@ -14,10 +14,9 @@ use crate::scores::Scores;
 use crate::shipped::Checkpoint;
 use crate::translation::BleuArguments;
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::huggingface;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_datasets::translation::Bleu;
 use reformer_train::{Evaluation, Model, write_atomically};
 
@@ -108,11 +107,7 @@ fn open<B: ReformerBackend>(arguments: &Arguments, device: &B::Device) -> Result
 struct Evaluate(Arguments);
 
 impl Job for Evaluate {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         if let Some(n) = arguments.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;

@@ -10,14 +10,13 @@ use crate::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli;
 use crate::device::{self, DeviceName, Job};
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use indicatif::ProgressBar;
 use reformer_core::Key;
 use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder, generate};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_datasets::START_TOKEN;
 use reformer_datasets::images::Picture;
 use reformer_train::{DataConfig, load_model, write_atomically};
@@ -80,11 +79,7 @@ pub fn main() -> ExitCode {
 struct Complete(Arguments);
 
 impl Job for Complete {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         arguments.sampler.config().validate()?;
         check_range("--batch", arguments.batch, MOST_ROWS)?;

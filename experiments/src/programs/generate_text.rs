@@ -16,10 +16,9 @@ use crate::progress::waiting;
 use crate::shipped::Checkpoint;
 use crate::text::Utf8Writer;
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::generation::BeamConfig;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -156,11 +155,7 @@ pub fn main() -> ExitCode {
 struct Generate(Arguments);
 
 impl Job for Generate {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         arguments.sampler.config().validate()?;
         let n_prompts = arguments.prompt.len() + arguments.prompt_files.len();

@@ -14,9 +14,8 @@ use crate::inspection::{Inspection, Layer};
 use crate::progress::waiting;
 use crate::shipped::Checkpoint;
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_train::write_atomically;
 
 const EXAMPLES: &str = "\
@@ -71,11 +70,7 @@ pub fn main() -> ExitCode {
 struct Inspect(Arguments);
 
 impl Job for Inspect {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         let path = &arguments.text;
         check_most("--tokens", arguments.tokens, MOST_TOKENS)?;

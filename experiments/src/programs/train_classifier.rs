@@ -11,9 +11,8 @@ use crate::long_range::{self, task_parser};
 use crate::scores::Scores;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::{
     ClassFiles, ClassesConfig, DataConfig, Evaluation, ModelConfig, Run, TrainConfig,
@@ -123,11 +122,7 @@ impl Program for Classifier {
 struct Score<'a>(&'a Run);
 
 impl Job for Score<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let evaluation = Evaluation::<B::InnerBackend>::open(self.0.folder(), &[], &device)?;
         let (scores, _) = Scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
         println!("\n{scores}");

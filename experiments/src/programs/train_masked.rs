@@ -9,9 +9,8 @@ use crate::masked::Filled;
 use crate::text::TextArguments;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_core::model::MaskingConfig;
 use reformer_train::{Batch, DataConfig, Evaluation, Model, ModelConfig, Run, TrainConfig};
 
@@ -92,11 +91,7 @@ impl Program for Masked {
 struct Show<'a>(&'a Run);
 
 impl Job for Show<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let evaluation = Evaluation::<B::InnerBackend>::open(self.0.folder(), &[], &device)?;
         let batch = evaluation.first_batch(&device)?;
         if let (Model::Lm(model), Some(masking), Some(Batch::Tokens(batch))) =

@@ -12,9 +12,8 @@ use crate::labelled::LabelledArguments;
 use crate::scores::Scores;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_train::{
     DataConfig, Evaluation, QuestionFiles, QuestionsConfig, Run, write_atomically,
 };
@@ -85,11 +84,7 @@ impl Program for Answers {
 struct Score<'a>(&'a Run);
 
 impl Job for Score<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(run) = self;
         let evaluation = Evaluation::<B::InnerBackend>::open(run.folder(), &[], &device)?;
         let (scores, measured) =

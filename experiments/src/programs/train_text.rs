@@ -15,10 +15,9 @@ use crate::text::{TextArguments, Utf8Writer};
 use crate::tokenizing::{TokenArguments, fit_vocabulary};
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_train::{DataConfig, Run, TrainConfig, load_model, write_atomically};
 
 const EXAMPLES: &str = "\
@@ -133,11 +132,7 @@ struct Sample<'a> {
 }
 
 impl Job for Sample<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self { run, n_tokens } = self;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
         let codec = Codec::of_run(run.folder(), &config)?;

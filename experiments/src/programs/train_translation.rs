@@ -10,9 +10,8 @@ use crate::device::{self, DeviceName, Job};
 use crate::training::{Program, TrainArguments, train};
 use crate::translation::{BleuArguments, Scored};
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Parser};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_datasets::translation::Bleu;
 use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_atomically};
 
@@ -142,11 +141,7 @@ struct Score<'a> {
 }
 
 impl Job for Score<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self { run, arguments } = self;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
         let model = model.into_seq2seq()?;

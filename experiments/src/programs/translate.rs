@@ -13,10 +13,9 @@ use crate::out;
 use crate::progress::waiting;
 use crate::translation::{Translator, translation_bar};
 use anyhow::{Context, Result};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use indicatif::ProgressBar;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_train::{load_model, load_subwords};
 
 const EXAMPLES: &str = "\
@@ -74,11 +73,7 @@ pub fn main() -> ExitCode {
 struct Translate(Arguments);
 
 impl Job for Translate {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self(arguments) = self;
         check_range("--batch", arguments.batch, MOST_ROWS)?;
         let mut sentences = Sentences::open(&arguments)?;

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_train::{Quantity, Run, TrainConfig};
 use serde::Serialize;
 
@@ -266,11 +265,7 @@ struct Count<'a> {
 }
 
 impl Job for Count<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let run = Run::resume(self.folder)?;
         *self.bits = self.counting.bits::<B>(&run, &device)?;
         Ok(())

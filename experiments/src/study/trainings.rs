@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_train::{Ending, Row, Run, Screen, TrainConfig, TrainOptions};
 use serde::Serialize;
 
@@ -123,11 +122,7 @@ struct TrainAll<'a> {
 }
 
 impl Job for TrainAll<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let interrupter = Interrupter::new();
         interrupt::on_ctrl_c(interrupter.clone())?;
         for (number, training) in self.trainings.iter().enumerate() {
@@ -151,17 +146,13 @@ impl Job for TrainAll<'_> {
     }
 }
 
-fn train<B>(
+fn train<B: TrainBackend>(
     study: &Study,
     training: &Training,
     place: &str,
     interrupter: &Interrupter,
     device: &B::Device,
-) -> Result<Option<Trained>>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+) -> Result<Option<Trained>> {
     let folder = study.folder().join("runs").join(&training.key);
     let run = match folder.join("config.json").exists() {
         true => Run::resume(&folder)?,

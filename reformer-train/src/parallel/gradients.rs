@@ -6,7 +6,7 @@ use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 use super::error::ParallelError;
 use super::group::Group;
@@ -46,8 +46,7 @@ impl Adder {
         gradients: GradientsParams,
     ) -> Result<GradientsParams, ParallelError>
     where
-        B: AutodiffBackend,
-        B::InnerBackend: ReformerBackend,
+        B: TrainBackend,
         M: AutodiffModule<B>,
     {
         let is_on_device = match self.on_device {
@@ -71,8 +70,7 @@ impl Adder {
         gradients: GradientsParams,
     ) -> Result<GradientsParams, ParallelError>
     where
-        B: AutodiffBackend,
-        B::InnerBackend: ReformerBackend,
+        B: TrainBackend,
         M: AutodiffModule<B>,
     {
         let as_type = |gradients, dtype| match self.as_half {

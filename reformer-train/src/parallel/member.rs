@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Record, Recorder};
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use reformer_core::kernels::ReformerBackend;
+use burn::tensor::backend::Backend;
+use reformer_core::kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use super::Sharing;
@@ -101,15 +101,11 @@ impl Member {
     ///
     /// # Panics
     /// Without a device.
-    pub fn train_on<B>(
+    pub fn train_on<B: TrainBackend>(
         self,
         devices: &[B::Device],
         mut options: TrainOptions<B>,
-    ) -> Result<Helped<B::InnerBackend>, TrainError>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    ) -> Result<Helped<B::InnerBackend>, TrainError> {
         let Welcome {
             config,
             step,
@@ -160,8 +156,7 @@ pub(crate) fn state<B>(
     step: usize,
 ) -> Result<[Vec<u8>; 3], TrainError>
 where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
+    B: TrainBackend,
 {
     if step > 0 {
         return checkpoints.bytes(step);

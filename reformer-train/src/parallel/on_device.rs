@@ -4,15 +4,14 @@ use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 
 use super::engine::DeviceBuffer;
 
 /// Addresses of all gradients in the memory of a GPU, if all are there.
 pub(super) fn found<B, M>(module: &M, gradients: &GradientsParams) -> Option<Vec<DeviceBuffer>>
 where
-    B: AutodiffBackend,
-    B::InnerBackend: ReformerBackend,
+    B: TrainBackend,
     M: AutodiffModule<B>,
 {
     let mut find = Find {
@@ -28,11 +27,7 @@ struct Find<'a> {
     found: Option<Vec<DeviceBuffer>>,
 }
 
-impl<B> ModuleVisitor<B> for Find<'_>
-where
-    B: AutodiffBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> ModuleVisitor<B> for Find<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let gradient = self.gradients.get::<B::InnerBackend, D>(param.id);
         if let (Some(gradient), Some(found)) = (gradient, &mut self.found) {

@@ -7,10 +7,10 @@ use std::time::Instant;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsAccumulator;
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::train::{Interrupter, TrainOutput, TrainStep};
 use reformer_core::ConfigError;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_core::model::LmLoss;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -221,11 +221,7 @@ impl<B: Backend> ModuleVisitor<B> for Hash {
     }
 }
 
-impl<B> Replicas<B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> Replicas<B> {
     /// Loss and gradients of a whole batch, of which `batch` has the [rows](Self::rows) of this process.
     /// The same in all processes.
     pub(crate) fn step(

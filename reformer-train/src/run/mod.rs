@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::record::Recorder;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::train::renderer::MetricsRenderer;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
@@ -256,8 +256,7 @@ impl Run {
         options: TrainOptions<B, R>,
     ) -> Result<Outcome<B::InnerBackend>, TrainError>
     where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
+        B: TrainBackend,
         R: MetricsRenderer + 'static,
     {
         self.train_on::<B, R>(core::slice::from_ref(device), step, options)
@@ -280,8 +279,7 @@ impl Run {
         options: TrainOptions<B, R>,
     ) -> Result<Outcome<B::InnerBackend>, TrainError>
     where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
+        B: TrainBackend,
         R: MetricsRenderer + 'static,
     {
         for device in devices {

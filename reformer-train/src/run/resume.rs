@@ -4,9 +4,9 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use reformer_core::ConfigError;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use super::lock::Lock;
@@ -195,11 +195,10 @@ impl Run {
     /// # Errors
     /// If there are complete checkpoints, but not one can be read; if there is none, but the run has
     /// trained some steps; or if another process is training it.
-    pub fn resume_point<B>(&self, device: &B::Device) -> Result<ResumePoint, TrainError>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    pub fn resume_point<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<ResumePoint, TrainError> {
         self.check_device::<B>(device)?;
         drop(Lock::take(&self.folder)?);
         let checkpoints = Checkpoints::of_run(&self.folder);

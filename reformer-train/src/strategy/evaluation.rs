@@ -5,9 +5,8 @@ use std::time::Instant;
 use burn::data::dataloader::Progress;
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
 use burn::train::{EventProcessorTraining, InferenceStep, LearnerEvent, TrainingItem, ValidLoader};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_core::model::LmLoss;
 
 use super::{Components, State, StepByStep, scalar};
@@ -27,11 +26,7 @@ struct Tally {
     hashing: Option<Hashing>,
 }
 
-impl<B> StepByStep<B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> StepByStep<B> {
     /// Mean loss over the validation data, or an error if there is no target; `None` if it was
     /// interrupted.
     pub(super) fn evaluate(

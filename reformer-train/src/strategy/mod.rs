@@ -14,7 +14,7 @@ use burn::train::{
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
     TrainingItem, TrainingModel, ValidLoader,
 };
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 use crate::batch::Batch;
 use crate::checkpoint::{Best, Checkpoints, SharedBest};
@@ -89,10 +89,7 @@ pub(crate) struct StepByStep<B: AutodiffBackend> {
 }
 
 /// The state that changes from step to step.
-struct State<B: AutodiffBackend + ReformerBackend>
-where
-    B::InnerBackend: ReformerBackend,
-{
+struct State<B: TrainBackend> {
     learner: Learner<Components<B>>,
     components: TrainingComponents<Components<B>>,
     /// Training steps that are done.
@@ -103,11 +100,7 @@ where
     last_saved: Option<usize>,
 }
 
-impl<B> SupervisedLearningStrategy<Components<B>> for StepByStep<B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> SupervisedLearningStrategy<Components<B>> for StepByStep<B> {
     fn fit(
         &self,
         components: TrainingComponents<Components<B>>,
@@ -145,11 +138,7 @@ where
     }
 }
 
-impl<B> StepByStep<B>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+impl<B: TrainBackend> StepByStep<B> {
     /// Training steps that are done, and how the run ended.
     pub(crate) fn end(&self) -> (usize, Ending) {
         self.end

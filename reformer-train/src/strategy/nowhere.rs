@@ -1,7 +1,7 @@
 //! Checkpointer and log of processes that do not own the run.
 
 use burn::record::Record;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::train::LearningCheckpointer;
 use burn::train::checkpoint::{
     AsyncCheckpointer, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
@@ -9,17 +9,13 @@ use burn::train::checkpoint::{
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, EventStoreClient, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, NumericEntry};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 
 use super::Components;
 
 /// Takes part in every checkpoint and keeps none: with a sharded optimizer state,
 /// all processes have to send their shards.
-pub(super) fn checkpointer<B>() -> LearningCheckpointer<Components<B>>
-where
-    B: AutodiffBackend + ReformerBackend,
-    B::InnerBackend: ReformerBackend,
-{
+pub(super) fn checkpointer<B: TrainBackend>() -> LearningCheckpointer<Components<B>> {
     LearningCheckpointer::new(
         AsyncCheckpointer::new(Nowhere),
         AsyncCheckpointer::new(Nowhere),

@@ -18,7 +18,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use rayon::ThreadPoolBuilder;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
@@ -87,11 +87,7 @@ struct Bench<'a> {
 }
 
 impl Job for Bench<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self {
             arguments,
             measurement,

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use burn::tensor::backend::AutodiffBackend;
 use rayon::prelude::*;
 use reformer_core::Key;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_train::{Batch, Evaluation};
 use serde::{Deserialize, Serialize};
 
@@ -167,11 +166,7 @@ struct Look<'a> {
 }
 
 impl Job for Look<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_length(self.length, 1);
         let model = evaluation.model.clone().into_lm()?;

@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use burn::nn::attention::{MhaInput, MultiHeadAttentionConfig, generate_autoregressive_mask};
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Tensor};
 use clap::Parser;
 use indicatif::ProgressIterator;
 use reformer_core::attention::{
     ExactUpTo, FullAttentionConfig, HeadsConfig, LshAttentionConfig, LshConfig, Window,
 };
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
@@ -144,11 +143,7 @@ struct Layer<'a> {
 }
 
 impl Job for Layer<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self { task, measured } = self;
         let layer = layer::<B>(&task, &device);
         let shape = |length| [1, length, N_HEADS * D_HEAD];

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::data::dataloader::DataLoader;
-use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, ValueEnum};
 use reformer_core::Pass;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_datasets::{DuplicationConfig, EvalLoaderConfig};
 use reformer_train::{DataConfig, TrainConfig, load_model};
 
@@ -217,11 +216,7 @@ struct Evaluate<'a> {
 }
 
 impl Job for Evaluate<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
         for draw in 0..self.n_draws {

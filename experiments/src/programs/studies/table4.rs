@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use reformer_core::generation::BeamConfig;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_datasets::translation::{Bleu, BleuDifference};
 use reformer_train::{Quantity, Run, TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
@@ -168,11 +167,7 @@ struct Translate<'a> {
 }
 
 impl Job for Translate<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let run = Run::resume(&self.trained.folder)?;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
         let model = model.into_seq2seq()?;

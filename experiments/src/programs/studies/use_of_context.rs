@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{ElementConversion, Int, Tensor};
 use reformer_core::Pass;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::ReformerLm;
 use reformer_train::{Batch, Evaluation, TrainConfig};
 use serde::{Deserialize, Serialize};
@@ -173,11 +172,7 @@ struct Measure<'a> {
 }
 
 impl Job for Measure<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_first(Some(self.scale.pick(1, 32, 64)));
         let model = evaluation.model.clone().into_lm()?;

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::backend::AutodiffBackend;
 use reformer_core::generation::{DecodingConfig, LmDecoder, StepDecoder};
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::ReformerLm;
 use reformer_train::{Quantity, TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
@@ -92,11 +91,7 @@ struct Ask<'a> {
 }
 
 impl Job for Ask<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
         *self.decoded = Some(ask(&model, &config, self.task, self.measurement)?);

@@ -9,9 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use reformer_core::kernels::ReformerBackend;
+use reformer_core::kernels::TrainBackend;
 use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::{Evaluation, Quantity};
 use serde::{Deserialize, Serialize};
@@ -214,11 +213,7 @@ struct Test<'a> {
 }
 
 impl Job for Test<'_> {
-    fn run<B>(self, device: B::Device) -> Result<()>
-    where
-        B: AutodiffBackend + ReformerBackend,
-        B::InnerBackend: ReformerBackend,
-    {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let evaluation = Evaluation::<B::InnerBackend>::open_test(&self.trained.folder, &device)?;
         let measured = evaluation.measure(&device, |_, _| ControlFlow::Continue(()))?;
         *self.tested = Some(Tested {
