@@ -5,7 +5,7 @@
 //! | data | tokens | opened by |
 //! |---|---|---|
 //! | any file, raw or packed | its bytes | [`ByteCorpus`] |
-//! | enwik8, text8 | their bytes, with the split of the literature | [`HundredMillion`] |
+//! | enwik8, text8 | their bytes, with the split of the literature | [`Wikipedia`] |
 //! | a folder of texts | their bytes, split by file or by bytes | [`FolderCorpus`] |
 //! | downsampled ImageNet, folders and archives of images | the colours of their pixels | [`images`] |
 //! | the duplication task of the paper | random symbols | [`DuplicationConfig`] |
@@ -105,6 +105,6 @@ pub use report::{ReadReport, Skipped, shown};
 pub use storage::{Fingerprint, read_text_file};
 pub use table::{Table, TableRecord};
 pub use text::{
-    ByteCorpus, Corpus, FolderCorpus, HundredMillion, OverlappingWindows, RandomCrops,
-    ShuffledWindows, Split, SplitName, Splits, Window, Windows,
+    ByteCorpus, Corpus, FolderCorpus, OverlappingWindows, RandomCrops, ShuffledWindows, Split,
+    SplitName, Splits, Wikipedia, Window, Windows,
 };

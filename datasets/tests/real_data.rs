@@ -6,9 +6,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use reformer_datasets::translation::{ParallelText, SubwordsConfig, TokenPairs};
-use reformer_datasets::{
-    ByteCorpus, FolderCorpus, HundredMillion, RandomCrops, Sequences, SplitName,
-};
+use reformer_datasets::{ByteCorpus, FolderCorpus, RandomCrops, Sequences, SplitName, Wikipedia};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -52,11 +50,11 @@ fn enwik8() -> Outcome {
     ) else {
         return Ok(());
     };
-    let splits = match HundredMillion::Enwik8.open(&path) {
+    let splits = match Wikipedia::Enwik8.open(&path) {
         Ok(splits) => splits,
         Err(error) => {
             eprintln!("{error}");
-            HundredMillion::Enwik8.open_prefix(&path)?
+            Wikipedia::Enwik8.open_prefix(&path)?
         }
     };
     let used: BTreeSet<u8> = splits.train.as_bytes().iter().copied().collect();

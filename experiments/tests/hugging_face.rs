@@ -12,7 +12,7 @@ use burn::tensor::{ElementConversion, Int, Tensor, TensorData};
 use burn_flex::Flex;
 use common::hugging_face::{crime_and_punishment, enwik8, write};
 use common::{printed, refused, run};
-use experiments::codec::Codec;
+use experiments::inference::codec::Codec;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfConfig};
 use reformer_train::{AtomicRecorder, Model, load_model};

@@ -6,13 +6,13 @@ use reformer_core::attention::Buckets;
 use reformer_core::model::MaskingConfig;
 
 use crate::data::DataConfig;
-use crate::model::ModelConfig;
 use crate::optimizer::{DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
+use crate::task::model::ModelConfig;
 
 /// What to do when the loss or the gradients are infinite or NaN.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum BadLoss {
+pub enum NonFiniteLoss {
     /// Stop, and say where and why.
     Stop,
     /// Skip the step's gradients and continue; stop after this many such steps in a row.
@@ -67,8 +67,8 @@ pub struct TrainConfig {
     /// Evaluations in a row without a better loss after which the run ends. Default: it does not.
     pub patience: Option<usize>,
     /// What to do when the loss is infinite or NaN.
-    #[config(default = "BadLoss::Stop")]
-    pub bad_loss: BadLoss,
+    #[config(default = "NonFiniteLoss::Stop")]
+    pub bad_loss: NonFiniteLoss,
     /// Threads that read data ahead.
     #[config(default = 1)]
     pub n_workers: usize,

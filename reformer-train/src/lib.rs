@@ -70,83 +70,56 @@
 
 #![deny(missing_docs)]
 
-mod averages;
-mod batch;
-mod checkpoint;
-mod clip;
 mod config;
-pub mod console;
-pub mod dashboard;
 mod data;
-mod diverged;
 mod error;
-mod evaluation;
-mod fit;
-mod heads;
-mod labelled;
-mod loader;
-mod log;
-mod long_range;
-mod loss_scale;
-mod masked;
-pub mod memory;
-mod metric;
-mod model;
-mod older;
+mod metrics;
 mod optimizer;
-mod page;
-mod pairs;
 pub mod parallel;
-pub mod probe;
 mod record;
 pub mod report;
-mod row;
 mod run;
-mod samples;
 mod schedule;
 mod screen;
-mod setting;
-mod step_counter;
-mod strategy;
 mod task;
-mod tensorboard;
-mod tokens;
 
-pub use averages::Averages;
-pub use batch::Batch;
-pub use checkpoint::{Best, Checkpoints, ResumePoint};
-pub use clip::{ClipByGlobalNorm, global_norm};
-pub use config::{BadLoss, PROBE_LENGTH, TrainConfig};
+pub use config::{NonFiniteLoss, PROBE_LENGTH, TrainConfig};
+pub use data::batch::Batch;
+pub use data::classes::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
+pub use data::long_range::LongRangeConfig;
+pub use data::pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
+pub use data::tokens::{
+    IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
+};
 pub use data::{AskedQuestions, DataConfig, DataReport, open_text};
 pub use error::TrainError;
-pub use evaluation::{Evaluation, Measured};
-pub use heads::HeadLogits;
-pub use labelled::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
-pub use log::CsvLog;
-pub use long_range::LongRangeConfig;
-pub use metric::{LmMetric, LmOutput, LmStats, Quantity};
-pub use model::{Model, ModelConfig};
-pub use older::read_json as read_config_json;
+pub use metrics::averages::Averages;
+pub use metrics::log::CsvLog;
+pub use metrics::row::{Row, read_rows};
+pub use metrics::{LmMetric, LmOutput, LmStats, Quantity};
+pub use metrics::{hashing as probe, memory};
+pub use optimizer::clip::{ClipByGlobalNorm, global_norm};
 pub use optimizer::{
-    Adafactor, AdafactorConfig, AdafactorState, DecayGroup, DecayWeights, Factored, OneOf,
+    Adafactor, AdafactorConfig, AdafactorState, AnyOptimizer, DecayGroup, DecayWeights, Factored,
     OptimizerConfig, SecondMoment,
 };
-pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
+pub use record::setting::setting_below;
 pub use record::{AtomicRecorder, read_regular, write_atomically};
-pub use row::{Row, read_rows};
+pub use run::checkpoint::{Best, Checkpoints, ResumePoint};
+pub use run::older::read_json as read_config_json;
+pub use run::training_loop::Ending;
 pub use run::{
     Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
     check_finite, load_model,
 };
 pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
-pub use setting::setting_below;
-pub use step_counter::StepCounter;
-pub use strategy::Ending;
+pub use screen::{console, dashboard};
 pub use task::Task;
-pub use tokens::{
-    IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
-};
+pub use task::evaluation::{Evaluation, Measured};
+pub use task::model::{Model, ModelConfig};
+pub use task::step_counter::StepCounter;
+pub use task::task_heads::HeadLogits;
 
 /// The example in the guide.
 #[cfg(doctest)]

@@ -9,7 +9,7 @@ use crate::error::DatasetError;
 use crate::holdout::{hold_out, key};
 use crate::labelled::classified::{BYTES, ClassifiedBuilder, ClassifiedRows};
 use crate::labelled::rows::bytes;
-use crate::labelled::{passages, table};
+use crate::labelled::{sample_passages, table};
 use crate::report::ReadReport;
 use crate::storage::{as_str, read_text, walk};
 
@@ -122,7 +122,7 @@ impl LabelledTexts {
     /// [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the speakers' names. Which of the three sources a
     /// passage is from is easy to tell: it is a task to try out a program.
     pub fn sample() -> Self {
-        Self::new("passages", passages::passages())
+        Self::new("passages", sample_passages::passages())
     }
 
     /// Texts with the names of their classes, which are numbered in alphabetical order.

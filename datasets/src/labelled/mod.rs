@@ -21,14 +21,14 @@ mod batch;
 mod classes;
 mod classified;
 mod json;
-mod passages;
 mod places;
 mod questions;
 mod rows;
+pub(crate) mod sample_passages;
+pub(crate) mod sample_questions;
 mod score;
 mod squad;
 mod table;
-mod translated;
 
 pub use batch::{LabelledBatch, ShuffledRows};
 pub use classes::LabelledTexts;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::DatasetError;
 use crate::holdout::{hold_out, key};
 use crate::labelled::rows::{BEGIN, LabelledRows, SEPARATOR, bytes};
-use crate::labelled::{squad, translated};
+use crate::labelled::{sample_questions, squad};
 use crate::report::ReadReport;
 use crate::storage::{as_str, read_text};
 
@@ -121,7 +121,7 @@ impl Questions {
     /// sentence in common. It is a task to try out a program, not a set of questions that people
     /// asked.
     pub fn sample() -> [Self; 2] {
-        translated::questions()
+        sample_questions::questions()
     }
 
     /// Questions under a name for messages.

@@ -2,8 +2,8 @@
 
 mod corpus;
 mod crops;
+pub(crate) mod enwik8;
 mod folder;
-mod hundred_million;
 mod overlap;
 mod shuffle;
 mod split;
@@ -11,8 +11,8 @@ mod windows;
 
 pub use corpus::ByteCorpus;
 pub use crops::RandomCrops;
+pub use enwik8::Wikipedia;
 pub use folder::FolderCorpus;
-pub use hundred_million::HundredMillion;
 pub use overlap::OverlappingWindows;
 pub use shuffle::ShuffledWindows;
 pub use split::{Corpus, Split, SplitName, Splits};

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, Job};
-use crate::input::Lines;
-use crate::prediction::{InputFormat, PredictArguments, QuestionAnswerer, Record, Records};
-use crate::progress::waiting;
+use crate::cli::device::{self, Job};
+use crate::cli::input::Lines;
+use crate::cli::progress::waiting;
+use crate::inference::prediction::{
+    InputFormat, PredictArguments, QuestionAnswerer, Record, Records,
+};
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::allocator::keep_freed_memory;
-use crate::arguments::{KindName, MOST_ROWS, MOST_TOKENS, check_range};
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::median::median;
+use crate::cli::arguments::{KindName, MOST_ROWS, MOST_TOKENS, check_range};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::measure::allocator::keep_freed_memory;
+use crate::measure::median::median;
 use anyhow::Result;
 use clap::Parser;
 use rand::Rng;

@@ -5,11 +5,11 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::arguments::{MOST_TOKENS, ModeName, ModelArguments, check_range};
-use crate::called;
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::memory::peak_resident_bytes;
+use crate::cli::arguments::{MOST_TOKENS, ModeName, ModelArguments, check_range};
+use crate::cli::called;
+use crate::cli::device::{self, DeviceName, Job};
+use crate::measure::memory::peak_resident_bytes;
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};

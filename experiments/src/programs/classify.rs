@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, Job};
-use crate::prediction::{InputFormat, PredictArguments, Record, Records, TextClassifier};
-use crate::progress::waiting;
+use crate::cli::device::{self, Job};
+use crate::cli::progress::waiting;
+use crate::inference::prediction::{
+    InputFormat, PredictArguments, Record, Records, TextClassifier,
+};
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;

@@ -15,7 +15,7 @@ use reformer_train::{
 use serde_json::Value;
 
 use crate::cli;
-use crate::figure::{self, Axis, Curve, Panel};
+use crate::plot::figure::{self, Axis, Curve, Panel};
 use crate::plot::{bits, seconds, step};
 use crate::study::Table;
 use crate::study::statistics::{between, mean};

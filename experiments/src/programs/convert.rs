@@ -12,7 +12,7 @@ use reformer_core::model::{ReformerLm, ReformerLmConfig};
 use reformer_train::{ModelConfig, check_finite, load_model};
 
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
+use crate::cli::device::{self, DeviceName, Job};
 
 const EXAMPLES: &str = "\
 Examples:

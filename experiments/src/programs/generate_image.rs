@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
-use crate::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
+use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use image::codecs::png::PngEncoder;

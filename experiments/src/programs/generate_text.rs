@@ -5,16 +5,18 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
-use crate::arguments::{MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite};
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::generation::{Cost, TextModel, Wish};
-use crate::memory::check_reading;
+use crate::cli::arguments::{
+    MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite,
+};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::progress::waiting;
+use crate::inference::shipped::Checkpoint;
+use crate::inference::text::Utf8Writer;
+use crate::inference::text_model::{Cost, GenerationRequest, TextModel};
+use crate::measure::allocator::keep_freed_memory;
+use crate::measure::memory::check_reading;
 use crate::out::Output;
-use crate::progress::waiting;
-use crate::shipped::Checkpoint;
-use crate::text::Utf8Writer;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::generation::BeamConfig;
@@ -184,7 +186,7 @@ fn draw<B: ReformerBackend>(
     arguments: Arguments,
     prompts: Vec<Vec<u8>>,
 ) -> Result<()> {
-    let wish = Wish {
+    let wish = GenerationRequest {
         n_samples: arguments.batch,
         n_tokens: arguments.tokens,
         sampler: arguments.sampler.config(),
@@ -203,7 +205,7 @@ fn draw<B: ReformerBackend>(
 }
 
 /// Prints several texts once they are complete.
-fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish) -> Result<Cost> {
+fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &GenerationRequest) -> Result<Cost> {
     let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
     let cost = {
         let _waiting = waiting("Writing");
@@ -233,7 +235,11 @@ fn tell(cost: &Cost) {
 }
 
 /// Prints a single text while it is generated.
-fn stream<B: ReformerBackend>(model: &TextModel<B>, wish: &Wish, prompt: &[u8]) -> Result<Cost> {
+fn stream<B: ReformerBackend>(
+    model: &TextModel<B>,
+    wish: &GenerationRequest,
+    prompt: &[u8],
+) -> Result<Cost> {
     let mut reading = Some(waiting("Reading the prompt"));
     let mut output = Output::new();
     let mut writer = Utf8Writer::new(Output::new());

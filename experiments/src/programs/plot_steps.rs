@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::figure::{Axis, Curve, Panel, write_svg};
+use crate::plot::figure::{Axis, Curve, Panel, write_svg};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde::Deserialize;

@@ -8,7 +8,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use super::{studies, *};
-use crate::{called, cli};
+use crate::cli;
+use crate::cli::called;
 
 /// A program of this crate.
 struct Program {

@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::labelled::LabelledArguments;
-use crate::long_range::{self, task_parser};
-use crate::scores::Scores;
-use crate::training::{Program, TrainArguments, train};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::labelled::LabelledArguments;
+use crate::cli::long_range::{self, task_parser};
+use crate::cli::training::{Program, TrainArguments, train};
+use crate::inference::scores::Scores;
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;

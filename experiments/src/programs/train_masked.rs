@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::masked::Filled;
-use crate::text::TextArguments;
-use crate::training::{Program, TrainArguments, train};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::training::{Program, TrainArguments, train};
+use crate::inference::masked::Filled;
+use crate::inference::text::TextArguments;
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::labelled::LabelledArguments;
-use crate::scores::Scores;
-use crate::training::{Program, TrainArguments, train};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::labelled::LabelledArguments;
+use crate::cli::training::{Program, TrainArguments, train};
+use crate::inference::scores::Scores;
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;

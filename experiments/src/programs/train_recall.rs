@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::training::{Program, TrainArguments, train};
+use crate::cli::training::{Program, TrainArguments, train};
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use reformer_train::DataConfig;

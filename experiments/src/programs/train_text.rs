@@ -4,16 +4,16 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
-use crate::called;
+use crate::cli::called;
+use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::tokenizing::{TokenArguments, fit_vocabulary};
+use crate::cli::training::{Program, TrainArguments, train};
 use crate::cli::{self, shell_argument};
-use crate::codec::Codec;
-use crate::device::{self, DeviceName, Job};
-use crate::generation::{TextModel, Wish};
+use crate::inference::codec::Codec;
+use crate::inference::text::{TextArguments, Utf8Writer};
+use crate::inference::text_model::{GenerationRequest, TextModel};
+use crate::measure::allocator::keep_freed_memory;
 use crate::out::Output;
-use crate::text::{TextArguments, Utf8Writer};
-use crate::tokenizing::{TokenArguments, fit_vocabulary};
-use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;
@@ -142,7 +142,7 @@ impl Job for Sample<'_> {
         let mut bytes = Vec::new();
         let mut writer = Utf8Writer::new(Output::new());
         println!("\nA sample:");
-        let wish = Wish::new(beginning, n_tokens, sampler, config.seed);
+        let wish = GenerationRequest::new(beginning, n_tokens, sampler, config.seed);
         model.write_on(&wish, |_, text| {
             bytes.extend_from_slice(text);
             // It is saved even if it cannot be printed.

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::allocator::keep_freed_memory;
+use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::training::{Program, TrainArguments, train};
 use crate::cli::{self, absolute};
-use crate::device::{self, DeviceName, Job};
-use crate::training::{Program, TrainArguments, train};
-use crate::translation::{BleuArguments, Scored};
+use crate::inference::translation::{BleuArguments, Scored};
+use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;

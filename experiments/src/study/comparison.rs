@@ -10,12 +10,12 @@ use serde::Serialize;
 use super::counting::{self, Counting};
 use super::statistics::{between, margin, mean};
 use super::{
-    Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
-    Table, Trained, Training, open_and_train_as,
+    BaseTraining, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study,
+    StudyArguments, Table, Trained, Training, open_and_train_as,
 };
-use crate::device::{self, Job};
-use crate::figure::{Axis, Curve, Panel};
-use crate::overrides;
+use crate::cli::device::{self, Job};
+use crate::cli::overrides;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
 
 /// A study that trains variants on some data.
@@ -39,7 +39,7 @@ pub struct Contest {
     /// Its title.
     pub title: &'static str,
     /// The configuration that variants change.
-    pub base: Base,
+    pub base: BaseTraining,
     /// Variants; the others are compared with the first one.
     pub variants: Vec<Variant>,
 }

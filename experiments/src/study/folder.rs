@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Scale, StudyArguments};
-use crate::device::DeviceName;
+use crate::cli::device::DeviceName;
 
 /// A study in its folder.
 #[derive(Debug, Clone)]

@@ -15,10 +15,10 @@
 //! table.md           the table, with the paper's numbers, the command and the date
 //! ```
 
-mod bases;
-pub mod child;
+pub(crate) mod base_training;
 #[cfg(not(test))]
 mod comparison;
+pub mod subprocess;
 // Comparisons, which use it, are left out of the unit tests.
 #[cfg_attr(test, allow(dead_code))]
 mod counting;
@@ -39,9 +39,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::device::DeviceName;
+use crate::cli::device::DeviceName;
 
-pub use bases::{Base, DataArguments, DataKind};
+pub use base_training::{BaseTraining, DataArguments, DataKind};
 #[cfg(not(test))]
 pub use comparison::{Comparison, Contest, Variant, compare};
 pub use folder::Study;

@@ -1,7 +1,7 @@
 //! The cost of a study, printed before it starts.
 
 use super::trainings::Training;
-use crate::flops;
+use crate::measure::flops;
 
 /// Operations a second of the products of a training: 40 % of what an H100 does densely in half precision (989
 /// TFLOP/s). An assumption, since no study has been run on one.

@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 
 use super::folder::Study;
 use super::table::{Table, quoted};
-use crate::called;
-use crate::device::DeviceName;
-use crate::figure::{self, Panel};
+use crate::cli::called;
+use crate::cli::device::DeviceName;
+use crate::plot::figure::{self, Panel};
 
 /// The report of a study.
 #[derive(Debug)]

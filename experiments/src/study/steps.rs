@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Study, child};
+use super::{Study, subprocess};
 use crate::programs::bench_step::{Measurement, StepArguments};
 
 /// Parses arguments of `bench_step`.
@@ -28,7 +28,7 @@ pub fn measure_steps(study: &Study, steps: &[(String, StepArguments)]) -> Result
         bar.set_message(key.clone());
         let mut step = step.clone();
         step.device = study.device();
-        let measurement: Measurement = study.remember(key, || child::ask(&step))?;
+        let measurement: Measurement = study.remember(key, || subprocess::ask(&step))?;
         let peak = measurement.peak_mib.unwrap_or(f64::NAN);
         let line = format!("{key}: {:.3} s, {peak:.0} MiB", measurement.seconds);
         match bar.is_hidden() {

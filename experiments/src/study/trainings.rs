@@ -12,10 +12,10 @@ use serde::Serialize;
 use super::StudyArguments;
 use super::folder::Study;
 use super::plan::plan;
-use crate::device::{self, Job};
-use crate::interrupt::{self, Stopped};
-use crate::overrides;
-use crate::progress::Lines;
+use crate::cli::device::{self, Job};
+use crate::cli::interrupt::{self, Stopped};
+use crate::cli::overrides;
+use crate::cli::progress::Lines;
 
 /// One training of a study.
 #[derive(Debug, Clone)]

@@ -1,8 +1,15 @@
 //! Training data: configuration and opening.
 
+pub(crate) mod batch;
+pub(crate) mod classes;
+pub(crate) mod long_range;
+pub(crate) mod masked;
 mod opened;
+pub(crate) mod pairs;
 mod report;
 mod text;
+pub(crate) mod tokens;
+pub(crate) mod up_to;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +22,13 @@ use reformer_datasets::tokens::Column;
 use reformer_datasets::{DuplicationConfig, Split, SplitName, Splits};
 
 use crate::config::TrainConfig;
-use crate::error::TrainError;
-use crate::labelled::{
+use crate::data::classes::{
     Asked, ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes,
 };
-use crate::long_range::LongRangeConfig;
-use crate::pairs::{PairFiles, PairsConfig};
-use crate::tokens::{IdsConfig, TokenizedConfig};
+use crate::data::long_range::LongRangeConfig;
+use crate::data::pairs::{PairFiles, PairsConfig};
+use crate::data::tokens::{IdsConfig, TokenizedConfig};
+use crate::error::TrainError;
 
 pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};

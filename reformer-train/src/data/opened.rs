@@ -15,16 +15,16 @@ use reformer_datasets::{
     Splits, TrainLoader, TrainLoaderConfig, Windows,
 };
 
-use crate::batch::Batch;
 use crate::config::TrainConfig;
 use crate::data::DataReport;
+use crate::data::batch::Batch;
+use crate::data::classes::{Asked, save_classes};
+use crate::data::masked::{Masked, Purpose};
+use crate::data::pairs::Pairs;
+use crate::data::tokens::{bytes_per_token, save_vocabulary};
+use crate::data::up_to::UpTo;
 use crate::error::TrainError;
-use crate::labelled::{Asked, save_classes};
-use crate::loader::UpTo;
-use crate::masked::{Masked, Purpose};
-use crate::model::ModelConfig;
-use crate::pairs::Pairs;
-use crate::tokens::{bytes_per_token, save_vocabulary};
+use crate::task::model::ModelConfig;
 
 /// Opened data.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reformer_core::ConfigError;
 use reformer_datasets::tokens::Column;
-use reformer_datasets::{ByteCorpus, FolderCorpus, HundredMillion, Split, SplitName, Splits};
+use reformer_datasets::{ByteCorpus, FolderCorpus, Split, SplitName, Splits, Wikipedia};
 
 use crate::data::DataConfig;
 use crate::error::TrainError;
@@ -37,8 +37,8 @@ impl DataConfig {
             Self::Sample => ByteCorpus::sample().split(),
             Self::File(path) => ByteCorpus::open(path)?.split(),
             Self::Folder(path) => FolderCorpus::open(path)?.split_by_file()?,
-            Self::Enwik8(path) => HundredMillion::Enwik8.open(path)?,
-            Self::Text8(path) => HundredMillion::Text8.open(path)?,
+            Self::Enwik8(path) => Wikipedia::Enwik8.open(path)?,
+            Self::Text8(path) => Wikipedia::Text8.open(path)?,
             Self::Column(column) => column.open_texts()?,
             _ => {
                 return Err(ConfigError::new(

@@ -1,12 +1,14 @@
 //! Optimizers: configuration and a common type.
 
 mod adafactor;
+pub(crate) mod any;
+pub(crate) mod clip;
 mod decay;
-mod one_of;
+pub(crate) mod loss_scale;
 
 pub use adafactor::{Adafactor, AdafactorConfig, AdafactorState, Factored, SecondMoment};
+pub use any::AnyOptimizer;
 pub use decay::{DecayGroup, DecayWeights};
-pub use one_of::OneOf;
 
 use burn::config::Config;
 use burn::module::AutodiffModule;
@@ -16,8 +18,8 @@ use burn::optim::{Adam, AdamConfig, Sgd, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
 
-use crate::clip::ClipByGlobalNorm;
 use crate::config::{TrainConfig, positive};
+use crate::optimizer::clip::ClipByGlobalNorm;
 use crate::parallel::{Group, Sharded};
 
 /// The optimizer and its settings. Weight decay by [`DecayGroup`]s applies to every optimizer; with Adam
@@ -48,7 +50,7 @@ pub enum OptimizerConfig {
 }
 
 /// Any of the optimizers, as one type.
-type AnyOptimizer<M, B> = OneOf<
+type BaseOptimizer<M, B> = AnyOptimizer<
     OptimizerAdaptor<Adam, M, B>,
     OptimizerAdaptor<Sgd<<B as AutodiffBackend>::InnerBackend>, M, B>,
     OptimizerAdaptor<Adafactor, M, B>,
@@ -56,15 +58,15 @@ type AnyOptimizer<M, B> = OneOf<
 
 /// The optimizer of a run: clips gradients, decays weights, and then steps the parameters, or
 /// a share of them if the optimizer's state is sharded over processes.
-pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<Sharded<AnyOptimizer<M, B>>>>;
+pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<Sharded<BaseOptimizer<M, B>>>>;
 
 impl OptimizerConfig {
-    /// The name of the optimizer, equal to that of its [state](OneOf::name).
+    /// The name of the optimizer, equal to that of its [state](AnyOptimizer::name).
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Adam { .. } => OneOf::Adam::<_, (), ()>(()).name(),
-            Self::Sgd { .. } => OneOf::Sgd::<(), _, ()>(()).name(),
-            Self::Adafactor(_) => OneOf::Adafactor::<(), (), _>(()).name(),
+            Self::Adam { .. } => AnyOptimizer::Adam::<_, (), ()>(()).name(),
+            Self::Sgd { .. } => AnyOptimizer::Sgd::<(), _, ()>(()).name(),
+            Self::Adafactor(_) => AnyOptimizer::Adafactor::<(), (), _>(()).name(),
         }
     }
 
@@ -99,7 +101,7 @@ impl OptimizerConfig {
     }
 
     /// The optimizer, before its first step.
-    fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> AnyOptimizer<M, B> {
+    fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> BaseOptimizer<M, B> {
         match *self {
             Self::Adam {
                 beta_1,
@@ -107,16 +109,16 @@ impl OptimizerConfig {
                 epsilon,
             } => {
                 let adam = AdamConfig::new().with_beta_1(beta_1).with_beta_2(beta_2);
-                OneOf::Adam(adam.with_epsilon(epsilon).init())
+                AnyOptimizer::Adam(adam.with_epsilon(epsilon).init())
             }
             Self::Sgd { momentum, nesterov } => {
                 let momentum = (momentum > 0.0).then(|| {
                     let config = MomentumConfig::new().with_momentum(momentum);
                     config.with_dampening(0.0).with_nesterov(nesterov)
                 });
-                OneOf::Sgd(SgdConfig::new().with_momentum(momentum).init())
+                AnyOptimizer::Sgd(SgdConfig::new().with_momentum(momentum).init())
             }
-            Self::Adafactor(config) => OneOf::Adafactor(config.build().into()),
+            Self::Adafactor(config) => AnyOptimizer::Adafactor(config.build().into()),
         }
     }
 }

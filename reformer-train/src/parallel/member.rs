@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::Sharing;
 use super::error::ParallelError;
 use super::group::Group;
-use crate::checkpoint::Checkpoints;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
-use crate::fit::{Fit, Place};
-use crate::model::Model;
+use crate::run::checkpoint::Checkpoints;
+use crate::run::setup::{Fit, Place};
+use crate::run::training_loop::Ending;
 use crate::run::{Standing, TrainOptions};
-use crate::strategy::Ending;
 use crate::task::Task;
+use crate::task::model::Model;
 
 /// The result of a run in a process that does not own it.
 #[derive(Debug)]

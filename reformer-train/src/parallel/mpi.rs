@@ -25,7 +25,7 @@ use super::launcher::Launcher;
 use super::nccl::Nccl;
 use super::watch::Watch;
 #[cfg(feature = "nccl")]
-use crate::console::tell;
+use crate::screen::console::tell;
 
 type Result<T> = std::result::Result<T, ParallelError>;
 

@@ -18,9 +18,9 @@ use super::Sharing;
 use super::error::ParallelError;
 use super::gradients::Adder;
 use super::group::Group;
-use crate::batch::Batch;
-use crate::clip::{global_norm, scaled};
-use crate::metric::LmOutput;
+use crate::data::batch::Batch;
+use crate::metrics::LmOutput;
+use crate::optimizer::clip::{global_norm, scaled};
 use crate::task::{Task, joined, share};
 
 /// The devices that compute a step: those of this process, and those of the other processes.

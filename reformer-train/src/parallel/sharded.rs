@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::error::ParallelError;
 use super::gradients::extend;
 use super::group::Group;
-use crate::optimizer::OneOf;
+use crate::optimizer::AnyOptimizer;
 
 /// A sharded optimizer; without a group, it has the whole state.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl<S> OfParameter for (ParamId, S) {
     }
 }
 
-impl<A, S, F> States for OneOf<A, S, F>
+impl<A, S, F> States for AnyOptimizer<A, S, F>
 where
     A: IntoIterator<Item: OfParameter> + FromIterator<A::Item>,
     S: IntoIterator<Item: OfParameter> + FromIterator<S::Item>,
@@ -364,17 +364,19 @@ mod tests {
                 states.into_iter()
             }
         }
-        let whole: OneOf<Some, Some, Some> = OneOf::Adam(Some((0..5).map(|i| (i, 7)).collect()));
+        let whole: AnyOptimizer<Some, Some, Some> =
+            AnyOptimizer::Adam(Some((0..5).map(|i| (i, 7)).collect()));
         let ids = |ids: &[u64]| ids.iter().map(|id| ParamId::from(*id)).collect();
         let part = whole.clone().only(&ids(&[1, 3]));
-        let OneOf::Adam(Some(found)) = &part else {
+        let AnyOptimizer::Adam(Some(found)) = &part else {
             panic!("of the same optimizer");
         };
         assert_eq!(found.keys().collect::<Vec<_>>(), [&1, &3]);
-        let OneOf::Adam(put_together) = part.and(whole.clone().only(&ids(&[0, 2, 4]))) else {
+        let AnyOptimizer::Adam(put_together) = part.and(whole.clone().only(&ids(&[0, 2, 4])))
+        else {
             panic!("of the same optimizer");
         };
-        let OneOf::Adam(whole) = whole else {
+        let AnyOptimizer::Adam(whole) = whole else {
             panic!("it was made so");
         };
         assert_eq!(put_together, whole);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::error::ParallelError;
 use super::launcher::await_turn;
-use crate::console::tell;
+use crate::screen::console::tell;
 
 /// Number of polls of a call within its time limit.
 const LOOKS: u32 = 10;

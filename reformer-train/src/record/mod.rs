@@ -4,6 +4,7 @@ mod files;
 mod fit;
 mod owner;
 mod scan;
+pub(crate) mod setting;
 mod tag;
 
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::tag::Tag;
 use crate::error::TrainError;
-use crate::model::ModelConfig;
-use crate::setting::setting_below;
+use crate::record::setting::setting_below;
+use crate::task::model::ModelConfig;
 
 /// The owner of records that are written, or the expected one.
 #[derive(Debug, Clone, Default)]

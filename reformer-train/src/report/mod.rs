@@ -4,6 +4,8 @@
 //! forbids the rest. Without scripts it still shows the last values.
 
 mod html;
+pub(crate) mod page;
+pub(crate) mod samples;
 
 pub use html::{STYLE, escape, escape_json, fill};
 

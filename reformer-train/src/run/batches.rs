@@ -3,7 +3,7 @@
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::Run;
-use crate::batch::Batch;
+use crate::data::batch::Batch;
 use crate::error::TrainError;
 
 impl Run {

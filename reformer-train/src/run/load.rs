@@ -11,13 +11,13 @@ use burn_store::{ModuleSnapshot, TensorSnapshot};
 
 use super::Run;
 use super::beginning::Beginning;
-use crate::checkpoint::Checkpoints;
 use crate::config::TrainConfig;
 use crate::error::TrainError;
-use crate::model::Model;
-use crate::older::read_json;
 use crate::record::{AtomicRecorder, Owner, read_regular, write_atomically};
+use crate::run::checkpoint::Checkpoints;
+use crate::run::older::read_json;
 use crate::task::Task;
+use crate::task::model::Model;
 
 /// The file of a run's configuration.
 pub(super) const CONFIG: &str = "config.json";

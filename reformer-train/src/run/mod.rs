@@ -2,11 +2,16 @@
 
 mod batches;
 mod beginning;
+pub(crate) mod checkpoint;
+pub(crate) mod diverged;
 mod load;
 mod lock;
+pub(crate) mod older;
 mod options;
 mod pretrained;
 mod resume;
+pub(crate) mod setup;
+pub(crate) mod training_loop;
 
 use std::path::{Path, PathBuf};
 
@@ -16,18 +21,18 @@ use burn::tensor::backend::Backend;
 use burn::train::renderer::MetricsRenderer;
 use reformer_core::kernels::TrainBackend;
 
-use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
+use crate::data::pairs::{Pairs, load_subwords};
 use crate::data::{AskedQuestions, Content, Data, DataConfig, DataReport};
 use crate::error::TrainError;
-use crate::fit::{Fit, Fitted, Place};
-use crate::model::Model;
-use crate::page::Page;
-use crate::pairs::{Pairs, load_subwords};
+use crate::metrics::row::{Row, read_rows};
 use crate::parallel::{check_alone, invite};
 use crate::record::{AtomicRecorder, Failure, Owner, numbered};
-use crate::row::{Row, read_rows};
-use crate::strategy::Ending;
+use crate::report::page::Page;
+use crate::run::checkpoint::{Best, Checkpoints};
+use crate::run::setup::{Fit, Fitted, Place};
+use crate::run::training_loop::Ending;
+use crate::task::model::Model;
 use beginning::Beginning;
 use load::{CONFIG, model_path, read_config};
 use lock::Lock;

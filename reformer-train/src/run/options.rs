@@ -6,11 +6,11 @@ use std::sync::Arc;
 use burn::tensor::backend::AutodiffBackend;
 use burn::train::Interrupter;
 
-use crate::console::tell;
 use crate::error::TrainError;
-use crate::model::Model;
 use crate::parallel::{Group, Sharing};
+use crate::screen::console::tell;
 use crate::screen::{Screen, Silent};
+use crate::task::model::Model;
 
 /// Reports errors that do not end a run.
 pub type Warn = fn(&TrainError);

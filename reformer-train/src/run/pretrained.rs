@@ -11,8 +11,8 @@ use reformer_core::huggingface::{self, Head};
 
 use super::load::{self, check_finite, load_model};
 use crate::error::TrainError;
-use crate::model::{Model, ModelConfig};
 use crate::record::{Difference, differences};
+use crate::task::model::{Model, ModelConfig};
 
 /// A trained model that another training can start from.
 #[derive(Debug)]

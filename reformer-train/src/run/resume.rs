@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::lock::Lock;
 use super::{Outcome, Run, load_model, model_path};
-use crate::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::error::TrainError;
+use crate::metrics::row::Row;
 use crate::record::{AtomicRecorder, write_atomically};
-use crate::row::Row;
-use crate::strategy::Ending;
+use crate::run::checkpoint::{Best, Checkpoints, ResumePoint};
+use crate::run::training_loop::Ending;
 use crate::task::Task;
 
 /// Settings that may change when a run is resumed; all others determine its weights.

@@ -16,8 +16,8 @@ use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_train::{
-    AtomicRecorder, BadLoss, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, Quantity,
-    Run, ScheduleConfig, Screen, Task, TrainConfig, TrainError, TrainOptions,
+    AtomicRecorder, Checkpoints, DataConfig, Ending, Model, NonFiniteLoss, OptimizerConfig,
+    Quantity, Run, ScheduleConfig, Screen, Task, TrainConfig, TrainError, TrainOptions,
 };
 
 type B = Autodiff<Flex>;
@@ -88,7 +88,7 @@ fn steps_without_a_number_are_left_out_where_that_is_wanted() {
     // Nothing strange in the part that is kept for validation.
     text.iter_mut().skip(3500).for_each(|byte| *byte = b'a');
     fs::write(&path, text).unwrap();
-    let mut config = config(0.1).with_bad_loss(BadLoss::Skip(8));
+    let mut config = config(0.1).with_bad_loss(NonFiniteLoss::Skip(8));
     config.data = DataConfig::File(path);
     let run = Run::create(config.with_steps(6), folder.path().join("run")).unwrap();
     run.train::<B, _>(&Default::default(), 0, TrainOptions::silent())

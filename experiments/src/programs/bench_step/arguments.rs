@@ -7,9 +7,9 @@ use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{MOST_TOKENS, ModeName, check_most, check_range};
-use crate::baseline::TransformerLmConfig;
-use crate::device::DeviceName;
+use crate::cli::arguments::{MOST_TOKENS, ModeName, check_most, check_range};
+use crate::cli::device::DeviceName;
+use crate::measure::burn_transformer::TransformerLmConfig;
 
 const EXAMPLES: &str = "\
 Examples:

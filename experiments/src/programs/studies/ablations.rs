@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{comparison, help};
-use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
+use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 /// Chunks of the sorted sequence with one chunk back, as in the peers.
 const ACROSS: &str =
@@ -200,7 +200,7 @@ fn with(all: &[&str], mut variants: Vec<Variant>) -> Vec<Variant> {
 }
 
 /// A stack of LSH layers.
-const TEXT: Base = Base {
+const TEXT: BaseTraining = BaseTraining {
     data: DataKind::Text,
     all: &[r#"model.reformer.layers=["Lsh"]"#],
     cpu: &[
@@ -220,7 +220,7 @@ const TEXT: Base = Base {
 };
 /// An LSH layer above a local one, which joins a key with its value. Two rounds whose windows hold an average
 /// bucket do not find everything, so that improvements in finding are visible.
-const PAIRS: Base = Base {
+const PAIRS: BaseTraining = BaseTraining {
     data: DataKind::Pairs,
     all: &[],
     cpu: &[

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{comparison, help};
-use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
+use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 const NAME: &str = "figure3_sharing_and_reversibility";
 
@@ -26,7 +26,7 @@ fn figure(_: Scale) -> Comparison {
     let contest = |key, title, data, cpu: &'static [&'static str]| Contest {
         key,
         title,
-        base: Base {
+        base: BaseTraining {
             data,
             all: &[r#"model.reformer.layers=["Full"]"#],
             cpu,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{comparison, help};
-use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
+use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 const NAME: &str = "figure4_hash_rounds";
 
@@ -27,7 +27,7 @@ fn figure(scale: Scale) -> Comparison {
     let contest = |key, title, data, cpu| Contest {
         key,
         title,
-        base: Base {
+        base: BaseTraining {
             data,
             all: &[r#"model.reformer.layers=["Lsh"]"#],
             cpu,
@@ -72,7 +72,7 @@ const TEXT: &[&str] = &[
 ];
 
 /// Half of all tokens can be predicted by finding their earlier occurrence; a window holds few of all tokens.
-const PASSAGES: Base = Base {
+const PASSAGES: BaseTraining = BaseTraining {
     data: DataKind::Passages,
     all: &[],
     cpu: &[

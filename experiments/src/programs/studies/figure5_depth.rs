@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{comparison, help};
-use crate::study::{Base, Comparison, Contest, DataKind, Scale, Variant};
+use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 const NAME: &str = "figure5_depth";
 
@@ -48,7 +48,7 @@ fn figure(scale: Scale) -> Comparison {
         contests: vec![Contest {
             key: "text",
             title: "text",
-            base: Base {
+            base: BaseTraining {
                 data: DataKind::Text,
                 all: &[r#"model.reformer.layers=["Local","Lsh"]"#],
                 cpu: &[

@@ -6,11 +6,11 @@ use anyhow::Result;
 use clap::Parser;
 
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::figure::{Axis, Curve, Panel};
+use crate::measure::allocator::keep_freed_memory;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::programs::bench_step::{Measurement, StepArguments, measure};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, child, measure_steps, step};
+use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
 
 const NAME: &str = "figure5_speed";
 const ROUNDS: [usize; 4] = [1, 2, 4, 8];
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     let arguments: Arguments = parse(NAME, about, &help);
     keep_freed_memory();
     cli::main(|| match &arguments.study.measure {
-        Some(task) => child::answer(task, measure),
+        Some(task) => subprocess::answer(task, measure),
         None => figure(&arguments.study),
     })
 }

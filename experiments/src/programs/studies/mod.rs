@@ -24,8 +24,8 @@ pub use ablations::{
     ablation_rotations, ablation_window,
 };
 
-use crate::allocator::keep_freed_memory;
 use crate::cli;
+use crate::measure::allocator::keep_freed_memory;
 use crate::study::{
     Comparison, DataArguments, Scale, SeedArguments, SetArguments, StudyArguments, compare,
 };

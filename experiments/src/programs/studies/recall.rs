@@ -10,19 +10,19 @@ use reformer_train::{Batch, Evaluation};
 use serde::{Deserialize, Serialize};
 
 use super::{Arguments, help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, Job};
-use crate::figure::{Axis, Curve, Panel};
-use crate::overrides;
+use crate::cli::device::{self, Job};
+use crate::cli::overrides;
+use crate::measure::allocator::keep_freed_memory;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
 use crate::study::{
-    Base, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
+    BaseTraining, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
 };
 
 const NAME: &str = "recall";
 
-const BASE: Base = Base {
+const BASE: BaseTraining = BaseTraining {
     data: DataKind::Text,
     all: &[],
     cpu: &[

@@ -16,12 +16,12 @@ use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, DeviceName, Job};
-use crate::figure::{Axis, Curve, Panel};
-use crate::memory::peak_resident_bytes;
-use crate::study::{Report, Scale, Study, StudyArguments, Table, child};
+use crate::cli::device::{self, DeviceName, Job};
+use crate::measure::allocator::keep_freed_memory;
+use crate::measure::memory::peak_resident_bytes;
+use crate::plot::figure::{Axis, Curve, Panel};
+use crate::study::{Report, Scale, Study, StudyArguments, Table, subprocess};
 
 const NAME: &str = "table1_complexity";
 const N_HEADS: usize = 4;
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     let arguments: Arguments = parse(NAME, about, &help);
     keep_freed_memory();
     cli::main(|| match &arguments.study.measure {
-        Some(task) => child::answer(task, measure),
+        Some(task) => subprocess::answer(task, measure),
         None => table(&arguments.study),
     })
 }
@@ -217,7 +217,7 @@ fn table(arguments: &StudyArguments) -> Result<()> {
     let mut measured: Vec<Measured> = Vec::new();
     for task in tasks.iter().progress() {
         let key = format!("{}-{}", task.kind.paper().0.replace(' ', "-"), task.length);
-        measured.push(study.remember(&key, || child::ask(task))?);
+        measured.push(study.remember(&key, || subprocess::ask(task))?);
     }
     let mut table = Table::new([
         "attention",

@@ -12,16 +12,16 @@ use reformer_datasets::{DuplicationConfig, EvalLoaderConfig};
 use reformer_train::{DataConfig, TrainConfig, load_model};
 
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, Job};
-use crate::figure::{Axis, Curve, Panel};
-use crate::overrides;
+use crate::cli::device::{self, Job};
+use crate::cli::overrides;
+use crate::measure::allocator::keep_freed_memory;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
 use crate::study::statistics::{between, mean};
 use crate::study::{
-    Base, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study, StudyArguments,
-    Table, Trained, Training, open_and_train,
+    BaseTraining, DataArguments, DataKind, Report, SeedArguments, SetArguments, Study,
+    StudyArguments, Table, Trained, Training, open_and_train,
 };
 
 const NAME: &str = "table2_duplication";
@@ -45,7 +45,7 @@ const ROWS: [(Way, [f64; 5]); 4] = [
 ];
 
 /// One layer of four heads, 16 buckets, the same decay for all weights, as in the paper.
-const BASE: Base = Base {
+const BASE: BaseTraining = BaseTraining {
     data: DataKind::Duplication,
     all: &[
         "model.reformer.n_heads=4",

@@ -7,11 +7,11 @@ use clap::Parser;
 use serde::Serialize;
 
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::figure::{Axis, Curve, Panel};
+use crate::measure::allocator::keep_freed_memory;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::programs::bench_step::{Measurement, StepArguments, measure};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, child, measure_steps, step};
+use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
 
 const NAME: &str = "table3_memory";
 
@@ -120,12 +120,12 @@ pub fn main() -> ExitCode {
     let arguments: Arguments = parse(NAME, about, &help);
     keep_freed_memory();
     cli::main(|| match &arguments.study.measure {
-        Some(task) => child::answer(task, measure),
+        Some(task) => subprocess::answer(task, measure),
         None => table(&arguments.study),
     })
 }
 
-/// Base sizes, the values each size is varied over, and the flags that all measurements share.
+/// BaseTraining sizes, the values each size is varied over, and the flags that all measurements share.
 fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
     let sizes = |layers, length, d_ff| Sizes {
         layers,

@@ -11,10 +11,13 @@ use reformer_train::{Quantity, Run, TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, Job};
-use crate::figure::{Axis, Curve, Panel};
+use crate::cli::device::{self, Job};
+use crate::cli::overrides;
+use crate::cli::preset;
+use crate::inference::translation::Translator;
+use crate::measure::allocator::keep_freed_memory;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
 use crate::programs::train_translation::PairArguments;
 use crate::study::statistics::{between, interval, mean};
@@ -22,8 +25,6 @@ use crate::study::{
     Report, Scale, SeedArguments, SetArguments, Study, StudyArguments, Table, Trained, Training,
     open_and_train,
 };
-use crate::translation::Translator;
-use crate::{overrides, preset};
 
 const NAME: &str = "table4_translation";
 

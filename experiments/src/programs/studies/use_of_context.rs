@@ -12,20 +12,20 @@ use reformer_train::{Batch, Evaluation, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use super::{Arguments, help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::device::{self, Job};
-use crate::figure::{Axis, Curve, Panel};
-use crate::overrides;
+use crate::cli::device::{self, Job};
+use crate::cli::overrides;
+use crate::measure::allocator::keep_freed_memory;
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{self, seconds};
 use crate::study::statistics::{between, margin, mean};
 use crate::study::{
-    Base, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
+    BaseTraining, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
 };
 
 const NAME: &str = "use_of_context";
 
-const BASE: Base = Base {
+const BASE: BaseTraining = BaseTraining {
     data: DataKind::Text,
     all: &[
         "model.reformer.local.chunk_length=128",

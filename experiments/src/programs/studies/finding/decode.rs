@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::task::{Measurement, Task};
-use crate::device::{self, Job};
-use crate::median::median;
+use crate::cli::device::{self, Job};
+use crate::measure::median::median;
 use crate::study::{Study, Trained, Training};
 
 /// Result at one length.

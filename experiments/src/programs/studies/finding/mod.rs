@@ -16,9 +16,9 @@ use self::decode::{Decoded, decode};
 use self::report::report;
 use self::task::{Stage, Task};
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
 use crate::cli;
-use crate::overrides;
+use crate::cli::overrides;
+use crate::measure::allocator::keep_freed_memory;
 use crate::study::{Training, open_and_train};
 
 const NAME: &str = "finding";

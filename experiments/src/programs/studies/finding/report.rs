@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::decode::Decoded;
 use super::task::Task;
 use super::{Outcome, WAYS, Way};
-use crate::figure::{Axis, Curve, Panel};
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::statistics::{between, mean};
 use crate::study::{Report, Study, Table};
 

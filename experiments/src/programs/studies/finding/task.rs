@@ -9,8 +9,8 @@ use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, Returnin
 use reformer_datasets::{Sequences, Splits};
 use reformer_train::{DataConfig, TrainConfig};
 
-use crate::overrides;
-use crate::preset;
+use crate::cli::overrides;
+use crate::cli::preset;
 use crate::study::{DataArguments, DataKind, Scale};
 
 /// Seed of the evaluation sequences, which no training uses.

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use self::baselines::{Baseline, baselines};
 use self::report::report;
 use super::{help, parse};
-use crate::allocator::keep_freed_memory;
+use crate::cli::device::{self, Job};
+use crate::cli::long_range::task_parser;
+use crate::cli::overrides;
 use crate::cli::{self, absolute};
-use crate::device::{self, Job};
-use crate::long_range::task_parser;
-use crate::overrides;
+use crate::measure::allocator::keep_freed_memory;
 use crate::study::statistics::mean;
 use crate::study::{
     SeedArguments, SetArguments, Study, StudyArguments, Trained, Training, open_and_train,

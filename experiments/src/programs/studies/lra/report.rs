@@ -5,7 +5,7 @@ use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::{Quantity, Row, TrainConfig};
 
 use super::{MODELS, Outcome, Values};
-use crate::figure::{Axis, Curve, Panel};
+use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::statistics::{between, margin, mean};
 use crate::study::{Report, Study, Table, Trained};
 

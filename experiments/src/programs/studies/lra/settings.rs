@@ -6,9 +6,9 @@ use anyhow::Result;
 use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::{DataConfig, LongRangeConfig, TrainConfig};
 
-use crate::long_range::{data, fill_length, fit_model, set_defaults};
-use crate::overrides;
-use crate::preset;
+use crate::cli::long_range::{data, fill_length, fit_model, set_defaults};
+use crate::cli::overrides;
+use crate::cli::preset;
 use crate::study::Scale;
 
 const SMOKE: &[&str] = &[

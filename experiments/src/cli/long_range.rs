@@ -1,0 +1,95 @@
+//! Tasks of the Long Range Arena: flags, and how a configuration is adapted to a task.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use reformer_core::attention::Buckets;
+use reformer_datasets::long_range::{ListOpsConfig, LongRangeTask};
+use reformer_train::{DataConfig, LongRangeConfig, ModelConfig, TrainConfig};
+
+/// The shortest generated lists are this part of the longest ones, as in the benchmark (500 and 2,000).
+const SHORTEST: usize = 4;
+
+/// Reads the name of a task.
+pub fn task_parser() -> impl TypedValueParser<Value = LongRangeTask> {
+    let names = LongRangeTask::ALL.map(LongRangeTask::name);
+    PossibleValuesParser::new(names).map(|name| {
+        let mut tasks = LongRangeTask::ALL.into_iter();
+        let task = tasks.find(|task| task.name() == name);
+        task.expect("it is one of the possible values")
+    })
+}
+
+/// The data of a task: the files in a folder, or generated lists.
+///
+/// # Errors
+/// No folder for a task that cannot be generated.
+pub fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
+    Ok(DataConfig::LongRange(match (task, path) {
+        (task, Some(path)) => LongRangeConfig::Files { task, path },
+        (LongRangeTask::ListOps, None) => LongRangeConfig::Lists(ListOpsConfig::new()),
+        (task, None) => bail!(
+            "only `listops` can be generated: name the folder of the files of `{}` by --data",
+            task.name()
+        ),
+    }))
+}
+
+/// Sets the length of the benchmark, with as many buckets as go with the length.
+pub fn set_defaults(config: &mut TrainConfig, task: LongRangeTask) {
+    config.window_length = task.max_length();
+    config.model.reformer_mut().lsh.n_buckets = Buckets::Auto;
+}
+
+/// Makes generated lists fill the length of the configuration, which no answer can be found without.
+pub fn fill_length(config: &mut TrainConfig) {
+    if let DataConfig::LongRange(LongRangeConfig::Lists(lists)) = &mut config.data {
+        lists.max_length = config.window_length;
+        lists.min_length = config.window_length / SHORTEST;
+    }
+}
+
+/// Gives a classifier the task's classes and tokens.
+pub fn fit_model(model: &mut ModelConfig, task: LongRangeTask) {
+    if let ModelConfig::Classifier(model) = model {
+        model.n_classes = task.classes().len();
+        let vocab_size = &mut model.reformer.vocab_size;
+        *vocab_size = task.vocab_size().max(*vocab_size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::preset;
+
+    #[test]
+    fn every_task_is_a_valid_configuration() {
+        for task in LongRangeTask::ALL {
+            let mut config = preset::load("classifier").unwrap();
+            config.data = data(task, Some("files".into())).unwrap();
+            set_defaults(&mut config, task);
+            fit_model(&mut config.model, task);
+            config.validate().unwrap();
+            assert_eq!(config.window_length, task.max_length());
+        }
+        let error = data(LongRangeTask::Image, None).unwrap_err().to_string();
+        assert!(
+            error.contains("`image`") && error.contains("--data"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn generated_lists_fill_the_length() {
+        let mut config = preset::load("classifier").unwrap();
+        config.data = data(LongRangeTask::ListOps, None).unwrap();
+        config.window_length = 256;
+        fill_length(&mut config);
+        let DataConfig::LongRange(LongRangeConfig::Lists(lists)) = &config.data else {
+            panic!("{:?}", config.data);
+        };
+        assert_eq!((lists.min_length, lists.max_length), (64, 256));
+    }
+}

@@ -1,0 +1,330 @@
+//! Presets: configurations to start from, which are files.
+
+use std::mem;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use reformer_train::{TrainConfig, read_config_json, read_regular, setting_below};
+use serde_json::Value;
+
+/// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
+///
+/// | name | model | data | for |
+/// |---|---|---|---|
+/// | tiny | 4 layers of width 64 | windows of 256 bytes | two minutes on two CPU cores |
+/// | small | 6 layers of width 256 | windows of 2,048 bytes | an hour on a few CPU cores, minutes on a GPU |
+/// | base | 12 layers of width 512 | windows of 16,384 bytes | a day on a GPU |
+/// | enwik8-64k | the paper's, 12 layers of width 1,024 | windows of 65,536 bytes | a large GPU |
+/// | duplication | 1 layer of width 128 | `0w0w` of 256 tokens | minutes on two CPU cores |
+/// | recall | 2 layers of width 64 | 128 tokens with 16 pairs of a key and a value | a minute on two CPU cores |
+/// | images-16 | 4 layers of width 64 | images of 16 x 16 pixels | minutes on two CPU cores |
+/// | imagenet64 | the paper's, 12 layers of width 1,024 | images of 64 x 64 pixels | a large GPU |
+/// | translation | 3 layers of width 128 on each side | 7,941 short sentences | six minutes on two CPU cores |
+/// | masked | 4 layers of width 64, both sides | windows of 256 bytes, 15 % hidden | three minutes on two CPU cores |
+/// | classifier | 4 layers of width 64, both sides | passages in three languages | minutes on two CPU cores |
+/// | qa | 4 layers of width 96, both sides | sentences among four of another language | minutes on two CPU cores |
+/// | wmt-base | the paper's, 6 layers of width 512 on each side | your files | a large GPU |
+///
+/// In `duplication` positions are axial, in rows of one token less than half a sequence: a token
+/// and the one before its repetition then share most of their position embeddings, and a single layer learns
+/// to attend from one to the other in some hundred steps. Both have to fall into one bucket whatever the tokens
+/// are, and no gradient teaches this, since a key that hashing misses gets none. So query projections decay:
+/// the part of them that is not needed, the tokens, fades.
+///
+/// In `recall` a key and its value lie in one chunk of local attention, and weights start large, so that a key
+/// attends to its equal from the beginning: the model only has to learn to copy the value. Only local layers
+/// use positions, since no distance tells where a key is.
+///
+/// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
+/// blocks begin by adding little to the embeddings: on the sample this needs half the steps.
+pub const PRESETS: [(&str, &str); 13] = [
+    ("tiny", include_str!("../../presets/tiny.json")),
+    ("small", include_str!("../../presets/small.json")),
+    ("base", include_str!("../../presets/base.json")),
+    ("enwik8-64k", include_str!("../../presets/enwik8-64k.json")),
+    (
+        "duplication",
+        include_str!("../../presets/duplication.json"),
+    ),
+    ("recall", include_str!("../../presets/recall.json")),
+    ("images-16", include_str!("../../presets/images-16.json")),
+    ("imagenet64", include_str!("../../presets/imagenet64.json")),
+    (
+        "translation",
+        include_str!("../../presets/translation.json"),
+    ),
+    ("masked", include_str!("../../presets/masked.json")),
+    ("classifier", include_str!("../../presets/classifier.json")),
+    ("qa", include_str!("../../presets/qa.json")),
+    ("wmt-base", include_str!("../../presets/wmt-base.json")),
+];
+
+/// Loads a preset by its name.
+///
+/// # Errors
+/// An unknown name.
+pub fn load(name: &str) -> Result<TrainConfig> {
+    let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
+        bail!(
+            "there is no preset `{name}`: use one of {}",
+            names(|_| true).join(", ")
+        );
+    };
+    read_config_json(json.as_bytes()).with_context(|| format!("the preset `{name}` is broken"))
+}
+
+/// Loads a preset by its name, or from a JSON or TOML file of the same form, for a program whose default preset
+/// is `default`. Settings that a file leaves out are those of `default`, or of the preset that its `preset` names.
+///
+/// # Errors
+/// An unknown name, or a file that cannot be read or is not a configuration.
+pub fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
+    if PRESETS.iter().any(|(preset, _)| *preset == name) {
+        return load(name);
+    }
+    if !is_file(name) {
+        let default = load(default)?;
+        let takes = names(|config| is_alike(config, &default));
+        let likeness = |own: &&&str| strsim::jaro_winkler(own, name);
+        let nearest = takes
+            .iter()
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        bail!(
+            "there is no preset `{name}` for this program: did you mean `{}`? There are {}, and files that \
+             end in .json or .toml",
+            nearest.copied().unwrap_or_default(),
+            takes.join(", ")
+        );
+    }
+    let text = read_regular(Path::new(name)).map_err(anyhow::Error::from);
+    let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is not UTF-8"));
+    let text = text.with_context(|| format!("`{name}` cannot be read"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    read(text, name.ends_with(".json"), default)
+        .with_context(|| format!("`{name}` is not a configuration of this version"))
+}
+
+fn is_file(name: &str) -> bool {
+    name.ends_with(".json") || name.ends_with(".toml")
+}
+
+/// Names of the presets that satisfy a condition.
+fn names(holds: impl Fn(&TrainConfig) -> bool) -> Vec<&'static str> {
+    let holds = |name: &str| load(name).is_ok_and(|config| holds(&config));
+    let names = PRESETS.iter().map(|(name, _)| *name);
+    names.filter(|name| holds(name)).collect()
+}
+
+/// Whether two presets are for the same program.
+fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
+    let is_same_data = a.data.is_text() && b.data.is_text()
+        || mem::discriminant(&a.data) == mem::discriminant(&b.data);
+    a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
+}
+
+/// Reads a complete configuration, or the settings in which one differs from a preset.
+fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
+    let mut own: Value = match is_json {
+        true => serde_json::from_str(text)?,
+        false => toml::from_str(text)?,
+    };
+    let named = own.as_object_mut().and_then(|own| own.remove("preset"));
+    // A complete configuration may be of an older version.
+    let whole = read_config_json(own.to_string().as_bytes());
+    let config = match (whole, &named) {
+        (Ok(config), None) => config,
+        (_, Some(Value::String(name))) => with_differences(load(name)?, &own)?,
+        (_, Some(other)) => bail!("`preset` is {other}, and not a name"),
+        (_, None) => with_differences(load(default)?, &own)?,
+    };
+    check_known(&own, &serde_json::to_value(&config)?, "")?;
+    Ok(config)
+}
+
+/// The settings whose own settings are replaced one by one; others are replaced as a whole.
+const STRUCTURES: [&str; 5] = [
+    "",
+    "model",
+    "model.reformer",
+    "model.reformer.lsh",
+    "model.reformer.local",
+];
+
+/// Replaces settings of a configuration one after the other, so that an error names the wrong one.
+fn with_differences(mut config: TrainConfig, own: &Value) -> Result<TrainConfig> {
+    let mut settings = Vec::new();
+    list(own, "", &mut settings);
+    for (path, value) in settings {
+        let mut json = serde_json::to_value(&config)?;
+        let place = json.pointer_mut(&pointer(&path));
+        *place.with_context(|| format!("there is no setting `{path}`"))? = value.clone();
+        config = read_config_json(json.to_string().as_bytes())
+            .with_context(|| format!("`{path}` cannot be {value}"))?;
+    }
+    Ok(config)
+}
+
+/// Lists settings by their paths.
+fn list(own: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
+    match own {
+        Value::Object(own) if STRUCTURES.contains(&path) => {
+            for (name, value) in own {
+                list(value, &setting_below(path, name), settings);
+            }
+        }
+        own => settings.push((path.to_owned(), own.clone())),
+    }
+}
+
+/// A path as a JSON pointer.
+fn pointer(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        _ => format!("/{}", path.replace('.', "/")),
+    }
+}
+
+/// Checks that a configuration has every setting of a file: unknown ones would be ignored.
+fn check_known(own: &Value, config: &Value, path: &str) -> Result<()> {
+    let (Value::Object(own), Value::Object(config)) = (own, config) else {
+        return Ok(());
+    };
+    for (name, value) in own {
+        let path = setting_below(path, name);
+        let known = config.get(name);
+        let known = known.with_context(|| format!("there is no setting `{path}`"))?;
+        check_known(value, known, &path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reformer_core::attention::{AttentionKind, Window};
+    use reformer_core::model::ReformerConfig;
+    use reformer_core::position::PositionConfig;
+    use reformer_train::DataConfig;
+    use std::fs;
+
+    /// Longest sequence for which LSH attention is computed exactly, if there is one.
+    fn exact_up_to(config: &ReformerConfig) -> Option<usize> {
+        let has_lsh = config.kinds().any(|kind| kind == AttentionKind::Lsh);
+        has_lsh.then_some(match config.lsh.window {
+            Window::Bucket { len } => 2 * len,
+            Window::Chunk { before, after, .. } => config.lsh.chunk_length * (before + 1 + after),
+        })
+    }
+
+    #[test]
+    fn presets_are_valid_and_hash() {
+        for (name, _) in PRESETS {
+            let config = load(name).unwrap();
+            config.validate().unwrap();
+            // Sentences are short enough for exact attention, in the paper as well.
+            if matches!(config.data, DataConfig::Pairs(_)) {
+                continue;
+            }
+            let exact = exact_up_to(config.model.reformer()).unwrap();
+            assert!(config.window_length > exact, "{name} would not hash");
+        }
+    }
+
+    #[test]
+    fn files_may_hold_only_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.toml");
+        let name = path.to_str().unwrap();
+        let text = "steps = 7\n[model.reformer]\nn_layers = 2\n[model.reformer.position.Rotary]\nbase = 50.0\n";
+        fs::write(&path, text).unwrap();
+        let config = load_or_read(name, "tiny").unwrap();
+        let mut expected = load("tiny").unwrap().with_steps(7);
+        expected.model.reformer_mut().n_layers = 2;
+        expected.model.reformer_mut().position = PositionConfig::Rotary { base: 50.0 };
+        assert_eq!(config, expected);
+
+        let path = folder.path().join("mine.json");
+        let name = path.to_str().unwrap();
+        fs::write(&path, r#"{"preset": "small", "steps": 3}"#).unwrap();
+        let expected = load("small").unwrap().with_steps(3);
+        assert_eq!(load_or_read(name, "tiny").unwrap(), expected);
+        for (text, part) in [
+            (r#"{"stepz": 3}"#, "there is no setting `stepz`"),
+            (
+                r#"{"model": {"reformer": {"lsh": {"rounds": 3}}}}"#,
+                "`model.reformer.lsh.rounds`",
+            ),
+            (r#"{"preset": "smal"}"#, "there is no preset `smal`"),
+            (
+                r#"{"steps": "many"}"#,
+                "`steps` cannot be \"many\": invalid type",
+            ),
+            (
+                r#"{"model": {"reformer": {"lsh": {"window": {"Bucket": {"len": 8, "x": 1}}}}}}"#,
+                "there is no setting `model.reformer.lsh.window.Bucket.x`",
+            ),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = format!("{:#}", load_or_read(name, "tiny").unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+        // A complete configuration with one unknown setting.
+        let mut whole = serde_json::to_value(load("small").unwrap()).unwrap();
+        whole["stepz"] = 3.into();
+        fs::write(&path, format!("\u{feff}{whole}")).unwrap();
+        let error = format!("{:#}", load_or_read(name, "tiny").unwrap_err());
+        assert!(error.contains("there is no setting `stepz`"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zero.json");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = format!(
+            "{:#}",
+            load_or_read(path.to_str().unwrap(), "tiny").unwrap_err()
+        );
+        assert!(error.contains("it is not a regular file"), "{error}");
+    }
+
+    #[test]
+    fn names_that_are_misspelt_bring_the_nearest_one_that_fits() {
+        let told = |name, default| load_or_read(name, default).unwrap_err().to_string();
+        let error = told("smal", "tiny");
+        assert!(error.contains("did you mean `small`?"), "{error}");
+        assert!(
+            error.contains("There are tiny, small, base, enwik8-64k, and files"),
+            "{error}"
+        );
+        let error = told("small2", "images-16");
+        assert!(
+            error.contains("There are images-16, imagenet64, and"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn files_are_read_and_what_is_neither_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.json");
+        let config = load("small").unwrap().with_steps(7);
+        fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(
+            load_or_read(path.to_str().unwrap(), "tiny").unwrap(),
+            config
+        );
+        let toml = folder.path().join("mine.toml");
+        fs::write(&toml, toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(
+            load_or_read(toml.to_str().unwrap(), "tiny").unwrap(),
+            config
+        );
+        fs::write(&path, "[]").unwrap();
+        for name in ["huge", "none.json", path.to_str().unwrap()] {
+            let error = load_or_read(name, "tiny").unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Applies trained models to unlabelled texts: classifies them, or answers questions about them.
+
+mod answerer;
+mod classifier;
+mod reading;
+mod records;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::EvalLoaderConfig;
+use reformer_datasets::labelled::{LabelledBatch, LabelledRows};
+use serde_json::Value;
+
+use crate::cli::arguments::{MOST_ROWS, check_range};
+use crate::cli::device::DeviceName;
+use crate::cli::input::{Lines, lines_at_once};
+use crate::out;
+
+pub use answerer::{Answer, Found, QuestionAnswerer};
+pub use classifier::TextClassifier;
+pub use records::{InputFormat, Record, Records};
+pub use table::{OutputFormat, RecordWriter};
+
+/// Factor for rounding probabilities to six decimals.
+const DIGITS: f64 = 1e6;
+
+/// Flags of programs that apply a model.
+#[derive(Debug, Args)]
+pub struct PredictArguments {
+    /// Folder of the run, or of a Hugging Face model
+    #[arg(long, value_name = "FOLDER")]
+    pub checkpoint: PathBuf,
+    /// File to read [default: the standard input]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Format of the input [default: from the file's name]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<InputFormat>,
+    /// File to write [default: the standard output]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Format of the output [default: a table if the file's name ends with .csv, else jsonl]
+    #[arg(long = "as", value_enum, value_name = "FORMAT")]
+    pub output_format: Option<OutputFormat>,
+    /// Records in a batch
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub batch: usize,
+    /// Backend to compute on
+    #[arg(long, value_enum, default_value = "flex")]
+    pub device: DeviceName,
+}
+
+impl PredictArguments {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// The first flag with an impossible value.
+    pub fn check(&self) -> Result<()> {
+        check_range("--batch", self.batch, MOST_ROWS)
+    }
+
+    /// The records of the input; plain texts are stored in `field`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is in another format.
+    pub fn records(&self, field: &'static str, default: InputFormat) -> Result<Records> {
+        let path = self.input.as_deref();
+        let of_path = || path.and_then(InputFormat::of_path);
+        let format = self.format.or_else(of_path).unwrap_or(default);
+        let name = match path {
+            Some(path) => format!("`{}`", path.display()),
+            None => "the standard input".to_owned(),
+        };
+        format.read(Lines::open(path)?, field).context(name)
+    }
+
+    /// Writes the model's output for each record, in order, batch by batch.
+    ///
+    /// # Errors
+    /// Records that cannot be read, processed by the model, or written.
+    pub fn predict(&self, records: Records, model: &impl Predict) -> Result<()> {
+        let at_once = lines_at_once(self.input.as_deref(), self.batch);
+        let is_csv = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "csv");
+        let format = self.output_format.unwrap_or(match &self.output {
+            Some(path) if is_csv(path) => OutputFormat::Csv,
+            _ => OutputFormat::Jsonl,
+        });
+        let (mut records, mut n_done, mut n_cut) = (records, 0, 0);
+        out::write_to(self.output.as_deref(), |output| {
+            let mut writer = RecordWriter::new(output, format);
+            loop {
+                let batch = records.by_ref().take(at_once).collect::<Result<Vec<_>>>();
+                let mut batch = batch?;
+                if batch.is_empty() {
+                    return Ok(());
+                }
+                n_cut += batch.iter().filter(|record| model.is_cut(record)).count();
+                for (number, record) in (n_done + 1..).zip(&batch) {
+                    model
+                        .check(record)
+                        .with_context(|| format!("record {number}"))?;
+                }
+                model.predict(&mut batch)?;
+                batch.iter().try_for_each(|record| writer.write(record))?;
+                writer.flush()?;
+                n_done += batch.len();
+            }
+        })?;
+        if n_cut > 0 {
+            eprintln!(
+                "warning: {n_cut} of {n_done} records are longer than the model reads; only their beginning was read"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A model that adds fields to records.
+pub trait Predict {
+    /// Checks that a record has the fields that the model needs.
+    ///
+    /// # Errors
+    /// The first field that is missing or is not text.
+    fn check(&self, record: &Record) -> Result<()>;
+
+    /// Whether a record is longer than the model reads.
+    fn is_cut(&self, record: &Record) -> bool;
+
+    /// Adds the model's output to checked records.
+    ///
+    /// # Errors
+    /// Records that the model cannot process.
+    fn predict(&self, records: &mut [Record]) -> Result<()>;
+}
+
+/// All rows as one batch; none if there are no rows.
+fn one_batch<B: ReformerBackend>(
+    rows: &LabelledRows,
+    device: &B::Device,
+) -> Result<Option<LabelledBatch<B>>> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let loader = EvalLoaderConfig::new(1, rows.len()).init_labelled::<B>(rows, device)?;
+    Ok(burn::data::dataloader::DataLoader::iter(&loader).next())
+}
+
+/// A probability rounded to its meaningful digits.
+fn rounded(probability: f32) -> Value {
+    ((f64::from(probability) * DIGITS).round() / DIGITS).into()
+}

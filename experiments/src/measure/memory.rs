@@ -1,0 +1,69 @@
+//! Memory of this process.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::backend::Backend;
+use reformer_core::model::Reformer;
+use reformer_train::memory::ResidentMemory;
+
+use crate::cli::device::DeviceName;
+
+/// Available memory of the system, in bytes; none on systems where this is not implemented.
+pub fn available_bytes() -> Option<u64> {
+    available(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn available(meminfo: &str) -> Option<u64> {
+    let mut lines = meminfo.lines();
+    let kibibytes = lines.find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = kibibytes.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kibibytes)
+}
+
+/// Checks that the free memory is enough to read so many tokens at a time; a GPU has its own. Per token, reading takes about
+/// fourteen vectors of the model's width, and the cache one per layer: 4.4 KB with the model that ships (measured).
+///
+/// # Errors
+/// Too little memory, with the name of the tokens and a remedy.
+pub fn check_reading<B: Backend>(
+    stack: &Reformer<B>,
+    n_tokens: usize,
+    device: DeviceName,
+    [what, way_out]: [&str; 2],
+) -> Result<()> {
+    let [_, d_model] = stack.embedding.weight.dims();
+    let a_token = 4 * d_model * (14 + stack.blocks.len());
+    let needed = (n_tokens as u64).saturating_mul(a_token as u64);
+    let has_own_memory = matches!(device, DeviceName::Cuda | DeviceName::Wgpu);
+    match available_bytes() {
+        Some(available) if needed > available && !has_own_memory => bail!(
+            "{what} need about {} MiB to be read, and {} MiB are left: {way_out}",
+            needed >> 20,
+            available >> 20
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Highest resident memory of this process so far, in bytes.
+///
+/// # Errors
+/// On systems other than Linux, where this is not implemented.
+pub fn peak_resident_bytes() -> Result<u64> {
+    ResidentMemory::of_this_process()
+        .map(|memory| memory.peak)
+        .context("the peak memory is read from `/proc/self/status`, which only Linux has")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_available_is_found_among_the_other_lines() {
+        let lines = "MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:    2048 kB\n";
+        assert_eq!(available(lines), Some(2 << 20));
+        assert_eq!(available("MemTotal:  9000 kB\n"), None);
+    }
+}

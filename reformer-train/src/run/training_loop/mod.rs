@@ -1,0 +1,334 @@
+//! The training loop in Burn's learner: step by step, so that it can stop, save and evaluate after any.
+
+mod evaluation;
+mod nowhere;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::data::dataloader::Progress;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{ElementConversion, Tensor};
+use burn::train::{
+    EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker,
+    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+    TrainingItem, TrainingModel, ValidLoader,
+};
+use reformer_core::kernels::TrainBackend;
+
+use crate::config::{NonFiniteLoss, TrainConfig};
+use crate::data::batch::Batch;
+use crate::error::TrainError;
+use crate::metrics::LmOutput;
+use crate::optimizer::RunOptimizer;
+use crate::optimizer::loss_scale::{LossScale, WithLossScale};
+use crate::parallel::Replicas;
+use crate::record::Failure;
+use crate::report::samples::Samples;
+use crate::run::checkpoint::{Best, Checkpoints, SharedBest};
+use crate::run::diverged::{Diverged, is_finite_module};
+use crate::run::{Warn, WriteSample};
+use crate::schedule::Schedule;
+use crate::task::Task;
+
+pub(crate) use nowhere::NoLog;
+
+/// The optimizer of a run.
+pub(crate) type RunWithLossScale<B> = WithLossScale<RunOptimizer<Task<B>, B>>;
+
+/// The type parameters of Burn's learner for this crate.
+pub(crate) type Components<B> = LearningComponentsMarker<B, Schedule, Task<B>, RunWithLossScale<B>>;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// The loss did not improve any more; the weights are those of the best evaluation.
+    Early,
+    /// It was stopped, for this reason. There is a checkpoint to resume from.
+    Interrupted(String),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("all steps are done"),
+            Self::Early => f.write_str("the loss did not get better any more"),
+            Self::Interrupted(reason) => write!(f, "it was stopped: {reason}"),
+        }
+    }
+}
+
+/// Training steps, with evaluations and checkpoints between them.
+#[derive(Clone)]
+pub(crate) struct TrainingLoop<B: AutodiffBackend> {
+    pub(crate) config: TrainConfig,
+    pub(crate) device: B::Device,
+    pub(crate) replicas: Replicas<B>,
+    /// Training steps that are done.
+    pub(crate) start: usize,
+    /// Whether the run was stopped after an epoch and before its evaluation.
+    pub(crate) owes_evaluation: bool,
+    /// Evaluations since the best one.
+    pub(crate) n_worse: usize,
+    pub(crate) best: SharedBest,
+    /// Training steps that are done in the end, and how the run ended.
+    pub(crate) end: Arc<Mutex<(usize, Ending)>>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) samples: Samples,
+    pub(crate) write: Option<WriteSample<B::InnerBackend>>,
+    /// Errors that do not end the run.
+    pub(crate) troubles: Failure,
+    /// The error that ends it.
+    pub(crate) fatal: Failure,
+    pub(crate) warn: Warn,
+    /// Whether the optimizer's state is sharded over processes.
+    pub(crate) shares_optimizer: bool,
+    pub(crate) loss_scale: LossScale,
+}
+
+/// The state that changes from step to step.
+struct State<B: TrainBackend> {
+    learner: Learner<Components<B>>,
+    components: TrainingComponents<Components<B>>,
+    /// Training steps that are done.
+    step: usize,
+    /// Steps in a row whose gradients were skipped.
+    n_skipped: usize,
+    n_worse: usize,
+    last_saved: Option<usize>,
+}
+
+impl<B: TrainBackend> SupervisedLearningStrategy<Components<B>> for TrainingLoop<B> {
+    fn fit(
+        &self,
+        components: TrainingComponents<Components<B>>,
+        mut learner: Learner<Components<B>>,
+        train: TrainLoader<Components<B>>,
+        valid: ValidLoader<Components<B>>,
+        _starting_epoch: usize,
+    ) -> (
+        TrainingModel<Components<B>>,
+        SupervisedTrainingEventProcessor<Components<B>>,
+    ) {
+        learner.fork(&self.device);
+        let mut state = State {
+            learner,
+            components,
+            step: self.start,
+            n_skipped: 0,
+            n_worse: self.n_worse,
+            last_saved: None,
+        };
+        if self.shares_optimizer && state.components.checkpointer.is_none() {
+            state.components.checkpointer = Some(nowhere::checkpointer());
+        }
+        let ending = self
+            .run(&mut state, &train, &valid)
+            .unwrap_or_else(|error| {
+                self.fatal.set(error);
+                Ending::Interrupted("It failed.".to_owned())
+            });
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (state.step, ending);
+        // Dropping it joins the checkpointer's threads, after which the result of their writes is known.
+        drop(state.components.checkpointer.take());
+        self.report_troubles();
+        (state.learner.model(), state.components.event_processor)
+    }
+}
+
+impl<B: TrainBackend> TrainingLoop<B> {
+    /// Training steps that are done, and how the run ended.
+    pub(crate) fn end(&self) -> (usize, Ending) {
+        self.end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Trains to the end of the run.
+    fn run(
+        &self,
+        state: &mut State<B>,
+        train: &TrainLoader<Components<B>>,
+        valid: &ValidLoader<Components<B>>,
+    ) -> Result<Ending, TrainError> {
+        let mut ending = match self.owes_evaluation {
+            true => self.measure(state, valid)?,
+            false => self.hopeless(state),
+        };
+        loop {
+            if let Some(ending) = ending {
+                return Ok(ending);
+            }
+            if state.step >= self.config.steps {
+                return Ok(Ending::Finished);
+            }
+            ending = self.epoch(state, train, valid)?;
+        }
+    }
+
+    /// The steps to the next evaluation, the evaluation, and a checkpoint. Returns the ending, if the run
+    /// ends before its last step.
+    fn epoch(
+        &self,
+        state: &mut State<B>,
+        train: &TrainLoader<Components<B>>,
+        valid: &ValidLoader<Components<B>>,
+    ) -> Result<Option<Ending>, TrainError> {
+        let number = state.step / self.config.steps_per_epoch + 1;
+        let of_run = Progress::new(number, self.config.n_epochs());
+        let mut batches = train.iter();
+        while let Some(batch) = batches.next() {
+            let progress = batches.progress();
+            self.train_step(state, batch, progress, &of_run)?;
+            let is_due = self
+                .config
+                .checkpoint_every
+                .is_some_and(|every| state.step.is_multiple_of(every));
+            if is_due {
+                self.save(state)?;
+            }
+            if self.replicas.stopped().is_some() {
+                break;
+            }
+        }
+        let events = &mut state.components.event_processor;
+        events.process_train(LearnerEvent::EndEpoch(number));
+        self.measure(state, valid)
+    }
+
+    /// The evaluation after an epoch, and a checkpoint, unless the run was stopped. Returns the
+    /// ending, if the run ends before its last step.
+    fn measure(
+        &self,
+        state: &mut State<B>,
+        valid: &ValidLoader<Components<B>>,
+    ) -> Result<Option<Ending>, TrainError> {
+        let number = state.step.div_ceil(self.config.steps_per_epoch);
+        let of_run = Progress::new(number, self.config.n_epochs());
+        if self.replicas.stopped().is_none()
+            && let Some(loss) = self.evaluate(state, valid, &of_run)?
+        {
+            match loss {
+                Ok(loss) => self.take_in(state, loss)?,
+                Err(nothing) => (self.warn)(&nothing),
+            }
+            if self.config.checkpoint_every.is_none() || state.step >= self.config.steps {
+                self.save(state)?;
+            }
+        }
+        if let Some(reason) = self.replicas.stopped() {
+            self.save(state)?;
+            return Ok(Some(Ending::Interrupted(reason)));
+        }
+        Ok(self.hopeless(state))
+    }
+
+    /// Early stopping: the ending of a run whose loss has not improved for too long.
+    fn hopeless(&self, state: &State<B>) -> Option<Ending> {
+        let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
+        let is_hopeless = self.config.patience.is_some_and(is_hopeless);
+        is_hopeless.then_some(Ending::Early)
+    }
+
+    /// A training step, whose gradients are applied if they are finite.
+    fn train_step(
+        &self,
+        state: &mut State<B>,
+        batch: Batch<B>,
+        progress: Progress,
+        of_run: &Progress,
+    ) -> Result<(), TrainError> {
+        let learner = &mut state.learner;
+        let output = self.replicas.step(&learner.model(), batch)?;
+        learner.lr_step();
+        let [loss, gradient_norm] = numbers(&output.item);
+        let is_finite = loss.is_finite() && gradient_norm.is_finite();
+        let is_left_out = self.loss_scale.leaves_out(is_finite);
+        if is_finite {
+            state.n_skipped = 0;
+            learner.optimizer_step(output.grads);
+            self.replicas.failed()?;
+        } else if !is_left_out {
+            state.n_skipped += 1;
+            let diverged = Diverged {
+                config: &self.config,
+                step: state.step,
+                numbers: [loss, gradient_norm],
+                rate: state.learner.lr_current(),
+            };
+            // Later weights result from this training, not from its start.
+            let is_first = state.step == self.start;
+            let started_so = is_first && !is_finite_module(&state.learner.model());
+            let error = diverged.explain(started_so, &self.checkpoints);
+            match self.config.bad_loss {
+                NonFiniteLoss::Skip(n) if state.n_skipped <= n => (self.warn)(&error),
+                _ => return Err(error),
+            }
+        }
+        let item = TrainingItem::new(
+            output.item,
+            progress.clone(),
+            of_run.clone(),
+            Some(progress.items_processed),
+            Some(state.learner.lr_current()),
+        );
+        let events = &mut state.components.event_processor;
+        events.process_train(LearnerEvent::ProcessedItem(item));
+        state.step += 1;
+        self.report_troubles();
+        Ok(())
+    }
+
+    /// Compares an evaluation with the best one before.
+    fn take_in(&self, state: &mut State<B>, loss: f64) -> Result<(), TrainError> {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        if Best::is_beaten(*best, loss) {
+            *best = Some(Best {
+                step: state.step,
+                loss,
+            });
+            state.n_worse = 0;
+            drop(best);
+            // The checkpoint of the best evaluation has to exist to be kept.
+            self.save(state)?;
+        } else {
+            state.n_worse += 1;
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint, unless the last one is of this step. All processes must have the same weights:
+    /// others are not saved.
+    fn save(&self, state: &mut State<B>) -> Result<(), TrainError> {
+        if state.last_saved.replace(state.step) == Some(state.step) {
+            return Ok(());
+        }
+        self.replicas
+            .check_same(&state.learner.model(), state.step)?;
+        if let Some(checkpointer) = &mut state.components.checkpointer {
+            let store = &state.components.event_store;
+            checkpointer.checkpoint(&state.learner, state.step, store);
+        }
+        Ok(self.replicas.failed()?)
+    }
+
+    /// Reports files that could not be written.
+    fn report_troubles(&self) {
+        if let Some(error) = self.troubles.take() {
+            (self.warn)(&error);
+        }
+    }
+}
+
+/// Loss and norm of the gradients.
+fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+    let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
+    [scalar(&output.loss.loss), norm]
+}
+
+pub(crate) fn scalar<B: Backend>(tensor: &Tensor<B, 1>) -> f64 {
+    tensor.clone().into_scalar().elem()
+}
