@@ -1,7 +1,7 @@
 //! Code that the programs of this crate share.
 //!
-//! A program (in `programs`) parses its arguments, makes a [`Job`](device::Job) of them and passes it to
-//! [`device::run`], the one place where a backend is chosen. [`cli::main`] turns an error into one
+//! A program (in `programs`) parses its arguments, makes a [`Job`](cli::device::Job) of them and passes it to
+//! [`run`](cli::device::run), the one place where a backend is chosen. [`cli::main`] turns an error into one
 //! line and an exit code.
 
 #![deny(missing_docs)]

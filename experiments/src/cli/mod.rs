@@ -18,6 +18,7 @@ pub mod threads;
 pub mod tokenizing;
 #[cfg(not(test))]
 pub mod training;
+
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

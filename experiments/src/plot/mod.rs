@@ -1,6 +1,7 @@
 //! Plots the curves of a run.
 
 pub mod figure;
+
 use std::path::Path;
 
 use anyhow::Result;

@@ -6,6 +6,7 @@ pub(crate) mod log;
 pub mod memory;
 pub(crate) mod row;
 pub(crate) mod tensorboard;
+
 use std::f64::consts::LN_2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod dashboard;
+
 use burn::train::metric::MetricDefinition;
 use burn::train::renderer::{
     EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,

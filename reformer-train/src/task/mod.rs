@@ -4,6 +4,7 @@ pub(crate) mod evaluation;
 pub(crate) mod model;
 pub(crate) mod step_counter;
 pub(crate) mod task_heads;
+
 use std::time::Instant;
 
 use burn::module::Module;
