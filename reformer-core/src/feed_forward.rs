@@ -11,27 +11,12 @@ use crate::kernels::ReformerBackend;
 use crate::linear::linear;
 use crate::pass::{Pass, dropout};
 
+pub use crate::kernels::Activation;
+
 /// Key purposes of the random numbers in a feed-forward layer.
 mod purpose {
     pub(super) const HIDDEN: u64 = 0;
     pub(super) const OUTPUT: u64 = 1;
-}
-
-/// Activation function between the two projections.
-#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// `max(0, x)`.
-    Relu,
-    /// `x Φ(x)`.
-    Gelu,
-    /// `x Φ(x)` by its tanh approximation (Hugging Face's `gelu_new`).
-    GeluTanh,
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `tanh(x)`.
-    Tanh,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
 }
 
 /// Configuration of [`FeedForward`].

@@ -1,5 +1,6 @@
 //! Results of the kernels of position-wise layers, and their shape checks.
 
+use burn::config::Config;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
@@ -34,6 +35,23 @@ impl<B: Backend> LinearGradients<B> {
             bias: self.bias.map(|bias| bias.cast(dtype)),
         }
     }
+}
+
+/// Activation function between the two projections.
+#[derive(Config, Debug, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `max(0, x)`.
+    Relu,
+    /// `x Φ(x)`.
+    Gelu,
+    /// `x Φ(x)` by its tanh approximation (Hugging Face's `gelu_new`).
+    GeluTanh,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `tanh(x)`.
+    Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
 }
 
 /// Direction of a residual connection.

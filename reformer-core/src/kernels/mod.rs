@@ -40,9 +40,8 @@ pub use attention::{
 pub use backend::TrainBackend;
 pub(crate) use decode::KEYS_AT_ONCE;
 pub use decode::VisibleKeys;
-pub use layers::{LinearGradients, LinearParents, Residual, TokenLoss};
+pub use layers::{Activation, LinearGradients, LinearParents, Residual, TokenLoss};
 
-use crate::feed_forward::Activation;
 use crate::random::Key;
 
 /// A backend on which a Reformer runs: Burn's operations and the fused ones below.

@@ -7,7 +7,7 @@ use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 use crate::kernels::ReformerBackend;
 
 #[derive(Debug)]

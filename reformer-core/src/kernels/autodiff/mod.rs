@@ -18,7 +18,7 @@ use super::{
     AttentionOutput, Masking, Qkv, ReformerBackend, Rotation, SlotLayout, Slots, TiledAttention,
     TokenLoss,
 };
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 use crate::random::Key;
 use activation::{activation, biased_activation};
 use attention::{Kind, attention};

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::floats;
 use super::host::{Floats, Host, tensor};
 use super::simd::exp;
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 
 /// Numbers per thread task.
 const BLOCK: usize = 1 << 14;

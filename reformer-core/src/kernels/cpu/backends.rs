@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 use crate::kernels::{
     AttentionGradients, AttentionOutput, LayerNormGradients, LinearGradients, LinearParents,
     Masking, Qkv, ReformerBackend, Residual, Rotation, Slots, TiledAttention, TokenLoss,

@@ -8,7 +8,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::common::{LANES, TEAMS, UNITS, over_teams, row_at};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
 use super::sums::{blocks_of_columns, segments_of, sum_rows, units};
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 
 /// `sqrt(8 / pi)`, which expresses the hyperbolic tangent in GELU's approximation as a sigmoid.
 const GELU_TANH: f32 = 1.595_769;

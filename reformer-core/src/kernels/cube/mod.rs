@@ -31,7 +31,7 @@ use super::{
     Masking, Qkv, ReformerBackend, Residual, Rotation, SlotLayout, Slots, TiledAttention,
     TokenLoss, reference,
 };
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 use crate::random::{Dropout, Key};
 #[cfg(feature = "cuda")]
 use device::Cube;

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, gelu_approximate, relu, sigmoid, silu, tanh};
 use burn::tensor::backend::Backend;
 
-use crate::feed_forward::Activation;
+use crate::kernels::Activation;
 use crate::precision::widen;
 
 /// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation).
