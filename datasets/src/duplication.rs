@@ -3,8 +3,8 @@
 use burn::config::Config;
 
 use crate::error::DatasetError;
-use crate::loading::passes::{below, keyed_rng};
-use crate::loading::{IGNORED, Sequences, write_shifted};
+use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::{IGNORED, Sequences, write_shifted};
 
 /// Configuration of the [`Duplication`] task; by default that of the paper, section 5: `w` of 511 symbols out of 127.
 #[derive(Config, Debug)]

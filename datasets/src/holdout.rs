@@ -1,8 +1,30 @@
-//! Choice of the records that are held out for validation.
+//! The parts of data, and the choice of the records that are held out for validation.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// The purpose of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SplitName {
+    /// To train the model.
+    Train,
+    /// To choose among models and for early stopping.
+    Valid,
+    /// To measure the chosen model, once.
+    Test,
+}
+
+impl fmt::Display for SplitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        })
+    }
+}
 
 /// Another seed would choose others. It is not a setting, so that all runs on the same data validate on the same part.
 const SEED: u64 = 0x5265_666f_726d_6572;

@@ -89,6 +89,7 @@ mod loading;
 pub mod long_range;
 pub mod recall;
 mod report;
+mod sequences;
 mod storage;
 mod table;
 mod text;
@@ -97,14 +98,15 @@ pub mod translation;
 
 pub use duplication::{Duplication, DuplicationConfig};
 pub use error::DatasetError;
+pub use holdout::SplitName;
 pub use loading::{
-    BatchSource, EvalLoader, EvalLoaderConfig, IGNORED, LmBatch, START_TOKEN, Sequences, Shuffled,
-    TrainLoader, TrainLoaderConfig,
+    BatchSource, EvalLoader, EvalLoaderConfig, LmBatch, TrainLoader, TrainLoaderConfig,
 };
 pub use report::{ReadReport, Skipped, shown};
+pub use sequences::{IGNORED, START_TOKEN, Sequences, Shuffled};
 pub use storage::{Fingerprint, read_text_file};
 pub use table::{Table, TableRecord};
 pub use text::{
     ByteCorpus, Corpus, FolderCorpus, OverlappingWindows, RandomCrops, ShuffledWindows, Split,
-    SplitName, Splits, Wikipedia, Window, Windows,
+    Splits, Wikipedia, Window, Windows,
 };

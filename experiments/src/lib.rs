@@ -18,3 +18,4 @@ pub mod plot;
 #[cfg(not(test))]
 pub mod programs;
 pub mod study;
+pub mod training;

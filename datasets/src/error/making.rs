@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 
 use crate::error::DatasetError;
-use crate::loading::Sequences;
 
 impl DatasetError {
     /// The error of the operating system for a path.
@@ -41,11 +40,7 @@ impl DatasetError {
     }
 
     /// Checks that sequences have the requested length, which is not 0.
-    pub(crate) fn check_length(
-        window_length: usize,
-        sequences: &dyn Sequences,
-    ) -> Result<(), Self> {
-        let seq_length = sequences.seq_length();
+    pub(crate) fn check_length(window_length: usize, seq_length: usize) -> Result<(), Self> {
         if window_length == 0 {
             return Err(Self::ZeroWindowLength);
         }

@@ -9,8 +9,8 @@ use thiserror::Error;
 
 pub(crate) use making::check;
 
+use crate::holdout::SplitName;
 use crate::report::{escaped, grouped, shown, shown_path, told};
-use crate::text::SplitName;
 
 /// Why data could not be read. Each message is one line: the value, its limit and a remedy.
 #[derive(Debug, Error)]

@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::images::npy::tests::npy;
-    use crate::loading::Sequences;
+    use crate::sequences::Sequences;
 
     /// A file as `numpy.savez` writes it, with the arrays of the official ones.
     fn write_npz(

@@ -12,8 +12,8 @@ use crate::holdout::{hold_out, key};
 use crate::images::decode::{decode_all, resized};
 use crate::images::npz::{self, PlanarImages};
 use crate::images::picture::Picture;
-use crate::loading::{Sequences, write_shifted};
 use crate::report::ReadReport;
+use crate::sequences::{Sequences, write_shifted};
 use crate::storage::Bytes;
 
 /// Colour channels of a pixel.

@@ -8,8 +8,8 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use crate::error::DatasetError;
 use crate::labelled::rows::LabelledRows;
-use crate::loading::passes::Passes;
 use crate::loading::{BatchSource, EvalLoader, EvalLoaderConfig, TrainLoader, TrainLoaderConfig};
+use crate::sequences::passes::Passes;
 
 /// A batch for a model with a task head: each row has a sequence and its targets.
 ///

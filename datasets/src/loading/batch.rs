@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::loading::sequences::Sequences;
+use crate::sequences::Sequences;
 
 /// A batch for a language model: each row has tokens and the token that follows each of them.
 ///

@@ -10,7 +10,7 @@ use burn::tensor::backend::Backend;
 use crate::error::DatasetError;
 use crate::loading::batch::BatchSource;
 use crate::loading::rows::Rows;
-use crate::loading::sequences::Sequences;
+use crate::sequences::Sequences;
 use crate::text::{Corpus, OverlappingWindows, Split, Windows};
 
 /// Configuration of an [`EvalLoader`].
@@ -65,7 +65,7 @@ impl EvalLoaderConfig {
         if self.batch_size == 0 {
             return Err(DatasetError::ZeroBatchSize);
         }
-        DatasetError::check_length(self.window_length, &*sequences)?;
+        DatasetError::check_length(self.window_length, sequences.seq_length())?;
         let n_sequences = match (sequences.n_sequences(), self.max_windows) {
             (_, Some(0)) => return Err(DatasetError::ZeroMaxWindows),
             (None, None) => return Err(DatasetError::EndlessEvaluation),

@@ -12,7 +12,7 @@ use crate::loading::batch::BatchSource;
 use crate::loading::cursor::Cursor;
 use crate::loading::prefetch::Prefetch;
 use crate::loading::rows::Rows;
-use crate::loading::sequences::{Sequences, Shuffled};
+use crate::sequences::{Sequences, Shuffled};
 use crate::text::{Corpus, ShuffledWindows, Split};
 
 /// Configuration of a [`TrainLoader`].
@@ -71,7 +71,7 @@ impl TrainLoaderConfig {
         sequences: Arc<dyn Sequences>,
         device: &B::Device,
     ) -> Result<TrainLoader<B>, DatasetError> {
-        DatasetError::check_length(self.window_length, &*sequences)?;
+        DatasetError::check_length(self.window_length, sequences.seq_length())?;
         let stream = match sequences.n_sequences() {
             None => sequences,
             Some(_) => {

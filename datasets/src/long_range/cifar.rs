@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
 use crate::long_range::LongRangeTask;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, read_file};
-use crate::text::SplitName;
 
 /// Names of the classes, in the order of their numbers.
 pub(super) const CLASSES: [&str; 10] = [

@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
 use crate::long_range::LongRangeTask;
 use crate::report::{ReadReport, shown};
 use crate::storage::{as_str, read_text};
 use crate::table::Table;
-use crate::text::SplitName;
 
 /// Operators as they are written, each with its symbol.
 pub(super) const OPERATORS: [(&str, u8); 4] = [

@@ -6,12 +6,12 @@ use rayon::prelude::*;
 
 use super::listops::{CLOSE, OPERATORS, list_value};
 use crate::error::{DatasetError, check};
+use crate::holdout::SplitName;
 use crate::holdout::key;
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
-use crate::loading::passes::{below, keyed_rng};
 use crate::long_range::LongRangeTask;
 use crate::report::ReadReport;
-use crate::text::SplitName;
+use crate::sequences::passes::{below, keyed_rng};
 
 /// One of this many elements is a list, as long as lists may be nested deeper.
 const LIST_EVERY: usize = 4;

@@ -39,8 +39,8 @@ pub use listops::{OutermostList, list_notation, list_symbols, list_value};
 pub use listops_generator::{ListOps, ListOpsConfig};
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::labelled::{BEGIN, BYTES, ClassifiedRows, LabelledTexts, SEPARATOR};
-use crate::text::SplitName;
 
 /// One of this many reviews of the training set is held out for validation.
 const VALID_EVERY: usize = 10;

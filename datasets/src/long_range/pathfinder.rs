@@ -8,12 +8,12 @@ use image::{ImageFormat, ImageReader, Limits};
 use rayon::prelude::*;
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::holdout::{hold_out, key};
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
 use crate::long_range::LongRangeTask;
 use crate::report::{ReadReport, shown};
 use crate::storage::{as_str, read_file, read_text, walk};
-use crate::text::SplitName;
 
 /// One of this many images is for the test.
 const TEST_EVERY: usize = 10;

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::labelled::{ClassifiedBuilder, ClassifiedRows, SEPARATOR};
 use crate::long_range::LongRangeTask;
 use crate::report::{ReadReport, shown};
 use crate::storage::unpacked;
-use crate::text::SplitName;
 
 /// What the files contain.
 const FORMAT: &str = "a table of AAN with a label, two ids and two texts between tabs";

@@ -4,8 +4,8 @@ use burn::config::Config;
 
 use super::pairs::distinct;
 use crate::error::{DatasetError, check};
-use crate::loading::passes::{below, keyed_rng};
-use crate::loading::{IGNORED, Sequences};
+use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::{IGNORED, Sequences};
 use crate::text::{Split, Windows};
 
 /// Number of names, of two letters each.

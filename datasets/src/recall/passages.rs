@@ -3,8 +3,8 @@
 use burn::config::Config;
 
 use crate::error::{DatasetError, check};
-use crate::loading::passes::{below, keyed_rng};
-use crate::loading::{IGNORED, Sequences, write_shifted};
+use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::{IGNORED, Sequences, write_shifted};
 
 /// Configuration of [`ReturningPassages`].
 #[derive(Config, Debug)]

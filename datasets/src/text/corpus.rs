@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::report::ReadReport;
 use crate::storage::{Bytes, read_file, unpacked, without_marks};
-use crate::text::split::{Corpus, Split, SplitName, Splits};
+use crate::text::split::{Corpus, Split, Splits};
 
 /// The sample that ships with the crate; see `samples/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../samples/tinyshakespeare.txt");

@@ -1,8 +1,8 @@
 //! Windows at random positions.
 
 use crate::error::DatasetError;
-use crate::loading::Sequences;
-use crate::loading::passes::{below, keyed_rng};
+use crate::sequences::Sequences;
+use crate::sequences::passes::{below, keyed_rng};
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 use crate::text::windows::Windows;

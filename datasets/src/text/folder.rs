@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::report::ReadReport;
 use crate::storage::{Spool, read_file, walk, without_marks};
 use crate::text::corpus::ByteCorpus;
-use crate::text::split::{Split, SplitName, Splits};
+use crate::text::split::{Split, Splits};
 
 /// All files of a folder and its subfolders, as one corpus: in the order of their paths, one directly after
 /// the other, each file read like [`ByteCorpus::open`]. Hidden files and paths that are not files are left out; a file

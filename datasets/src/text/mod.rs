@@ -9,11 +9,12 @@ mod shuffle;
 mod split;
 mod windows;
 
+pub(crate) use crate::holdout::SplitName;
 pub use corpus::ByteCorpus;
 pub use crops::RandomCrops;
 pub use enwik8::Wikipedia;
 pub use folder::FolderCorpus;
 pub use overlap::OverlappingWindows;
 pub use shuffle::ShuffledWindows;
-pub use split::{Corpus, Split, SplitName, Splits};
+pub use split::{Corpus, Split, Splits};
 pub use windows::{Window, Windows};

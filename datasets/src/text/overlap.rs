@@ -1,7 +1,7 @@
 //! Overlapping windows, so that every token is predicted from enough context.
 
 use crate::error::DatasetError;
-use crate::loading::{IGNORED, Sequences};
+use crate::sequences::{IGNORED, Sequences};
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 use crate::text::windows::Windows;

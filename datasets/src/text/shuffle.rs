@@ -1,8 +1,8 @@
 //! The endless stream of shuffled windows for training.
 
 use crate::error::DatasetError;
-use crate::loading::Sequences;
-use crate::loading::passes::Passes;
+use crate::sequences::Sequences;
+use crate::sequences::passes::Passes;
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 use crate::text::windows::{Window, Windows};

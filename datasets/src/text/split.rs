@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::error::DatasetError;
+use crate::holdout::SplitName;
 use crate::text::corpus::ByteCorpus;
 use crate::text::folder::FolderCorpus;
 
@@ -32,27 +33,6 @@ pub trait Corpus: Clone + fmt::Debug + Send + Sync + 'static {
     ///
     /// When there are fewer tokens.
     fn write(&self, start: usize, row: &mut [i32]);
-}
-
-/// The purpose of a split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SplitName {
-    /// To train the model.
-    Train,
-    /// To choose among models and for early stopping.
-    Valid,
-    /// To measure the chosen model, once.
-    Test,
-}
-
-impl fmt::Display for SplitName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        })
-    }
 }
 
 /// The parts of a text: three contiguous ones of a corpus, which together are the whole of it, or those that its files are.

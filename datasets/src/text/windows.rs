@@ -3,7 +3,7 @@
 use burn::data::dataset::Dataset;
 
 use crate::error::DatasetError;
-use crate::loading::Sequences;
+use crate::sequences::Sequences;
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 

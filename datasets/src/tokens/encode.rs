@@ -4,10 +4,10 @@ use rayon::prelude::*;
 
 use crate::error::DatasetError;
 use crate::text::Split;
+use crate::tokens::SubwordsConfig;
 use crate::tokens::corpus::{Ids, TokenCorpus};
 use crate::tokens::pieces::{Piece, Pieces, next_character};
 use crate::tokens::tokenizer::Tokenizer;
-use crate::translation::SubwordsConfig;
 
 /// Pieces that are encoded at a time, by all threads.
 const BATCH: usize = 64;

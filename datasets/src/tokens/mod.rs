@@ -27,6 +27,7 @@
 //! # }
 //! ```
 
+mod character_map;
 mod column;
 mod corpus;
 mod documents;
@@ -38,10 +39,13 @@ mod kinds;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod pieces;
+mod sentencepiece;
+mod subwords;
 mod tokenizer;
 
 pub use column::{Column, ColumnFormat, ColumnKind};
 pub use corpus::TokenCorpus;
 pub use encode::{decoded_bytes_per_token, encode, train_tokenizer};
 pub use ids::{IdWidth, open_ids};
+pub use subwords::{SpecialTokens, SubwordAlgorithm, Subwords, SubwordsConfig};
 pub use tokenizer::Tokenizer;

@@ -6,12 +6,12 @@ use tokenizers::Tokenizer as Library;
 
 use crate::error::DatasetError;
 use crate::storage::{Bytes, unpacked};
-use crate::translation::sentencepiece;
+use crate::tokens::sentencepiece;
 
 /// Names of the token that ends a text, in order of preference: those of GPT-2, of T5, Llama 2 and [`Subwords`], of
 /// Llama 3 and of Gemma.
 ///
-/// [`Subwords`]: crate::translation::Subwords
+/// [`Subwords`]: crate::tokens::Subwords
 const END_NAMES: [&str; 4] = ["<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>"];
 
 /// Largest size of a vocabulary, several times that of the largest ones in use: a model has an embedding of each entry.

@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
-use crate::loading::IGNORED;
+use crate::sequences::IGNORED;
 use crate::translation::pairs::TokenPairs;
 
 /// A batch for a translation model: each row has a source, and its target as decoder input and as prediction target.

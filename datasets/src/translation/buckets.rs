@@ -1,6 +1,6 @@
 //! Batches of pairs of similar length, with little padding.
 
-use crate::loading::passes::{Remembered, keyed_rng, shuffle};
+use crate::sequences::passes::{Remembered, keyed_rng, shuffle};
 use crate::translation::pairs::TokenPairs;
 
 /// Endless passes over pairs, cut into batches of pairs of similar length. Each pass has its own batches

@@ -29,14 +29,12 @@ mod batch;
 mod bleu;
 mod bootstrap;
 mod buckets;
-mod character_map;
 mod loaders;
 mod pairs;
-pub(crate) mod sentencepiece;
-mod subwords;
 mod text;
 mod tokenize_13a;
 
+pub use crate::tokens::{SpecialTokens, SubwordAlgorithm, Subwords, SubwordsConfig};
 pub use batch::PairBatch;
 pub use bleu::Bleu;
 pub use bootstrap::BleuDifference;
@@ -44,5 +42,4 @@ pub use loaders::{
     BucketedPairs, PairEvalLoader, PairEvalLoaderConfig, PairTrainLoader, PairTrainLoaderConfig,
 };
 pub use pairs::TokenPairs;
-pub use subwords::{SpecialTokens, SubwordAlgorithm, Subwords, SubwordsConfig};
 pub use text::ParallelText;

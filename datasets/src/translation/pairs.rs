@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::error::DatasetError;
-use crate::translation::subwords::Subwords;
+use crate::tokens::Subwords;
 use crate::translation::text::ParallelText;
 
 /// Pairs of a source and a target as numbers of pieces. Clones share them.

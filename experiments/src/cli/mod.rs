@@ -1,23 +1,16 @@
 //! The frame around every program: errors in one line, and handling of arguments.
 
-#[cfg(not(test))]
-pub(crate) mod announcement;
 pub mod arguments;
 pub mod called;
 pub mod device;
 pub mod input;
 pub mod interrupt;
-pub mod labelled;
-pub mod long_range;
 pub mod overrides;
 pub mod preset;
 pub mod processes;
 pub mod progress;
 pub mod streams;
 pub mod threads;
-pub mod tokenizing;
-#[cfg(not(test))]
-pub mod training;
 
 use std::panic;
 use std::path::{Path, PathBuf};

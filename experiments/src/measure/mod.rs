@@ -5,3 +5,4 @@ pub mod burn_transformer;
 pub mod flops;
 pub mod median;
 pub mod memory;
+pub mod step;

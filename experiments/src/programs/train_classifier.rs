@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::labelled::LabelledArguments;
-use crate::cli::long_range::{self, task_parser};
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::inference::scores::Scores;
 use crate::measure::allocator::keep_freed_memory;
+use crate::training::labelled::LabelledArguments;
+use crate::training::long_range::{self, task_parser};
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;

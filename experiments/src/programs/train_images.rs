@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::cli::{self, absolute};
 use crate::measure::allocator::keep_freed_memory;
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_train::DataConfig;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::inference::masked::Filled;
-use crate::inference::text::TextArguments;
 use crate::measure::allocator::keep_freed_memory;
+use crate::training::text::TextArguments;
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::labelled::LabelledArguments;
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::inference::scores::Scores;
 use crate::measure::allocator::keep_freed_memory;
+use crate::training::labelled::LabelledArguments;
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;

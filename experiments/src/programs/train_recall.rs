@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::measure::allocator::keep_freed_memory;
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use reformer_train::DataConfig;

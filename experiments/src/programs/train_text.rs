@@ -6,14 +6,15 @@ use std::process::ExitCode;
 
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::tokenizing::{TokenArguments, fit_vocabulary};
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::cli::{self, shell_argument};
 use crate::inference::codec::Codec;
-use crate::inference::text::{TextArguments, Utf8Writer};
+use crate::inference::text::Utf8Writer;
 use crate::inference::text_model::{GenerationRequest, TextModel};
 use crate::measure::allocator::keep_freed_memory;
 use crate::out::Output;
+use crate::training::text::TextArguments;
+use crate::training::tokenizing::{TokenArguments, fit_vocabulary};
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;

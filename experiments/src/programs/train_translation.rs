@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::training::{Program, TrainArguments, train};
 use crate::cli::{self, absolute};
 use crate::inference::translation::{BleuArguments, Scored};
 use crate::measure::allocator::keep_freed_memory;
+use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;

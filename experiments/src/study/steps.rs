@@ -5,7 +5,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Study, subprocess};
-use crate::programs::bench_step::{Measurement, StepArguments};
+use crate::measure::step::{Measurement, StepArguments};
 
 /// Parses arguments of `bench_step`.
 ///

@@ -8,8 +8,8 @@ use clap::Parser;
 use super::{help, parse};
 use crate::cli;
 use crate::measure::allocator::keep_freed_memory;
+use crate::measure::step::{StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::programs::bench_step::{StepArguments, measure};
 use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
 
 const NAME: &str = "long_context";

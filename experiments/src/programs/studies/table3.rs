@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{help, parse};
 use crate::cli;
 use crate::measure::allocator::keep_freed_memory;
+use crate::measure::step::{Measurement, StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::programs::bench_step::{Measurement, StepArguments, measure};
 use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
 
 const NAME: &str = "table3_memory";

@@ -19,7 +19,6 @@ use self::baselines::{Baseline, baselines};
 use self::report::report;
 use super::{help, parse};
 use crate::cli::device::{self, Job};
-use crate::cli::long_range::task_parser;
 use crate::cli::overrides;
 use crate::cli::{self, absolute};
 use crate::measure::allocator::keep_freed_memory;
@@ -27,6 +26,7 @@ use crate::study::statistics::mean;
 use crate::study::{
     SeedArguments, SetArguments, Study, StudyArguments, Trained, Training, open_and_train,
 };
+use crate::training::long_range::task_parser;
 
 /// Flags.
 #[derive(Debug, Parser)]

@@ -6,10 +6,10 @@ use anyhow::Result;
 use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::{DataConfig, LongRangeConfig, TrainConfig};
 
-use crate::cli::long_range::{data, fill_length, fit_model, set_defaults};
 use crate::cli::overrides;
 use crate::cli::preset;
 use crate::study::Scale;
+use crate::training::long_range::{data, fill_length, fit_model, set_defaults};
 
 const SMOKE: &[&str] = &[
     "steps=4",

@@ -1,14 +1,11 @@
-//! Times a training step and compares it with the machine's rate of matrix products.
+//! A measured training step, compared with the machine's rate of matrix products.
 
 mod arguments;
 
-use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::cli;
 use crate::cli::arguments::check_most;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::allocator::keep_freed_memory;
 use crate::measure::flops;
 use crate::measure::median::median;
 use crate::measure::memory::peak_resident_bytes;
@@ -40,25 +37,14 @@ pub struct Measurement {
     /// Highest resident memory of the process; unknown for a GPU.
     pub(crate) peak_mib: Option<f64>,
     /// Operations of a step.
-    gflop: f64,
+    pub(crate) gflop: f64,
     /// Rate of one large matrix product; none with `--bare`.
-    gemm_gflops: Option<f64>,
+    pub(crate) gemm_gflops: Option<f64>,
     /// `seconds` over `gflop / gemm_gflops`.
-    ratio_to_limit: Option<f64>,
+    pub(crate) ratio_to_limit: Option<f64>,
     pub(crate) parameters: usize,
     loss: f64,
     pub(crate) settings: StepArguments,
-}
-
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments: StepArguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let json = arguments.json;
-        let measurement = measure(arguments)?;
-        print(&measurement, json)
-    })
 }
 
 /// Measures a step. The number of threads takes effect only once in a process.
@@ -192,28 +178,4 @@ fn gemm_rate<B: ReformerBackend>(device: &B::Device) -> Result<f64> {
         best = best.min(begin.elapsed().as_secs_f64());
     }
     Ok(2.0 * (GEMM_SIZE as f64).powi(3) / best / 1e9)
-}
-
-fn print(measurement: &Measurement, json: bool) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(measurement)?);
-        return Ok(());
-    }
-    let Measurement {
-        seconds,
-        tokens_per_second,
-        gflop,
-        ..
-    } = measurement;
-    println!("a step:          {seconds:.3} s, {tokens_per_second:.0} tokens/s");
-    match measurement.peak_mib {
-        Some(peak_mib) => println!("peak memory:     {peak_mib:.0} MiB"),
-        None => println!("peak memory:     not known for this device"),
-    }
-    println!("products:        {gflop:.1} GFLOP");
-    if let (Some(gflops), Some(ratio)) = (measurement.gemm_gflops, measurement.ratio_to_limit) {
-        println!("large product:   {gflops:.0} GFLOP/s");
-        println!("ratio to limit:  {ratio:.2}");
-    }
-    Ok(())
 }

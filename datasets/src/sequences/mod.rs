@@ -1,9 +1,11 @@
 //! The common interface of data for language models.
 
+pub(crate) mod passes;
+
 use std::fmt;
 use std::sync::Arc;
 
-use crate::loading::passes::Passes;
+use crate::sequences::passes::Passes;
 
 /// The target of a position that does not count: the model's loss ignores negative targets.
 pub const IGNORED: i32 = -1;

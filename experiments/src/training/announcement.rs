@@ -15,7 +15,7 @@ use reformer_train::{
 
 use crate::cli::called;
 use crate::cli::shell_argument;
-use crate::cli::training::Program;
+use crate::training::Program;
 
 /// Prints the model, the data and the device before a training.
 ///

@@ -12,7 +12,7 @@ use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence,
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::translation::character_map;
+use crate::tokens::character_map;
 
 /// Maximum bytes of a piece. By default, SentencePiece makes pieces of up to 16 characters.
 const MAX_PIECE: usize = 512;

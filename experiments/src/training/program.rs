@@ -12,7 +12,6 @@ use reformer_train::{
     TrainOptions, parallel,
 };
 
-use crate::cli::announcement::{announce, report};
 use crate::cli::arguments::{ModelArguments, OptimizerName, finite, set};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::interrupt::{self, Stopped};
@@ -25,6 +24,7 @@ use crate::cli::streams::Kept;
 use crate::inference::codec::Codec;
 use crate::inference::text_model::TextModel;
 use crate::plot::plot_loss;
+use crate::training::announcement::{announce, report};
 
 /// Tokens of a sample after an evaluation: few, since training waits until they are generated.
 const SAMPLE_TOKENS: usize = 120;

@@ -94,7 +94,7 @@ pub struct StepArguments {
     /// Print one line of JSON
     #[arg(long)]
     #[serde(skip)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// Skip the warm-up and the rate of a large product: for steps that take minutes or most
     /// of the memory
     #[arg(long)]
