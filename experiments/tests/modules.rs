@@ -13,8 +13,9 @@ fn sources(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
     }
-    let entries = fs::read_dir(path).unwrap();
-    let files = entries.flat_map(|entry| sources(&entry.unwrap().path()));
+    let entries = fs::read_dir(path).expect("a source of this workspace");
+    let files =
+        entries.flat_map(|entry| sources(&entry.expect("a source of this workspace").path()));
     files
         .filter(|file| file.extension().is_some_and(|end| end == "rs"))
         .collect()
@@ -22,18 +23,18 @@ fn sources(path: &Path) -> Vec<PathBuf> {
 
 /// The names after `crate::` in a source without its tests and comments.
 fn used(source: &str) -> BTreeSet<String> {
-    let tests = Regex::new(r"\n#\[cfg\(.*test.*\)\]\n(pub )?mod tests").unwrap();
+    let tests = Regex::new(r"\n#\[cfg\(.*test.*\)\]\n(pub )?mod tests").expect("a pattern");
     let code = tests.split(source).next().unwrap_or_default();
     let code: String = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .map(|line| format!("{line}\n"))
         .collect();
-    let name = Regex::new(r"\bcrate::(\w+)").unwrap();
+    let name = Regex::new(r"\bcrate::(\w+)").expect("a pattern");
     let names = name.captures_iter(&code).map(|found| found[1].to_owned());
-    let braces = Regex::new(r"\bcrate::\{((?:[^{}]|\{[^{}]*\})*)\}").unwrap();
-    let first = Regex::new(r"(?:^|,)\s*(\w+)").unwrap();
-    let inner = Regex::new(r"\{[^{}]*\}").unwrap();
+    let braces = Regex::new(r"\bcrate::\{((?:[^{}]|\{[^{}]*\})*)\}").expect("a pattern");
+    let first = Regex::new(r"(?:^|,)\s*(\w+)").expect("a pattern");
+    let inner = Regex::new(r"\{[^{}]*\}").expect("a pattern");
     let in_braces = braces.captures_iter(&code).flat_map(|found| {
         let items = inner.replace_all(&found[1], "").into_owned();
         let items = first.captures_iter(&items);
@@ -46,22 +47,28 @@ fn used(source: &str) -> BTreeSet<String> {
 fn uses(crate_name: &str) -> Uses {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../{crate_name}/src"));
     let entries = fs::read_dir(&source)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+        .expect("a source of this workspace")
+        .map(|entry| entry.expect("a source of this workspace").path());
     let paths: Vec<PathBuf> = entries
         .filter(|path| !path.ends_with("lib.rs") && !path.ends_with("bin"))
         .collect();
-    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let name = |path: &Path| {
+        path.file_stem()
+            .expect("a source of this workspace")
+            .to_str()
+            .expect("a source of this workspace")
+            .to_owned()
+    };
     let modules: BTreeSet<String> = paths.iter().map(|path| name(path)).collect();
     // An item at the root of the crate stands for the module that it comes from.
-    let root = fs::read_to_string(source.join("lib.rs")).unwrap();
-    let exports = Regex::new(r"(?m)^pub use (\w+)::([^;]*);").unwrap();
-    let word = Regex::new(r"\w+").unwrap();
+    let root = fs::read_to_string(source.join("lib.rs")).expect("a source of this workspace");
+    let exports = Regex::new(r"(?m)^pub use (\w+)::([^;]*);").expect("a pattern");
+    let word = Regex::new(r"\w+").expect("a pattern");
     let origin: BTreeMap<String, String> = exports
         .captures_iter(&root)
         .flat_map(|found| {
             let names: Vec<&str> = word
-                .find_iter(found.get(2).unwrap().as_str())
+                .find_iter(found.get(2).expect("a source of this workspace").as_str())
                 .map(|m| m.as_str())
                 .collect();
             let module = found[1].to_owned();
@@ -75,7 +82,7 @@ fn uses(crate_name: &str) -> Uses {
         let own = name(path);
         let texts = sources(path)
             .into_iter()
-            .map(|file| fs::read_to_string(file).unwrap());
+            .map(|file| fs::read_to_string(file).expect("a source of this workspace"));
         let used = texts.flat_map(|text| used(&text));
         let used = used.map(|name| match modules.contains(&name) {
             true => name,
@@ -110,8 +117,7 @@ fn in_circles(mut uses: Uses) -> BTreeSet<String> {
 
 #[test]
 fn modules_form_layers() {
-    // Not `reformer-train`: a run's configuration contains that of its data, which is opened for a configuration.
-    for crate_name in ["reformer-core", "datasets", "experiments"] {
+    for crate_name in ["reformer-core", "datasets", "reformer-train", "experiments"] {
         let uses = uses(crate_name);
         assert!(uses.len() > 5, "{crate_name}: {uses:?}");
         let circles = in_circles(uses);

@@ -5,7 +5,8 @@ use reformer_core::ConfigError;
 use reformer_core::attention::Buckets;
 use reformer_core::model::MaskingConfig;
 
-use crate::data::DataConfig;
+use crate::data::{DataConfig, Wanted};
+use crate::error::positive;
 use crate::optimizer::{DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
 use crate::task::model::ModelConfig;
@@ -100,6 +101,15 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
+    /// What the run needs of its data.
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted {
+            seed: self.seed,
+            window_length: self.window_length,
+            vocab_size: self.model.reformer().vocab_size,
+        }
+    }
+
     /// Checks every setting that does not depend on the data.
     ///
     /// # Errors
@@ -271,19 +281,6 @@ fn at_most(field: &str, value: usize, limit: usize) -> Result<(), ConfigError> {
         )),
         false => Ok(()),
     }
-}
-
-/// Checks that a number is finite and above 0.
-pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(ConfigError::new(
-        field,
-        value,
-        "it must be a number above 0",
-        "raise it",
-    ))
 }
 
 #[cfg(test)]

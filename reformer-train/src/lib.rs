@@ -73,6 +73,7 @@
 mod config;
 mod data;
 mod error;
+mod evaluation;
 mod metrics;
 mod optimizer;
 pub mod parallel;
@@ -93,8 +94,8 @@ pub use data::tokens::{
 };
 pub use data::{AskedQuestions, DataConfig, DataReport, open_text};
 pub use error::TrainError;
+pub use evaluation::{Evaluation, Measured};
 pub use metrics::averages::Averages;
-pub use metrics::log::CsvLog;
 pub use metrics::row::{Row, read_rows};
 pub use metrics::{LmMetric, LmOutput, LmStats, Quantity};
 pub use metrics::{hashing as probe, memory};
@@ -105,7 +106,9 @@ pub use optimizer::{
 };
 pub use record::setting::setting_below;
 pub use record::{AtomicRecorder, read_regular, write_atomically};
+pub use report::log::CsvLog;
 pub use run::checkpoint::{Best, Checkpoints, ResumePoint};
+pub use run::member::{Helped, Member};
 pub use run::older::read_json as read_config_json;
 pub use run::training_loop::Ending;
 pub use run::{
@@ -116,7 +119,6 @@ pub use schedule::{Factor, Schedule, ScheduleConfig};
 pub use screen::{Screen, Silent};
 pub use screen::{console, dashboard};
 pub use task::Task;
-pub use task::evaluation::{Evaluation, Measured};
 pub use task::model::{Model, ModelConfig};
 pub use task::step_counter::StepCounter;
 pub use task::task_heads::HeadLogits;

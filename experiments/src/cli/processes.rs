@@ -6,8 +6,9 @@ use anyhow::Result;
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::TrainBackend;
+use reformer_train::Member;
 use reformer_train::TrainOptions;
-use reformer_train::parallel::{Group, Member, Sharing, join};
+use reformer_train::parallel::{Group, Sharing, join};
 
 use crate::cli::device;
 use crate::cli::interrupt;

@@ -8,7 +8,6 @@ use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
 
-use crate::config::TrainConfig;
 use crate::data::DataReport;
 use crate::error::TrainError;
 use crate::record::write_atomically;
@@ -156,8 +155,8 @@ pub(crate) struct Asked {
 }
 
 impl QuestionsConfig {
-    /// Opens the questions.
-    pub(crate) fn open(&self, config: &TrainConfig) -> Result<Asked, TrainError> {
+    /// Opens the questions, for rows of this length.
+    pub(crate) fn open(&self, length: usize) -> Result<Asked, TrainError> {
         let [train, valid] = match (&self.train, &self.valid) {
             (QuestionFiles::Sample, None) => Questions::sample(),
             (train, Some(valid)) => [train.open()?, valid.open()?],
@@ -168,7 +167,6 @@ impl QuestionsConfig {
             train: train.report(),
             valid: valid.report(),
         };
-        let length = config.window_length;
         let fitting = train.fitting(length);
         if fitting.is_empty() && !train.is_empty() {
             return Err(ConfigError::new(

@@ -4,7 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod classes;
 pub(crate) mod long_range;
 pub(crate) mod masked;
-mod opened;
+pub(crate) mod opened;
 pub(crate) mod pairs;
 mod report;
 mod text;
@@ -21,7 +21,6 @@ use reformer_datasets::recall::{AssociativeRecallConfig, NeedlesConfig, Returnin
 use reformer_datasets::tokens::Column;
 use reformer_datasets::{DuplicationConfig, Split, SplitName, Splits};
 
-use crate::config::TrainConfig;
 use crate::data::classes::{
     Asked, ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes,
 };
@@ -37,6 +36,17 @@ pub use text::open_text;
 
 /// One of this many images is held out for validation where the files have no split.
 const VALID_EVERY: usize = 20;
+
+/// What a run needs of its data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Seed of generated data.
+    pub(crate) seed: u64,
+    /// Tokens of a sequence.
+    pub(crate) window_length: usize,
+    /// Size of the model's vocabulary.
+    pub(crate) vocab_size: usize,
+}
 
 /// The training data.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -150,12 +160,8 @@ impl DataConfig {
     ///
     /// # Errors
     /// Data that is missing, unreadable, empty or in another format.
-    pub(crate) fn open(
-        &self,
-        config: &TrainConfig,
-        folder: Option<&Path>,
-    ) -> Result<Data, TrainError> {
-        let seed = config.seed;
+    pub(crate) fn open(&self, wanted: Wanted, folder: Option<&Path>) -> Result<Data, TrainError> {
+        let seed = wanted.seed;
         Ok(match self {
             text if text.is_text() => text.open_text()?.into(),
             Self::Tokenized(tokenized) => tokenized.open(folder)?,
@@ -163,7 +169,7 @@ impl DataConfig {
             Self::Images { path, size } => images(path, *size)?,
             Self::Duplication { n_symbols } => {
                 let task = DuplicationConfig::new()
-                    .with_seq_length(config.window_length)
+                    .with_seq_length(wanted.window_length)
                     .with_n_symbols(*n_symbols);
                 Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
             }
@@ -175,7 +181,7 @@ impl DataConfig {
                 n_values,
             } => {
                 let task = AssociativeRecallConfig::new()
-                    .with_seq_length(config.window_length)
+                    .with_seq_length(wanted.window_length)
                     .with_n_pairs(*n_pairs)
                     .with_fewest_pairs(*fewest_pairs)
                     .with_n_questions(*n_questions)
@@ -190,7 +196,7 @@ impl DataConfig {
                 backwards,
             } => {
                 let task = ReturningPassagesConfig::new()
-                    .with_seq_length(config.window_length)
+                    .with_seq_length(wanted.window_length)
                     .with_n_symbols(*n_symbols)
                     .with_shortest(*shortest)
                     .with_longest(*longest)
@@ -198,23 +204,23 @@ impl DataConfig {
                 Data::of_task(seed, |seed| task.clone().with_seed(seed).init())?
             }
             Self::Needles { path, n_needles } => {
-                needles(&Splits::open(path.as_deref())?, *n_needles, config)?
+                needles(&Splits::open(path.as_deref())?, *n_needles, wanted)?
             }
             Self::Pairs(pairs) => {
-                let vocab_size = config.model.reformer().vocab_size;
+                let vocab_size = wanted.vocab_size;
                 pairs.open(vocab_size, folder)?.into()
             }
             Self::Classes(classes) => {
                 let parts = classes.open(folder)?;
-                let [train, valid] = parts.map(|part| part.encode(config.window_length));
+                let [train, valid] = parts.map(|part| part.encode(wanted.window_length));
                 Data::of_classes(&train, valid)
             }
             Self::LongRange(task) => {
-                let part = |part| task.open(part, config.window_length);
+                let part = |part| task.open(part, wanted.window_length);
                 Data::of_classes(&part(SplitName::Train)?, part(SplitName::Valid)?)
             }
             Self::Questions(questions) => {
-                Data::of_questions(questions.open(config)?, config.window_length)
+                Data::of_questions(questions.open(wanted.window_length)?, wanted.window_length)
             }
             _ => unreachable!("the others are texts"),
         })
@@ -224,10 +230,10 @@ impl DataConfig {
     ///
     /// # Errors
     /// Data without such a part, or that is missing, unreadable or in another format.
-    pub(crate) fn open_test(&self, config: &TrainConfig) -> Result<Data, TrainError> {
+    pub(crate) fn open_test(&self, wanted: Wanted) -> Result<Data, TrainError> {
         match self {
             Self::LongRange(task) => {
-                let rows = task.open(SplitName::Test, config.window_length)?;
+                let rows = task.open(SplitName::Test, wanted.window_length)?;
                 Ok(Data::of_classes(&rows, rows.clone()))
             }
             text if text.is_text() => {
@@ -248,12 +254,12 @@ impl DataConfig {
     /// As [`open`](Self::open), to measure a run; training data that is costly to prepare is left out.
     pub(crate) fn open_to_measure(
         &self,
-        config: &TrainConfig,
+        wanted: Wanted,
         folder: &Path,
     ) -> Result<Data, TrainError> {
         match self {
             Self::Tokenized(tokenized) => tokenized.open_valid(folder),
-            _ => self.open(config, Some(folder)),
+            _ => self.open(wanted, Some(folder)),
         }
     }
 
@@ -266,17 +272,17 @@ impl DataConfig {
     /// Data that is missing, unreadable, empty or in another format.
     pub(crate) fn open_others(
         &self,
-        config: &TrainConfig,
+        wanted: Wanted,
         folder: &Path,
         paths: &[PathBuf],
     ) -> Result<Data, TrainError> {
-        let (path, length) = (self.only(paths)?, config.window_length);
+        let (path, length) = (self.only(paths)?, wanted.window_length);
         Ok(match self {
             text if text.is_text() => thrice(text.open_whole(path)?).into(),
             Self::Tokenized(tokenized) => tokenized.open_others(folder, path)?,
             Self::Ids(ids) => ids.open_others(folder, path)?,
             Self::Needles { n_needles, .. } => {
-                needles(&thrice(self.open_whole(path)?), *n_needles, config)?
+                needles(&thrice(self.open_whole(path)?), *n_needles, wanted)?
             }
             Self::Images { size, .. } => {
                 let images = ImageSet::open_images(path, *size)?;
@@ -421,13 +427,13 @@ fn thrice(text: Split) -> Splits {
     }
 }
 
-fn needles(splits: &Splits, n_needles: usize, config: &TrainConfig) -> Result<Data, TrainError> {
+fn needles(splits: &Splits, n_needles: usize, wanted: Wanted) -> Result<Data, TrainError> {
     let task = NeedlesConfig::new()
-        .with_seq_length(config.window_length)
+        .with_seq_length(wanted.window_length)
         .with_n_needles(n_needles);
     let in_text = |text: &Split, seed| task.clone().with_seed(seed).init(text);
-    let train = in_text(&splits.train, config.seed)?;
-    let valid = in_text(&splits.valid, !config.seed)?;
+    let train = in_text(&splits.train, wanted.seed)?;
+    let valid = in_text(&splits.valid, !wanted.seed)?;
     let report = DataReport::of_splits(splits);
     Ok(Data::of_sequences(Arc::new(train), Arc::new(valid), report))
 }

@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::config::Config;
-use reformer_core::ConfigError;
 use reformer_datasets::translation::{
     ParallelText, SpecialTokens, Subwords, SubwordsConfig, TokenPairs,
 };
 
-use crate::config::TrainConfig;
 use crate::data::DataReport;
 use crate::data::tokens::SUBWORDS;
 use crate::error::TrainError;
@@ -152,26 +150,6 @@ impl PairsConfig {
             valid_text,
             report: DataReport::of_one(read),
         })
-    }
-}
-
-impl Pairs {
-    /// Checks that a model can be trained on them.
-    pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), ConfigError> {
-        let longest = (0..self.valid.len())
-            .map(|pair| self.valid.get(pair))
-            .map(|(source, target)| source.len().max(target.len()) + 1)
-            .max();
-        let limit = config.model.reformer().position.max_length();
-        match (limit, longest) {
-            (Some(limit), Some(longest)) if longest > limit => Err(ConfigError::new(
-                "position.max_length",
-                limit,
-                format!("a sentence to validate on has {longest} pieces with its end"),
-                "give the model more positions, or use sinusoidal or rotary ones",
-            )),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -12,7 +12,6 @@ use reformer_datasets::tokens::{
 };
 use reformer_datasets::{Corpus, Split, SplitName, Splits};
 
-use crate::config::TrainConfig;
 use crate::data::{Data, DataConfig};
 use crate::error::TrainError;
 
@@ -267,19 +266,19 @@ fn no_tokenizer(folder: &Path) -> TrainError {
     .into()
 }
 
-/// The configuration of a run for a process without its folder: the tokenizer is the file in that folder, which all
+/// The data of a run for a process without its folder: the tokenizer is the file in that folder, which all
 /// processes must be able to read.
-pub(crate) fn for_members(config: &TrainConfig, folder: &Path) -> TrainConfig {
-    let mut config = config.clone();
+pub(crate) fn for_members(data: &DataConfig, folder: &Path) -> DataConfig {
+    let mut data = data.clone();
     let own = run_tokenizer_file(folder).and_then(|path| std::path::absolute(path).ok());
-    match (&mut config.data, own) {
+    match (&mut data, own) {
         (DataConfig::Tokenized(tokenized), Some(own)) => {
             tokenized.tokenizer = TokenizerConfig::File(own);
         }
         (DataConfig::Ids(ids), Some(own)) => ids.tokenizer = Some(own),
         _ => {}
     }
-    config
+    data
 }
 
 /// Saves a vocabulary in a run's folder, which has all of it or nothing.
@@ -296,14 +295,6 @@ pub(crate) fn save_vocabulary(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
-
-    fn config(data: DataConfig) -> TrainConfig {
-        TrainConfig::new(
-            ReformerLmConfig::new(ReformerConfig::new(300, 16, 2)).into(),
-            data,
-        )
-    }
 
     #[test]
     fn other_processes_read_the_tokenizer_of_the_run() {
@@ -311,14 +302,14 @@ mod tests {
         let bpe = TokenizerConfig::Bpe { vocab_size: 300 };
         let text = Box::new(DataConfig::Sample);
         let data = DataConfig::Tokenized(TokenizedConfig::new(text.clone(), bpe));
-        assert_eq!(for_members(&config(data.clone()), folder.path()).data, data);
+        assert_eq!(for_members(&data, folder.path()), data);
         let own = folder.path().join(SUBWORDS);
         fs::write(&own, "{}").unwrap();
-        let found = for_members(&config(data), folder.path()).data;
+        let found = for_members(&data, folder.path());
         let file = TokenizedConfig::new(text, TokenizerConfig::File(own));
         assert_eq!(found, DataConfig::Tokenized(file));
         assert_eq!(
-            for_members(&config(DataConfig::Sample), folder.path()).data,
+            for_members(&DataConfig::Sample, folder.path()),
             DataConfig::Sample
         );
     }
@@ -338,8 +329,8 @@ mod tests {
             DataConfig::Ids(ids.clone().with_vocab_size(Some(50_257))),
             DataConfig::Ids(IdsConfig::new(IdFiles::Column(column))),
         ] {
-            let json = serde_json::to_vec(&config(data.clone())).unwrap();
-            assert_eq!(crate::run::older::read_json(&json).unwrap().data, data);
+            let json = serde_json::to_vec(&data).unwrap();
+            assert_eq!(serde_json::from_slice::<DataConfig>(&json).unwrap(), data);
             assert!(data.is_language() && !data.is_text());
         }
         assert_eq!(DataConfig::Ids(ids).paths(), [Path::new("x/train.bin")]);

@@ -2,10 +2,8 @@
 
 pub(crate) mod averages;
 pub mod hashing;
-pub(crate) mod log;
 pub mod memory;
 pub(crate) mod row;
-pub(crate) mod tensorboard;
 
 use std::f64::consts::LN_2;
 use std::sync::Arc;

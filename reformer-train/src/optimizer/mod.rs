@@ -18,9 +18,7 @@ use burn::optim::{Adam, AdamConfig, Sgd, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
 
-use crate::config::{TrainConfig, positive};
-use crate::optimizer::clip::ClipByGlobalNorm;
-use crate::parallel::{Group, Sharded};
+use crate::error::positive;
 
 /// The optimizer and its settings. Weight decay by [`DecayGroup`]s applies to every optimizer; with Adam
 /// it is AdamW.
@@ -50,15 +48,11 @@ pub enum OptimizerConfig {
 }
 
 /// Any of the optimizers, as one type.
-type BaseOptimizer<M, B> = AnyOptimizer<
+pub(crate) type BaseOptimizer<M, B> = AnyOptimizer<
     OptimizerAdaptor<Adam, M, B>,
     OptimizerAdaptor<Sgd<<B as AutodiffBackend>::InnerBackend>, M, B>,
     OptimizerAdaptor<Adafactor, M, B>,
 >;
-
-/// The optimizer of a run: clips gradients, decays weights, and then steps the parameters, or
-/// a share of them if the optimizer's state is sharded over processes.
-pub(crate) type RunOptimizer<M, B> = ClipByGlobalNorm<DecayWeights<Sharded<BaseOptimizer<M, B>>>>;
 
 impl OptimizerConfig {
     /// The name of the optimizer, equal to that of its [state](AnyOptimizer::name).
@@ -101,7 +95,7 @@ impl OptimizerConfig {
     }
 
     /// The optimizer, before its first step.
-    fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> BaseOptimizer<M, B> {
+    pub(crate) fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> BaseOptimizer<M, B> {
         match *self {
             Self::Adam {
                 beta_1,
@@ -120,18 +114,6 @@ impl OptimizerConfig {
             }
             Self::Adafactor(config) => AnyOptimizer::Adafactor(config.build().into()),
         }
-    }
-}
-
-impl TrainConfig {
-    /// The optimizer of the run, before its first step. In a group, its state is sharded.
-    pub(crate) fn init_optimizer<B: AutodiffBackend, M: AutodiffModule<B>>(
-        &self,
-        group: Option<Group>,
-    ) -> RunOptimizer<M, B> {
-        let optimizer = Sharded::new(self.optimizer.init(), group);
-        let optimizer = DecayWeights::new(optimizer, self.weight_decay.clone());
-        ClipByGlobalNorm::new(optimizer, self.max_gradient_norm)
     }
 }
 

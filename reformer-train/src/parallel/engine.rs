@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::error::ParallelError;
+use crate::error::ParallelError;
 
 type Result<T> = std::result::Result<T, ParallelError>;
 

@@ -8,9 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{DType, Tensor, TensorData};
 use reformer_core::kernels::TrainBackend;
 
-use super::error::ParallelError;
 use super::group::Group;
 use super::on_device::{cast, found};
+use crate::error::ParallelError;
 
 /// Values that are sent at a time through host memory: enough to make the start-up cost of a message
 /// small, few enough not to be a second copy of a large model.

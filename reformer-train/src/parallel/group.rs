@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::engine::{DeviceBuffer, Engine};
-use super::error::ParallelError;
+use crate::error::ParallelError;
 
 /// The processes that train together. Clones are the same group.
 ///

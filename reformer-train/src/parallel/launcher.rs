@@ -4,7 +4,7 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
-use super::error::ParallelError;
+use crate::error::ParallelError;
 
 /// A launcher that started several processes of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,13 +36,11 @@
 //! backend in the program what flex and ndarray do not implement (burn-autodiff, `backend.rs`).
 
 mod engine;
-mod error;
 mod gradients;
 mod group;
 #[cfg(feature = "mpi")]
 mod half;
 mod launcher;
-mod member;
 #[cfg(feature = "mpi")]
 mod mpi;
 #[cfg(feature = "nccl")]
@@ -55,12 +53,10 @@ mod watch;
 
 use serde::{Deserialize, Serialize};
 
-pub use error::ParallelError;
+pub use crate::error::ParallelError;
 pub use group::{Group, abort, is_joined, join, leave};
 pub use launcher::{await_turn, check_alone};
-pub use member::{Helped, Member};
 
-pub(crate) use member::{Welcome, invite, record, state};
 pub(crate) use replicas::Replicas;
 pub(crate) use sharded::Sharded;
 

@@ -18,12 +18,12 @@ use mpi::traits::{
 };
 
 use super::engine::{DeviceBuffer, Engine};
-use super::error::ParallelError;
 use super::half;
 use super::launcher::Launcher;
 #[cfg(feature = "nccl")]
 use super::nccl::Nccl;
 use super::watch::Watch;
+use crate::error::ParallelError;
 #[cfg(feature = "nccl")]
 use crate::screen::console::tell;
 

@@ -15,7 +15,7 @@ use cudarc::nccl::result::{self, NcclError};
 use cudarc::nccl::sys::{self, ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclUniqueId};
 
 use super::engine::DeviceBuffer;
-use super::error::ParallelError;
+use crate::error::ParallelError;
 
 /// Pause between polls of a sum.
 const PAUSE: Duration = Duration::from_micros(20);

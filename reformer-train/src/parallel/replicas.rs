@@ -15,10 +15,10 @@ use reformer_core::model::LmLoss;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Sharing;
-use super::error::ParallelError;
 use super::gradients::Adder;
 use super::group::Group;
 use crate::data::batch::Batch;
+use crate::error::ParallelError;
 use crate::metrics::LmOutput;
 use crate::optimizer::clip::{global_norm, scaled};
 use crate::task::{Task, joined, share};

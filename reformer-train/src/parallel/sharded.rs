@@ -12,9 +12,9 @@ use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
-use super::error::ParallelError;
 use super::gradients::extend;
 use super::group::Group;
+use crate::error::ParallelError;
 use crate::optimizer::AnyOptimizer;
 
 /// A sharded optimizer; without a group, it has the whole state.

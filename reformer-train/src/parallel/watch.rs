@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::error::ParallelError;
 use super::launcher::await_turn;
+use crate::error::ParallelError;
 use crate::screen::console::tell;
 
 /// Number of polls of a call within its time limit.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::tag::Tag;
 use crate::error::TrainError;
 use crate::record::setting::setting_below;
-use crate::task::model::ModelConfig;
 
 /// The owner of records that are written, or the expected one.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Owner {
 
 impl Owner {
     /// A run and its model.
-    pub(crate) fn new(run: Option<String>, model: &ModelConfig) -> Self {
+    pub(crate) fn new(run: Option<String>, model: &impl Serialize) -> Self {
         let model = serde_json::to_value(model).ok();
         Self { run, model }
     }

@@ -4,8 +4,10 @@
 //! forbids the rest. Without scripts it still shows the last values.
 
 mod html;
+pub(crate) mod log;
 pub(crate) mod page;
 pub(crate) mod samples;
+pub(crate) mod tensorboard;
 
 pub use html::{STYLE, escape, escape_json, fill};
 

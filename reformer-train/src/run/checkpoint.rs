@@ -12,9 +12,10 @@ use burn::train::metric::store::EventStoreClient;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::optimizer::OptimizerConfig;
 use crate::optimizer::loss_scale::WithLossScale;
-use crate::optimizer::{OptimizerConfig, RunOptimizer};
 use crate::record::{AtomicRecorder, Owner};
+use crate::run::optimizer::RunOptimizer;
 
 /// The files of a checkpoint of Burn's learner.
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];

@@ -5,8 +5,11 @@ mod beginning;
 pub(crate) mod checkpoint;
 pub(crate) mod diverged;
 mod load;
+mod loaders;
 mod lock;
+pub(crate) mod member;
 pub(crate) mod older;
+mod optimizer;
 mod options;
 mod pretrained;
 mod resume;
@@ -26,10 +29,11 @@ use crate::data::pairs::{Pairs, load_subwords};
 use crate::data::{AskedQuestions, Content, Data, DataConfig, DataReport};
 use crate::error::TrainError;
 use crate::metrics::row::{Row, read_rows};
-use crate::parallel::{check_alone, invite};
+use crate::parallel::check_alone;
 use crate::record::{AtomicRecorder, Failure, Owner, numbered};
 use crate::report::page::Page;
 use crate::run::checkpoint::{Best, Checkpoints};
+use crate::run::member::invite;
 use crate::run::setup::{Fit, Fitted, Place};
 use crate::run::training_loop::Ending;
 use crate::task::model::Model;
@@ -149,7 +153,7 @@ impl Run {
 
     fn open(config: &TrainConfig, folder: &Path) -> Result<Data, TrainError> {
         config.validate()?;
-        let data = config.data.open(config, Some(folder))?;
+        let data = config.data.open(config.wanted(), Some(folder))?;
         data.check(config)?;
         Ok(data)
     }

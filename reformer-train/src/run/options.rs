@@ -32,7 +32,7 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// Writes an event file of TensorBoard, in addition to `metrics.csv`. A run that has one continues it in any case.
     pub tensorboard: bool,
     /// The processes that train together, of which this one owns the run; the others
-    /// are [members](crate::parallel::Member).
+    /// are [members](crate::Member).
     pub group: Option<Group>,
     /// What they share in addition to the work.
     pub sharing: Sharing,

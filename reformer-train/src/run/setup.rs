@@ -14,15 +14,16 @@ use crate::config::TrainConfig;
 use crate::data::Data;
 use crate::data::tokens::for_members;
 use crate::error::TrainError;
-use crate::metrics::log::CsvLog;
-use crate::metrics::tensorboard::EventLog;
 use crate::metrics::{LmMetric, Quantity};
 use crate::optimizer::loss_scale::{LossScale, WithLossScale};
-use crate::parallel::{Replicas, Welcome, invite, record, state};
+use crate::parallel::Replicas;
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
+use crate::report::log::CsvLog;
 use crate::report::samples::Samples;
+use crate::report::tensorboard::EventLog;
 use crate::run::checkpoint::{Best, Checkpoints, KeepBestAndLast};
+use crate::run::member::{Welcome, invite, record, state};
 use crate::run::training_loop::{Components, Ending, NoLog, RunWithLossScale, TrainingLoop};
 use crate::run::{Run, Standing, TrainOptions};
 use crate::screen::Screen;
@@ -152,7 +153,10 @@ where
         };
         if let Some(group) = &self.options.group {
             let welcome = Welcome {
-                config: for_members(self.config, run.folder()),
+                config: TrainConfig {
+                    data: for_members(&self.config.data, run.folder()),
+                    ..self.config.clone()
+                },
                 step: self.step,
                 standing: self.standing,
                 sharing: self.options.sharing,

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use burn::config::Config;
 use reformer_core::ConfigError;
 
-use crate::config::positive;
+use crate::error::positive;
 
 /// A factor of a learning rate, as in `trax.supervised.lr_schedules.multifactor`. As in trax, steps
 /// are counted from 1.

@@ -12,7 +12,7 @@ use burn::optim::LearningRate;
 use burn::tensor::backend::Backend;
 use reformer_core::ConfigError;
 
-use crate::config::positive;
+use crate::error::positive;
 
 /// The schedule of the learning rate. All but the last begin with a linear warm-up to their `rate`.
 ///

@@ -1,6 +1,5 @@
 //! A model with the interface of Burn's learner.
 
-pub(crate) mod evaluation;
 pub(crate) mod model;
 pub(crate) mod step_counter;
 pub(crate) mod task_heads;

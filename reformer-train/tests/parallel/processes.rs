@@ -7,7 +7,8 @@ use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
-use reformer_train::parallel::{self, Member, Sharing};
+use reformer_train::Member;
+use reformer_train::parallel::{self, Sharing};
 use reformer_train::{Run, TrainOptions};
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,7 @@
 //! Errors that keep a run from starting, continuing or ending.
 
+mod parallel;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -8,7 +10,7 @@ use reformer_core::huggingface::HfError;
 use reformer_datasets::DatasetError;
 use thiserror::Error;
 
-use crate::parallel::ParallelError;
+pub use parallel::ParallelError;
 
 /// Why a run failed. Each message is one line and names the setting or the file.
 #[derive(Debug, Error)]
@@ -229,4 +231,17 @@ pub enum TrainError {
         /// The last good checkpoint, if there is one.
         last_good: String,
     },
+}
+
+/// Checks that a number is finite and above 0.
+pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        field,
+        value,
+        "it must be a number above 0",
+        "raise it",
+    ))
 }

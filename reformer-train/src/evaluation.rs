@@ -57,10 +57,10 @@ impl<B: ReformerBackend> Evaluation<B> {
     pub fn open(folder: &Path, others: &[PathBuf], device: &B::Device) -> Result<Self, TrainError> {
         let (model, mut config) = load_model::<B>(folder, device)?;
         let data = if others.is_empty() {
-            config.data.open_to_measure(&config, folder)?
+            config.data.open_to_measure(config.wanted(), folder)?
         } else {
             config.eval_windows = None;
-            config.data.open_others(&config, folder, others)?
+            config.data.open_others(config.wanted(), folder, others)?
         };
         Self::of(model, config, data)
     }
@@ -73,7 +73,7 @@ impl<B: ReformerBackend> Evaluation<B> {
     pub fn open_test(folder: &Path, device: &B::Device) -> Result<Self, TrainError> {
         let (model, mut config) = load_model::<B>(folder, device)?;
         config.eval_windows = None;
-        let data = config.data.open_test(&config)?;
+        let data = config.data.open_test(config.wanted())?;
         Self::of(model, config, data)
     }
 

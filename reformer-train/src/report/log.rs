@@ -14,9 +14,9 @@ use crate::metrics::Quantity;
 use crate::metrics::averages::Averages;
 use crate::metrics::memory::ResidentMemory;
 use crate::metrics::row::{Lines, Row, header, read_rows};
-use crate::metrics::tensorboard::EventLog;
 use crate::record::{Failure, append_line, write_atomically};
 use crate::report::page::Page;
+use crate::report::tensorboard::EventLog;
 
 /// Writes `metrics.csv` as Burn's learner reports, and updates the page of the run.
 pub struct CsvLog {

@@ -6,11 +6,9 @@ use burn::tensor::backend::Backend;
 use reformer_core::kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
-use super::Sharing;
-use super::error::ParallelError;
-use super::group::Group;
 use crate::config::TrainConfig;
-use crate::error::TrainError;
+use crate::error::{ParallelError, TrainError};
+use crate::parallel::{Group, Sharing};
 use crate::run::checkpoint::Checkpoints;
 use crate::run::setup::{Fit, Place};
 use crate::run::training_loop::Ending;
@@ -97,7 +95,7 @@ impl Member {
     ///
     /// # Errors
     /// Data or a device that is missing on this machine, or a process that does not arrive. The caller
-    /// must report it and call [`abort`](super::abort).
+    /// must report it and call [`abort`](crate::parallel::abort).
     ///
     /// # Panics
     /// Without a device.
@@ -118,7 +116,7 @@ impl Member {
         }
         config.validate()?;
         config.model.reformer().precision.check::<B>(&devices[0])?;
-        let data = config.data.open(&config, None)?;
+        let data = config.data.open(config.wanted(), None)?;
         data.check(&config)?;
         options.group = Some(self.group);
         options.sharing = sharing;
