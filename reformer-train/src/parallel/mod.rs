@@ -15,7 +15,7 @@
 //! `mpirun` or `srun` starts them, and MPI carries their messages (feature `mpi`); on NVIDIA
 //! GPUs, NCCL sums the gradients (feature `nccl`). Each [joins](join) the [`Group`]. The first owns
 //! the run: its folder and its checkpoints. It sends configuration and state to the others, each of
-//! which is a [`Member`]. From there on all execute the same steps: each reads its
+//! which is a [`Member`](crate::Member). From there on all execute the same steps: each reads its
 //! own rows of the batch, gradients are summed, and all keep the same weights, whose hash is compared
 //! at every checkpoint. Evaluations are split by rows. A request to stop in one process stops all after
 //! the same step. An error in one process ends all: it is reported, then [`abort`] ends the group.
