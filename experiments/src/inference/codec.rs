@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use reformer_core::huggingface::first_byte;
 use reformer_datasets::shown;
 use reformer_datasets::tokens::Tokenizer;
 use reformer_train::{DataConfig, TokenizerConfig, TrainConfig, load_tokenizer};
 
 /// Number of different bytes.
 const BYTES: u32 = 256;
-/// Ids before those of bytes in vocabularies with ids for padding and the end, as in enwik8's models.
-const RESERVED: u32 = 2;
 /// Tokens decoded together with a new one, since the space between pieces depends on them.
 const OVERLAP: usize = 6;
 /// Tokens that a character can be divided into: those of its bytes.
@@ -83,12 +82,9 @@ impl Codec {
         if let Some(tokenizer) = tokenizer_file(folder) {
             return Ok(Self::Pieces(Arc::new(Tokenizer::open(tokenizer)?)));
         }
-        match u32::try_from(vocab_size) {
-            Ok(n) if n == BYTES || n == BYTES + RESERVED => Ok(Self::Bytes {
-                first: n - BYTES,
-                end: None,
-            }),
-            _ => bail!(
+        match first_byte(vocab_size) {
+            Some(first) => Ok(Self::Bytes { first, end: None }),
+            None => bail!(
                 "`{}` has no spiece.model or tokenizer.json, and {vocab_size} tokens are not bytes (256, or 258 with \
                  two reserved ones): put the tokenizer's file there",
                 folder.display()

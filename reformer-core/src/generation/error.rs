@@ -46,8 +46,8 @@ pub enum GenerationError {
     /// The model is not causal.
     #[error("the model is not causal: a model that sees both sides cannot continue anything")]
     NotCausal,
-    /// Logits that contain NaN.
-    #[error("the model's weights are not finite: its training diverged, lower the learning rate")]
+    /// Logits that contain NaN, or of which none is finite.
+    #[error("the model's logits are not finite: its training diverged, lower the learning rate")]
     NotFinite,
     /// A setting that cannot work.
     #[error(transparent)]

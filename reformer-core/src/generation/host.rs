@@ -67,15 +67,46 @@ pub(super) fn tokens<B: Backend>(
     Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
-/// Logits for sampling, which must not contain NaN.
+/// Logits for sampling. None may be NaN or infinitely likely, and in each row one must be finite: absurd but finite
+/// weights give infinities alone, of which no token can be chosen.
 ///
 /// # Shapes
 /// - logits: `[batch_size, 1, vocab_size]`
 pub(super) fn logits<B: Backend>(logits: Tensor<B, 3>) -> Result<Logits, GenerationError> {
     let [.., vocab_size] = logits.dims();
     let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-    if logits.iter().any(|logit| logit.is_nan()) {
+    let is_usable = |row: &[f32]| {
+        let is_wrong = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+        !row.iter().any(is_wrong) && row.iter().any(|logit| logit.is_finite())
+    };
+    if !logits.chunks(vocab_size).all(is_usable) {
         return Err(GenerationError::NotFinite);
     }
     Ok(Logits::new(logits, vocab_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn_flex::Flex;
+
+    #[test]
+    fn logits_of_which_none_can_be_chosen_are_an_error() {
+        let of = |row: [f32; 3]| {
+            let rows = [[0.0, 1.0, f32::NEG_INFINITY], row];
+            logits(Tensor::<Flex, 2>::from_floats(rows, &Default::default()).unsqueeze_dim(1))
+        };
+        let infinite = f32::NEG_INFINITY;
+        assert!(of([1.0, infinite, infinite]).is_ok());
+        for row in [
+            [infinite; 3],
+            [f32::INFINITY, 0.0, 1.0],
+            [0.0, f32::NAN, 1.0],
+        ] {
+            assert!(
+                matches!(of(row), Err(GenerationError::NotFinite)),
+                "{row:?}"
+            );
+        }
+    }
 }

@@ -58,6 +58,16 @@ pub enum Head {
     QuestionAnswering,
 }
 
+/// The token of byte 0 if a vocabulary is one of bytes: of 256, or of 258 of which the first two are for padding and the
+/// end, as in `google/reformer-enwik8`. Such a folder has no tokenizer.
+pub fn first_byte(vocab_size: usize) -> Option<u32> {
+    match vocab_size {
+        256 => Some(0),
+        258 => Some(2),
+        _ => None,
+    }
+}
+
 /// The head of the checkpoint in a folder, from its `architectures`. `None` if `config.json` is
 /// missing, is not a regular file or has no `model_type`, which all of Hugging Face's have.
 pub fn head(folder: &Path) -> Option<Head> {
