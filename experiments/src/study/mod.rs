@@ -2,7 +2,7 @@
 //!
 //! A [`Study`] has a folder, in which every measurement is stored at once, so that an interrupted
 //! study can be resumed. It measures [trainings](open_and_train), one after the other, or
-//! steps in [processes of their own](child). At the end it writes a [`Report`].
+//! steps in [processes of their own](subprocess). At the end it writes a [`Report`].
 //!
 //! ```text
 //! results/NAME/PRESET/

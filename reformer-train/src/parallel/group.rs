@@ -10,7 +10,7 @@ use crate::error::ParallelError;
 /// The processes that train together. Clones are the same group.
 ///
 /// All processes make the same calls in the same order: [`join`], those in
-/// [`Run::train_on`](crate::Run::train_on) and [`Member`](super::Member), [`leave`].
+/// [`Run::train_on`](crate::Run::train_on) and [`Member`](crate::Member), [`leave`].
 #[derive(Clone)]
 pub struct Group {
     inner: Arc<Inner>,
@@ -124,7 +124,7 @@ impl Group {
         self.inner.local_rank
     }
 
-    /// Whether this process owns the run. The others are [members](super::Member).
+    /// Whether this process owns the run. The others are [members](crate::Member).
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }

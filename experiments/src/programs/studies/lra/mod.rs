@@ -130,7 +130,7 @@ pub fn main() -> ExitCode {
     let help = help(
         "lra",
         "",
-        "Lists of up to 256 symbols",
+        "Lists of up to 128 symbols",
         "The benchmark's lengths and model sizes",
     );
     let help = format!(

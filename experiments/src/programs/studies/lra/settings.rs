@@ -23,11 +23,12 @@ const SMOKE: &[&str] = &[
     "model.reformer.lsh.exact_up_to=Never",
 ];
 
-/// Changes to the preset of classifiers, for some minutes a training on a CPU core.
+/// Changes to the preset of classifiers, for a minute or a few of training on a CPU core.
 fn cpu(task: LongRangeTask) -> &'static [&'static str] {
     match task {
         LongRangeTask::ListOps => &[
-            "window_length=256",
+            "window_length=128",
+            "model.reformer.n_layers=2",
             "batch_size=16",
             "steps=1500",
             "steps_per_epoch=250",
