@@ -72,7 +72,7 @@ fn what_is_no_program_brings_the_nearest_one() {
         &["`trian text` is not a program", "`reformer train text`"],
     );
     refuse(
-        &["generate_text"],
+        &["generate_txt"],
         &["did you mean `reformer generate text`"],
     );
     refuse(&["evaluat", "--checkpoint", "x"], &["`reformer evaluate`"]);

@@ -5,7 +5,7 @@
 //! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
 //!   [`Run::resume`] continues one that was stopped or killed, and
-//!   [`Run::resume_with`] extends one.
+//!   [`Run::resume_with`] extends one. [`OwnData`] is for sequences of your own.
 //! - [`Task`]: a [`Model`] with the interface of Burn's learner. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
@@ -92,7 +92,7 @@ pub use data::pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use data::tokens::{
     IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
 };
-pub use data::{AskedQuestions, DataConfig, DataReport, open_text};
+pub use data::{AskedQuestions, DataConfig, DataReport, OwnData, open_text};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, Measured};
 pub use metrics::averages::Averages;

@@ -99,6 +99,7 @@ fn describe(data: &DataConfig) -> String {
         DataConfig::ReturningPassages {
             shortest, longest, ..
         } => format!("passages of {shortest} to {longest} symbols that return"),
+        DataConfig::Own(name) => name.clone(),
         DataConfig::Needles { path, n_needles } => {
             let text = match path {
                 Some(path) => path.display().to_string(),

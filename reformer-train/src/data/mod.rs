@@ -6,6 +6,7 @@ pub(crate) mod long_range;
 pub(crate) mod masked;
 mod open;
 pub(crate) mod opened;
+mod own;
 pub(crate) mod pairs;
 mod report;
 mod text;
@@ -26,6 +27,7 @@ use crate::error::TrainError;
 pub(crate) use open::Wanted;
 pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
+pub use own::OwnData;
 pub use report::DataReport;
 pub use text::open_text;
 
@@ -133,6 +135,11 @@ pub enum DataConfig {
         /// Where they are.
         QuestionsConfig,
     ),
+    /// Sequences that the program makes itself: [`Run::create_with_data`](crate::Run::create_with_data).
+    Own(
+        /// Their name.
+        String,
+    ),
 }
 
 impl DataConfig {
@@ -142,7 +149,8 @@ impl DataConfig {
             Self::Sample
             | Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
-            | Self::ReturningPassages { .. } => vec![],
+            | Self::ReturningPassages { .. }
+            | Self::Own(_) => vec![],
             Self::File(path) | Self::Folder(path) | Self::Enwik8(path) | Self::Text8(path) => {
                 vec![path]
             }
@@ -174,6 +182,7 @@ impl DataConfig {
             Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
             | Self::ReturningPassages { .. }
+            | Self::Own(_)
             | Self::Tokenized(_)
             | Self::Ids(_) => "token",
             Self::Needles { .. } => "letter",

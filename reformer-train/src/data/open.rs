@@ -78,6 +78,7 @@ impl DataConfig {
             Self::Needles { path, n_needles } => {
                 needles(&Splits::open(path.as_deref())?, *n_needles, wanted)?
             }
+            Self::Own(name) => return Err(not_in_a_file(name).into()),
             Self::Pairs(pairs) => {
                 let vocab_size = wanted.vocab_size;
                 pairs.open(vocab_size, folder)?.into()
@@ -162,6 +163,7 @@ impl DataConfig {
                 let images = Arc::new(images);
                 Data::of_sequences(images.clone(), images, report)
             }
+            Self::Own(name) => return Err(not_in_a_file(name).into()),
             Self::Duplication { .. }
             | Self::AssociativeRecall { .. }
             | Self::ReturningPassages { .. } => {
@@ -212,6 +214,16 @@ impl DataConfig {
             )),
         }
     }
+}
+
+/// The error of data that only the program has that trains on it.
+fn not_in_a_file(name: &str) -> ConfigError {
+    ConfigError::new(
+        "data.Own",
+        name,
+        "these sequences are made by the program that trains on them, and are in no file",
+        "use that program",
+    )
 }
 
 /// The same text as every split.

@@ -7,7 +7,7 @@ use reformer_datasets::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::pretrained;
-use crate::data::DataConfig;
+use crate::data::{DataConfig, OwnData};
 use crate::error::TrainError;
 use crate::record::{read_regular, write_atomically};
 
@@ -25,6 +25,9 @@ pub(super) struct Beginning {
     #[serde(default)]
     weights: Option<DataFile>,
     data: Vec<DataFile>,
+    /// A checksum of the first sequences, if the program makes them itself.
+    #[serde(default)]
+    own: Option<u32>,
 }
 
 /// A file or folder of data.
@@ -37,7 +40,11 @@ struct DataFile {
 
 impl Beginning {
     /// The record of a new run.
-    pub(super) fn new(data: &DataConfig, start_from: Option<&Path>) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        data: &DataConfig,
+        own: Option<&OwnData>,
+        start_from: Option<&Path>,
+    ) -> Result<Self, TrainError> {
         let files: Result<Vec<_>, _> = data.paths().into_iter().map(DataFile::new).collect();
         // A folder without weights is reported when training begins.
         let weights = start_from.map(pretrained::weights_file);
@@ -47,6 +54,7 @@ impl Beginning {
             start_from: start_from.map(Path::to_owned),
             weights: weights.as_deref().map(DataFile::new).transpose()?,
             data: files?,
+            own: own.map(OwnData::checksum),
         })
     }
 
@@ -73,7 +81,14 @@ impl Beginning {
     ///
     /// # Errors
     /// [`TrainError::DataChanged`].
-    pub(super) fn check_data(&self) -> Result<(), TrainError> {
+    pub(super) fn check_data(&self, own: Option<&OwnData>) -> Result<(), TrainError> {
+        if self.own.is_some() && own.map(OwnData::checksum) != self.own {
+            return Err(TrainError::DataChanged {
+                path: "the program's own data".into(),
+                then: "some sequences".to_owned(),
+                now: "others".to_owned(),
+            });
+        }
         self.data.iter().try_for_each(DataFile::check)
     }
 

@@ -22,11 +22,12 @@ use burn::module::Module;
 use burn::record::Recorder;
 use burn::tensor::backend::Backend;
 use burn::train::renderer::MetricsRenderer;
+use reformer_core::ConfigError;
 use reformer_core::kernels::TrainBackend;
 
 use crate::config::TrainConfig;
 use crate::data::pairs::{Pairs, load_subwords};
-use crate::data::{AskedQuestions, Content, Data, DataConfig, DataReport};
+use crate::data::{AskedQuestions, Content, Data, DataConfig, DataReport, OwnData};
 use crate::error::TrainError;
 use crate::metrics::row::{Row, read_rows};
 use crate::parallel::check_alone;
@@ -92,7 +93,28 @@ impl Run {
         folder: impl Into<PathBuf>,
         start_from: Option<&Path>,
     ) -> Result<Self, TrainError> {
-        let folder = folder.into();
+        Self::create_on(config, folder.into(), start_from, None)
+    }
+
+    /// As [`create`](Self::create), on sequences of the program's own: the data of the configuration is
+    /// [`DataConfig::Own`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn create_with_data(
+        config: TrainConfig,
+        folder: impl Into<PathBuf>,
+        data: &OwnData,
+    ) -> Result<Self, TrainError> {
+        Self::create_on(config, folder.into(), None, Some(data))
+    }
+
+    fn create_on(
+        config: TrainConfig,
+        folder: PathBuf,
+        start_from: Option<&Path>,
+        own: Option<&OwnData>,
+    ) -> Result<Self, TrainError> {
         if folder.exists() {
             return Err(TrainError::RunExists { path: folder });
         }
@@ -104,9 +126,9 @@ impl Run {
             }
             _ => &folder,
         };
-        let data = Self::open(&config, names)?;
+        let data = Self::open(&config, names, own)?;
         let run = Self {
-            beginning: Beginning::new(&config.data, start_from)?,
+            beginning: Beginning::new(&config.data, own, start_from)?,
             written: None,
             config,
             folder,
@@ -132,14 +154,33 @@ impl Run {
         folder: impl Into<PathBuf>,
         options: &ResumeOptions,
     ) -> Result<Self, TrainError> {
-        let folder = folder.into();
+        Self::resume_on(folder.into(), options, None)
+    }
+
+    /// The same for a run on sequences of the program's own, which must be those that it began with.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn resume_with_data(
+        folder: impl Into<PathBuf>,
+        options: &ResumeOptions,
+        data: &OwnData,
+    ) -> Result<Self, TrainError> {
+        Self::resume_on(folder.into(), options, Some(data))
+    }
+
+    fn resume_on(
+        folder: PathBuf,
+        options: &ResumeOptions,
+        own: Option<&OwnData>,
+    ) -> Result<Self, TrainError> {
         let written = read_config(&folder)?;
         let mut config = written.clone();
         config.steps = options.steps.unwrap_or(config.steps);
         config.patience = options.patience.or(config.patience);
-        let data = Self::open(&config, &folder)?;
+        let data = Self::open(&config, &folder, own)?;
         let beginning = Beginning::of_run(&folder)?;
-        beginning.check_data()?;
+        beginning.check_data(own)?;
         let run = Self {
             written: (written != config).then_some(written),
             beginning,
@@ -151,9 +192,25 @@ impl Run {
         Ok(run)
     }
 
-    fn open(config: &TrainConfig, folder: &Path) -> Result<Data, TrainError> {
+    fn open(
+        config: &TrainConfig,
+        folder: &Path,
+        own: Option<&OwnData>,
+    ) -> Result<Data, TrainError> {
         config.validate()?;
-        let data = config.data.open(config.wanted(), Some(folder))?;
+        let data = match (&config.data, own) {
+            (DataConfig::Own(name), Some(own)) => own.open(name),
+            (_, Some(_)) => {
+                return Err(ConfigError::new(
+                    "data",
+                    config.data.token_name(),
+                    "sequences of the program's own are given, and the configuration names other data",
+                    "use DataConfig::Own",
+                )
+                .into());
+            }
+            (data, None) => data.open(config.wanted(), Some(folder))?,
+        };
         data.check(config)?;
         Ok(data)
     }

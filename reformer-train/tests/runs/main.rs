@@ -9,6 +9,7 @@ mod hostile;
 mod kill;
 mod measuring;
 mod over;
+mod own;
 mod report;
 mod resume;
 mod tokens;
