@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Changes a configuration. A value is parsed as JSON, or else taken as text.
 ///
 /// ```
-/// use experiments::{overrides, preset};
+/// use experiments::cli::{overrides, preset};
 ///
 /// let sets = ["steps=10", "model.reformer.lsh.n_rounds=8"].map(str::to_owned);
 /// let config = overrides::apply(preset::load("tiny").unwrap(), &sets).unwrap();
