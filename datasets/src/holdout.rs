@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The purpose of a split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SplitName {
     /// To train the model.
     Train,
@@ -23,6 +24,19 @@ impl fmt::Display for SplitName {
             Self::Valid => "valid",
             Self::Test => "test",
         })
+    }
+}
+
+/// The part that the name of a file promises: it begins with `val` or `dev`, or with `test`.
+pub(crate) fn part_of(file: &Path) -> SplitName {
+    let name = file.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().to_lowercase();
+    if ["val", "dev"].iter().any(|start| name.starts_with(start)) {
+        return SplitName::Valid;
+    }
+    match name.starts_with("test") {
+        true => SplitName::Test,
+        false => SplitName::Train,
     }
 }
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reformer_datasets::tokens::{
-    Column, ColumnFormat, ColumnKind, IdWidth, encode, open_ids, train_tokenizer,
+    Column, ColumnFormat, ColumnKind, IdWidth, Tokenizer, encode, open_ids, train_tokenizer,
 };
-use reformer_datasets::{Corpus, DatasetError, Sequences, Splits, Windows};
+use reformer_datasets::{ByteCorpus, Corpus, DatasetError, Sequences, Splits, Windows};
 use tempfile::TempDir;
 
 /// A folder with these files.
@@ -212,6 +212,30 @@ fn a_column_through_a_tokenizer_has_ends_between_texts() {
         text.train.len() / 8
     );
     assert_eq!(ids.corpus().text_bytes(), Some(text.train.len()));
+}
+
+#[test]
+fn texts_are_whole_whatever_a_tokenizer_asks_for_short_ones() {
+    let texts = folder(&[]);
+    let text = "The cat sat on the mat, and the dog on the log.\n".repeat(50);
+    let splits = ByteCorpus::from_bytes("cats", text).unwrap().split();
+    let tokenizer = train_tokenizer(&splits.train, 300).unwrap();
+    let path = texts.path().join("tokenizer.json");
+    tokenizer.save(&path).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["truncation"] = serde_json::json!({
+        "direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0
+    });
+    json["padding"] = serde_json::json!({
+        "strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "a"
+    });
+    fs::write(&path, json.to_string()).unwrap();
+    let short = Tokenizer::open(&path).unwrap();
+    assert_eq!(
+        encode(&splits.valid, &short).unwrap().len(),
+        encode(&splits.valid, &tokenizer).unwrap().len()
+    );
 }
 
 #[test]

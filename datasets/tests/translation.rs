@@ -73,25 +73,32 @@ fn special_pieces_come_first_and_text_about_them_is_text() -> Result<(), Dataset
 fn models_of_sentencepiece_read_as_it_does() -> Result<(), Box<dyn std::error::Error>> {
     let file = tempfile::NamedTempFile::new()?;
     let open = || Subwords::open_sentencepiece(file.path(), &SpecialTokens::default());
-    let models: [(&[u8], &str); 2] = [
+    let models: [(&[u8], &str, u32); 3] = [
         (
             include_bytes!("data/sentencepiece.model"),
             include_str!("data/sentencepiece.tsv"),
+            400,
         ),
         (
             include_bytes!("data/sentencepiece_bpe.model"),
             include_str!("data/sentencepiece_bpe.tsv"),
+            400,
+        ),
+        (
+            include_bytes!("data/sentencepiece_bytes.model"),
+            include_str!("data/sentencepiece_bytes.tsv"),
+            500,
         ),
     ];
-    for (model, lines) in models {
+    for (model, lines, n_pieces) in models {
         std::fs::write(file.path(), model)?;
         let subwords = open()?;
         // It numbers unknown, begin and end; padding comes on top.
         assert_eq!(
             [subwords.bos(), subwords.eos(), subwords.pad()],
-            [1, 2, 400]
+            [1, 2, n_pieces]
         );
-        assert_eq!(subwords.vocab_size(), 401);
+        assert_eq!(subwords.vocab_size(), n_pieces as usize + 1);
         for line in lines.split_terminator('\n') {
             let fields: Vec<&str> = line.split('\t').collect();
             let numbers = fields[1]

@@ -304,3 +304,31 @@ fn folders_of_other_models_are_named() {
         &["does not fit its config.json"],
     );
 }
+
+#[test]
+fn losses_that_are_no_numbers_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("text.txt"), "In 1965, ").unwrap();
+    let config = enwik8().to_config().unwrap();
+    let mut model = config.init::<Flex>(&Default::default());
+    model.output.weight = model.output.weight.map(|weight| weight * 0.0 + 3e38);
+    huggingface::save(&model, &config, &path.join("hf")).unwrap();
+    let arguments = [
+        "--checkpoint",
+        "hf",
+        "--data",
+        "text.txt",
+        "--json",
+        "scores.json",
+    ];
+    refused(
+        &run(EVALUATE, path, &arguments),
+        &["the loss is", "weights are absurd"],
+    );
+    assert!(!path.join("scores.json").exists());
+    refused(
+        &run(TEXT, path, &["--checkpoint", "hf", "--prompt", "A"]),
+        &["logits are not finite"],
+    );
+}

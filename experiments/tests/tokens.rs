@@ -267,3 +267,41 @@ fn tokenizer_of_a_hugging_face_folder_goes_along_and_comes_back() {
     let written = printed(&generate(path, "out", &prompt));
     assert!(written.starts_with("A few months later"), "{written}");
 }
+
+#[test]
+fn runs_on_tokens_without_their_tokenizer_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    printed(&train(
+        path,
+        &["--tokenizer", "bpe:300", "--name", "pieces"],
+    ));
+    fs::remove_file(path.join("runs/pieces/subwords.json")).unwrap();
+    let missing = ["subwords.json", "copy it back"];
+    refused(
+        &run(TRAIN, path, &["--resume", "runs/pieces", "--steps", "4"]),
+        &missing,
+    );
+    refused(
+        &train(path, &["--init-from", "runs/pieces", "--name", "other"]),
+        &missing,
+    );
+    refused(&generate(path, "runs/pieces", &["--prompt", "A"]), &missing);
+    assert!(!path.join("runs/other").exists());
+    // Fewer pieces than were asked for would leave tokens that no text has.
+    fs::write(path.join("short.txt"), "to be or not to be, ".repeat(100)).unwrap();
+    refused(
+        &train(
+            path,
+            &[
+                "--data",
+                "short.txt",
+                "--tokenizer",
+                "bpe:4000",
+                "--name",
+                "short",
+            ],
+        ),
+        &["bpe:4000", "entries", "use bpe:"],
+    );
+}

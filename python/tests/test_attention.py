@@ -191,7 +191,7 @@ class Settings(unittest.TestCase):
             (dict(dropout=float("nan")), ValueError, ""),
             (dict(logit_scale=1e30), ValueError, "`logit_scale`"),
             (dict(rotary_base=0.5), ValueError, "base"),
-            (dict(d_head=3, rotary_base=10), ValueError, "turn pairs"),
+            (dict(d_head=3, rotary_base=10), ValueError, "rotate pairs"),
             (dict(d_head=2**62), ValueError, "`d_head`"),
             (dict(initializer={"Normal": {"mean": 0, "std": -1}}), ValueError, "`initializer.std`"),
             (dict(n_rounds=object()), TypeError, "JSON"),

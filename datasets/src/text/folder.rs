@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
-use crate::holdout::SplitName;
+use crate::holdout::{SplitName, part_of};
 use crate::report::ReadReport;
 use crate::storage::{Spool, read_file, walk, without_marks};
 use crate::text::corpus::ByteCorpus;
@@ -38,6 +38,8 @@ use crate::text::split::{Split, Splits};
 pub struct FolderCorpus {
     corpus: ByteCorpus,
     files: Vec<FilePart>,
+    /// Whether the names of files say to which part they belong.
+    named: bool,
 }
 
 /// A file, and its bytes' positions in the corpus.
@@ -63,7 +65,13 @@ impl FolderCorpus {
         let mut files = Vec::new();
         let mut end = 0;
         let mut report = ReadReport::at(folder);
-        for path in walk(folder, &mut report)? {
+        let mut paths = walk(folder, &mut report)?;
+        let named = named_parts(&paths);
+        if named {
+            // Stable: within a part they stay in the order of their paths.
+            paths.sort_by_key(|path| part_of(path));
+        }
+        for path in paths {
             let text = without_marks(&path, read_file(&path)?, &mut report)?;
             spool
                 .write_all(&text)
@@ -83,7 +91,11 @@ impl FolderCorpus {
             .map_err(|source| DatasetError::from_io(folder, source))?;
         report.files = files.len();
         let corpus = ByteCorpus::of(report, bytes)?;
-        Ok(Self { corpus, files })
+        Ok(Self {
+            corpus,
+            files,
+            named,
+        })
     }
 
     /// All bytes, to split them regardless of file borders.
@@ -98,7 +110,10 @@ impl FolderCorpus {
             .map(|file| (file.path.as_path(), file.range.clone()))
     }
 
-    /// Splits the files, in order, into about 90 % of the bytes for training, 5 % for validation and 5 % for the test, so
+    /// The parts that the names of files say, if some begin with `train`, and others with `val` or `dev`: those that
+    /// begin with `test` are to test on, and all others to train on.
+    ///
+    /// Otherwise splits the files, in order, into about 90 % of the bytes for training, 5 % for validation and 5 % for the test, so
     /// that no file is in two splits: each border moves to the nearest start of a file that leaves every split at
     /// least one.
     ///
@@ -107,6 +122,13 @@ impl FolderCorpus {
     /// [`Setting`](DatasetError::Setting) when there are fewer than three files.
     pub fn split_by_file(&self) -> Result<Splits, DatasetError> {
         let n_files = self.files.len();
+        if self.named {
+            let first = |part| {
+                self.files
+                    .partition_point(|file| part_of(&file.path) < part)
+            };
+            return Ok(self.split_at([first(SplitName::Valid), first(SplitName::Test)]));
+        }
         if n_files < 3 {
             return Err(DatasetError::Setting {
                 setting: "the number of files",
@@ -118,13 +140,20 @@ impl FolderCorpus {
         let by_bytes = self.corpus.split();
         let valid = self.nearest_start(by_bytes.valid.range().start, 1..n_files - 1);
         let test = self.nearest_start(by_bytes.test.range().start, valid + 1..n_files);
-        let [train_end, valid_end] = [valid, test].map(|file| self.files[file].range.start);
+        Ok(self.split_at([valid, test]))
+    }
+
+    /// The parts that begin with the first file and with these.
+    fn split_at(&self, files: [usize; 2]) -> Splits {
+        let end = self.corpus.len();
+        let start = |file: usize| self.files.get(file).map_or(end, |file| file.range.start);
+        let [train_end, valid_end] = files.map(start);
         let part = |name, range| Split::new(self.corpus.clone(), name, range);
-        Ok(Splits {
+        Splits {
             train: part(SplitName::Train, 0..train_end),
             valid: part(SplitName::Valid, train_end..valid_end),
-            test: part(SplitName::Test, valid_end..self.corpus.len()),
-        })
+            test: part(SplitName::Test, valid_end..end),
+        }
     }
 
     /// The allowed file whose start is nearest to a position.
@@ -133,6 +162,15 @@ impl FolderCorpus {
             .min_by_key(|&file| self.files[file].range.start.abs_diff(position))
             .expect("there are three files or more")
     }
+}
+
+/// Whether there are files to train on and files to validate on, by their names.
+fn named_parts(paths: &[PathBuf]) -> bool {
+    let begins = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.to_lowercase().starts_with("train")
+    };
+    paths.iter().any(begins) && paths.iter().any(|path| part_of(path) == SplitName::Valid)
 }
 
 #[cfg(test)]
@@ -172,6 +210,28 @@ mod tests {
         assert!(matches!(empty, DatasetError::Empty { .. }));
         let missing = FolderCorpus::open("no/such/folder").expect_err("no folder");
         assert!(matches!(missing, DatasetError::NotFound { .. }));
+        Ok(())
+    }
+
+    #[test]
+    fn names_of_files_say_their_part() -> Result<(), Box<dyn Error>> {
+        let folder = folder_of(&[
+            ("test.txt", b"ttt"),
+            ("train-b.txt", b"B"),
+            ("train-a.txt", b"A"),
+            ("valid.txt", b"vv"),
+            ("other.txt", b"O"),
+        ])?;
+        let splits = FolderCorpus::open(folder.path())?.split_by_file()?;
+        assert_eq!(splits.train.as_bytes(), b"OAB");
+        assert_eq!(splits.valid.as_bytes(), b"vv");
+        assert_eq!(splits.test.as_bytes(), b"ttt");
+        let without_test = folder_of(&[("train.txt", b"AAA"), ("dev.txt", b"v")])?;
+        let splits = FolderCorpus::open(without_test.path())?.split_by_file()?;
+        assert_eq!(
+            (splits.train.len(), splits.valid.len(), splits.test.len()),
+            (3, 1, 0)
+        );
         Ok(())
     }
 

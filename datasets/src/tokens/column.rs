@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::config::Config;
 
 use crate::error::DatasetError;
+use crate::holdout::part_of;
 use crate::report::ReadReport;
 use crate::storage::{Spool, walk};
 use crate::text::{ByteCorpus, SplitName, Splits};
@@ -285,7 +286,7 @@ impl Column {
             });
         }
         for file in walk(&self.path, &mut report)? {
-            match part(&file) {
+            match part_of(&file) {
                 _ if ColumnFormat::of(&file) != Some(self.format) => {
                     report.skip("files of another kind", file.display());
                 }
@@ -309,19 +310,5 @@ impl Column {
                 report,
             }),
         }
-    }
-}
-
-/// The split that the name of a file promises.
-fn part(file: &Path) -> SplitName {
-    let name = file.file_name().unwrap_or_default();
-    let name = name.to_string_lossy().to_lowercase();
-    let begins = |start: &&str| name.starts_with(start);
-    if ["val", "dev"].iter().any(begins) {
-        return SplitName::Valid;
-    }
-    match ["test"].iter().any(begins) {
-        true => SplitName::Test,
-        false => SplitName::Train,
     }
 }

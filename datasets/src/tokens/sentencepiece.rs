@@ -4,6 +4,10 @@
 //! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>, encoding:
 //! <https://protobuf.dev/programming-guides/encoding>.
 
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::models::unigram::Unigram;
@@ -152,6 +156,7 @@ impl Model {
         }
         let controls = std::mem::take(&mut self.controls).into_iter();
         let controls: Vec<_> = controls.map(|name| AddedToken::from(name, true)).collect();
+        let byte_fallback = self.byte_fallback;
         let model: ModelWrapper = match self.algorithm {
             BYTE_PAIRS => self.byte_pairs()?.into(),
             _ => Unigram::from(self.pieces, self.unknown, self.byte_fallback)?.into(),
@@ -160,10 +165,23 @@ impl Model {
         tokenizer
             .with_normalizer(Some(Sequence::new(normalizers)))
             .with_pre_tokenizer(Some(spaces.clone()))
-            .with_decoder(Some(spaces));
+            .with_decoder(Some(decoder(spaces, byte_fallback)));
         tokenizer.add_special_tokens(&controls);
         Ok(tokenizer)
     }
+}
+
+/// Joins pieces to text; those of bytes, such as `<0xC3>`, become the characters that the bytes are.
+fn decoder(spaces: Metaspace, byte_fallback: bool) -> DecoderWrapper {
+    if !byte_fallback {
+        return spaces.into();
+    }
+    let parts = vec![
+        spaces.into(),
+        ByteFallback::new().into(),
+        Fuse::new().into(),
+    ];
+    Decoders::new(parts).into()
 }
 
 impl Model {

@@ -86,6 +86,11 @@ impl Tokenizer {
     }
 
     pub(crate) fn new(mut library: Library) -> Result<Self, DatasetError> {
+        // A file can ask for both, for batches of short texts; here a text is whole, whatever its length.
+        library
+            .with_truncation(None)
+            .map_err(DatasetError::tokenizer("cannot be used"))?;
+        library.with_padding(None);
         // A text that contains `<pad>` is about it, and is not padding.
         library.set_encode_special_tokens(true);
         let largest = library.get_vocab(true).into_values().max();

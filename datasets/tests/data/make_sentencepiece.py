@@ -21,11 +21,18 @@ sentences = lines[:3000:30] + [
     "1,234.50",
     "",
 ]
-for name, model_type in [("sentencepiece", "unigram"), ("sentencepiece_bpe", "bpe")]:
+models = [
+    ("sentencepiece", "unigram", 400, False),
+    ("sentencepiece_bpe", "bpe", 400, False),
+    # As Llama's: what has no piece is written in bytes.
+    ("sentencepiece_bytes", "bpe", 500, True),
+]
+for name, model_type, vocab_size, byte_fallback in models:
     sentencepiece.SentencePieceTrainer.train(
         input=str(sample),
         model_prefix=str(folder / name),
-        vocab_size=400,
+        vocab_size=vocab_size,
+        byte_fallback=byte_fallback,
         model_type=model_type,
         normalization_rule_name="identity",
         num_threads=1,

@@ -58,6 +58,7 @@ impl Kept {
         let path = std::path::absolute(run)?.with_file_name(name);
         let copy = || -> io::Result<u64> {
             let mut from = File::open(stream)?;
+            check_ends(&from)?;
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
@@ -82,6 +83,26 @@ impl Kept {
         );
         Ok(path)
     }
+}
+
+/// Refuses devices, which may have no end; a terminal has one.
+#[cfg(unix)]
+fn check_ends(file: &File) -> io::Result<()> {
+    use std::io::IsTerminal;
+    use std::os::unix::fs::FileTypeExt;
+
+    let kind = file.metadata()?.file_type();
+    if kind.is_char_device() && !file.is_terminal() {
+        return Err(io::Error::other(
+            "it is a device, which may have no end: name a file or a pipe",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_ends(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether a path names something that can be read only once.

@@ -125,7 +125,12 @@ impl Codec {
     /// A text to begin with where none is given.
     pub fn beginning(&self) -> &'static str {
         match self {
-            Self::Bytes { .. } | Self::Pieces(_) => "\n",
+            Self::Bytes { .. } => "\n",
+            // Not every tokenizer has a token for a line break.
+            Self::Pieces(_) => {
+                let has_tokens = |text: &&str| self.encode(text).is_ok_and(|ids| !ids.is_empty());
+                ["\n", ".", "a"].into_iter().find(has_tokens).unwrap_or("a")
+            }
             Self::Numbers => "0",
         }
     }

@@ -215,11 +215,20 @@ impl fmt::Display for ClassScores {
         )?;
         write!(f, "\n{:name$}    ", "")?;
         let n_columns = confusion.first().map_or(0, Vec::len);
-        for number in 1..=n_columns {
-            write!(f, "{number:>cell$}")?;
+        // Names that are numbers themselves stand for their columns: others count from 1.
+        let is_number = |name: &String| name.parse::<u16>().is_ok() && name.len() < cell;
+        let are_numbers = names.iter().all(is_number);
+        for number in 0..n_columns {
+            match names.get(number).filter(|_| are_numbers) {
+                Some(name) => write!(f, "{name:>cell$}")?,
+                None => write!(f, "{:>cell$}", number + 1)?,
+            }
         }
         for (number, (class, row)) in names.iter().zip(confusion).enumerate() {
-            write!(f, "\n{class:name$} {:>2} ", number + 1)?;
+            match are_numbers {
+                true => write!(f, "\n{class:name$}    ")?,
+                false => write!(f, "\n{class:name$} {:>2} ", number + 1)?,
+            }
             for count in row {
                 write!(f, "{count:>cell$}")?;
             }

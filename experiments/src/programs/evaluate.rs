@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli;
@@ -91,7 +91,8 @@ fn open<B: ReformerBackend>(arguments: &Arguments, device: &B::Device) -> Result
             ),
         };
     }
-    if let Some(length) = arguments.length {
+    let is_there = named.is_none_or(Path::exists);
+    if let Some(length) = arguments.length.filter(|_| is_there) {
         bail!(
             "`--length` is {length}, but a run is measured in sequences of its own length: leave it out"
         );
@@ -131,6 +132,12 @@ impl Job for Evaluate {
         if is_stopped {
             scores.stopped_after = Some(n_done);
             println!("Stopped after {n_done} of {n} sequences; what follows is of these:");
+        }
+        if !scores.loss.is_finite() {
+            bail!(
+                "the loss is {}: the weights are absurd, or the training diverged",
+                scores.loss
+            );
         }
         println!("{} on {scores}", scores.model);
         let keep = |scores: &Scores| -> Result<()> {

@@ -175,6 +175,8 @@ fn help(prefix: &str) -> String {
 
 /// The error for an unknown program.
 fn unknown(words: &[&str]) -> Result<()> {
+    let flag = words.iter().position(|word| word.starts_with('-'));
+    let words = &words[..flag.unwrap_or(words.len()).max(1)];
     let given = words[..words.len().min(2)].join(" ");
     let likeness = |program: &&Program| {
         // Compares as many of the given words as the program has.

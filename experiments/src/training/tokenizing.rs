@@ -6,7 +6,8 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use clap::Args;
 use reformer_train::{
-    DataConfig, TokenizedConfig, TokenizerConfig, TrainConfig, run_tokenizer_file,
+    DataConfig, TokenizedConfig, TokenizerConfig, TrainConfig, read_config_json, read_regular,
+    run_tokenizer_file,
 };
 
 use crate::cli::absolute;
@@ -39,8 +40,8 @@ impl FromStr for TokenizerName {
             return Ok(Self::File(text.into()));
         };
         match size.parse() {
-            Ok(size) if size >= 259 => Ok(Self::Bpe(size)),
-            _ => Err("bpe: is followed by the size of the vocabulary, at least 259".to_owned()),
+            Ok(size) if (259..=1 << 20).contains(&size) => Ok(Self::Bpe(size)),
+            _ => Err("bpe: is followed by the size of the vocabulary, 259 to 1048576".to_owned()),
         }
     }
 }
@@ -62,6 +63,9 @@ impl TokenArguments {
                     run_tokenizer_file(folder).or_else(|| tokenizer_file(folder))
                 });
                 let file = file.map(|file| absolute(&file)).transpose()?;
+                if let (None, Some(folder)) = (&file, init_from) {
+                    check_bytes(folder)?;
+                }
                 file.map(TokenizerConfig::File)
             }
         };
@@ -94,6 +98,27 @@ impl TokenArguments {
             }
             (data, None) => Ok(data),
         }
+    }
+}
+
+/// Checks that a run to start from, which has no tokenizer in its folder, is one on bytes.
+fn check_bytes(folder: &Path) -> Result<()> {
+    let Ok(config) = read_regular(&folder.join("config.json")) else {
+        return Ok(());
+    };
+    // A folder of Hugging Face has another form, and is checked where its model is loaded.
+    let Ok(TrainConfig { data, .. }) = read_config_json(&config) else {
+        return Ok(());
+    };
+    let shown = folder.display();
+    match data {
+        DataConfig::Tokenized(_) => bail!(
+            "`{shown}` is a run on tokens, but its tokenizer, subwords.json, is missing: copy it back"
+        ),
+        DataConfig::Ids(_) => bail!(
+            "`{shown}` is a run on ids, and a text has none without their tokenizer: name it by --tokenizer"
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -158,7 +183,7 @@ mod tests {
     fn flags_that_do_not_go_with_the_data_are_refused() {
         let refused = |flags: &[&str], data| config(flags, data).unwrap_err().to_string();
         let text = refused(&["--tokenizer", "bpe:258"], DataConfig::Sample);
-        assert!(text.contains("at least 259"), "{text}");
+        assert!(text.contains("259 to 1048576"), "{text}");
         assert!(refused(&["--tokenizer", "bpe:300"], ids()).contains("ids are tokens already"));
         let text = refused(&["--vocab-size", "300"], DataConfig::Sample);
         assert!(text.contains("`--vocab-size 300` is for ids"), "{text}");

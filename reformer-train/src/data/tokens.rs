@@ -75,7 +75,20 @@ pub struct IdsConfig {
 impl TokenizerConfig {
     fn make(&self, text: &Split) -> Result<Tokenizer, TrainError> {
         Ok(match self {
-            Self::Bpe { vocab_size } => train_tokenizer(text, *vocab_size)?,
+            Self::Bpe { vocab_size } => {
+                let tokenizer = train_tokenizer(text, *vocab_size)?;
+                let found = tokenizer.vocab_size();
+                if found < *vocab_size {
+                    return Err(ConfigError::new(
+                        "data.tokenizer",
+                        format!("bpe:{vocab_size}"),
+                        format!("the text gives {found} entries"),
+                        format!("use bpe:{found}"),
+                    )
+                    .into());
+                }
+                tokenizer
+            }
             Self::File(path) => Tokenizer::open(path)?,
         })
     }
@@ -95,7 +108,11 @@ impl TokenizedConfig {
         let Splits { train, valid, .. } = self.text.open_text()?;
         let tokenizer = match saved(folder)? {
             Some(tokenizer) => tokenizer,
-            None => self.tokenizer.make(&train)?,
+            // In a run that has begun, another vocabulary would be that of another run.
+            None => match folder.filter(|folder| folder.exists()) {
+                Some(folder) => return Err(no_tokenizer(folder)),
+                None => self.tokenizer.make(&train)?,
+            },
         };
         let [train, valid] = [train, valid].map(|split| encode(&split, &tokenizer));
         Ok(Data::of_ids(train?, valid?, Some(Arc::new(tokenizer))))

@@ -153,7 +153,7 @@ fn columns_are_texts() {
     let run = Run::create(on(bytes.clone(), 256).with_steps(2), at("bytes")).unwrap();
     train(&run, 0);
     assert_eq!(run.data_report().train.count("texts"), Some(300));
-    let run = Run::create(on(bpe(bytes, 270), 270).with_steps(2), at("pieces")).unwrap();
+    let run = Run::create(on(bpe(bytes, 265), 265).with_steps(2), at("pieces")).unwrap();
     train(&run, 0);
     assert!(
         measured(&at("pieces"), &[at("a.jsonl")])
