@@ -206,7 +206,7 @@ fn columns_of_json_lines_are_told_by_their_name() {
         "--column",
         "story",
         "--tokenizer",
-        "bpe:270",
+        "bpe:265",
         "--name",
         "pieces",
     ];
