@@ -9,7 +9,7 @@
 //! | [`Image`](LongRangeTask::Image) | folder of CIFAR-10's `data_batch_{1..5}.bin` and `test_batch.bin` | 32 x 32 gray pixels | 10 | 1,025 |
 //! | [`Pathfinder`](LongRangeTask::Pathfinder) | folder with `imgs` and `metadata` | 32 x 32 gray pixels | 2: whether a path connects two dots | 1,025 |
 //!
-//! Every row begins with [`BEGIN`](crate::labelled::BEGIN), whose hidden state the classifier reads, as in the
+//! Every row begins with [`BEGIN`], whose hidden state the classifier reads, as in the
 //! benchmark's own models; tokens are counted with it. [`ListOpsConfig`] generates ListOps without files.
 //!
 //! # Parts
@@ -22,7 +22,7 @@
 //! # Retrieval is another setting here
 //!
 //! The benchmark's models read each paper alone, and classify both results. Here one row has both, with a
-//! [`SEPARATOR`](crate::labelled::SEPARATOR) between them: twice the length, and attention across papers. Results do not
+//! [`SEPARATOR`] between them: twice the length, and attention across papers. Results do not
 //! compare with published ones.
 
 mod cifar;
@@ -95,7 +95,7 @@ impl LongRangeTask {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// Tokens of the benchmark's longest row, [`BEGIN`](crate::labelled::BEGIN) among them.
+    /// Tokens of the benchmark's longest row, [`BEGIN`] among them.
     pub fn max_length(self) -> usize {
         match self {
             // Expressions have less than 2,000 symbols.
