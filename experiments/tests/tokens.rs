@@ -6,9 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use burn_flex::Flex;
+use common::hugging_face::{crime_and_punishment, write};
 use common::{printed, refused, run};
-use reformer_core::huggingface::{self, HfBuckets, HfConfig};
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
@@ -232,26 +231,7 @@ fn columns_of_json_lines_are_told_by_their_name() {
 fn tokenizer_of_a_hugging_face_folder_goes_along_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let config = HfConfig {
-        attention_head_size: 16,
-        attn_layers: ["local", "lsh"].map(Into::into).to_vec(),
-        axial_pos_embds_dim: vec![8, 24],
-        axial_pos_shape: vec![16, 32],
-        feed_forward_size: 64,
-        hidden_size: 32,
-        is_decoder: true,
-        local_attn_chunk_length: 16,
-        lsh_attn_chunk_length: 32,
-        max_position_embeddings: 512,
-        num_attention_heads: 2,
-        num_buckets: Some(HfBuckets::Count(16)),
-        num_hashes: 4,
-        vocab_size: 400,
-        ..HfConfig::default()
-    };
-    let config = config.to_config().expect("settings of a test");
-    let model = config.init::<Flex>(&Default::default());
-    huggingface::save(&model, &config, &path.join("hf")).expect("an empty folder");
+    write(&crime_and_punishment(), &path.join("hf"));
     let pieces = include_bytes!("../../datasets/tests/data/sentencepiece_bpe.model");
     fs::write(path.join("hf/spiece.model"), pieces).unwrap();
 

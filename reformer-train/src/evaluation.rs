@@ -87,7 +87,8 @@ impl<B: ReformerBackend> Evaluation<B> {
     }
 
     /// A model that comes from elsewhere, such as one of Hugging Face, on any sequences. Of the configuration, the model
-    /// and the settings of evaluations matter.
+    /// and the settings of evaluations matter. With the bytes of text that a token stands for on average, bits per byte are
+    /// measured too.
     ///
     /// # Errors
     /// Sequences that are not for this model, or of another length.

@@ -9,7 +9,7 @@ use crate::holdout::{SplitName, part_of};
 use crate::report::ReadReport;
 use crate::storage::{Spool, read_file, walk, without_marks};
 use crate::text::corpus::ByteCorpus;
-use crate::text::split::{Split, Splits};
+use crate::text::split::Splits;
 
 /// All files of a folder and its subfolders, as one corpus: in the order of their paths, one directly after
 /// the other, each file read like [`ByteCorpus::open`]. Hidden files and paths that are not files are left out; a file
@@ -147,13 +147,7 @@ impl FolderCorpus {
     fn split_at(&self, files: [usize; 2]) -> Splits {
         let end = self.corpus.len();
         let start = |file: usize| self.files.get(file).map_or(end, |file| file.range.start);
-        let [train_end, valid_end] = files.map(start);
-        let part = |name, range| Split::new(self.corpus.clone(), name, range);
-        Splits {
-            train: part(SplitName::Train, 0..train_end),
-            valid: part(SplitName::Valid, train_end..valid_end),
-            test: part(SplitName::Test, valid_end..end),
-        }
+        Splits::at(&self.corpus, files.map(start))
     }
 
     /// The allowed file whose start is nearest to a position.

@@ -50,7 +50,11 @@ impl<C: Corpus> Splits<C> {
     /// The parts of a corpus, in order: about 90 % of its tokens for training, 5 % for validation and the rest for the
     /// test. The two borders are at 90 % and 95 % of the length, rounded down.
     pub(crate) fn of(corpus: &C) -> Self {
-        let [train_end, valid_end] = borders(corpus.n_tokens());
+        Self::at(corpus, borders(corpus.n_tokens()))
+    }
+
+    /// The parts of a corpus, in order, with these ends of the parts for training and validation.
+    pub(crate) fn at(corpus: &C, [train_end, valid_end]: [usize; 2]) -> Self {
         let part = |name, range| Split::new(corpus.clone(), name, range);
         Self {
             train: part(SplitName::Train, 0..train_end),

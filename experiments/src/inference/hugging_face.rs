@@ -20,7 +20,6 @@ const TOKENS_AT_ONCE: usize = 8 * 512;
 
 /// Opens the language model of a Hugging Face folder, and a file or a folder of files as its text, which becomes tokens as
 /// in generation. Windows have `length` tokens, or else as many as the model has positions for, or the text tokens.
-/// Returns the bytes of the text per token as well, if tokens are those of a tokenizer.
 ///
 /// # Errors
 /// A model that does not predict the next token, a text that it cannot read or that fills no window, windows that do not fit

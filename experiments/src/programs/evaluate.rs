@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Opens the model and its data. Returns the bytes of text per token as well, for a model of Hugging Face with a tokenizer.
+/// Opens the model and its data.
 fn open<B: ReformerBackend>(arguments: &Arguments, device: &B::Device) -> Result<Evaluation<B>> {
     let named = arguments.checkpoint.as_deref();
     if let Some(folder) = named.filter(|folder| huggingface::head(folder).is_some()) {
