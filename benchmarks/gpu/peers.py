@@ -1,8 +1,8 @@
 """Times a training step of a peer on a GPU and prints one line of JSON.
 
 A step is forward, loss and backward without the optimizer, as `bench_step` counts it: causal, one
-sequence of bytes, f32 with PyTorch's defaults (no TF32), no dropout. Every step ends with a
-synchronisation of the device.
+sequence of bytes, f32 with PyTorch's defaults (no TF32) or under autocast to bf16, no dropout. Every
+step ends with a synchronisation of the device.
 """
 
 import argparse
@@ -29,6 +29,7 @@ def arguments():
     parser.add_argument("--n-heads", type=int, default=4)
     parser.add_argument("--n-rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--device", default="cuda", help="`cpu` tries the script without a GPU")
     return parser.parse_args()
 
@@ -111,7 +112,8 @@ def main():
         if on_gpu:
             torch.cuda.synchronize()
         begin = time.perf_counter()
-        loss = F.cross_entropy(model(tokens).transpose(1, 2), tokens)
+        with torch.autocast(size.device, torch.bfloat16, enabled=size.precision == "bf16"):
+            loss = F.cross_entropy(model(tokens).transpose(1, 2), tokens)
         loss.backward()
         if on_gpu:
             torch.cuda.synchronize()

@@ -1,10 +1,10 @@
-//! Two training steps with a driver that logs its calls instead of executing them: see
+//! Training steps with a driver that logs its calls instead of executing them: see
 //! `benchmarks/gpu/dry`. It also runs on a real GPU and prints the duration of each step.
 //!
 //! Settings come from the environment: `LENGTH` (65536), `WIDTH` (512), `HEADS` (8), `DEPTH` (1), `ROUNDS`
 //! (4), `CHUNK` (64), `WINDOW` (`bucket` or `chunk`), `POSITION` (`rotary` or `none`), `PRECISION` (`bf16`,
-//! `f16` or `full`), `FF_CHUNK` (4096), `LOSS_CHUNK` (2048), `DROPOUT` (0). Lines about steps go to
-//! `$DRY_OUT/log`, between those of the driver.
+//! `f16` or `full`), `FF_CHUNK` (4096), `LOSS_CHUNK` (2048), `DROPOUT` (0), `STEPS` (2). Lines about steps
+//! go to `$DRY_OUT/log`, between those of the driver.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_cuda::Cuda;
 use reformer_core::attention::{AttentionKind, ExactUpTo, LshConfig, Window};
@@ -106,12 +106,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let model = config()?.init::<Training>(&device);
     let length = setting("LENGTH", 65_536)?;
-    for step in 0..2u64 {
-        let tokens = || Tensor::<Training, 2, Int>::zeros([1, length], &device);
+    // Bytes in no order that repeats: equal ones would all share a bucket.
+    let bytes: Vec<i32> = (0..length as u64)
+        .map(|i| (i.wrapping_mul(i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as i32)
+        .collect();
+    let tokens =
+        Tensor::<Training, 2, Int>::from_data(TensorData::new(bytes, [1, length]), &device);
+    for step in 0..setting("STEPS", 2)? {
         mark(&format!("step {step}"))?;
         let start = Instant::now();
         let pass = Pass::train(Key::new(42).fold(step));
-        let (loss, gradients) = model.gradients(tokens(), tokens(), pass);
+        let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
         mark(&format!("queued {step} {:?}", start.elapsed()))?;
         drop((loss, gradients));
         <Gpu as Backend>::sync(&device)?;

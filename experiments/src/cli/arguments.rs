@@ -96,10 +96,11 @@ impl OptimizerName {
 }
 
 /// The number format of computations in blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionName {
     /// The format of the weights.
+    #[default]
     F32,
     /// bfloat16: half the memory inside blocks, the range of f32.
     Bf16,

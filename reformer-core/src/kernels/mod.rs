@@ -65,6 +65,12 @@ pub trait ReformerBackend: Backend {
         n
     }
 
+    /// Bytes that this process has reserved on a device, with those kept for later tensors. `None` where
+    /// tensors are in the memory of the process.
+    fn reserved_bytes(_device: &Self::Device) -> Option<u64> {
+        None
+    }
+
     /// Sorts positions by (bucket, position) in each round and assigns them to slots. Stable,
     /// linear in the length, and without composite keys that could overflow.
     ///

@@ -7,7 +7,7 @@ use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::arguments::{MOST_TOKENS, ModeName, check_most, check_range};
+use crate::cli::arguments::{MOST_TOKENS, ModeName, PrecisionName, check_most, check_range};
 use crate::cli::device::DeviceName;
 use crate::measure::burn_transformer::TransformerLmConfig;
 
@@ -20,6 +20,8 @@ Examples:
   Burn's own Transformer of the same size, and ours with exact attention where that is cheaper:
     bench_step --length 512 --attention transformer
     bench_step --length 512 --exact-where-cheaper
+  On a GPU, in half precision:
+    bench_step --length 65536 --device cuda --precision bf16
   As JSON:
     bench_step --length 65536 --steps 1 --json
 
@@ -76,6 +78,10 @@ pub struct StepArguments {
     /// Use exact attention wherever it computes fewer logits than hashing
     #[arg(long)]
     pub(crate) exact_where_cheaper: bool,
+    /// Number format of computations in blocks
+    #[arg(long, value_enum, default_value = "f32")]
+    #[serde(default)]
+    pub(crate) precision: PrecisionName,
     /// How the backward pass obtains activations
     #[arg(long, value_enum, default_value = "reversible")]
     pub(crate) mode: ModeName,
@@ -173,6 +179,7 @@ pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
         .with_lsh(lsh)
         .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
         .with_mode(mode)
+        .with_precision(arguments.precision.precision())
         .with_ff_chunk_length(Some(arguments.ff_chunk));
     let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
     config.validate()?;

@@ -34,7 +34,7 @@ pub struct Measurement {
     /// Median of the timed steps.
     pub(crate) seconds: f64,
     pub(crate) tokens_per_second: f64,
-    /// Highest resident memory of the process; unknown for a GPU.
+    /// Highest resident memory of the process; on a GPU, what is reserved there after the last step.
     pub(crate) peak_mib: Option<f64>,
     /// Operations of a step.
     pub(crate) gflop: f64,
@@ -79,7 +79,7 @@ impl Job for Bench<'_> {
             measurement,
         } = self;
         let config = config(&arguments)?;
-        let on_cpu = matches!(arguments.device, DeviceName::Flex | DeviceName::Ndarray);
+        arguments.precision.precision().check::<B>(&device)?;
         let gemm_gflops = match arguments.bare {
             true => None,
             false => Some(gemm_rate::<B::InnerBackend>(&device)?),
@@ -108,11 +108,7 @@ impl Job for Bench<'_> {
         };
         let seconds = median(seconds);
         let gflop = flops::training_step(&config, arguments.batch, arguments.length) / 1e9;
-        let peak_mib = if on_cpu {
-            Some(peak_resident_bytes()? as f64 / f64::from(1 << 20))
-        } else {
-            None
-        };
+        let peak_mib = peak_mib::<B>(arguments.device, &device)?;
         *measurement = Some(Measurement {
             seconds,
             tokens_per_second: size as f64 / seconds,
@@ -126,6 +122,15 @@ impl Job for Bench<'_> {
         });
         Ok(())
     }
+}
+
+/// Highest memory of the process or, on a GPU, that reserved there.
+fn peak_mib<B: ReformerBackend>(name: DeviceName, device: &B::Device) -> Result<Option<f64>> {
+    let bytes = match name {
+        DeviceName::Flex | DeviceName::Ndarray => Some(peak_resident_bytes()?),
+        _ => B::reserved_bytes(device),
+    };
+    Ok(bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)))
 }
 
 /// Random bytes, `[batch, length]`.

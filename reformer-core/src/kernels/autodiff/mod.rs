@@ -36,6 +36,10 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         B::at_once(n, bytes, device)
     }
 
+    fn reserved_bytes(device: &Self::Device) -> Option<u64> {
+        B::reserved_bytes(device)
+    }
+
     fn bucket_sort(
         buckets: Tensor<Self, 4, Int>,
         n_buckets: usize,

@@ -121,6 +121,11 @@ where
         device::at_once::<R>(n, bytes, device)
     }
 
+    fn reserved_bytes(device: &Self::Device) -> Option<u64> {
+        let usage = R::client(device).memory_usage().ok()?;
+        Some(usage.bytes_reserved)
+    }
+
     fn token_loss(logits: Tensor<Self, 3>, targets: Tensor<Self, 2, Int>) -> TokenLoss<Self> {
         if serves(logits.dtype()) {
             return loss::token_loss(logits, targets);
