@@ -256,8 +256,13 @@ fn linear_layers_of_half_precision_have_wide_parameters() {
         bias: true,
     };
     let whole = |seed, shape: [usize; 3]| integers::<Gpu, 3>(seed, shape, 9).float() - 4.0;
-    for dtype in halves() {
-        let x = whole(1, [2, 300, 16]).cast(dtype);
+    // The longer one is multiplied in parts.
+    let lengths = [300, 2048];
+    for (dtype, length) in halves()
+        .into_iter()
+        .flat_map(|dtype| lengths.map(|n| (dtype, n)))
+    {
+        let x = whole(1, [2, length, 16]).cast(dtype);
         let weight = whole(2, [1, 16, 24]).squeeze_dim::<2>(0);
         let bias = whole(3, [1, 1, 24]).reshape([24]);
         let output = Gpu::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
@@ -265,7 +270,7 @@ fn linear_layers_of_half_precision_have_wide_parameters() {
         let exact = reference::linear(wide(x.clone()), judged(weight.clone()), Some(judged(bias)));
         assert_rounded("output", &numbers(output), &exact, dtype);
 
-        let grad = whole(4, [2, 300, 24]).cast(dtype);
+        let grad = whole(4, [2, length, 24]).cast(dtype);
         let lowered = weight.clone().cast(dtype);
         let found =
             Gpu::linear_layer_backward_as(x.clone(), lowered, grad.clone(), wanted, DType::F32);

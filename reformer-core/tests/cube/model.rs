@@ -66,22 +66,47 @@ fn error(found: &Step, expected: &Step, scale: f64) -> f64 {
     (difference / norm).sqrt()
 }
 
+/// Whether products of `f32` may be those of TF32, whose factors have as many digits as `f16`: see
+/// [`Precision::Full`].
+const MAY_ROUND_FACTORS: bool = cfg!(all(feature = "cuda", not(feature = "wgpu")));
+
 #[test]
 fn a_step_is_that_of_the_host() {
     let Some(_adapter) = adapter() else { return };
-    let config = config(vec![
-        AttentionKind::Lsh,
-        AttentionKind::Local,
-        AttentionKind::Full,
-    ]);
+    let mut layers = vec![AttentionKind::Local, AttentionKind::Full];
+    // Rounded queries tip over into other buckets, which is another function.
+    if !MAY_ROUND_FACTORS {
+        layers.insert(0, AttentionKind::Lsh);
+    }
+    let config = config(layers);
     let host = drawn(config.init::<Host>(&Default::default()));
     let device = moved::<Device>(&host, &config);
     let expected = step(&host, Mode::Reversible, 1.0);
     let found = step(&device, Mode::Reversible, 1.0);
-    assert_close("loss", &[found.loss], &[expected.loss], 1e-5);
+    let (mut of_loss, mut of_gradients) = (1e-5, 1e-4);
+    if MAY_ROUND_FACTORS {
+        let half = with_precision(&config, Precision::F16);
+        let rounded = step(&moved::<Host>(&host, &half), Mode::Reversible, F16_SCALE);
+        of_gradients = 2.0 * error(&rounded, &expected, F16_SCALE);
+        of_loss = 2f64.powi(-11);
+    }
     let off = error(&found, &expected, 1.0);
-    assert!(off < 1e-4, "gradients are off by {off:.1e}");
+    say(&format!(
+        "single precision: loss {} for {}, gradients off by {off:.1e} of {of_gradients:.1e}",
+        found.loss, expected.loss
+    ));
+    assert_close("loss", &[found.loss], &[expected.loss], of_loss);
+    assert!(off < of_gradients, "gradients are off by {off:.1e}");
     assert!(found.drift.unwrap() < 1e-4);
+}
+
+/// Factor of the loss that keeps gradients in the range of `f16`.
+const F16_SCALE: f64 = 64.0;
+
+fn with_precision(config: &ReformerLmConfig, precision: Precision) -> ReformerLmConfig {
+    let mut config = config.clone();
+    config.reformer = config.reformer.with_precision(precision);
+    config
 }
 
 /// Streams and weights in single precision, blocks in half: twice the error of the host at most.
@@ -93,16 +118,18 @@ fn mixed_precision_goes_through_the_tape() {
     let full = config(layers);
     let host = drawn(full.init::<Host>(&Default::default()));
     let truth = step(&host, Mode::Reversible, 1.0);
-    for (precision, scale) in [(Precision::F16, 64.0), (Precision::Bf16, 1.0)] {
+    for (precision, scale) in [(Precision::F16, F16_SCALE), (Precision::Bf16, 1.0)] {
         if precision.check::<Gpu>(&Default::default()).is_err() {
             say(&format!("SKIPPED: the adapter has no {precision:?}"));
             continue;
         }
-        let mut config = full.clone();
-        config.reformer = config.reformer.with_precision(precision);
+        let config = with_precision(&full, precision);
         let plain = step(&moved::<Host>(&host, &config), Mode::Reversible, scale);
         let found = step(&moved::<Device>(&host, &config), Mode::Reversible, scale);
         let (ours, theirs) = (error(&found, &truth, scale), error(&plain, &truth, scale));
+        say(&format!(
+            "{precision:?}: off by {ours:.1e}, the host by {theirs:.1e}"
+        ));
         assert!(theirs > 0.0, "{precision:?} changed nothing");
         assert!(
             ours <= 2.0 * theirs,

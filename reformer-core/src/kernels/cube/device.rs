@@ -134,15 +134,16 @@ pub(super) fn cubes<R: CubeRuntime>(client: &ComputeClient<R>, n: usize) -> Cube
 /// Divides the largest possible allocation into the share that chunks may take.
 const SHARE_OF_CHUNK: usize = 16;
 
-/// The same for the separate results of attention rounds.
-const SHARE_OF_ROUNDS: usize = 8;
+/// The same for one tensor of the separate results of attention rounds. CubeCL takes pages of a sixteenth of
+/// the largest allocation for tensors of up to a quarter of such a page, and larger pages for larger ones.
+const SHARE_OF_ROUNDS: usize = 64;
 
 /// See [`ReformerBackend::at_once`].
 pub(super) fn at_once<R: CubeRuntime>(n: usize, bytes: usize, device: &R::Device) -> usize {
     n.max(most_at_once(&R::client(device)) / SHARE_OF_CHUNK / bytes.max(1))
 }
 
-/// Maximum number of bytes for results of attention rounds.
+/// Maximum number of bytes for a tensor with results of attention rounds.
 pub(super) fn room_for_rounds<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
     most_at_once(client) / SHARE_OF_ROUNDS
 }

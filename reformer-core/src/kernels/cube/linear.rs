@@ -9,7 +9,7 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 
 use super::common::{UNITS, row_at};
 use super::device::{Cube, Floats, offsets, side_by_side, width};
-use super::sums::sum_of_rows;
+use super::sums::{sum_of_rows, sum_rows};
 use crate::kernels::layers::check_linear_backward;
 use crate::kernels::{LinearGradients, LinearParents};
 
@@ -66,29 +66,68 @@ pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     dtype: DType,
 ) -> LinearGradients<B> {
     check_linear_backward(x.dims(), weight.dims(), grad.dims());
-    let [batch_size, seq_length, d_in] = x.dims();
-    let d_out = grad.dims()[2];
-    let n_rows = batch_size * seq_length;
     LinearGradients {
         x: wanted
             .x
             .then(|| grad.clone().matmul(weight.transpose().unsqueeze())),
-        weight: wanted.weight.then(|| {
-            let x = x.reshape([n_rows, d_in]).transpose();
-            product(x, grad.clone().reshape([n_rows, d_out]), dtype)
-        }),
+        weight: wanted
+            .weight
+            .then(|| gradient_of_weight(x, grad.clone(), dtype)),
         bias: wanted.bias.then(|| sum_of_rows(grad, dtype)),
     }
 }
 
-/// A matrix product, accumulated in single precision and rounded once to `dtype`.
-fn product<B: Cube>(a: Floats<B, 2>, b: Floats<B, 2>, dtype: DType) -> Floats<B, 2> {
-    let product = matmul(
-        B::floats(a),
-        B::floats(b),
+/// Elements of the results of all parts of a product: 256 blocks of 128 by 128, which occupy any GPU.
+const ELEMENTS_OF_PARTS: usize = 256 * 128 * 128;
+
+/// Minimum number of rows in a part.
+const ROWS_OF_PART: usize = 1024;
+
+/// Number of equal parts in which the rows of a product are summed. The gradient of a weight is a small
+/// matrix with sums over all positions, and a product has few cubes if it has few elements.
+fn parts_of(n_rows: usize, n_elements: usize) -> usize {
+    let most = (ELEMENTS_OF_PARTS / n_elements).min(n_rows / ROWS_OF_PART);
+    let powers = core::iter::successors(Some(1), |parts| Some(parts * 2));
+    let fits = powers.take_while(|parts| *parts <= most && n_rows.is_multiple_of(*parts));
+    fits.last().unwrap_or(1)
+}
+
+/// `x^T grad` over all positions, accumulated in single precision and rounded once to `dtype`:
+/// `[d_in, d_out]`.
+fn gradient_of_weight<B: Cube>(x: Floats<B, 3>, grad: Floats<B, 3>, dtype: DType) -> Floats<B, 2> {
+    let [batch_size, seq_length, d_in] = x.dims();
+    let d_out = grad.dims()[2];
+    let n_rows = batch_size * seq_length;
+    let n_elements = d_in * d_out;
+    let parts = parts_of(n_rows, n_elements);
+    let in_parts = |rows: Floats<B, 3>, d| rows.reshape([parts, n_rows / parts, d]);
+    let products = matmul(
+        B::floats(in_parts(x, d_in).transpose()),
+        B::floats(in_parts(grad, d_out)),
         None,
         MatmulStrategy::default(),
-        dtype,
+        if parts == 1 { dtype } else { DType::F32 },
     );
-    B::of_floats(product.expect("Burn multiplies these types itself"))
+    let products: Floats<B, 3> =
+        B::of_floats(products.expect("Burn multiplies these types itself"));
+    if parts == 1 {
+        return products.reshape([d_in, d_out]);
+    }
+    let rows = B::floats(products.reshape([1, parts, n_elements]));
+    B::of_floats::<3>(sum_rows(&rows, dtype)).reshape([d_in, d_out])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_with_few_elements_have_parts() {
+        assert_eq!(parts_of(65_536, 512 * 512), 16);
+        assert_eq!(parts_of(65_536, 512 * 2048), 4);
+        assert_eq!(parts_of(65_536, 4096 * 1024), 1);
+        assert_eq!(parts_of(65_535, 512 * 512), 1);
+        assert_eq!(parts_of(4096, 256 * 256), 4);
+        assert_eq!(parts_of(1, 4), 1);
+    }
 }

@@ -160,7 +160,7 @@ impl<R: CubeRuntime> Attention<R> {
         batch_size * n_heads
     }
 
-    /// Heads and rounds to process at a time, if a round of a head writes this many numbers.
+    /// Heads and rounds to process at a time, if a round of a head writes this many numbers to a tensor.
     fn portion(&self, numbers: usize) -> Portion {
         let room = room_for_rounds(&self.q.client);
         Portion::new(room, 4 * numbers, self.n(), self.numbers.n_rounds)
@@ -203,7 +203,7 @@ impl<R: CubeRuntime> Attention<R> {
         let d_v = self.plan.d_v as usize;
         let statistic = || empty(&self.q, [batch_size, n_heads, seq_length, 1], DType::F32);
         let joined = [self.rows(seq_length, d_v, dtype), statistic(), statistic()];
-        let portion = self.portion(seq_length * (d_v + 2));
+        let portion = self.portion(seq_length * d_v);
         for heads in portion.heads_of(self.n()) {
             let of_rounds = [d_v, 1, 1].map(|d| self.results(&portion, &heads, seq_length, d));
             for rounds in portion.rounds_of(self.numbers.n_rounds) {
@@ -269,7 +269,7 @@ impl<R: CubeRuntime> Attention<R> {
             None => self.rows(n_keys, d_head, dtype),
         };
         let dv = self.rows(n_keys, d_v, dtype);
-        let portion = self.portion(seq_length * d_head + n_keys * (d_head + d_v));
+        let portion = self.portion(seq_length.max(n_keys) * d_head.max(d_v));
         for heads in portion.heads_of(self.n()) {
             let [of_q, of_k, of_v] = [(seq_length, d_head), (n_keys, d_head), (n_keys, d_v)]
                 .map(|(length, d)| self.results(&portion, &heads, length, d));
