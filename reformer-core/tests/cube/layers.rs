@@ -246,6 +246,27 @@ fn gradients_of_biases_are_sums() {
     }
 }
 
+/// Sums over so many rows that they are computed in parts, of whole numbers: exact in any order.
+#[test]
+fn gradients_of_weights_are_sums_of_parts() {
+    let Some(_adapter) = adapter() else { return };
+    let wanted = LinearParents {
+        x: false,
+        weight: true,
+        bias: false,
+    };
+    let [batch_size, length] = [2, 1536];
+    let whole = |seed, d| integers::<Gpu, 3>(seed, [batch_size, length, d], 9).float() - 4.0;
+    let (x, grad) = (whole(1, 16), whole(2, 24));
+    let weight = Tensor::<Gpu, 2>::zeros([16, 24], &Default::default());
+    let of = Gpu::linear_layer_backward(x.clone(), weight.clone(), grad.clone(), wanted);
+    let expected = reference::linear_backward(judged(x), judged(weight), judged(grad), wanted);
+    assert_eq!(
+        numbers(of.weight.unwrap()),
+        numbers(expected.weight.unwrap())
+    );
+}
+
 /// Products of whole numbers are exact, so that a gradient that is not rounded to half precision shows.
 #[test]
 fn linear_layers_of_half_precision_have_wide_parameters() {
@@ -256,13 +277,8 @@ fn linear_layers_of_half_precision_have_wide_parameters() {
         bias: true,
     };
     let whole = |seed, shape: [usize; 3]| integers::<Gpu, 3>(seed, shape, 9).float() - 4.0;
-    // The longer one is multiplied in parts.
-    let lengths = [300, 2048];
-    for (dtype, length) in halves()
-        .into_iter()
-        .flat_map(|dtype| lengths.map(|n| (dtype, n)))
-    {
-        let x = whole(1, [2, length, 16]).cast(dtype);
+    for dtype in halves() {
+        let x = whole(1, [2, 300, 16]).cast(dtype);
         let weight = whole(2, [1, 16, 24]).squeeze_dim::<2>(0);
         let bias = whole(3, [1, 1, 24]).reshape([24]);
         let output = Gpu::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
@@ -270,7 +286,7 @@ fn linear_layers_of_half_precision_have_wide_parameters() {
         let exact = reference::linear(wide(x.clone()), judged(weight.clone()), Some(judged(bias)));
         assert_rounded("output", &numbers(output), &exact, dtype);
 
-        let grad = whole(4, [2, length, 24]).cast(dtype);
+        let grad = whole(4, [2, 300, 24]).cast(dtype);
         let lowered = weight.clone().cast(dtype);
         let found =
             Gpu::linear_layer_backward_as(x.clone(), lowered, grad.clone(), wanted, DType::F32);

@@ -1,7 +1,7 @@
 //! Kernels on single positions of a head: preparation for attention and processing of its results.
 //!
-//! Results of attention are separate for each round: `[1, n_rounds * n_heads, length, d]` in `f32`,
-//! for a range of the batch's heads. Kernels here merge the rounds and write the results in the
+//! Results of attention are separate for each round: `[1, n_rounds * n_heads, length, d]`, for a range of
+//! the batch's heads. Kernels here merge the rounds in single precision and write the results in the
 //! requested type, in a layout where the heads of a position are adjacent.
 
 use burn::tensor::DType;
@@ -190,8 +190,8 @@ pub(super) fn statistics<R: CubeRuntime>(
 
 /// A unit merges a vector of a row; the first unit of a row also merges its statistics.
 #[cube(launch, address_type = "dynamic")]
-fn join<O: Float, N: Size>(
-    values: &Tensor<Vector<f32, N>>,
+fn join<V: Float, O: Float, N: Size>(
+    values: &Tensor<Vector<V, N>>,
     maxima: &Tensor<f32>,
     sums: &Tensor<f32>,
     output: &mut Tensor<Vector<O, N>>,
@@ -202,7 +202,7 @@ fn join<O: Float, N: Size>(
     n_rounds: usize,
     #[comptime] columns: usize,
     #[comptime] width: usize,
-    #[define(O)] _dtype: StorageType,
+    #[define(V, O)] _dtypes: [StorageType; 2],
 ) {
     let row = ABSOLUTE_POS / columns;
     if row >= n_rows {
@@ -219,7 +219,8 @@ fn join<O: Float, N: Size>(
         let of_round = round * n_rows + row;
         let share = (maxima[of_round] - largest).exp();
         sum += sums[of_round] * share;
-        value += values[of_round * columns + column] * Vector::new(share);
+        let of_value = Vector::<f32, N>::cast_from(values[of_round * columns + column]);
+        value += of_value * Vector::new(share);
     }
     let to = row_at(output, first_head, row) / width + column;
     output[to] = Vector::cast_from(value / Vector::new(sum));
@@ -243,6 +244,7 @@ pub(super) fn join_rounds<R: CubeRuntime>(
     let n_rows = n / n_rounds * length;
     let client = values.client.clone();
     let units = CubeDim::new_1d(UNITS);
+    let dtypes = [values.dtype.into(), output.dtype.into()];
     join::launch(
         &client,
         calculate_cube_count_elemwise(&client, n_rows * d / width, units),
@@ -260,35 +262,35 @@ pub(super) fn join_rounds<R: CubeRuntime>(
         n_rounds,
         d / width,
         width,
-        output.dtype.into(),
+        dtypes,
     );
 }
 
 /// Sum of a vector over rounds, which are `apart` elements from each other.
 #[cube]
-fn over_rounds<N: Size>(
-    from: &Tensor<Vector<f32, N>>,
+fn over_rounds<V: Float, N: Size>(
+    from: &Tensor<Vector<V, N>>,
     at: usize,
     apart: usize,
     n_rounds: usize,
 ) -> Vector<f32, N> {
-    let mut sum = from[at];
+    let mut sum = Vector::<f32, N>::cast_from(from[at]);
     for round in 1..n_rounds {
-        sum += from[at + round * apart];
+        sum += Vector::<f32, N>::cast_from(from[at + round * apart]);
     }
     sum
 }
 
 #[cube(launch, address_type = "dynamic")]
-fn add<F: Float, N: Size>(
-    values: &Tensor<Vector<f32, N>>,
+fn add<V: Float, F: Float, N: Size>(
+    values: &Tensor<Vector<V, N>>,
     output: &mut Tensor<Vector<F, N>>,
     first_head: u32,
     n_rows: usize,
     n_rounds: usize,
     #[comptime] columns: usize,
     #[comptime] width: usize,
-    #[define(F)] _dtype: StorageType,
+    #[define(V, F)] _dtypes: [StorageType; 2],
 ) {
     let row = ABSOLUTE_POS / columns;
     if row >= n_rows {
@@ -310,6 +312,7 @@ pub(super) fn add_rounds<R: CubeRuntime>(
     let n_rows = n / n_rounds * length;
     let client = values.client.clone();
     let units = CubeDim::new_1d(UNITS);
+    let dtypes = [values.dtype.into(), output.dtype.into()];
     add::launch(
         &client,
         calculate_cube_count_elemwise(&client, n_rows * d / width, units),
@@ -323,23 +326,23 @@ pub(super) fn add_rounds<R: CubeRuntime>(
         n_rounds,
         d / width,
         width,
-        output.dtype.into(),
+        dtypes,
     );
 }
 
 #[cube(launch, address_type = "dynamic")]
-fn hand_on<F: Float, N: Size>(
+fn hand_on<F: Float, V: Float, N: Size>(
     q: &Tensor<Vector<F, N>>,
     divisors: &Tensor<f32>,
-    dq: &Tensor<Vector<f32, N>>,
-    dk: &Tensor<Vector<f32, N>>,
+    dq: &Tensor<Vector<V, N>>,
+    dk: &Tensor<Vector<V, N>>,
     output: &mut Tensor<Vector<F, N>>,
     square: f32,
     first_head: u32,
     n_rows: usize,
     n_rounds: usize,
     #[comptime] shape: Row,
-    #[define(F)] _dtype: StorageType,
+    #[define(F, V)] _dtypes: [StorageType; 2],
 ) {
     let (columns, width) = comptime![(shape.columns(), shape.width)];
     let (lanes, parts) = comptime![(shape.lanes, shape.parts())];
@@ -392,6 +395,7 @@ pub(super) fn through_keys<R: CubeRuntime>(
     let shape = Row::new(d_head, &[q, &dq, output]);
     let n_rows = n / n_rounds * seq_length;
     let (grid, units) = shape.grid(&q.client, n_rows);
+    let dtypes = [q.dtype.into(), dq.dtype.into()];
     hand_on::launch(
         &q.client,
         grid,
@@ -408,6 +412,6 @@ pub(super) fn through_keys<R: CubeRuntime>(
         n_rows,
         n_rounds,
         shape,
-        q.dtype.into(),
+        dtypes,
     );
 }
