@@ -34,30 +34,33 @@ const NOBODY: u32 = u32::MAX;
 /// A slot without a position.
 const EMPTY: i64 = -1;
 
-/// The bucket of a position in a round: the hash bucket or, in a local round before the hash
-/// rounds, the first bucket. Padding is in the last bucket in both cases.
+/// The bucket of a position in a round, or [`NOBODY`] beyond the end: the hash bucket or, in a local
+/// round before the hash rounds, the first bucket. Padding is in the last bucket in both cases.
 #[cube]
 fn bucket_at<K: Int>(
     hashed: &Tensor<K>,
     row: u32,
     position: u32,
+    end: u32,
     n_buckets: u32,
-    #[comptime] n_rounds: u32,
-    #[comptime] local: bool,
+    #[comptime] rounds: Rounds,
 ) -> u32 {
-    let mut from = row;
-    let mut is_local = false.runtime();
-    if local {
-        let round = row % n_rounds;
-        is_local = round == 0;
-        from = row / n_rounds * comptime![n_rounds - 1] + max(round, 1u32.runtime()) - 1;
-    }
-    let seq_length = hashed.shape(3);
-    let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
-    // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
-    let mut bucket = min(given, n_buckets - 1);
-    if is_local && bucket + 1 < n_buckets {
-        bucket = 0u32.runtime();
+    let mut bucket = NOBODY.runtime();
+    if position < end {
+        let mut from = row;
+        let mut is_local = false.runtime();
+        if comptime![rounds.local] {
+            let round = row % rounds.n;
+            is_local = round == 0;
+            from = row / rounds.n * comptime![rounds.n - 1] + max(round, 1u32.runtime()) - 1;
+        }
+        let seq_length = hashed.shape(3);
+        let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
+        // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
+        bucket = min(given, n_buckets - 1);
+        if is_local && bucket + 1 < n_buckets {
+            bucket = 0u32.runtime();
+        }
     }
     bucket
 }
@@ -103,13 +106,12 @@ fn walk<K: Int, I: Int>(
         sync_storage();
     }
 
-    for first in range_stepped(segment * segment_length, end, STRETCH) {
+    let begin = segment * segment_length;
+    let mut bucket = bucket_at(hashed, row, begin + UNIT_POS, end, n_buckets, rounds);
+    for first in range_stepped(begin, end, STRETCH) {
         let position = first + UNIT_POS;
-        let mut bucket = NOBODY.runtime();
-        if position < end {
-            let (n, local) = comptime![(rounds.n, rounds.local)];
-            bucket = bucket_at(hashed, row, position, n_buckets, n, local);
-        }
+        // Read ahead, since the next stretch waits for the counters of this one.
+        let following = bucket_at(hashed, row, position + STRETCH, end, n_buckets, rounds);
         stretch[UNIT_POS as usize] = bucket;
         sync_cube();
         // Units with the same bucket, as bits.
@@ -122,8 +124,12 @@ fn walk<K: Int, I: Int>(
         }
         let earlier = equal & ((1u32 << UNIT_POS) - 1);
         let mut before = 0u32.runtime();
+        let mut start = 0u32.runtime();
         if bucket != NOBODY {
             before = next[own + bucket as usize] + earlier.count_ones();
+            if place {
+                start = starts[(row * n_buckets + bucket) as usize];
+            }
         }
         // All units have read the old counter; the last unit of each bucket now writes the new one.
         sync_cube();
@@ -133,13 +139,14 @@ fn walk<K: Int, I: Int>(
                 next[own + bucket as usize] = before + 1;
             }
             if place {
-                let slot = starts[(row * n_buckets + bucket) as usize] + before;
+                let slot = start + before;
                 order[of_order + slot as usize] = I::cast_from(position);
                 slot_of[of_row + position as usize] = I::cast_from(slot);
             } else if comptime![rounds.keep] {
                 buckets[of_row + position as usize] = I::cast_from(bucket);
             }
         }
+        bucket = following;
         sync_storage();
     }
 }
