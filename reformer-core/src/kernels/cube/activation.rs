@@ -173,8 +173,12 @@ fn differentiate<F: Float, N: Size>(
             n_rows,
             (CUBE_COUNT_Y * TEAMS) as usize,
         ) {
-            let input = input(x, row_at(x, row) / width + column, bias, column, biased);
-            let grad = Vector::<f32, N>::cast_from(grad[row_at(grad, row) / width + column]);
+            // The same row of both, by one division.
+            let (batch, place) = (row / x.shape(1), row % x.shape(1));
+            let of_x = batch * x.stride(0) + place * x.stride(1);
+            let of_grad = batch * grad.stride(0) + place * grad.stride(1);
+            let input = input(x, of_x / width + column, bias, column, biased);
+            let grad = Vector::<f32, N>::cast_from(grad[of_grad / width + column]);
             let mut along = Vector::<f32, N>::empty();
             #[unroll]
             for i in 0..width {

@@ -74,7 +74,7 @@ pub(super) fn total<N: Size>(vector: Vector<f32, N>, #[comptime] width: usize) -
     sum
 }
 
-/// Sum over the units that share a row, in the order of the units. All units of the cube must call it.
+/// Sum over the units that share a row, in a fixed order. All units of the cube must call it.
 #[cube]
 pub(super) fn over_lanes(
     value: f32,
@@ -86,12 +86,13 @@ pub(super) fn over_lanes(
     sync_cube();
     shared[(first + UNIT_POS_X) as usize] = value;
     sync_cube();
-    let mut sum = 0.0f32.runtime();
+    // Several sums, whose additions do not wait for each other.
+    let mut sums = Four::new(0.0);
     #[unroll]
     for lane in 0..lanes {
-        sum += shared[(first + lane) as usize];
+        sums[(lane % 4) as usize] += shared[(first + lane) as usize];
     }
-    sum
+    sum_of(sums)
 }
 
 /// Sum over the teams of a cube for each lane, in the order of the teams. All units must call it.

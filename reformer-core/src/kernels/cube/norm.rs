@@ -170,9 +170,10 @@ fn differentiate<G: Float, N: Size>(
         let is_row = row < n_rows;
         // Teams without a row use the last one.
         let from = min(row, n_rows - 1);
+        // Both at once, before units wait for each other.
         let mut normalized = read(x, from, d, width);
-        let scale = center(&mut normalized, &mut shared, epsilon, d, width);
         let mut grads = read(grad, from, d, width);
+        let scale = center(&mut normalized, &mut shared, epsilon, d, width);
         let mut sum = Vector::<f32, N>::new(0.0);
         let mut along = Vector::<f32, N>::new(0.0);
         #[unroll]

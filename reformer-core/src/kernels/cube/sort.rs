@@ -2,10 +2,11 @@
 //!
 //! A round is cut into segments, and a cube processes each of them twice. The first sweep counts
 //! the positions of each bucket. Sums over segments and buckets then give the slot of a segment's
-//! first position of each bucket, and the second sweep assigns the slots. Within a stretch of a
-//! segment, a unit finds the rank of its position by comparisons instead of atomics, so the order
-//! is deterministic. Buckets are read in the type of the hashing kernel or the tape, and no tensor
-//! is initialised beforehand: four launches for any input.
+//! first position of each bucket, and the second sweep assigns the slots. A cube proceeds in
+//! stretches of as many positions as a word has bits, within which a unit finds the rank of its
+//! position by comparisons instead of atomics, so the order is deterministic. Buckets are read in
+//! the type of the hashing kernel or the tape, and no tensor is initialised beforehand: four
+//! launches for any input.
 
 use burn::tensor::{DType, Element};
 use burn_cubecl::cubecl;
@@ -18,44 +19,56 @@ use super::common::{UNITS, cube_y};
 use super::device::{Cube, Ints, empty, grid, offsets};
 use crate::kernels::{SlotLayout, Slots};
 
+/// Units of a cube in a sweep: one for each position of a stretch, and for each bit of a word.
+const STRETCH: u32 = u32::BITS;
+
+/// Minimum length of a segment.
+const SHORTEST: usize = 256;
+
+/// Segments whose counts are read together.
+const TOGETHER: usize = 8;
+
 /// Marks a unit without a position.
 const NOBODY: u32 = u32::MAX;
 
 /// A slot without a position.
 const EMPTY: i64 = -1;
 
-/// The bucket of a position in a round: the hash bucket or, in a local round before the hash
-/// rounds, the first bucket. Padding is in the last bucket in both cases.
+/// The bucket of a position in a round, or [`NOBODY`] beyond the end: the hash bucket or, in a local
+/// round before the hash rounds, the first bucket. Padding is in the last bucket in both cases.
 #[cube]
 fn bucket_at<K: Int>(
     hashed: &Tensor<K>,
     row: u32,
     position: u32,
+    end: u32,
     n_buckets: u32,
-    #[comptime] n_rounds: u32,
-    #[comptime] local: bool,
+    #[comptime] rounds: Rounds,
 ) -> u32 {
-    let mut from = row;
-    let mut is_local = false.runtime();
-    if local {
-        let round = row % n_rounds;
-        is_local = round == 0;
-        from = row / n_rounds * comptime![n_rounds - 1] + max(round, 1u32.runtime()) - 1;
-    }
-    let seq_length = hashed.shape(3);
-    let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
-    // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
-    let mut bucket = min(given, n_buckets - 1);
-    if is_local && bucket + 1 < n_buckets {
-        bucket = 0u32.runtime();
+    let mut bucket = NOBODY.runtime();
+    if position < end {
+        let mut from = row;
+        let mut is_local = false.runtime();
+        if comptime![rounds.local] {
+            let round = row % rounds.n;
+            is_local = round == 0;
+            from = row / rounds.n * comptime![rounds.n - 1] + max(round, 1u32.runtime()) - 1;
+        }
+        let seq_length = hashed.shape(3);
+        let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
+        // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
+        bucket = min(given, n_buckets - 1);
+        if is_local && bucket + 1 < n_buckets {
+            bucket = 0u32.runtime();
+        }
     }
     bucket
 }
 
 /// Processes the segment of a cube. `next` counts the positions of every bucket so far:
 /// `[n_rows, n_segments, n_buckets]`; `starts` are the first slots of buckets:
-/// `[n_rows, n_buckets]`. The first sweep counts from zero and writes `buckets` if they are kept;
-/// the second one assigns positions to slots.
+/// `[n_rows, n_buckets]`. The first sweep counts from zero, marks all slots as empty, and writes
+/// `buckets` if they are kept; the second one assigns positions to slots.
 #[cube(launch, address_type = "dynamic")]
 fn walk<K: Int, I: Int>(
     hashed: &Tensor<K>,
@@ -80,54 +93,60 @@ fn walk<K: Int, I: Int>(
     let seq_length = hashed.shape(3) as u32;
     let own = (row * n_segments + segment) as usize * n_buckets as usize;
     let of_row = row as usize * seq_length as usize;
+    let of_order = row as usize * n_slots as usize;
     let end = min(seq_length, (segment + 1) * segment_length);
-    let mut stretch = SharedMemory::<u32>::new(comptime![UNITS as usize]);
+    let mut stretch = SharedMemory::<u32>::new(comptime![STRETCH as usize]);
     if !place {
-        for bucket in range_stepped(UNIT_POS, n_buckets, UNITS) {
+        for bucket in range_stepped(UNIT_POS, n_buckets, STRETCH) {
             next[own + bucket as usize] = 0u32.runtime();
+        }
+        for slot in range_stepped(segment * STRETCH + UNIT_POS, n_slots, n_segments * STRETCH) {
+            order[of_order + slot as usize] = I::from_int(EMPTY);
         }
         sync_storage();
     }
 
-    for first in range_stepped(segment * segment_length, end, UNITS) {
+    let begin = segment * segment_length;
+    let mut bucket = bucket_at(hashed, row, begin + UNIT_POS, end, n_buckets, rounds);
+    for first in range_stepped(begin, end, STRETCH) {
         let position = first + UNIT_POS;
-        let mut bucket = NOBODY.runtime();
-        if position < end {
-            let (n, local) = comptime![(rounds.n, rounds.local)];
-            bucket = bucket_at(hashed, row, position, n_buckets, n, local);
-        }
+        // Read ahead, since the next stretch waits for the counters of this one.
+        let following = bucket_at(hashed, row, position + STRETCH, end, n_buckets, rounds);
         stretch[UNIT_POS as usize] = bucket;
         sync_cube();
-        let mut rank = 0u32.runtime();
-        let mut later = 0u32.runtime();
-        for other in 0..UNITS {
+        // Units with the same bucket, as bits.
+        let mut equal = 0u32.runtime();
+        #[unroll]
+        for other in 0..STRETCH {
             if stretch[other as usize] == bucket {
-                if other < UNIT_POS {
-                    rank += 1;
-                } else {
-                    later += 1;
-                }
+                equal |= comptime![1u32 << other];
             }
         }
+        let earlier = equal & ((1u32 << UNIT_POS) - 1);
         let mut before = 0u32.runtime();
+        let mut start = 0u32.runtime();
         if bucket != NOBODY {
-            before = next[own + bucket as usize] + rank;
+            before = next[own + bucket as usize] + earlier.count_ones();
+            if place {
+                start = starts[(row * n_buckets + bucket) as usize];
+            }
         }
         // All units have read the old counter; the last unit of each bucket now writes the new one.
         sync_cube();
         sync_storage();
         if bucket != NOBODY {
-            if later == 1 {
+            if equal >> UNIT_POS == 1 {
                 next[own + bucket as usize] = before + 1;
             }
             if place {
-                let slot = starts[(row * n_buckets + bucket) as usize] + before;
-                order[row as usize * n_slots as usize + slot as usize] = I::cast_from(position);
+                let slot = start + before;
+                order[of_order + slot as usize] = I::cast_from(position);
                 slot_of[of_row + position as usize] = I::cast_from(slot);
             } else if comptime![rounds.keep] {
                 buckets[of_row + position as usize] = I::cast_from(bucket);
             }
         }
+        bucket = following;
         sync_storage();
     }
 }
@@ -139,60 +158,58 @@ fn sum_segments(next: &mut Tensor<u32>, totals: &mut Tensor<u32>) {
         let n_buckets = next.shape(2);
         let n_segments = next.shape(1);
         let row = ABSOLUTE_POS / n_buckets;
-        let bucket = ABSOLUTE_POS % n_buckets;
+        let first = row * n_segments * n_buckets + ABSOLUTE_POS % n_buckets;
+        let mut counts = Array::<u32>::new(TOGETHER);
         let mut sum = 0u32.runtime();
-        for segment in 0..n_segments {
-            let place = (row * n_segments + segment) * n_buckets + bucket;
-            let count = next[place];
-            next[place] = sum;
-            sum += count;
+        for segment in range_stepped(0, n_segments, TOGETHER) {
+            // Reads do not wait for each other, nor for the writes.
+            #[unroll]
+            for i in 0..TOGETHER {
+                let from = min(segment + i, n_segments - 1);
+                counts[i] = next[first + from * n_buckets];
+            }
+            #[unroll]
+            for i in 0..TOGETHER {
+                if segment + i < n_segments {
+                    next[first + (segment + i) * n_buckets] = sum;
+                    sum += counts[i];
+                }
+            }
         }
         totals[ABSOLUTE_POS] = sum;
     }
 }
 
-/// Turns bucket sizes into the first slots of buckets, with one cube for each row. Marks slots
-/// without a position as empty.
+/// Turns bucket sizes into the first slots of buckets, with one cube for each row.
 #[cube(launch, address_type = "dynamic")]
-fn begin_buckets<I: Int>(
-    totals: &mut Tensor<u32>,
-    order: &mut Tensor<I>,
-    n_slots: u32,
-    #[comptime] align: u32,
-    #[define(I)] _dtype: StorageType,
-) {
+fn begin_buckets(totals: &mut Tensor<u32>, #[comptime] align: u32) {
     let n_buckets = totals.shape(1) as u32;
     let of_row = CUBE_POS_X as usize * n_buckets as usize;
-    let of_order = CUBE_POS_X as usize * n_slots as usize;
     let each = n_buckets.div_ceil(UNITS);
     let first = UNIT_POS * each;
     let end = min(n_buckets, first + each);
     let mut sums = SharedMemory::<u32>::new(comptime![UNITS as usize]);
-    let mut sum = 0u32.runtime();
+    let mut own = 0u32.runtime();
     for bucket in first..end {
-        sum += totals[of_row + bucket as usize].div_ceil(align) * align;
+        own += totals[of_row + bucket as usize].div_ceil(align) * align;
     }
-    sums[UNIT_POS as usize] = sum;
-    sync_cube();
-    let mut start = 0u32.runtime();
-    let mut filled = 0u32.runtime();
-    for unit in 0..UNITS {
-        if unit < UNIT_POS {
-            start += sums[unit as usize];
+    // Sums over twice as many units at each step.
+    let mut sum = own;
+    #[unroll]
+    for step in 0..comptime![UNITS.ilog2()] {
+        let apart = comptime![1u32 << step];
+        sync_cube();
+        sums[UNIT_POS as usize] = sum;
+        sync_cube();
+        if UNIT_POS >= apart {
+            sum += sums[(UNIT_POS - apart) as usize];
         }
-        filled += sums[unit as usize];
     }
+    let mut start = sum - own;
     for bucket in first..end {
         let size = totals[of_row + bucket as usize];
         totals[of_row + bucket as usize] = start;
-        let next = start + size.div_ceil(align) * align;
-        for slot in start + size..next {
-            order[of_order + slot as usize] = I::from_int(EMPTY);
-        }
-        start = next;
-    }
-    for slot in range_stepped(filled + UNIT_POS, n_slots, UNITS) {
-        order[of_order + slot as usize] = I::from_int(EMPTY);
+        start += size.div_ceil(align) * align;
     }
 }
 
@@ -270,7 +287,7 @@ pub(super) fn sort<B: Cube>(
     };
 
     // At most as many counters as positions, or those of a single segment.
-    let segment_length = n_buckets.next_multiple_of(UNITS as usize);
+    let segment_length = n_buckets.next_multiple_of(SHORTEST);
     let n_segments = seq_length.div_ceil(segment_length);
     let client = hashed.client.clone();
     let next = empty(&hashed, [n_rows, n_segments, n_buckets], DType::U32);
@@ -280,7 +297,7 @@ pub(super) fn sort<B: Cube>(
         walk::launch(
             &client,
             grid(&client, n_rows, n_segments),
-            units,
+            CubeDim::new_1d(STRETCH),
             offsets(&[&hashed, &next, &order]),
             hashed.clone().into_tensor_arg(),
             next.clone().into_tensor_arg(),
@@ -308,12 +325,9 @@ pub(super) fn sort<B: Cube>(
         &client,
         CubeCount::Static(n_rows as u32, 1, 1),
         units,
-        offsets(&[&starts, &order]),
+        offsets(&[&starts]),
         starts.clone().into_tensor_arg(),
-        order.clone().into_tensor_arg(),
-        n_slots as u32,
         align as u32,
-        ints.into(),
     );
     walk(true);
     Sorted {

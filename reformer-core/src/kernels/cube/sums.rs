@@ -10,13 +10,13 @@ use super::common::{LANES, TEAMS, over_teams, row_at};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
 
 /// Maximum number of segments of rows: with the columns, enough cubes for any GPU.
-const MOST_SEGMENTS: usize = 128;
+const MOST_SEGMENTS: usize = 512;
 
 /// Minimum number of rows in a segment: eight for each team.
 const ROWS_OF_SEGMENT: usize = 64;
 
 /// Maximum number of rows that are summed in one step, such as the partial sums of a kernel's cubes.
-const ROWS_AT_ONCE: usize = 512;
+const ROWS_AT_ONCE: usize = 128;
 
 /// Units per cube for kernels that process columns.
 pub(super) fn units() -> CubeDim {
@@ -95,8 +95,7 @@ pub(super) fn sum_rows<R: CubeRuntime>(from: &CubeTensor<R>, dtype: DType) -> Cu
     if n_rows <= ROWS_AT_ONCE {
         return partial_sums(from, 1, dtype);
     }
-    let segments = partial_sums(from, segments_of(n_rows), DType::F32);
-    partial_sums(&segments, 1, dtype)
+    sum_rows(&partial_sums(from, segments_of(n_rows), DType::F32), dtype)
 }
 
 /// Sum over all positions, in a given type.
