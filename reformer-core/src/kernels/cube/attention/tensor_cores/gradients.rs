@@ -1,21 +1,21 @@
 //! Backward on tensor cores, once for the rows of queries and once for those of keys.
 
 use burn_cubecl::cubecl;
-use burn_cubecl::cubecl::cmma;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::forward::write_tile;
-use super::{
-    Eight, PER_ROW, SIDE, add_multiplied, load_rows, multiply, room, room_for_factors,
-    room_for_products, row_of, row_of_products, store, zeros,
+use super::forward::write;
+use super::fragments::{add_multiplied, multiply, room, zeros};
+use super::pairs::{exp, logarithms, logit_of, other_number};
+use super::rows::{
+    Row, any_in_sight, load_infos, load_rows, own_number, put, range_of, room_for_others,
+    room_for_own, row_of_slot, shared_row,
 };
+use super::{Eight, HALF, OWN, Pair, QUAD};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
-use crate::kernels::cube::attention::logit::{any_in_sight, differentiate_pair, range_of};
+use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
-use crate::kernels::cube::attention::row::{RowInfo, row_info, slot_over_rounds};
-use crate::kernels::cube::attention::shared_rows::{
-    SharedRows, load_block, put, room_for, shared_row,
-};
+use crate::kernels::cube::attention::row::slot_over_rounds;
+use crate::kernels::cube::common::head_at;
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
@@ -32,8 +32,8 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     statistics: &Tensor<f32>,
-    sums_of: &mut Tensor<f32>,
-    values_of: &mut Tensor<f32>,
+    sums_of: &mut Tensor<Pair<f32>>,
+    values_of: &mut Tensor<Pair<f32>>,
     sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
@@ -43,82 +43,107 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         terminate!();
     }
     let head = task.head;
-    let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
-    let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let of_keys = comptime![plan.of_keys];
-    let draws = comptime![plan.dropout && plan.of_keys];
     let (n_rows, n_others) = if of_keys {
         (sizes.n_keys, sizes.seq_length)
     } else {
         (sizes.seq_length, sizes.n_keys)
     };
-    let own_side = room_for(rows, false);
-    let other_side = room_for(others, draws);
+    let own_side = room_for_own(plan);
+    let other_side = room_for_others(plan);
     let mut first = room::<F>(rows, d_head);
     let mut second = room::<F>(rows, d_v);
     let mut firsts = room::<F>(others, d_head);
     let mut seconds = room::<F>(others, d_v);
-    let mut products = room_for_products(plan);
-    let mut grads = room_for_products(plan);
-    let mut of_logits = room_for_factors::<F>(rows, others);
-    let mut of_values = room_for_factors::<F>(comptime![if of_keys { rows } else { 1 }], others);
+    let logarithms = logarithms(plan);
 
-    let block: CubeBlock = block_of(row, n_rows, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
-    let queries = comptime![!of_keys];
-    let own: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, queries, plan);
-    if share == 0 {
-        put(&own_side, row, &own, false);
+    let mut own = Sequence::<Row>::new();
+    let mut blocks = Sequence::<CubeBlock>::new();
+    #[unroll]
+    for i in 0..OWN {
+        let number = own_number(i);
+        let block = block_of(number, n_rows, &sizes, plan);
+        let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
+        let queries = comptime![!of_keys];
+        let row = row_of_slot(
+            slot, &task, order, sort_keys, mask, divisors, statistics, &sizes, queries, true, plan,
+        );
+        if UNIT_POS_X % QUAD == 0 {
+            put(&own_side, number, &row, true, plan);
+        }
+        own.push(row);
+        blocks.push(block);
     }
     sync_cube();
     let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
     }
-    let of_head = head as usize * sizes.n_keys as usize;
-    load_rows(
-        &mut first,
-        rows_of,
-        head,
-        &own_side,
-        divisors,
-        of_head,
-        rows,
-        d_head,
-        comptime![plan.unit_keys && of_keys],
-    );
-    load_rows(
-        &mut second,
-        ups_of,
-        head,
-        &own_side,
-        divisors,
-        of_head,
-        rows,
-        d_v,
-        false,
-    );
-    let mut sums = Sequence::<cmma::Matrix<f32>>::new();
-    #[unroll]
-    for _ in 0..comptime![d_head / SIDE] {
-        sums.push(zeros());
-    }
-    let mut value_sums = Sequence::<cmma::Matrix<f32>>::new();
-    #[unroll]
-    for _ in 0..comptime![if of_keys { d_v / SIDE } else { 0 }] {
-        value_sums.push(zeros());
-    }
-
+    let zero = 0u32.runtime();
+    let of_head = head_at(rows_of, head);
+    load_rows(&mut first, rows_of, of_head, &own_side, zero, rows, d_head, rows);
+    let of_head = head_at(ups_of, head);
+    load_rows(&mut second, ups_of, of_head, &own_side, zero, rows, d_v, rows);
+    let block: CubeBlock = *blocks.index(0usize);
     let mut end = block.n_others;
     if comptime![plan.causal && !plan.sorted && !of_keys] {
         end = min(end, range.last as u32 + 1);
     }
+    let mut sums = zeros(d_head);
+    let mut value_sums = zeros(comptime![if of_keys { d_v } else { 0 }]);
+
+    // Metadata are loaded a block ahead, to the other half of their room.
+    let mut half = 0u32.runtime();
+    load_infos(
+        &other_side,
+        half,
+        0u32.runtime(),
+        end,
+        n_others,
+        &task,
+        &block,
+        order,
+        sort_keys,
+        mask,
+        divisors,
+        statistics,
+        &sizes,
+        plan,
+    );
     for start in range_stepped(0, end, others) {
-        load_block(
+        // Metadata are there, and nobody reads rows of the last block any more.
+        sync_cube();
+        let any = any_in_sight(&other_side, half, &range, &sizes, plan);
+        if any {
+            let of_head = head_at(others_of, head);
+            load_rows(
+                &mut firsts,
+                others_of,
+                of_head,
+                &other_side,
+                half,
+                others,
+                d_head,
+                rows,
+            );
+            let of_head = head_at(downs_of, head);
+            load_rows(
+                &mut seconds,
+                downs_of,
+                of_head,
+                &other_side,
+                half,
+                others,
+                d_v,
+                rows,
+            );
+        }
+        load_infos(
             &other_side,
-            start,
+            others - half,
+            start + others,
             end,
             n_others,
             &task,
@@ -126,114 +151,85 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             order,
             sort_keys,
             mask,
+            divisors,
+            statistics,
             &sizes,
             plan,
         );
-        if any_in_sight(&other_side, &range, &sizes, plan) {
-            load_rows(
-                &mut firsts,
-                others_of,
-                head,
-                &other_side,
-                divisors,
-                of_head,
-                others,
-                d_head,
-                comptime![plan.unit_keys && !of_keys],
-            );
-            load_rows(
-                &mut seconds,
-                downs_of,
-                head,
-                &other_side,
-                divisors,
-                of_head,
-                others,
-                d_v,
-                false,
-            );
+        if any {
             sync_cube();
-            multiply(&first, &firsts, &mut products, d_head, others);
-            multiply(&second, &seconds, &mut grads, d_v, others);
-            sync_plane();
+            let mut products = multiply::<F>(&first, &firsts, zero, d_head, others);
+            let mut grads = multiply::<F>(&second, &seconds, zero, d_v, others);
             #[unroll]
-            for i in 0..comptime![others / PER_ROW] {
-                let other = i * PER_ROW + share;
-                let theirs = shared_row(&other_side, other, draws);
-                let pair = (row * comptime![row_of_products(others)] + other) as usize;
-                let (of_logit, of_value) = differentiate_pair(
-                    products[pair],
-                    grads[pair],
-                    &own,
-                    &theirs,
-                    start + other,
-                    &block,
-                    head,
-                    sort_keys,
-                    statistics,
-                    &sizes,
-                    plan,
-                );
-                let factor = (row * comptime![row_of(others)] + other) as usize;
-                of_logits[factor] = F::cast_from(of_logit);
-                if of_keys {
-                    of_values[factor] = F::cast_from(of_value);
+            for tile in 0..comptime![others / HALF] {
+                let of_tile = products.index_mut(comptime![tile as usize]);
+                let of_grads = grads.index_mut(comptime![tile as usize]);
+                #[unroll]
+                for column in 0..2u32 {
+                    let other = other_number(tile, column);
+                    let theirs = shared_row(&other_side, half + other, plan);
+                    #[unroll]
+                    for i in 0..comptime![OWN as usize] {
+                        let mine = own.index(i);
+                        let (query, key) = if of_keys {
+                            (&theirs, mine)
+                        } else {
+                            (mine, &theirs)
+                        };
+                        let mut product = of_tile[i];
+                        let mut grad = of_grads[i];
+                        let at = comptime![column as usize];
+                        let itself = is_itself(&query.info, &key.info, plan);
+                        let logit = logit_of(
+                            product[at],
+                            query,
+                            key,
+                            itself,
+                            &logarithms,
+                            &sizes,
+                            plan,
+                        );
+                        let of_query = query.statistics;
+                        let weight = exp((logit - of_query[0]) - of_query[1]);
+                        let reached = start + other;
+                        let factor =
+                            factor_of_pair(&query.info, reached, blocks.index(i), &sizes, plan);
+                        let (mut of_logit, of_value) = gradients_of_pair(
+                            weight,
+                            factor,
+                            grad[at],
+                            of_query[2],
+                            itself,
+                            plan,
+                        );
+                        if comptime![plan.unit_keys && !of_keys] {
+                            of_logit *= key.scale;
+                        }
+                        product[at] = of_logit;
+                        grad[at] = of_value;
+                        of_tile[i] = product;
+                        of_grads[i] = grad;
+                    }
                 }
             }
-            sync_plane();
-            #[unroll]
-            for tile in 0..comptime![d_head / SIDE] {
-                let sum = sums.index(comptime![tile as usize]);
-                add_multiplied(sum, &of_logits, &firsts, tile, d_head, others);
-            }
-            #[unroll]
-            for tile in 0..comptime![if of_keys { d_v / SIDE } else { 0 }] {
-                let sum = value_sums.index(comptime![tile as usize]);
-                add_multiplied(sum, &of_values, &seconds, tile, d_v, others);
+            add_multiplied::<F>(&mut sums, &products, &firsts, zero, d_head, others);
+            if of_keys {
+                add_multiplied::<F>(&mut value_sums, &grads, &seconds, zero, d_v, others);
             }
         }
+        half = others - half;
     }
 
-    sync_plane();
-    write(
-        &sums,
-        sums_of,
-        &mut products,
-        task.rows,
-        &own_side,
-        &sizes,
-        plan,
-    );
-    write(
-        &value_sums,
-        values_of,
-        &mut products,
-        task.rows,
-        &own_side,
-        &sizes,
-        plan,
-    );
-}
-
-/// Writes a plane's rows of sums, added to the result of an earlier launch, if any.
-#[cube]
-fn write(
-    sums: &Sequence<cmma::Matrix<f32>>,
-    to: &mut Tensor<f32>,
-    room: &mut SharedMemory<f32>,
-    head: u32,
-    rows: &SharedRows,
-    sizes: &Sizes,
-    #[comptime] plan: Plan,
-) {
-    let width = comptime![row_of_products(plan.others)];
     #[unroll]
-    for tile in 0..sums.len() {
-        store(sums.index(tile), room, UNIT_POS_Y * SIDE * width, width);
-        sync_plane();
-        let first = comptime![tile as u32 * SIDE].runtime();
-        let one = 1.0f32.runtime();
-        write_tile(to, room, head, rows, one, sizes.first_round, first, width);
-        sync_plane();
+    for i in 0..OWN {
+        let position = own.index(comptime![i as usize]).info.position;
+        if position >= 0 {
+            let (head, round) = (task.rows, sizes.first_round);
+            let one = 1.0f32.runtime();
+            write(sums_of, &sums, head, position, one, one, round, i, d_head);
+            if of_keys {
+                write(values_of, &value_sums, head, position, one, one, round, i, d_v);
+            }
+        }
     }
 }

@@ -1,0 +1,337 @@
+//! Rows of both sides: their metadata in shared memory and in registers, and copies of their features.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::{EIGHT, Eight, HALF, PLANE, QUAD, SIDE, row_of, units_of};
+use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task};
+use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
+use crate::kernels::cube::attention::plan::{Plan, Sizes};
+use crate::kernels::cube::attention::row::{
+    MASKED_POSITION, NO_SLOT, RowInfo, row_info, slot_over_rounds,
+};
+
+type Quadruple<E> = Vector<E, Const<4>>;
+
+/// Metadata of a row.
+#[derive(CubeType)]
+pub(super) struct Row {
+    pub(super) info: RowInfo,
+    /// Of a key: the factor of its logits.
+    pub(super) scale: f32,
+    /// Of a query, in backward: see [`Statistics`](super::super::logit::Statistics).
+    pub(super) statistics: Quadruple<f32>,
+    /// Sort keys of all rounds, if rounds are counted.
+    pub(super) of_rounds: Array<i32>,
+}
+
+/// Metadata of rows, shared by all units of a cube.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct SharedInfo {
+    /// Position, position as a visible key, sort key, and bits of the scale.
+    infos: SharedMemory<Quadruple<i32>>,
+    of_rounds: SharedMemory<Quadruple<i32>>,
+    statistics: SharedMemory<Quadruple<f32>>,
+    draws: SharedMemory<Quadruple<u32>>,
+}
+
+/// Number of vectors of four for the sort keys of all rounds.
+fn fours_of_rounds(plan: &Plan) -> u32 {
+    plan.counted_rounds.div_ceil(4)
+}
+
+/// Bytes of the metadata of `rows` rows of a cube, and of two blocks of the other side.
+pub(in super::super) fn bytes_of_info(plan: &Plan) -> u32 {
+    let queries = plan.of_keys as u32 * (1 + plan.dropout as u32);
+    let others = 2 * plan.others * (1 + fours_of_rounds(plan) + queries);
+    // Of what is not there, there is one, and so of the metadata of the cube's own rows.
+    16 * (plan.rows + others + 6) + 4 * (plan.counted_rounds + 1)
+}
+
+/// Allocates metadata for the rows of a cube.
+#[cube]
+pub(super) fn room_for_own(#[comptime] plan: Plan) -> SharedInfo {
+    SharedInfo {
+        infos: SharedMemory::<Quadruple<i32>>::new(comptime![plan.rows as usize]),
+        of_rounds: SharedMemory::<Quadruple<i32>>::new(1usize),
+        statistics: SharedMemory::<Quadruple<f32>>::new(1usize),
+        draws: SharedMemory::<Quadruple<u32>>::new(1usize),
+    }
+}
+
+/// Allocates metadata for two blocks of the other side.
+#[cube]
+pub(super) fn room_for_others(#[comptime] plan: Plan) -> SharedInfo {
+    let n = comptime![2 * plan.others as usize];
+    let of_rounds = comptime![Ord::max(n * fours_of_rounds(&plan) as usize, 1)];
+    let draws = comptime![plan.dropout && plan.of_keys];
+    SharedInfo {
+        infos: SharedMemory::<Quadruple<i32>>::new(n),
+        of_rounds: SharedMemory::<Quadruple<i32>>::new(of_rounds),
+        statistics: SharedMemory::<Quadruple<f32>>::new(comptime![if plan.of_keys { n } else { 1 }]),
+        draws: SharedMemory::<Quadruple<u32>>::new(comptime![if draws { n } else { 1 }]),
+    }
+}
+
+/// Reads the metadata of a slot. `statistics` are those of queries in backward, which are read if
+/// `differentiated`.
+#[cube]
+pub(super) fn row_of_slot<I: Int>(
+    slot: u32,
+    task: &Task,
+    order: &Tensor<I>,
+    sort_keys: &Tensor<i32>,
+    mask: &Tensor<I>,
+    divisors: &Tensor<f32>,
+    statistics: &Tensor<f32>,
+    sizes: &Sizes,
+    #[comptime] query: bool,
+    #[comptime] differentiated: bool,
+    #[comptime] plan: Plan,
+) -> Row {
+    let head = task.head;
+    let info = row_info(slot, task, order, sort_keys, mask, sizes, query, plan);
+    let position = max(info.position, 0i32.runtime()) as usize;
+    let mut scale = 1.0f32.runtime();
+    if comptime![plan.unit_keys && !query] {
+        scale = 1.0 / divisors[head as usize * sizes.n_keys as usize + position];
+    }
+    let mut of_query = Quadruple::<f32>::new(0.0);
+    if comptime![query && differentiated] {
+        let read = statistics_of(info.position, head, statistics, sizes);
+        of_query[0] = read.max;
+        of_query[1] = read.log_sum;
+        of_query[2] = read.delta;
+    }
+    let n_rounds = comptime![plan.counted_rounds as usize];
+    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(n_rounds, 1)]);
+    let first = (head as usize * sizes.seq_length as usize + position) * n_rounds;
+    #[unroll]
+    for round in 0..n_rounds {
+        of_rounds[round] = sort_keys[first + round];
+    }
+    Row {
+        info,
+        scale,
+        statistics: of_query,
+        of_rounds,
+    }
+}
+
+/// Stores the metadata of row `number`.
+#[cube]
+pub(super) fn put(
+    shared: &SharedInfo,
+    number: u32,
+    row: &Row,
+    #[comptime] own: bool,
+    #[comptime] plan: Plan,
+) {
+    let number = number as usize;
+    let mut infos = shared.infos;
+    let mut info = Quadruple::<i32>::empty();
+    info[0] = row.info.position;
+    info[1] = row.info.visible;
+    info[2] = row.info.sort_key;
+    info[3] = i32::reinterpret(row.scale);
+    infos[number] = info;
+    if comptime![!own && plan.counted_rounds > 0] {
+        let mut of_rounds = shared.of_rounds;
+        let fours = comptime![fours_of_rounds(&plan)];
+        #[unroll]
+        for four in 0..fours {
+            let mut some = Quadruple::<i32>::empty();
+            #[unroll]
+            for i in 0..4u32 {
+                let round = comptime![Ord::min(four * 4 + i, plan.counted_rounds - 1) as usize];
+                some[i as usize] = row.of_rounds[round];
+            }
+            of_rounds[number * fours as usize + four as usize] = some;
+        }
+    }
+    if comptime![!own && plan.of_keys] {
+        let mut statistics = shared.statistics;
+        statistics[number] = row.statistics;
+        if comptime![plan.dropout] {
+            let mut draws = shared.draws;
+            let mut draw = Quadruple::<u32>::empty();
+            draw[0] = row.info.draw_row;
+            draw[1] = row.info.draw_width;
+            draw[2] = row.info.draw_low;
+            draw[3] = row.info.draw_high;
+            draws[number] = draw;
+        }
+    }
+}
+
+/// Reads the metadata of row `number` of the other side.
+#[cube]
+pub(super) fn shared_row(shared: &SharedInfo, number: u32, #[comptime] plan: Plan) -> Row {
+    let number = number as usize;
+    let info = shared.infos[number];
+    let mut of_query = Quadruple::<f32>::new(0.0);
+    let mut draw = Quadruple::<u32>::new(0);
+    if comptime![plan.of_keys] {
+        of_query = shared.statistics[number];
+        if comptime![plan.dropout] {
+            draw = shared.draws[number];
+        }
+    }
+    let n_rounds = comptime![plan.counted_rounds];
+    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(n_rounds, 1) as usize]);
+    #[unroll]
+    for four in 0..comptime![fours_of_rounds(&plan)] {
+        let fours = comptime![fours_of_rounds(&plan) as usize];
+        let some = shared.of_rounds[number * fours + four as usize];
+        #[unroll]
+        for i in 0..comptime![Ord::min(4, n_rounds - four * 4)] {
+            of_rounds[comptime![(four * 4 + i) as usize]] = some[i as usize];
+        }
+    }
+    Row {
+        info: RowInfo {
+            position: info[0],
+            visible: info[1],
+            sort_key: info[2],
+            draw_row: draw[0],
+            draw_width: draw[1],
+            draw_low: draw[2],
+            draw_high: draw[3],
+        },
+        scale: f32::reinterpret(info[3]),
+        statistics: of_query,
+        of_rounds,
+    }
+}
+
+/// Loads the metadata of a block of the other side to the rows from `to` on: slots from `first` on,
+/// relative to the cube's reach; slots from `end` on are empty.
+#[cube]
+pub(super) fn load_infos<I: Int>(
+    shared: &SharedInfo,
+    to: u32,
+    first: u32,
+    end: u32,
+    n: u32,
+    task: &Task,
+    block: &CubeBlock,
+    order: &Tensor<I>,
+    sort_keys: &Tensor<i32>,
+    mask: &Tensor<I>,
+    divisors: &Tensor<f32>,
+    statistics: &Tensor<f32>,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) {
+    for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
+        let reached = first + number;
+        let mut slot = slot_over_rounds(block.first_other + reached as i32, task, sizes, n, plan);
+        if reached >= end {
+            slot = NO_SLOT.runtime();
+        }
+        let queries = comptime![plan.of_keys];
+        let row = row_of_slot(
+            slot, task, order, sort_keys, mask, divisors, statistics, sizes, queries, queries, plan,
+        );
+        put(shared, to + number, &row, false, plan);
+    }
+}
+
+/// See [`Range`]: of the rows of a cube.
+#[cube]
+pub(super) fn range_of(shared: &SharedInfo, #[comptime] rows: u32) -> Range {
+    let mut first = MASKED_POSITION.runtime();
+    let mut last = 0i32.runtime() - 1;
+    let mut lowest = MASKED_POSITION.runtime();
+    let mut highest = 0i32.runtime();
+    for row in range_stepped(UNIT_POS_X, rows, PLANE) {
+        let info = shared.infos[row as usize];
+        if info[0] >= 0 {
+            first = min(first, info[0]);
+            last = max(last, info[0]);
+            lowest = min(lowest, info[2]);
+            highest = max(highest, info[2]);
+        }
+    }
+    let last = plane_max(last);
+    Range {
+        any: last >= 0,
+        first: plane_min(first),
+        last,
+        lowest: plane_min(lowest),
+        highest: plane_max(highest),
+    }
+}
+
+/// Whether any row of a block, from row `from` on, can interact with any row in the range.
+#[cube]
+pub(super) fn any_in_sight(
+    shared: &SharedInfo,
+    from: u32,
+    range: &Range,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> bool {
+    let mut any = false.runtime();
+    for other in range_stepped(UNIT_POS_X, comptime![plan.others], PLANE) {
+        let info = shared.infos[(from + other) as usize];
+        any = any || in_sight(info[0], info[2], range, sizes, plan);
+    }
+    plane_any(any)
+}
+
+/// Copies `n` rows of features to shared memory, zeros for empty slots: those whose metadata begin
+/// with row `first`. `of_head` is the offset of their head.
+#[cube]
+pub(super) fn load_rows<F: Float>(
+    to: &mut SharedMemory<Eight<F>>,
+    from: &Tensor<Eight<F>>,
+    of_head: usize,
+    shared: &SharedInfo,
+    first: u32,
+    #[comptime] n: u32,
+    #[comptime] d: u32,
+    #[comptime] rows: u32,
+) {
+    let eights = comptime![d / EIGHT];
+    let units = comptime![units_of(rows)];
+    let all = comptime![n * eights];
+    #[unroll]
+    for turn in 0..comptime![all.div_ceil(units)] {
+        let i = turn * units + UNIT_POS;
+        if comptime![(turn + 1) * units > all] {
+            if i < all {
+                copy_eight(to, from, of_head, shared, first, i, d);
+            }
+        } else {
+            copy_eight(to, from, of_head, shared, first, i, d);
+        }
+    }
+}
+
+#[cube]
+fn copy_eight<F: Float>(
+    to: &mut SharedMemory<Eight<F>>,
+    from: &Tensor<Eight<F>>,
+    of_head: usize,
+    shared: &SharedInfo,
+    first: u32,
+    i: u32,
+    #[comptime] d: u32,
+) {
+    let eights = comptime![d / EIGHT];
+    let (number, column) = (i / eights, i % eights);
+    let position = shared.infos[(first + number) as usize][0];
+    let mut eight = Eight::<F>::new(F::from_int(0));
+    if position >= 0 {
+        let row = of_head + position as usize * from.stride(2);
+        eight = from[row / comptime![EIGHT as usize] + column as usize];
+    }
+    to[(number * comptime![row_of(d) / EIGHT] + column) as usize] = eight;
+}
+
+/// The unit's rows: their numbers in the cube.
+#[cube]
+pub(super) fn own_number(#[comptime] own: u32) -> u32 {
+    UNIT_POS_Y * SIDE + UNIT_POS_X / QUAD + comptime![own * HALF]
+}
