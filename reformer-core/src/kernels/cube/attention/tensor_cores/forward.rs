@@ -6,25 +6,24 @@ use burn_cubecl::cubecl::prelude::*;
 use super::fragments::{Tile, add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Row, any_in_sight, load_infos, load_rows, own_number, put, range_of, room_for_others,
+    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of, room_for_others,
     room_for_own, row_of_slot, shared_row,
 };
-use super::{Eight, HALF, OWN, Pair, QUAD};
+use super::{EIGHT, Eight, HALF, OWN, Pair, Place, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::rounds::{Joined, join, keep};
 use crate::kernels::cube::attention::row::slot_over_rounds;
-use crate::kernels::cube::common::head_at;
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
 /// merged with the results of an earlier launch, if any.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn attend<F: Float, I: Int>(
-    q: &Tensor<Eight<F>>,
-    k: &Tensor<Eight<F>>,
-    v: &Tensor<Eight<F>>,
+    q: &Tensor<Eight>,
+    k: &Tensor<Eight>,
+    v: &Tensor<Eight>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
     sort_keys: &Tensor<i32>,
@@ -45,9 +44,9 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let own_side = room_for_own(plan);
     let other_side = room_for_others(plan);
-    let mut queries = room::<F>(rows, d_head);
-    let mut keys = room::<F>(others, d_head);
-    let mut values = room::<F>(others, d_v);
+    let mut queries = room(rows, d_head);
+    let mut keys = room(others, d_head);
+    let mut values = room(others, d_v);
     let logarithms = logarithms(plan);
 
     let mut own = Sequence::<Row>::new();
@@ -66,20 +65,17 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         own.push(row);
     }
     sync_cube();
-    let range = range_of(&own_side, rows);
+    let zero = 0u32.runtime();
+    let range = range_of(&own_side, zero, rows);
     if !range.any {
         terminate!();
     }
-    load_rows(
-        &mut queries,
-        q,
-        head_at(q, head),
-        &own_side,
-        0u32.runtime(),
-        rows,
-        d_head,
-        rows,
-    );
+    let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
+    let width = comptime![EIGHT as usize];
+    let (of_keys, of_values) = (place_of(k, head, width), place_of(v, head, width));
+    let place = place_of(q, head, width);
+    let copies = comptime![Copies::new(rows, d_head, rows)];
+    load_rows(&mut queries, q, &place, &own_side, zero, copies);
     let block: CubeBlock = block_of(0u32.runtime(), sizes.seq_length, &sizes, plan);
     let mut n_others = block.n_others;
     if comptime![plan.causal && !plan.sorted] {
@@ -115,12 +111,21 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     for first in range_stepped(0, n_others, others) {
         // Metadata are there, and nobody reads rows of the last block any more.
         sync_cube();
-        let any = any_in_sight(&other_side, half, &range, &sizes, plan);
+        let (any, any_of_plane) =
+            any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
         if any {
-            let of_head = head_at(k, head);
-            load_rows(&mut keys, k, of_head, &other_side, half, others, d_head, rows);
-            let of_head = head_at(v, head);
-            load_rows(&mut values, v, of_head, &other_side, half, others, d_v, rows);
+            load_both(
+                &mut keys,
+                k,
+                &of_keys,
+                &mut values,
+                v,
+                &of_values,
+                &other_side,
+                half,
+                comptime![Copies::new(others, d_head, rows)],
+                comptime![Copies::new(others, d_v, rows)],
+            );
         }
         load_infos(
             &other_side,
@@ -140,8 +145,9 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         );
         if any {
             sync_cube();
-            let zero = 0u32.runtime();
-            let mut pairs = multiply::<F>(&queries, &keys, zero, d_head, others);
+        }
+        if any_of_plane {
+            let mut pairs = multiply::<F>(&queries, &keys, d_head, others);
             #[unroll]
             for tile in 0..comptime![others / HALF] {
                 let logits = pairs.index_mut(comptime![tile as usize]);
@@ -202,7 +208,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
                     weights[i] = pair;
                 }
             }
-            add_multiplied::<F>(&mut sums, &pairs, &values, zero, d_v, others);
+            add_multiplied::<F>(&mut sums, &pairs, &values, d_v, others);
         }
         half = others - half;
     }
@@ -220,6 +226,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     }
     // All units of a row have read the statistics before one of them writes.
     sync_storage();
+    let place = place_of(output, task.rows, 2usize);
     #[unroll]
     for i in 0..OWN {
         let position = own.index(comptime![i as usize]).info.position;
@@ -231,7 +238,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             write(
                 output,
                 &sums,
-                task.rows,
+                &place,
                 position,
                 of_row.new,
                 of_row.old,
@@ -262,7 +269,7 @@ fn rescale(sums: &mut Sequence<Tile>, by: &Array<f32>, #[comptime] d: u32) {
 pub(super) fn write(
     to: &mut Tensor<Pair<f32>>,
     sums: &Sequence<Tile>,
-    head: u32,
+    place: &Place,
     position: i32,
     new: f32,
     old: f32,
@@ -270,8 +277,7 @@ pub(super) fn write(
     #[comptime] own: u32,
     #[comptime] d: u32,
 ) {
-    let row = (head_at(to, head) + position as usize * to.stride(2)) / 2;
-    let row = row + (UNIT_POS_X % QUAD) as usize;
+    let row = place.first + position as usize * place.row + (UNIT_POS_X % QUAD) as usize;
     #[unroll]
     for tile in 0..comptime![(d / HALF) as usize] {
         let at = row + tile * comptime![(HALF / 2) as usize];

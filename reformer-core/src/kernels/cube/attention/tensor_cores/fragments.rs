@@ -19,8 +19,8 @@ const ALIGNMENT: usize = 16;
 
 /// Allocates `n` rows of `d` features.
 #[cube]
-pub(super) fn room<F: Float>(#[comptime] n: u32, #[comptime] d: u32) -> SharedMemory<Eight<F>> {
-    SharedMemory::<Eight<F>>::new_aligned(
+pub(super) fn room(#[comptime] n: u32, #[comptime] d: u32) -> SharedMemory<Eight> {
+    SharedMemory::<Eight>::new_aligned(
         comptime![(n * row_of(d) / EIGHT) as usize],
         comptime![ALIGNMENT],
     )
@@ -46,13 +46,14 @@ pub(super) fn zeros(#[comptime] n: u32) -> Sequence<Tile> {
 /// plane have.
 #[cube]
 fn load<F: Float>(
-    from: &SharedMemory<Eight<F>>,
+    from: &SharedMemory<Eight>,
     at: usize,
     #[comptime] transposed: bool,
 ) -> Array<Pair<F>> {
     let definition = definition::<F>();
-    let row = from.slice(at, at + 1);
-    definition.load_matrix::<Eight<F>, Const<2>>(&row, MatrixIdent::A, 4usize, transposed)
+    // SAFETY: the words are numbers of this type, and only their address is used.
+    let row = unsafe { from.slice(at, at + 1).downcast_unchecked::<Vector<F, Const<8>>>() };
+    definition.load_matrix::<Vector<F, Const<8>>, Const<2>>(&row, MatrixIdent::A, 4usize, transposed)
 }
 
 #[cube]
@@ -82,12 +83,11 @@ fn multiply_by<F: Float>(
     }
 }
 
-/// Products of a plane's rows with a block of others, from row `first_other` on.
+/// Products of a plane's rows with a block of others.
 #[cube]
 pub(super) fn multiply<F: Float>(
-    own: &SharedMemory<Eight<F>>,
-    theirs: &SharedMemory<Eight<F>>,
-    first_other: u32,
+    own: &SharedMemory<Eight>,
+    theirs: &SharedMemory<Eight>,
     #[comptime] d: u32,
     #[comptime] others: u32,
 ) -> Sequence<Tile> {
@@ -95,7 +95,7 @@ pub(super) fn multiply<F: Float>(
     let row = comptime![row_of(d) / EIGHT];
     let unit = UNIT_POS_X;
     let of_own = ((UNIT_POS_Y * SIDE + unit % SIDE) * row + unit / SIDE) as usize;
-    let other = first_other + unit % HALF + unit / SIDE * HALF;
+    let other = unit % HALF + unit / SIDE * HALF;
     let of_theirs = (other * row + unit / HALF % 2) as usize;
     #[unroll]
     for step in 0..comptime![d / SIDE] {
@@ -111,19 +111,18 @@ pub(super) fn multiply<F: Float>(
     products
 }
 
-/// Adds to `sums` the product of a plane's factors with a block of others, from row `first_other` on.
+/// Adds to `sums` the product of a plane's factors with a block of others.
 #[cube]
 pub(super) fn add_multiplied<F: Float>(
     sums: &mut Sequence<Tile>,
     factors: &Sequence<Tile>,
-    theirs: &SharedMemory<Eight<F>>,
-    first_other: u32,
+    theirs: &SharedMemory<Eight>,
     #[comptime] d: u32,
     #[comptime] others: u32,
 ) {
     let row = comptime![row_of(d) / EIGHT];
     let unit = UNIT_POS_X;
-    let of_theirs = ((first_other + unit % SIDE) * row + unit / SIDE) as usize;
+    let of_theirs = (unit % SIDE * row + unit / SIDE) as usize;
     #[unroll]
     for group in 0..comptime![others / SIDE] {
         let rounded = round::<F>(factors, comptime![2 * group]);

@@ -7,15 +7,14 @@ use super::forward::write;
 use super::fragments::{add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Row, any_in_sight, load_infos, load_rows, own_number, put, range_of, room_for_others,
+    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of, room_for_others,
     room_for_own, row_of_slot, shared_row,
 };
-use super::{Eight, HALF, OWN, Pair, QUAD};
+use super::{EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::row::slot_over_rounds;
-use crate::kernels::cube::common::head_at;
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
@@ -23,10 +22,10 @@ use crate::kernels::cube::common::head_at;
 /// `ups_of` and `downs_of` are the gradient of the output and values in the same order.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn differentiate<F: Float, I: Int>(
-    rows_of: &Tensor<Eight<F>>,
-    others_of: &Tensor<Eight<F>>,
-    ups_of: &Tensor<Eight<F>>,
-    downs_of: &Tensor<Eight<F>>,
+    rows_of: &Tensor<Eight>,
+    others_of: &Tensor<Eight>,
+    ups_of: &Tensor<Eight>,
+    downs_of: &Tensor<Eight>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
     sort_keys: &Tensor<i32>,
@@ -53,10 +52,10 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     };
     let own_side = room_for_own(plan);
     let other_side = room_for_others(plan);
-    let mut first = room::<F>(rows, d_head);
-    let mut second = room::<F>(rows, d_v);
-    let mut firsts = room::<F>(others, d_head);
-    let mut seconds = room::<F>(others, d_v);
+    let mut first = room(rows, d_head);
+    let mut second = room(rows, d_v);
+    let mut firsts = room(others, d_head);
+    let mut seconds = room(others, d_v);
     let logarithms = logarithms(plan);
 
     let mut own = Sequence::<Row>::new();
@@ -77,15 +76,23 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         blocks.push(block);
     }
     sync_cube();
-    let range = range_of(&own_side, rows);
+    let zero = 0u32.runtime();
+    let range = range_of(&own_side, zero, rows);
     if !range.any {
         terminate!();
     }
-    let zero = 0u32.runtime();
-    let of_head = head_at(rows_of, head);
-    load_rows(&mut first, rows_of, of_head, &own_side, zero, rows, d_head, rows);
-    let of_head = head_at(ups_of, head);
-    load_rows(&mut second, ups_of, of_head, &own_side, zero, rows, d_v, rows);
+    let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
+    let width = comptime![EIGHT as usize];
+    let (of_firsts, of_seconds) = (
+        place_of(others_of, head, width),
+        place_of(downs_of, head, width),
+    );
+    let place = place_of(rows_of, head, width);
+    let copies = comptime![Copies::new(rows, d_head, rows)];
+    load_rows(&mut first, rows_of, &place, &own_side, zero, copies);
+    let place = place_of(ups_of, head, width);
+    let copies = comptime![Copies::new(rows, d_v, rows)];
+    load_rows(&mut second, ups_of, &place, &own_side, zero, copies);
     let block: CubeBlock = *blocks.index(0usize);
     let mut end = block.n_others;
     if comptime![plan.causal && !plan.sorted && !of_keys] {
@@ -115,29 +122,20 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     for start in range_stepped(0, end, others) {
         // Metadata are there, and nobody reads rows of the last block any more.
         sync_cube();
-        let any = any_in_sight(&other_side, half, &range, &sizes, plan);
+        let (any, any_of_plane) =
+            any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
         if any {
-            let of_head = head_at(others_of, head);
-            load_rows(
+            load_both(
                 &mut firsts,
                 others_of,
-                of_head,
-                &other_side,
-                half,
-                others,
-                d_head,
-                rows,
-            );
-            let of_head = head_at(downs_of, head);
-            load_rows(
+                &of_firsts,
                 &mut seconds,
                 downs_of,
-                of_head,
+                &of_seconds,
                 &other_side,
                 half,
-                others,
-                d_v,
-                rows,
+                comptime![Copies::new(others, d_head, rows)],
+                comptime![Copies::new(others, d_v, rows)],
             );
         }
         load_infos(
@@ -158,8 +156,10 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         );
         if any {
             sync_cube();
-            let mut products = multiply::<F>(&first, &firsts, zero, d_head, others);
-            let mut grads = multiply::<F>(&second, &seconds, zero, d_v, others);
+        }
+        if any_of_plane {
+            let mut products = multiply::<F>(&first, &firsts, d_head, others);
+            let mut grads = multiply::<F>(&second, &seconds, d_v, others);
             #[unroll]
             for tile in 0..comptime![others / HALF] {
                 let of_tile = products.index_mut(comptime![tile as usize]);
@@ -212,23 +212,27 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                     }
                 }
             }
-            add_multiplied::<F>(&mut sums, &products, &firsts, zero, d_head, others);
+            add_multiplied::<F>(&mut sums, &products, &firsts, d_head, others);
             if of_keys {
-                add_multiplied::<F>(&mut value_sums, &grads, &seconds, zero, d_v, others);
+                add_multiplied::<F>(&mut value_sums, &grads, &seconds, d_v, others);
             }
         }
         half = others - half;
     }
 
+    let of_sums = place_of(sums_of, task.rows, 2usize);
+    let of_values = place_of(values_of, task.rows, 2usize);
     #[unroll]
     for i in 0..OWN {
         let position = own.index(comptime![i as usize]).info.position;
         if position >= 0 {
-            let (head, round) = (task.rows, sizes.first_round);
+            let round = sizes.first_round;
             let one = 1.0f32.runtime();
-            write(sums_of, &sums, head, position, one, one, round, i, d_head);
+            write(sums_of, &sums, &of_sums, position, one, one, round, i, d_head);
             if of_keys {
-                write(values_of, &value_sums, head, position, one, one, round, i, d_v);
+                write(
+                    values_of, &value_sums, &of_values, position, one, one, round, i, d_v,
+                );
             }
         }
     }

@@ -13,7 +13,10 @@ mod rows;
 
 pub(super) use rows::bytes_of_info;
 
+use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
+
+use crate::kernels::cube::common::head_at;
 
 /// Number of rows of a plane, and of features and other rows in a matrix of factors.
 pub(super) const SIDE: u32 = 16;
@@ -26,9 +29,10 @@ const QUAD: u32 = 4;
 const OWN: u32 = 2;
 const HALF: u32 = 8;
 
-/// Half-precision numbers per load: sixteen bytes.
+/// Half-precision numbers per load: sixteen bytes. Kernels copy them as words, because compilers take
+/// a vector of halves to pieces.
 pub(super) const EIGHT: u32 = 8;
-pub(super) type Eight<F> = Vector<F, Const<8>>;
+type Eight = Vector<u32, Const<4>>;
 
 /// Two neighbouring columns of a matrix, which a unit has together.
 type Pair<F> = Vector<F, Const<2>>;
@@ -41,4 +45,24 @@ pub(super) fn row_of(d: u32) -> u32 {
 /// Number of units in a cube with `rows` rows of its own.
 pub(super) fn units_of(rows: u32) -> u32 {
     rows / SIDE * PLANE
+}
+
+/// Where the rows of a head are in a tensor: the offset of the first one, and the distance of the
+/// next one, in vectors.
+#[derive(CubeType, Clone, Copy)]
+struct Place {
+    first: usize,
+    row: usize,
+}
+
+#[cube]
+fn place_of<E: CubePrimitive>(
+    tensor: &Tensor<E>,
+    head: u32,
+    #[comptime] width: usize,
+) -> Place {
+    Place {
+        first: head_at(tensor, head) / width,
+        row: tensor.stride(2) / width,
+    }
 }

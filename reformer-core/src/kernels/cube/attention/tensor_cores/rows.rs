@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::{EIGHT, Eight, HALF, PLANE, QUAD, SIDE, row_of, units_of};
+use super::{EIGHT, Eight, HALF, PLANE, Place, QUAD, SIDE, row_of, units_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task};
 use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
@@ -237,15 +237,15 @@ pub(super) fn load_infos<I: Int>(
     }
 }
 
-/// See [`Range`]: of the rows of a cube.
+/// See [`Range`]: of `n` rows from row `from` on.
 #[cube]
-pub(super) fn range_of(shared: &SharedInfo, #[comptime] rows: u32) -> Range {
+pub(super) fn range_of(shared: &SharedInfo, from: u32, #[comptime] n: u32) -> Range {
     let mut first = MASKED_POSITION.runtime();
     let mut last = 0i32.runtime() - 1;
     let mut lowest = MASKED_POSITION.runtime();
     let mut highest = 0i32.runtime();
-    for row in range_stepped(UNIT_POS_X, rows, PLANE) {
-        let info = shared.infos[row as usize];
+    for row in range_stepped(UNIT_POS_X, n, PLANE) {
+        let info = shared.infos[(from + row) as usize];
         if info[0] >= 0 {
             first = min(first, info[0]);
             last = max(last, info[0]);
@@ -263,71 +263,159 @@ pub(super) fn range_of(shared: &SharedInfo, #[comptime] rows: u32) -> Range {
     }
 }
 
-/// Whether any row of a block, from row `from` on, can interact with any row in the range.
+/// Whether any row of a block, from row `from` on, can interact with any row in the range of the cube,
+/// and in that of the plane.
 #[cube]
 pub(super) fn any_in_sight(
     shared: &SharedInfo,
     from: u32,
-    range: &Range,
+    of_cube: &Range,
+    of_plane: &Range,
     sizes: &Sizes,
     #[comptime] plan: Plan,
-) -> bool {
-    let mut any = false.runtime();
-    for other in range_stepped(UNIT_POS_X, comptime![plan.others], PLANE) {
-        let info = shared.infos[(from + other) as usize];
-        any = any || in_sight(info[0], info[2], range, sizes, plan);
+) -> (bool, bool) {
+    let mut by_cube = false.runtime();
+    let mut by_plane = false.runtime();
+    #[unroll]
+    for turn in 0..comptime![plan.others / PLANE] {
+        let info = shared.infos[(from + turn * PLANE + UNIT_POS_X) as usize];
+        by_cube = by_cube || in_sight(info[0], info[2], of_cube, sizes, plan);
+        by_plane = by_plane || in_sight(info[0], info[2], of_plane, sizes, plan);
     }
-    plane_any(any)
+    (plane_any(by_cube), plane_any(by_plane))
 }
 
-/// Copies `n` rows of features to shared memory, zeros for empty slots: those whose metadata begin
-/// with row `first`. `of_head` is the offset of their head.
+/// Vectors that a unit copies of rows of `d` features, as many at a time as registers may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Copies {
+    n: u32,
+    d: u32,
+    units: u32,
+}
+
+impl Copies {
+    const AT_ONCE: u32 = 4;
+
+    /// Of `n` rows of `d` features by a cube with `rows` rows of its own.
+    pub(super) fn new(n: u32, d: u32, rows: u32) -> Self {
+        let units = units_of(rows);
+        Self { n, d, units }
+    }
+
+    fn all(self) -> u32 {
+        self.n * self.d / EIGHT
+    }
+
+    /// Number of vectors of a unit in a batch.
+    fn in_batch(self, batch: u32) -> u32 {
+        let turns = self.all().div_ceil(self.units);
+        turns.saturating_sub(batch * Self::AT_ONCE).min(Self::AT_ONCE)
+    }
+
+    pub(super) fn batches(self) -> u32 {
+        self.all().div_ceil(self.units).div_ceil(Self::AT_ONCE)
+    }
+
+    /// Whether some units have no vector in a turn.
+    fn is_partial(self, turn: u32) -> bool {
+        (turn + 1) * self.units > self.all()
+    }
+}
+
+/// Copies rows of features to shared memory, zeros for empty slots: those whose metadata begin with
+/// row `first`.
 #[cube]
-pub(super) fn load_rows<F: Float>(
-    to: &mut SharedMemory<Eight<F>>,
-    from: &Tensor<Eight<F>>,
-    of_head: usize,
+pub(super) fn load_rows(
+    to: &mut SharedMemory<Eight>,
+    from: &Tensor<Eight>,
+    place: &Place,
     shared: &SharedInfo,
     first: u32,
-    #[comptime] n: u32,
-    #[comptime] d: u32,
-    #[comptime] rows: u32,
+    #[comptime] copies: Copies,
 ) {
-    let eights = comptime![d / EIGHT];
-    let units = comptime![units_of(rows)];
-    let all = comptime![n * eights];
     #[unroll]
-    for turn in 0..comptime![all.div_ceil(units)] {
-        let i = turn * units + UNIT_POS;
-        if comptime![(turn + 1) * units > all] {
-            if i < all {
-                copy_eight(to, from, of_head, shared, first, i, d);
+    for batch in 0..comptime![copies.batches()] {
+        let eights = fetch(from, place, shared, first, batch, copies);
+        store(to, &eights, batch, copies);
+    }
+}
+
+/// The same for rows of two tensors, which are read together.
+#[cube]
+pub(super) fn load_both(
+    to: &mut SharedMemory<Eight>,
+    from: &Tensor<Eight>,
+    place: &Place,
+    second_to: &mut SharedMemory<Eight>,
+    second_from: &Tensor<Eight>,
+    second_place: &Place,
+    shared: &SharedInfo,
+    first: u32,
+    #[comptime] copies: Copies,
+    #[comptime] second: Copies,
+) {
+    #[unroll]
+    for batch in 0..comptime![copies.batches().max(second.batches())] {
+        let eights = fetch(from, place, shared, first, batch, copies);
+        let second_eights = fetch(second_from, second_place, shared, first, batch, second);
+        store(to, &eights, batch, copies);
+        store(second_to, &second_eights, batch, second);
+    }
+}
+
+/// Reads the unit's vectors of a batch.
+#[cube]
+fn fetch(
+    from: &Tensor<Eight>,
+    place: &Place,
+    shared: &SharedInfo,
+    first: u32,
+    #[comptime] batch: u32,
+    #[comptime] copies: Copies,
+) -> Array<Eight> {
+    let row = comptime![copies.d / EIGHT];
+    let n = comptime![copies.in_batch(batch)];
+    let mut eights = Array::<Eight>::new(comptime![Ord::max(n, 1) as usize]);
+    #[unroll]
+    for turn in 0..n {
+        let i = comptime![(batch * Copies::AT_ONCE + turn) * copies.units] + UNIT_POS;
+        let mut number = i / row;
+        if comptime![copies.is_partial(batch * Copies::AT_ONCE + turn)] {
+            number = min(number, comptime![copies.n - 1].runtime());
+        }
+        let position = shared.infos[(first + number) as usize][0];
+        let mut eight = Eight::new(0);
+        if position >= 0 {
+            // A position is a row of the tensor.
+            let at = place.first + position as usize * place.row + (i % row) as usize;
+            eight = from.read_unchecked(at);
+        }
+        eights[turn as usize] = eight;
+    }
+    eights
+}
+
+/// Writes the unit's vectors of a batch.
+#[cube]
+fn store(
+    to: &mut SharedMemory<Eight>,
+    eights: &Array<Eight>,
+    #[comptime] batch: u32,
+    #[comptime] copies: Copies,
+) {
+    let row = comptime![copies.d / EIGHT];
+    #[unroll]
+    for turn in 0..comptime![copies.in_batch(batch)] {
+        let i = comptime![(batch * Copies::AT_ONCE + turn) * copies.units] + UNIT_POS;
+        let at = (i / row * comptime![row_of(copies.d) / EIGHT] + i % row) as usize;
+        if comptime![copies.is_partial(batch * Copies::AT_ONCE + turn)] {
+            if i < comptime![copies.all()] {
+                to[at] = eights[turn as usize];
             }
         } else {
-            copy_eight(to, from, of_head, shared, first, i, d);
+            to[at] = eights[turn as usize];
         }
     }
-}
-
-#[cube]
-fn copy_eight<F: Float>(
-    to: &mut SharedMemory<Eight<F>>,
-    from: &Tensor<Eight<F>>,
-    of_head: usize,
-    shared: &SharedInfo,
-    first: u32,
-    i: u32,
-    #[comptime] d: u32,
-) {
-    let eights = comptime![d / EIGHT];
-    let (number, column) = (i / eights, i % eights);
-    let position = shared.infos[(first + number) as usize][0];
-    let mut eight = Eight::<F>::new(F::from_int(0));
-    if position >= 0 {
-        let row = of_head + position as usize * from.stride(2);
-        eight = from[row / comptime![EIGHT as usize] + column as usize];
-    }
-    to[(number * comptime![row_of(d) / EIGHT] + column) as usize] = eight;
 }
 
 /// The unit's rows: their numbers in the cube.
