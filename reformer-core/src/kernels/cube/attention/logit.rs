@@ -99,12 +99,7 @@ pub(super) fn any_in_sight(
 
 /// Whether the rules let a query see a key that is not itself.
 #[cube]
-pub(super) fn sees(
-    query: &RowInfo,
-    key: &RowInfo,
-    sizes: &Sizes,
-    #[comptime] plan: Plan,
-) -> bool {
+pub(super) fn sees(query: &RowInfo, key: &RowInfo, sizes: &Sizes, #[comptime] plan: Plan) -> bool {
     let mut last = MASKED_POSITION.runtime() - 1;
     if comptime![plan.causal] {
         last = query.position;

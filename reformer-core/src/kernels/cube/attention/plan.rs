@@ -17,7 +17,7 @@ const SHARED_BYTES: usize = 24 * 1024;
 /// The same with tensor cores. Such GPUs have more shared memory, and need larger blocks.
 const SHARED_BYTES_ON_TENSOR_CORES: usize = 60 * 1024;
 
-/// Bytes of shared memory for the metadata of rows on both sides.
+/// Bytes of shared memory for the metadata of rows on both sides without tensor cores.
 const SHARED_BYTES_OF_ROW_INFO: usize = 4 * 1024;
 
 /// With more features, not even the rows of one plane fit.
@@ -108,7 +108,7 @@ impl Limits {
         }
     }
 
-    /// Bytes available for rows and pairs.
+    /// Bytes available for rows and pairs without tensor cores.
     fn room(self) -> usize {
         self.shared_bytes.saturating_sub(SHARED_BYTES_OF_ROW_INFO)
     }
@@ -407,12 +407,13 @@ mod tests {
                     );
                     if plan(d).suits_cores(limits) {
                         let (cut, units) = plan(d).cut(pass, 1000, true, limits);
-                        assert!(cut.shared_bytes_on_cores(pass) <= limits.room());
+                        assert!(cut.shared_bytes_on_cores(pass) <= limits.shared_bytes);
                         assert_eq!(units.num_elems(), 2 * cut.rows);
                     }
                 }
             }
-            assert_eq!(plan(64).suits_cores(limits), shared_bytes > 16_384 + 4096);
+            assert!(plan(64).suits_cores(limits));
+            assert_eq!(plan(128).suits_cores(limits), shared_bytes > 16_384);
         }
     }
 }

@@ -6,8 +6,8 @@ use burn_cubecl::cubecl::prelude::*;
 use super::fragments::{Tile, add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of, room_for_others,
-    room_for_own, row_of_slot, shared_row,
+    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of,
+    room_for_others, room_for_own, row_of_slot, shared_row,
 };
 use super::{EIGHT, Eight, HALF, OWN, Pair, Place, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
@@ -111,8 +111,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     for first in range_stepped(0, n_others, others) {
         // Metadata are there, and nobody reads rows of the last block any more.
         sync_cube();
-        let (any, any_of_plane) =
-            any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
+        let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
         if any {
             load_both(
                 &mut keys,
@@ -207,6 +206,10 @@ pub(in super::super) fn attend<F: Float, I: Int>(
                     }
                     weights[i] = pair;
                 }
+            }
+            if comptime![plan.dropout] {
+                // Units take different ways to their factors.
+                sync_plane();
             }
             add_multiplied::<F>(&mut sums, &pairs, &values, d_v, others);
         }

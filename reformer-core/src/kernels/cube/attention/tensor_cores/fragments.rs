@@ -52,8 +52,16 @@ fn load<F: Float>(
 ) -> Array<Pair<F>> {
     let definition = definition::<F>();
     // SAFETY: the words are numbers of this type, and only their address is used.
-    let row = unsafe { from.slice(at, at + 1).downcast_unchecked::<Vector<F, Const<8>>>() };
-    definition.load_matrix::<Vector<F, Const<8>>, Const<2>>(&row, MatrixIdent::A, 4usize, transposed)
+    let row = unsafe {
+        from.slice(at, at + 1)
+            .downcast_unchecked::<Vector<F, Const<8>>>()
+    };
+    definition.load_matrix::<Vector<F, Const<8>>, Const<2>>(
+        &row,
+        MatrixIdent::A,
+        4usize,
+        transposed,
+    )
 }
 
 #[cube]

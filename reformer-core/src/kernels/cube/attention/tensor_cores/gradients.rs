@@ -7,8 +7,8 @@ use super::forward::write;
 use super::fragments::{add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of, room_for_others,
-    room_for_own, row_of_slot, shared_row,
+    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of,
+    room_for_others, room_for_own, row_of_slot, shared_row,
 };
 use super::{EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
@@ -122,8 +122,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     for start in range_stepped(0, end, others) {
         // Metadata are there, and nobody reads rows of the last block any more.
         sync_cube();
-        let (any, any_of_plane) =
-            any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
+        let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
         if any {
             load_both(
                 &mut firsts,
@@ -180,28 +179,15 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                         let mut grad = of_grads[i];
                         let at = comptime![column as usize];
                         let itself = is_itself(&query.info, &key.info, plan);
-                        let logit = logit_of(
-                            product[at],
-                            query,
-                            key,
-                            itself,
-                            &logarithms,
-                            &sizes,
-                            plan,
-                        );
+                        let logit =
+                            logit_of(product[at], query, key, itself, &logarithms, &sizes, plan);
                         let of_query = query.statistics;
                         let weight = exp((logit - of_query[0]) - of_query[1]);
                         let reached = start + other;
                         let factor =
                             factor_of_pair(&query.info, reached, blocks.index(i), &sizes, plan);
-                        let (mut of_logit, of_value) = gradients_of_pair(
-                            weight,
-                            factor,
-                            grad[at],
-                            of_query[2],
-                            itself,
-                            plan,
-                        );
+                        let (mut of_logit, of_value) =
+                            gradients_of_pair(weight, factor, grad[at], of_query[2], itself, plan);
                         if comptime![plan.unit_keys && !of_keys] {
                             of_logit *= key.scale;
                         }
@@ -211,6 +197,10 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                         of_grads[i] = grad;
                     }
                 }
+            }
+            if comptime![plan.dropout] {
+                // Units take different ways to their factors.
+                sync_plane();
             }
             add_multiplied::<F>(&mut sums, &products, &firsts, d_head, others);
             if of_keys {
@@ -228,10 +218,20 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         if position >= 0 {
             let round = sizes.first_round;
             let one = 1.0f32.runtime();
-            write(sums_of, &sums, &of_sums, position, one, one, round, i, d_head);
+            write(
+                sums_of, &sums, &of_sums, position, one, one, round, i, d_head,
+            );
             if of_keys {
                 write(
-                    values_of, &value_sums, &of_values, position, one, one, round, i, d_v,
+                    values_of,
+                    &value_sums,
+                    &of_values,
+                    position,
+                    one,
+                    one,
+                    round,
+                    i,
+                    d_v,
                 );
             }
         }

@@ -56,11 +56,7 @@ struct Place {
 }
 
 #[cube]
-fn place_of<E: CubePrimitive>(
-    tensor: &Tensor<E>,
-    head: u32,
-    #[comptime] width: usize,
-) -> Place {
+fn place_of<E: CubePrimitive>(tensor: &Tensor<E>, head: u32, #[comptime] width: usize) -> Place {
     Place {
         first: head_at(tensor, head) / width,
         row: tensor.stride(2) / width,

@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::rows::Row;
+use super::rows::{Row, compared_rounds};
 use super::{HALF, QUAD};
 use crate::kernels::cube::attention::logit::{masked, sees};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
@@ -51,9 +51,9 @@ pub(super) fn logit_of(
         logit *= key.scale;
     }
     if comptime![plan.counted_rounds > 0] {
-        let mut count = 0u32.runtime();
+        let mut count = comptime![plan.counted_rounds - compared_rounds(&plan)].runtime();
         #[unroll]
-        for round in 0..comptime![plan.counted_rounds as usize] {
+        for round in 0..comptime![compared_rounds(&plan) as usize] {
             count += u32::cast_from(near(query.of_rounds[round], key.of_rounds[round], sizes));
         }
         logit -= logarithms[count as usize];

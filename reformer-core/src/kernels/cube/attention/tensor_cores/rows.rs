@@ -21,7 +21,7 @@ pub(super) struct Row {
     pub(super) scale: f32,
     /// Of a query, in backward: see [`Statistics`](super::super::logit::Statistics).
     pub(super) statistics: Quadruple<f32>,
-    /// Sort keys of all rounds, if rounds are counted.
+    /// Sort keys in the rounds that are compared.
     pub(super) of_rounds: Array<i32>,
 }
 
@@ -35,9 +35,15 @@ pub(super) struct SharedInfo {
     draws: SharedMemory<Quadruple<u32>>,
 }
 
-/// Number of vectors of four for the sort keys of all rounds.
+/// Number of rounds in which sort keys of a pair are compared to count those that it has together. If
+/// it must be near in its own round, that one is known.
+pub(super) fn compared_rounds(plan: &Plan) -> u32 {
+    plan.counted_rounds.saturating_sub(plan.near as u32)
+}
+
+/// Number of vectors of four for the sort keys of these rounds.
 fn fours_of_rounds(plan: &Plan) -> u32 {
-    plan.counted_rounds.div_ceil(4)
+    compared_rounds(plan).div_ceil(4)
 }
 
 /// Bytes of the metadata of `rows` rows of a cube, and of two blocks of the other side.
@@ -68,7 +74,11 @@ pub(super) fn room_for_others(#[comptime] plan: Plan) -> SharedInfo {
     SharedInfo {
         infos: SharedMemory::<Quadruple<i32>>::new(n),
         of_rounds: SharedMemory::<Quadruple<i32>>::new(of_rounds),
-        statistics: SharedMemory::<Quadruple<f32>>::new(comptime![if plan.of_keys { n } else { 1 }]),
+        statistics: SharedMemory::<Quadruple<f32>>::new(comptime![if plan.of_keys {
+            n
+        } else {
+            1
+        }]),
         draws: SharedMemory::<Quadruple<u32>>::new(comptime![if draws { n } else { 1 }]),
     }
 }
@@ -103,12 +113,14 @@ pub(super) fn row_of_slot<I: Int>(
         of_query[1] = read.log_sum;
         of_query[2] = read.delta;
     }
-    let n_rounds = comptime![plan.counted_rounds as usize];
-    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(n_rounds, 1)]);
-    let first = (head as usize * sizes.seq_length as usize + position) * n_rounds;
+    let compared = comptime![compared_rounds(&plan)];
+    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(compared, 1) as usize]);
+    let n_rounds = comptime![plan.counted_rounds];
+    let first = (head as usize * sizes.seq_length as usize + position) * n_rounds as usize;
     #[unroll]
-    for round in 0..n_rounds {
-        of_rounds[round] = sort_keys[first + round];
+    for i in 0..compared {
+        let round = (task.round + comptime![n_rounds - compared + i]) % n_rounds;
+        of_rounds[i as usize] = sort_keys[first + round as usize];
     }
     Row {
         info,
@@ -135,7 +147,8 @@ pub(super) fn put(
     info[2] = row.info.sort_key;
     info[3] = i32::reinterpret(row.scale);
     infos[number] = info;
-    if comptime![!own && plan.counted_rounds > 0] {
+    let compared = comptime![compared_rounds(&plan)];
+    if comptime![!own && compared > 0] {
         let mut of_rounds = shared.of_rounds;
         let fours = comptime![fours_of_rounds(&plan)];
         #[unroll]
@@ -143,7 +156,7 @@ pub(super) fn put(
             let mut some = Quadruple::<i32>::empty();
             #[unroll]
             for i in 0..4u32 {
-                let round = comptime![Ord::min(four * 4 + i, plan.counted_rounds - 1) as usize];
+                let round = comptime![Ord::min(four * 4 + i, compared - 1) as usize];
                 some[i as usize] = row.of_rounds[round];
             }
             of_rounds[number * fours as usize + four as usize] = some;
@@ -177,14 +190,14 @@ pub(super) fn shared_row(shared: &SharedInfo, number: u32, #[comptime] plan: Pla
             draw = shared.draws[number];
         }
     }
-    let n_rounds = comptime![plan.counted_rounds];
-    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(n_rounds, 1) as usize]);
+    let compared = comptime![compared_rounds(&plan)];
+    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(compared, 1) as usize]);
     #[unroll]
     for four in 0..comptime![fours_of_rounds(&plan)] {
         let fours = comptime![fours_of_rounds(&plan) as usize];
         let some = shared.of_rounds[number * fours + four as usize];
         #[unroll]
-        for i in 0..comptime![Ord::min(4, n_rounds - four * 4)] {
+        for i in 0..comptime![Ord::min(4, compared - four * 4)] {
             of_rounds[comptime![(four * 4 + i) as usize]] = some[i as usize];
         }
     }
@@ -309,7 +322,9 @@ impl Copies {
     /// Number of vectors of a unit in a batch.
     fn in_batch(self, batch: u32) -> u32 {
         let turns = self.all().div_ceil(self.units);
-        turns.saturating_sub(batch * Self::AT_ONCE).min(Self::AT_ONCE)
+        turns
+            .saturating_sub(batch * Self::AT_ONCE)
+            .min(Self::AT_ONCE)
     }
 
     pub(super) fn batches(self) -> u32 {
