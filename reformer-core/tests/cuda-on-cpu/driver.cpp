@@ -236,7 +236,7 @@ API R cuDeviceGetAttribute(int *v, int a, int) {
         *v = 80;
         break;
     case 75:
-        *v = getenv("EMU_SM") ? atoi(getenv("EMU_SM")) / 10 : 7;
+        *v = getenv("EMU_SM") ? atoi(getenv("EMU_SM")) / 10 : 8;
         break;
     case 76:
         *v = getenv("EMU_SM") ? atoi(getenv("EMU_SM")) % 10 : 0;
@@ -391,12 +391,46 @@ API R nvrtcDestroyProgram(Program **p) {
     delete *p;
     return 0;
 }
+// `{before0, before1, ...}`
+static std::string listed(const std::string &before, int n) {
+    std::string s = "{";
+    for (int i = 0; i < n; i++) s += (i ? ", " : "") + before + std::to_string(i);
+    return s + "}";
+}
+// Puts calls of emu_mma.h where the instructions for matrices in registers are.
+static void replace_matrices(std::string &s) {
+    std::smatch m;
+    std::regex ld("^asm volatile\\(\"ldmatrix\\.sync\\.aligned\\.m8n8\\.x([124])(\\.trans)?\\.shared::cta"
+                  "\\.b16\""),
+        mma("^asm volatile\\(\"mma\\.sync\\.aligned\\.m16n8k16\\.row\\.col\\.f32\\.(b?f16)\\.\\1\\.f32\"");
+    for (size_t at = 0; (at = s.find("asm volatile", at)) != std::string::npos; at++) {
+        size_t end = s.find(");\n", at);
+        if (end == std::string::npos)
+            return;
+        std::string statement = s.substr(at, end - at), call;
+        if (std::regex_search(statement, m, ld)) {
+            call = "unsigned *to[] = " + listed("&reg_", std::stoi(m[1])) + "; emu_ldmatrix(to, " +
+                   (m[2].matched ? "true" : "false") + ", row_addr";
+        } else if (std::regex_search(statement, m, mma)) {
+            call = "const unsigned a[] = " + listed("reg_a_", 4) + ", b[] = " + listed("reg_b_", 2) +
+                   "; const float c[] = " + listed("reg_c_", 4) + "; float *d[] = " +
+                   listed("&reg_d_", 4) + "; emu_mma<" +
+                   (m[1] == "f16" ? "__half" : "__nv_bfloat16") + ">(a, b, c, d";
+        } else {
+            continue;
+        }
+        s.replace(at, end - at, call);
+    }
+}
 API R nvrtcCompileProgram(Program *p, int, const char **) {
     std::string s = p->source;
     std::smatch m;
     static std::string dir = getenv("EMU_CACHE") ? getenv("EMU_CACHE") : "/tmp/emu-cache";
     mkdir(dir.c_str(), 0755);
-    if (s.find("asm") != std::string::npos && s.find("asm volatile") != std::string::npos) {
+    // Matrix products of CubeCL rely on a warp in lockstep if they have any instructions.
+    if (s.find("matmul_entry") == std::string::npos)
+        replace_matrices(s);
+    if (s.find("asm volatile") != std::string::npos) {
         p->log = "inline assembly";
         return 6;
     }

@@ -62,7 +62,8 @@ pub(super) fn serves(dtype: DType) -> bool {
 }
 
 /// Whether a device has tensor cores for matrices of this type with accumulation in single
-/// precision, in the sizes that these kernels use.
+/// precision, in the sizes that these kernels use, and loads such matrices to registers in the
+/// layout that they rely on.
 pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType) -> bool {
     let properties = client.properties();
     let plane = (
@@ -74,10 +75,11 @@ pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype:
         b_type: dtype.into(),
         cd_type: DType::F32.into(),
         m: 16,
-        n: 16,
+        n: 8,
         k: 16,
     };
-    plane == (32, 32) && properties.features.matmul.cmma.contains(&products)
+    let matmul = &properties.features.matmul;
+    plane == (32, 32) && matmul.mma.contains(&products) && matmul.ldmatrix.contains(&dtype.into())
 }
 
 /// An uninitialised row-major tensor on the same device as another one.

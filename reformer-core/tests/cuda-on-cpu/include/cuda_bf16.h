@@ -1,1 +1,1 @@
-#include "emu_half.h"
+#include "emu_mma.h"

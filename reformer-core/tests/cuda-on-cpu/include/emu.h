@@ -16,6 +16,8 @@ struct EmuThread {
 };
 struct EmuWarp {
     unsigned long long slot[32];
+    // Factors of a matrix product: four registers of the first one, two of the second one.
+    unsigned factors[32][6];
 };
 struct EmuContext {
     EmuThread *cur;

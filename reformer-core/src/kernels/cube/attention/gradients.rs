@@ -8,7 +8,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
-use super::logit::{any_in_sight, differentiate_pair, range_of};
+use super::logit::{
+    any_in_sight, factor_of_pair, gradients_of_pair, is_itself, logit_of, range_of, statistics_of,
+};
 use super::plan::{Plan, Sizes};
 use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
 use super::shared_rows::{load_block, put, room_for, shared_row};
@@ -233,6 +235,44 @@ pub(super) fn differentiate<F: Float, I: Int>(
             );
         }
     }
+}
+
+/// From the dot product of query and key, and that of output gradient and value: the gradient of
+/// the pair's logit, and the factor of the output gradient in the gradient of the value. `reached`
+/// is the index of the other row in the reach of `own`.
+#[cube]
+fn differentiate_pair(
+    product: f32,
+    grad: f32,
+    own: &RowInfo,
+    theirs: &RowInfo,
+    reached: u32,
+    block: &CubeBlock,
+    head: u32,
+    sort_keys: &Tensor<i32>,
+    statistics: &Tensor<f32>,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> (f32, f32) {
+    let (query, key) = if comptime![plan.of_keys] {
+        (theirs, own)
+    } else {
+        (own, theirs)
+    };
+    let mut of_logit = 0.0f32.runtime();
+    let mut of_value = 0.0f32.runtime();
+    if query.position >= 0 && key.position >= 0 {
+        let logit = logit_of(product, query, key, head, sort_keys, sizes, plan);
+        let of_query = statistics_of(query.position, head, statistics, sizes);
+        let weight = ((logit - of_query.max) - of_query.log_sum).exp();
+        let factor = factor_of_pair(query, reached, block, sizes, plan);
+        let itself = is_itself(query, key, plan);
+        let (of_pair, of_its_value) =
+            gradients_of_pair(weight, factor, grad, of_query.delta, itself, plan);
+        of_logit = of_pair;
+        of_value = of_its_value;
+    }
+    (of_logit, of_value)
 }
 
 /// Writes the unit's part of a row, added to the result of an earlier launch, if any.

@@ -50,6 +50,36 @@ pub(super) fn range_of(rows: &SharedRows, #[comptime] n: u32) -> Range {
     }
 }
 
+/// Whether a row of the other side can interact with any row in the range.
+#[cube]
+pub(super) fn in_sight(
+    position: i32,
+    sort_key: i32,
+    range: &Range,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> bool {
+    let mut in_sight = position >= 0;
+    if comptime![plan.causal && plan.of_keys] {
+        in_sight = in_sight && position >= range.first;
+    }
+    if comptime![plan.causal && !plan.of_keys] {
+        in_sight = in_sight && position <= range.last;
+    }
+    if comptime![plan.near] {
+        let (after, width) = (sizes.after as i32, sizes.width as i32);
+        let mut from = range.lowest + after - width;
+        let mut to = range.highest + after;
+        if comptime![plan.of_keys] {
+            from = range.lowest - after;
+            to = range.highest - after + width;
+        }
+        in_sight = in_sight && sort_key >= from;
+        in_sight = in_sight && sort_key <= to;
+    }
+    in_sight
+}
+
 /// Whether any row of the block can interact with any row in the range.
 #[cube]
 pub(super) fn any_in_sight(
@@ -61,28 +91,45 @@ pub(super) fn any_in_sight(
     let mut any = false.runtime();
     for other in 0..comptime![plan.others] {
         let position = others.positions[other as usize];
-        let mut in_sight = position >= 0;
-        if comptime![plan.causal && plan.of_keys] {
-            in_sight = in_sight && position >= range.first;
-        }
-        if comptime![plan.causal && !plan.of_keys] {
-            in_sight = in_sight && position <= range.last;
-        }
-        if comptime![plan.near] {
-            let sort_key = others.sort_keys[other as usize];
-            let (after, width) = (sizes.after as i32, sizes.width as i32);
-            let mut from = range.lowest + after - width;
-            let mut to = range.highest + after;
-            if comptime![plan.of_keys] {
-                from = range.lowest - after;
-                to = range.highest - after + width;
-            }
-            in_sight = in_sight && sort_key >= from;
-            in_sight = in_sight && sort_key <= to;
-        }
-        any = any || in_sight;
+        let sort_key = others.sort_keys[other as usize];
+        any = any || in_sight(position, sort_key, range, sizes, plan);
     }
     any
+}
+
+/// Whether the rules let a query see a key that is not itself.
+#[cube]
+pub(super) fn sees(query: &RowInfo, key: &RowInfo, sizes: &Sizes, #[comptime] plan: Plan) -> bool {
+    let mut last = MASKED_POSITION.runtime() - 1;
+    if comptime![plan.causal] {
+        last = query.position;
+    }
+    let mut seen = query.position >= 0 && key.visible <= last;
+    if comptime![plan.near] {
+        seen = seen && near(query.sort_key, key.sort_key, sizes);
+    }
+    seen
+}
+
+/// Whether the logit of a pair is that of a query with itself, which is a constant.
+#[cube]
+pub(super) fn is_itself(query: &RowInfo, key: &RowInfo, #[comptime] plan: Plan) -> bool {
+    let mut itself = false.runtime();
+    if comptime![plan.exclude_self] {
+        itself = query.position >= 0 && query.position == key.position;
+    }
+    itself
+}
+
+/// The logit of a pair by the rules.
+#[cube]
+pub(super) fn masked(logit: f32, seen: bool, itself: bool, #[comptime] plan: Plan) -> f32 {
+    let mut masked = select(seen, logit, HIDDEN.runtime());
+    if comptime![plan.exclude_self] {
+        // After the other rules: a query without other visible keys, such as padding, sees itself.
+        masked = select(itself, SELF.runtime(), masked);
+    }
+    masked
 }
 
 /// The logit of a pair, from the dot product of its query and key.
@@ -96,26 +143,9 @@ pub(super) fn logit_of(
     sizes: &Sizes,
     #[comptime] plan: Plan,
 ) -> f32 {
-    let mut last = MASKED_POSITION.runtime() - 1;
-    if comptime![plan.causal] {
-        last = query.position;
-    }
-    let mut seen = query.position >= 0 && key.visible <= last;
-    if comptime![plan.near] {
-        seen = seen && near(query.sort_key, key.sort_key, sizes);
-    }
-    let mut logit = HIDDEN.runtime();
-    if seen {
-        logit = product;
-    }
-    let mut itself = false.runtime();
-    if comptime![plan.exclude_self] {
-        // After the other rules: a query without other visible keys, such as padding, sees itself.
-        itself = query.position >= 0 && query.position == key.position;
-        if itself {
-            logit = SELF.runtime();
-        }
-    }
+    let seen = sees(query, key, sizes, plan);
+    let itself = is_itself(query, key, plan);
+    let mut logit = masked(product, seen, itself, plan);
     if comptime![plan.count] {
         let counted = seen && !itself;
         if counted {
@@ -162,52 +192,81 @@ pub(super) fn factor_of(query: &RowInfo, reached: u32, sizes: &Sizes) -> f32 {
     )
 }
 
-/// From the dot product of query and key, and that of output gradient and value: the gradient of
-/// the pair's logit, and the factor of the output gradient in the gradient of the value. `reached`
-/// is the index of the other row in the reach of `own`.
+/// What backward has of a query: the two parts of its log-sum-exp, and the dot product of the
+/// output and its gradient.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Statistics {
+    pub(super) max: f32,
+    pub(super) log_sum: f32,
+    pub(super) delta: f32,
+}
+
+/// Reads the statistics of a query; those of an empty row, with a negative position, are zeros.
 #[cube]
-pub(super) fn differentiate_pair(
-    product: f32,
-    grad: f32,
-    own: &RowInfo,
-    theirs: &RowInfo,
-    reached: u32,
-    block: &CubeBlock,
+pub(super) fn statistics_of(
+    position: i32,
     head: u32,
-    sort_keys: &Tensor<i32>,
     statistics: &Tensor<f32>,
     sizes: &Sizes,
+) -> Statistics {
+    let mut max = 0.0f32.runtime();
+    let mut log_sum = 0.0f32.runtime();
+    let mut delta = 0.0f32.runtime();
+    if position >= 0 {
+        let at = (head as usize * sizes.seq_length as usize + position as usize) * 3;
+        max = statistics[at];
+        log_sum = statistics[at + 1];
+        delta = statistics[at + 2];
+    }
+    Statistics {
+        max,
+        log_sum,
+        delta,
+    }
+}
+
+/// From a weight, its dropout factor and the dot product of output gradient and value: the gradient
+/// of the pair's logit, and the factor of the output gradient in the gradient of the value.
+#[cube]
+pub(super) fn gradients_of_pair(
+    weight: f32,
+    factor: f32,
+    grad: f32,
+    delta: f32,
+    itself: bool,
     #[comptime] plan: Plan,
 ) -> (f32, f32) {
-    let (query, key) = if comptime![plan.of_keys] {
-        (theirs, own)
-    } else {
-        (own, theirs)
-    };
-    let mut of_logit = 0.0f32.runtime();
-    let mut of_value = 0.0f32.runtime();
-    if query.position >= 0 && key.position >= 0 {
-        let logit = logit_of(product, query, key, head, sort_keys, sizes, plan);
-        let statistic = (head as usize * sizes.seq_length as usize + query.position as usize) * 3;
-        let weight = ((logit - statistics[statistic]) - statistics[statistic + 1]).exp();
-        let mut of_weight = grad;
-        of_value = weight;
-        if comptime![plan.dropout] {
-            let mut number = reached;
-            if comptime![plan.of_keys] {
-                number = seen_from(reached, block, plan);
-            }
-            let factor = factor_of(query, number, sizes);
-            of_value *= factor;
-            of_weight *= factor;
-        }
-        of_logit = weight * (of_weight - statistics[statistic + 2]);
-        if comptime![plan.exclude_self] {
-            // The logit of a query with itself is a constant and has no gradient.
-            if query.position == key.position {
-                of_logit = 0.0f32.runtime();
-            }
-        }
+    let mut of_weight = grad;
+    let mut of_value = weight;
+    if comptime![plan.dropout] {
+        of_value *= factor;
+        of_weight *= factor;
+    }
+    let mut of_logit = weight * (of_weight - delta);
+    if comptime![plan.exclude_self] {
+        // The logit of a query with itself is a constant and has no gradient.
+        of_logit = select(itself, 0.0f32.runtime(), of_logit);
     }
     (of_logit, of_value)
+}
+
+/// The dropout factor of a pair in backward. `reached` is the index of the other row in the reach
+/// of the cube's own row.
+#[cube]
+pub(super) fn factor_of_pair(
+    query: &RowInfo,
+    reached: u32,
+    block: &CubeBlock,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> f32 {
+    let mut factor = 1.0f32.runtime();
+    if comptime![plan.dropout] {
+        let mut number = reached;
+        if comptime![plan.of_keys] {
+            number = seen_from(reached, block, plan);
+        }
+        factor = factor_of(query, number, sizes);
+    }
+    factor
 }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::tensor_cores::{PLANE, SIDE, row_of, row_of_products};
+use super::tensor_cores::{PLANE, SIDE, bytes_of_info, row_of, units_of};
 use crate::kernels::reference::slice_length;
 use crate::kernels::{Duplicates, KeyRule, Masking, TiledAttention};
 use crate::random::{Dropout, Key};
@@ -17,7 +17,7 @@ const SHARED_BYTES: usize = 24 * 1024;
 /// The same with tensor cores. Such GPUs have more shared memory, and need larger blocks.
 const SHARED_BYTES_ON_TENSOR_CORES: usize = 60 * 1024;
 
-/// Bytes of shared memory for the metadata of rows on both sides.
+/// Bytes of shared memory for the metadata of rows on both sides without tensor cores.
 const SHARED_BYTES_OF_ROW_INFO: usize = 4 * 1024;
 
 /// With more features, not even the rows of one plane fit.
@@ -33,6 +33,12 @@ pub(super) enum Sweep {
 }
 
 impl Sweep {
+    /// Number of rows of the other side at a time on tensor cores: a unit has a sixteenth of the pairs
+    /// of a plane's rows with them in registers.
+    fn others_on_cores(self) -> u32 {
+        PLANE
+    }
+
     /// Number of matrices of pairs that a cube keeps.
     fn matrices(self) -> u32 {
         match self {
@@ -73,6 +79,8 @@ pub(super) struct Plan {
     /// Whether keys must be near by [`nearness`], and whether weights are divided by the rounds that see the key.
     pub(super) near: bool,
     pub(super) count: bool,
+    /// Number of rounds if they are counted, otherwise zero.
+    pub(super) counted_rounds: u32,
     pub(super) causal: bool,
     pub(super) exclude_self: bool,
     pub(super) padded: bool,
@@ -100,7 +108,7 @@ impl Limits {
         }
     }
 
-    /// Bytes available for rows and pairs.
+    /// Bytes available for rows and pairs without tensor cores.
     fn room(self) -> usize {
         self.shared_bytes.saturating_sub(SHARED_BYTES_OF_ROW_INFO)
     }
@@ -136,7 +144,7 @@ impl Plan {
         };
         if on_tensor_cores {
             let plan = rules.cut_for_cores(pass, rows, limits);
-            return (plan, CubeDim::new_2d(PLANE, plan.rows / SIDE));
+            return (plan, CubeDim::new_2d(PLANE, units_of(plan.rows) / PLANE));
         }
         let plan = rules.cut_for_units(pass, rows, limits);
         (plan, CubeDim::new_2d(plan.rows, plan.parts))
@@ -171,21 +179,24 @@ impl Plan {
     /// Whether tensor cores support rows of these sizes: whole matrices that fit shared memory.
     pub(super) fn suits_cores(&self, limits: Limits) -> bool {
         let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_TENSOR_CORES;
-        let of_one_plane = Self {
-            rows: SIDE,
-            others: PLANE,
-            ..*self
+        let fits = |pass: Sweep| {
+            let of_one_plane = Self {
+                rows: SIDE,
+                others: pass.others_on_cores(),
+                of_keys: pass == Sweep::OfKeys,
+                ..*self
+            };
+            of_one_plane.shared_bytes_on_cores(pass) <= limits.shared_bytes
         };
         let passes = [Sweep::Forward, Sweep::OfQueries, Sweep::OfKeys];
-        let fits = |pass| of_one_plane.shared_bytes_on_cores(pass) <= limits.room();
         suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
     }
 
-    /// Four planes and blocks of 32, or fewer planes if rows are long or few.
+    /// Four planes, or fewer if rows are long or few.
     fn cut_for_cores(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
-        let room = SHARED_BYTES_ON_TENSOR_CORES.min(limits.room());
+        let room = SHARED_BYTES_ON_TENSOR_CORES.min(limits.shared_bytes);
         self.parts = 1;
-        self.others = PLANE;
+        self.others = pass.others_on_cores();
         let mut planes = 4;
         loop {
             let most = planes * SIDE;
@@ -197,14 +208,14 @@ impl Plan {
         }
     }
 
+    /// Rows of both sides with their metadata; pairs are in registers.
     fn shared_bytes_on_cores(&self, pass: Sweep) -> usize {
         let both = row_of(self.d_head) + row_of(self.d_v);
         let own = match pass {
             Sweep::Forward => row_of(self.d_head),
             Sweep::OfQueries | Sweep::OfKeys => both,
         };
-        let pairs = pass.matrices() * (2 * row_of(self.others) + 4 * row_of_products(self.others));
-        (self.rows * (2 * own + pairs) + self.others * 2 * both) as usize
+        (2 * (self.rows * own + self.others * both) + bytes_of_info(self)) as usize
     }
 
     /// Number of cubes for the rows of a head.
@@ -216,6 +227,7 @@ impl Plan {
     }
 
     pub(super) fn tiled(rules: &TiledAttention, n_rounds: usize) -> Self {
+        let count = rules.duplicates == Duplicates::Exact && n_rounds > 1;
         Self {
             sorted: true,
             length: rules.tile.length as u32,
@@ -223,7 +235,8 @@ impl Plan {
             after: rules.tile.after as u32,
             wrap: rules.tile.wrap,
             near: rules.keys != KeyRule::Across,
-            count: rules.duplicates == Duplicates::Exact && n_rounds > 1,
+            count,
+            counted_rounds: if count { n_rounds as u32 } else { 0 },
             ..Self::rules(rules.causal, rules.exclude_self, rules.dropout)
         }
     }
@@ -246,6 +259,7 @@ impl Plan {
             wrap: false,
             near: false,
             count: false,
+            counted_rounds: 0,
             causal,
             exclude_self,
             padded: false,
@@ -393,12 +407,13 @@ mod tests {
                     );
                     if plan(d).suits_cores(limits) {
                         let (cut, units) = plan(d).cut(pass, 1000, true, limits);
-                        assert!(cut.shared_bytes_on_cores(pass) <= limits.room());
+                        assert!(cut.shared_bytes_on_cores(pass) <= limits.shared_bytes);
                         assert_eq!(units.num_elems(), 2 * cut.rows);
                     }
                 }
             }
-            assert_eq!(plan(64).suits_cores(limits), shared_bytes > 16_384 + 4096);
+            assert!(plan(64).suits_cores(limits));
+            assert_eq!(plan(128).suits_cores(limits), shared_bytes > 16_384);
         }
     }
 }

@@ -3,33 +3,32 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::{
-    Eight, PER_ROW, PLANE, SIDE, add_multiplied, load_rows, multiply, room, room_for_factors,
-    room_for_products, row_of, row_of_products, store, zeros,
+use super::fragments::{Tile, add_multiplied, multiply, room, zeros};
+use super::pairs::{exp, logarithms, logit_of, other_number};
+use super::rows::{
+    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of,
+    room_for_others, room_for_own, row_of_slot, shared_row,
 };
+use super::{EIGHT, Eight, HALF, OWN, Pair, Place, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
-use crate::kernels::cube::attention::logit::{any_in_sight, factor_of, logit_of, range_of};
+use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
-use crate::kernels::cube::attention::rounds::{join, keep};
-use crate::kernels::cube::attention::row::{RowInfo, row_info, slot_over_rounds};
-use crate::kernels::cube::attention::shared_rows::{
-    SharedRows, load_block, put, room_for, shared_row,
-};
-use crate::kernels::cube::common::head_at;
+use crate::kernels::cube::attention::rounds::{Joined, join, keep};
+use crate::kernels::cube::attention::row::slot_over_rounds;
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
 /// merged with the results of an earlier launch, if any.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn attend<F: Float, I: Int>(
-    q: &Tensor<Eight<F>>,
-    k: &Tensor<Eight<F>>,
-    v: &Tensor<Eight<F>>,
+    q: &Tensor<Eight>,
+    k: &Tensor<Eight>,
+    v: &Tensor<Eight>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
     sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
-    output: &mut Tensor<f32>,
+    output: &mut Tensor<Pair<f32>>,
     max_of: &mut Tensor<f32>,
     sum_of: &mut Tensor<f32>,
     sizes: Sizes,
@@ -41,60 +40,96 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         terminate!();
     }
     let head = task.head;
-    let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
-    let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
-    let own_side = room_for(rows, false);
-    let other_side = room_for(others, false);
-    let mut queries = room::<F>(rows, d_head);
-    let mut keys = room::<F>(others, d_head);
-    let mut values = room::<F>(others, d_v);
-    let mut products = room_for_products(plan);
-    let mut weights = room_for_factors::<F>(rows, others);
+    let own_side = room_for_own(plan);
+    let other_side = room_for_others(plan);
+    let mut queries = room(rows, d_head);
+    let mut keys = room(others, d_head);
+    let mut values = room(others, d_v);
+    let logarithms = logarithms(plan);
 
-    let block: CubeBlock = block_of(row, sizes.seq_length, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
-    let query: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, true, plan);
-    if share == 0 {
-        put(&own_side, row, &query, false);
+    let mut own = Sequence::<Row>::new();
+    #[unroll]
+    for i in 0..OWN {
+        let number = own_number(i);
+        let block = block_of(number, sizes.seq_length, &sizes, plan);
+        let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
+        // Forward has no statistics: none are read.
+        let row = row_of_slot(
+            slot, &task, order, sort_keys, mask, divisors, divisors, &sizes, true, false, plan,
+        );
+        if UNIT_POS_X % QUAD == 0 {
+            put(&own_side, number, &row, true, plan);
+        }
+        own.push(row);
     }
     sync_cube();
-    let range = range_of(&own_side, rows);
+    let zero = 0u32.runtime();
+    let range = range_of(&own_side, zero, rows);
     if !range.any {
         terminate!();
     }
-    let of_head = head as usize * sizes.n_keys as usize;
-    load_rows(
-        &mut queries,
-        q,
-        head,
-        &own_side,
-        divisors,
-        of_head,
-        rows,
-        d_head,
-        false,
-    );
-    let per_unit = comptime![SIDE / PER_ROW];
-    let of_sums = comptime![(d_v / PER_ROW) as usize];
-    let mut sums = Array::<f32>::new(of_sums);
-    #[unroll]
-    for i in 0..of_sums {
-        sums[i] = 0.0f32.runtime();
-    }
-    let mut largest = FORBIDDEN.runtime();
-    let mut sum = 0.0f32.runtime();
+    let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
+    let width = comptime![EIGHT as usize];
+    let (of_keys, of_values) = (place_of(k, head, width), place_of(v, head, width));
+    let place = place_of(q, head, width);
+    let copies = comptime![Copies::new(rows, d_head, rows)];
+    load_rows(&mut queries, q, &place, &own_side, zero, copies);
+    let block: CubeBlock = block_of(0u32.runtime(), sizes.seq_length, &sizes, plan);
     let mut n_others = block.n_others;
     if comptime![plan.causal && !plan.sorted] {
         n_others = min(n_others, range.last as u32 + 1);
     }
-    let of_products = row * comptime![row_of_products(others)];
+    let mut sums = zeros(d_v);
+    let mut largest = Array::<f32>::new(comptime![OWN as usize]);
+    let mut sum = Array::<f32>::new(comptime![OWN as usize]);
+    #[unroll]
+    for i in 0..comptime![OWN as usize] {
+        largest[i] = FORBIDDEN.runtime();
+        sum[i] = 0.0f32.runtime();
+    }
 
+    // Metadata are loaded a block ahead, to the other half of their room.
+    let mut half = 0u32.runtime();
+    load_infos(
+        &other_side,
+        half,
+        0u32.runtime(),
+        n_others,
+        sizes.n_keys,
+        &task,
+        &block,
+        order,
+        sort_keys,
+        mask,
+        divisors,
+        divisors,
+        &sizes,
+        plan,
+    );
     for first in range_stepped(0, n_others, others) {
-        load_block(
+        // Metadata are there, and nobody reads rows of the last block any more.
+        sync_cube();
+        let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
+        if any {
+            load_both(
+                &mut keys,
+                k,
+                &of_keys,
+                &mut values,
+                v,
+                &of_values,
+                &other_side,
+                half,
+                comptime![Copies::new(others, d_head, rows)],
+                comptime![Copies::new(others, d_v, rows)],
+            );
+        }
+        load_infos(
             &other_side,
-            first,
+            others - half,
+            first + others,
             n_others,
             sizes.n_keys,
             &task,
@@ -102,152 +137,157 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             order,
             sort_keys,
             mask,
+            divisors,
+            divisors,
             &sizes,
             plan,
         );
-        if any_in_sight(&other_side, &range, &sizes, plan) {
-            load_rows(
-                &mut keys,
-                k,
-                head,
-                &other_side,
-                divisors,
-                of_head,
-                others,
-                d_head,
-                comptime![plan.unit_keys],
-            );
-            load_rows(
-                &mut values,
-                v,
-                head,
-                &other_side,
-                divisors,
-                of_head,
-                others,
-                d_v,
-                false,
-            );
+        if any {
             sync_cube();
-            multiply(&queries, &keys, &mut products, d_head, others);
-            sync_plane();
-
-            let mut logits = Array::<f32>::new(comptime![(others / PER_ROW) as usize]);
-            let mut new_largest = largest;
-            #[unroll]
-            for i in 0..comptime![others / PER_ROW] {
-                let other = i * PER_ROW + share;
-                let key = shared_row(&other_side, other, false);
-                let product = products[(of_products + other) as usize];
-                let logit = logit_of(product, &query, &key, head, sort_keys, &sizes, plan);
-                logits[i as usize] = logit;
-                new_largest = max(new_largest, logit);
-            }
-            new_largest = max(new_largest, plane_shuffle_xor(new_largest, 1u32));
-            let old = (largest - new_largest).exp();
-            largest = new_largest;
-            sum *= old;
-            #[unroll]
-            for i in 0..comptime![others / PER_ROW] {
-                let other = i * PER_ROW + share;
-                let mut weight = (logits[i as usize] - largest).exp();
-                sum += weight;
-                if comptime![plan.dropout] {
-                    weight *= factor_of(&query, first + other, &sizes);
-                }
-                weights[(row * comptime![row_of(others)] + other) as usize] = F::cast_from(weight);
-            }
-            sync_plane();
-
-            // As many matrices of features at a time as fit in the memory of the products.
-            let at_once = comptime![others / SIDE];
-            #[unroll]
-            for group in 0..comptime![(d_v / SIDE).div_ceil(at_once)] {
-                let tiles = comptime![Ord::min(at_once, d_v / SIDE - group * at_once)];
-                #[unroll]
-                for i in 0..tiles {
-                    let of_tile = zeros();
-                    let tile = comptime![group * at_once + i];
-                    add_multiplied(&of_tile, &weights, &values, tile, d_v, others);
-                    let plane = UNIT_POS_Y * comptime![SIDE * row_of_products(others)];
-                    store(
-                        &of_tile,
-                        &mut products,
-                        plane + i * SIDE,
-                        comptime![row_of_products(others)],
-                    );
-                }
-                sync_plane();
-                #[unroll]
-                for i in 0..comptime![tiles * per_unit] {
-                    let column = i * PER_ROW + share;
-                    let at = comptime![(group * at_once * per_unit + i) as usize];
-                    let added = products[(of_products + column) as usize];
-                    sums[at] = sums[at] * old + added;
-                }
-                sync_plane();
-            }
         }
+        if any_of_plane {
+            let mut pairs = multiply::<F>(&queries, &keys, d_head, others);
+            #[unroll]
+            for tile in 0..comptime![others / HALF] {
+                let logits = pairs.index_mut(comptime![tile as usize]);
+                #[unroll]
+                for column in 0..2u32 {
+                    let other = half + other_number(tile, column);
+                    let key = shared_row(&other_side, other, plan);
+                    #[unroll]
+                    for i in 0..comptime![OWN as usize] {
+                        let query = own.index(i);
+                        let mut pair = logits[i];
+                        let itself = is_itself(&query.info, &key.info, plan);
+                        pair[column as usize] = logit_of(
+                            pair[column as usize],
+                            query,
+                            &key,
+                            itself,
+                            &logarithms,
+                            &sizes,
+                            plan,
+                        );
+                        logits[i] = pair;
+                    }
+                }
+            }
+            let mut old = Array::<f32>::new(comptime![OWN as usize]);
+            #[unroll]
+            for i in 0..comptime![OWN as usize] {
+                let mut new_largest = largest[i];
+                #[unroll]
+                for tile in 0..comptime![(others / HALF) as usize] {
+                    let pair = pairs.index(tile)[i];
+                    new_largest = max(new_largest, max(pair[0], pair[1]));
+                }
+                new_largest = max(new_largest, plane_shuffle_xor(new_largest, 1u32));
+                new_largest = max(new_largest, plane_shuffle_xor(new_largest, 2u32));
+                old[i] = exp(largest[i] - new_largest);
+                largest[i] = new_largest;
+                sum[i] = sum[i] * old[i];
+            }
+            rescale(&mut sums, &old, d_v);
+            #[unroll]
+            for tile in 0..comptime![others / HALF] {
+                let weights = pairs.index_mut(comptime![tile as usize]);
+                #[unroll]
+                for i in 0..comptime![OWN as usize] {
+                    let mut pair = weights[i];
+                    #[unroll]
+                    for column in 0..2u32 {
+                        let mut weight = exp(pair[column as usize] - largest[i]);
+                        sum[i] = sum[i] + weight;
+                        if comptime![plan.dropout] {
+                            let other = first + other_number(tile, column);
+                            weight *= factor_of(&own.index(i).info, other, &sizes);
+                        }
+                        pair[column as usize] = weight;
+                    }
+                    weights[i] = pair;
+                }
+            }
+            if comptime![plan.dropout] {
+                // Units take different ways to their factors.
+                sync_plane();
+            }
+            add_multiplied::<F>(&mut sums, &pairs, &values, d_v, others);
+        }
+        half = others - half;
     }
 
-    sum += plane_shuffle_xor(sum, 1u32);
-    let joined = join(largest, sum, query.position, &task, max_of, sum_of, &sizes);
-    // Both units of a row have read the statistics before one of them writes.
-    sync_storage();
-    if share == 0 && query.position >= 0 {
-        keep(&joined, max_of, sum_of);
-    }
+    let mut joined = Sequence::<Joined>::new();
     #[unroll]
-    for tile in 0..comptime![d_v / SIDE] {
-        #[unroll]
-        for i in 0..per_unit {
-            let at = comptime![(tile * per_unit + i) as usize];
-            let column = i * PER_ROW + share;
-            products[(of_products + column) as usize] = sums[at] * joined.new;
+    for i in 0..comptime![OWN as usize] {
+        let mut of_row = sum[i];
+        of_row += plane_shuffle_xor(of_row, 1u32);
+        of_row += plane_shuffle_xor(of_row, 2u32);
+        let position = own.index(i).info.position;
+        joined.push(join(
+            largest[i], of_row, position, &task, max_of, sum_of, &sizes,
+        ));
+    }
+    // All units of a row have read the statistics before one of them writes.
+    sync_storage();
+    let place = place_of(output, task.rows, 2usize);
+    #[unroll]
+    for i in 0..OWN {
+        let position = own.index(comptime![i as usize]).info.position;
+        let of_row = *joined.index(comptime![i as usize]);
+        if position >= 0 {
+            if UNIT_POS_X % QUAD == 0 {
+                keep(&of_row, max_of, sum_of);
+            }
+            write(
+                output,
+                &sums,
+                &place,
+                position,
+                of_row.new,
+                of_row.old,
+                sizes.first_round,
+                i,
+                d_v,
+            );
         }
-        sync_plane();
-        write_tile(
-            output,
-            &products,
-            task.rows,
-            &own_side,
-            joined.old,
-            sizes.first_round,
-            tile * SIDE,
-            comptime![row_of_products(others)],
-        );
-        sync_plane();
     }
 }
 
-/// Writes a plane's sixteen rows of sixteen features, added to the result of an earlier launch (if
-/// any) times `old`, which each unit has for its own row.
+/// Multiplies the rows of sums.
 #[cube]
-pub(super) fn write_tile(
-    to: &mut Tensor<f32>,
-    from: &SharedMemory<f32>,
-    head: u32,
-    rows: &SharedRows,
+fn rescale(sums: &mut Sequence<Tile>, by: &Array<f32>, #[comptime] d: u32) {
+    #[unroll]
+    for tile in 0..comptime![(d / HALF) as usize] {
+        let tile = sums.index_mut(tile);
+        #[unroll]
+        for i in 0..comptime![OWN as usize] {
+            tile[i] = tile[i] * Pair::<f32>::new(by[i]);
+        }
+    }
+}
+
+/// Writes row `own` of the unit's sums times `new`, added to the result of an earlier launch (if any)
+/// times `old`.
+#[cube]
+pub(super) fn write(
+    to: &mut Tensor<Pair<f32>>,
+    sums: &Sequence<Tile>,
+    place: &Place,
+    position: i32,
+    new: f32,
     old: f32,
     first_round: u32,
-    first: u32,
-    #[comptime] width: u32,
+    #[comptime] own: u32,
+    #[comptime] d: u32,
 ) {
-    let of_head = head_at(to, head);
-    let column = UNIT_POS_X % SIDE;
+    let row = place.first + position as usize * place.row + (UNIT_POS_X % QUAD) as usize;
     #[unroll]
-    for i in 0..comptime![SIDE * SIDE / PLANE] {
-        let in_plane = i * comptime![PLANE / SIDE] + UNIT_POS_X / SIDE;
-        let row = UNIT_POS_Y * SIDE + in_plane;
-        let old = plane_shuffle(old, in_plane * PER_ROW);
-        let position = rows.positions[row as usize];
-        if position >= 0 {
-            let at = of_head + position as usize * to.stride(2) + (first + column) as usize;
-            let mut value = from[(row * width + column) as usize];
-            if first_round > 0 {
-                value += to[at] * old;
-            }
-            to[at] = value;
+    for tile in 0..comptime![(d / HALF) as usize] {
+        let at = row + tile * comptime![(HALF / 2) as usize];
+        let mut pair = sums.index(tile)[comptime![own as usize]] * Pair::<f32>::new(new);
+        if first_round > 0 {
+            pair += to[at] * Pair::<f32>::new(old);
         }
+        to[at] = pair;
     }
 }

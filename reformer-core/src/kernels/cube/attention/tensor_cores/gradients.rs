@@ -1,21 +1,20 @@
 //! Backward on tensor cores, once for the rows of queries and once for those of keys.
 
 use burn_cubecl::cubecl;
-use burn_cubecl::cubecl::cmma;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::forward::write_tile;
-use super::{
-    Eight, PER_ROW, SIDE, add_multiplied, load_rows, multiply, room, room_for_factors,
-    room_for_products, row_of, row_of_products, store, zeros,
+use super::forward::write;
+use super::fragments::{add_multiplied, multiply, room, zeros};
+use super::pairs::{exp, logarithms, logit_of, other_number};
+use super::rows::{
+    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of,
+    room_for_others, room_for_own, row_of_slot, shared_row,
 };
+use super::{EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
-use crate::kernels::cube::attention::logit::{any_in_sight, differentiate_pair, range_of};
+use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
-use crate::kernels::cube::attention::row::{RowInfo, row_info, slot_over_rounds};
-use crate::kernels::cube::attention::shared_rows::{
-    SharedRows, load_block, put, room_for, shared_row,
-};
+use crate::kernels::cube::attention::row::slot_over_rounds;
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
@@ -23,17 +22,17 @@ use crate::kernels::cube::attention::shared_rows::{
 /// `ups_of` and `downs_of` are the gradient of the output and values in the same order.
 #[cube(launch, address_type = "dynamic")]
 pub(in super::super) fn differentiate<F: Float, I: Int>(
-    rows_of: &Tensor<Eight<F>>,
-    others_of: &Tensor<Eight<F>>,
-    ups_of: &Tensor<Eight<F>>,
-    downs_of: &Tensor<Eight<F>>,
+    rows_of: &Tensor<Eight>,
+    others_of: &Tensor<Eight>,
+    ups_of: &Tensor<Eight>,
+    downs_of: &Tensor<Eight>,
     divisors: &Tensor<f32>,
     order: &Tensor<I>,
     sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     statistics: &Tensor<f32>,
-    sums_of: &mut Tensor<f32>,
-    values_of: &mut Tensor<f32>,
+    sums_of: &mut Tensor<Pair<f32>>,
+    values_of: &mut Tensor<Pair<f32>>,
     sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
@@ -43,82 +42,105 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         terminate!();
     }
     let head = task.head;
-    let row = UNIT_POS_Y * SIDE + UNIT_POS_X / PER_ROW;
-    let share = UNIT_POS_X % PER_ROW;
     let (rows, others) = comptime![(plan.rows, plan.others)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let of_keys = comptime![plan.of_keys];
-    let draws = comptime![plan.dropout && plan.of_keys];
     let (n_rows, n_others) = if of_keys {
         (sizes.n_keys, sizes.seq_length)
     } else {
         (sizes.seq_length, sizes.n_keys)
     };
-    let own_side = room_for(rows, false);
-    let other_side = room_for(others, draws);
-    let mut first = room::<F>(rows, d_head);
-    let mut second = room::<F>(rows, d_v);
-    let mut firsts = room::<F>(others, d_head);
-    let mut seconds = room::<F>(others, d_v);
-    let mut products = room_for_products(plan);
-    let mut grads = room_for_products(plan);
-    let mut of_logits = room_for_factors::<F>(rows, others);
-    let mut of_values = room_for_factors::<F>(comptime![if of_keys { rows } else { 1 }], others);
+    let own_side = room_for_own(plan);
+    let other_side = room_for_others(plan);
+    let mut first = room(rows, d_head);
+    let mut second = room(rows, d_v);
+    let mut firsts = room(others, d_head);
+    let mut seconds = room(others, d_v);
+    let logarithms = logarithms(plan);
 
-    let block: CubeBlock = block_of(row, n_rows, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
-    let queries = comptime![!of_keys];
-    let own: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, queries, plan);
-    if share == 0 {
-        put(&own_side, row, &own, false);
+    let mut own = Sequence::<Row>::new();
+    let mut blocks = Sequence::<CubeBlock>::new();
+    #[unroll]
+    for i in 0..OWN {
+        let number = own_number(i);
+        let block = block_of(number, n_rows, &sizes, plan);
+        let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
+        let queries = comptime![!of_keys];
+        let row = row_of_slot(
+            slot, &task, order, sort_keys, mask, divisors, statistics, &sizes, queries, true, plan,
+        );
+        if UNIT_POS_X % QUAD == 0 {
+            put(&own_side, number, &row, true, plan);
+        }
+        own.push(row);
+        blocks.push(block);
     }
     sync_cube();
-    let range = range_of(&own_side, rows);
+    let zero = 0u32.runtime();
+    let range = range_of(&own_side, zero, rows);
     if !range.any {
         terminate!();
     }
-    let of_head = head as usize * sizes.n_keys as usize;
-    load_rows(
-        &mut first,
-        rows_of,
-        head,
-        &own_side,
-        divisors,
-        of_head,
-        rows,
-        d_head,
-        comptime![plan.unit_keys && of_keys],
+    let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
+    let width = comptime![EIGHT as usize];
+    let (of_firsts, of_seconds) = (
+        place_of(others_of, head, width),
+        place_of(downs_of, head, width),
     );
-    load_rows(
-        &mut second,
-        ups_of,
-        head,
-        &own_side,
-        divisors,
-        of_head,
-        rows,
-        d_v,
-        false,
-    );
-    let mut sums = Sequence::<cmma::Matrix<f32>>::new();
-    #[unroll]
-    for _ in 0..comptime![d_head / SIDE] {
-        sums.push(zeros());
-    }
-    let mut value_sums = Sequence::<cmma::Matrix<f32>>::new();
-    #[unroll]
-    for _ in 0..comptime![if of_keys { d_v / SIDE } else { 0 }] {
-        value_sums.push(zeros());
-    }
-
+    let place = place_of(rows_of, head, width);
+    let copies = comptime![Copies::new(rows, d_head, rows)];
+    load_rows(&mut first, rows_of, &place, &own_side, zero, copies);
+    let place = place_of(ups_of, head, width);
+    let copies = comptime![Copies::new(rows, d_v, rows)];
+    load_rows(&mut second, ups_of, &place, &own_side, zero, copies);
+    let block: CubeBlock = *blocks.index(0usize);
     let mut end = block.n_others;
     if comptime![plan.causal && !plan.sorted && !of_keys] {
         end = min(end, range.last as u32 + 1);
     }
+    let mut sums = zeros(d_head);
+    let mut value_sums = zeros(comptime![if of_keys { d_v } else { 0 }]);
+
+    // Metadata are loaded a block ahead, to the other half of their room.
+    let mut half = 0u32.runtime();
+    load_infos(
+        &other_side,
+        half,
+        0u32.runtime(),
+        end,
+        n_others,
+        &task,
+        &block,
+        order,
+        sort_keys,
+        mask,
+        divisors,
+        statistics,
+        &sizes,
+        plan,
+    );
     for start in range_stepped(0, end, others) {
-        load_block(
+        // Metadata are there, and nobody reads rows of the last block any more.
+        sync_cube();
+        let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
+        if any {
+            load_both(
+                &mut firsts,
+                others_of,
+                &of_firsts,
+                &mut seconds,
+                downs_of,
+                &of_seconds,
+                &other_side,
+                half,
+                comptime![Copies::new(others, d_head, rows)],
+                comptime![Copies::new(others, d_v, rows)],
+            );
+        }
+        load_infos(
             &other_side,
-            start,
+            others - half,
+            start + others,
             end,
             n_others,
             &task,
@@ -126,114 +148,92 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             order,
             sort_keys,
             mask,
+            divisors,
+            statistics,
             &sizes,
             plan,
         );
-        if any_in_sight(&other_side, &range, &sizes, plan) {
-            load_rows(
-                &mut firsts,
-                others_of,
-                head,
-                &other_side,
-                divisors,
-                of_head,
-                others,
-                d_head,
-                comptime![plan.unit_keys && !of_keys],
-            );
-            load_rows(
-                &mut seconds,
-                downs_of,
-                head,
-                &other_side,
-                divisors,
-                of_head,
-                others,
-                d_v,
-                false,
-            );
+        if any {
             sync_cube();
-            multiply(&first, &firsts, &mut products, d_head, others);
-            multiply(&second, &seconds, &mut grads, d_v, others);
-            sync_plane();
+        }
+        if any_of_plane {
+            let mut products = multiply::<F>(&first, &firsts, d_head, others);
+            let mut grads = multiply::<F>(&second, &seconds, d_v, others);
             #[unroll]
-            for i in 0..comptime![others / PER_ROW] {
-                let other = i * PER_ROW + share;
-                let theirs = shared_row(&other_side, other, draws);
-                let pair = (row * comptime![row_of_products(others)] + other) as usize;
-                let (of_logit, of_value) = differentiate_pair(
-                    products[pair],
-                    grads[pair],
-                    &own,
-                    &theirs,
-                    start + other,
-                    &block,
-                    head,
-                    sort_keys,
-                    statistics,
-                    &sizes,
-                    plan,
-                );
-                let factor = (row * comptime![row_of(others)] + other) as usize;
-                of_logits[factor] = F::cast_from(of_logit);
-                if of_keys {
-                    of_values[factor] = F::cast_from(of_value);
+            for tile in 0..comptime![others / HALF] {
+                let of_tile = products.index_mut(comptime![tile as usize]);
+                let of_grads = grads.index_mut(comptime![tile as usize]);
+                #[unroll]
+                for column in 0..2u32 {
+                    let other = other_number(tile, column);
+                    let theirs = shared_row(&other_side, half + other, plan);
+                    #[unroll]
+                    for i in 0..comptime![OWN as usize] {
+                        let mine = own.index(i);
+                        let (query, key) = if of_keys {
+                            (&theirs, mine)
+                        } else {
+                            (mine, &theirs)
+                        };
+                        let mut product = of_tile[i];
+                        let mut grad = of_grads[i];
+                        let at = comptime![column as usize];
+                        let itself = is_itself(&query.info, &key.info, plan);
+                        let logit =
+                            logit_of(product[at], query, key, itself, &logarithms, &sizes, plan);
+                        let of_query = query.statistics;
+                        let weight = exp((logit - of_query[0]) - of_query[1]);
+                        let reached = start + other;
+                        let factor =
+                            factor_of_pair(&query.info, reached, blocks.index(i), &sizes, plan);
+                        let (mut of_logit, of_value) =
+                            gradients_of_pair(weight, factor, grad[at], of_query[2], itself, plan);
+                        if comptime![plan.unit_keys && !of_keys] {
+                            of_logit *= key.scale;
+                        }
+                        product[at] = of_logit;
+                        grad[at] = of_value;
+                        of_tile[i] = product;
+                        of_grads[i] = grad;
+                    }
                 }
             }
-            sync_plane();
-            #[unroll]
-            for tile in 0..comptime![d_head / SIDE] {
-                let sum = sums.index(comptime![tile as usize]);
-                add_multiplied(sum, &of_logits, &firsts, tile, d_head, others);
+            if comptime![plan.dropout] {
+                // Units take different ways to their factors.
+                sync_plane();
             }
-            #[unroll]
-            for tile in 0..comptime![if of_keys { d_v / SIDE } else { 0 }] {
-                let sum = value_sums.index(comptime![tile as usize]);
-                add_multiplied(sum, &of_values, &seconds, tile, d_v, others);
+            add_multiplied::<F>(&mut sums, &products, &firsts, d_head, others);
+            if of_keys {
+                add_multiplied::<F>(&mut value_sums, &grads, &seconds, d_v, others);
             }
         }
+        half = others - half;
     }
 
-    sync_plane();
-    write(
-        &sums,
-        sums_of,
-        &mut products,
-        task.rows,
-        &own_side,
-        &sizes,
-        plan,
-    );
-    write(
-        &value_sums,
-        values_of,
-        &mut products,
-        task.rows,
-        &own_side,
-        &sizes,
-        plan,
-    );
-}
-
-/// Writes a plane's rows of sums, added to the result of an earlier launch, if any.
-#[cube]
-fn write(
-    sums: &Sequence<cmma::Matrix<f32>>,
-    to: &mut Tensor<f32>,
-    room: &mut SharedMemory<f32>,
-    head: u32,
-    rows: &SharedRows,
-    sizes: &Sizes,
-    #[comptime] plan: Plan,
-) {
-    let width = comptime![row_of_products(plan.others)];
+    let of_sums = place_of(sums_of, task.rows, 2usize);
+    let of_values = place_of(values_of, task.rows, 2usize);
     #[unroll]
-    for tile in 0..sums.len() {
-        store(sums.index(tile), room, UNIT_POS_Y * SIDE * width, width);
-        sync_plane();
-        let first = comptime![tile as u32 * SIDE].runtime();
-        let one = 1.0f32.runtime();
-        write_tile(to, room, head, rows, one, sizes.first_round, first, width);
-        sync_plane();
+    for i in 0..OWN {
+        let position = own.index(comptime![i as usize]).info.position;
+        if position >= 0 {
+            let round = sizes.first_round;
+            let one = 1.0f32.runtime();
+            write(
+                sums_of, &sums, &of_sums, position, one, one, round, i, d_head,
+            );
+            if of_keys {
+                write(
+                    values_of,
+                    &value_sums,
+                    &of_values,
+                    position,
+                    one,
+                    one,
+                    round,
+                    i,
+                    d_v,
+                );
+            }
+        }
     }
 }

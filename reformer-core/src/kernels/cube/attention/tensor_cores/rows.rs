@@ -1,0 +1,440 @@
+//! Rows of both sides: their metadata in shared memory and in registers, and copies of their features.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::{EIGHT, Eight, HALF, PLANE, Place, QUAD, SIDE, row_of, units_of};
+use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task};
+use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
+use crate::kernels::cube::attention::plan::{Plan, Sizes};
+use crate::kernels::cube::attention::row::{
+    MASKED_POSITION, NO_SLOT, RowInfo, row_info, slot_over_rounds,
+};
+
+type Quadruple<E> = Vector<E, Const<4>>;
+
+/// Metadata of a row.
+#[derive(CubeType)]
+pub(super) struct Row {
+    pub(super) info: RowInfo,
+    /// Of a key: the factor of its logits.
+    pub(super) scale: f32,
+    /// Of a query, in backward: see [`Statistics`](super::super::logit::Statistics).
+    pub(super) statistics: Quadruple<f32>,
+    /// Sort keys in the rounds that are compared.
+    pub(super) of_rounds: Array<i32>,
+}
+
+/// Metadata of rows, shared by all units of a cube.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct SharedInfo {
+    /// Position, position as a visible key, sort key, and bits of the scale.
+    infos: SharedMemory<Quadruple<i32>>,
+    of_rounds: SharedMemory<Quadruple<i32>>,
+    statistics: SharedMemory<Quadruple<f32>>,
+    draws: SharedMemory<Quadruple<u32>>,
+}
+
+/// Number of rounds in which sort keys of a pair are compared to count those that it has together. If
+/// it must be near in its own round, that one is known.
+pub(super) fn compared_rounds(plan: &Plan) -> u32 {
+    plan.counted_rounds.saturating_sub(plan.near as u32)
+}
+
+/// Number of vectors of four for the sort keys of these rounds.
+fn fours_of_rounds(plan: &Plan) -> u32 {
+    compared_rounds(plan).div_ceil(4)
+}
+
+/// Bytes of the metadata of `rows` rows of a cube, and of two blocks of the other side.
+pub(in super::super) fn bytes_of_info(plan: &Plan) -> u32 {
+    let queries = plan.of_keys as u32 * (1 + plan.dropout as u32);
+    let others = 2 * plan.others * (1 + fours_of_rounds(plan) + queries);
+    // Of what is not there, there is one, and so of the metadata of the cube's own rows.
+    16 * (plan.rows + others + 6) + 4 * (plan.counted_rounds + 1)
+}
+
+/// Allocates metadata for the rows of a cube.
+#[cube]
+pub(super) fn room_for_own(#[comptime] plan: Plan) -> SharedInfo {
+    SharedInfo {
+        infos: SharedMemory::<Quadruple<i32>>::new(comptime![plan.rows as usize]),
+        of_rounds: SharedMemory::<Quadruple<i32>>::new(1usize),
+        statistics: SharedMemory::<Quadruple<f32>>::new(1usize),
+        draws: SharedMemory::<Quadruple<u32>>::new(1usize),
+    }
+}
+
+/// Allocates metadata for two blocks of the other side.
+#[cube]
+pub(super) fn room_for_others(#[comptime] plan: Plan) -> SharedInfo {
+    let n = comptime![2 * plan.others as usize];
+    let of_rounds = comptime![Ord::max(n * fours_of_rounds(&plan) as usize, 1)];
+    let draws = comptime![plan.dropout && plan.of_keys];
+    SharedInfo {
+        infos: SharedMemory::<Quadruple<i32>>::new(n),
+        of_rounds: SharedMemory::<Quadruple<i32>>::new(of_rounds),
+        statistics: SharedMemory::<Quadruple<f32>>::new(comptime![if plan.of_keys {
+            n
+        } else {
+            1
+        }]),
+        draws: SharedMemory::<Quadruple<u32>>::new(comptime![if draws { n } else { 1 }]),
+    }
+}
+
+/// Reads the metadata of a slot. `statistics` are those of queries in backward, which are read if
+/// `differentiated`.
+#[cube]
+pub(super) fn row_of_slot<I: Int>(
+    slot: u32,
+    task: &Task,
+    order: &Tensor<I>,
+    sort_keys: &Tensor<i32>,
+    mask: &Tensor<I>,
+    divisors: &Tensor<f32>,
+    statistics: &Tensor<f32>,
+    sizes: &Sizes,
+    #[comptime] query: bool,
+    #[comptime] differentiated: bool,
+    #[comptime] plan: Plan,
+) -> Row {
+    let head = task.head;
+    let info = row_info(slot, task, order, sort_keys, mask, sizes, query, plan);
+    let position = max(info.position, 0i32.runtime()) as usize;
+    let mut scale = 1.0f32.runtime();
+    if comptime![plan.unit_keys && !query] {
+        scale = 1.0 / divisors[head as usize * sizes.n_keys as usize + position];
+    }
+    let mut of_query = Quadruple::<f32>::new(0.0);
+    if comptime![query && differentiated] {
+        let read = statistics_of(info.position, head, statistics, sizes);
+        of_query[0] = read.max;
+        of_query[1] = read.log_sum;
+        of_query[2] = read.delta;
+    }
+    let compared = comptime![compared_rounds(&plan)];
+    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(compared, 1) as usize]);
+    let n_rounds = comptime![plan.counted_rounds];
+    let first = (head as usize * sizes.seq_length as usize + position) * n_rounds as usize;
+    #[unroll]
+    for i in 0..compared {
+        let round = (task.round + comptime![n_rounds - compared + i]) % n_rounds;
+        of_rounds[i as usize] = sort_keys[first + round as usize];
+    }
+    Row {
+        info,
+        scale,
+        statistics: of_query,
+        of_rounds,
+    }
+}
+
+/// Stores the metadata of row `number`.
+#[cube]
+pub(super) fn put(
+    shared: &SharedInfo,
+    number: u32,
+    row: &Row,
+    #[comptime] own: bool,
+    #[comptime] plan: Plan,
+) {
+    let number = number as usize;
+    let mut infos = shared.infos;
+    let mut info = Quadruple::<i32>::empty();
+    info[0] = row.info.position;
+    info[1] = row.info.visible;
+    info[2] = row.info.sort_key;
+    info[3] = i32::reinterpret(row.scale);
+    infos[number] = info;
+    let compared = comptime![compared_rounds(&plan)];
+    if comptime![!own && compared > 0] {
+        let mut of_rounds = shared.of_rounds;
+        let fours = comptime![fours_of_rounds(&plan)];
+        #[unroll]
+        for four in 0..fours {
+            let mut some = Quadruple::<i32>::empty();
+            #[unroll]
+            for i in 0..4u32 {
+                let round = comptime![Ord::min(four * 4 + i, compared - 1) as usize];
+                some[i as usize] = row.of_rounds[round];
+            }
+            of_rounds[number * fours as usize + four as usize] = some;
+        }
+    }
+    if comptime![!own && plan.of_keys] {
+        let mut statistics = shared.statistics;
+        statistics[number] = row.statistics;
+        if comptime![plan.dropout] {
+            let mut draws = shared.draws;
+            let mut draw = Quadruple::<u32>::empty();
+            draw[0] = row.info.draw_row;
+            draw[1] = row.info.draw_width;
+            draw[2] = row.info.draw_low;
+            draw[3] = row.info.draw_high;
+            draws[number] = draw;
+        }
+    }
+}
+
+/// Reads the metadata of row `number` of the other side.
+#[cube]
+pub(super) fn shared_row(shared: &SharedInfo, number: u32, #[comptime] plan: Plan) -> Row {
+    let number = number as usize;
+    let info = shared.infos[number];
+    let mut of_query = Quadruple::<f32>::new(0.0);
+    let mut draw = Quadruple::<u32>::new(0);
+    if comptime![plan.of_keys] {
+        of_query = shared.statistics[number];
+        if comptime![plan.dropout] {
+            draw = shared.draws[number];
+        }
+    }
+    let compared = comptime![compared_rounds(&plan)];
+    let mut of_rounds = Array::<i32>::new(comptime![Ord::max(compared, 1) as usize]);
+    #[unroll]
+    for four in 0..comptime![fours_of_rounds(&plan)] {
+        let fours = comptime![fours_of_rounds(&plan) as usize];
+        let some = shared.of_rounds[number * fours + four as usize];
+        #[unroll]
+        for i in 0..comptime![Ord::min(4, compared - four * 4)] {
+            of_rounds[comptime![(four * 4 + i) as usize]] = some[i as usize];
+        }
+    }
+    Row {
+        info: RowInfo {
+            position: info[0],
+            visible: info[1],
+            sort_key: info[2],
+            draw_row: draw[0],
+            draw_width: draw[1],
+            draw_low: draw[2],
+            draw_high: draw[3],
+        },
+        scale: f32::reinterpret(info[3]),
+        statistics: of_query,
+        of_rounds,
+    }
+}
+
+/// Loads the metadata of a block of the other side to the rows from `to` on: slots from `first` on,
+/// relative to the cube's reach; slots from `end` on are empty.
+#[cube]
+pub(super) fn load_infos<I: Int>(
+    shared: &SharedInfo,
+    to: u32,
+    first: u32,
+    end: u32,
+    n: u32,
+    task: &Task,
+    block: &CubeBlock,
+    order: &Tensor<I>,
+    sort_keys: &Tensor<i32>,
+    mask: &Tensor<I>,
+    divisors: &Tensor<f32>,
+    statistics: &Tensor<f32>,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) {
+    for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
+        let reached = first + number;
+        let mut slot = slot_over_rounds(block.first_other + reached as i32, task, sizes, n, plan);
+        if reached >= end {
+            slot = NO_SLOT.runtime();
+        }
+        let queries = comptime![plan.of_keys];
+        let row = row_of_slot(
+            slot, task, order, sort_keys, mask, divisors, statistics, sizes, queries, queries, plan,
+        );
+        put(shared, to + number, &row, false, plan);
+    }
+}
+
+/// See [`Range`]: of `n` rows from row `from` on.
+#[cube]
+pub(super) fn range_of(shared: &SharedInfo, from: u32, #[comptime] n: u32) -> Range {
+    let mut first = MASKED_POSITION.runtime();
+    let mut last = 0i32.runtime() - 1;
+    let mut lowest = MASKED_POSITION.runtime();
+    let mut highest = 0i32.runtime();
+    for row in range_stepped(UNIT_POS_X, n, PLANE) {
+        let info = shared.infos[(from + row) as usize];
+        if info[0] >= 0 {
+            first = min(first, info[0]);
+            last = max(last, info[0]);
+            lowest = min(lowest, info[2]);
+            highest = max(highest, info[2]);
+        }
+    }
+    let last = plane_max(last);
+    Range {
+        any: last >= 0,
+        first: plane_min(first),
+        last,
+        lowest: plane_min(lowest),
+        highest: plane_max(highest),
+    }
+}
+
+/// Whether any row of a block, from row `from` on, can interact with any row in the range of the cube,
+/// and in that of the plane.
+#[cube]
+pub(super) fn any_in_sight(
+    shared: &SharedInfo,
+    from: u32,
+    of_cube: &Range,
+    of_plane: &Range,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> (bool, bool) {
+    let mut by_cube = false.runtime();
+    let mut by_plane = false.runtime();
+    #[unroll]
+    for turn in 0..comptime![plan.others / PLANE] {
+        let info = shared.infos[(from + turn * PLANE + UNIT_POS_X) as usize];
+        by_cube = by_cube || in_sight(info[0], info[2], of_cube, sizes, plan);
+        by_plane = by_plane || in_sight(info[0], info[2], of_plane, sizes, plan);
+    }
+    (plane_any(by_cube), plane_any(by_plane))
+}
+
+/// Vectors that a unit copies of rows of `d` features, as many at a time as registers may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Copies {
+    n: u32,
+    d: u32,
+    units: u32,
+}
+
+impl Copies {
+    const AT_ONCE: u32 = 4;
+
+    /// Of `n` rows of `d` features by a cube with `rows` rows of its own.
+    pub(super) fn new(n: u32, d: u32, rows: u32) -> Self {
+        let units = units_of(rows);
+        Self { n, d, units }
+    }
+
+    fn all(self) -> u32 {
+        self.n * self.d / EIGHT
+    }
+
+    /// Number of vectors of a unit in a batch.
+    fn in_batch(self, batch: u32) -> u32 {
+        let turns = self.all().div_ceil(self.units);
+        turns
+            .saturating_sub(batch * Self::AT_ONCE)
+            .min(Self::AT_ONCE)
+    }
+
+    pub(super) fn batches(self) -> u32 {
+        self.all().div_ceil(self.units).div_ceil(Self::AT_ONCE)
+    }
+
+    /// Whether some units have no vector in a turn.
+    fn is_partial(self, turn: u32) -> bool {
+        (turn + 1) * self.units > self.all()
+    }
+}
+
+/// Copies rows of features to shared memory, zeros for empty slots: those whose metadata begin with
+/// row `first`.
+#[cube]
+pub(super) fn load_rows(
+    to: &mut SharedMemory<Eight>,
+    from: &Tensor<Eight>,
+    place: &Place,
+    shared: &SharedInfo,
+    first: u32,
+    #[comptime] copies: Copies,
+) {
+    #[unroll]
+    for batch in 0..comptime![copies.batches()] {
+        let eights = fetch(from, place, shared, first, batch, copies);
+        store(to, &eights, batch, copies);
+    }
+}
+
+/// The same for rows of two tensors, which are read together.
+#[cube]
+pub(super) fn load_both(
+    to: &mut SharedMemory<Eight>,
+    from: &Tensor<Eight>,
+    place: &Place,
+    second_to: &mut SharedMemory<Eight>,
+    second_from: &Tensor<Eight>,
+    second_place: &Place,
+    shared: &SharedInfo,
+    first: u32,
+    #[comptime] copies: Copies,
+    #[comptime] second: Copies,
+) {
+    #[unroll]
+    for batch in 0..comptime![copies.batches().max(second.batches())] {
+        let eights = fetch(from, place, shared, first, batch, copies);
+        let second_eights = fetch(second_from, second_place, shared, first, batch, second);
+        store(to, &eights, batch, copies);
+        store(second_to, &second_eights, batch, second);
+    }
+}
+
+/// Reads the unit's vectors of a batch.
+#[cube]
+fn fetch(
+    from: &Tensor<Eight>,
+    place: &Place,
+    shared: &SharedInfo,
+    first: u32,
+    #[comptime] batch: u32,
+    #[comptime] copies: Copies,
+) -> Array<Eight> {
+    let row = comptime![copies.d / EIGHT];
+    let n = comptime![copies.in_batch(batch)];
+    let mut eights = Array::<Eight>::new(comptime![Ord::max(n, 1) as usize]);
+    #[unroll]
+    for turn in 0..n {
+        let i = comptime![(batch * Copies::AT_ONCE + turn) * copies.units] + UNIT_POS;
+        let mut number = i / row;
+        if comptime![copies.is_partial(batch * Copies::AT_ONCE + turn)] {
+            number = min(number, comptime![copies.n - 1].runtime());
+        }
+        let position = shared.infos[(first + number) as usize][0];
+        let mut eight = Eight::new(0);
+        if position >= 0 {
+            // A position is a row of the tensor.
+            let at = place.first + position as usize * place.row + (i % row) as usize;
+            eight = from.read_unchecked(at);
+        }
+        eights[turn as usize] = eight;
+    }
+    eights
+}
+
+/// Writes the unit's vectors of a batch.
+#[cube]
+fn store(
+    to: &mut SharedMemory<Eight>,
+    eights: &Array<Eight>,
+    #[comptime] batch: u32,
+    #[comptime] copies: Copies,
+) {
+    let row = comptime![copies.d / EIGHT];
+    #[unroll]
+    for turn in 0..comptime![copies.in_batch(batch)] {
+        let i = comptime![(batch * Copies::AT_ONCE + turn) * copies.units] + UNIT_POS;
+        let at = (i / row * comptime![row_of(copies.d) / EIGHT] + i % row) as usize;
+        if comptime![copies.is_partial(batch * Copies::AT_ONCE + turn)] {
+            if i < comptime![copies.all()] {
+                to[at] = eights[turn as usize];
+            }
+        } else {
+            to[at] = eights[turn as usize];
+        }
+    }
+}
+
+/// The unit's rows: their numbers in the cube.
+#[cube]
+pub(super) fn own_number(#[comptime] own: u32) -> u32 {
+    UNIT_POS_Y * SIDE + UNIT_POS_X / QUAD + comptime![own * HALF]
+}
