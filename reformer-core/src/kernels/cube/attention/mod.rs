@@ -160,10 +160,19 @@ impl<R: CubeRuntime> Attention<R> {
         batch_size * n_heads
     }
 
+    /// Type of the rows of a round: on tensor cores, that of the factors of the next product.
+    fn dtype_of_rounds(&self) -> DType {
+        match self.on_tensor_cores {
+            true => self.q.dtype,
+            false => DType::F32,
+        }
+    }
+
     /// Heads and rounds to process at a time, if a round of a head writes this many numbers to a tensor.
     fn portion(&self, numbers: usize) -> Portion {
         let room = room_for_rounds(&self.q.client);
-        Portion::new(room, 4 * numbers, self.n(), self.numbers.n_rounds)
+        let bytes = self.dtype_of_rounds().size() * numbers;
+        Portion::new(room, bytes, self.n(), self.numbers.n_rounds)
     }
 
     /// Results of the rounds of a range of heads: see [`rows`](super::rows).
@@ -171,11 +180,10 @@ impl<R: CubeRuntime> Attention<R> {
         &self,
         of: &Portion,
         heads: &Range<usize>,
-        length: usize,
-        d: usize,
+        [length, d]: [usize; 2],
+        dtype: DType,
     ) -> CubeTensor<R> {
-        let shape = [1, of.rounds * heads.len(), length, d];
-        empty(&self.q, shape, DType::F32)
+        empty(&self.q, [1, of.rounds * heads.len(), length, d], dtype)
     }
 
     /// The plan of a sweep, with the number of cubes for a round of a head.
@@ -205,7 +213,9 @@ impl<R: CubeRuntime> Attention<R> {
         let joined = [self.rows(seq_length, d_v, dtype), statistic(), statistic()];
         let portion = self.portion(seq_length * d_v);
         for heads in portion.heads_of(self.n()) {
-            let of_rounds = [d_v, 1, 1].map(|d| self.results(&portion, &heads, seq_length, d));
+            let dtype = self.dtype_of_rounds();
+            let of_rounds = [(d_v, dtype), (1, DType::F32), (1, DType::F32)]
+                .map(|(d, dtype)| self.results(&portion, &heads, [seq_length, d], dtype));
             for rounds in portion.rounds_of(self.numbers.n_rounds) {
                 self.attend(&of_rounds, &heads, &rounds);
             }
@@ -271,8 +281,8 @@ impl<R: CubeRuntime> Attention<R> {
         let dv = self.rows(n_keys, d_v, dtype);
         let portion = self.portion(seq_length.max(n_keys) * d_head.max(d_v));
         for heads in portion.heads_of(self.n()) {
-            let [of_q, of_k, of_v] = [(seq_length, d_head), (n_keys, d_head), (n_keys, d_v)]
-                .map(|(length, d)| self.results(&portion, &heads, length, d));
+            let [of_q, of_k, of_v] = [[seq_length, d_head], [n_keys, d_head], [n_keys, d_v]]
+                .map(|size| self.results(&portion, &heads, size, self.dtype_of_rounds()));
             for rounds in portion.rounds_of(self.numbers.n_rounds) {
                 self.differentiate(
                     [&self.q, &self.k, &grad, &self.v],

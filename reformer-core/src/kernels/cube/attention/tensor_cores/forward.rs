@@ -28,7 +28,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     order: &Tensor<I>,
     sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
-    output: &mut Tensor<Pair<f32>>,
+    output: &mut Tensor<Pair<F>>,
     max_of: &mut Tensor<f32>,
     sum_of: &mut Tensor<f32>,
     sizes: Sizes,
@@ -238,7 +238,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             if UNIT_POS_X % QUAD == 0 {
                 keep(&of_row, max_of, sum_of);
             }
-            write(
+            write::<F>(
                 output,
                 &sums,
                 &place,
@@ -269,8 +269,8 @@ fn rescale(sums: &mut Sequence<Tile>, by: &Array<f32>, #[comptime] d: u32) {
 /// Writes row `own` of the unit's sums times `new`, added to the result of an earlier launch (if any)
 /// times `old`.
 #[cube]
-pub(super) fn write(
-    to: &mut Tensor<Pair<f32>>,
+pub(super) fn write<F: Float>(
+    to: &mut Tensor<Pair<F>>,
     sums: &Sequence<Tile>,
     place: &Place,
     position: i32,
@@ -286,8 +286,8 @@ pub(super) fn write(
         let at = row + tile * comptime![(HALF / 2) as usize];
         let mut pair = sums.index(tile)[comptime![own as usize]] * Pair::<f32>::new(new);
         if first_round > 0 {
-            pair += to[at] * Pair::<f32>::new(old);
+            pair += Pair::<f32>::cast_from(to[at]) * Pair::<f32>::new(old);
         }
-        to[at] = pair;
+        to[at] = Pair::cast_from(pair);
     }
 }

@@ -31,8 +31,8 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     sort_keys: &Tensor<i32>,
     mask: &Tensor<I>,
     statistics: &Tensor<f32>,
-    sums_of: &mut Tensor<Pair<f32>>,
-    values_of: &mut Tensor<Pair<f32>>,
+    sums_of: &mut Tensor<Pair<F>>,
+    values_of: &mut Tensor<Pair<F>>,
     sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
@@ -218,11 +218,11 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         if position >= 0 {
             let round = sizes.first_round;
             let one = 1.0f32.runtime();
-            write(
+            write::<F>(
                 sums_of, &sums, &of_sums, position, one, one, round, i, d_head,
             );
             if of_keys {
-                write(
+                write::<F>(
                     values_of,
                     &value_sums,
                     &of_values,
