@@ -33,14 +33,19 @@ measure() {
 
 note "{\"name\": \"machine\", \"gpu\": \"$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null | head -n 1 | tr -d '"\\')\"}"
 
-# The step of the README's tables.
-for length in 4096 16384 65536; do
-    ours="$bench --device $device --json --steps 10 --length $length"
-    measure "ours lsh $length" $ours
-    measure "ours local $length" $ours --attention local
-    measure "ours full $length" $ours --attention full
-    for peer in sdpa sdpa-checkpointed lucid; do
-        measure "$peer $length" "$python" "$here/peers.py" $peer --length $length --steps 10
+# The step of the README's tables in f32, and one with twice the width and heads in bf16.
+lsh="--attention lsh --window bucket --local-round --always-hash"
+for size in "small f32 256 4" "medium bf16 512 8"; do
+    set -- $size
+    model="--precision $2 --d-model $3 --n-heads $4 --d-ff $((4 * $3)) --steps 10"
+    for length in 4096 16384 65536; do
+        ours="$bench --device $device --json --length $length $model"
+        measure "ours lsh $1 $length" $ours $lsh
+        measure "ours local $1 $length" $ours --attention local
+        measure "ours full $1 $length" $ours --attention full
+        for peer in sdpa sdpa-checkpointed lucid; do
+            measure "$peer $1 $length" "$python" "$here/peers.py" $peer --length $length $model
+        done
     done
 done
 

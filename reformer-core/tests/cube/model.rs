@@ -83,12 +83,14 @@ fn a_step_is_that_of_the_host() {
     let device = moved::<Device>(&host, &config);
     let expected = step(&host, Mode::Reversible, 1.0);
     let found = step(&device, Mode::Reversible, 1.0);
-    let (mut of_loss, mut of_gradients) = (1e-5, 1e-4);
+    let (mut of_loss, mut of_gradients, mut of_drift) = (1e-5, 1e-4, 1e-4);
     if MAY_ROUND_FACTORS {
         let half = with_precision(&config, Precision::F16);
         let rounded = step(&moved::<Host>(&host, &half), Mode::Reversible, F16_SCALE);
         of_gradients = 2.0 * error(&rounded, &expected, F16_SCALE);
         of_loss = 2f64.powi(-11);
+        // What is computed again from streams that differ in their last digit is rounded to other factors.
+        of_drift = of_gradients;
     }
     let off = error(&found, &expected, 1.0);
     say(&format!(
@@ -97,7 +99,8 @@ fn a_step_is_that_of_the_host() {
     ));
     assert_close("loss", &[found.loss], &[expected.loss], of_loss);
     assert!(off < of_gradients, "gradients are off by {off:.1e}");
-    assert!(found.drift.unwrap() < 1e-4);
+    let drift = found.drift.unwrap();
+    assert!(drift < of_drift, "streams drift by {drift:.1e}");
 }
 
 /// Factor of the loss that keeps gradients in the range of `f16`.
