@@ -286,8 +286,11 @@ impl<B: Backend> AttentionOutput<B> {
     pub(crate) fn rounded_like_the_peers(self) -> Self {
         let lse = self.max.clone() + self.log_sum.clone();
         let log_sum = lse - self.max.clone();
+        let factor = (self.log_sum - log_sum.clone()).exp();
+        let dtype = self.output.dtype();
         Self {
-            output: self.output * (self.log_sum - log_sum.clone()).exp(),
+            // Statistics are in single precision whatever the output is.
+            output: (self.output.cast(factor.dtype()) * factor).cast(dtype),
             max: self.max,
             log_sum,
         }

@@ -2,6 +2,7 @@
 //! any and rows are made of whole matrices.
 
 use crate::attention::{chunks, judged_slots};
+use crate::cases::inputs;
 use crate::common::{integers, normal, numbers, relative_error};
 use crate::{Gpu, adapter, judged, say};
 use burn::tensor::backend::Backend;
@@ -163,18 +164,53 @@ fn tiles_of_half_precision_are_near() {
         exclude_self: false,
         ..chunks(100, 1, 0)
     };
+    let mut wrapped = TiledAttention {
+        duplicates: Duplicates::Keep,
+        ..chunks(32, 1, 0)
+    };
+    wrapped.tile.wrap = true;
+    let many_rounds = TiledAttention {
+        keys: KeyRule::SameBucket,
+        ..chunks(16, 2, 0)
+    };
     let cases = [
         ("chunks", SlotLayout::Dense(64), causal, 2, [64, 64]),
         ("both sides", SlotLayout::Dense(24), both_sides, 3, [16, 48]),
         ("bands", SlotLayout::BucketAligned(32), band, 2, [32, 16]),
         ("within", SlotLayout::Dense(100), within, 1, [128, 128]),
         ("ragged", SlotLayout::Dense(64), causal, 2, [20, 20]),
+        ("wrapped", SlotLayout::Dense(32), wrapped, 2, [16, 16]),
+        (
+            "many rounds",
+            SlotLayout::BucketAligned(16),
+            many_rounds,
+            6,
+            [32, 16],
+        ),
     ];
     for (name, layout, rules, n_rounds, [d_head, d_v]) in cases {
         let sizes = [1, 2, 150, d_head, d_v];
         let slots = slots_of(sizes, n_rounds, layout);
         compare(name, sizes, &Rules::Tiled(slots, rules));
     }
+}
+
+#[test]
+fn padding_of_half_precision_is_near() {
+    let Some(_adapter) = adapter() else { return };
+    let sizes = [2, 1, 77, 16, 16];
+    let [batch_size, n_heads, seq_length, d_head, _] = sizes;
+    let shape = [batch_size, n_heads, seq_length, d_head];
+    let mask_pad = inputs::<Gpu>(shape, 1, true).mask_pad;
+    let slots = slots_of(sizes, 3, SlotLayout::Dense(24)).with_padding(mask_pad.clone());
+    compare("tiles", sizes, &Rules::Tiled(slots, chunks(24, 1, 0)));
+    let masking = Masking {
+        causal: false,
+        exclude_self: true,
+        dropout: None,
+        mask_pad,
+    };
+    compare("full", sizes, &Rules::Full(masking));
 }
 
 #[test]

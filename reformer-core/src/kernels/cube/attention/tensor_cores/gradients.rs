@@ -3,12 +3,13 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::copies::{Copies, load_both, load_rows};
 use super::forward::write;
 use super::fragments::{add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Copies, Row, any_in_sight, load_both, load_infos, load_rows, own_number, put, range_of,
-    room_for_others, room_for_own, row_of_slot, shared_row,
+    Row, any_in_sight, load_infos, own_number, put, range_of, room_for_others, room_for_own,
+    row_of_slot, shared_row,
 };
 use super::{EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};

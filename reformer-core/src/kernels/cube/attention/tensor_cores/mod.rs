@@ -5,6 +5,7 @@
 //! quad, so that only maxima and sums of rows are exchanged, by shuffles, and weights are factors of
 //! the next product where they are.
 
+mod copies;
 pub(super) mod forward;
 mod fragments;
 pub(super) mod gradients;

@@ -51,7 +51,7 @@ pub(super) fn logit_of(
         logit *= key.scale;
     }
     if comptime![plan.counted_rounds > 0] {
-        let mut count = comptime![plan.counted_rounds - compared_rounds(&plan)].runtime();
+        let mut count = 1u32.runtime();
         #[unroll]
         for round in 0..comptime![compared_rounds(&plan) as usize] {
             count += u32::cast_from(near(query.of_rounds[round], key.of_rounds[round], sizes));

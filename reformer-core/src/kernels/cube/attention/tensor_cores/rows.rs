@@ -1,9 +1,9 @@
-//! Rows of both sides: their metadata in shared memory and in registers, and copies of their features.
+//! Metadata of the rows of both sides, in shared memory and in registers.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::{EIGHT, Eight, HALF, PLANE, Place, QUAD, SIDE, row_of, units_of};
+use super::{HALF, PLANE, QUAD, SIDE};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task};
 use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
@@ -29,16 +29,16 @@ pub(super) struct Row {
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct SharedInfo {
     /// Position, position as a visible key, sort key, and bits of the scale.
-    infos: SharedMemory<Quadruple<i32>>,
+    pub(super) infos: SharedMemory<Quadruple<i32>>,
     of_rounds: SharedMemory<Quadruple<i32>>,
     statistics: SharedMemory<Quadruple<f32>>,
     draws: SharedMemory<Quadruple<u32>>,
 }
 
-/// Number of rounds in which sort keys of a pair are compared to count those that it has together. If
-/// it must be near in its own round, that one is known.
+/// Number of rounds in which sort keys of a pair are compared to count those that it has together. A
+/// pair in reach is near in its own round, which is not one of them.
 pub(super) fn compared_rounds(plan: &Plan) -> u32 {
-    plan.counted_rounds.saturating_sub(plan.near as u32)
+    plan.counted_rounds.saturating_sub(1)
 }
 
 /// Number of vectors of four for the sort keys of these rounds.
@@ -101,10 +101,12 @@ pub(super) fn row_of_slot<I: Int>(
 ) -> Row {
     let head = task.head;
     let info = row_info(slot, task, order, sort_keys, mask, sizes, query, plan);
+    // There is a position zero, so that what is read of an empty slot is there, too.
     let position = max(info.position, 0i32.runtime()) as usize;
     let mut scale = 1.0f32.runtime();
     if comptime![plan.unit_keys && !query] {
-        scale = 1.0 / divisors[head as usize * sizes.n_keys as usize + position];
+        let at = head as usize * sizes.n_keys as usize + position;
+        scale = 1.0 / divisors.read_unchecked(at);
     }
     let mut of_query = Quadruple::<f32>::new(0.0);
     if comptime![query && differentiated] {
@@ -119,8 +121,8 @@ pub(super) fn row_of_slot<I: Int>(
     let first = (head as usize * sizes.seq_length as usize + position) * n_rounds as usize;
     #[unroll]
     for i in 0..compared {
-        let round = (task.round + comptime![n_rounds - compared + i]) % n_rounds;
-        of_rounds[i as usize] = sort_keys[first + round as usize];
+        let round = (task.round + comptime![1 + i]) % n_rounds;
+        of_rounds[i as usize] = sort_keys.read_unchecked(first + round as usize);
     }
     Row {
         info,
@@ -257,7 +259,10 @@ pub(super) fn range_of(shared: &SharedInfo, from: u32, #[comptime] n: u32) -> Ra
     let mut last = 0i32.runtime() - 1;
     let mut lowest = MASKED_POSITION.runtime();
     let mut highest = 0i32.runtime();
-    for row in range_stepped(UNIT_POS_X, n, PLANE) {
+    #[unroll]
+    for turn in 0..comptime![n.div_ceil(PLANE)] {
+        // If there are not enough rows, units have the last one.
+        let row = min(turn * PLANE + UNIT_POS_X, comptime![n - 1].runtime());
         let info = shared.infos[(from + row) as usize];
         if info[0] >= 0 {
             first = min(first, info[0]);
@@ -296,141 +301,6 @@ pub(super) fn any_in_sight(
         by_plane = by_plane || in_sight(info[0], info[2], of_plane, sizes, plan);
     }
     (plane_any(by_cube), plane_any(by_plane))
-}
-
-/// Vectors that a unit copies of rows of `d` features, as many at a time as registers may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Copies {
-    n: u32,
-    d: u32,
-    units: u32,
-}
-
-impl Copies {
-    const AT_ONCE: u32 = 4;
-
-    /// Of `n` rows of `d` features by a cube with `rows` rows of its own.
-    pub(super) fn new(n: u32, d: u32, rows: u32) -> Self {
-        let units = units_of(rows);
-        Self { n, d, units }
-    }
-
-    fn all(self) -> u32 {
-        self.n * self.d / EIGHT
-    }
-
-    /// Number of vectors of a unit in a batch.
-    fn in_batch(self, batch: u32) -> u32 {
-        let turns = self.all().div_ceil(self.units);
-        turns
-            .saturating_sub(batch * Self::AT_ONCE)
-            .min(Self::AT_ONCE)
-    }
-
-    pub(super) fn batches(self) -> u32 {
-        self.all().div_ceil(self.units).div_ceil(Self::AT_ONCE)
-    }
-
-    /// Whether some units have no vector in a turn.
-    fn is_partial(self, turn: u32) -> bool {
-        (turn + 1) * self.units > self.all()
-    }
-}
-
-/// Copies rows of features to shared memory, zeros for empty slots: those whose metadata begin with
-/// row `first`.
-#[cube]
-pub(super) fn load_rows(
-    to: &mut SharedMemory<Eight>,
-    from: &Tensor<Eight>,
-    place: &Place,
-    shared: &SharedInfo,
-    first: u32,
-    #[comptime] copies: Copies,
-) {
-    #[unroll]
-    for batch in 0..comptime![copies.batches()] {
-        let eights = fetch(from, place, shared, first, batch, copies);
-        store(to, &eights, batch, copies);
-    }
-}
-
-/// The same for rows of two tensors, which are read together.
-#[cube]
-pub(super) fn load_both(
-    to: &mut SharedMemory<Eight>,
-    from: &Tensor<Eight>,
-    place: &Place,
-    second_to: &mut SharedMemory<Eight>,
-    second_from: &Tensor<Eight>,
-    second_place: &Place,
-    shared: &SharedInfo,
-    first: u32,
-    #[comptime] copies: Copies,
-    #[comptime] second: Copies,
-) {
-    #[unroll]
-    for batch in 0..comptime![copies.batches().max(second.batches())] {
-        let eights = fetch(from, place, shared, first, batch, copies);
-        let second_eights = fetch(second_from, second_place, shared, first, batch, second);
-        store(to, &eights, batch, copies);
-        store(second_to, &second_eights, batch, second);
-    }
-}
-
-/// Reads the unit's vectors of a batch.
-#[cube]
-fn fetch(
-    from: &Tensor<Eight>,
-    place: &Place,
-    shared: &SharedInfo,
-    first: u32,
-    #[comptime] batch: u32,
-    #[comptime] copies: Copies,
-) -> Array<Eight> {
-    let row = comptime![copies.d / EIGHT];
-    let n = comptime![copies.in_batch(batch)];
-    let mut eights = Array::<Eight>::new(comptime![Ord::max(n, 1) as usize]);
-    #[unroll]
-    for turn in 0..n {
-        let i = comptime![(batch * Copies::AT_ONCE + turn) * copies.units] + UNIT_POS;
-        let mut number = i / row;
-        if comptime![copies.is_partial(batch * Copies::AT_ONCE + turn)] {
-            number = min(number, comptime![copies.n - 1].runtime());
-        }
-        let position = shared.infos[(first + number) as usize][0];
-        let mut eight = Eight::new(0);
-        if position >= 0 {
-            // A position is a row of the tensor.
-            let at = place.first + position as usize * place.row + (i % row) as usize;
-            eight = from.read_unchecked(at);
-        }
-        eights[turn as usize] = eight;
-    }
-    eights
-}
-
-/// Writes the unit's vectors of a batch.
-#[cube]
-fn store(
-    to: &mut SharedMemory<Eight>,
-    eights: &Array<Eight>,
-    #[comptime] batch: u32,
-    #[comptime] copies: Copies,
-) {
-    let row = comptime![copies.d / EIGHT];
-    #[unroll]
-    for turn in 0..comptime![copies.in_batch(batch)] {
-        let i = comptime![(batch * Copies::AT_ONCE + turn) * copies.units] + UNIT_POS;
-        let at = (i / row * comptime![row_of(copies.d) / EIGHT] + i % row) as usize;
-        if comptime![copies.is_partial(batch * Copies::AT_ONCE + turn)] {
-            if i < comptime![copies.all()] {
-                to[at] = eights[turn as usize];
-            }
-        } else {
-            to[at] = eights[turn as usize];
-        }
-    }
 }
 
 /// The unit's rows: their numbers in the cube.
