@@ -10,7 +10,7 @@ use super::rows::{
     Row, any_in_sight, load_infos, own_number, put, range_of, room_for_others, room_for_own,
     row_of_slot, shared_row,
 };
-use super::{EIGHT, Eight, HALF, OWN, Pair, Place, QUAD, SIDE, place_of};
+use super::{EIGHT, Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
@@ -60,7 +60,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         let row = row_of_slot(
             slot, &task, order, sort_keys, mask, divisors, divisors, &sizes, true, false, plan,
         );
-        if UNIT_POS_X % QUAD == 0 {
+        if in_quad() == 0 {
             put(&own_side, number, &row, true, plan);
         }
         own.push(row);
@@ -236,7 +236,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         let position = own.index(comptime![i as usize]).info.position;
         let of_row = *joined.index(comptime![i as usize]);
         if position >= 0 {
-            if UNIT_POS_X % QUAD == 0 {
+            if in_quad() == 0 {
                 keep(&of_row, max_of, sum_of);
             }
             write::<F>(
@@ -281,7 +281,7 @@ pub(super) fn write<F: Float>(
     #[comptime] own: u32,
     #[comptime] d: u32,
 ) {
-    let row = place.first + position as usize * place.row + (UNIT_POS_X % QUAD) as usize;
+    let row = place.first + position as usize * place.row + in_quad() as usize;
     #[unroll]
     for tile in 0..comptime![(d / HALF) as usize] {
         let at = row + tile * comptime![(HALF / 2) as usize];

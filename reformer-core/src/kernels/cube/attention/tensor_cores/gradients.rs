@@ -11,7 +11,7 @@ use super::rows::{
     Row, any_in_sight, load_infos, own_number, put, range_of, room_for_others, room_for_own,
     row_of_slot, shared_row,
 };
-use super::{EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, place_of};
+use super::{EIGHT, Eight, HALF, OWN, Pair, SIDE, in_quad, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
@@ -70,7 +70,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         let row = row_of_slot(
             slot, &task, order, sort_keys, mask, divisors, statistics, &sizes, queries, true, plan,
         );
-        if UNIT_POS_X % QUAD == 0 {
+        if in_quad() == 0 {
             put(&own_side, number, &row, true, plan);
         }
         own.push(row);

@@ -48,6 +48,12 @@ pub(super) fn units_of(rows: u32) -> u32 {
     rows / SIDE * PLANE
 }
 
+/// The unit's index in its quad.
+#[cube]
+fn in_quad() -> u32 {
+    UNIT_POS_X % QUAD
+}
+
 /// Where the rows of a head are in a tensor: the offset of the first one, and the distance of the
 /// next one, in vectors.
 #[derive(CubeType, Clone, Copy)]

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::rows::{Row, compared_rounds};
-use super::{HALF, QUAD};
+use super::{HALF, in_quad};
 use crate::kernels::cube::attention::logit::{masked, sees};
 use crate::kernels::cube::attention::plan::{Plan, Sizes};
 use crate::kernels::cube::attention::row::near;
@@ -19,7 +19,7 @@ pub(super) fn exp(value: f32) -> f32 {
 /// The number, in a block, of the other row of a pair: column `column` of the unit in tile `tile`.
 #[cube]
 pub(super) fn other_number(#[comptime] tile: u32, #[comptime] column: u32) -> u32 {
-    UNIT_POS_X % QUAD * 2 + comptime![tile * HALF + column]
+    in_quad() * 2 + comptime![tile * HALF + column]
 }
 
 /// Logarithms of numbers of rounds, with which a pair is counted.
