@@ -146,7 +146,7 @@ pub(super) fn logit_of(
     let seen = sees(query, key, sizes, plan);
     let itself = is_itself(query, key, plan);
     let mut logit = masked(product, seen, itself, plan);
-    if comptime![plan.count] {
+    if comptime![plan.counted_rounds > 0] {
         let counted = seen && !itself;
         if counted {
             let count = rounds_together(query.position, key.position, head, sort_keys, sizes);

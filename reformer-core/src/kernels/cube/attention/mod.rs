@@ -69,7 +69,7 @@ impl<R: CubeRuntime> Attention<R> {
             Some(into_contiguous(B::ints(slots.order.clone()))),
         );
         let plan = attention.plan;
-        if plan.near || plan.count {
+        if plan.near || plan.counted_rounds > 0 {
             let of_positions = [&slots.slot_of, &slots.buckets];
             let [slot_of, buckets] =
                 of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));

@@ -33,12 +33,6 @@ pub(super) enum Sweep {
 }
 
 impl Sweep {
-    /// Number of rows of the other side at a time on tensor cores: a unit has a sixteenth of the pairs
-    /// of a plane's rows with them in registers.
-    fn others_on_cores(self) -> u32 {
-        PLANE
-    }
-
     /// Number of matrices of pairs that a cube keeps.
     fn matrices(self) -> u32 {
         match self {
@@ -76,10 +70,9 @@ pub(super) struct Plan {
     pub(super) before: u32,
     pub(super) after: u32,
     pub(super) wrap: bool,
-    /// Whether keys must be near by [`nearness`], and whether weights are divided by the rounds that see the key.
+    /// Whether keys must be near by [`nearness`].
     pub(super) near: bool,
-    pub(super) count: bool,
-    /// Number of rounds if they are counted, otherwise zero.
+    /// Number of rounds if weights are divided by those that see the key, otherwise zero.
     pub(super) counted_rounds: u32,
     pub(super) causal: bool,
     pub(super) exclude_self: bool,
@@ -182,7 +175,7 @@ impl Plan {
         let fits = |pass: Sweep| {
             let of_one_plane = Self {
                 rows: SIDE,
-                others: pass.others_on_cores(),
+                others: PLANE,
                 of_keys: pass == Sweep::OfKeys,
                 ..*self
             };
@@ -192,11 +185,11 @@ impl Plan {
         suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
     }
 
-    /// Four planes, or fewer if rows are long or few.
+    /// Four planes and blocks of 32, or fewer planes if rows are long or few.
     fn cut_for_cores(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
         let room = SHARED_BYTES_ON_TENSOR_CORES.min(limits.shared_bytes);
         self.parts = 1;
-        self.others = pass.others_on_cores();
+        self.others = PLANE;
         let mut planes = 4;
         loop {
             let most = planes * SIDE;
@@ -235,7 +228,6 @@ impl Plan {
             after: rules.tile.after as u32,
             wrap: rules.tile.wrap,
             near: rules.keys != KeyRule::Across,
-            count,
             counted_rounds: if count { n_rounds as u32 } else { 0 },
             ..Self::rules(rules.causal, rules.exclude_self, rules.dropout)
         }
@@ -258,7 +250,6 @@ impl Plan {
             after: 0,
             wrap: false,
             near: false,
-            count: false,
             counted_rounds: 0,
             causal,
             exclude_self,
