@@ -28,7 +28,7 @@ pub struct LinearGradients<B: Backend> {
 
 impl<B: Backend> LinearGradients<B> {
     /// The same with the gradients of weight and bias in another type.
-    pub(super) fn with_parameters_in(self, dtype: DType) -> Self {
+    pub(in crate::kernels) fn with_parameters_in(self, dtype: DType) -> Self {
         Self {
             x: self.x,
             weight: self.weight.map(|weight| weight.cast(dtype)),

@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::floats;
-use super::host::{Floats, Host, tensor};
+use super::element::{Element, with_element};
+use super::host::{Floats, Host, numbers, tensor};
 use super::simd::exp;
 use crate::kernels::Activation;
 
@@ -46,12 +46,25 @@ pub(in crate::kernels) fn activation<B: Host>(
     x: Tensor<B, 3>,
     activation: Activation,
 ) -> Tensor<B, 3> {
-    let (shape, device) = (x.dims(), x.device());
-    let mut values = floats(x);
-    with_curve!(activation, C => values.par_chunks_mut(BLOCK).for_each(|values| {
-        Arch::new().dispatch(|| values.iter_mut().for_each(|x| *x = C::value(*x)));
-    }));
-    tensor(values, shape, &device)
+    let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
+    with_element!(dtype, E => {
+        let mut values = numbers::<E, B, 3>(x);
+        with_curve!(activation, C => apply::<C, E>(&mut values));
+        tensor(values, shape, dtype, &device)
+    })
+}
+
+fn apply<C: Curve, E: Element>(values: &mut [E]) {
+    values.par_chunks_mut(BLOCK).for_each(|values| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for x in values {
+                    *x = E::narrow(C::value(x.wide()));
+                }
+            },
+        );
+    });
 }
 
 /// See [`ReformerBackend::activation_backward`](crate::kernels::ReformerBackend::activation_backward).
@@ -60,19 +73,28 @@ pub(in crate::kernels) fn activation_backward<B: Host>(
     activation: Activation,
     grad: Tensor<B, 3>,
 ) -> Tensor<B, 3> {
-    let (shape, device) = (x.dims(), x.device());
+    let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
     assert_eq!(shape, grad.dims(), "gradient of an activation of {shape:?}");
-    let x = Floats::row_major(x);
-    let mut values = floats(grad);
-    let blocks = values
-        .par_chunks_mut(BLOCK)
-        .zip(x.slice().par_chunks(BLOCK));
-    with_curve!(activation, C => blocks.for_each(|(values, x)| {
-        Arch::new().dispatch(|| {
-            values.iter_mut().zip(x).for_each(|(grad, &x)| *grad *= C::slope(x));
-        });
-    }));
-    tensor(values, shape, &device)
+    with_element!(dtype, E => {
+        let x = Floats::<B, 3, E>::row_major(x);
+        let mut values = numbers::<E, B, 3>(grad);
+        with_curve!(activation, C => apply_backward::<C, E>(&mut values, x.slice()));
+        tensor(values, shape, dtype, &device)
+    })
+}
+
+fn apply_backward<C: Curve, E: Element>(values: &mut [E], x: &[E]) {
+    let blocks = values.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
+    blocks.for_each(|(values, x)| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (grad, x) in values.iter_mut().zip(x) {
+                    *grad = E::narrow(grad.wide() * C::slope(x.wide()));
+                }
+            },
+        );
+    });
 }
 
 #[inline(always)]

@@ -1,9 +1,11 @@
 //! Attention on tensors: splits inputs into heads and joins the results.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
+use pulp::Arch;
 use rayon::prelude::*;
 
+use super::element::{Element, with_element};
 use super::head::{self, HeadGradients, HeadOutput, HeadRows, Tiles, UnitKeys, Upstream};
 use super::host::{Floats, Host, Rows, tensor};
 use super::simd::dot;
@@ -26,10 +28,10 @@ pub(super) fn padding<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>) -> Opti
 }
 
 /// Inputs of all heads, borrowed from the tensors where possible.
-struct Inputs<B: Host> {
-    q: Floats<B, 4>,
-    k: Option<Floats<B, 4>>,
-    v: Floats<B, 4>,
+struct Inputs<B: Host, E: Element> {
+    q: Floats<B, 4, E>,
+    k: Option<Floats<B, 4, E>>,
+    v: Floats<B, 4, E>,
     /// See [`UnitKeys`]; scales have shape `[heads in the batch, seq_length]`.
     unit_keys: Option<(Vec<f32>, f32)>,
     /// Number of heads in the batch.
@@ -37,7 +39,7 @@ struct Inputs<B: Host> {
     seq_length: usize,
 }
 
-impl<B: Host> Inputs<B> {
+impl<B: Host, E: Element> Inputs<B, E> {
     fn new(qkv: Qkv<B>) -> Self {
         let [batch_size, n_heads, seq_length, ..] = qkv.sizes();
         let n = batch_size * n_heads;
@@ -63,7 +65,7 @@ impl<B: Host> Inputs<B> {
         }
     }
 
-    fn head(&self, number: usize) -> HeadRows<'_> {
+    fn head(&self, number: usize) -> HeadRows<'_, E> {
         let q = self.q.head(number);
         HeadRows {
             q,
@@ -79,9 +81,13 @@ impl<B: Host> Inputs<B> {
 
 /// Attention of all heads.
 pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl HeadTiles) -> AttentionOutput<B> {
+    with_element!(qkv.q.dtype(), E => forward_of::<B, E>(qkv, heads))
+}
+
+fn forward_of<B: Host, E: Element>(qkv: Qkv<B>, heads: &impl HeadTiles) -> AttentionOutput<B> {
     let [batch_size, n_heads, seq_length, _, _, d_v] = qkv.sizes();
-    let device = qkv.q.device();
-    let inputs = Inputs::new(qkv);
+    let (device, dtype) = (qkv.q.device(), qkv.q.dtype());
+    let inputs = Inputs::<B, E>::new(qkv);
     let at_once = head::tiles_at_once(inputs.n);
     let n_rows = inputs.n * seq_length;
     let mut max = vec![f32::NEG_INFINITY; n_rows];
@@ -105,20 +111,26 @@ pub(super) fn forward<B: Host>(qkv: Qkv<B>, heads: &impl HeadTiles) -> Attention
     drop(inputs);
     let stats = [batch_size, n_heads, seq_length, 1];
     AttentionOutput {
-        output: joined(output, [batch_size, n_heads, seq_length, d_v], &device),
-        max: tensor(max, stats, &device),
-        log_sum: tensor(sum, stats, &device),
+        output: joined::<E, B>(
+            output,
+            [batch_size, n_heads, seq_length, d_v],
+            dtype,
+            &device,
+        ),
+        max: tensor(max, stats, DType::F32, &device),
+        log_sum: tensor(sum, stats, DType::F32, &device),
     }
 }
 
 /// Joins heads, `[seq_length, d]` each, into `[batch_size, n_heads, seq_length, d]` with the memory
 /// layout `[batch_size, seq_length, n_heads, d]`: merging the heads then copies nothing.
-pub(super) fn joined<B: Backend>(
+pub(super) fn joined<E: Element, B: Backend>(
     heads: Vec<Vec<f32>>,
     [batch_size, n_heads, seq_length, d]: [usize; 4],
+    dtype: DType,
     device: &B::Device,
 ) -> Tensor<B, 4> {
-    let mut joined = vec![0.0; heads.len() * seq_length * d];
+    let mut joined = vec![E::default(); heads.len() * seq_length * d];
     joined
         .par_chunks_mut(n_heads * d)
         .enumerate()
@@ -127,10 +139,12 @@ pub(super) fn joined<B: Backend>(
             let (batch, position) = (row / seq_length, row % seq_length);
             let heads = &heads[batch * n_heads..][..n_heads];
             for (head, to) in heads.iter().zip(joined.chunks_exact_mut(d)) {
-                to.copy_from_slice(&head[position * d..][..d]);
+                for (to, &x) in to.iter_mut().zip(&head[position * d..][..d]) {
+                    *to = E::narrow(x);
+                }
             }
         });
-    tensor(joined, [batch_size, seq_length, n_heads, d], device).swap_dims(1, 2)
+    tensor(joined, [batch_size, seq_length, n_heads, d], dtype, device).swap_dims(1, 2)
 }
 
 /// Gradients of all heads.
@@ -140,11 +154,20 @@ pub(super) fn backward<B: Host>(
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
+    with_element!(qkv.q.dtype(), E => backward_of::<B, E>(qkv, heads, output, grad))
+}
+
+fn backward_of<B: Host, E: Element>(
+    qkv: Qkv<B>,
+    heads: &impl HeadTiles,
+    output: AttentionOutput<B>,
+    grad: Tensor<B, 4>,
+) -> AttentionGradients<B> {
     let [batch_size, n_heads, seq_length, n_keys, d, d_v] = qkv.sizes();
-    let device = qkv.q.device();
-    let inputs = Inputs::new(qkv);
-    let [max, log_sum] = [output.max, output.log_sum].map(Floats::row_major);
-    let [grad, output] = [grad, output.output].map(Floats::rows_of);
+    let (device, dtype) = (qkv.q.device(), qkv.q.dtype());
+    let inputs = Inputs::<B, E>::new(qkv);
+    let [max, log_sum] = [output.max, output.log_sum].map(Floats::<B, 4>::row_major);
+    let [grad, output] = [grad, output.output].map(Floats::<B, 4, E>::rows_of);
 
     let at_once = head::tiles_at_once(inputs.n);
     let of_head = |number: usize| {
@@ -175,14 +198,22 @@ pub(super) fn backward<B: Host>(
     let shape = |length: usize, d: usize| [batch_size, n_heads, length, d];
     let dk: Option<Vec<_>> = dk.into_iter().collect();
     AttentionGradients {
-        q: joined(dq, shape(seq_length, d), &device),
-        k: dk.map(|dk| joined(dk, shape(n_keys, d), &device)),
-        v: joined(dv, shape(n_keys, d_v), &device),
+        q: joined::<E, B>(dq, shape(seq_length, d), dtype, &device),
+        k: dk.map(|dk| joined::<E, B>(dk, shape(n_keys, d), dtype, &device)),
+        v: joined::<E, B>(dv, shape(n_keys, d_v), dtype, &device),
     }
 }
 
 /// `D`, the dot product of gradient and output at each position.
-fn deltas(grad: Rows, output: Rows, seq_length: usize) -> Vec<f32> {
-    let of = |position| dot(grad.row(position), output.row(position));
-    (0..seq_length).map(of).collect()
+fn deltas<E: Element>(grad: Rows<E>, output: Rows<E>, seq_length: usize) -> Vec<f32> {
+    let mut deltas = vec![0.0; seq_length];
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (position, delta) in deltas.iter_mut().enumerate() {
+                *delta = dot(grad.row(position), output.row(position));
+            }
+        },
+    );
+    deltas
 }

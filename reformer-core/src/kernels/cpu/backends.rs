@@ -8,9 +8,8 @@ use crate::kernels::{
     Masking, Qkv, ReformerBackend, Residual, Rotation, Slots, TiledAttention, TokenLoss,
     VisibleKeys, cpu, reference,
 };
-use crate::precision::widen;
 
-/// These kernels for `f32`, and the reference for other types.
+/// These kernels for `f32` and half precision, and the reference for other types.
 macro_rules! cpu_backends {
     ($backend:ty $(, $parameters:tt)* $(; where $($bounds:tt)*)?) => {
         impl<$($parameters),*> ReformerBackend for $backend $(where $($bounds)*)? {
@@ -62,18 +61,16 @@ macro_rules! cpu_backends {
                 rotations: Tensor<Self, 4>,
                 factors: &[usize],
             ) -> Tensor<Self, 4, Int> {
-                let vectors = vectors.cast(rotations.dtype());
                 if cpu::serves(&vectors) {
                     return cpu::hash(vectors, rotations, factors);
                 }
-                reference::hash(vectors, rotations, factors)
+                reference::hash(vectors.cast(rotations.dtype()), rotations, factors)
             }
 
             fn token_loss(
                 logits: Tensor<Self, 3>,
                 targets: Tensor<Self, 2, Int>,
             ) -> TokenLoss<Self> {
-                let logits = widen(logits);
                 if cpu::serves(&logits) {
                     return cpu::token_loss(logits, targets);
                 }
@@ -85,10 +82,8 @@ macro_rules! cpu_backends {
                 targets: Tensor<Self, 2, Int>,
                 grad: Tensor<Self, 1>,
             ) -> Tensor<Self, 3> {
-                let dtype = logits.dtype();
-                let logits = widen(logits);
                 if cpu::serves(&logits) {
-                    return cpu::token_loss_backward(logits, targets, grad).cast(dtype);
+                    return cpu::token_loss_backward(logits, targets, grad);
                 }
                 reference::token_loss_backward(logits, targets, grad)
             }
@@ -99,7 +94,6 @@ macro_rules! cpu_backends {
                 direction: Residual,
             ) -> Tensor<Self, 3> {
                 if cpu::serves(&x) {
-                    let parts = parts.into_iter().map(widen).collect();
                     return cpu::residual(x, parts, direction);
                 }
                 reference::residual(x, parts, direction)
@@ -112,7 +106,7 @@ macro_rules! cpu_backends {
                 direction: Residual,
             ) -> Tensor<Self, 3> {
                 if cpu::serves(&x) {
-                    return cpu::residual_at(x, start, widen(part), direction);
+                    return cpu::residual_at(x, start, part, direction);
                 }
                 reference::residual_at(x, start, part, direction)
             }
@@ -125,7 +119,7 @@ macro_rules! cpu_backends {
                 dtype: DType,
             ) -> Tensor<Self, 3> {
                 if cpu::serves(&x) {
-                    return cpu::layer_normalization(x, gamma, beta, epsilon).cast(dtype);
+                    return cpu::layer_normalization(x, gamma, beta, epsilon, dtype);
                 }
                 reference::layer_norm(x, gamma, beta, epsilon, dtype)
             }
@@ -147,10 +141,22 @@ macro_rules! cpu_backends {
                 grad: Tensor<Self, 3>,
                 wanted: LinearParents,
             ) -> LinearGradients<Self> {
-                if cpu::serves(&x) {
-                    return cpu::linear_backward(x, weight, grad, wanted);
-                }
-                reference::linear_backward(x, weight, grad, wanted)
+                let dtype = grad.dtype();
+                Self::linear_layer_backward_as(x, weight, grad, wanted, dtype)
+            }
+
+            fn linear_layer_backward_as(
+                x: Tensor<Self, 3>,
+                weight: Tensor<Self, 2>,
+                grad: Tensor<Self, 3>,
+                wanted: LinearParents,
+                dtype: DType,
+            ) -> LinearGradients<Self> {
+                let gradients = match cpu::serves(&grad) {
+                    true => cpu::linear_backward(x, weight, grad, wanted),
+                    false => reference::linear_backward(x, weight, grad, wanted),
+                };
+                gradients.with_parameters_in(dtype)
             }
 
             fn activation(x: Tensor<Self, 3>, activation: Activation) -> Tensor<Self, 3> {
@@ -219,7 +225,7 @@ macro_rules! cpu_backends {
                 grad: Tensor<Self, 3>,
             ) -> LayerNormGradients<Self> {
                 if cpu::serves(&x) {
-                    return cpu::layer_normalization_backward(x, gamma, epsilon, widen(grad));
+                    return cpu::layer_normalization_backward(x, gamma, epsilon, grad);
                 }
                 reference::layer_norm_backward(x, gamma, epsilon, grad)
             }

@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, TensorPrimitive};
 use rayon::prelude::*;
 
 use super::attention::joined;
+use super::element::{Element, with_element};
 use super::head::{self, HeadOutput, HeadRows, Rules, Tiles};
 use super::host::{Floats, Host, tensor};
 use super::tile::Tile;
@@ -21,21 +22,23 @@ pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
         Keys::UnitQueries(length) => *length,
     };
     let shape @ [_, _, seq_length, d] = qkv.q.dims();
-    let device = qkv.q.device();
-    let q = Floats::rows_of(qkv.q.clone());
-    let mut keys = vec![0.0; shape.iter().product()];
-    let heads = keys.par_chunks_mut((seq_length * d).max(1)).enumerate();
-    heads.for_each(|(number, keys)| {
-        let q = q.head(number);
-        let mut scales = vec![0.0; seq_length];
-        head::key_scales(q, length, &mut scales);
-        for ((position, key), scale) in keys.chunks_exact_mut(d).enumerate().zip(scales) {
-            for (key, q) in key.iter_mut().zip(q.row(position)) {
-                *key = q * scale;
+    let (device, dtype) = (qkv.q.device(), qkv.q.dtype());
+    with_element!(dtype, E => {
+        let q = Floats::<B, 4, E>::rows_of(qkv.q.clone());
+        let mut keys = vec![E::default(); shape.iter().product()];
+        let heads = keys.par_chunks_mut((seq_length * d).max(1)).enumerate();
+        heads.for_each(|(number, keys)| {
+            let q = q.head(number);
+            let mut scales = vec![0.0; seq_length];
+            head::key_scales(q, length, &mut scales);
+            for ((position, key), scale) in keys.chunks_exact_mut(d).enumerate().zip(scales) {
+                for (key, q) in key.iter_mut().zip(q.row(position)) {
+                    *key = E::narrow(q.wide() * scale);
+                }
             }
-        }
-    });
-    tensor(keys, shape, &device)
+        });
+        tensor(keys, shape, dtype, &device)
+    })
 }
 
 /// See [`ReformerBackend::write_rows`](crate::kernels::ReformerBackend::write_rows).
@@ -44,17 +47,19 @@ pub(in crate::kernels) fn write_rows<B: Host>(
     rows: &[usize],
     values: Tensor<B, 4>,
 ) -> Tensor<B, 4> {
-    let [_, n_heads, n_rows, d] = cache.dims();
+    let ([_, n_heads, n_rows, d], dtype) = (cache.dims(), cache.dtype());
     let mut primitive = cache.into_primitive().tensor();
-    let Some(memory) = B::lend_mut(&mut primitive) else {
-        let cache = Tensor::from_primitive(TensorPrimitive::Float(primitive));
-        return reference::write_rows(cache, rows, values);
-    };
-    let values = Floats::rows_of(values);
+    with_element!(dtype, E => {
+        let Some(memory) = B::lend_mut::<E>(&mut primitive) else {
+            let cache = Tensor::from_primitive(TensorPrimitive::Float(primitive));
+            return reference::write_rows(cache, rows, values);
+        };
+        let values = Floats::<B, 4, E>::rows_of(values);
     for (number, head) in memory.chunks_exact_mut(n_rows * d).enumerate() {
         let row = rows[number / n_heads];
         head[row * d..][..d].copy_from_slice(values.head(number).row(0));
     }
+    });
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
@@ -65,10 +70,19 @@ pub(in crate::kernels) fn decode_attention<B: Host>(
     seen: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
+    with_element!(q.dtype(), E => decode::<B, E>(q, [k, v], seen, exclude_self))
+}
+
+fn decode<B: Host, E: Element>(
+    q: Tensor<B, 4>,
+    [k, v]: [Tensor<B, 4>; 2],
+    seen: &[VisibleKeys],
+    exclude_self: bool,
+) -> Tensor<B, 4> {
     let [batch_size, n_heads, ..] = q.dims();
     let [.., d_v] = v.dims();
-    let device = q.device();
-    let [q, k, v] = [q, k, v].map(Floats::rows_of);
+    let (device, dtype) = (q.device(), q.dtype());
+    let [q, k, v] = [q, k, v].map(Floats::<B, 4, E>::rows_of);
     let n = batch_size * n_heads;
     let rules = Rules {
         causal: false,
@@ -100,7 +114,7 @@ pub(in crate::kernels) fn decode_attention<B: Host>(
         output
     };
     let heads = (0..n).into_par_iter().map(of_head).collect();
-    joined(heads, [batch_size, n_heads, 1, d_v], &device)
+    joined::<E, B>(heads, [batch_size, n_heads, 1, d_v], dtype, &device)
 }
 
 /// One head, with a tile for each part.

@@ -1,188 +1,18 @@
 //! Products with weights, directly on the memory of tensors.
 
-use core::ops::Range;
-
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor, bf16};
+use pulp::Arch;
 use rayon::prelude::*;
 
+use super::element::{Element, with_element};
+use super::gemm::{self, Start};
 use super::host::{Floats, Host, tensor};
-use super::row::{Onto, row_product};
+use super::matrix::{Matrix, rows_of_batch};
+use super::pairs::Pair;
+use super::row::Onto;
+use super::singles::{product, rows_product};
 use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
-
-/// A matrix in memory, with strides.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    memory: &'a [f32],
-    shape: [usize; 2],
-    strides: [usize; 2],
-}
-
-impl<'a> Matrix<'a> {
-    fn of<B: Host>(floats: &'a Floats<B, 2>) -> Self {
-        let strides = floats.strides();
-        Self {
-            memory: floats.slice(),
-            shape: floats.shape(),
-            strides: [strides[0], strides[1]],
-        }
-    }
-
-    /// All rows of a batch of sequences as one matrix; see [`rows_of_batch`].
-    pub(super) fn of_batch<B: Host>(floats: &'a Floats<B, 3>) -> Self {
-        let [batch_size, seq_length, d] = floats.shape();
-        Self {
-            memory: floats.slice(),
-            shape: [batch_size * seq_length, d],
-            strides: [floats.strides()[usize::from(seq_length > 1)], 1],
-        }
-    }
-
-    pub(super) fn width(&self) -> usize {
-        self.shape[1]
-    }
-
-    /// A row of a matrix [of a batch](Self::of_batch).
-    #[inline(always)]
-    pub(super) fn row(&self, number: usize) -> &'a [f32] {
-        &self.memory[number * self.strides[0]..][..self.shape[1]]
-    }
-
-    /// A range of columns.
-    fn columns(&self, range: Range<usize>) -> Self {
-        Self {
-            memory: &self.memory[(range.start * self.strides[1]).min(self.memory.len())..],
-            shape: [self.shape[0], range.len()],
-            strides: self.strides,
-        }
-    }
-
-    /// A range of rows.
-    fn rows(&self, range: Range<usize>) -> Self {
-        let start = range.start * self.strides[0];
-        Self {
-            memory: &self.memory[start.min(self.memory.len())..],
-            shape: [range.len(), self.shape[1]],
-            strides: self.strides,
-        }
-    }
-
-    fn transposed(self) -> Self {
-        let ([rows, columns], [row, column]) = (self.shape, self.strides);
-        Self {
-            memory: self.memory,
-            shape: [columns, rows],
-            strides: [column, row],
-        }
-    }
-
-    fn is_in_memory(&self) -> bool {
-        let last: usize = self
-            .shape
-            .iter()
-            .zip(self.strides)
-            .map(|(&size, stride)| (size - 1) * stride)
-            .sum();
-        last < self.memory.len()
-    }
-}
-
-/// Takes a batch of sequences whose rows are slices at a constant distance; copies it otherwise.
-pub(super) fn rows_of_batch<B: Host>(tensor: Tensor<B, 3>) -> Floats<B, 3> {
-    Floats::lent(tensor, |&[batch_size, seq_length, d], strides| {
-        let apart = batch_size == 1 || seq_length == 1 || strides[0] == seq_length * strides[1];
-        apart && (d == 1 || strides[2] == 1)
-    })
-}
-
-/// `output = a b` or `output += a b`, with `output` row-major, on all threads.
-///
-/// The crate `gemm` distributes rows and columns over threads, never the terms of a sum, so the
-/// result does not depend on the number of threads.
-fn product(output: &mut [f32], a: Matrix, b: Matrix, onto: Onto) {
-    let ([m, k], [inner, n]) = (a.shape, b.shape);
-    assert_eq!(k, inner, "a product of {m} x {k} and {inner} x {n}");
-    assert_eq!(output.len(), m * n, "output of {m} x {n}");
-    if m == 0 || n == 0 || k == 0 {
-        // Empty sums: the output is already zero, or stays unchanged.
-        return;
-    }
-    assert!(
-        a.is_in_memory() && b.is_in_memory(),
-        "{m} x {k}, {k} x {n}: outside of memory"
-    );
-    let alpha = if onto == Onto::Sum { 1.0 } else { 0.0 };
-    // SAFETY: the assertions above show that every element reached by sizes and strides is inside
-    // its slice, strides and sizes of slices fit an `isize`, and `output` is borrowed exclusively.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            output.as_mut_ptr(),
-            1,
-            n as isize,
-            onto == Onto::Sum,
-            a.memory.as_ptr(),
-            a.strides[1] as isize,
-            a.strides[0] as isize,
-            b.memory.as_ptr(),
-            b.strides[1] as isize,
-            b.strides[0] as isize,
-            alpha,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
-}
-
-/// Number of results up to which `gemm` sums contiguous terms in another order.
-const FEW: usize = 16 * 16;
-/// Maximum number of terms in one chain of additions.
-const TERMS: usize = 512;
-
-/// `output = x weight` or `output += x weight` for the rows of a batch. The result of a row does
-/// not depend on the number of rows or on the layout of the weight, to the last bit.
-///
-/// A single token thus gives the same result as among others. The crate `gemm` sums each element in
-/// the order of its terms, but splits long sums depending on the shape of the whole product. It
-/// also has other code paths for a single row, and for few results with contiguous terms. So sums
-/// are split here depending on their length alone, a single row has its own kernel, and few rows
-/// are laid out such that only one code path applies.
-fn rows_product(output: &mut [f32], x: Matrix, weight: Matrix, mut onto: Onto) {
-    let ([n_rows, k], [_, d_out]) = (x.shape, weight.shape);
-    // Parts of equal length, which avoids the code paths of `gemm` for one or two terms.
-    let length = k.div_ceil(k.div_ceil(TERMS).max(1)).max(1);
-    let is_row_major = weight.strides[1] == 1;
-    let spread = (!is_row_major && (n_rows == 1 || n_rows * d_out <= FEW)).then(|| spread(x));
-    let x = match &spread {
-        Some(memory) => Matrix {
-            memory,
-            strides: [2 * k, 2],
-            ..x
-        },
-        None => x,
-    };
-    for start in (0..k).step_by(length) {
-        let terms = start..k.min(start + length);
-        let (x, weight) = (x.columns(terms.clone()), weight.rows(terms));
-        if n_rows == 1 && d_out > 1 && length > 2 && is_row_major {
-            row_product(output, x.row(0), weight.memory, weight.strides[0], onto);
-        } else {
-            product(output, x, weight, onto);
-        }
-        onto = Onto::Sum;
-    }
-}
-
-/// Copies rows with a gap after each number, so that terms are not contiguous.
-fn spread(x: Matrix) -> Vec<f32> {
-    let rows = (0..x.shape[0]).flat_map(|number| x.row(number));
-    rows.flat_map(|&number| [number, 0.0]).collect()
-}
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
 pub(in crate::kernels) fn linear<B: Host>(
@@ -191,33 +21,68 @@ pub(in crate::kernels) fn linear<B: Host>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 3> {
     check_linear(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
+    if are_pairs(x.dtype()) {
+        return with_element!(weight.dtype(), W => linear_of_pairs::<B, W>(x, weight, bias));
+    }
     let [batch_size, seq_length, _] = x.dims();
-    let device = x.device();
-    let dtype = x.dtype();
-    let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight.cast(dtype)));
+    let (device, dtype) = (x.device(), x.dtype());
+    let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight));
     let weight = Matrix::of(&weight);
     let (n_rows, d_out) = (batch_size * seq_length, weight.shape[1]);
     let (mut output, onto) = match bias {
         Some(bias) => (
-            Floats::row_major(bias.cast(dtype)).slice()[..d_out].repeat(n_rows),
+            Floats::<B, 1>::row_major(bias).slice()[..d_out].repeat(n_rows),
             Onto::Sum,
         ),
         None => (vec![0.0; n_rows * d_out], Onto::Nothing),
     };
     rows_product(&mut output, Matrix::of_batch(&x), weight, onto);
-    tensor(output, [batch_size, seq_length, d_out], &device)
+    tensor(output, [batch_size, seq_length, d_out], dtype, &device)
 }
 
-/// See [`ReformerBackend::linear_layer_backward`](crate::kernels::ReformerBackend::linear_layer_backward).
+/// Whether products of this type are those of pairs.
+fn are_pairs(dtype: DType) -> bool {
+    dtype == DType::BF16 && Pair::is_fast()
+}
+
+/// The same for inputs in `bf16`.
+fn linear_of_pairs<B: Host, W: Element>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+) -> Tensor<B, 3> {
+    let [batch_size, seq_length, _] = x.dims();
+    let (device, dtype, d_out) = (x.device(), x.dtype(), weight.dims()[1]);
+    let (x, weight) = (
+        rows_of_batch::<B, bf16>(x),
+        Floats::<B, 2, W>::as_it_lies(weight),
+    );
+    let bias = bias.map(Floats::<B, 1>::row_major);
+    let start = match &bias {
+        Some(bias) => Start::Row(&bias.slice()[..d_out]),
+        None => Start::Zero,
+    };
+    let mut output = vec![bf16::default(); batch_size * seq_length * d_out];
+    let (x, weight) = (Matrix::of_batch(&x), Matrix::of(&weight));
+    gemm::product::<Pair, _, _, _>(&mut output, x, weight, start);
+    tensor(output, [batch_size, seq_length, d_out], dtype, &device)
+}
+
+/// See [`ReformerBackend::linear_layer_backward_as`](crate::kernels::ReformerBackend::linear_layer_backward_as).
+/// Gradients of parameters are in `f32`.
 pub(in crate::kernels) fn linear_backward<B: Host>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     grad: Tensor<B, 3>,
     wanted: LinearParents,
 ) -> LinearGradients<B> {
+    check_linear_backward(x.dims(), weight.dims(), grad.dims());
+    if are_pairs(grad.dtype()) {
+        let dtype = weight.dtype();
+        return with_element!(dtype, W => backward_of_pairs::<B, W>(x, weight, grad, wanted));
+    }
     let (shape, weight_shape) = (x.dims(), weight.dims());
-    check_linear_backward(shape, weight_shape, grad.dims());
-    let device = x.device();
+    let (device, dtype) = (x.device(), grad.dtype());
     let (x, weight) = (rows_of_batch(x), Floats::as_it_lies(weight));
     let grad = rows_of_batch(grad);
     let (x, weight, grad) = (
@@ -225,21 +90,56 @@ pub(in crate::kernels) fn linear_backward<B: Host>(
         Matrix::of(&weight),
         Matrix::of_batch(&grad),
     );
-    let fresh = |a: Matrix, b: Matrix| {
+    let fresh = |a: Matrix<f32>, b: Matrix<f32>| {
         let mut output = vec![0.0; a.shape[0] * b.shape[1]];
         product(&mut output, a, b, Onto::Nothing);
         output
     };
+    let x_grad = || tensor(fresh(grad, weight.transposed()), shape, dtype, &device);
+    let weight_grad = || fresh(x.transposed(), grad);
     LinearGradients {
-        x: wanted
-            .x
-            .then(|| tensor(fresh(grad, weight.transposed()), shape, &device)),
+        x: wanted.x.then(x_grad),
         weight: wanted
             .weight
-            .then(|| tensor(fresh(x.transposed(), grad), weight_shape, &device)),
+            .then(|| tensor(weight_grad(), weight_shape, DType::F32, &device)),
         bias: wanted
             .bias
-            .then(|| tensor(column_sums(grad), [weight_shape[1]], &device)),
+            .then(|| tensor(column_sums(grad), [weight_shape[1]], DType::F32, &device)),
+    }
+}
+
+/// The same for gradients in `bf16`.
+fn backward_of_pairs<B: Host, W: Element>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 2>,
+    grad: Tensor<B, 3>,
+    wanted: LinearParents,
+) -> LinearGradients<B> {
+    let (shape, weight_shape) = (x.dims(), weight.dims());
+    let (device, dtype) = (x.device(), grad.dtype());
+    let (x, grad) = (rows_of_batch::<B, bf16>(x), rows_of_batch::<B, bf16>(grad));
+    let weight = Floats::<B, 2, W>::as_it_lies(weight);
+    let (x, weight, grad) = (
+        Matrix::of_batch(&x),
+        Matrix::of(&weight),
+        Matrix::of_batch(&grad),
+    );
+    let x_grad = || {
+        let mut output = vec![bf16::default(); shape.iter().product()];
+        gemm::product::<Pair, _, _, _>(&mut output, grad, weight.transposed(), Start::Zero);
+        tensor(output, shape, dtype, &device)
+    };
+    let weight_grad = || {
+        let mut output = vec![0.0f32; weight_shape.iter().product()];
+        gemm::product::<Pair, _, _, _>(&mut output, x.transposed(), grad, Start::Zero);
+        tensor(output, weight_shape, DType::F32, &device)
+    };
+    LinearGradients {
+        x: wanted.x.then(x_grad),
+        weight: wanted.weight.then(weight_grad),
+        bias: wanted
+            .bias
+            .then(|| tensor(column_sums(grad), [weight_shape[1]], DType::F32, &device)),
     }
 }
 
@@ -247,15 +147,21 @@ pub(in crate::kernels) fn linear_backward<B: Host>(
 const ROWS_AT_ONCE: usize = 256;
 
 /// The sum of the rows: by blocks, added in order, so that it does not depend on the threads.
-fn column_sums(matrix: Matrix) -> Vec<f32> {
+fn column_sums<E: Element>(matrix: Matrix<E>) -> Vec<f32> {
     let [n_rows, d] = matrix.shape;
     let blocks: Vec<Vec<f32>> = (0..n_rows.div_ceil(ROWS_AT_ONCE))
         .into_par_iter()
         .map(|block| {
             let first = block * ROWS_AT_ONCE;
             let mut sums = vec![0.0; d];
-            (first..n_rows.min(first + ROWS_AT_ONCE))
-                .for_each(|number| add(&mut sums, matrix.row(number)));
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for number in first..n_rows.min(first + ROWS_AT_ONCE) {
+                        add(&mut sums, matrix.row(number));
+                    }
+                },
+            );
             sums
         })
         .collect();
@@ -265,9 +171,10 @@ fn column_sums(matrix: Matrix) -> Vec<f32> {
 }
 
 /// Adds `terms` to `sums` element by element.
-pub(super) fn add(sums: &mut [f32], terms: &[f32]) {
+#[inline(always)]
+pub(super) fn add<E: Element>(sums: &mut [f32], terms: &[E]) {
     for (sum, term) in sums.iter_mut().zip(terms) {
-        *sum += term;
+        *sum += term.wide();
     }
 }
 
@@ -283,6 +190,63 @@ mod tests {
         strided_inputs_are_taken_as_they_lie
         one_row_gives_what_it_gives_among_others
     );
+
+    /// Sums in `f32` of numbers in half precision, rounded once: those of the reference in `f32` but for
+    /// that rounding.
+    #[cfg(feature = "flex")]
+    #[test]
+    fn half_precision_is_rounded_once() {
+        use crate::kernels::LinearParents;
+        use burn::tensor::DType;
+
+        type B = burn_flex::Flex;
+        let (d_in, d_out) = (70, 33);
+        let x = numbers::<B>(2 * 50 * d_in, 1).reshape([2, 50, d_in]);
+        let weight = numbers::<B>(d_in * d_out, 2).reshape([d_in, d_out]);
+        let grad = numbers::<B>(2 * 50 * d_out, 3).reshape([2, 50, d_out]);
+        let bias = numbers::<B>(d_out, 4);
+        for (dtype, rounding) in [(DType::BF16, 1.0 / 256.0), (DType::F16, 1.0 / 2048.0)] {
+            let [x, grad] = [x.clone(), grad.clone()].map(|tensor| tensor.cast(dtype));
+            let weight = weight.clone().cast(dtype);
+            let single = |tensor: Tensor<B, 3>| tensor.cast(DType::F32);
+            let wide = weight.clone().cast(DType::F32);
+            let all = LinearParents {
+                x: true,
+                weight: true,
+                bias: true,
+            };
+            let found = B::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
+            let expected = reference::linear(single(x.clone()), wide.clone(), Some(bias.clone()));
+            assert_eq!(found.dtype(), dtype);
+            let gradients =
+                B::linear_layer_backward_as(x.clone(), weight, grad.clone(), all, DType::F32);
+            let of = reference::linear_backward(single(x), wide, single(grad), all);
+            let pairs = [
+                (found.flatten::<1>(0, 2), expected.flatten::<1>(0, 2)),
+                (
+                    gradients.x.unwrap().flatten(0, 2),
+                    of.x.unwrap().flatten(0, 2),
+                ),
+                (
+                    gradients.weight.unwrap().flatten(0, 1),
+                    of.weight.unwrap().flatten(0, 1),
+                ),
+                (gradients.bias.unwrap(), of.bias.unwrap()),
+            ];
+            for (number, (found, expected)) in pairs.into_iter().enumerate() {
+                // Gradients of parameters are not rounded.
+                let rounding = if number < 2 { rounding } else { 1e-6 };
+                let expected: Vec<f64> = expected.into_data().iter().collect();
+                for (found, expected) in found.into_data().iter::<f64>().zip(expected) {
+                    let allowed = rounding * expected.abs() + 3e-4;
+                    assert!(
+                        (found - expected).abs() <= allowed,
+                        "{dtype:?}, {number}: {found} instead of {expected}"
+                    );
+                }
+            }
+        }
+    }
 
     fn kernel_is_the_reference<B: ReformerBackend>() {
         // The last case is large enough for threads and has more terms than one block of a sum.

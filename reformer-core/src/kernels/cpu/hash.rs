@@ -5,7 +5,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::host::{Floats, Host, Rows};
-use super::simd::{LANES, Left, product};
+use super::product::{Left, product};
+use super::simd::LANES;
 
 /// Number of positions whose projections exist at a time: the columns of a product. If all
 /// positions fit a register, as in decoding, its width is used instead.
@@ -22,7 +23,10 @@ pub(in crate::kernels) fn hash<B: Host>(
     let [batch_size, n_heads, seq_length, d] = vectors.dims();
     let [_, _, n_rounds, n_projections] = rotations.dims();
     let device = vectors.device();
-    let (vectors, rotations) = (Floats::rows_of(vectors), Floats::row_major(rotations));
+    let (vectors, rotations) = (
+        Floats::<B, 4>::rows_of(vectors),
+        Floats::<B, 4>::row_major(rotations),
+    );
     let n_spans = seq_length.div_ceil(SPAN);
     let spans: Vec<Vec<i32>> = (0..batch_size * n_heads * n_spans)
         .into_par_iter()

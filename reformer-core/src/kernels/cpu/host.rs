@@ -1,18 +1,22 @@
 //! Tensors as slices of host memory.
 
+use core::marker::PhantomData;
+
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Int, Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
+
+use super::element::{Element, converted, data};
 
 /// Backends that give access to the memory of their tensors.
 pub(in crate::kernels) trait Host: Backend {
-    /// The memory of an `f32` tensor from its first element on, and its strides. `None` for other
-    /// types and for layouts that cannot be a slice.
-    fn lend(primitive: &Self::FloatTensorPrimitive) -> Option<(&[f32], Vec<usize>)>;
+    /// The memory of a tensor of type `E` from its first element on, and its strides. `None` for
+    /// other types and for layouts that cannot be a slice.
+    fn lend<E: Element>(primitive: &Self::FloatTensorPrimitive) -> Option<(&[E], Vec<usize>)>;
 
-    /// The memory of an `f32` tensor in row-major order, for writing: its own if it is not shared,
-    /// otherwise a copy. `None` if [`lend`](Self::lend) returns `None`, for other memory orders,
-    /// and if assigning to a slice of the tensor would copy no more than this.
-    fn lend_mut(_primitive: &mut Self::FloatTensorPrimitive) -> Option<&mut [f32]> {
+    /// The memory of a tensor of type `E` in row-major order, for writing: its own if it is not
+    /// shared, otherwise a copy. `None` if [`lend`](Self::lend) returns `None`, for other memory
+    /// orders, and if assigning to a slice of the tensor would copy no more than this.
+    fn lend_mut<E: Element>(_primitive: &mut Self::FloatTensorPrimitive) -> Option<&mut [E]> {
         None
     }
 }
@@ -26,19 +30,19 @@ fn strides_forward(strides: &[isize]) -> Option<Vec<usize>> {
 
 #[cfg(feature = "flex")]
 impl Host for burn_flex::Flex {
-    fn lend(primitive: &burn_flex::FlexTensor) -> Option<(&[f32], Vec<usize>)> {
-        if primitive.dtype() != DType::F32 {
+    fn lend<E: Element>(primitive: &burn_flex::FlexTensor) -> Option<(&[E], Vec<usize>)> {
+        if primitive.dtype() != E::dtype() {
             return None;
         }
         let layout = primitive.layout();
-        let memory = primitive.storage::<f32>().get(layout.start_offset()..)?;
+        let memory = E::in_flex(primitive).get(layout.start_offset()..)?;
         Some((memory, strides_forward(layout.strides())?))
     }
 
-    fn lend_mut(primitive: &mut burn_flex::FlexTensor) -> Option<&mut [f32]> {
+    fn lend_mut<E: Element>(primitive: &mut burn_flex::FlexTensor) -> Option<&mut [E]> {
         let is_whole = primitive.is_contiguous() && primitive.layout().start_offset() == 0;
         let n = primitive.layout().num_elements();
-        (primitive.dtype() == DType::F32 && is_whole).then(|| &mut primitive.storage_mut()[..n])
+        (primitive.dtype() == E::dtype() && is_whole).then(|| &mut E::in_flex_mut(primitive)[..n])
     }
 }
 
@@ -50,25 +54,26 @@ where
     burn_ndarray::NdArrayTensor: From<burn_ndarray::SharedArray<E>>,
     burn_ndarray::NdArrayTensor: From<burn_ndarray::SharedArray<I>>,
 {
-    fn lend(primitive: &burn_ndarray::NdArrayTensor) -> Option<(&[f32], Vec<usize>)> {
+    fn lend<F: Element>(primitive: &burn_ndarray::NdArrayTensor) -> Option<(&[F], Vec<usize>)> {
         let burn_ndarray::NdArrayTensor::F32(storage) = primitive else {
             return None;
         };
         let view = storage.view();
         let strides = strides_forward(view.strides())?;
         // Strides are not negative, so the first element has the lowest address.
-        Some((view.to_slice_memory_order()?, strides))
+        Some((F::of_f32(view.to_slice_memory_order()?)?, strides))
     }
 }
 
-/// An `f32` tensor whose rows (along the last dimension) are slices.
-pub(super) struct Floats<B: Host, const D: usize> {
+/// A tensor of numbers of type `E` whose rows (along the last dimension) are slices.
+pub(super) struct Floats<B: Host, const D: usize, E = f32> {
     primitive: B::FloatTensorPrimitive,
     shape: [usize; D],
     strides: Vec<usize>,
+    element: PhantomData<E>,
 }
 
-impl<B: Host, const D: usize> Floats<B, D> {
+impl<B: Host, const D: usize, E: Element> Floats<B, D, E> {
     /// Borrows a tensor if its rows are slices; copies it otherwise.
     pub(super) fn rows_of(tensor: Tensor<B, D>) -> Self {
         Self::lent(tensor, |shape, strides| {
@@ -93,37 +98,39 @@ impl<B: Host, const D: usize> Floats<B, D> {
         Self::lent(tensor, |_, _| true)
     }
 
-    /// Borrows a tensor if its shape and strides are suitable; copies it in row-major order
-    /// otherwise.
+    /// Borrows a tensor if it is of this type and its shape and strides are suitable; copies and
+    /// converts it in row-major order otherwise.
     pub(super) fn lent(
-        tensor: Tensor<B, D>,
+        floats: Tensor<B, D>,
         suits: impl Fn(&[usize; D], &[usize]) -> bool,
     ) -> Self {
-        let shape = tensor.dims();
-        let device = tensor.device();
-        let primitive = tensor.into_primitive().tensor();
-        if let Some((_, strides)) = B::lend(&primitive)
+        let shape = floats.dims();
+        let device = floats.device();
+        let primitive = floats.into_primitive().tensor();
+        if let Some((_, strides)) = B::lend::<E>(&primitive)
             && suits(&shape, &strides)
         {
             return Self {
                 primitive,
                 shape,
                 strides,
+                element: PhantomData,
             };
         }
-        let data = Tensor::<B, D>::from_primitive(TensorPrimitive::Float(primitive)).into_data();
-        let copy = Tensor::<B, D>::from_data(data, &device);
+        let copy = numbers::<E, B, D>(Tensor::from_primitive(TensorPrimitive::Float(primitive)));
+        let copy: Tensor<B, D> = tensor(copy, shape, E::dtype(), &device);
         let primitive = copy.into_primitive().tensor();
-        let (_, strides) = B::lend(&primitive).expect("fresh f32 data is a slice");
+        let (_, strides) = B::lend::<E>(&primitive).expect("fresh data is a slice");
         Self {
             primitive,
             shape,
             strides,
+            element: PhantomData,
         }
     }
 
     /// All numbers from the first one on. In row-major order only if requested at construction.
-    pub(super) fn slice(&self) -> &[f32] {
+    pub(super) fn slice(&self) -> &[E] {
         let (memory, _) = B::lend(&self.primitive).expect("it was a slice when it was taken");
         memory
     }
@@ -139,28 +146,28 @@ impl<B: Host, const D: usize> Floats<B, D> {
 
 /// Rows of one head.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    memory: &'a [f32],
+pub(super) struct Rows<'a, E = f32> {
+    memory: &'a [E],
     stride: usize,
     /// Width of a row.
     pub(super) d: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, E: Element> Rows<'a, E> {
     /// Uses the first row for all positions.
     pub(super) fn first_everywhere(self) -> Self {
         Self { stride: 0, ..self }
     }
 
     #[inline(always)]
-    pub(super) fn row(&self, number: usize) -> &'a [f32] {
+    pub(super) fn row(&self, number: usize) -> &'a [E] {
         &self.memory[number * self.stride..][..self.d]
     }
 }
 
-impl<B: Host> Floats<B, 4> {
+impl<B: Host, E: Element> Floats<B, 4, E> {
     /// Rows of head `number`, numbered across the batch, of `[batch_size, n_heads, seq_length, d]`.
-    pub(super) fn head(&self, number: usize) -> Rows<'_> {
+    pub(super) fn head(&self, number: usize) -> Rows<'_, E> {
         let [_, n_heads, _, d] = self.shape;
         let (batch, head) = (number / n_heads, number % n_heads);
         Rows {
@@ -180,11 +187,18 @@ pub(super) fn integers<B: Backend, const D: usize>(tensor: &Tensor<B, D, Int>) -
     }
 }
 
-/// A tensor from values in row-major order.
-pub(super) fn tensor<B: Backend, const D: usize>(
-    values: Vec<f32>,
+/// The numbers of a float tensor in row-major order, converted unless they are of this type: the
+/// tensor's own memory if it is not shared.
+pub(super) fn numbers<E: Element, B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<E> {
+    converted(tensor.into_data())
+}
+
+/// A tensor of a type from numbers in row-major order.
+pub(super) fn tensor<E: Element, B: Backend, const D: usize>(
+    numbers: Vec<E>,
     shape: [usize; D],
+    dtype: DType,
     device: &B::Device,
 ) -> Tensor<B, D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
+    Tensor::from_data(data(numbers, shape.to_vec(), dtype), (device, dtype))
 }

@@ -1,11 +1,11 @@
 //! Cross-entropy of tokens, row by row, without storing log-probabilities.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::dense::{Matrix, rows_of_batch};
-use super::host::{Host, integers, tensor};
+use super::host::{Host, integers, numbers, tensor};
+use super::matrix::{Matrix, rows_of_batch};
 use super::simd::{LANES, exp};
 use crate::kernels::TokenLoss;
 
@@ -19,34 +19,37 @@ pub(in crate::kernels) fn token_loss<B: Host>(
 ) -> TokenLoss<B> {
     let device = logits.device();
     let targets = checked(logits.dims(), &targets);
-    let logits = rows_of_batch(logits);
+    let logits = rows_of_batch::<B, f32>(logits);
     let logits = Matrix::of_batch(&logits);
     // Blocks are added in order, so that the sum does not depend on the threads.
     let blocks: Vec<(f64, usize)> = targets
         .par_chunks(ROWS_AT_ONCE)
         .enumerate()
         .map(|(block, targets)| {
-            Arch::new().dispatch(|| {
-                let (mut nll, mut n_correct) = (0.0, 0);
-                for (number, &target) in (block * ROWS_AT_ONCE..).zip(targets) {
-                    let Ok(target) = usize::try_from(target) else {
-                        continue;
-                    };
-                    let row = logits.row(number);
-                    let Softmax { max, sum } = Softmax::of(row);
-                    nll += f64::from(sum.ln() - (row[target] - max));
-                    let is_first = row[..target].iter().all(|&logit| logit < max);
-                    n_correct += usize::from(row[target] == max && is_first);
-                }
-                (nll, n_correct)
-            })
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let (mut nll, mut n_correct) = (0.0, 0);
+                    for (number, &target) in (block * ROWS_AT_ONCE..).zip(targets) {
+                        let Ok(target) = usize::try_from(target) else {
+                            continue;
+                        };
+                        let row = logits.row(number);
+                        let Softmax { max, sum } = Softmax::of(row);
+                        nll += f64::from(sum.ln() - (row[target] - max));
+                        let is_first = row[..target].iter().all(|&logit| logit < max);
+                        n_correct += usize::from(row[target] == max && is_first);
+                    }
+                    (nll, n_correct)
+                },
+            )
         })
         .collect();
     let nll: f64 = blocks.iter().map(|(nll, _)| nll).sum();
     let n_correct: usize = blocks.iter().map(|(_, n_correct)| n_correct).sum();
     TokenLoss {
-        nll: tensor(vec![nll as f32], [1], &device),
-        n_correct: tensor(vec![n_correct as f32], [1], &device),
+        nll: tensor(vec![nll as f32], [1], DType::F32, &device),
+        n_correct: tensor(vec![n_correct as f32], [1], DType::F32, &device),
     }
 }
 
@@ -56,33 +59,36 @@ pub(in crate::kernels) fn token_loss_backward<B: Host>(
     targets: Tensor<B, 2, Int>,
     grad: Tensor<B, 1>,
 ) -> Tensor<B, 3> {
-    let (shape, device) = (logits.dims(), logits.device());
+    let (shape, dtype, device) = (logits.dims(), logits.dtype(), logits.device());
     let vocab_size = shape[2];
-    let grad = super::floats(grad)[0];
+    let grad = numbers::<f32, B, 1>(grad)[0];
     let targets = checked(shape, &targets);
-    let logits = rows_of_batch(logits);
+    let logits = rows_of_batch::<B, f32>(logits);
     let logits = Matrix::of_batch(&logits);
     let mut gradient = vec![0.0; shape.iter().product()];
     let blocks = gradient.par_chunks_mut(ROWS_AT_ONCE * vocab_size);
     let blocks = blocks.zip(targets.par_chunks(ROWS_AT_ONCE)).enumerate();
     blocks.for_each(|(block, (gradient, targets))| {
-        Arch::new().dispatch(|| {
-            let rows = gradient.chunks_exact_mut(vocab_size).zip(targets);
-            for (number, (gradient, &target)) in (block * ROWS_AT_ONCE..).zip(rows) {
-                let Ok(target) = usize::try_from(target) else {
-                    continue;
-                };
-                let row = logits.row(number);
-                let Softmax { max, sum } = Softmax::of(row);
-                let scale = grad / sum;
-                for (gradient, logit) in gradient.iter_mut().zip(row) {
-                    *gradient = exp(logit - max) * scale;
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let rows = gradient.chunks_exact_mut(vocab_size).zip(targets);
+                for (number, (gradient, &target)) in (block * ROWS_AT_ONCE..).zip(rows) {
+                    let Ok(target) = usize::try_from(target) else {
+                        continue;
+                    };
+                    let row = logits.row(number);
+                    let Softmax { max, sum } = Softmax::of(row);
+                    let scale = grad / sum;
+                    for (gradient, logit) in gradient.iter_mut().zip(row) {
+                        *gradient = exp(logit - max) * scale;
+                    }
+                    gradient[target] -= grad;
                 }
-                gradient[target] -= grad;
-            }
-        });
+            },
+        );
     });
-    tensor(gradient, shape, &device)
+    tensor(gradient, shape, dtype, &device)
 }
 
 /// The targets of all rows, checked.

@@ -10,16 +10,22 @@ mod attention;
 mod backends;
 mod decode;
 mod dense;
+mod element;
 mod full;
+mod gemm;
 mod hash;
 mod head;
 mod host;
 mod loss;
+mod matrix;
 mod norm;
+mod pairs;
+mod product;
 mod residual;
 mod rotate;
 mod row;
 mod simd;
+mod singles;
 #[cfg(test)]
 mod testing;
 mod tile;
@@ -39,18 +45,8 @@ pub(super) use residual::{residual, residual_at};
 pub(super) use rotate::{rotate, rotate_at};
 pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 
-/// Whether these kernels support a tensor; otherwise the reference is used.
+/// Whether these kernels support a tensor; otherwise the reference is used. Half precision is
+/// computed in `f32` unless the processor multiplies [pairs](pairs::Pair).
 pub(super) fn serves<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
-    tensor.dtype() == DType::F32
-}
-
-/// The values of a tensor in row-major order.
-///
-/// # Panics
-/// If the tensor is not `f32`, see [`serves`].
-fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor
-        .into_data()
-        .into_vec()
-        .expect("callers check that it is f32")
+    matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16)
 }

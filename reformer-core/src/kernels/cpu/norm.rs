@@ -1,11 +1,13 @@
 //! Layer normalisation.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::dense::{Matrix, add, rows_of_batch};
+use super::dense::add;
+use super::element::{Element, with_element};
 use super::host::{Floats, Host, tensor};
+use super::matrix::{Matrix, rows_of_batch};
 use super::simd::{LANES, dot};
 use crate::kernels::LayerNormGradients;
 
@@ -18,6 +20,7 @@ pub(in crate::kernels) fn layer_normalization<B: Host>(
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
     epsilon: f64,
+    dtype: DType,
 ) -> Tensor<B, 3> {
     let (shape, device) = (x.dims(), x.device());
     check(shape, &[gamma.dims(), beta.dims()]);
@@ -28,20 +31,37 @@ pub(in crate::kernels) fn layer_normalization<B: Host>(
         Floats::row_major(beta),
     );
     let (x, gamma, beta) = (Matrix::of_batch(&x), gamma.slice(), beta.slice());
-    let mut output = vec![0.0; shape.iter().product()];
+    with_element!(dtype, E => {
+        let mut output = vec![E::default(); shape.iter().product()];
+        normalize(&mut output, x, [&gamma[..d], &beta[..d]], epsilon as f32);
+        tensor(output, shape, dtype, &device)
+    })
+}
+
+fn normalize<E: Element>(
+    output: &mut [E],
+    x: Matrix<f32>,
+    [gamma, beta]: [&[f32]; 2],
+    epsilon: f32,
+) {
+    let d = gamma.len();
     let blocks = output.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
     blocks.for_each(|(block, output)| {
-        Arch::new().dispatch(|| {
-            for (number, output) in (block * ROWS_AT_ONCE..).zip(output.chunks_exact_mut(d)) {
-                let x = x.row(number);
-                let [mean, scale] = moments(x, epsilon as f32);
-                for (((output, x), gamma), beta) in output.iter_mut().zip(x).zip(gamma).zip(beta) {
-                    *output = (x - mean) * scale * gamma + beta;
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (number, output) in (block * ROWS_AT_ONCE..).zip(output.chunks_exact_mut(d)) {
+                    let x = x.row(number);
+                    let [mean, scale] = moments(x, epsilon);
+                    for (((output, x), gamma), beta) in
+                        output.iter_mut().zip(x).zip(gamma).zip(beta)
+                    {
+                        *output = E::narrow((x - mean) * scale * gamma + beta);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
-    tensor(output, shape, &device)
 }
 
 /// See [`ReformerBackend::layer_normalization_backward`](crate::kernels::ReformerBackend::layer_normalization_backward).
@@ -56,26 +76,44 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
     let (shape, device) = (x.dims(), x.device());
     check(shape, &[gamma.dims()]);
     assert_eq!(shape, grad.dims(), "gradient of the norm of {shape:?}");
-    let d = shape[2];
-    let (x, grad, gamma) = (
-        rows_of_batch(x),
-        rows_of_batch(grad),
-        Floats::row_major(gamma),
-    );
-    let (x, grad) = (Matrix::of_batch(&x), Matrix::of_batch(&grad));
-    let gamma = &gamma.slice()[..d];
-    let mut dx = vec![0.0; shape.iter().product()];
+    let (x, gamma) = (rows_of_batch(x), Floats::row_major(gamma));
+    let (x, gamma) = (Matrix::of_batch(&x), &gamma.slice()[..shape[2]]);
+    with_element!(grad.dtype(), E => {
+        let grad = rows_of_batch::<B, E>(grad);
+        let (dx, sums) = backward(x, Matrix::of_batch(&grad), gamma, epsilon as f32);
+        LayerNormGradients {
+            x: tensor(dx, shape, DType::F32, &device),
+            gamma: tensor(sums.gamma, [shape[2]], DType::F32, &device),
+            beta: tensor(sums.beta, [shape[2]], DType::F32, &device),
+        }
+    })
+}
+
+/// Gradients of the input and of the parameters.
+fn backward<E: Element>(
+    x: Matrix<f32>,
+    grad: Matrix<E>,
+    gamma: &[f32],
+    epsilon: f32,
+) -> (Vec<f32>, Sums) {
+    let [n_rows, d] = x.shape;
+    let mut dx = vec![0.0; n_rows * d];
     let blocks = dx.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
     let sums: Vec<Sums> = blocks
         .map(|(block, dx)| {
             let mut sums = Sums::new(d);
-            Arch::new().dispatch(|| {
-                let mut row = Row::new(d);
-                for (number, dx) in (block * ROWS_AT_ONCE..).zip(dx.chunks_exact_mut(d)) {
-                    let (x, grad) = (x.row(number), grad.row(number));
-                    row.backward(dx, [x, grad, gamma], epsilon as f32, &mut sums);
-                }
-            });
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let mut row = Row::new(d);
+                    for (number, dx) in (block * ROWS_AT_ONCE..).zip(dx.chunks_exact_mut(d)) {
+                        for (wide, grad) in row.grad.iter_mut().zip(grad.row(number)) {
+                            *wide = grad.wide();
+                        }
+                        row.backward(dx, [x.row(number), gamma], epsilon, &mut sums);
+                    }
+                },
+            );
             sums
         })
         .collect();
@@ -84,11 +122,7 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
         add(&mut total.gamma, &sums.gamma);
         add(&mut total.beta, &sums.beta);
     }
-    LayerNormGradients {
-        x: tensor(dx, shape, &device),
-        gamma: tensor(total.gamma, [d], &device),
-        beta: tensor(total.beta, [d], &device),
-    }
+    (dx, total)
 }
 
 fn check(shape: [usize; 3], parameters: &[[usize; 1]]) {
@@ -139,6 +173,7 @@ impl Sums {
 
 /// Buffers for the backward of a row.
 struct Row {
+    grad: Vec<f32>,
     normalized: Vec<f32>,
     /// Gradient of `normalized`.
     of_normalized: Vec<f32>,
@@ -147,6 +182,7 @@ struct Row {
 impl Row {
     fn new(d: usize) -> Self {
         Self {
+            grad: vec![0.0; d],
             normalized: vec![0.0; d],
             of_normalized: vec![0.0; d],
         }
@@ -154,25 +190,20 @@ impl Row {
 
     /// The same formula as in the reference.
     #[inline(always)]
-    fn backward(
-        &mut self,
-        dx: &mut [f32],
-        [x, grad, gamma]: [&[f32]; 3],
-        epsilon: f32,
-        sums: &mut Sums,
-    ) {
+    fn backward(&mut self, dx: &mut [f32], [x, gamma]: [&[f32]; 2], epsilon: f32, sums: &mut Sums) {
         let d = x.len() as f32;
         let [mean, scale] = moments(x, epsilon);
         for (normalized, x) in self.normalized.iter_mut().zip(x) {
             *normalized = (x - mean) * scale;
         }
-        for ((of, grad), gamma) in self.of_normalized.iter_mut().zip(grad).zip(gamma) {
+        for ((of, grad), gamma) in self.of_normalized.iter_mut().zip(&self.grad).zip(gamma) {
             *of = grad * gamma;
         }
-        for ((sum, grad), normalized) in sums.gamma.iter_mut().zip(grad).zip(&self.normalized) {
+        for ((sum, grad), normalized) in sums.gamma.iter_mut().zip(&self.grad).zip(&self.normalized)
+        {
             *sum += grad * normalized;
         }
-        add(&mut sums.beta, grad);
+        add(&mut sums.beta, &self.grad);
         let of_mean = sum(&self.of_normalized, |x| x) / d;
         let along = dot(&self.of_normalized, &self.normalized) / d;
         for ((dx, of), normalized) in dx.iter_mut().zip(&self.of_normalized).zip(&self.normalized) {

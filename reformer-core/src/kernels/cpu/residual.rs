@@ -4,9 +4,9 @@ use burn::tensor::{Tensor, TensorPrimitive};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::dense::{Matrix, rows_of_batch};
-use super::floats;
-use super::host::{Host, tensor};
+use super::element::{Element, with_element};
+use super::host::{self, Host, tensor};
+use super::matrix::{Matrix, rows_of_batch};
 use crate::kernels::Residual;
 
 /// Number of rows per thread task.
@@ -20,7 +20,7 @@ pub(in crate::kernels) fn residual<B: Host>(
     parts: Vec<Tensor<B, 3>>,
     direction: Residual,
 ) -> Tensor<B, 3> {
-    let (shape, device) = (x.dims(), x.device());
+    let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
     let mut values = numbers(x);
     let mut start = 0;
     for part in parts {
@@ -29,7 +29,7 @@ pub(in crate::kernels) fn residual<B: Host>(
         start += length;
     }
     assert_eq!(start, shape[1], "positions of the residual of {shape:?}");
-    tensor(values, shape, &device)
+    tensor(values, shape, dtype, &device)
 }
 
 /// See [`ReformerBackend::residual_at`](crate::kernels::ReformerBackend::residual_at).
@@ -39,10 +39,10 @@ pub(in crate::kernels) fn residual_at<B: Host>(
     part: Tensor<B, 3>,
     direction: Residual,
 ) -> Tensor<B, 3> {
-    let (shape, device) = (x.dims(), x.device());
+    let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
     let mut values = numbers(x);
     add_part(&mut values, shape, start, part, direction);
-    tensor(values, shape, &device)
+    tensor(values, shape, dtype, &device)
 }
 
 fn add_part<B: Host>(
@@ -59,35 +59,40 @@ fn add_part<B: Host>(
         "{:?} from position {start} on does not fit {shape:?}",
         part.dims()
     );
-    let part = rows_of_batch(part);
-    let part = Matrix::of_batch(&part);
-    for batch in 0..batch_size {
-        let values = &mut values[(batch * seq_length + start) * d..][..length * d];
-        for_blocks(values, part, batch * length, |value, x| match direction {
-            Residual::Add => value + x,
-            Residual::Subtract => value - x,
-        });
-    }
+    with_element!(part.dtype(), E => {
+        let part = rows_of_batch::<B, E>(part);
+        let part = Matrix::of_batch(&part);
+        for batch in 0..batch_size {
+            let values = &mut values[(batch * seq_length + start) * d..][..length * d];
+            for_blocks(values, part, batch * length, |value, x| match direction {
+                Residual::Add => value + x,
+                Residual::Subtract => value - x,
+            });
+        }
+    });
 }
 
 /// Combines numbers with the rows of a matrix, from row `first` on.
-fn for_blocks(
+fn for_blocks<E: Element>(
     values: &mut [f32],
-    rows: Matrix,
+    rows: Matrix<E>,
     first: usize,
     function: impl Fn(f32, f32) -> f32 + Sync,
 ) {
-    let d = rows.width().max(1);
+    let d = rows.shape[1].max(1);
     let blocks = values.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
     blocks.for_each(|(block, values)| {
-        Arch::new().dispatch(|| {
-            let first = first + block * ROWS_AT_ONCE;
-            for (number, values) in (first..).zip(values.chunks_exact_mut(d)) {
-                for (value, x) in values.iter_mut().zip(rows.row(number)) {
-                    *value = function(*value, *x);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let first = first + block * ROWS_AT_ONCE;
+                for (number, values) in (first..).zip(values.chunks_exact_mut(d)) {
+                    for (value, x) in values.iter_mut().zip(rows.row(number)) {
+                        *value = function(*value, x.wide());
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -96,12 +101,12 @@ fn numbers<B: Host>(x: Tensor<B, 3>) -> Vec<f32> {
     let [batch_size, seq_length, d] = x.dims();
     let primitive = x.into_primitive().tensor();
     let is_row_major =
-        B::lend(&primitive).is_some_and(|(_, strides)| strides == [seq_length * d, d, 1]);
+        B::lend::<f32>(&primitive).is_some_and(|(_, strides)| strides == [seq_length * d, d, 1]);
     let x = Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(primitive));
     if is_row_major {
-        return floats(x);
+        return host::numbers(x);
     }
-    let rows = rows_of_batch(x);
+    let rows = rows_of_batch::<B, f32>(x);
     let mut values = vec![0.0; batch_size * seq_length * d];
     for_blocks(&mut values, Matrix::of_batch(&rows), 0, |_, x| x);
     values

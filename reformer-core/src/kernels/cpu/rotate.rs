@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::element::{Element, with_element};
 use super::host::{Floats, Host, tensor};
 use crate::kernels::Rotation;
 use crate::position::frequencies;
@@ -24,12 +25,21 @@ pub(in crate::kernels) fn rotate<B: Host>(
         "heads of {:?} have no pairs of features",
         heads.dims()
     );
-    let device = heads.device();
-    let heads = Floats::rows_of(heads);
+    let (device, dtype) = (heads.device(), heads.dtype());
+    let shape = [batch_size, seq_length, n_heads, d_head];
     let waves = Waves::new(d_head / 2, base, rotation);
+    with_element!(dtype, E => {
+        let turned = turn_all::<B, E>(Floats::rows_of(heads), &waves);
+        tensor(turned, shape, dtype, &device).swap_dims(1, 2)
+    })
+}
+
+/// `[batch_size, seq_length, n_heads, d_head]`
+fn turn_all<B: Host, E: Element>(heads: Floats<B, 4, E>, waves: &Waves) -> Vec<E> {
+    let [batch_size, n_heads, seq_length, d_head] = heads.shape();
     let offsets: Vec<_> = (0..POSITIONS).map(|offset| waves.angles(offset)).collect();
     let width = n_heads * d_head;
-    let mut output = vec![0.0; batch_size * seq_length * width];
+    let mut output = vec![E::default(); batch_size * seq_length * width];
     let sequences = output
         .par_chunks_mut((seq_length * width).max(1))
         .enumerate();
@@ -42,11 +52,14 @@ pub(in crate::kernels) fn rotate<B: Host>(
                 let (at, head) = (number / n_heads, number % n_heads);
                 let x = heads.head(batch * n_heads + head).row(first + at);
                 let waves = at * waves.n..(at + 1) * waves.n;
-                Arch::new().dispatch(|| turn_row(output, x, &sin[waves.clone()], &cos[waves]));
+                Arch::new().dispatch(
+                    #[inline(always)]
+                    || turn_row(output, x, &sin[waves.clone()], &cos[waves]),
+                );
             }
         });
     });
-    tensor(output, [batch_size, seq_length, n_heads, d_head], &device).swap_dims(1, 2)
+    output
 }
 
 /// See [`ReformerBackend::rotate_at`](crate::kernels::ReformerBackend::rotate_at). With the same
@@ -62,8 +75,8 @@ pub(in crate::kernels) fn rotate_at<B: Host>(
         "{positions:?} are no positions for heads of {:?}",
         heads.dims()
     );
-    let device = heads.device();
-    let heads = Floats::rows_of(heads);
+    let (device, dtype) = (heads.device(), heads.dtype());
+    let heads = Floats::<B, 4>::rows_of(heads);
     let waves = Waves::new(d_head / 2, base, Rotation::Apply);
     let mut output = vec![0.0; batch_size * n_heads * d_head];
     let sequences = output.chunks_exact_mut(n_heads * d_head).zip(positions);
@@ -72,21 +85,25 @@ pub(in crate::kernels) fn rotate_at<B: Host>(
         let [sin, cos] = waves.turned_on(position - offset, &[waves.angles(offset)]);
         for (head, output) in output.chunks_exact_mut(d_head).enumerate() {
             let x = heads.head(batch * n_heads + head).row(0);
-            Arch::new().dispatch(|| turn_row(output, x, &sin, &cos));
+            Arch::new().dispatch(
+                #[inline(always)]
+                || turn_row(output, x, &sin, &cos),
+            );
         }
     }
-    tensor(output, [batch_size, 1, n_heads, d_head], &device).swap_dims(1, 2)
+    tensor(output, [batch_size, 1, n_heads, d_head], dtype, &device).swap_dims(1, 2)
 }
 
 #[inline(always)]
-fn turn_row(output: &mut [f32], x: &[f32], sin: &[f32], cos: &[f32]) {
+fn turn_row<E: Element>(output: &mut [E], x: &[E], sin: &[f32], cos: &[f32]) {
     let half = sin.len();
     let (first, second) = output.split_at_mut(half);
     let (x, y) = x.split_at(half);
     let pairs = x.iter().zip(y).zip(sin.iter().zip(cos));
     for ((first, second), ((x, y), (sin, cos))) in first.iter_mut().zip(second).zip(pairs) {
-        *first = x * cos - y * sin;
-        *second = y * cos + x * sin;
+        let (x, y) = (x.wide(), y.wide());
+        *first = E::narrow(x * cos - y * sin);
+        *second = E::narrow(y * cos + x * sin);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Arithmetic on whole registers.
 //!
-//! Only [`product`] uses registers explicitly. Everything else is loops over slices that the
+//! Only [products](super::product) use registers explicitly. Everything else is loops over slices that the
 //! compiler vectorises, provided they are inlined into a function that [`pulp`] has compiled for
 //! the current processor; hence `inline(always)`. Every sum has a fixed order, which depends
 //! neither on the number of threads nor on the index of a row in a tile.
 
-use pulp::Simd;
+use super::element::Element;
 
 /// Number of floats in the widest supported register. Rows of buffers are padded to a multiple of
 /// it, so loops have no remainder.
@@ -36,134 +36,47 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y }
 }
 
+/// Asks for the cache lines of a row that is needed soon. Rows at random positions are not in the
+/// nearest cache, and the processor does not see them coming.
+#[inline(always)]
+pub(super) fn prefetch<T>(row: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in row.chunks(64 / size_of::<T>()) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect on memory, and SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
 /// `a · b`, summed in lanes.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot<A: Element, B: Element>(a: &[A], b: &[B]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<LANES>();
     let (b_lanes, b_rest) = b.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for (a, b) in a_lanes.iter().zip(b_lanes) {
         for i in 0..LANES {
-            sums[i] += a[i] * b[i];
+            sums[i] += a[i].wide() * b[i].wide();
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    let rest: f32 = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(a, b)| a.wide() * b.wide())
+        .sum();
     sums.iter().sum::<f32>() + rest
 }
 
-/// The left matrix of a product, `[m, k]`, with its memory layout.
-#[derive(Clone, Copy)]
-pub(super) enum Left<'a> {
-    /// Element `(i, k)` has index `i * stride + k`.
-    Rows(&'a [f32], usize),
-    /// Element `(i, k)` has index `k * stride + i`: the transpose of a row-major matrix.
-    Columns(&'a [f32], usize),
-}
-
-/// Rows of the result computed at a time. With two registers of columns that makes 12 sums: enough
-/// to keep two multiply-add units busy, few enough for 16 registers.
-const ROWS: usize = 6;
-
-/// `c = a b` for small matrices: `c` `[m, n]` and `b` `[k, n]` row-major, `n` a multiple of
-/// [`LANES`].
-///
-/// Measured on 64 x 64 x 128 and similar sizes: 110 GFLOP/s on a core where one large product of
-/// the crate `gemm` reaches 112 and its products of this size 80 to 104. Each element is one chain
-/// of multiply-adds in the order of `k`.
-///
-/// # Panics
-/// If a slice is too short.
-#[inline(always)]
-pub(super) fn product<S: Simd>(simd: S, c: &mut [f32], a: Left, b: &[f32], [m, k, n]: [usize; 3]) {
-    let lanes = S::F32_LANES;
-    let mut column = 0;
-    while column < n {
-        let wide = column + 2 * lanes <= n;
-        let b = &b[column..];
-        for row in (0..m).step_by(ROWS) {
-            let c = &mut c[row * n + column..];
-            let sizes = [k, n];
-            macro_rules! blocks {
-                ($($rows:literal)*) => {
-                    match (ROWS.min(m - row), wide) {
-                        $(
-                            ($rows, true) => block::<S, $rows, 2>(simd, c, a, row, b, sizes),
-                            ($rows, false) => block::<S, $rows, 1>(simd, c, a, row, b, sizes),
-                        )*
-                        _ => unreachable!("one to {ROWS} rows"),
-                    }
-                };
-            }
-            blocks!(1 2 3 4 5 6);
-        }
-        column += if wide { 2 * lanes } else { lanes };
-    }
-}
-
-/// `R` rows and `N` registers of columns of a product, from the first one on.
-#[inline(always)]
-fn block<S: Simd, const R: usize, const N: usize>(
-    simd: S,
-    c: &mut [f32],
-    a: Left,
-    first: usize,
-    b: &[f32],
-    [k, n]: [usize; 2],
-) {
-    let width = N * S::F32_LANES;
-    let mut sums = [[simd.splat_f32s(0.0); N]; R];
-    let mut of_a = [0.0; R];
-    match a {
-        Left::Rows(a, stride) => {
-            let mut rows = [a; R];
-            for (i, row) in rows.iter_mut().enumerate() {
-                *row = &a[(first + i) * stride..][..k];
-            }
-            for (at, b) in b.chunks(n).take(k).enumerate() {
-                for i in 0..R {
-                    of_a[i] = rows[i][at];
-                }
-                multiply_add(simd, &mut sums, of_a, &b[..width]);
-            }
-        }
-        Left::Columns(a, stride) => {
-            for (a, b) in a[first..].chunks(stride).zip(b.chunks(n)).take(k) {
-                of_a.copy_from_slice(&a[..R]);
-                multiply_add(simd, &mut sums, of_a, &b[..width]);
-            }
-        }
-    }
-    for (row, sums) in c.chunks_mut(n).zip(sums) {
-        let (row, _) = S::as_mut_simd_f32s(&mut row[..width]);
-        row.copy_from_slice(&sums);
-    }
-}
-
-/// Adds the products of a column of `a` and a row of `b`.
-#[inline(always)]
-fn multiply_add<S: Simd, const R: usize, const N: usize>(
-    simd: S,
-    sums: &mut [[S::f32s; N]; R],
-    a: [f32; R],
-    b: &[f32],
-) {
-    let (b, _) = S::as_simd_f32s(b);
-    for i in 0..R {
-        let a = simd.splat_f32s(a[i]);
-        for j in 0..N {
-            sums[i][j] = simd.mul_add_e_f32s(a, b[j], sums[i][j]);
-        }
-    }
-}
-
 /// Transposes `[rows, columns]` into `[columns, rows]`, both row-major and with both sizes
-/// multiples of [`LANES`].
+/// multiples of 4.
 #[inline(always)]
-pub(super) fn transpose(to: &mut [f32], from: &[f32], [rows, columns]: [usize; 2]) {
+pub(super) fn transpose<T: Copy + Default>(to: &mut [T], from: &[T], [rows, columns]: [usize; 2]) {
     const BLOCK: usize = 4;
     for i in (0..rows).step_by(BLOCK) {
         for j in (0..columns).step_by(BLOCK) {
-            let mut block = [[0.0; BLOCK]; BLOCK];
+            let mut block = [[T::default(); BLOCK]; BLOCK];
             for r in 0..BLOCK {
                 let row = &from[(i + r) * columns + j..][..BLOCK];
                 for c in 0..BLOCK {
@@ -180,54 +93,11 @@ pub(super) fn transpose(to: &mut [f32], from: &[f32], [rows, columns]: [usize; 2
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use pulp::{Arch, Scalar, WithSimd};
-
-    struct Product<'a> {
-        c: &'a mut [f32],
-        a: Left<'a>,
-        b: &'a [f32],
-        sizes: [usize; 3],
-    }
-
-    impl WithSimd for Product<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) {
-            product(simd, self.c, self.a, self.b, self.sizes);
-        }
-    }
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
         (0..n as u32)
             .map(|i| ((i.wrapping_mul(2_654_435_761) ^ seed) >> 16) as f32 / 65_536.0 - 0.5)
             .collect()
-    }
-
-    proptest! {
-        #[test]
-        fn product_is_the_sum_of_products(m in 1usize..20, k in 1usize..40, blocks in 1usize..5) {
-            let n = blocks * LANES;
-            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-            let transposed: Vec<f32> =
-                (0..m * k).map(|at| a[(at % m) * k + at / m]).collect();
-            for left in [Left::Rows(&a, k), Left::Columns(&transposed, m)] {
-                let (mut c, mut scalar) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
-                let sizes = [m, k, n];
-                Arch::new().dispatch(Product { c: &mut c, a: left, b: &b, sizes });
-                Product { c: &mut scalar, a: left, b: &b, sizes }.with_simd(Scalar);
-                for i in 0..m {
-                    for j in 0..n {
-                        let exact: f64 = (0..k)
-                            .map(|at| f64::from(a[i * k + at]) * f64::from(b[at * n + j]))
-                            .sum();
-                        prop_assert!((f64::from(c[i * n + j]) - exact).abs() < 1e-5);
-                        prop_assert!((f64::from(scalar[i * n + j]) - exact).abs() < 1e-5);
-                    }
-                }
-            }
-        }
     }
 
     #[test]

@@ -32,14 +32,13 @@ pub(super) struct Tile {
     pub(super) reach: usize,
     /// Divisors of the keys' weights, if they are known in advance.
     pub(super) counts: Vec<f32>,
-    /// Hash round, for the key rules.
-    round: usize,
     /// Last position that is visible to each query.
     last_visible: Vec<u32>,
     /// Positions of the keys, [`NOWHERE`] for padding.
     visible: Vec<u32>,
-    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`. Places of
-    /// queries are shifted by [`Places::after`], so that one comparison checks the distance.
+    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`, in the
+    /// tile's own round first. Places of queries are shifted by [`Places::after`], so that one
+    /// comparison checks the distance.
     query_places: [Vec<u32>; 2],
     key_places: [Vec<u32>; 2],
 }
@@ -77,7 +76,6 @@ impl Tile {
 
     /// Prepares the masks of queries and keys. Removes the keys of a tile without queries.
     pub(super) fn finish(&mut self, round: usize, rules: &Rules) {
-        self.round = round;
         if self.n_queries == 0 {
             self.keys.clear();
             return;
@@ -95,12 +93,12 @@ impl Tile {
                 _ => key,
             }));
         if let Some(places) = &rules.places {
-            self.look_up(places);
+            self.look_up(places, round);
         }
     }
 
     /// Lays out places and, if required, buckets in the order of the comparisons.
-    fn look_up(&mut self, places: &Places) {
+    fn look_up(&mut self, places: &Places, round: usize) {
         let (n_rounds, n_queries) = (places.n_rounds, self.queries.len());
         let kinds = self.query_places.iter_mut().zip(&mut self.key_places);
         let of_both = [(&places.places, places.after), (&places.buckets, 0)];
@@ -108,8 +106,13 @@ impl Tile {
             if of_positions.is_empty() {
                 continue;
             }
-            let all_rounds =
-                |position: u32| &of_positions[position as usize * n_rounds..][..n_rounds];
+            // The own round first, then those before it, then those after it.
+            let all_rounds = |position: u32| {
+                let all = &of_positions[position as usize * n_rounds..][..n_rounds];
+                let (before, own_and_after) = all.split_at(round);
+                let (own, after) = own_and_after.split_at(1);
+                own.iter().chain(before).chain(after)
+            };
             of_keys.resize(n_rounds * self.keys.len(), 0);
             for (to, &key) in of_keys.chunks_exact_mut(n_rounds).zip(&self.keys) {
                 for (to, place) in to.iter_mut().zip(all_rounds(key)) {
@@ -120,7 +123,7 @@ impl Tile {
             of_queries.resize(n_rounds * n_queries, 0);
             for (i, &query) in self.queries[..self.n_queries].iter().enumerate() {
                 if query != NOWHERE {
-                    for (round, place) in all_rounds(query).iter().enumerate() {
+                    for (round, place) in all_rounds(query).enumerate() {
                         of_queries[round * n_queries + i] = place + shift;
                     }
                 }
@@ -143,6 +146,7 @@ impl Tile {
     fn mask_by<S: Simd, const NEAR: bool>(&self, simd: S, rules: &Rules, logits: &mut [f32]) {
         let (queries, _) = S::as_simd_u32s(&self.queries);
         let (last_visible, _) = S::as_simd_u32s(&self.last_visible);
+        let near = Near::new(self, rules);
         let forbidden = simd.splat_f32s(FORBIDDEN);
         let itself = simd.splat_f32s(SELF);
         for (key, row) in logits.chunks_exact_mut(self.queries.len()).enumerate() {
@@ -151,9 +155,8 @@ impl Tile {
             let (row, _) = S::as_mut_simd_f32s(row);
             for (lanes, logits) in row.iter_mut().enumerate() {
                 let mut seen = simd.less_than_or_equal_u32s(visible, last_visible[lanes]);
-                if NEAR && let Some(places) = &rules.places {
-                    let near = self.near::<S, true>(simd, places, self.round, key, lanes);
-                    seen = simd.and_m32s(seen, near);
+                if NEAR && let Some(near) = &near {
+                    seen = simd.and_m32s(seen, near.in_round::<S, true>(simd, 0, key, lanes));
                 }
                 let other = simd.select_f32s(seen, *logits, forbidden);
                 let is_own = simd.equal_u32s(own, queries[lanes]);
@@ -172,32 +175,6 @@ impl Tile {
         }
     }
 
-    /// Whether queries see a key in a round, according to places and buckets.
-    #[inline(always)]
-    fn near<S: Simd, const BUCKETS: bool>(
-        &self,
-        simd: S,
-        places: &Places,
-        round: usize,
-        key: usize,
-        lanes: usize,
-    ) -> S::m32s {
-        let first = round * self.queries.len() + lanes * S::U32_LANES;
-        let of_key = key * places.n_rounds + round;
-        let of_queries = |kind: usize| {
-            let lanes = &self.query_places[kind][first..][..S::U32_LANES];
-            S::as_simd_u32s(lanes).0[0]
-        };
-        let place = simd.splat_u32s(self.key_places[0][of_key]);
-        let distance = simd.sub_u32s(of_queries(0), place);
-        let near = simd.less_than_or_equal_u32s(distance, simd.splat_u32s(places.width));
-        if !BUCKETS {
-            return near;
-        }
-        let bucket = simd.splat_u32s(self.key_places[1][of_key]);
-        simd.and_m32s(near, simd.equal_u32s(of_queries(1), bucket))
-    }
-
     /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: the same as
     /// subtracting `log N_ij` from the logits. Divisors of zero weights do not matter.
     #[inline(always)]
@@ -206,25 +183,22 @@ impl Tile {
         for (row, count) in rows.zip(&self.counts) {
             row.iter_mut().for_each(|weight| *weight /= count);
         }
-        let Some(places) = rules.places.as_ref().filter(|places| places.count) else {
+        if !rules.places.as_ref().is_some_and(|places| places.count) {
             return;
-        };
+        }
         match rules.keys {
-            KeyRule::Across => self.divide_by::<S, false>(simd, rules, places, weights),
+            KeyRule::Across => self.divide_by::<S, false>(simd, rules, weights),
             KeyRule::SameBucket | KeyRule::Band(_) => {
-                self.divide_by::<S, true>(simd, rules, places, weights);
+                self.divide_by::<S, true>(simd, rules, weights);
             }
         }
     }
 
     #[inline(always)]
-    fn divide_by<S: Simd, const BUCKETS: bool>(
-        &self,
-        simd: S,
-        rules: &Rules,
-        places: &Places,
-        weights: &mut [f32],
-    ) {
+    fn divide_by<S: Simd, const BUCKETS: bool>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
+        let Some(near) = Near::new(self, rules) else {
+            return;
+        };
         let (queries, _) = S::as_simd_u32s(&self.queries);
         let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
         for (key, row) in weights.chunks_exact_mut(self.queries.len()).enumerate() {
@@ -232,11 +206,9 @@ impl Tile {
             let (row, _) = S::as_mut_simd_f32s(row);
             for (lanes, weights) in row.iter_mut().enumerate() {
                 let mut counts = one;
-                for round in 0..places.n_rounds {
-                    if round != self.round {
-                        let near = self.near::<S, BUCKETS>(simd, places, round, key, lanes);
-                        counts = simd.add_f32s(counts, simd.select_f32s(near, one, zero));
-                    }
+                for round in 1..near.n_rounds {
+                    let near = near.in_round::<S, BUCKETS>(simd, round, key, lanes);
+                    counts = simd.add_f32s(counts, simd.select_f32s(near, one, zero));
                 }
                 // `SELF` is independent of the original logit and is not divided.
                 let is_own = simd.equal_u32s(own, queries[lanes]);
@@ -310,5 +282,52 @@ impl Tile {
                 *grad = if query == own { 0.0 } else { of_logit };
             }
         }
+    }
+}
+
+/// Places and buckets of a tile, to be compared. Rounds are numbered from the tile's own one on.
+struct Near<'a> {
+    n_rounds: usize,
+    n_queries: usize,
+    width: u32,
+    query_places: [&'a [u32]; 2],
+    key_places: [&'a [u32]; 2],
+}
+
+impl<'a> Near<'a> {
+    fn new(tile: &'a Tile, rules: &Rules) -> Option<Self> {
+        let places = rules.places.as_ref()?;
+        Some(Self {
+            n_rounds: places.n_rounds,
+            n_queries: tile.queries.len(),
+            width: places.width,
+            query_places: [&tile.query_places[0], &tile.query_places[1]],
+            key_places: [&tile.key_places[0], &tile.key_places[1]],
+        })
+    }
+
+    /// Whether queries see a key in a round, according to places and buckets.
+    #[inline(always)]
+    fn in_round<S: Simd, const BUCKETS: bool>(
+        &self,
+        simd: S,
+        round: usize,
+        key: usize,
+        lanes: usize,
+    ) -> S::m32s {
+        let first = round * self.n_queries + lanes * S::U32_LANES;
+        let of_key = key * self.n_rounds + round;
+        let of_queries = |kind: usize| {
+            let lanes = &self.query_places[kind][first..][..S::U32_LANES];
+            S::as_simd_u32s(lanes).0[0]
+        };
+        let place = simd.splat_u32s(self.key_places[0][of_key]);
+        let distance = simd.sub_u32s(of_queries(0), place);
+        let near = simd.less_than_or_equal_u32s(distance, simd.splat_u32s(self.width));
+        if !BUCKETS {
+            return near;
+        }
+        let bucket = simd.splat_u32s(self.key_places[1][of_key]);
+        simd.and_m32s(near, simd.equal_u32s(of_queries(1), bucket))
     }
 }

@@ -1,16 +1,18 @@
 //! Backward: weights are recomputed, and gradients of each tile are added to those of the head.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 
-use super::scratch::{SCRATCH, Scratch, drop, gather};
+use super::scratch::{SCRATCH, Scratch, across_rows, along_rows, drop, gather, prefetch_ahead};
 use super::{HeadRows, Tiles, UnitKeys, in_groups};
+use crate::kernels::cpu::element::Element;
 use crate::kernels::cpu::host::Rows;
-use crate::kernels::cpu::simd::{Left, dot, padded, product, transpose};
+use crate::kernels::cpu::product::{Factor, Kernel, Left, WithKernel, product};
+use crate::kernels::cpu::simd::{dot, padded};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
 /// Inputs of a head's backward pass, besides queries, keys and values.
-pub(in crate::kernels::cpu) struct Upstream<'a> {
-    pub(in crate::kernels::cpu) grad: Rows<'a>,
+pub(in crate::kernels::cpu) struct Upstream<'a, E = f32> {
+    pub(in crate::kernels::cpu) grad: Rows<'a, E>,
     /// `[seq_length]` each
     pub(in crate::kernels::cpu) max: &'a [f32],
     pub(in crate::kernels::cpu) log_sum: &'a [f32],
@@ -30,22 +32,22 @@ struct Differentiated {
     v: Vec<f32>,
 }
 
-struct Backward<'a, T> {
+struct Backward<'a, T, E: Element> {
     tiles: &'a T,
-    rows: &'a HeadRows<'a>,
-    upstream: &'a Upstream<'a>,
+    rows: &'a HeadRows<'a, E>,
+    upstream: &'a Upstream<'a, E>,
     number: usize,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut Scratch<E>,
     result: &'a mut Differentiated,
 }
 
-impl<T: Tiles> WithSimd for Backward<'_, T> {
+impl<T: Tiles, E: Element> WithKernel<E::Factor> for Backward<'_, T, E> {
     type Output = ();
 
     /// With `p` the weights before and `P` after dropout: `dv = P^T do`, `ds = p (do v - D)`,
     /// `dq = ds k`, `dk = ds^T q`.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_kernel<K: Kernel<Factor = E::Factor>>(self, kernel: K) {
         let Self {
             tiles,
             rows,
@@ -61,7 +63,7 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
         }
         let (m, w) = (tile.queries.len(), tile.keys.len());
         let (d, d_v) = (padded(rows.q.d), padded(rows.v.d));
-        scratch.logits(simd, tile, rules, rows);
+        scratch.logits(kernel, tile, rules, rows);
         scratch.draw_dropout(tiles, number, tile);
 
         let [max, log_sum, delta] = &mut scratch.stats;
@@ -70,21 +72,15 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
         at_positions(log_sum, &tile.queries, upstream.log_sum, 0.0);
         at_positions(delta, &tile.queries, upstream.delta, 0.0);
         tile.exp_below(&mut scratch.weights, [max, log_sum]);
-        tile.divide_by_counts(simd, rules, &mut scratch.weights);
+        tile.divide_by_counts(kernel.simd(), rules, &mut scratch.weights);
 
         gather(&mut scratch.grad, &tile.queries, upstream.grad, None);
-        scratch.grad_transposed.resize(m * d_v, 0.0);
-        transpose(&mut scratch.grad_transposed, &scratch.grad, [m, d_v]);
         scratch.grad_weights.resize(w * m, 0.0);
-        let v = Left::Rows(&scratch.v, d_v);
-        let sizes = [w, rows.v.d, m];
-        product(
-            simd,
-            &mut scratch.grad_weights,
-            v,
-            &scratch.grad_transposed,
-            sizes,
-        );
+        let terms = E::Factor::TERMS;
+        let v = Left::Rows(along_rows(&mut scratch.left, &scratch.v), d_v / terms);
+        let grad = scratch.transposed.of(&scratch.grad, d_v);
+        let sizes = [w, rows.v.d.div_ceil(terms), m];
+        product(kernel, &mut scratch.grad_weights, v, grad, sizes);
         drop(&mut scratch.grad_weights, &scratch.dropout);
         tile.grad_logits(rules, &mut scratch.grad_weights, &scratch.weights, delta);
         drop(&mut scratch.weights, &scratch.dropout);
@@ -92,20 +88,19 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
         result.q.resize(m * d, 0.0);
         result.k.resize(w * d, 0.0);
         result.v.resize(w * d_v, 0.0);
-        let of_logits = &scratch.grad_weights;
-        let (k, q, grad) = (&scratch.k, &scratch.q, &scratch.grad);
-        product(
-            simd,
-            &mut result.q,
-            Left::Columns(of_logits, m),
-            k,
-            [m, w, d],
-        );
-        product(simd, &mut result.k, Left::Rows(of_logits, m), q, [w, m, d]);
-        let weights = Left::Rows(&scratch.weights, m);
-        product(simd, &mut result.v, weights, grad, [w, m, d_v]);
+        let Scratch { left, right, .. } = scratch;
+        let of_logits = Left::Columns(across_rows(left, &scratch.grad_weights, m), m);
+        let k = across_rows(right, &scratch.k, d);
+        let sizes = [m, w.div_ceil(terms), d];
+        product(kernel, &mut result.q, of_logits, k, sizes);
+        let of_logits = Left::Rows(along_rows(left, &scratch.grad_weights), m / terms);
+        let q = across_rows(right, &scratch.q, d);
+        product(kernel, &mut result.k, of_logits, q, [w, m / terms, d]);
+        let weights = Left::Rows(along_rows(left, &scratch.weights), m / terms);
+        let grad = across_rows(right, &scratch.grad, d_v);
+        product(kernel, &mut result.v, weights, grad, [w, m / terms, d_v]);
         if let Some(unit) = rows.unit_keys {
-            through_keys(&mut result.k, k, &tile.keys, unit, d);
+            through_keys(&mut result.k, &scratch.k, &tile.keys, unit, d);
         }
     }
 }
@@ -114,13 +109,13 @@ impl<T: Tiles> WithSimd for Backward<'_, T> {
 /// `k = q s`, where `s` is `length / |q|`, they are `(dk - k (k . dk) / length^2) s`. This is
 /// linear in `dk`, so it may be applied before the sum over tiles.
 #[inline(always)]
-fn through_keys(dk: &mut [f32], k: &[f32], positions: &[u32], unit: UnitKeys, d: usize) {
+fn through_keys<E: Element>(dk: &mut [f32], k: &[E], positions: &[u32], unit: UnitKeys, d: usize) {
     let rows = dk.chunks_exact_mut(d).zip(k.chunks_exact(d));
     for ((dk, k), &position) in rows.zip(positions) {
         let scale = unit.scales[position as usize];
         let along = dot(k, dk) / (unit.length * unit.length);
         for (dk, k) in dk.iter_mut().zip(k) {
-            *dk = (*dk - k * along) * scale;
+            *dk = (*dk - k.wide() * along) * scale;
         }
     }
 }
@@ -144,11 +139,11 @@ pub(in crate::kernels::cpu) struct HeadGradients<'a> {
 }
 
 /// Computes and adds gradients, `at_once` tiles at a time.
-pub(in crate::kernels::cpu) fn backward(
+pub(in crate::kernels::cpu) fn backward<E: Element>(
     tiles: &impl Tiles,
     at_once: usize,
-    rows: &HeadRows,
-    upstream: &Upstream,
+    rows: &HeadRows<E>,
+    upstream: &Upstream<E>,
     mut to: HeadGradients,
 ) {
     let (d, d_v) = (rows.q.d, rows.v.d);
@@ -157,22 +152,25 @@ pub(in crate::kernels::cpu) fn backward(
         at_once,
         |number, result: &mut Differentiated| {
             SCRATCH.with_borrow_mut(|scratch| {
-                Arch::new().dispatch(Backward {
+                E::Factor::dispatch(Backward {
                     tiles,
                     rows,
                     upstream,
                     number,
-                    scratch,
+                    scratch: E::scratch(scratch),
                     result,
                 });
             });
         },
         |Differentiated { tile, q, k, v }| {
-            Arch::new().dispatch(|| {
-                scatter_add(to.q, &tile.queries, q, d);
-                scatter_add(to.k.as_deref_mut().unwrap_or(to.q), &tile.keys, k, d);
-                scatter_add(to.v, &tile.keys, v, d_v);
-            });
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    scatter_add(to.q, &tile.queries, q, d);
+                    scatter_add(to.k.as_deref_mut().unwrap_or(to.q), &tile.keys, k, d);
+                    scatter_add(to.v, &tile.keys, v, d_v);
+                },
+            );
         },
     );
 }
@@ -180,7 +178,9 @@ pub(in crate::kernels::cpu) fn backward(
 /// Adds padded rows to the rows at their positions.
 #[inline(always)]
 fn scatter_add(to: &mut [f32], positions: &[u32], rows: &[f32], d: usize) {
-    for (&position, row) in positions.iter().zip(rows.chunks_exact(padded(d))) {
+    let rows = rows.chunks_exact(padded(d));
+    for (at, (&position, row)) in positions.iter().zip(rows).enumerate() {
+        prefetch_ahead(positions, at, |position| &to[position * d..][..d]);
         if position == NOWHERE {
             continue;
         }

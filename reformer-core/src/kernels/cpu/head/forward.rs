@@ -1,10 +1,12 @@
 //! Forward: the softmax of each tile, merged into that of the head.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 
-use super::scratch::{SCRATCH, Scratch, drop};
+use super::scratch::{SCRATCH, Scratch, across_rows, drop};
 use super::{HeadRows, Tiles, in_groups};
-use crate::kernels::cpu::simd::{Left, exp, padded, product};
+use crate::kernels::cpu::element::Element;
+use crate::kernels::cpu::product::{Factor, Kernel, Left, WithKernel, product};
+use crate::kernels::cpu::simd::{exp, padded};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
 /// Softmax of a tile.
@@ -19,19 +21,19 @@ struct Attended {
     scale: Vec<f32>,
 }
 
-struct Forward<'a, T> {
+struct Forward<'a, T, E: Element> {
     tiles: &'a T,
-    rows: &'a HeadRows<'a>,
+    rows: &'a HeadRows<'a, E>,
     number: usize,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut Scratch<E>,
     result: &'a mut Attended,
 }
 
-impl<T: Tiles> WithSimd for Forward<'_, T> {
+impl<T: Tiles, E: Element> WithKernel<E::Factor> for Forward<'_, T, E> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_kernel<K: Kernel<Factor = E::Factor>>(self, kernel: K) {
         let Self {
             tiles,
             rows,
@@ -45,15 +47,17 @@ impl<T: Tiles> WithSimd for Forward<'_, T> {
             return;
         }
         let (m, w, d_v) = (tile.queries.len(), tile.keys.len(), padded(rows.v.d));
-        scratch.logits(simd, tile, rules, rows);
+        scratch.logits(kernel, tile, rules, rows);
         tile.exp_below_max(&mut scratch.weights, &mut result.lse);
-        tile.divide_by_counts(simd, rules, &mut scratch.weights);
+        tile.divide_by_counts(kernel.simd(), rules, &mut scratch.weights);
         scratch.draw_dropout(tiles, number, tile);
         tile.sum_over_keys(&scratch.weights, &mut scratch.sums);
         drop(&mut scratch.weights, &scratch.dropout);
         result.output.resize(m * d_v, 0.0);
-        let weights = Left::Columns(&scratch.weights, m);
-        product(simd, &mut result.output, weights, &scratch.v, [m, w, d_v]);
+        let weights = Left::Columns(across_rows(&mut scratch.left, &scratch.weights, m), m);
+        let v = across_rows(&mut scratch.right, &scratch.v, d_v);
+        let sizes = [m, w.div_ceil(E::Factor::TERMS), d_v];
+        product(kernel, &mut result.output, weights, v, sizes);
         result.scale.clear();
         for (lse, sum) in result.lse.iter_mut().zip(&scratch.sums) {
             let max = *lse;
@@ -129,10 +133,10 @@ impl HeadOutput<'_> {
 }
 
 /// Computes attention, `at_once` tiles at a time. `to` holds zeros and, as `max`, minus infinity.
-pub(in crate::kernels::cpu) fn forward(
+pub(in crate::kernels::cpu) fn forward<E: Element>(
     tiles: &impl Tiles,
     at_once: usize,
-    rows: &HeadRows,
+    rows: &HeadRows<E>,
     mut to: HeadOutput,
 ) {
     let d_v = rows.v.d;
@@ -141,16 +145,24 @@ pub(in crate::kernels::cpu) fn forward(
         at_once,
         |number, result: &mut Attended| {
             SCRATCH.with_borrow_mut(|scratch| {
-                Arch::new().dispatch(Forward {
+                E::Factor::dispatch(Forward {
                     tiles,
                     rows,
                     number,
-                    scratch,
+                    scratch: E::scratch(scratch),
                     result,
                 });
             });
         },
-        |attended| Arch::new().dispatch(|| to.merge(attended, d_v)),
+        |attended| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || to.merge(attended, d_v),
+            )
+        },
     );
-    Arch::new().dispatch(|| to.normalise(d_v));
+    Arch::new().dispatch(
+        #[inline(always)]
+        || to.normalise(d_v),
+    );
 }

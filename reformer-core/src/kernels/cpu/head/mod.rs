@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 pub(super) use self::backward::{HeadGradients, Upstream, backward};
 pub(super) use self::forward::{HeadOutput, forward};
+pub(super) use self::scratch::{Scratch, ThreadScratch};
+use super::element::Element;
 use super::host::Rows;
 use super::simd::dot;
 use super::tile::Tile;
@@ -63,12 +65,12 @@ pub(super) trait Tiles: Sync {
 
 /// Queries, keys and values of a head.
 #[derive(Clone, Copy)]
-pub(super) struct HeadRows<'a> {
-    pub(super) q: Rows<'a>,
-    pub(super) k: Rows<'a>,
+pub(super) struct HeadRows<'a, E = f32> {
+    pub(super) q: Rows<'a, E>,
+    pub(super) k: Rows<'a, E>,
     /// Scaling of the rows of `k`; `None` if they are the keys.
     pub(super) unit_keys: Option<UnitKeys<'a>>,
-    pub(super) v: Rows<'a>,
+    pub(super) v: Rows<'a, E>,
 }
 
 /// Keys that are queries, scaled to one length.
@@ -80,15 +82,18 @@ pub(super) struct UnitKeys<'a> {
 }
 
 /// `length / |q|` for each query, which scales keys to that length.
-pub(super) fn key_scales(q: Rows, length: f64, scales: &mut [f32]) {
+pub(super) fn key_scales<E: Element>(q: Rows<E>, length: f64, scales: &mut [f32]) {
     let d = q.d as f32;
-    Arch::new().dispatch(|| {
-        for (position, scale) in scales.iter_mut().enumerate() {
-            let row = q.row(position);
-            let mean_square = dot(row, row) / d + KEY_EPSILON as f32;
-            *scale = length as f32 / (mean_square.sqrt() * d.sqrt());
-        }
-    });
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (position, scale) in scales.iter_mut().enumerate() {
+                let row = q.row(position);
+                let mean_square = dot(row, row) / d + KEY_EPSILON as f32;
+                *scale = length as f32 / (mean_square.sqrt() * d.sqrt());
+            }
+        },
+    );
 }
 
 /// Number of tiles per head to compute at a time, for `n_heads` heads.

@@ -2,42 +2,121 @@
 
 use core::cell::RefCell;
 
-use pulp::Simd;
+use burn::tensor::bf16;
 
 use super::{HeadRows, Rules, Tiles};
+use crate::kernels::cpu::element::Element;
 use crate::kernels::cpu::host::Rows;
-use crate::kernels::cpu::simd::{Left, padded, product, transpose};
+use crate::kernels::cpu::product::{Factor, Kernel, Left, product};
+use crate::kernels::cpu::simd::{padded, prefetch, transpose};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
+
+/// How many rows before its use a row is asked for.
+const ROWS_AHEAD: usize = 8;
+
+/// Asks for the row at the position that follows in a few steps.
+#[inline(always)]
+pub(super) fn prefetch_ahead<'a, E: 'a>(
+    positions: &[u32],
+    at: usize,
+    row: impl Fn(usize) -> &'a [E],
+) {
+    if let Some(&position) = positions.get(at + ROWS_AHEAD)
+        && position != NOWHERE
+    {
+        prefetch(row(position as usize));
+    }
+}
 
 /// Gathers rows at positions, padded with zeros to whole registers.
 #[inline(always)]
-pub(super) fn gather(to: &mut Vec<f32>, positions: &[u32], rows: Rows, scales: Option<&[f32]>) {
+pub(super) fn gather<E: Element>(
+    to: &mut Vec<E>,
+    positions: &[u32],
+    rows: Rows<E>,
+    scales: Option<&[f32]>,
+) {
     let width = padded(rows.d);
-    to.resize(positions.len() * width, 0.0);
-    for (to, &position) in to.chunks_exact_mut(width).zip(positions) {
+    to.resize(positions.len() * width, E::default());
+    for (at, (to, &position)) in to.chunks_exact_mut(width).zip(positions).enumerate() {
+        prefetch_ahead(positions, at, |position| rows.row(position));
         if position == NOWHERE {
-            to.fill(0.0);
+            to.fill(E::default());
             continue;
         }
         let row = rows.row(position as usize);
-        to[row.len()..].fill(0.0);
-        // Multiplying by 1 is as fast as a copy, which would call `memcpy` for each row.
-        let scale = scales.map_or(1.0, |scales| scales[position as usize]);
-        for (to, from) in to.iter_mut().zip(row) {
-            *to = from * scale;
+        if width != row.len() {
+            to[row.len()..].fill(E::default());
+        }
+        match scales {
+            // A loop, since a copy would call `memcpy` for each row.
+            None => to.iter_mut().zip(row).for_each(|(to, from)| *to = *from),
+            Some(scales) => {
+                let scale = scales[position as usize];
+                for (to, from) in to.iter_mut().zip(row) {
+                    *to = E::narrow(from.wide() * scale);
+                }
+            }
         }
     }
 }
 
-/// Per-thread buffers, reused for all tiles.
+/// Factors of terms that are adjacent in rows, copied unless they are the numbers themselves.
+#[inline(always)]
+pub(super) fn along_rows<'a, F: Factor, E: Element>(
+    copy: &'a mut Vec<F>,
+    rows: &'a [E],
+) -> &'a [F] {
+    if let Some(factors) = F::lent(rows) {
+        return factors;
+    }
+    let (pairs, _) = rows.as_chunks::<2>();
+    copy.resize(pairs.len(), F::default());
+    for (to, &pair) in copy.iter_mut().zip(pairs) {
+        *to = F::of(pair);
+    }
+    copy
+}
+
+/// Factors of terms that lie below each other, in rows of a width.
+#[inline(always)]
+pub(super) fn across_rows<'a, F: Factor, E: Element>(
+    copy: &'a mut Vec<F>,
+    rows: &'a [E],
+    width: usize,
+) -> &'a [F] {
+    if let Some(factors) = F::lent(rows) {
+        return factors;
+    }
+    copy.resize(rows.len().div_ceil(2 * width) * width, F::default());
+    for (to, rows) in copy.chunks_exact_mut(width).zip(rows.chunks(2 * width)) {
+        match rows.split_at_checked(width) {
+            Some((first, second)) if !second.is_empty() => {
+                for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
+                    *to = F::of([first, second]);
+                }
+            }
+            _ => {
+                for (to, &last) in to.iter_mut().zip(rows) {
+                    *to = F::of([last, E::default()]);
+                }
+            }
+        }
+    }
+    copy
+}
+
+/// Per-thread buffers for numbers of one format, reused for all tiles.
 #[derive(Default)]
-pub(super) struct Scratch {
-    pub(super) q: Vec<f32>,
-    pub(super) q_transposed: Vec<f32>,
-    pub(super) k: Vec<f32>,
-    pub(super) v: Vec<f32>,
-    pub(super) grad: Vec<f32>,
-    pub(super) grad_transposed: Vec<f32>,
+pub(in crate::kernels) struct Scratch<E: Element> {
+    pub(super) q: Vec<E>,
+    pub(super) k: Vec<E>,
+    pub(super) v: Vec<E>,
+    pub(super) grad: Vec<E>,
+    /// Factors of the two matrices of a product, unless they are the numbers themselves.
+    pub(super) left: Vec<E::Factor>,
+    pub(super) right: Vec<E::Factor>,
+    pub(super) transposed: Transposed<E::Factor>,
     pub(super) weights: Vec<f32>,
     pub(super) grad_weights: Vec<f32>,
     pub(super) dropout: Vec<f32>,
@@ -45,22 +124,49 @@ pub(super) struct Scratch {
     pub(super) stats: [Vec<f32>; 3],
 }
 
-impl Scratch {
+/// Factors of transposed rows.
+#[derive(Default)]
+pub(super) struct Transposed<F> {
+    along: Vec<F>,
+    transposed: Vec<F>,
+}
+
+impl<F: Factor> Transposed<F> {
+    /// `[features, rows]`, from rows of padded width `d`.
+    #[inline(always)]
+    pub(super) fn of<E: Element>(&mut self, rows: &[E], d: usize) -> &[F] {
+        let Self {
+            along, transposed, ..
+        } = self;
+        let along = along_rows(along, rows);
+        transposed.resize(along.len(), F::default());
+        transpose(transposed, along, [rows.len() / d, d / F::TERMS]);
+        transposed
+    }
+}
+
+impl<E: Element> Scratch<E> {
     /// Gathers rows and computes masked logits, `[keys, queries]`.
     #[inline(always)]
-    pub(super) fn logits<S: Simd>(&mut self, simd: S, tile: &Tile, rules: &Rules, rows: &HeadRows) {
+    pub(super) fn logits<K: Kernel<Factor = E::Factor>>(
+        &mut self,
+        kernel: K,
+        tile: &Tile,
+        rules: &Rules,
+        rows: &HeadRows<E>,
+    ) {
         let (m, w, d) = (tile.queries.len(), tile.keys.len(), padded(rows.q.d));
         gather(&mut self.q, &tile.queries, rows.q, None);
         let scales = rows.unit_keys.map(|unit| unit.scales);
         gather(&mut self.k, &tile.keys, rows.k, scales);
         gather(&mut self.v, &tile.keys, rows.v, None);
-        self.q_transposed.resize(m * d, 0.0);
-        transpose(&mut self.q_transposed, &self.q, [m, d]);
         self.weights.resize(w * m, 0.0);
-        let sizes = [w, rows.q.d, m];
-        let k = Left::Rows(&self.k, d);
-        product(simd, &mut self.weights, k, &self.q_transposed, sizes);
-        tile.mask(simd, rules, &mut self.weights);
+        let terms = E::Factor::TERMS;
+        let k = Left::Rows(along_rows(&mut self.left, &self.k), d / terms);
+        let q = self.transposed.of(&self.q, d);
+        let sizes = [w, rows.q.d.div_ceil(terms), m];
+        product(kernel, &mut self.weights, k, q, sizes);
+        tile.mask(kernel.simd(), rules, &mut self.weights);
     }
 
     /// Draws dropout factors, `[keys, queries]`; empty without dropout.
@@ -89,6 +195,13 @@ pub(super) fn drop(values: &mut [f32], factors: &[f32]) {
     }
 }
 
+/// The buffers of a thread.
+#[derive(Default)]
+pub(in crate::kernels) struct ThreadScratch {
+    pub(in crate::kernels::cpu) of_f32: Scratch<f32>,
+    pub(in crate::kernels::cpu) of_bf16: Scratch<bf16>,
+}
+
 thread_local! {
-    pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
+    pub(super) static SCRATCH: RefCell<ThreadScratch> = RefCell::default();
 }
