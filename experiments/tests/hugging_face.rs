@@ -15,6 +15,7 @@ use common::{printed, refused, run};
 use experiments::inference::codec::Codec;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfConfig};
+use reformer_core::model::Trainable;
 use reformer_train::{AtomicRecorder, Model, load_model};
 use serde_json::Value;
 
@@ -53,7 +54,7 @@ fn loss(folder: &Path, ids: &[u32], length: usize) -> f64 {
         let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         Tensor::<Flex, 2, Int>::from_data(TensorData::new(ids, [n_windows, length]), &device)
     };
-    let loss = model.loss(rows(0), rows(1), &Pass::eval());
+    let loss = model.loss((rows(0), rows(1)), &Pass::eval());
     loss.loss.into_scalar().elem()
 }
 

@@ -18,7 +18,7 @@ use burn_autodiff::Autodiff;
 use burn_cuda::Cuda;
 use reformer_core::attention::{AttentionKind, ExactUpTo, LshConfig, Window};
 use reformer_core::kernels::Duplicates;
-use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig, Trainable};
 use reformer_core::position::PositionConfig;
 use reformer_core::{Key, Pass, Precision};
 
@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         mark(&format!("step {step}"))?;
         let start = Instant::now();
         let pass = Pass::train(Key::new(42).fold(step));
-        let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
+        let (loss, gradients) = model.gradients((tokens.clone(), tokens.clone()), pass);
         mark(&format!("queued {step} {:?}", start.elapsed()))?;
         drop((loss, gradients));
         <Gpu as Backend>::sync(&device)?;

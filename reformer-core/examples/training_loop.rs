@@ -10,7 +10,7 @@ use burn_flex::Flex;
 use reformer_core::generation::{
     DecodingConfig, GenerationError, LmDecoder, SamplerConfig, generate,
 };
-use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig, Trainable};
 use reformer_core::{Key, Pass};
 
 type B = Autodiff<Flex>;
@@ -35,7 +35,7 @@ fn main() -> Result<(), GenerationError> {
         let targets = sequences.slice([0..4, 1..65]);
         // All random numbers of a step follow from the seed and the step number.
         let pass = Pass::train(Key::new(42).fold(step));
-        let (loss, gradients) = model.gradients(tokens, targets, pass);
+        let (loss, gradients) = model.gradients((tokens, targets), pass);
         model = optimizer.step(3e-3, model, gradients);
         let loss = loss.loss.into_scalar();
         if step % 20 == 0 {

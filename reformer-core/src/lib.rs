@@ -32,7 +32,7 @@
 //! use reformer_core::burn::tensor::{Int, Tensor};
 //! use reformer_core::burn_autodiff::Autodiff;
 //! use reformer_core::burn_flex::Flex;
-//! use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+//! use reformer_core::model::{ReformerConfig, ReformerLmConfig, Trainable};
 //! use reformer_core::{Key, Pass};
 //!
 //! type B = Autodiff<Flex>;
@@ -49,7 +49,7 @@
 //!     let tokens = bytes.clone().slice([0..1, 0..length]);
 //!     let targets = bytes.clone().slice([0..1, 1..length + 1]);
 //!     let pass = Pass::train(Key::new(42).fold(step));
-//!     let (loss, gradients) = model.gradients(tokens, targets, pass);
+//!     let (loss, gradients) = model.gradients((tokens, targets), pass);
 //!     model = optimizer.step(1e-2, model, gradients);
 //!     losses.push(loss.loss.into_scalar());
 //! }

@@ -30,7 +30,7 @@ pub enum Precision {
     /// `bf16`: the range of `f32` with 8 binary digits.
     Bf16,
     /// `f16`: 11 binary digits, values up to 65,504. Small gradients become zero unless the loss is
-    /// [scaled](crate::model::ReformerLm::scaled_gradients).
+    /// [scaled](crate::model::Trainable::scaled_gradients).
     F16,
 }
 

@@ -18,9 +18,10 @@ pub use crate::attention::{
 pub use crate::feed_forward::{Activation, FeedForward, FeedForwardConfig};
 pub use crate::kernels::{ReformerBackend, TrainBackend};
 pub use crate::model::{
-    Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig, ReformerEncoder,
-    ReformerEncoderConfig, ReformerLm, ReformerLmConfig, ReformerQuestionAnswering,
-    ReformerQuestionAnsweringConfig, ReformerSeq2Seq, ReformerSeq2SeqConfig,
+    Labels, LmLoss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig,
+    ReformerEncoder, ReformerEncoderConfig, ReformerLm, ReformerLmConfig,
+    ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, ReformerSeq2Seq,
+    ReformerSeq2SeqConfig, Trainable,
 };
 pub use crate::position::PositionConfig;
 pub use crate::reversible::{Mode, ReversibleBlock, Tape};

@@ -17,7 +17,7 @@ use burn_autodiff::Autodiff;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfError};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::{ReformerLm, ReformerLmConfig};
+use reformer_core::model::{ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::reversible::Mode;
 use safetensors::SafeTensors;
 
@@ -187,7 +187,7 @@ impl<B: TrainBackend> Case<B> {
             numbers(self.model.forward(self.tokens.clone(), &pass)),
         );
         if let Some(targets) = self.targets() {
-            let loss = self.model.loss(self.tokens.clone(), targets, &pass);
+            let loss = self.model.loss((self.tokens.clone(), targets), &pass);
             check("loss", numbers(loss.loss));
         }
     }
@@ -210,7 +210,7 @@ impl<B: TrainBackend> Case<B> {
             return;
         };
         let model = self.model.clone().with_mode(mode);
-        let (loss, mut gradients) = model.gradients(self.tokens.clone(), targets, self.pass());
+        let (loss, mut gradients) = model.gradients((self.tokens.clone(), targets), self.pass());
         let what = format!("{}, {mode:?}: loss", self.name);
         let expected = &self.expected["loss"].numbers;
         assert_close(&what, &numbers(loss.loss), expected, 2e-4, 1e-4);

@@ -18,7 +18,7 @@ use burn::train::{InferenceStep, Learner, SupervisedTraining, TrainOutput, Train
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::{Key, Pass};
 use reformer_train::StepCounter;
 
@@ -42,7 +42,7 @@ impl<B: TrainBackend> TrainStep for Counting<B> {
     fn step(&self, sequences: Self::Input) -> TrainOutput<Self::Output> {
         let [tokens, targets] = parts(sequences);
         let pass = Pass::train(Key::new(42).fold(self.steps.next()));
-        let (loss, grads) = self.lm.gradients(tokens, targets, pass);
+        let (loss, grads) = self.lm.gradients((tokens, targets), pass);
         let item = Loss(loss.loss);
         TrainOutput { grads, item }
     }
@@ -54,7 +54,7 @@ impl<B: ReformerBackend> InferenceStep for Counting<B> {
 
     fn step(&self, sequences: Self::Input) -> Loss<B> {
         let [tokens, targets] = parts(sequences);
-        Loss(self.lm.loss(tokens, targets, &Pass::eval()).loss)
+        Loss(self.lm.loss((tokens, targets), &Pass::eval()).loss)
     }
 }
 
@@ -124,7 +124,7 @@ fn main() {
     let loss = trained
         .model
         .lm
-        .loss(tokens, targets, &Pass::eval())
+        .loss((tokens, targets), &Pass::eval())
         .loss
         .into_scalar();
     println!(

@@ -106,7 +106,7 @@ impl TrainConfig {
         Wanted {
             seed: self.seed,
             window_length: self.window_length,
-            vocab_size: self.model.reformer().vocab_size,
+            vocab_size: self.model.vocab_size(),
         }
     }
 
@@ -183,10 +183,10 @@ impl TrainConfig {
                 "lower it",
             ));
         }
-        let n_buckets = match &self.model.reformer().lsh.n_buckets {
-            Buckets::Auto | Buckets::AutoFactored(_) => return Ok(()),
-            Buckets::Count(n_buckets) => *n_buckets,
-            Buckets::Factors(factors) => factors
+        let n_buckets = match self.model.stack().map(|stack| &stack.lsh.n_buckets) {
+            None | Some(Buckets::Auto | Buckets::AutoFactored(_)) => return Ok(()),
+            Some(Buckets::Count(n_buckets)) => *n_buckets,
+            Some(Buckets::Factors(factors)) => factors
                 .iter()
                 .fold(1, |product: usize, factor| product.saturating_mul(*factor)),
         };
@@ -198,10 +198,13 @@ impl TrainConfig {
     }
 
     fn validate_masking(&self) -> Result<(), ConfigError> {
-        let sees_both_sides = |model: &ModelConfig| !model.reformer().causal;
+        let (predicts_tokens, is_causal) = match &self.model {
+            ModelConfig::Lm(model) => (true, Some(model.reformer.causal)),
+            model => (matches!(model, ModelConfig::Own(_)), None),
+        };
         let Some(masking) = &self.masking else {
-            return match &self.model {
-                ModelConfig::Lm(_) if sees_both_sides(&self.model) => Err(ConfigError::new(
+            return match is_causal {
+                Some(false) => Err(ConfigError::new(
                     "causal",
                     false,
                     "a language model that sees the next token does not have to predict it",
@@ -214,11 +217,11 @@ impl TrainConfig {
         let refused = |field: &str, value: String, limit: &str, way_out: &str| {
             Err(ConfigError::new(field, value, limit, way_out))
         };
-        if !matches!(self.model, ModelConfig::Lm(_)) || !self.data.is_text() {
+        if !predicts_tokens || !self.data.is_text() {
             let limit = "only bytes of texts are hidden, and a language model finds them";
             return refused("masking", "set".to_owned(), limit, "leave it out");
         }
-        if !sees_both_sides(&self.model) {
+        if is_causal == Some(true) {
             let limit = "what is hidden is found from both sides";
             return refused("causal", true.to_string(), limit, "use false");
         }
@@ -226,7 +229,7 @@ impl TrainConfig {
             let limit = "windows of hidden tokens lie side by side";
             return refused("eval_context", context.to_string(), limit, "leave it out");
         }
-        let vocab_size = self.model.reformer().vocab_size;
+        let vocab_size = self.model.vocab_size();
         if masking.vocab_size > vocab_size {
             let limit = format!("the model has {vocab_size} tokens");
             let value = masking.vocab_size.to_string();
@@ -242,7 +245,7 @@ impl TrainConfig {
     }
 
     fn validate_length(&self) -> Result<(), ConfigError> {
-        match self.model.reformer().position.max_length() {
+        match self.model.max_length() {
             Some(max_length) if max_length < self.window_length => Err(ConfigError::new(
                 "window_length",
                 self.window_length,

@@ -5,8 +5,8 @@
 //! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
 //!   [`Run::resume`] continues one that was stopped or killed, and
-//!   [`Run::resume_with`] extends one. [`OwnData`] is for sequences of your own.
-//! - [`Task`]: a [`Model`] with the interface of Burn's learner. A training step is a pass through the
+//!   [`Run::resume_with`] extends one. [`OwnData`] is for sequences of your own, [`RunModel`] for models.
+//! - [`Task`]: a model with the interface of Burn's learner. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
 //! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
 //!   [`Averages`] are means of all of them.
@@ -120,6 +120,8 @@ pub use screen::{Screen, Silent};
 pub use screen::{console, dashboard};
 pub use task::Task;
 pub use task::model::{Model, ModelConfig};
+pub use task::own_config::OwnModelConfig;
+pub use task::run_model::RunModel;
 pub use task::step_counter::StepCounter;
 pub use task::task_heads::HeadLogits;
 

@@ -35,7 +35,7 @@ pub fn step_of(config: &TrainConfig) -> f64 {
     match &config.model {
         ModelConfig::Lm(model) => training_step(model, batch_size, length),
         ModelConfig::Seq2Seq(model) => tokens * encoder_decoder(model, length),
-        other => tokens * layers(other.reformer(), length),
+        other => tokens * other.stack().map_or(0.0, |stack| layers(stack, length)),
     }
 }
 

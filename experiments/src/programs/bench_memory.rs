@@ -15,7 +15,7 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLmConfig, Trainable};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +117,7 @@ impl Job for Measure {
 
         let begin = std::time::Instant::now();
         let pass = Pass::train(Key::new(0));
-        let (loss, gradients) = model.gradients(tokens.clone(), tokens, pass);
+        let (loss, gradients) = model.gradients((tokens.clone(), tokens), pass);
         let loss = loss
             .loss
             .into_data()

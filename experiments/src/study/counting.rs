@@ -64,7 +64,7 @@ impl Counting {
                 }
             });
         })?;
-        let vocab_size = run.config().model.reformer().vocab_size;
+        let vocab_size = run.config().model.vocab_size();
         let (mut bits, mut n) = (0.0, 0.0);
         run.each_valid_batch::<B::InnerBackend>(device, |batch| {
             self.each(batch, |context, target| {

@@ -332,7 +332,7 @@ fn config(
     folder: &Path,
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
-    let mut config = preset::load_or_read(name, program.preset())?;
+    let mut config = of_library(preset::load_or_read(name, program.preset())?)?;
     if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
         build_as(&mut config.model, model);
     }
@@ -363,7 +363,15 @@ fn config(
     config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(config.model.reformer_mut());
     program.fit_model(&mut config)?;
-    overrides::apply(config, &arguments.sets)
+    of_library(overrides::apply(config, &arguments.sets)?)
+}
+
+/// Refuses a model that only another program can make.
+fn of_library(config: TrainConfig) -> Result<TrainConfig> {
+    match &config.model {
+        ModelConfig::Own(own) => bail!("`{}` is trained by the program that made it", own.name),
+        _ => Ok(config),
+    }
 }
 
 /// Builds a model like another one. For another task, it keeps the vocabulary and the attention mask (causal or

@@ -13,6 +13,7 @@ use super::config::ReformerConfig;
 use super::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
 use super::reformer::Reformer;
 use super::stack_tape::{halves, side_by_side};
+use super::trainable::{Trainable, gradients_by_graph};
 use crate::chunks::Filling;
 use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, TrainBackend};
@@ -97,7 +98,7 @@ pub struct ReformerLm<B: Backend> {
 }
 
 impl<B: ReformerBackend> ReformerLm<B> {
-    /// Logits of all positions. For a loss use [`loss`](Self::loss), which computes them in chunks.
+    /// Logits of all positions. For a loss use [`loss`](Trainable::loss), which computes them in chunks.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -107,23 +108,6 @@ impl<B: ReformerBackend> ReformerLm<B> {
     /// If the sequence is longer than the positions allow.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>, pass: &Pass<B>) -> Tensor<B, 3> {
         self.logits(self.reformer.forward(tokens, pass))
-    }
-
-    /// Mean loss of the targets, without gradients. Negative targets are ignored.
-    ///
-    /// # Shapes
-    /// - tokens, targets: `[batch_size, seq_length]`
-    pub fn loss(
-        &self,
-        tokens: Tensor<B, 2, Int>,
-        targets: Tensor<B, 2, Int>,
-        pass: &Pass<B>,
-    ) -> LmLoss<B> {
-        let streams = self.reformer.streams(tokens, pass);
-        let chunk_length = self.chunk_length(targets.dims()[0], pass);
-        loss_in_chunks(targets, chunk_length, |chunk, range| {
-            self.chunk_logits(part(&streams, range), chunk, pass)
-        })
     }
 
     /// Logits of a chunk of the last block's output streams.
@@ -168,80 +152,33 @@ impl<B: Backend> ReformerLm<B> {
     }
 }
 
-impl<A: TrainBackend> ReformerLm<A> {
-    /// Mean loss of the targets, and the gradients of all parameters. Negative targets are ignored.
-    ///
+impl<B: ReformerBackend> Trainable<B> for ReformerLm<B> {
+    /// Tokens, and their targets, of which negative ones are ignored: both `[batch_size, seq_length]`.
+    type Batch = (Tensor<B, 2, Int>, Tensor<B, 2, Int>);
+
+    fn loss(&self, (tokens, targets): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+        let streams = self.reformer.streams(tokens, pass);
+        let chunk_length = self.chunk_length(targets.dims()[0], pass);
+        loss_in_chunks(targets, chunk_length, |chunk, range| {
+            self.chunk_logits(part(&streams, range), chunk, pass)
+        })
+    }
+
     /// The [`Reformer`]'s mode determines the memory: with a tape, logits and their gradients exist
     /// for one chunk at a time; in plain mode the graph keeps everything.
-    ///
-    /// ```
-    /// use burn::tensor::{Int, Tensor};
-    /// use burn_autodiff::Autodiff;
-    /// use burn_flex::Flex;
-    /// use reformer_core::model::{ReformerConfig, ReformerLmConfig};
-    /// use reformer_core::{Key, Pass};
-    ///
-    /// let device = Default::default();
-    /// let config = ReformerLmConfig::new(ReformerConfig::new(256, 32, 2));
-    /// let model = config.init::<Autodiff<Flex>>(&device);
-    /// let tokens = Tensor::<_, 2, Int>::zeros([1, 100], &device);
-    /// let pass = Pass::train(Key::new(42).fold(0)); // seed 42, step 0
-    /// let (loss, gradients) = model.gradients(tokens.clone(), tokens, pass);
-    /// // optimizer.step(learning_rate, model, gradients)
-    /// # assert!(loss.loss.into_scalar() > 0.0 && gradients.len() > 0);
-    /// ```
-    ///
-    /// # Shapes
-    /// - tokens, targets: `[batch_size, seq_length]`
-    pub fn gradients(
+    fn scaled_gradients(
         &self,
-        tokens: Tensor<A, 2, Int>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        self.scaled_gradients(tokens, targets, pass, 1.0)
-    }
-
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
-    /// through the blocks: in [`f16`](crate::Precision::F16) small ones would otherwise become
-    /// zero. The loss is not scaled.
-    ///
-    /// # Shapes
-    /// - tokens, targets: `[batch_size, seq_length]`
-    pub fn scaled_gradients(
-        &self,
-        tokens: Tensor<A, 2, Int>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
+        batch: Self::Batch,
+        pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
+    where
+        B: TrainBackend,
+    {
         if !self.reformer.mode().is_recomputed() {
-            self.gradients_by_graph(tokens, targets, pass, scale)
-        } else {
-            self.gradients_by_tape(tokens, targets, pass, scale)
+            return gradients_by_graph(self, batch, &pass, scale);
         }
-    }
-
-    fn gradients_by_graph(
-        &self,
-        tokens: Tensor<A, 2, Int>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
-        scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        let loss = self.loss(tokens, targets, &pass);
-        let scaled = loss.loss.clone() * scale;
-        let gradients = GradientsParams::from_grads(scaled.backward(), self);
-        (loss.inner(), gradients)
-    }
-
-    fn gradients_by_tape(
-        &self,
-        tokens: Tensor<A, 2, Int>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
-        scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        let (tokens, targets) = batch;
         let mut sum = GradientSum::new();
         let [batch_size, seq_length] = targets.dims();
         let chunk_length = self.chunk_length(batch_size, &pass);

@@ -12,6 +12,7 @@ mod seq2seq;
 mod stack_tape;
 mod stepwise;
 mod task_heads;
+mod trainable;
 
 pub use block::Block;
 pub use config::ReformerConfig;
@@ -28,3 +29,4 @@ pub use task_heads::{
     ReformerClassifierConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
     SpanLogits,
 };
+pub use trainable::Trainable;

@@ -11,7 +11,7 @@ use burn_flex::Flex;
 use reformer_core::attention::AttentionKind;
 use reformer_core::feed_forward::Activation;
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass, Precision};
 
@@ -50,7 +50,7 @@ fn step<B: TrainBackend>(model: &ReformerLm<B>, mode: Mode, scale: f64) -> Step 
     let tokens = integers::<B, 2>(1, SHAPE, VOCABULARY);
     let targets = integers::<B, 2>(2, SHAPE, VOCABULARY + 2) - 2;
     let pass = Pass::train(Key::new(7));
-    let (loss, gradients) = model.scaled_gradients(tokens, targets, pass, scale);
+    let (loss, gradients) = model.scaled_gradients((tokens, targets), pass, scale);
     Step::new(&model, loss, &gradients)
 }
 

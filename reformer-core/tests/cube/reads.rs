@@ -13,7 +13,7 @@ use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::{
     Duplicates, KeyRule, Keys, Masking, Qkv, ReformerBackend, SlotLayout, TileShape, TiledAttention,
 };
-use reformer_core::model::ReformerLm;
+use reformer_core::model::{ReformerLm, Trainable};
 use reformer_core::{Key, Pass};
 
 /// Counts how often wgpu maps a buffer for the host: the only way to read one.
@@ -115,7 +115,7 @@ fn a_step_reads_nothing_back() {
         let tokens = integers::<Device, 2>(1, SHAPE, VOCABULARY);
         let pass = Pass::train(Key::new(number));
         reads.push(READS.during(|| {
-            let (_, gradients) = model.gradients(tokens.clone(), tokens, pass);
+            let (_, gradients) = model.gradients((tokens.clone(), tokens), pass);
             model = optimizer.step(1e-3, model.clone(), gradients);
         }));
     }

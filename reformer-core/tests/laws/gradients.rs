@@ -9,7 +9,7 @@ use burn_autodiff::Autodiff;
 use reformer_core::attention::AttentionKind;
 use reformer_core::feed_forward::Activation;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
+use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
@@ -46,7 +46,7 @@ pub(crate) fn run_scaled<B: TrainBackend>(
     let tokens = integers::<B, 2>(1, SHAPE, VOCABULARY);
     // Some targets are ignored.
     let targets: Tensor<B, 2, Int> = integers::<B, 2>(2, SHAPE, VOCABULARY + 2) - 2;
-    let (loss, gradients) = model.scaled_gradients(tokens, targets, pass.clone(), scale);
+    let (loss, gradients) = model.scaled_gradients((tokens, targets), pass.clone(), scale);
     Step::new(&model, loss, &gradients)
 }
 

@@ -14,7 +14,7 @@ use reformer_core::huggingface::{self, HfError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{
     Labels, LmLoss, ReformerClassifierConfig, ReformerConfig, ReformerQuestionAnsweringConfig,
-    SpanLogits,
+    SpanLogits, Trainable,
 };
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
@@ -53,9 +53,12 @@ fn classifier_modes_agree<B: ReformerBackend>() {
     for labels in labels {
         let step = |mode| {
             let model = model.clone().with_mode(mode);
-            let (loss, gradients) = model.gradients(tokens(), labels(&device), pass.clone());
+            let (loss, gradients) = model.gradients((tokens(), labels(&device)), pass.clone());
             assert_eq!(loss.drift.is_some(), mode == Mode::Reversible);
-            (all_numbers(loss), ordered(&model, &gradients))
+            let loss = all_numbers(loss);
+            let alone = model.loss((tokens(), labels(&device)), &pass);
+            assert_close("loss alone", &all_numbers(alone), &loss, 1e-6);
+            (loss, ordered(&model, &gradients))
         };
         let (plain, reversible) = (step(Mode::Plain), step(Mode::Reversible));
         assert_close("loss", &reversible.0, &plain.0, 1e-6);
@@ -82,14 +85,14 @@ fn scale_is_that_of_gradients_alone<B: ReformerBackend>() {
     let classes = drawn(classes.init::<Autodiff<B>>(&Default::default()));
     let of_classes = |scale| {
         let labels = Labels::Class(numbers_of([3, -1, 0]));
-        let (loss, gradients) = classes.scaled_gradients(tokens(), labels, pass(), scale);
+        let (loss, gradients) = classes.scaled_gradients((tokens(), labels), pass(), scale);
         (all_numbers(loss), ordered(&classes, &gradients))
     };
     let answers = ReformerQuestionAnsweringConfig::new(config());
     let answers = drawn(answers.init::<Autodiff<B>>(&Default::default()));
     let of_answers = |scale| {
         let span = [numbers_of([0, 9, 3]), numbers_of([2, 9, 30])];
-        let (loss, gradients) = answers.scaled_gradients(tokens(), span, pass(), scale);
+        let (loss, gradients) = answers.scaled_gradients((tokens(), span), pass(), scale);
         (all_numbers(loss), ordered(&answers, &gradients))
     };
     for (one, four) in [
@@ -182,13 +185,12 @@ fn answers_are_not_padding_and_modes_agree<B: ReformerBackend>() {
 
     let step = |mode| {
         let model = model.clone().with_mode(mode);
-        let (start, end) = ([0, 34, 99], [39, 34, 5]);
-        let (start, end) = (
-            Tensor::from_ints(start, &device),
-            Tensor::from_ints(end, &device),
-        );
-        let (loss, gradients) = model.gradients(tokens.clone(), start, end, pass.clone());
-        (all_numbers(loss), ordered(&model, &gradients))
+        let span = [[0, 34, 99], [39, 34, 5]].map(|ends| Tensor::from_ints(ends, &device));
+        let (loss, gradients) = model.gradients((tokens.clone(), span.clone()), pass.clone());
+        let loss = all_numbers(loss);
+        let alone = model.loss((tokens.clone(), span), &pass);
+        assert_close("loss alone", &all_numbers(alone), &loss, 1e-6);
+        (loss, ordered(&model, &gradients))
     };
     let (plain, reversible) = (step(Mode::Plain), step(Mode::Reversible));
     assert_close("loss", &reversible.0, &plain.0, 1e-6);

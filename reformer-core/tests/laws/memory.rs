@@ -8,7 +8,9 @@ use burn::module::Module;
 use burn_autodiff::Autodiff;
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{CrossKind, ReformerConfig, ReformerSeq2SeqConfig, Seq2SeqInput};
+use reformer_core::model::{
+    CrossKind, ReformerConfig, ReformerSeq2SeqConfig, Seq2SeqInput, Trainable,
+};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};
@@ -67,7 +69,7 @@ where
             inputs: integers(2, shape, 20),
             input_mask_pad: None,
         };
-        model.gradients(input, integers(3, shape, 20), Pass::train(Key::new(1)))
+        model.gradients((input, integers(3, shape, 20)), Pass::train(Key::new(1)))
     };
     // Whatever is made once and kept does not count.
     drop(run());

@@ -14,7 +14,7 @@ use reformer_core::attention::{
     Attention, AttentionKind, Buckets, ExactUpTo, FullAttentionConfig, HeadsConfig,
     LocalAttentionConfig, LocalConfig, LshAttentionConfig, LshConfig, Window,
 };
-use reformer_core::model::ReformerConfig;
+use reformer_core::model::{ReformerConfig, Trainable};
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass, Precision};
 
@@ -135,7 +135,7 @@ fn weights_gradients_and_what_comes_out_stay_in_f32() {
             let config = config(3).with_mode(mode).with_precision(precision);
             let model = lm::<B>(config);
             let tokens = || integers::<B, 2>(1, SHAPE, VOCABULARY);
-            let (loss, gradients) = model.gradients(tokens(), tokens(), Pass::eval());
+            let (loss, gradients) = model.gradients((tokens(), tokens()), Pass::eval());
             let mut types = Types(&gradients, vec![]);
             model.visit(&mut types);
             types.1.extend([

@@ -8,7 +8,9 @@ use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
 use reformer_core::attention::AttentionKind;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{CrossKind, ReformerSeq2Seq, ReformerSeq2SeqConfig, Seq2SeqInput};
+use reformer_core::model::{
+    CrossKind, ReformerSeq2Seq, ReformerSeq2SeqConfig, Seq2SeqInput, Trainable,
+};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass, Precision};
@@ -68,7 +70,7 @@ fn run_scaled<B: TrainBackend>(
     // Some targets are ignored, and those of padding.
     let targets: Tensor<B, 2, Int> = integers::<B, 2>(3, [BATCH, TARGET], VOCABULARY + 2) - 2;
     let targets = targets.mask_fill(mask(TARGET, TARGET - 7), -1);
-    let (loss, gradients) = model.scaled_gradients(input(), targets, pass.clone(), scale);
+    let (loss, gradients) = model.scaled_gradients((input(), targets), pass.clone(), scale);
     Step::new(&model, loss, &gradients)
 }
 
@@ -211,7 +213,7 @@ fn any_lengths_pass<B: ReformerBackend>() {
                 input_mask_pad: None,
             };
             let targets = integers(3, [3, target_length], VOCABULARY);
-            let (loss, _) = model.gradients(input, targets, Pass::train(Key::new(1)));
+            let (loss, _) = model.gradients((input, targets), Pass::train(Key::new(1)));
             let loss = numbers(loss.loss)[0];
             assert!(loss.is_finite() && loss > 0.0, "{loss}");
         }

@@ -38,6 +38,17 @@ impl<B: Backend> From<LabelledBatch<B>> for Batch<B> {
 }
 
 impl<B: Backend> Batch<B> {
+    /// The batch of a language model.
+    ///
+    /// # Panics
+    /// If it is for another kind of model.
+    pub fn into_tokens(self) -> LmBatch<B> {
+        match self {
+            Self::Tokens(batch) => batch,
+            _ => panic!("the data of this run is not for a model that reads tokens alone"),
+        }
+    }
+
     /// Number of the batch, counted from the start of the run (in an evaluation: from its start).
     pub fn step(&self) -> u64 {
         match self {

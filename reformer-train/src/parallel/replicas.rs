@@ -21,6 +21,7 @@ use crate::data::batch::Batch;
 use crate::error::ParallelError;
 use crate::metrics::LmOutput;
 use crate::optimizer::clip::{global_norm, scaled};
+use crate::task::run_model::RunModel;
 use crate::task::{Task, joined, share};
 
 /// The devices that compute a step: those of this process, and those of the other processes.
@@ -224,9 +225,9 @@ impl<B: Backend> ModuleVisitor<B> for Hash {
 impl<B: TrainBackend> Replicas<B> {
     /// Loss and gradients of a whole batch, of which `batch` has the [rows](Self::rows) of this process.
     /// The same in all processes.
-    pub(crate) fn step(
+    pub(crate) fn step<M: RunModel<B>>(
         &self,
-        task: &Task<B>,
+        task: &Task<B, M>,
         batch: Batch<B>,
     ) -> Result<TrainOutput<LmOutput<B::InnerBackend>>, ParallelError> {
         let mut output = self.step_of_process(task, batch);
@@ -267,9 +268,9 @@ impl<B: TrainBackend> Replicas<B> {
     }
 
     /// The same for the rows of this process. No device is waited for before all have their work.
-    fn step_of_process(
+    fn step_of_process<M: RunModel<B>>(
         &self,
-        task: &Task<B>,
+        task: &Task<B, M>,
         batch: Batch<B>,
     ) -> TrainOutput<LmOutput<B::InnerBackend>> {
         let started = Instant::now();

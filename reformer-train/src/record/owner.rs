@@ -53,8 +53,10 @@ impl Owner {
         if differ(&mine.run, &tag.run) {
             return Err(damaged("it belongs to another run".to_owned()));
         }
+        // Older versions did not write the kind of a model.
+        let is_new = |it: &Difference| it.setting == "kind" && it.then.is_null();
         if let (Some(then), Some(now)) = (&tag.model, &mine.model)
-            && let Some(difference) = differences(then, now).into_iter().next()
+            && let Some(difference) = differences(then, now).into_iter().find(|it| !is_new(it))
         {
             let Difference { setting, then, now } = difference;
             return Err(TrainError::OtherWeights {

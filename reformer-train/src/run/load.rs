@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::backend::Backend;
 use burn_store::{ModuleSnapshot, TensorSnapshot};
 
@@ -17,7 +17,7 @@ use crate::record::{AtomicRecorder, Owner, read_regular, write_atomically};
 use crate::run::checkpoint::Checkpoints;
 use crate::run::older::read_json;
 use crate::task::Task;
-use crate::task::model::Model;
+use crate::task::model::{Model, ModelConfig};
 
 /// The file of a run's configuration.
 pub(super) const CONFIG: &str = "config.json";
@@ -44,10 +44,19 @@ pub fn load_model<B: Backend>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<(Model<B>, TrainConfig), TrainError> {
+    load_as(folder, device, |config| Model::of_library(config, device))
+}
+
+/// The same for any model, which a function initialises.
+pub(super) fn load_as<B: Backend, M: Module<B> + ModuleDisplay>(
+    folder: &Path,
+    device: &B::Device,
+    init: impl FnOnce(&ModelConfig) -> Result<M, TrainError>,
+) -> Result<(M, TrainConfig), TrainError> {
     let config = read_config(folder)?;
     config.validate()?;
-    config.model.reformer().precision.check::<B>(device)?;
-    let model = config.model.init::<B>(device);
+    config.model.precision().check::<B>(device)?;
+    let model = init(&config.model)?;
     let model = weights(folder, &config, model, device)?;
     check_finite(folder, &model)?;
     Ok((model, config))
@@ -75,12 +84,12 @@ pub fn check_finite<B: Backend, M: Module<B>>(folder: &Path, model: &M) -> Resul
     }
 }
 
-fn weights<B: Backend>(
+fn weights<B: Backend, M: Module<B> + ModuleDisplay>(
     folder: &Path,
     config: &TrainConfig,
-    model: Model<B>,
+    model: M,
     device: &B::Device,
-) -> Result<Model<B>, TrainError> {
+) -> Result<M, TrainError> {
     let owner = Owner::new(Beginning::of_run(folder)?.id, &config.model);
     match newest_checkpoint(folder) {
         Some(step) => {

@@ -26,7 +26,7 @@ impl Data {
     /// Checks that a model can be trained on this data.
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
         self.check_model(&config.model)?;
-        let vocab_size = config.model.reformer().vocab_size;
+        let vocab_size = config.model.vocab_size();
         at_least("vocab_size", vocab_size, self.vocab_size, "tokens")?;
         if let Some(masking) = &config.masking {
             at_least(
@@ -84,7 +84,8 @@ impl Data {
         let wanted = match (&self.content, model) {
             (Content::Tokens | Content::Tokenized(_), ModelConfig::Lm(_))
             | (Content::Pairs(_), ModelConfig::Seq2Seq(_))
-            | (Content::Questions(_), ModelConfig::QuestionAnswering(_)) => return Ok(()),
+            | (Content::Questions(_), ModelConfig::QuestionAnswering(_))
+            | (_, ModelConfig::Own(_)) => return Ok(()),
             (Content::Classes(rows), ModelConfig::Classifier(config)) => {
                 let n_classes = rows.classes().len();
                 return at_least("n_classes", config.n_classes, n_classes, "classes");
@@ -193,7 +194,7 @@ fn check_pairs(pairs: &Pairs, config: &TrainConfig) -> Result<(), ConfigError> {
         .map(|pair| pairs.valid.get(pair))
         .map(|(source, target)| source.len().max(target.len()) + 1)
         .max();
-    let limit = config.model.reformer().position.max_length();
+    let limit = config.model.max_length();
     match (limit, longest) {
         (Some(limit), Some(longest)) if longest > limit => Err(ConfigError::new(
             "position.max_length",

@@ -1,5 +1,7 @@
 //! A process that takes part in the run of another one.
 
+use std::marker::PhantomData;
+
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Record, Recorder};
 use burn::tensor::backend::Backend;
@@ -13,16 +15,18 @@ use crate::run::checkpoint::Checkpoints;
 use crate::run::setup::{Fit, Place};
 use crate::run::training_loop::Ending;
 use crate::run::{Standing, TrainOptions};
-use crate::task::Task;
+use crate::screen::Silent;
 use crate::task::model::Model;
+use crate::task::run_model::RunModel;
 
 /// The result of a run in a process that does not own it.
 #[derive(Debug)]
-pub struct Helped<B: Backend> {
+pub struct Helped<B: Backend, M = Model<B>> {
     /// The weights, equal to those of the first process after the last step.
-    pub model: Model<B>,
+    pub model: M,
     /// How the run ended.
     pub ending: Ending,
+    backend: PhantomData<B>,
 }
 
 /// What the first process sends to the others about its run.
@@ -102,8 +106,23 @@ impl Member {
     pub fn train_on<B: TrainBackend>(
         self,
         devices: &[B::Device],
-        mut options: TrainOptions<B>,
+        options: TrainOptions<B>,
     ) -> Result<Helped<B::InnerBackend>, TrainError> {
+        self.train_model::<B, Model<B>>(devices, options)
+    }
+
+    /// As [`train_on`](Self::train_on), with any model. Its data is not that of the program.
+    ///
+    /// # Errors
+    /// The same, and a run of another model.
+    ///
+    /// # Panics
+    /// Without a device.
+    pub fn train_model<B: TrainBackend, M: RunModel<B>>(
+        self,
+        devices: &[B::Device],
+        mut options: TrainOptions<B, Silent, M::InnerModule>,
+    ) -> Result<Helped<B::InnerBackend, M::InnerModule>, TrainError> {
         let Welcome {
             config,
             step,
@@ -115,14 +134,14 @@ impl Member {
             self.group.broadcast(0, part)?;
         }
         config.validate()?;
-        config.model.reformer().precision.check::<B>(&devices[0])?;
+        config.model.precision().check::<B>(&devices[0])?;
         let data = config.data.open(config.wanted(), None)?;
         data.check(&config)?;
         options.group = Some(self.group);
         options.sharing = sharing;
         // The first process reports warnings.
         options.warn = |_| {};
-        let fit = Fit {
+        let fit = Fit::<B, M, _> {
             place: Place::Elsewhere(Box::new(state)),
             config: &config,
             data: &data,
@@ -135,6 +154,7 @@ impl Member {
         Ok(Helped {
             model: fitted.task.model,
             ending: fitted.ending,
+            backend: PhantomData,
         })
     }
 }
@@ -148,14 +168,11 @@ fn protocol(error: &impl std::fmt::Display) -> ParallelError {
 
 /// The state that the other processes start from: the parts of a checkpoint, or the initial weights
 /// of a new run.
-pub(crate) fn state<B>(
-    task: &Task<B>,
+pub(crate) fn state<B: TrainBackend>(
+    task: &impl Module<B>,
     checkpoints: &Checkpoints,
     step: usize,
-) -> Result<[Vec<u8>; 3], TrainError>
-where
-    B: TrainBackend,
-{
+) -> Result<[Vec<u8>; 3], TrainError> {
     if step > 0 {
         return checkpoints.bytes(step);
     }

@@ -14,14 +14,13 @@ mod options;
 mod pretrained;
 mod resume;
 pub(crate) mod setup;
+mod train;
 pub(crate) mod training_loop;
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
-use burn::record::Recorder;
 use burn::tensor::backend::Backend;
-use burn::train::renderer::MetricsRenderer;
 use reformer_core::ConfigError;
 use reformer_core::kernels::TrainBackend;
 
@@ -30,17 +29,14 @@ use crate::data::pairs::{Pairs, load_subwords};
 use crate::data::{AskedQuestions, Content, Data, DataConfig, DataReport, OwnData};
 use crate::error::TrainError;
 use crate::metrics::row::{Row, read_rows};
-use crate::parallel::check_alone;
-use crate::record::{AtomicRecorder, Failure, Owner, numbered};
+use crate::record::Owner;
 use crate::report::page::Page;
-use crate::run::checkpoint::{Best, Checkpoints};
-use crate::run::member::invite;
-use crate::run::setup::{Fit, Fitted, Place};
+use crate::run::checkpoint::Best;
 use crate::run::training_loop::Ending;
 use crate::task::model::Model;
+use crate::task::run_model::RunModel;
 use beginning::Beginning;
-use load::{CONFIG, model_path, read_config};
-use lock::Lock;
+use load::{CONFIG, read_config};
 
 pub use load::{check_finite, load_model};
 pub use options::{TrainOptions, Warn, WriteSample};
@@ -61,15 +57,16 @@ pub struct Run {
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Outcome<B: Backend> {
+pub struct Outcome<B: Backend, M = Model<B>> {
     /// The trained model.
-    pub model: Model<B>,
+    pub model: M,
     /// All evaluations so far, in order.
     pub valid: Vec<Row>,
     /// The best of them.
     pub best: Option<Best>,
     /// How it ended.
     pub ending: Ending,
+    backend: PhantomData<B>,
 }
 
 impl Run {
@@ -236,17 +233,17 @@ impl Run {
     }
 
     /// The model before the first step.
-    pub(crate) fn first_model<B: Backend>(
+    pub(crate) fn first_model<B: TrainBackend, M: RunModel<B>>(
         &self,
         device: &B::Device,
-    ) -> Result<Model<B>, TrainError> {
+    ) -> Result<M, TrainError> {
         let config = &self.config.model;
         match self.started_from() {
             Some(folder) => {
                 self.beginning.check_weights()?;
-                Ok(Pretrained::open(folder, device)?.start(config, device)?.0)
+                M::init_from(folder, config, device)
             }
-            None => Ok(config.init(device)),
+            None => M::init(config, device),
         }
     }
 
@@ -304,108 +301,5 @@ impl Run {
     pub(crate) fn page<B: Backend>(&self, device: &B::Device) -> Page {
         let page = Page::new(self.folder.clone(), self.config.clone(), B::name(device));
         page.with_data(self.data_report())
-    }
-
-    /// Trains from a step (0: from the start) to the end of the run, and writes the weights to
-    /// `model.mpk`. For a run that is [over](Self::ending), it only reads them.
-    ///
-    /// # Errors
-    /// A file that cannot be read, final weights that cannot be written, a loss that is not finite, or
-    /// another process that trains the run.
-    ///
-    /// # Panics
-    /// If the checkpoint of that step cannot be read: ask [`resume_point`](Self::resume_point).
-    pub fn train<B, R>(
-        &self,
-        device: &B::Device,
-        step: usize,
-        options: TrainOptions<B, R>,
-    ) -> Result<Outcome<B::InnerBackend>, TrainError>
-    where
-        B: TrainBackend,
-        R: MetricsRenderer + 'static,
-    {
-        self.train_on::<B, R>(core::slice::from_ref(device), step, options)
-    }
-
-    /// As [`train`](Self::train), with each device computing some rows of each batch. The first
-    /// one also holds the optimizer.
-    ///
-    /// # Errors
-    /// The same, and fewer sequences in a batch than there are devices, or another process of a
-    /// [group](TrainOptions::group) that does not arrive. The caller should report the latter, and
-    /// call [`abort`](crate::parallel::abort).
-    ///
-    /// # Panics
-    /// Without a device, or if the checkpoint of that step cannot be read.
-    pub fn train_on<B, R>(
-        &self,
-        devices: &[B::Device],
-        step: usize,
-        options: TrainOptions<B, R>,
-    ) -> Result<Outcome<B::InnerBackend>, TrainError>
-    where
-        B: TrainBackend,
-        R: MetricsRenderer + 'static,
-    {
-        for device in devices {
-            self.check_device::<B>(device)?;
-        }
-        let group = options.group.clone();
-        if group.is_none() {
-            check_alone()?;
-        }
-        let _lock = Lock::take(&self.folder)?;
-        if let Some(ending) = self.ending()? {
-            if let Some(group) = &group {
-                invite(group, None)?;
-            }
-            return self.outcome(ending, &devices[0]);
-        }
-        let fit = Fit {
-            place: Place::Home(self),
-            config: &self.config,
-            data: &self.data,
-            standing: self.standing(step)?,
-            devices,
-            step,
-            options,
-        };
-        let Fitted { task, ending, best } = fit.run()?;
-        let task = match (&ending, best) {
-            (Ending::Early, Some(best)) => {
-                let path = Checkpoints::of_run(&self.folder).model(best.step);
-                AtomicRecorder::load_module(&path, task, &self.owner(), &devices[0])?
-            }
-            _ => task,
-        };
-        self.finish(task.model, ending, best)
-    }
-
-    /// Saves the final weights of a run.
-    fn finish<B: Backend>(
-        &self,
-        model: Model<B>,
-        ending: Ending,
-        best: Option<Best>,
-    ) -> Result<Outcome<B>, TrainError> {
-        if !matches!(ending, Ending::Interrupted(_)) {
-            let failure = Failure::default();
-            let owner = Owner::new(None, &self.config.model);
-            let recorder = AtomicRecorder::with_failure(failure.clone()).of(owner);
-            let record = numbered(model.clone()).into_record();
-            let saved = Recorder::<B>::record(&recorder, record, model_path(&self.folder));
-            if let (Err(_), Some(error)) = (saved, failure.take()) {
-                return Err(error);
-            }
-        }
-        let mut valid = self.rows()?;
-        valid.retain(|row| row.split == "valid");
-        Ok(Outcome {
-            model,
-            valid,
-            best,
-            ending,
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! Options of a training that do not change its result.
 
 use std::error::Error;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::tensor::backend::AutodiffBackend;
@@ -16,10 +17,14 @@ use crate::task::model::Model;
 pub type Warn = fn(&TrainError);
 
 /// Generates a text with a model, to show its progress.
-pub type WriteSample<B> = Arc<dyn Fn(&Model<B>) -> Option<String>>;
+pub type WriteSample<M> = Arc<dyn Fn(&M) -> Option<String>>;
 
 /// Options that cannot change the resulting weights: display, warnings, samples, curves, interruption.
-pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
+pub struct TrainOptions<
+    B: AutodiffBackend,
+    R = Silent,
+    M = Model<<B as AutodiffBackend>::InnerBackend>,
+> {
     /// Where progress is shown.
     pub screen: Screen<R>,
     /// Stops the run after the current step, which is then saved.
@@ -28,7 +33,7 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     /// step that was skipped.
     pub warn: Warn,
     /// Generates a text after each evaluation, for `samples.jsonl` and the page of the run.
-    pub write: Option<WriteSample<B::InnerBackend>>,
+    pub write: Option<WriteSample<M>>,
     /// Writes an event file of TensorBoard, in addition to `metrics.csv`. A run that has one continues it in any case.
     pub tensorboard: bool,
     /// The processes that train together, of which this one owns the run; the others
@@ -36,9 +41,10 @@ pub struct TrainOptions<B: AutodiffBackend, R = Silent> {
     pub group: Option<Group>,
     /// What they share in addition to the work.
     pub sharing: Sharing,
+    backend: PhantomData<B>,
 }
 
-impl<B: AutodiffBackend, R> TrainOptions<B, R> {
+impl<B: AutodiffBackend, R, M> TrainOptions<B, R, M> {
     /// Shows progress on a screen, and warnings on standard error.
     pub fn new(screen: Screen<R>) -> Self {
         Self {
@@ -49,6 +55,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
             tensorboard: false,
             group: None,
             sharing: Sharing::default(),
+            backend: PhantomData,
         }
     }
 
@@ -59,10 +66,7 @@ impl<B: AutodiffBackend, R> TrainOptions<B, R> {
     }
 
     /// Generates a text after each evaluation. Training waits for the function.
-    pub fn with_samples(
-        mut self,
-        write: impl Fn(&Model<B::InnerBackend>) -> Option<String> + 'static,
-    ) -> Self {
+    pub fn with_samples(mut self, write: impl Fn(&M) -> Option<String> + 'static) -> Self {
         self.write = Some(Arc::new(write));
         self
     }
@@ -79,7 +83,7 @@ fn with_causes(error: &TrainError) -> String {
     text
 }
 
-impl<B: AutodiffBackend> TrainOptions<B> {
+impl<B: AutodiffBackend, M> TrainOptions<B, Silent, M> {
     /// Shows no progress.
     pub fn silent() -> Self {
         Self::new(Screen::silent())

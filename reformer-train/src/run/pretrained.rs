@@ -8,11 +8,14 @@ use burn::tensor::backend::Backend;
 use burn_store::{ApplyError, ApplyResult, ModuleSnapshot, TensorSnapshot};
 use reformer_core::attention::AttentionKind;
 use reformer_core::huggingface::{self, Head};
+use reformer_core::kernels::TrainBackend;
+use reformer_core::model::Reformer;
 
 use super::load::{self, check_finite, load_model};
 use crate::error::TrainError;
 use crate::record::{Difference, differences};
 use crate::task::model::{Model, ModelConfig};
+use crate::task::run_model::RunModel;
 
 /// A trained model that another training can start from.
 #[derive(Debug)]
@@ -103,7 +106,7 @@ impl<B: Backend> Pretrained<B> {
                 ),
             });
         }
-        let mut model = config.init::<B>(device);
+        let mut model = Model::of_library(config, device)?;
         // Names leave out the kind of a layer or a head.
         let mut tensors = self.model.collect(None, None, true);
         let own = model.collect(None, None, true);
@@ -127,6 +130,24 @@ impl<B: Backend> Pretrained<B> {
                 ..taken
             },
         ))
+    }
+}
+
+impl<B: TrainBackend> RunModel<B> for Model<B> {
+    fn init(config: &ModelConfig, device: &B::Device) -> Result<Self, TrainError> {
+        Self::of_library(config, device)
+    }
+
+    fn init_from(
+        folder: &Path,
+        config: &ModelConfig,
+        device: &B::Device,
+    ) -> Result<Self, TrainError> {
+        Ok(Pretrained::open(folder, device)?.start(config, device)?.0)
+    }
+
+    fn reformer(model: &Self::InnerModule) -> Option<&Reformer<B::InnerBackend>> {
+        model.reformer()
     }
 }
 

@@ -3,20 +3,24 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 
 use burn::tensor::backend::Backend;
 use reformer_core::ConfigError;
-use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
+use super::load::{load_as, model_path};
 use super::lock::Lock;
-use super::{Outcome, Run, load_model, model_path};
+use super::{Outcome, Run};
 use crate::error::TrainError;
 use crate::metrics::row::Row;
 use crate::record::{AtomicRecorder, write_atomically};
 use crate::run::checkpoint::{Best, Checkpoints, ResumePoint};
 use crate::run::training_loop::Ending;
 use crate::task::Task;
+use crate::task::model::Model;
+use crate::task::run_model::RunModel;
 
 /// Settings that may change when a run is resumed; all others determine its weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -172,12 +176,14 @@ impl Run {
     }
 
     /// The outcome of a run that is over.
-    pub(super) fn outcome<B: ReformerBackend>(
+    pub(super) fn outcome<B: TrainBackend, M: RunModel<B>>(
         &self,
         ending: Ending,
         device: &B::Device,
-    ) -> Result<Outcome<B>, TrainError> {
-        let (model, _) = load_model::<B>(&self.folder, device)?;
+    ) -> Result<Outcome<B::InnerBackend, M::InnerModule>, TrainError> {
+        let (model, _) = load_as(&self.folder, device, |config| {
+            Ok(M::init(config, device)?.valid())
+        })?;
         let rows = self.rows()?;
         Ok(Outcome {
             model,
@@ -187,6 +193,7 @@ impl Run {
                 .filter(|row| row.split == "valid")
                 .collect(),
             ending,
+            backend: PhantomData,
         })
     }
 
@@ -199,10 +206,21 @@ impl Run {
         &self,
         device: &B::Device,
     ) -> Result<ResumePoint, TrainError> {
+        self.resume_point_of::<B, Model<B>>(device)
+    }
+
+    /// The same for any model, to be [trained](Self::train_model) from there.
+    ///
+    /// # Errors
+    /// The same, and a run of another model.
+    pub fn resume_point_of<B: TrainBackend, M: RunModel<B>>(
+        &self,
+        device: &B::Device,
+    ) -> Result<ResumePoint, TrainError> {
         self.check_device::<B>(device)?;
         drop(Lock::take(&self.folder)?);
         let checkpoints = Checkpoints::of_run(&self.folder);
-        let task = Task::new(self.config.model.init::<B>(device), self.config.seed);
+        let task = Task::new(M::init(&self.config.model, device)?, self.config.seed);
         let optimizer = &self.config.optimizer;
         let owner = self.owner();
         let point = checkpoints.newest_readable(&task, optimizer, &owner, device)?;
@@ -258,6 +276,6 @@ impl Run {
 
     /// Checks that the device supports a configuration.
     pub(super) fn check_device<B: Backend>(&self, device: &B::Device) -> Result<(), TrainError> {
-        Ok(self.config.model.reformer().precision.check::<B>(device)?)
+        Ok(self.config.model.precision().check::<B>(device)?)
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::{Learner, SupervisedTraining, TrainingStrategy};
 use reformer_core::attention::AttentionKind;
@@ -29,7 +29,8 @@ use crate::run::{Run, Standing, TrainOptions};
 use crate::screen::Screen;
 use crate::screen::dashboard;
 use crate::task::Task;
-use crate::task::model::{Model, ModelConfig};
+use crate::task::model::ModelConfig;
+use crate::task::run_model::RunModel;
 
 /// Rows of `metrics.csv` about training, in a run.
 const TRAIN_ROWS: usize = 500;
@@ -43,7 +44,7 @@ pub(crate) enum Place<'a> {
 }
 
 /// Trains a run.
-pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
+pub(crate) struct Fit<'a, B: TrainBackend, M: RunModel<B>, R> {
     pub(crate) place: Place<'a>,
     pub(crate) config: &'a TrainConfig,
     pub(crate) data: &'a Data,
@@ -52,24 +53,25 @@ pub(crate) struct Fit<'a, B: AutodiffBackend, R> {
     pub(crate) devices: &'a [B::Device],
     /// Training steps that are done.
     pub(crate) step: usize,
-    pub(crate) options: TrainOptions<B, R>,
+    pub(crate) options: TrainOptions<B, R, M::InnerModule>,
 }
 
 /// The result of a training.
-pub(crate) struct Fitted<B: Backend> {
-    pub(crate) task: Task<B>,
+pub(crate) struct Fitted<B: Backend, M> {
+    pub(crate) task: Task<B, M>,
     pub(crate) ending: Ending,
     pub(crate) best: Option<Best>,
 }
 
-impl<B, R> Fit<'_, B, R>
+impl<B, M, R> Fit<'_, B, M, R>
 where
     B: TrainBackend,
+    M: RunModel<B>,
     R: MetricsRenderer + 'static,
 {
-    pub(crate) fn run(mut self) -> Result<Fitted<B::InnerBackend>, TrainError> {
+    pub(crate) fn run(mut self) -> Result<Fitted<B::InnerBackend, M::InnerModule>, TrainError> {
         let (config, device, step) = (self.config, &self.devices[0], self.step);
-        let loss_scale = LossScale::new(config.model.reformer().precision);
+        let loss_scale = LossScale::new(config.model.precision());
         B::seed(device, config.seed);
         let task = Task::new(self.model()?, config.seed)
             .with_parts(config.accumulate)
@@ -116,12 +118,11 @@ where
 
     /// The model at the start of the run. Of a resumed run, weights are read later; other processes receive
     /// theirs from the first one.
-    fn model(&self) -> Result<Model<B>, TrainError> {
+    fn model(&self) -> Result<M, TrainError> {
         let device = &self.devices[0];
-        let config = &self.config.model;
         match &self.place {
             Place::Home(run) if self.step == 0 => run.first_model(device),
-            _ => Ok(config.init(device)),
+            _ => M::init(&self.config.model, device),
         }
     }
 
@@ -129,9 +130,9 @@ where
     /// checkpoint; the other processes have received its parts.
     fn learner(
         &mut self,
-        task: Task<B>,
-        optimizer: RunWithLossScale<B>,
-    ) -> Result<Learner<Components<B>>, TrainError> {
+        task: Task<B, M>,
+        optimizer: RunWithLossScale<B, M>,
+    ) -> Result<Learner<Components<B, M>>, TrainError> {
         let schedule = self.config.init_schedule();
         let device = &self.devices[0];
         let run = match &mut self.place {
@@ -169,7 +170,7 @@ where
     }
 
     /// The training loop, with the state of evaluations before the run was resumed.
-    fn strategy(&self, loss_scale: LossScale) -> Result<TrainingLoop<B>, TrainError> {
+    fn strategy(&self, loss_scale: LossScale) -> Result<TrainingLoop<B, M>, TrainError> {
         let (config, standing, options) = (self.config, &self.standing, &self.options);
         let replicas = Replicas::new(
             self.devices,
@@ -212,8 +213,8 @@ where
     /// The learner's surroundings: data, metrics, checkpoints and progress display.
     fn training(
         self,
-        strategy: &TrainingLoop<B>,
-    ) -> Result<SupervisedTraining<Components<B>>, TrainError> {
+        strategy: &TrainingLoop<B, M>,
+    ) -> Result<SupervisedTraining<Components<B, M>>, TrainError> {
         let (config, step, device) = (self.config, self.step, &self.devices[0]);
         let replicas = &strategy.replicas;
         let rows = replicas.rows(config.batch_size)?;
@@ -249,14 +250,14 @@ where
 
 /// Writes the files of a run's folder. Rows of steps that will be repeated are cut off, after everything
 /// else that can fail.
-fn with_files<B: TrainBackend>(
-    training: SupervisedTraining<Components<B>>,
+fn with_files<B: TrainBackend, M: RunModel<B>>(
+    training: SupervisedTraining<Components<B, M>>,
     run: &Run,
     step: usize,
-    strategy: &TrainingLoop<B>,
+    strategy: &TrainingLoop<B, M>,
     device: &B::Device,
     has_events: bool,
-) -> Result<SupervisedTraining<Components<B>>, TrainError> {
+) -> Result<SupervisedTraining<Components<B, M>>, TrainError> {
     let config = run.config();
     run.begin()?;
     strategy.checkpoints.remove_incomplete(usize::MAX);
@@ -291,10 +292,10 @@ fn with_files<B: TrainBackend>(
 }
 
 /// The metrics for this configuration.
-fn with_metrics<B: TrainBackend>(
-    training: SupervisedTraining<Components<B>>,
+fn with_metrics<B: TrainBackend, M: RunModel<B>>(
+    training: SupervisedTraining<Components<B, M>>,
     config: &TrainConfig,
-) -> SupervisedTraining<Components<B>> {
+) -> SupervisedTraining<Components<B, M>> {
     // Entries are matched to quantities by this name.
     let metric = |quantity: Quantity| match quantity.is_measured() {
         true => LmMetric::new(quantity),
@@ -307,16 +308,14 @@ fn with_metrics<B: TrainBackend>(
         Quantity::TokensPerSecond,
     ];
     let mut of_train = vec![Quantity::LearningRate, Quantity::GradientNorm];
-    if config.model.reformer().mode.is_recomputed() {
+    let stack = config.model.stack();
+    if stack.is_some_and(|stack| stack.mode.is_recomputed()) {
         of_train.push(Quantity::Drift);
     }
     let has_lsh = match &config.model {
         // Hashing is not probed in the encoder-decoder, which has two sequences.
         ModelConfig::Seq2Seq(_) => false,
-        model => model
-            .reformer()
-            .kinds()
-            .any(|kind| kind == AttentionKind::Lsh),
+        _ => stack.is_some_and(|stack| stack.kinds().any(|kind| kind == AttentionKind::Lsh)),
     };
     let of_valid: &[Quantity] = match has_lsh {
         true => &[

@@ -1,18 +1,22 @@
 //! A model with the interface of Burn's learner.
 
 pub(crate) mod model;
+pub(crate) mod own_config;
+pub(crate) mod run_model;
 pub(crate) mod step_counter;
 pub(crate) mod task_heads;
+mod trainable;
 
+use std::marker::PhantomData;
 use std::time::Instant;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::LmLoss;
+use reformer_core::model::{LmLoss, Reformer, Trainable};
 use reformer_core::{Key, Pass};
 
 use crate::data::batch::Batch;
@@ -21,15 +25,16 @@ use crate::metrics::hashing::{Hashing, probe_hashing};
 use crate::optimizer::clip::{global_norm, scaled};
 use crate::optimizer::loss_scale::LossScale;
 use crate::task::model::Model;
+use crate::task::run_model::RunModel;
 
-/// A [`Model`] and the seed of its training.
+/// A model and the seed of its training.
 ///
 /// Dropout and hash rotations of a training step are functions of the seed and of
 /// [`Batch::step`], so a resumed run repeats them.
 #[derive(Module, Debug)]
-pub struct Task<B: Backend> {
+pub struct Task<B: Backend, M = Model<B>> {
     /// The model.
-    pub model: Model<B>,
+    pub model: M,
     #[module(skip)]
     seed: u64,
     /// Micro-batches of a step.
@@ -43,11 +48,12 @@ pub struct Task<B: Backend> {
     context: Option<usize>,
     #[module(skip)]
     loss_scale: LossScale,
+    backend: PhantomData<B>,
 }
 
-impl<B: Backend> Task<B> {
+impl<B: Backend, M> Task<B, M> {
     /// Creates a task from a model.
-    pub fn new(model: Model<B>, seed: u64) -> Self {
+    pub fn new(model: M, seed: u64) -> Self {
         Self {
             model,
             seed,
@@ -55,6 +61,7 @@ impl<B: Backend> Task<B> {
             first_part: 0,
             context: None,
             loss_scale: LossScale::none(),
+            backend: PhantomData,
         }
     }
 
@@ -86,23 +93,25 @@ impl<B: Backend> Task<B> {
     }
 }
 
-impl<B: ReformerBackend> Task<B> {
-    /// Statistics of hashing on the first sequence of a batch, up to `max_length` tokens; `None` if the
-    /// model has no LSH attention, or reads two sequences.
-    pub(crate) fn probe(&self, batch: &Batch<B>, max_length: usize) -> Option<Hashing> {
-        let reformer = self.model.reformer()?;
-        let (tokens, seq_length) = match batch {
-            Batch::Tokens(batch) => (&batch.tokens, batch.tokens.dims()[1]),
-            Batch::Labelled(batch) => (&batch.tokens, batch.length(0)),
-            Batch::Pairs(_) => return None,
-        };
-        let length = max_length.min(seq_length);
-        let tokens = tokens.clone().slice([0..1, 0..length]);
-        Hashing::mean_of(&probe_hashing(reformer, tokens))
-    }
+/// Statistics of hashing on the first sequence of a batch, up to `max_length` tokens; `None` if the model
+/// has no LSH attention, or reads two sequences.
+pub(crate) fn probe<B: ReformerBackend>(
+    reformer: Option<&Reformer<B>>,
+    batch: &Batch<B>,
+    max_length: usize,
+) -> Option<Hashing> {
+    let reformer = reformer?;
+    let (tokens, seq_length) = match batch {
+        Batch::Tokens(batch) => (&batch.tokens, batch.tokens.dims()[1]),
+        Batch::Labelled(batch) => (&batch.tokens, batch.length(0)),
+        Batch::Pairs(_) => return None,
+    };
+    let length = max_length.min(seq_length);
+    let tokens = tokens.clone().slice([0..1, 0..length]);
+    Hashing::mean_of(&probe_hashing(reformer, tokens))
 }
 
-impl<A: TrainBackend> Task<A> {
+impl<A: TrainBackend, M: RunModel<A>> Task<A, M> {
     /// The loss of a batch and its gradients.
     fn gradients(&self, batch: Batch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
         if self.n_parts == 1 {
@@ -178,7 +187,7 @@ pub(crate) fn joined<B: Backend>(
     })
 }
 
-impl<A: TrainBackend> TrainStep for Task<A> {
+impl<A: TrainBackend, M: RunModel<A>> TrainStep for Task<A, M> {
     type Input = Batch<A>;
     type Output = LmOutput<A::InnerBackend>;
 
@@ -198,7 +207,11 @@ impl<A: TrainBackend> TrainStep for Task<A> {
     }
 }
 
-impl<B: ReformerBackend> InferenceStep for Task<B> {
+impl<B, M> InferenceStep for Task<B, M>
+where
+    B: ReformerBackend,
+    M: Trainable<B, Batch = Batch<B>> + ModuleDisplay,
+{
     type Input = Batch<B>;
     type Output = LmOutput<B>;
 
@@ -326,15 +339,17 @@ mod tests {
             step: 0,
         });
         let inner = |task: Task<B>| burn::module::AutodiffModule::valid(&task);
-        let hashing = inner(task(Mode::Plain))
-            .probe(&batch, 20)
-            .expect("it hashes");
+        let hashing = probe(inner(task(Mode::Plain)).model.reformer(), &batch, 20);
+        let hashing = hashing.expect("it hashes");
         assert!(
             hashing.coverage > 0.0 && hashing.coverage < 1.0,
             "{hashing:?}"
         );
         let full = ReformerConfig::new(13, 16, 1)
             .with_layers(vec![reformer_core::attention::AttentionKind::Full]);
-        assert_eq!(task_of::<Flex>(full).probe(&batch, 20), None);
+        assert_eq!(
+            probe(task_of::<Flex>(full).model.reformer(), &batch, 20),
+            None
+        );
     }
 }

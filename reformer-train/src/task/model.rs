@@ -1,78 +1,84 @@
 //! The models that a run can train.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor};
-use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{
-    LmLoss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig, ReformerLm,
+    Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig, ReformerLm,
     ReformerLmConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, ReformerSeq2Seq,
-    ReformerSeq2SeqConfig, Seq2SeqInput,
+    ReformerSeq2SeqConfig,
 };
-use reformer_core::{ConfigError, Pass};
-use reformer_datasets::translation::PairBatch;
+use reformer_core::{ConfigError, Precision};
 use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
-use crate::data::batch::Batch;
 use crate::error::TrainError;
+use crate::task::own_config::OwnModelConfig;
 
-/// Configuration of a model, written like that of the model itself. The kind follows from a setting that only
-/// one kind has: the cross-attention of the decoder (`cross`), the number of classes (`n_classes`) or
-/// the maximum answer length (`max_answer_length`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
+/// Configuration of a model, written with its kind: `{"kind": "lm", "reformer": {..}, ..}`. Files of older
+/// versions have no kind. It then follows from a setting that only one kind has: the cross-attention of the
+/// decoder (`cross`), the number of classes (`n_classes`) or the maximum answer length (`max_answer_length`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
 pub enum ModelConfig {
     /// A language model.
     Lm(ReformerLmConfig),
     /// An encoder-decoder.
+    #[serde(rename = "seq2seq")]
     Seq2Seq(ReformerSeq2SeqConfig),
     /// A classifier of texts.
     Classifier(ReformerClassifierConfig),
     /// A question answering model, which marks answer spans.
     QuestionAnswering(ReformerQuestionAnsweringConfig),
+    /// A model of a program's own.
+    Own(OwnModelConfig),
+}
+
+impl Serialize for ModelConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
 }
 
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let has = |setting: &str| value.get(setting).is_some();
-        let config = if has("cross") {
-            serde_json::from_value(value).map(Self::Seq2Seq)
-        } else if has("n_classes") {
-            serde_json::from_value(value).map(Self::Classifier)
-        } else if has("max_answer_length") {
-            serde_json::from_value(value).map(Self::QuestionAnswering)
-        } else {
-            serde_json::from_value(value).map(Self::Lm)
-        };
-        config.map_err(D::Error::custom)
+        let mut value = Value::deserialize(deserializer)?;
+        add_kind(&mut value);
+        Self::deserialize(value).map_err(D::Error::custom)
     }
 }
 
-impl From<ReformerLmConfig> for ModelConfig {
-    fn from(config: ReformerLmConfig) -> Self {
-        Self::Lm(config)
-    }
+/// Adds the kind to a model's configuration that an older version wrote.
+fn add_kind(config: &mut Value) {
+    let Some(settings) = config.as_object_mut() else {
+        return;
+    };
+    let kinds = [
+        ("cross", "seq2seq"),
+        ("n_classes", "classifier"),
+        ("max_answer_length", "question_answering"),
+    ];
+    let is_it = |(setting, _): &&(&str, &str)| settings.contains_key(*setting);
+    let kind = kinds.iter().find(is_it).map_or("lm", |(_, kind)| kind);
+    settings.entry("kind").or_insert_with(|| kind.into());
 }
 
-impl From<ReformerSeq2SeqConfig> for ModelConfig {
-    fn from(config: ReformerSeq2SeqConfig) -> Self {
-        Self::Seq2Seq(config)
-    }
+macro_rules! from {
+    ($($kind:ident: $config:ty),*) => {
+        $(impl From<$config> for ModelConfig {
+            fn from(config: $config) -> Self {
+                Self::$kind(config)
+            }
+        })*
+    };
 }
 
-impl From<ReformerClassifierConfig> for ModelConfig {
-    fn from(config: ReformerClassifierConfig) -> Self {
-        Self::Classifier(config)
-    }
-}
-
-impl From<ReformerQuestionAnsweringConfig> for ModelConfig {
-    fn from(config: ReformerQuestionAnsweringConfig) -> Self {
-        Self::QuestionAnswering(config)
-    }
+from! {
+    Lm: ReformerLmConfig,
+    Seq2Seq: ReformerSeq2SeqConfig,
+    Classifier: ReformerClassifierConfig,
+    QuestionAnswering: ReformerQuestionAnsweringConfig,
+    Own: OwnModelConfig
 }
 
 /// Names of the kinds of models.
@@ -81,6 +87,7 @@ mod name {
     pub(crate) const SEQ2SEQ: &str = "an encoder-decoder";
     pub(crate) const CLASSIFIER: &str = "a classifier";
     pub(crate) const QUESTION_ANSWERING: &str = "a model that answers questions";
+    pub(crate) const OWN: &str = "a model of a program's own";
 }
 
 impl ModelConfig {
@@ -91,27 +98,74 @@ impl ModelConfig {
             Self::Seq2Seq(_) => name::SEQ2SEQ,
             Self::Classifier(_) => name::CLASSIFIER,
             Self::QuestionAnswering(_) => name::QUESTION_ANSWERING,
+            Self::Own(_) => name::OWN,
         }
     }
 
-    /// The stack, or the settings that both stacks share.
-    pub fn reformer(&self) -> &ReformerConfig {
+    /// The stack, or the settings that both stacks share; `None` for a model of a program's own without one.
+    pub fn stack(&self) -> Option<&ReformerConfig> {
         match self {
-            Self::Lm(config) => &config.reformer,
-            Self::Seq2Seq(config) => &config.reformer,
-            Self::Classifier(config) => &config.reformer,
-            Self::QuestionAnswering(config) => &config.reformer,
+            Self::Lm(config) => Some(&config.reformer),
+            Self::Seq2Seq(config) => Some(&config.reformer),
+            Self::Classifier(config) => Some(&config.reformer),
+            Self::QuestionAnswering(config) => Some(&config.reformer),
+            Self::Own(config) => config.reformer.as_ref(),
         }
+    }
+
+    /// The same for models that have one.
+    ///
+    /// # Panics
+    /// If there is no stack.
+    pub fn reformer(&self) -> &ReformerConfig {
+        self.stack().unwrap_or_else(|| panic!("{NO_STACK}"))
     }
 
     /// The same, mutable.
+    ///
+    /// # Panics
+    /// If there is no stack.
     pub fn reformer_mut(&mut self) -> &mut ReformerConfig {
         match self {
             Self::Lm(config) => &mut config.reformer,
             Self::Seq2Seq(config) => &mut config.reformer,
             Self::Classifier(config) => &mut config.reformer,
             Self::QuestionAnswering(config) => &mut config.reformer,
+            Self::Own(config) => config.reformer.as_mut().expect(NO_STACK),
         }
+    }
+
+    /// The configuration of a model of a program's own.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherModel`] if it is one of this library's.
+    pub fn own(&self) -> Result<&OwnModelConfig, TrainError> {
+        match self {
+            Self::Own(config) => Ok(config),
+            other => Err(TrainError::OtherModel {
+                found: other.name(),
+                wanted: name::OWN,
+            }),
+        }
+    }
+
+    /// Number of different tokens that the model reads.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Self::Own(config) => config.vocab_size,
+            other => other.reformer().vocab_size,
+        }
+    }
+
+    /// Number of positions of the model, if it is limited.
+    pub(crate) fn max_length(&self) -> Option<usize> {
+        self.stack()?.position.max_length()
+    }
+
+    /// The precision inside of the stack; that of the weights without one.
+    pub(crate) fn precision(&self) -> Precision {
+        let stack = self.stack();
+        stack.map_or(Precision::Full, |stack| stack.precision)
     }
 
     /// Checks every setting.
@@ -124,24 +178,26 @@ impl ModelConfig {
             Self::Seq2Seq(config) => config.validate(),
             Self::Classifier(config) => config.validate(),
             Self::QuestionAnswering(config) => config.validate(),
+            Self::Own(config) => config.validate(),
         }
     }
 
     /// Initialises the model.
     ///
     /// # Panics
-    /// If the configuration is not [valid](Self::validate).
+    /// If the configuration is not [valid](Self::validate), or of a model of a program's own.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Model<B> {
         match self {
             Self::Lm(config) => Model::Lm(config.init(device)),
             Self::Seq2Seq(config) => Model::Seq2Seq(config.init(device)),
             Self::Classifier(config) => Model::Classifier(config.init(device)),
             Self::QuestionAnswering(config) => Model::QuestionAnswering(config.init(device)),
+            Self::Own(_) => panic!("only its program initialises {}", name::OWN),
         }
     }
 }
 
-/// A model that a run trains.
+/// A model of this library, which a run trains.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)] // There is only one such value, and boxes are not modules.
 pub enum Model<B: Backend> {
@@ -156,6 +212,20 @@ pub enum Model<B: Backend> {
 }
 
 impl<B: Backend> Model<B> {
+    /// Initialises the model of a configuration.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherModel`] if it is that of a program's own.
+    pub(crate) fn of_library(config: &ModelConfig, device: &B::Device) -> Result<Self, TrainError> {
+        match config {
+            ModelConfig::Own(_) => Err(TrainError::OtherModel {
+                found: name::OWN,
+                wanted: "one of the library's models",
+            }),
+            config => Ok(config.init(device)),
+        }
+    }
+
     /// The name of this kind of model, with an article.
     pub fn name(&self) -> &'static str {
         match self {
@@ -226,61 +296,7 @@ impl<B: Backend> Model<B> {
     }
 }
 
-/// The model's input for a batch of pairs, and the targets.
-fn read<B: Backend>(batch: PairBatch<B>) -> (Seq2SeqInput<B>, Tensor<B, 2, Int>) {
-    let input = Seq2SeqInput {
-        source: batch.source,
-        source_mask_pad: Some(batch.source_mask_pad),
-        inputs: batch.inputs,
-        input_mask_pad: Some(batch.input_mask_pad),
-    };
-    (input, batch.targets)
-}
-
-impl<B: ReformerBackend> Model<B> {
-    /// Mean loss of a batch, without gradients.
-    ///
-    /// # Panics
-    /// If the batch is not for this model.
-    pub fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LmLoss<B> {
-        match (self, batch) {
-            (Self::Lm(model), Batch::Tokens(batch)) => {
-                model.loss(batch.tokens, batch.targets, pass)
-            }
-            (Self::Seq2Seq(model), Batch::Pairs(batch)) => {
-                let (input, targets) = read(batch);
-                model.loss(input, targets, pass)
-            }
-            (model, Batch::Labelled(batch)) => model.head_logits(&batch, pass).loss(&batch.targets),
-            _ => panic!("{ANOTHER}"),
-        }
-    }
-}
-
-impl<A: TrainBackend> Model<A> {
-    /// Mean loss of a batch, and the gradients of all parameters, multiplied by `scale`.
-    ///
-    /// # Panics
-    /// If the batch is not for this model.
-    pub fn scaled_gradients(
-        &self,
-        batch: Batch<A>,
-        pass: Pass<A>,
-        scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        match (self, batch) {
-            (Self::Lm(model), Batch::Tokens(batch)) => {
-                model.scaled_gradients(batch.tokens, batch.targets, pass, scale)
-            }
-            (Self::Seq2Seq(model), Batch::Pairs(batch)) => {
-                let (input, targets) = read(batch);
-                model.scaled_gradients(input, targets, pass, scale)
-            }
-            (model, Batch::Labelled(batch)) => model.head_gradients(batch, pass, scale),
-            _ => panic!("{ANOTHER}"),
-        }
-    }
-}
-
 /// Panic message; the data of a run is checked against its model before it begins.
 pub(crate) const ANOTHER: &str = "a batch is for another kind of model";
+/// Panic message of [`ModelConfig::reformer`].
+const NO_STACK: &str = "only a model of a program's own can be without a stack";

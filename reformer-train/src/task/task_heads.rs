@@ -1,10 +1,9 @@
 //! Outputs of task heads for the sequences of a batch.
 
-use burn::optim::GradientsParams;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use reformer_core::Pass;
-use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{Labels, LmLoss, SpanLogits};
 use reformer_datasets::labelled::LabelledBatch;
 
@@ -33,7 +32,7 @@ impl<B: Backend> HeadLogits<B> {
 }
 
 /// One target of each row: `[batch_size]`.
-fn column<B: Backend>(targets: &Tensor<B, 2, Int>, number: usize) -> Tensor<B, 1, Int> {
+pub(super) fn column<B: Backend>(targets: &Tensor<B, 2, Int>, number: usize) -> Tensor<B, 1, Int> {
     let column = targets.clone().slice_dim(1, number..number + 1);
     column.squeeze_dim(1)
 }
@@ -52,30 +51,6 @@ impl<B: ReformerBackend> Model<B> {
             Self::QuestionAnswering(model) => {
                 let logits = model.forward(tokens, &pass);
                 HeadLogits::Spans(logits.without_padding(mask_pad))
-            }
-            Self::Lm(_) | Self::Seq2Seq(_) => panic!("{ANOTHER}"),
-        }
-    }
-}
-
-impl<A: TrainBackend> Model<A> {
-    /// Mean loss of a batch, and the gradients of all parameters, multiplied by `scale`.
-    pub(crate) fn head_gradients(
-        &self,
-        batch: LabelledBatch<A>,
-        pass: Pass<A>,
-        scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        let pass = pass.with_mask_pad(Some(batch.mask_pad));
-        let targets = |number| column(&batch.targets, number);
-        match self {
-            Self::Classifier(model) => {
-                let labels = Labels::Class(targets(0));
-                model.scaled_gradients(batch.tokens, labels, pass, scale)
-            }
-            Self::QuestionAnswering(model) => {
-                let span = [targets(0), targets(1)];
-                model.scaled_gradients(batch.tokens, span, pass, scale)
             }
             Self::Lm(_) | Self::Seq2Seq(_) => panic!("{ANOTHER}"),
         }

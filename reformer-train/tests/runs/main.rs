@@ -10,6 +10,7 @@ mod kill;
 mod measuring;
 mod over;
 mod own;
+mod own_model;
 mod report;
 mod resume;
 mod tokens;

@@ -14,8 +14,8 @@ use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use reformer_train::{
-    AdafactorConfig, Checkpoints, DataConfig, Ending, Model, OptimizerConfig, ResumeOptions, Row,
-    Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
+    AdafactorConfig, Checkpoints, DataConfig, Ending, OptimizerConfig, ResumeOptions, Row, Run,
+    ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
 };
 
 pub(super) type B = Autodiff<Flex>;
@@ -88,7 +88,7 @@ impl<B: Backend> ModuleVisitor<B> for Collect {
     }
 }
 
-pub(super) fn parameters<B: Backend>(model: &Model<B>) -> Vec<TensorData> {
+pub(super) fn parameters<B: Backend>(model: &impl Module<B>) -> Vec<TensorData> {
     let mut collect = Collect(vec![]);
     model.visit(&mut collect);
     collect.0

@@ -16,6 +16,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use rayon::ThreadPoolBuilder;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::model::Trainable;
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +100,7 @@ impl Job for Bench<'_> {
                 let model = config.init::<B>(&device);
                 let step = |step| {
                     let pass = Pass::train(Key::new(0).fold(step));
-                    let (loss, gradients) = model.gradients(tokens.clone(), tokens.clone(), pass);
+                    let (loss, gradients) = model.gradients((tokens.clone(), tokens.clone()), pass);
                     (loss.loss, gradients)
                 };
                 let (seconds, loss) = time::<B>([warm_up, arguments.steps], &device, step)?;

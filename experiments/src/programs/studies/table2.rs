@@ -8,6 +8,7 @@ use burn::data::dataloader::DataLoader;
 use clap::{Parser, ValueEnum};
 use reformer_core::Pass;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::model::Trainable;
 use reformer_datasets::{DuplicationConfig, EvalLoaderConfig};
 use reformer_train::{DataConfig, TrainConfig, load_model};
 
@@ -228,7 +229,7 @@ impl Job for Evaluate<'_> {
                 .with_attention(other.model.reformer(), &device)?;
             let [mut right, mut of] = [0.0; 2];
             for batch in loader::<B::InnerBackend>(&other, self.n_sequences, &device)?.iter() {
-                let loss = model.loss(batch.tokens, batch.targets, &Pass::eval());
+                let loss = model.loss((batch.tokens, batch.targets), &Pass::eval());
                 let counts = [loss.n_correct, loss.n_targets].map(|count| {
                     let count = count.into_data().iter::<f64>().next();
                     count.context("a count is one number")

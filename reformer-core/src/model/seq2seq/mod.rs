@@ -16,7 +16,6 @@ pub use block::{Cross, DecoderBlock};
 pub use config::{CrossKind, ReformerSeq2SeqConfig};
 pub use stack::{Decoder, Encoder, Stack};
 
-use super::loss::{LmLoss, loss_in_chunks};
 use super::stack_tape::mean;
 use crate::kernels::ReformerBackend;
 use crate::pass::{Pass, Source};
@@ -52,7 +51,7 @@ pub struct Seq2SeqInput<B: Backend> {
 /// use burn::tensor::{Int, Tensor};
 /// use burn_autodiff::Autodiff;
 /// use burn_flex::Flex;
-/// use reformer_core::model::{ReformerConfig, ReformerSeq2SeqConfig, Seq2SeqInput};
+/// use reformer_core::model::{ReformerConfig, ReformerSeq2SeqConfig, Seq2SeqInput, Trainable};
 /// use reformer_core::{Key, Pass};
 ///
 /// let device = Default::default();
@@ -65,7 +64,7 @@ pub struct Seq2SeqInput<B: Backend> {
 ///     inputs: tokens(9),
 ///     input_mask_pad: None,
 /// };
-/// let (loss, gradients) = model.gradients(input, tokens(9), Pass::train(Key::new(42).fold(0)));
+/// let (loss, gradients) = model.gradients((input, tokens(9)), Pass::train(Key::new(42).fold(0)));
 /// // optimizer.step(learning_rate, model, gradients)
 /// # assert!(loss.loss.into_scalar() > 0.0 && gradients.len() > 0);
 /// ```
@@ -145,7 +144,7 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         }
     }
 
-    /// Logits of the token after each input. For a loss use [`loss`](Self::loss), which computes
+    /// Logits of the token after each input. For a loss use [`loss`](super::Trainable::loss), which computes
     /// them in chunks.
     ///
     /// # Shapes
@@ -175,27 +174,6 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
             .decoder
             .streams(&self.embedding, inputs, &pass, self.mode);
         self.logits(mean(streams), 0, &pass)
-    }
-
-    /// Mean loss of the targets, without gradients. Negative targets are ignored.
-    ///
-    /// # Shapes
-    /// - targets: `[batch_size, target_length]`
-    pub fn loss(
-        &self,
-        input: Seq2SeqInput<B>,
-        targets: Tensor<B, 2, Int>,
-        pass: &Pass<B>,
-    ) -> LmLoss<B> {
-        let source = self.encode(input.source, input.source_mask_pad, pass);
-        let pass = Self::decoder_pass(pass, input.input_mask_pad, source);
-        let streams = self
-            .decoder
-            .streams(&self.embedding, input.inputs, &pass, self.mode);
-        let hidden = mean(streams);
-        loss_in_chunks(targets, self.loss_chunk_length, |chunk, range| {
-            self.logits(hidden.clone().slice_dim(1, range), chunk, &pass)
-        })
     }
 
     /// Logits of a chunk of the mean of the decoder's output streams: `f32` in any precision.

@@ -1,4 +1,4 @@
-//! A training step: from the loss through the decoder and the encoder back to the tokens.
+//! The loss, and a training step: from the loss through the decoder and the encoder back to the tokens.
 
 use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
@@ -6,60 +6,46 @@ use burn::tensor::{Int, Tensor};
 
 use super::{ReformerSeq2Seq, Seq2SeqInput};
 use crate::chunks::Filling;
-use crate::kernels::TrainBackend;
-use crate::model::loss::{LmLoss, gradients_in_chunks};
+use crate::kernels::{ReformerBackend, TrainBackend};
+use crate::model::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
 use crate::model::stack_tape::mean;
+use crate::model::trainable::{Trainable, gradients_by_graph};
 use crate::pass::{Pass, Source};
 use crate::reversible::{GradientSum, pull_back};
 
-impl<A: TrainBackend> ReformerSeq2Seq<A> {
-    /// Mean loss of the targets, and the gradients of all parameters. Negative targets are ignored.
-    ///
-    /// The [mode](Self::mode) determines the memory. With a tape, only the last streams of both
-    /// stacks are kept, whatever the number of blocks. Every decoder block adds to the gradient of
-    /// the encoder's output, which is then passed through the encoder. Logits exist for one chunk
+impl<B: ReformerBackend> Trainable<B> for ReformerSeq2Seq<B> {
+    /// Input and targets, of which negative ones are ignored: `[batch_size, target_length]`.
+    type Batch = (Seq2SeqInput<B>, Tensor<B, 2, Int>);
+
+    fn loss(&self, (input, targets): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+        let source = self.encode(input.source, input.source_mask_pad, pass);
+        let pass = Self::decoder_pass(pass, input.input_mask_pad, source);
+        let streams = self
+            .decoder
+            .streams(&self.embedding, input.inputs, &pass, self.mode);
+        let hidden = mean(streams);
+        loss_in_chunks(targets, self.loss_chunk_length, |chunk, range| {
+            self.logits(hidden.clone().slice_dim(1, range), chunk, &pass)
+        })
+    }
+
+    /// The [mode](ReformerSeq2Seq::mode) determines the memory. With a tape, only the last streams of
+    /// both stacks are kept, whatever the number of blocks. Every decoder block adds to the gradient
+    /// of the encoder's output, which is then passed through the encoder. Logits exist for one chunk
     /// at a time.
-    ///
-    /// # Shapes
-    /// - targets: `[batch_size, target_length]`
-    pub fn gradients(
+    fn scaled_gradients(
         &self,
-        input: Seq2SeqInput<A>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        self.scaled_gradients(input, targets, pass, 1.0)
-    }
-
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
-    /// through the blocks: in [`f16`](crate::Precision::F16) small ones would otherwise become
-    /// zero. The loss is not scaled.
-    ///
-    /// # Shapes
-    /// - targets: `[batch_size, target_length]`
-    pub fn scaled_gradients(
-        &self,
-        input: Seq2SeqInput<A>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
+        batch: Self::Batch,
+        pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
+    where
+        B: TrainBackend,
+    {
         if !self.mode.is_recomputed() {
-            let loss = self.loss(input, targets, &pass);
-            let scaled = loss.loss.clone() * scale;
-            let gradients = GradientsParams::from_grads(scaled.backward(), self);
-            return (loss.inner(), gradients);
+            return gradients_by_graph(self, batch, &pass, scale);
         }
-        self.gradients_by_tape(input, targets, pass, scale)
-    }
-
-    fn gradients_by_tape(
-        &self,
-        input: Seq2SeqInput<A>,
-        targets: Tensor<A, 2, Int>,
-        pass: Pass<A>,
-        scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+        let (input, targets) = batch;
         let mut sum = GradientSum::new();
         let embedding = &self.embedding;
 
@@ -98,7 +84,7 @@ impl<A: TrainBackend> ReformerSeq2Seq<A> {
             .decoder
             .backward(decoder_tape, embedding, gradient, &mut sum);
         let gradient = decoder.source.unwrap_or_else(|| encoded.zeros_like());
-        let encoded = Tensor::<A, 3>::from_inner(encoded).require_grad();
+        let encoded = Tensor::<B, 3>::from_inner(encoded).require_grad();
         let hidden = self.encoder.normalize(encoded.clone(), &encoder_pass);
         let gradient = pull_back(hidden, encoded, gradient, &self.encoder.norm, &mut sum);
         let encoder = self

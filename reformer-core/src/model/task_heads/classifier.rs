@@ -16,6 +16,7 @@ use crate::model::config::ReformerConfig;
 use crate::model::limits;
 use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
+use crate::model::trainable::Trainable;
 use crate::pass::{Pass, dropout};
 use crate::reversible::Mode;
 
@@ -144,7 +145,7 @@ impl<B: ReformerBackend> ClassificationHead<B> {
 /// use burn::tensor::{Int, Tensor};
 /// use burn_autodiff::Autodiff;
 /// use burn_flex::Flex;
-/// use reformer_core::model::{Labels, ReformerClassifierConfig, ReformerConfig};
+/// use reformer_core::model::{Labels, ReformerClassifierConfig, ReformerConfig, Trainable};
 /// use reformer_core::{Key, Pass};
 ///
 /// let device = Default::default();
@@ -152,7 +153,7 @@ impl<B: ReformerBackend> ClassificationHead<B> {
 /// let model = config.init::<Autodiff<Flex>>(&device);
 /// let bytes = Tensor::<_, 2, Int>::zeros([2, 100], &device);
 /// let labels = Labels::Class(Tensor::from_ints([2, 0], &device));
-/// let (loss, gradients) = model.gradients(bytes, labels, Pass::train(Key::new(1)));
+/// let (loss, gradients) = model.gradients((bytes, labels), Pass::train(Key::new(1)));
 /// # assert!(loss.loss.into_scalar() > 0.0 && gradients.len() > 0);
 /// ```
 #[derive(Module, Debug)]
@@ -186,32 +187,23 @@ impl<B: ReformerBackend> ReformerClassifier<B> {
     }
 }
 
-impl<A: TrainBackend> ReformerClassifier<A> {
-    /// Mean loss of labels, and the gradients of all parameters.
-    ///
-    /// # Shapes
-    /// - tokens: `[batch_size, seq_length]`
-    pub fn gradients(
-        &self,
-        tokens: Tensor<A, 2, Int>,
-        labels: Labels<A>,
-        pass: Pass<A>,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        self.scaled_gradients(tokens, labels, pass, 1.0)
+impl<B: ReformerBackend> Trainable<B> for ReformerClassifier<B> {
+    /// Tokens, `[batch_size, seq_length]`, and labels.
+    type Batch = (Tensor<B, 2, Int>, Labels<B>);
+
+    fn loss(&self, (tokens, labels): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+        labels.loss(self.forward(tokens, pass))
     }
 
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
-    /// through the blocks; the loss is not scaled.
-    ///
-    /// # Shapes
-    /// - tokens: `[batch_size, seq_length]`
-    pub fn scaled_gradients(
+    fn scaled_gradients(
         &self,
-        tokens: Tensor<A, 2, Int>,
-        labels: Labels<A>,
-        pass: Pass<A>,
+        (tokens, labels): Self::Batch,
+        pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
+    where
+        B: TrainBackend,
+    {
         let of_head = pass.fold(HEAD);
         let parts = (&self.reformer, &self.head);
         head_gradients(parts, tokens, pass, scale, |hidden| {

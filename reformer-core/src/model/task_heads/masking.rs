@@ -17,7 +17,7 @@ const IGNORED: i64 = -1;
 /// use burn::tensor::{Int, Tensor};
 /// use burn_autodiff::Autodiff;
 /// use burn_flex::Flex;
-/// use reformer_core::model::{MaskingConfig, ReformerConfig, ReformerLmConfig};
+/// use reformer_core::model::{MaskingConfig, ReformerConfig, ReformerLmConfig, Trainable};
 /// use reformer_core::{Key, Pass};
 ///
 /// let device = Default::default();
@@ -29,7 +29,7 @@ const IGNORED: i64 = -1;
 /// let key = Key::new(42).fold(0); // seed 42, step 0
 /// let text = Tensor::<_, 2, Int>::ones([2, 100], &device);
 /// let (tokens, targets) = masking.hide(text, key.fold(0));
-/// let (loss, gradients) = model.gradients(tokens, targets, Pass::train(key.fold(1)));
+/// let (loss, gradients) = model.gradients((tokens, targets), Pass::train(key.fold(1)));
 /// # assert!(loss.loss.into_scalar() > 0.0 && gradients.len() > 0);
 /// ```
 #[derive(Config, Debug, PartialEq)]

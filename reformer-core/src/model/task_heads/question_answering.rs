@@ -16,6 +16,7 @@ use crate::linear::linear;
 use crate::model::config::ReformerConfig;
 use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
+use crate::model::trainable::Trainable;
 use crate::pass::Pass;
 use crate::reversible::Mode;
 
@@ -207,38 +208,27 @@ impl<B: ReformerBackend> ReformerQuestionAnswering<B> {
     }
 }
 
-impl<A: TrainBackend> ReformerQuestionAnswering<A> {
-    /// Mean loss of answers, and the gradients of all parameters. Padding cannot be an answer;
-    /// positions outside the sequence are ignored.
-    ///
-    /// # Shapes
-    /// - tokens: `[batch_size, seq_length]`
-    /// - start, end: `[batch_size]`, first and last position
-    pub fn gradients(
-        &self,
-        tokens: Tensor<A, 2, Int>,
-        start: Tensor<A, 1, Int>,
-        end: Tensor<A, 1, Int>,
-        pass: Pass<A>,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
-        self.scaled_gradients(tokens, [start, end], pass, 1.0)
+impl<B: ReformerBackend> Trainable<B> for ReformerQuestionAnswering<B> {
+    /// Tokens, `[batch_size, seq_length]`, and the first and last positions of the answers,
+    /// `[batch_size]`. Padding cannot be an answer; positions outside the sequence are ignored.
+    type Batch = (Tensor<B, 2, Int>, [Tensor<B, 1, Int>; 2]);
+
+    fn loss(&self, (tokens, [start, end]): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+        let spans = self.forward(tokens, pass);
+        let spans = spans.without_padding(pass.mask_pad().cloned());
+        spans.loss(start, end)
     }
 
-    /// As [`gradients`](Self::gradients), with all gradients multiplied by `scale` before they pass
-    /// through the blocks; the loss is not scaled.
-    ///
-    /// # Shapes
-    /// - tokens: `[batch_size, seq_length]`
-    /// - both of `span`: `[batch_size]`, first and last position
-    pub fn scaled_gradients(
+    fn scaled_gradients(
         &self,
-        tokens: Tensor<A, 2, Int>,
-        span: [Tensor<A, 1, Int>; 2],
-        pass: Pass<A>,
+        (tokens, [start, end]): Self::Batch,
+        pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
+    where
+        B: TrainBackend,
+    {
         let mask_pad = pass.mask_pad().cloned();
-        let [start, end] = span;
         let parts = (&self.reformer, &self.output);
         head_gradients(parts, tokens, pass, scale, |hidden| {
             let spans = self.spans(hidden).without_padding(mask_pad);

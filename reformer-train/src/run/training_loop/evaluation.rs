@@ -14,7 +14,8 @@ use crate::error::TrainError;
 use crate::metrics::LmOutput;
 use crate::metrics::hashing::Hashing;
 use crate::report::Sample;
-use crate::task::Task;
+use crate::task::run_model::RunModel;
+use crate::task::{Task, probe};
 
 /// Sums over the rows of an evaluation.
 #[derive(Default)]
@@ -26,13 +27,13 @@ struct Tally {
     hashing: Option<Hashing>,
 }
 
-impl<B: TrainBackend> TrainingLoop<B> {
+impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
     /// Mean loss over the validation data, or an error if there is no target; `None` if it was
     /// interrupted.
     pub(super) fn evaluate(
         &self,
-        state: &mut State<B>,
-        valid: &ValidLoader<Components<B>>,
+        state: &mut State<B, M>,
+        valid: &ValidLoader<Components<B, M>>,
         of_run: &Progress,
     ) -> Result<Option<Result<f64, TrainError>>, TrainError> {
         let started = Instant::now();
@@ -66,10 +67,10 @@ impl<B: TrainBackend> TrainingLoop<B> {
     /// Measures the rows of this process, until a request to stop. A single process shows each batch.
     fn tally(
         &self,
-        state: &mut State<B>,
-        valid: &ValidLoader<Components<B>>,
+        state: &mut State<B, M>,
+        valid: &ValidLoader<Components<B, M>>,
         of_run: &Progress,
-        model: &Task<B::InnerBackend>,
+        model: &Task<B::InnerBackend, M::InnerModule>,
     ) -> Tally {
         let mut tally = Tally::default();
         let mut batches = valid.iter();
@@ -77,7 +78,8 @@ impl<B: TrainBackend> TrainingLoop<B> {
         while let Some(batch) = batches.next() {
             iteration += 1;
             if iteration == 1 && self.replicas.is_first() {
-                tally.hashing = model.probe(&batch, self.config.probed_length());
+                let reformer = M::reformer(&model.model);
+                tally.hashing = probe(reformer, &batch, self.config.probed_length());
             }
             tally.n_sequences += batch.targets().dims()[0];
             let mut output = model.step(batch);
@@ -104,7 +106,7 @@ impl<B: TrainBackend> TrainingLoop<B> {
     /// Shows the result over all processes.
     fn show_all(
         &self,
-        state: &mut State<B>,
+        state: &mut State<B, M>,
         of_run: &Progress,
         [nll, n_correct, n_targets, n_sequences]: [f64; 4],
         hashing: Option<Hashing>,
@@ -130,7 +132,11 @@ impl<B: TrainBackend> TrainingLoop<B> {
     }
 
     /// Generates a sample, if enabled.
-    fn sample(&self, task: &Task<B::InnerBackend>, step: usize) -> Result<(), TrainError> {
+    fn sample(
+        &self,
+        task: &Task<B::InnerBackend, M::InnerModule>,
+        step: usize,
+    ) -> Result<(), TrainError> {
         let text = self
             .replicas
             .written(|| self.write.as_ref().and_then(|write| write(&task.model)))?;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{ElementConversion, Tensor};
 use burn::train::{
     EventProcessorTraining, Learner, LearnerEvent, LearningComponentsMarker,
@@ -30,14 +30,16 @@ use crate::run::optimizer::RunOptimizer;
 use crate::run::{Warn, WriteSample};
 use crate::schedule::Schedule;
 use crate::task::Task;
+use crate::task::run_model::RunModel;
 
 pub(crate) use nowhere::NoLog;
 
 /// The optimizer of a run.
-pub(crate) type RunWithLossScale<B> = WithLossScale<RunOptimizer<Task<B>, B>>;
+pub(crate) type RunWithLossScale<B, M> = WithLossScale<RunOptimizer<Task<B, M>, B>>;
 
 /// The type parameters of Burn's learner for this crate.
-pub(crate) type Components<B> = LearningComponentsMarker<B, Schedule, Task<B>, RunWithLossScale<B>>;
+pub(crate) type Components<B, M> =
+    LearningComponentsMarker<B, Schedule, Task<B, M>, RunWithLossScale<B, M>>;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +64,7 @@ impl fmt::Display for Ending {
 
 /// Training steps, with evaluations and checkpoints between them.
 #[derive(Clone)]
-pub(crate) struct TrainingLoop<B: AutodiffBackend> {
+pub(crate) struct TrainingLoop<B: TrainBackend, M: RunModel<B>> {
     pub(crate) config: TrainConfig,
     pub(crate) device: B::Device,
     pub(crate) replicas: Replicas<B>,
@@ -77,7 +79,7 @@ pub(crate) struct TrainingLoop<B: AutodiffBackend> {
     pub(crate) end: Arc<Mutex<(usize, Ending)>>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) samples: Samples,
-    pub(crate) write: Option<WriteSample<B::InnerBackend>>,
+    pub(crate) write: Option<WriteSample<M::InnerModule>>,
     /// Errors that do not end the run.
     pub(crate) troubles: Failure,
     /// The error that ends it.
@@ -89,9 +91,9 @@ pub(crate) struct TrainingLoop<B: AutodiffBackend> {
 }
 
 /// The state that changes from step to step.
-struct State<B: TrainBackend> {
-    learner: Learner<Components<B>>,
-    components: TrainingComponents<Components<B>>,
+struct State<B: TrainBackend, M: RunModel<B>> {
+    learner: Learner<Components<B, M>>,
+    components: TrainingComponents<Components<B, M>>,
     /// Training steps that are done.
     step: usize,
     /// Steps in a row whose gradients were skipped.
@@ -100,17 +102,19 @@ struct State<B: TrainBackend> {
     last_saved: Option<usize>,
 }
 
-impl<B: TrainBackend> SupervisedLearningStrategy<Components<B>> for TrainingLoop<B> {
+impl<B: TrainBackend, M: RunModel<B>> SupervisedLearningStrategy<Components<B, M>>
+    for TrainingLoop<B, M>
+{
     fn fit(
         &self,
-        components: TrainingComponents<Components<B>>,
-        mut learner: Learner<Components<B>>,
-        train: TrainLoader<Components<B>>,
-        valid: ValidLoader<Components<B>>,
+        components: TrainingComponents<Components<B, M>>,
+        mut learner: Learner<Components<B, M>>,
+        train: TrainLoader<Components<B, M>>,
+        valid: ValidLoader<Components<B, M>>,
         _starting_epoch: usize,
     ) -> (
-        TrainingModel<Components<B>>,
-        SupervisedTrainingEventProcessor<Components<B>>,
+        TrainingModel<Components<B, M>>,
+        SupervisedTrainingEventProcessor<Components<B, M>>,
     ) {
         learner.fork(&self.device);
         let mut state = State {
@@ -138,7 +142,7 @@ impl<B: TrainBackend> SupervisedLearningStrategy<Components<B>> for TrainingLoop
     }
 }
 
-impl<B: TrainBackend> TrainingLoop<B> {
+impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
     /// Training steps that are done, and how the run ended.
     pub(crate) fn end(&self) -> (usize, Ending) {
         self.end
@@ -150,9 +154,9 @@ impl<B: TrainBackend> TrainingLoop<B> {
     /// Trains to the end of the run.
     fn run(
         &self,
-        state: &mut State<B>,
-        train: &TrainLoader<Components<B>>,
-        valid: &ValidLoader<Components<B>>,
+        state: &mut State<B, M>,
+        train: &TrainLoader<Components<B, M>>,
+        valid: &ValidLoader<Components<B, M>>,
     ) -> Result<Ending, TrainError> {
         let mut ending = match self.owes_evaluation {
             true => self.measure(state, valid)?,
@@ -173,9 +177,9 @@ impl<B: TrainBackend> TrainingLoop<B> {
     /// ends before its last step.
     fn epoch(
         &self,
-        state: &mut State<B>,
-        train: &TrainLoader<Components<B>>,
-        valid: &ValidLoader<Components<B>>,
+        state: &mut State<B, M>,
+        train: &TrainLoader<Components<B, M>>,
+        valid: &ValidLoader<Components<B, M>>,
     ) -> Result<Option<Ending>, TrainError> {
         let number = state.step / self.config.steps_per_epoch + 1;
         let of_run = Progress::new(number, self.config.n_epochs());
@@ -203,8 +207,8 @@ impl<B: TrainBackend> TrainingLoop<B> {
     /// ending, if the run ends before its last step.
     fn measure(
         &self,
-        state: &mut State<B>,
-        valid: &ValidLoader<Components<B>>,
+        state: &mut State<B, M>,
+        valid: &ValidLoader<Components<B, M>>,
     ) -> Result<Option<Ending>, TrainError> {
         let number = state.step.div_ceil(self.config.steps_per_epoch);
         let of_run = Progress::new(number, self.config.n_epochs());
@@ -227,7 +231,7 @@ impl<B: TrainBackend> TrainingLoop<B> {
     }
 
     /// Early stopping: the ending of a run whose loss has not improved for too long.
-    fn hopeless(&self, state: &State<B>) -> Option<Ending> {
+    fn hopeless(&self, state: &State<B, M>) -> Option<Ending> {
         let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
         let is_hopeless = self.config.patience.is_some_and(is_hopeless);
         is_hopeless.then_some(Ending::Early)
@@ -236,7 +240,7 @@ impl<B: TrainBackend> TrainingLoop<B> {
     /// A training step, whose gradients are applied if they are finite.
     fn train_step(
         &self,
-        state: &mut State<B>,
+        state: &mut State<B, M>,
         batch: Batch<B>,
         progress: Progress,
         of_run: &Progress,
@@ -283,7 +287,7 @@ impl<B: TrainBackend> TrainingLoop<B> {
     }
 
     /// Compares an evaluation with the best one before.
-    fn take_in(&self, state: &mut State<B>, loss: f64) -> Result<(), TrainError> {
+    fn take_in(&self, state: &mut State<B, M>, loss: f64) -> Result<(), TrainError> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         if Best::is_beaten(*best, loss) {
             *best = Some(Best {
@@ -302,7 +306,7 @@ impl<B: TrainBackend> TrainingLoop<B> {
 
     /// Saves a checkpoint, unless the last one is of this step. All processes must have the same weights:
     /// others are not saved.
-    fn save(&self, state: &mut State<B>) -> Result<(), TrainError> {
+    fn save(&self, state: &mut State<B, M>) -> Result<(), TrainError> {
         if state.last_saved.replace(state.step) == Some(state.step) {
             return Ok(());
         }

@@ -12,10 +12,12 @@ use burn::train::metric::{MetricDefinition, NumericEntry};
 use reformer_core::kernels::TrainBackend;
 
 use super::Components;
+use crate::task::run_model::RunModel;
 
 /// Takes part in every checkpoint and keeps none: with a sharded optimizer state,
 /// all processes have to send their shards.
-pub(super) fn checkpointer<B: TrainBackend>() -> LearningCheckpointer<Components<B>> {
+pub(super) fn checkpointer<B: TrainBackend, M: RunModel<B>>()
+-> LearningCheckpointer<Components<B, M>> {
     LearningCheckpointer::new(
         AsyncCheckpointer::new(Nowhere),
         AsyncCheckpointer::new(Nowhere),
