@@ -227,6 +227,12 @@ pub trait ReformerBackend: Backend {
         reference::linear(x, weight, bias)
     }
 
+    /// A weight as [`linear_layer`](Self::linear_layer) and its backward take it beside inputs of a type:
+    /// cast once for both, or as it is where products convert it anyway.
+    fn weight_beside(weight: Tensor<Self, 2>, dtype: DType) -> Tensor<Self, 2> {
+        weight.cast(dtype)
+    }
+
     /// The `wanted` gradients of [`linear_layer`](Self::linear_layer) for the gradient `grad` of
     /// its output.
     fn linear_layer_backward(

@@ -2,13 +2,13 @@
 
 use crate::common::{alone, drawn, integers, numbers, relative_error};
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use reformer_core::Pass;
 use reformer_core::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
+use reformer_core::{Pass, Precision};
 
 const VOCABULARY: u32 = 11;
 
@@ -84,6 +84,18 @@ fn check<B: ReformerBackend>(config: &ReformerConfig, length: usize, prompts: &[
 
 fn decoding_gives_the_bits_of_reading_at_once<B: ReformerBackend>() {
     check::<B>(&config(), 2000, &[37]);
+}
+
+/// Where the processor multiplies pairs of `bf16`, the kernels are the same.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn decoding_in_bf16_gives_the_bits_too() {
+    if !is_x86_feature_detected!("avx512bf16") {
+        eprintln!("SKIPPED: this processor does not multiply pairs of bf16");
+        return;
+    }
+    let config = config().with_precision(Precision::Bf16);
+    check::<burn_flex::Flex>(&config, 600, &[37, 101]);
 }
 
 fn decoding_gives_the_bits_in_every_setting<B: ReformerBackend>() {

@@ -13,7 +13,7 @@ use crate::kernels::{LinearParents, ReformerBackend};
 #[derive(Debug, Clone)]
 struct State<B: Backend> {
     x: Tensor<B, 3>,
-    /// In the type of the input.
+    /// See [`ReformerBackend::weight_beside`].
     weight: Tensor<B, 2>,
     /// That of the parameters.
     dtype: DType,
@@ -61,7 +61,7 @@ pub(super) fn linear<B: ReformerBackend, C: CheckpointStrategy>(
 ) -> Tensor<Autodiff<B, C>, 3> {
     let state = State {
         x: x.clone().inner(),
-        weight: weight.clone().inner().cast(x.dtype()),
+        weight: B::weight_beside(weight.clone().inner(), x.dtype()),
         dtype: weight.dtype(),
     };
     let inner_bias = bias.clone().map(Tensor::inner);

@@ -1,12 +1,11 @@
 //! Activation functions of the feed-forward layer.
 
 use burn::tensor::Tensor;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::element::{Element, with_element};
 use super::host::{Floats, Host, numbers, tensor};
-use super::simd::exp;
+use super::simd::{exp, vectorized};
 use crate::kernels::Activation;
 
 /// Numbers per thread task.
@@ -56,7 +55,7 @@ pub(in crate::kernels) fn activation<B: Host>(
 
 fn apply<C: Curve, E: Element>(values: &mut [E]) {
     values.par_chunks_mut(BLOCK).for_each(|values| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 for x in values {
@@ -86,7 +85,7 @@ pub(in crate::kernels) fn activation_backward<B: Host>(
 fn apply_backward<C: Curve, E: Element>(values: &mut [E], x: &[E]) {
     let blocks = values.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
     blocks.for_each(|(values, x)| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 for (grad, x) in values.iter_mut().zip(x) {

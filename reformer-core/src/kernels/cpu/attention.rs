@@ -2,13 +2,12 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, DType, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::element::{Element, with_element};
 use super::head::{self, HeadGradients, HeadOutput, HeadRows, Tiles, UnitKeys, Upstream};
 use super::host::{Floats, Host, Rows, tensor};
-use super::simd::dot;
+use super::simd::{dot, vectorized};
 use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
 
 /// The tiles of the heads of a batch.
@@ -207,7 +206,7 @@ fn backward_of<B: Host, E: Element>(
 /// `D`, the dot product of gradient and output at each position.
 fn deltas<E: Element>(grad: Rows<E>, output: Rows<E>, seq_length: usize) -> Vec<f32> {
     let mut deltas = vec![0.0; seq_length];
-    Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for (position, delta) in deltas.iter_mut().enumerate() {

@@ -145,6 +145,13 @@ macro_rules! cpu_backends {
                 Self::linear_layer_backward_as(x, weight, grad, wanted, dtype)
             }
 
+            fn weight_beside(weight: Tensor<Self, 2>, dtype: DType) -> Tensor<Self, 2> {
+                match cpu::serves(&weight) {
+                    true => weight,
+                    false => weight.cast(dtype),
+                }
+            }
+
             fn linear_layer_backward_as(
                 x: Tensor<Self, 3>,
                 weight: Tensor<Self, 2>,
@@ -212,7 +219,7 @@ macro_rules! cpu_backends {
                 seen: &[VisibleKeys],
                 exclude_self: bool,
             ) -> Tensor<Self, 4> {
-                if cpu::serves(&q) {
+                if cpu::lends(&q) {
                     return cpu::decode_attention(q, [k, v], seen, exclude_self);
                 }
                 reference::decode_attention(q, [k, v], seen, exclude_self)

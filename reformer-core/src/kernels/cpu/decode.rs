@@ -55,10 +55,10 @@ pub(in crate::kernels) fn write_rows<B: Host>(
             return reference::write_rows(cache, rows, values);
         };
         let values = Floats::<B, 4, E>::rows_of(values);
-    for (number, head) in memory.chunks_exact_mut(n_rows * d).enumerate() {
-        let row = rows[number / n_heads];
-        head[row * d..][..d].copy_from_slice(values.head(number).row(0));
-    }
+        for (number, head) in memory.chunks_exact_mut(n_rows * d).enumerate() {
+            let row = rows[number / n_heads];
+            head[row * d..][..d].copy_from_slice(values.head(number).row(0));
+        }
     });
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }

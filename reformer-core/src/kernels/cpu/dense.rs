@@ -1,7 +1,6 @@
 //! Products with weights, directly on the memory of tensors.
 
 use burn::tensor::{DType, Tensor, bf16};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::element::{Element, with_element};
@@ -10,6 +9,7 @@ use super::host::{Floats, Host, tensor};
 use super::matrix::{Matrix, rows_of_batch};
 use super::pairs::Pair;
 use super::row::Onto;
+use super::simd::vectorized;
 use super::singles::{product, rows_product};
 use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
@@ -154,7 +154,7 @@ fn column_sums<E: Element>(matrix: Matrix<E>) -> Vec<f32> {
         .map(|block| {
             let first = block * ROWS_AT_ONCE;
             let mut sums = vec![0.0; d];
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     for number in first..n_rows.min(first + ROWS_AT_ONCE) {

@@ -1,12 +1,12 @@
 //! Number formats of tensors that kernels read and write as they lie in memory.
 
 use burn::tensor::{DType, TensorData, bf16, f16};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::head::{Scratch, ThreadScratch};
 use super::pairs::Pair;
 use super::product::Factor;
+use super::simd::vectorized;
 
 /// `f32`, or `bf16` on processors that multiply [pairs](Pair) of it. Other formats are converted to
 /// `f32` first.
@@ -180,7 +180,7 @@ fn map<T: Copy + Sync, U: Copy + Default + Send>(
     let mut mapped = vec![U::default(); numbers.len()];
     let blocks = mapped.par_chunks_mut(BLOCK).zip(numbers.par_chunks(BLOCK));
     blocks.for_each(|(mapped, numbers)| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 for (to, &number) in mapped.iter_mut().zip(numbers) {

@@ -1,7 +1,7 @@
 //! Matrix products on all threads, of `f32` or of pairs of `bf16`.
 //!
 //! The right matrix is copied into panels of two registers of columns; threads take blocks of rows
-//! of the result. Each element is one chain of multiply-adds in the order of the sum, which starts
+//! of the result. Each element is one chain of additions in the order of the sum, which starts
 //! from the bias or from what is there. So it depends neither on the threads nor on the other rows,
 //! whatever their number.
 
@@ -56,6 +56,11 @@ pub(super) fn product<F: Factor, A: Element, B: Element, C: Element>(
     if m == 0 || n == 0 {
         return;
     }
+    if k == 0 {
+        let mut sums = vec![0.0; m * n];
+        start.begin(&mut sums, n, output, n, 0..n);
+        return finish(&sums, n, output, n, 0..n);
+    }
     match m < FEW_ROWS {
         true => few_rows::<F, A, B, C>(output, a, b, start),
         false => many_rows::<F, A, B, C>(output, a, b, start),
@@ -79,9 +84,9 @@ fn many_rows<F: Factor, A: Element, B: Element, C: Element>(
     };
     let in_parallel = m * n * k >= THREADS_FROM;
     let n_rows = rows_of_task(m);
-    for first in (0..k.max(1)).step_by(n_terms) {
+    for first in (0..k).step_by(n_terms) {
         let terms = first..k.min(first + n_terms);
-        let size = terms.len().div_ceil(F::TERMS).max(1) * PANEL;
+        let size = terms.len().div_ceil(F::TERMS) * PANEL;
         let mut panels = vec![F::default(); n.div_ceil(PANEL) * size];
         let b = b.rows(terms.clone());
         for_each_chunk(&mut panels, size, in_parallel, |number, panel| {
@@ -236,44 +241,14 @@ impl<F: Factor, A: Element, B: Element> WithKernel<F> for Columns<'_, A, B> {
         let (m, [n_terms, n]) = (self.a.shape[0], self.b.shape);
         let mut copy = Vec::new();
         let (left, k) = self.a.factors(&mut copy);
-        let mut column = 0;
-        if let Some(factors) = F::lent(self.b.memory)
-            && self.b.strides[1] == 1
-        {
-            let strides = [COLUMNS, self.b.strides[0]];
-            // A single row needs several registers of columns to keep the processor busy.
-            let wide = 8 * K::LANES;
-            while m == 1 && column + wide <= n {
-                let (sums, b) = (&mut self.sums[column..], &factors[column..]);
-                columns_of_product::<K, 8>(kernel, sums, left, b, [m, k], strides, true);
-                column += wide;
-            }
-            let wide = 2 * K::LANES;
-            while column + wide <= n {
-                let (sums, b) = (&mut self.sums[column..], &factors[column..]);
-                columns_of_product::<K, 2>(kernel, sums, left, b, [m, k], strides, true);
-                column += wide;
-            }
-        }
-        let size = n_terms.div_ceil(F::TERMS) * PANEL;
-        let mut panel = vec![F::default(); if column < n { size } else { 0 }];
-        while column < n {
+        let mut panel = vec![F::default(); n_terms.div_ceil(F::TERMS) * PANEL];
+        for column in (0..n).step_by(PANEL) {
             let b = self.b.columns(column..n.min(column + PANEL));
-            CopyPanel {
-                panel: &mut panel,
-                b,
-            }
-            .with_kernel(kernel);
+            let panel = &mut panel[..];
+            CopyPanel { panel, b }.with_kernel(kernel);
             // Columns of the last panel that do not exist are sums of zeros.
-            multiply_panel(
-                kernel,
-                &mut self.sums[column..],
-                left,
-                &panel,
-                [m, k],
-                COLUMNS,
-            );
-            column += PANEL;
+            let sums = &mut self.sums[column..];
+            multiply_panel(kernel, sums, left, panel, [m, k], COLUMNS);
         }
     }
 }

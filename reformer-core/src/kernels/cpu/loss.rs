@@ -1,12 +1,11 @@
 //! Cross-entropy of tokens, row by row, without storing log-probabilities.
 
 use burn::tensor::{DType, Int, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::host::{Host, integers, numbers, tensor};
 use super::matrix::{Matrix, rows_of_batch};
-use super::simd::{LANES, exp};
+use super::simd::{LANES, exp, vectorized};
 use crate::kernels::TokenLoss;
 
 /// Number of rows per thread task.
@@ -26,7 +25,7 @@ pub(in crate::kernels) fn token_loss<B: Host>(
         .par_chunks(ROWS_AT_ONCE)
         .enumerate()
         .map(|(block, targets)| {
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     let (mut nll, mut n_correct) = (0.0, 0);
@@ -69,7 +68,7 @@ pub(in crate::kernels) fn token_loss_backward<B: Host>(
     let blocks = gradient.par_chunks_mut(ROWS_AT_ONCE * vocab_size);
     let blocks = blocks.zip(targets.par_chunks(ROWS_AT_ONCE)).enumerate();
     blocks.for_each(|(block, (gradient, targets))| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 let rows = gradient.chunks_exact_mut(vocab_size).zip(targets);

@@ -62,6 +62,11 @@ impl<'a, E: Element> Matrix<'a, E> {
 
     /// A range of rows.
     pub(super) fn rows(self, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= self.shape[0],
+            "{range:?} of {:?}",
+            self.shape
+        );
         let start = range.start * self.strides[0];
         Self {
             memory: &self.memory[start.min(self.memory.len())..],

@@ -50,3 +50,8 @@ pub(super) use tiled::{tiled_attention, tiled_attention_backward};
 pub(super) fn serves<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
     matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16)
 }
+
+/// Whether they read a tensor as it lies in memory, without a conversion of the whole.
+pub(super) fn lends<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
+    tensor.dtype() == DType::F32 || tensor.dtype() == DType::BF16 && pairs::Pair::is_fast()
+}

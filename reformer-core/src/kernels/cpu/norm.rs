@@ -1,14 +1,13 @@
 //! Layer normalisation.
 
 use burn::tensor::{DType, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::dense::add;
 use super::element::{Element, with_element};
 use super::host::{Floats, Host, tensor};
 use super::matrix::{Matrix, rows_of_batch};
-use super::simd::{LANES, dot};
+use super::simd::{LANES, dot, vectorized};
 use crate::kernels::LayerNormGradients;
 
 /// Number of rows per thread task.
@@ -47,7 +46,7 @@ fn normalize<E: Element>(
     let d = gamma.len();
     let blocks = output.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
     blocks.for_each(|(block, output)| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 for (number, output) in (block * ROWS_AT_ONCE..).zip(output.chunks_exact_mut(d)) {
@@ -76,15 +75,16 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
     let (shape, device) = (x.dims(), x.device());
     check(shape, &[gamma.dims()]);
     assert_eq!(shape, grad.dims(), "gradient of the norm of {shape:?}");
+    let types = [x.dtype(), gamma.dtype()];
     let (x, gamma) = (rows_of_batch(x), Floats::row_major(gamma));
     let (x, gamma) = (Matrix::of_batch(&x), &gamma.slice()[..shape[2]]);
     with_element!(grad.dtype(), E => {
         let grad = rows_of_batch::<B, E>(grad);
         let (dx, sums) = backward(x, Matrix::of_batch(&grad), gamma, epsilon as f32);
         LayerNormGradients {
-            x: tensor(dx, shape, DType::F32, &device),
-            gamma: tensor(sums.gamma, [shape[2]], DType::F32, &device),
-            beta: tensor(sums.beta, [shape[2]], DType::F32, &device),
+            x: tensor(dx, shape, types[0], &device),
+            gamma: tensor(sums.gamma, [shape[2]], types[1], &device),
+            beta: tensor(sums.beta, [shape[2]], types[1], &device),
         }
     })
 }
@@ -102,7 +102,7 @@ fn backward<E: Element>(
     let sums: Vec<Sums> = blocks
         .map(|(block, dx)| {
             let mut sums = Sums::new(d);
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     let mut row = Row::new(d);

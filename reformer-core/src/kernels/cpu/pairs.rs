@@ -153,7 +153,7 @@ mod x86 {
     /// # Safety
     /// They must [exist](exists).
     #[target_feature(
-        enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,avx,bmi1,bmi2,fma,f16c,lzcnt,popcnt,movbe"
+        enable = "avx512bf16,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,avx,bmi1,bmi2,fma,lzcnt,popcnt"
     )]
     unsafe fn run<W: WithKernel<Pair>>(computation: W, v4: V4) -> W::Output {
         computation.with_kernel(Avx512(v4))

@@ -127,7 +127,7 @@ pub(super) const ROWS: usize = 6;
 ///
 /// Measured on 64 x 64 x 128 and similar sizes: 113 GFLOP/s on a core where one large product of
 /// the crate `gemm` reaches 104, and 200 with pairs of `bf16`. Each element is one chain of
-/// multiply-adds in the order of `k`.
+/// additions in the order of `k`: of products, or of sums of the two products of a pair.
 ///
 /// # Panics
 /// If a slice is too short.

@@ -1,12 +1,12 @@
 //! Residual connections.
 
 use burn::tensor::{Tensor, TensorPrimitive};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::element::{Element, with_element};
 use super::host::{self, Host, tensor};
 use super::matrix::{Matrix, rows_of_batch};
+use super::simd::vectorized;
 use crate::kernels::Residual;
 
 /// Number of rows per thread task.
@@ -82,7 +82,7 @@ fn for_blocks<E: Element>(
     let d = rows.shape[1].max(1);
     let blocks = values.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
     blocks.for_each(|(block, values)| {
-        Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 let first = first + block * ROWS_AT_ONCE;

@@ -1,11 +1,11 @@
 //! Rotation of heads by position.
 
 use burn::tensor::Tensor;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::element::{Element, with_element};
 use super::host::{Floats, Host, tensor};
+use super::simd::vectorized;
 use crate::kernels::Rotation;
 use crate::position::frequencies;
 
@@ -52,7 +52,7 @@ fn turn_all<B: Host, E: Element>(heads: Floats<B, 4, E>, waves: &Waves) -> Vec<E
                 let (at, head) = (number / n_heads, number % n_heads);
                 let x = heads.head(batch * n_heads + head).row(first + at);
                 let waves = at * waves.n..(at + 1) * waves.n;
-                Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || turn_row(output, x, &sin[waves.clone()], &cos[waves]),
                 );
@@ -85,7 +85,7 @@ pub(in crate::kernels) fn rotate_at<B: Host>(
         let [sin, cos] = waves.turned_on(position - offset, &[waves.angles(offset)]);
         for (head, output) in output.chunks_exact_mut(d_head).enumerate() {
             let x = heads.head(batch * n_heads + head).row(0);
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || turn_row(output, x, &sin, &cos),
             );

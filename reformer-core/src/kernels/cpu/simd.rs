@@ -5,7 +5,18 @@
 //! the current processor; hence `inline(always)`. Every sum has a fixed order, which depends
 //! neither on the number of threads nor on the index of a row in a tile.
 
+use pulp::Arch;
+
 use super::element::Element;
+
+/// Runs a function that is compiled for this processor's registers, if it is `inline(always)`.
+///
+/// The bound makes a closure one that is called by value. Given to [`Arch::dispatch`] directly, it
+/// would be called through a function of its own, without these registers.
+#[inline(always)]
+pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(f)
+}
 
 /// Number of floats in the widest supported register. Rows of buffers are padded to a multiple of
 /// it, so loops have no remainder.

@@ -68,11 +68,7 @@ pub(super) fn rows_product(
     let is_row_major = weight.strides[1] == 1;
     let spread = (!is_row_major && (n_rows == 1 || n_rows * d_out <= FEW)).then(|| spread(x));
     let x = match &spread {
-        Some(memory) => Matrix {
-            memory,
-            strides: [2 * k, 2],
-            ..x
-        },
+        Some(memory) => Matrix::new(memory, x.shape, [2 * k, 2]),
         None => x,
     };
     for start in (0..k).step_by(length) {

@@ -1,13 +1,11 @@
 //! Backward: weights are recomputed, and gradients of each tile are added to those of the head.
 
-use pulp::Arch;
-
 use super::scratch::{SCRATCH, Scratch, across_rows, along_rows, drop, gather, prefetch_ahead};
 use super::{HeadRows, Tiles, UnitKeys, in_groups};
 use crate::kernels::cpu::element::Element;
 use crate::kernels::cpu::host::Rows;
 use crate::kernels::cpu::product::{Factor, Kernel, Left, WithKernel, product};
-use crate::kernels::cpu::simd::{dot, padded};
+use crate::kernels::cpu::simd::{dot, padded, vectorized};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
 /// Inputs of a head's backward pass, besides queries, keys and values.
@@ -163,7 +161,7 @@ pub(in crate::kernels::cpu) fn backward<E: Element>(
             });
         },
         |Differentiated { tile, q, k, v }| {
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     scatter_add(to.q, &tile.queries, q, d);

@@ -1,12 +1,10 @@
 //! Forward: the softmax of each tile, merged into that of the head.
 
-use pulp::Arch;
-
-use super::scratch::{SCRATCH, Scratch, across_rows, drop};
+use super::scratch::{SCRATCH, Scratch, drop, widened};
 use super::{HeadRows, Tiles, in_groups};
 use crate::kernels::cpu::element::Element;
 use crate::kernels::cpu::product::{Factor, Kernel, Left, WithKernel, product};
-use crate::kernels::cpu::simd::{exp, padded};
+use crate::kernels::cpu::simd::{exp, padded, vectorized};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
 
 /// Softmax of a tile.
@@ -54,10 +52,12 @@ impl<T: Tiles, E: Element> WithKernel<E::Factor> for Forward<'_, T, E> {
         tile.sum_over_keys(&scratch.weights, &mut scratch.sums);
         drop(&mut scratch.weights, &scratch.dropout);
         result.output.resize(m * d_v, 0.0);
-        let weights = Left::Columns(across_rows(&mut scratch.left, &scratch.weights, m), m);
-        let v = across_rows(&mut scratch.right, &scratch.v, d_v);
-        let sizes = [m, w.div_ceil(E::Factor::TERMS), d_v];
-        product(kernel, &mut result.output, weights, v, sizes);
+        // One term at a time, also in half precision: in pairs, a masked key in between would move the
+        // others into other pairs, and a later token the last bits of earlier ones.
+        let weights = Left::Columns(&scratch.weights, m);
+        let v = widened(&mut scratch.wide, &scratch.v);
+        let sizes = [m, w, d_v];
+        product(kernel.simd(), &mut result.output, weights, v, sizes);
         result.scale.clear();
         for (lse, sum) in result.lse.iter_mut().zip(&scratch.sums) {
             let max = *lse;
@@ -155,13 +155,13 @@ pub(in crate::kernels::cpu) fn forward<E: Element>(
             });
         },
         |attended| {
-            Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || to.merge(attended, d_v),
             )
         },
     );
-    Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || to.normalise(d_v),
     );

@@ -9,7 +9,6 @@ mod backward;
 mod forward;
 mod scratch;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 pub(super) use self::backward::{HeadGradients, Upstream, backward};
@@ -17,7 +16,7 @@ pub(super) use self::forward::{HeadOutput, forward};
 pub(super) use self::scratch::{Scratch, ThreadScratch};
 use super::element::Element;
 use super::host::Rows;
-use super::simd::dot;
+use super::simd::{dot, vectorized};
 use super::tile::Tile;
 use crate::kernels::{KEY_EPSILON, KeyRule};
 use crate::random::Dropout;
@@ -84,7 +83,7 @@ pub(super) struct UnitKeys<'a> {
 /// `length / |q|` for each query, which scales keys to that length.
 pub(super) fn key_scales<E: Element>(q: Rows<E>, length: f64, scales: &mut [f32]) {
     let d = q.d as f32;
-    Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for (position, scale) in scales.iter_mut().enumerate() {

@@ -106,6 +106,19 @@ pub(super) fn across_rows<'a, F: Factor, E: Element>(
     copy
 }
 
+/// Numbers as `f32`, copied unless they are.
+#[inline(always)]
+pub(super) fn widened<'a, E: Element>(copy: &'a mut Vec<f32>, numbers: &'a [E]) -> &'a [f32] {
+    if let Some(numbers) = E::as_f32(numbers) {
+        return numbers;
+    }
+    copy.resize(numbers.len(), 0.0);
+    for (to, number) in copy.iter_mut().zip(numbers) {
+        *to = number.wide();
+    }
+    copy
+}
+
 /// Per-thread buffers for numbers of one format, reused for all tiles.
 #[derive(Default)]
 pub(in crate::kernels) struct Scratch<E: Element> {
@@ -117,6 +130,7 @@ pub(in crate::kernels) struct Scratch<E: Element> {
     pub(super) left: Vec<E::Factor>,
     pub(super) right: Vec<E::Factor>,
     pub(super) transposed: Transposed<E::Factor>,
+    pub(super) wide: Vec<f32>,
     pub(super) weights: Vec<f32>,
     pub(super) grad_weights: Vec<f32>,
     pub(super) dropout: Vec<f32>,
