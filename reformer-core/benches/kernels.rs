@@ -1,11 +1,12 @@
 //! Benchmarks of single attention kernels: `cargo bench -p reformer-core`.
 //!
 //! Throughput is in floating-point operations of the matrix products (4 forward and 10 backward for
-//! each query, key and feature), so `Gelem/s` means GFLOP/s. Select benchmarks with a filter:
+//! each query, key and feature), so `Gelem/s` means GFLOP/s: to be compared with `large_product`. Select
+//! benchmarks with a filter:
 //! `cargo bench -p reformer-core -- 'rounds/forward/4'`.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::Flex;
 use criterion::measurement::WallTime;
 use criterion::{
@@ -25,12 +26,13 @@ const LENGTH: usize = 4096;
 /// Shorter, as the reference takes seconds at the length of a model.
 const REFERENCE_LENGTH: usize = 1024;
 
-fn qkv(seq_length: usize, d_head: usize) -> Qkv<B> {
+fn qkv(seq_length: usize, d_head: usize, dtype: DType) -> Qkv<B> {
     let device = Default::default();
     B::seed(&device, 1);
     let random = || {
         let distribution = Distribution::Normal(0.0, 1.0);
-        Tensor::random([1, HEADS, seq_length, d_head], distribution, &device)
+        let shape = [1, HEADS, seq_length, d_head];
+        Tensor::<B, 4>::random(shape, distribution, &device).cast(dtype)
     };
     Qkv {
         q: random(),
@@ -50,7 +52,17 @@ struct Lsh {
 
 impl Lsh {
     fn new(seq_length: usize, d_head: usize, length: usize, n_rounds: usize) -> Self {
-        let qkv = qkv(seq_length, d_head);
+        Self::new_in(DType::F32, seq_length, d_head, length, n_rounds)
+    }
+
+    fn new_in(
+        dtype: DType,
+        seq_length: usize,
+        d_head: usize,
+        length: usize,
+        n_rounds: usize,
+    ) -> Self {
+        let qkv = qkv(seq_length, d_head, dtype);
         let factors = [2 * seq_length / length];
         let device = Default::default();
         let rotations = rotations::<B>(Key::new(2), HEADS, d_head, n_rounds, &factors, &device);
@@ -124,6 +136,9 @@ fn lsh(criterion: &mut Criterion) {
     for n_rounds in 1..=8 {
         Lsh::new(LENGTH, 64, 64, n_rounds).bench(&mut group, "rounds", n_rounds);
     }
+    for d_head in [32, 64, 128] {
+        Lsh::new_in(DType::BF16, LENGTH, d_head, 64, 4).bench(&mut group, "bf16", d_head);
+    }
     let short = Lsh::new(REFERENCE_LENGTH, 64, 64, 4);
     short.bench(&mut group, "short", REFERENCE_LENGTH);
     short.bench_reference(&mut group);
@@ -133,7 +148,7 @@ fn lsh(criterion: &mut Criterion) {
 fn full(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("full");
     group.sample_size(10);
-    let qkv = qkv(REFERENCE_LENGTH, 64);
+    let qkv = qkv(REFERENCE_LENGTH, 64, DType::F32);
     let masking = Masking {
         causal: true,
         exclude_self: true,
@@ -162,7 +177,7 @@ fn full(criterion: &mut Criterion) {
 fn hashing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hashing");
     group.sample_size(10);
-    let q = qkv(LENGTH, 64).q;
+    let q = qkv(LENGTH, 64, DType::F32).q;
     let factors = [128];
     let rotations = rotations::<B>(Key::new(2), HEADS, 64, 4, &factors, &q.device());
     group.throughput(Throughput::Elements(
@@ -179,5 +194,26 @@ fn hashing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(kernels, lsh, full, hashing);
+/// The rate that the others are compared with.
+fn large_product(criterion: &mut Criterion) {
+    const SIZE: usize = 1024;
+    let mut group = criterion.benchmark_group("large_product");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(2 * (SIZE as u64).pow(3)));
+    let matrix = || {
+        let distribution = Distribution::Normal(0.0, 1.0);
+        Tensor::<B, 2>::random([SIZE, SIZE], distribution, &Default::default())
+    };
+    let (a, b) = (matrix(), matrix());
+    group.bench_function("f32", |bencher| {
+        bencher.iter(|| a.clone().matmul(b.clone()));
+    });
+    let x = a.clone().cast(DType::BF16).unsqueeze::<3>();
+    group.bench_function("linear_layer/bf16", |bencher| {
+        bencher.iter(|| B::linear_layer(x.clone(), b.clone(), None));
+    });
+    group.finish();
+}
+
+criterion_group!(kernels, large_product, lsh, full, hashing);
 criterion_main!(kernels);
