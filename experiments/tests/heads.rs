@@ -74,6 +74,8 @@ fn hidden_bytes_are_learned_shown_and_measured() {
     let weights = fs::read(path.join("runs/x/model.mpk")).unwrap();
     fs::remove_file(path.join("runs/x/model.mpk")).unwrap();
     fs::remove_file(path.join("runs/x/checkpoint/model-4.mpk")).unwrap();
+    let other = "the run trains a masked language model, and this program a language model";
+    refused(&call(TEXT, path, "--resume runs/x --steps 9"), &[other]);
     let resumed = printed(&call(MASKED, path, "--resume runs/x"));
     assert!(resumed.contains("Resuming after step 2"), "{resumed}");
     assert_eq!(fs::read(path.join("runs/x/model.mpk")).unwrap(), weights);

@@ -3,7 +3,7 @@
 use std::mem;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reformer_train::{TrainConfig, read_config_json, read_regular, setting_below};
 use serde_json::Value;
 
@@ -120,6 +120,23 @@ fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
     let is_same_data = a.data.is_text() && b.data.is_text()
         || mem::discriminant(&a.data) == mem::discriminant(&b.data);
     a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
+}
+
+/// Checks that a run trains what the program of a preset trains, before it goes on.
+///
+/// # Errors
+/// A run of a program for other models.
+pub fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
+    let kind = |config: &TrainConfig| match config.masking {
+        Some(_) => "a masked language model",
+        None => config.model.name(),
+    };
+    let (found, wanted) = (kind(run), kind(&load(preset)?));
+    ensure!(
+        found == wanted,
+        "the run trains {found}, and this program {wanted}: resume it with the program that started it"
+    );
+    Ok(())
 }
 
 /// Reads a complete configuration, or the settings in which one differs from a preset.

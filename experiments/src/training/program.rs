@@ -188,7 +188,9 @@ impl Job for Train<'_> {
                 let options = ResumeOptions::new()
                     .with_steps(steps)
                     .with_patience(patience);
-                Run::resume_with(folder, &options)?
+                let run = Run::resume_with(folder, &options)?;
+                preset::check_kind(run.config(), program.preset())?;
+                run
             }
             None => create::<B>(&arguments, program, &device)?,
         };
