@@ -10,6 +10,7 @@ use reformer_datasets::shown;
 use reformer_train::{Evaluation, Measured};
 use serde::Serialize;
 
+use crate::cli::preset;
 use crate::cli::progress::Counter;
 
 /// Largest number of classes for which the confusion matrix is printed.
@@ -100,10 +101,7 @@ impl Scores {
             AnswerScores::from(AnswerScore::of(questions.iter().zip(answers)))
         });
         let scores = Self {
-            model: match config.masking.is_some() {
-                true => "a masked language model",
-                false => config.model.name(),
-            },
+            model: preset::kind(config),
             unit: match measured.bits_per_byte() {
                 Some(_) => "token",
                 None => config.data.token_name(),

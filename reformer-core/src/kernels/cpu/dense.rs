@@ -21,7 +21,7 @@ pub(in crate::kernels) fn linear<B: Host>(
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 3> {
     check_linear(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
-    if are_pairs(x.dtype()) {
+    if Pair::serves(x.dtype()) {
         return with_element!(weight.dtype(), W => linear_of_pairs::<B, W>(x, weight, bias));
     }
     let [batch_size, seq_length, _] = x.dims();
@@ -38,11 +38,6 @@ pub(in crate::kernels) fn linear<B: Host>(
     };
     rows_product(&mut output, Matrix::of_batch(&x), weight, onto);
     tensor(output, [batch_size, seq_length, d_out], dtype, &device)
-}
-
-/// Whether products of this type are those of pairs.
-fn are_pairs(dtype: DType) -> bool {
-    dtype == DType::BF16 && Pair::is_fast()
 }
 
 /// The same for inputs in `bf16`.
@@ -77,7 +72,7 @@ pub(in crate::kernels) fn linear_backward<B: Host>(
     wanted: LinearParents,
 ) -> LinearGradients<B> {
     check_linear_backward(x.dims(), weight.dims(), grad.dims());
-    if are_pairs(grad.dtype()) {
+    if Pair::serves(grad.dtype()) {
         let dtype = weight.dtype();
         return with_element!(dtype, W => backward_of_pairs::<B, W>(x, weight, grad, wanted));
     }

@@ -129,7 +129,7 @@ impl Element for bf16 {
 /// Evaluates an expression with `$element` for the format in which tensors of a type are computed.
 macro_rules! with_element {
     ($dtype:expr, $element:ident => $body:expr) => {
-        if $dtype == burn::tensor::DType::BF16 && $crate::kernels::cpu::pairs::Pair::is_fast() {
+        if $crate::kernels::cpu::pairs::Pair::serves($dtype) {
             type $element = burn::tensor::bf16;
             $body
         } else {
@@ -139,6 +139,19 @@ macro_rules! with_element {
     };
 }
 pub(super) use with_element;
+
+/// Numbers as `f32`, copied unless they are.
+#[inline(always)]
+pub(super) fn widened<'a, E: Element>(copy: &'a mut Vec<f32>, numbers: &'a [E]) -> &'a [f32] {
+    if let Some(numbers) = E::as_f32(numbers) {
+        return numbers;
+    }
+    copy.resize(numbers.len(), 0.0);
+    for (to, number) in copy.iter_mut().zip(numbers) {
+        *to = number.wide();
+    }
+    copy
+}
 
 /// Numbers per thread task.
 const BLOCK: usize = 1 << 14;

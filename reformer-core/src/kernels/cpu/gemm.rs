@@ -77,11 +77,7 @@ fn many_rows<F: Factor, A: Element, B: Element, C: Element>(
     let ([m, k], n) = (a.shape, b.shape[1]);
     // Numbers of half precision would be rounded where a sum is continued.
     let is_exact = C::as_f32(&[]).is_some();
-    let n_terms = if is_exact {
-        k.clamp(1, TERMS)
-    } else {
-        k.max(1)
-    };
+    let n_terms = if is_exact { k.min(TERMS) } else { k };
     let in_parallel = m * n * k >= THREADS_FROM;
     let n_rows = rows_of_task(m);
     for first in (0..k).step_by(n_terms) {

@@ -90,21 +90,8 @@ impl<'a, E: Element> Matrix<'a, E> {
         }
         copy.resize(m * n, F::default());
         if self.strides[1] == 1 {
-            for (number, to) in copy.chunks_exact_mut(n.max(1)).enumerate() {
-                let (whole, rest) = self.row(number).as_chunks::<2>();
-                if F::TERMS == 1 {
-                    let terms = self.row(number).iter();
-                    to.iter_mut()
-                        .zip(terms)
-                        .for_each(|(to, &term)| *to = F::of([term; 2]));
-                    continue;
-                }
-                to.iter_mut()
-                    .zip(whole)
-                    .for_each(|(to, &terms)| *to = F::of(terms));
-                if let [last] = rest {
-                    to[n - 1] = F::of([*last, E::default()]);
-                }
+            for (number, to) in copy.chunks_exact_mut(n).enumerate() {
+                F::along(to, self.row(number));
             }
             return (Left::Rows(copy, n), n);
         }
@@ -120,29 +107,14 @@ impl<'a, E: Element> Matrix<'a, E> {
     pub(super) fn copy_factors<F: Factor>(&self, number: usize, to: &mut [F]) {
         let ([n_terms, _], [of_row, of_column]) = (self.shape, self.strides);
         let term = number * F::TERMS;
-        if term >= n_terms {
-            return to.fill(F::default());
-        }
         let low = &self.memory[term * of_row..];
         let high = (F::TERMS == 2 && term + 1 < n_terms).then(|| &low[of_row..]);
-        let zero = E::default();
-        match (of_column, high) {
-            (1, Some(high)) => {
-                for ((to, &low), &high) in to.iter_mut().zip(low).zip(high) {
-                    *to = F::of([low, high]);
-                }
-            }
-            (1, None) => {
-                for (to, &low) in to.iter_mut().zip(low) {
-                    *to = F::of([low, zero]);
-                }
-            }
-            _ => {
-                for (column, to) in to.iter_mut().enumerate() {
-                    let at = column * of_column;
-                    *to = F::of([low[at], high.map_or(zero, |high| high[at])]);
-                }
-            }
+        if of_column == 1 {
+            return F::across(to, low, high);
+        }
+        for (column, to) in to.iter_mut().enumerate() {
+            let at = column * of_column;
+            *to = F::of([low[at], high.map_or(E::default(), |high| high[at])]);
         }
     }
 

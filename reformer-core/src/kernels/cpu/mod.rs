@@ -53,5 +53,5 @@ pub(super) fn serves<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool 
 
 /// Whether they read a tensor as it lies in memory, without a conversion of the whole.
 pub(super) fn lends<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
-    tensor.dtype() == DType::F32 || tensor.dtype() == DType::BF16 && pairs::Pair::is_fast()
+    tensor.dtype() == DType::F32 || pairs::Pair::serves(tensor.dtype())
 }

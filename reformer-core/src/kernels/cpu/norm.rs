@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::dense::add;
-use super::element::{Element, with_element};
+use super::element::{Element, widened, with_element};
 use super::host::{Floats, Host, tensor};
 use super::matrix::{Matrix, rows_of_batch};
 use super::simd::{LANES, dot, vectorized};
@@ -105,12 +105,10 @@ fn backward<E: Element>(
             vectorized(
                 #[inline(always)]
                 || {
-                    let mut row = Row::new(d);
+                    let (mut row, mut wide) = (Row::new(d), Vec::new());
                     for (number, dx) in (block * ROWS_AT_ONCE..).zip(dx.chunks_exact_mut(d)) {
-                        for (wide, grad) in row.grad.iter_mut().zip(grad.row(number)) {
-                            *wide = grad.wide();
-                        }
-                        row.backward(dx, [x.row(number), gamma], epsilon, &mut sums);
+                        let grad = widened(&mut wide, grad.row(number));
+                        row.backward(dx, [x.row(number), grad, gamma], epsilon, &mut sums);
                     }
                 },
             );
@@ -173,7 +171,6 @@ impl Sums {
 
 /// Buffers for the backward of a row.
 struct Row {
-    grad: Vec<f32>,
     normalized: Vec<f32>,
     /// Gradient of `normalized`.
     of_normalized: Vec<f32>,
@@ -182,7 +179,6 @@ struct Row {
 impl Row {
     fn new(d: usize) -> Self {
         Self {
-            grad: vec![0.0; d],
             normalized: vec![0.0; d],
             of_normalized: vec![0.0; d],
         }
@@ -190,20 +186,25 @@ impl Row {
 
     /// The same formula as in the reference.
     #[inline(always)]
-    fn backward(&mut self, dx: &mut [f32], [x, gamma]: [&[f32]; 2], epsilon: f32, sums: &mut Sums) {
+    fn backward(
+        &mut self,
+        dx: &mut [f32],
+        [x, grad, gamma]: [&[f32]; 3],
+        epsilon: f32,
+        sums: &mut Sums,
+    ) {
         let d = x.len() as f32;
         let [mean, scale] = moments(x, epsilon);
         for (normalized, x) in self.normalized.iter_mut().zip(x) {
             *normalized = (x - mean) * scale;
         }
-        for ((of, grad), gamma) in self.of_normalized.iter_mut().zip(&self.grad).zip(gamma) {
+        for ((of, grad), gamma) in self.of_normalized.iter_mut().zip(grad).zip(gamma) {
             *of = grad * gamma;
         }
-        for ((sum, grad), normalized) in sums.gamma.iter_mut().zip(&self.grad).zip(&self.normalized)
-        {
+        for ((sum, grad), normalized) in sums.gamma.iter_mut().zip(grad).zip(&self.normalized) {
             *sum += grad * normalized;
         }
-        add(&mut sums.beta, &self.grad);
+        add(&mut sums.beta, grad);
         let of_mean = sum(&self.of_normalized, |x| x) / d;
         let along = dot(&self.of_normalized, &self.normalized) / d;
         for ((dx, of), normalized) in dx.iter_mut().zip(&self.of_normalized).zip(&self.normalized) {

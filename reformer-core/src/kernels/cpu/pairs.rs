@@ -1,6 +1,8 @@
 //! Products of pairs of `bf16`: on processors that have an instruction for them, twice as many
 //! multiplications as of `f32` in the same time.
 
+use burn::tensor::DType;
+
 use super::element::Element;
 use super::product::{Factor, Kernel, WithKernel};
 use super::simd::LANES;
@@ -11,8 +13,13 @@ use super::simd::LANES;
 pub(in crate::kernels) struct Pair(u32);
 
 impl Pair {
+    /// Whether tensors of a type are multiplied as pairs.
+    pub(in crate::kernels) fn serves(dtype: DType) -> bool {
+        dtype == DType::BF16 && Self::is_fast()
+    }
+
     /// Whether this processor has the instruction; otherwise `f32` is faster.
-    pub(in crate::kernels) fn is_fast() -> bool {
+    fn is_fast() -> bool {
         #[cfg(target_arch = "x86_64")]
         return x86::exists();
         #[cfg(not(target_arch = "x86_64"))]

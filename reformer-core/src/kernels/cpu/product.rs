@@ -16,6 +16,35 @@ pub(in crate::kernels) trait Factor: Copy + Default + Send + Sync {
     /// Numbers as factors, if that is what they are.
     fn lent<E: Element>(numbers: &[E]) -> Option<&[Self]>;
 
+    /// Factors of terms that are adjacent in a row. A last term without another one is paired with zero.
+    #[inline(always)]
+    fn along<E: Element>(to: &mut [Self], row: &[E]) {
+        let whole = row.chunks_exact(Self::TERMS);
+        if let [last] = whole.remainder() {
+            to[row.len() / Self::TERMS] = Self::of([*last, E::default()]);
+        }
+        for (to, terms) in to.iter_mut().zip(whole) {
+            *to = Self::of([terms[0], terms[Self::TERMS - 1]]);
+        }
+    }
+
+    /// Factors of terms that lie below each other in two rows, or of a last row and zeros.
+    #[inline(always)]
+    fn across<E: Element>(to: &mut [Self], first: &[E], second: Option<&[E]>) {
+        match second {
+            Some(second) => {
+                for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
+                    *to = Self::of([first, second]);
+                }
+            }
+            None => {
+                for (to, &last) in to.iter_mut().zip(first) {
+                    *to = Self::of([last, E::default()]);
+                }
+            }
+        }
+    }
+
     /// Runs a computation with the kernel of this processor.
     fn dispatch<W: WithKernel<Self>>(computation: W) -> W::Output;
 }

@@ -1,8 +1,8 @@
 //! Forward: the softmax of each tile, merged into that of the head.
 
-use super::scratch::{SCRATCH, Scratch, drop, widened};
+use super::scratch::{SCRATCH, Scratch, drop};
 use super::{HeadRows, Tiles, in_groups};
-use crate::kernels::cpu::element::Element;
+use crate::kernels::cpu::element::{Element, widened};
 use crate::kernels::cpu::product::{Factor, Kernel, Left, WithKernel, product};
 use crate::kernels::cpu::simd::{exp, padded, vectorized};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};

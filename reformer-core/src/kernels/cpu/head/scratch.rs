@@ -70,11 +70,8 @@ pub(super) fn along_rows<'a, F: Factor, E: Element>(
     if let Some(factors) = F::lent(rows) {
         return factors;
     }
-    let (pairs, _) = rows.as_chunks::<2>();
-    copy.resize(pairs.len(), F::default());
-    for (to, &pair) in copy.iter_mut().zip(pairs) {
-        *to = F::of(pair);
-    }
+    copy.resize(rows.len().div_ceil(F::TERMS), F::default());
+    F::along(copy, rows);
     copy
 }
 
@@ -88,33 +85,11 @@ pub(super) fn across_rows<'a, F: Factor, E: Element>(
     if let Some(factors) = F::lent(rows) {
         return factors;
     }
-    copy.resize(rows.len().div_ceil(2 * width) * width, F::default());
-    for (to, rows) in copy.chunks_exact_mut(width).zip(rows.chunks(2 * width)) {
-        match rows.split_at_checked(width) {
-            Some((first, second)) if !second.is_empty() => {
-                for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
-                    *to = F::of([first, second]);
-                }
-            }
-            _ => {
-                for (to, &last) in to.iter_mut().zip(rows) {
-                    *to = F::of([last, E::default()]);
-                }
-            }
-        }
-    }
-    copy
-}
-
-/// Numbers as `f32`, copied unless they are.
-#[inline(always)]
-pub(super) fn widened<'a, E: Element>(copy: &'a mut Vec<f32>, numbers: &'a [E]) -> &'a [f32] {
-    if let Some(numbers) = E::as_f32(numbers) {
-        return numbers;
-    }
-    copy.resize(numbers.len(), 0.0);
-    for (to, number) in copy.iter_mut().zip(numbers) {
-        *to = number.wide();
+    let of_factor = F::TERMS * width;
+    copy.resize(rows.len().div_ceil(of_factor) * width, F::default());
+    for (to, rows) in copy.chunks_exact_mut(width).zip(rows.chunks(of_factor)) {
+        let (first, second) = rows.split_at(width);
+        F::across(to, first, (!second.is_empty()).then_some(second));
     }
     copy
 }
@@ -149,9 +124,7 @@ impl<F: Factor> Transposed<F> {
     /// `[features, rows]`, from rows of padded width `d`.
     #[inline(always)]
     pub(super) fn of<E: Element>(&mut self, rows: &[E], d: usize) -> &[F] {
-        let Self {
-            along, transposed, ..
-        } = self;
+        let Self { along, transposed } = self;
         let along = along_rows(along, rows);
         transposed.resize(along.len(), F::default());
         transpose(transposed, along, [rows.len() / d, d / F::TERMS]);
