@@ -15,7 +15,7 @@ use common::{printed, refused, run};
 use experiments::inference::codec::Codec;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfConfig};
-use reformer_core::model::Trainable;
+use reformer_core::model::Loss;
 use reformer_train::{AtomicRecorder, Model, load_model};
 use serde_json::Value;
 

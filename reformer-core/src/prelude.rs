@@ -12,13 +12,14 @@
 //! ```
 
 pub use crate::attention::{
-    Attention, AttentionKind, FullAttention, FullAttentionConfig, HeadsConfig, LocalAttention,
-    LocalAttentionConfig, LocalConfig, LshAttention, LshAttentionConfig, LshConfig,
+    Attended, Attention, AttentionKind, AttentionLayer, FullAttention, FullAttentionConfig,
+    HeadsConfig, LocalAttention, LocalAttentionConfig, LocalConfig, LshAttention,
+    LshAttentionConfig, LshConfig, TrainAttentionLayer,
 };
 pub use crate::feed_forward::{Activation, FeedForward, FeedForwardConfig};
 pub use crate::kernels::{ReformerBackend, TrainBackend};
 pub use crate::model::{
-    Labels, LmLoss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig,
+    Labels, LmLoss, Loss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig,
     ReformerEncoder, ReformerEncoderConfig, ReformerLm, ReformerLmConfig,
     ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, ReformerSeq2Seq,
     ReformerSeq2SeqConfig, Trainable,

@@ -17,7 +17,7 @@ use burn_autodiff::Autodiff;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfError};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::{ReformerLm, ReformerLmConfig, Trainable};
+use reformer_core::model::{Loss, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::reversible::Mode;
 use safetensors::SafeTensors;
 

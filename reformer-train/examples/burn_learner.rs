@@ -18,7 +18,7 @@ use burn::train::{InferenceStep, Learner, SupervisedTraining, TrainOutput, Train
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig, Trainable};
+use reformer_core::model::{Loss as _, ReformerConfig, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::{Key, Pass};
 use reformer_train::StepCounter;
 

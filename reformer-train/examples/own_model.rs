@@ -7,8 +7,7 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, PaddingConfig1d
 use burn::prelude::*;
 use reformer_core::prelude::*;
 use reformer_core::{burn_autodiff::Autodiff, burn_flex::Flex};
-use reformer_train::{Batch, DataConfig, ModelConfig, OwnModelConfig, RunModel, TrainConfig};
-use reformer_train::{ResumeOptions, Run, TrainError, TrainOptions};
+use reformer_train::*;
 
 #[derive(Config, Debug)]
 struct ConvLmConfig {
@@ -24,7 +23,7 @@ struct ConvLm<B: Backend> {
     output: Linear<B>,
 }
 
-impl<B: ReformerBackend> Trainable<B> for ConvLm<B> {
+impl<B: ReformerBackend> Loss<B> for ConvLm<B> {
     type Batch = Batch<B>;
 
     fn loss(&self, batch: Batch<B>, _pass: &Pass<B>) -> LmLoss<B> {
@@ -36,6 +35,7 @@ impl<B: ReformerBackend> Trainable<B> for ConvLm<B> {
     }
 }
 
+impl<B: TrainBackend> Trainable<B> for ConvLm<B> {}
 impl<B: TrainBackend> RunModel<B> for ConvLm<B> {
     fn init(config: &ModelConfig, device: &B::Device) -> Result<Self, TrainError> {
         let ConvLmConfig { d_model, reach } = config.own()?.settings()?;

@@ -8,7 +8,7 @@ use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::{LmLoss, Trainable};
+use reformer_core::model::{LmLoss, Loss};
 use reformer_datasets::labelled::{ClassifiedRows, Questions};
 use reformer_datasets::{ReadReport, Sequences};
 

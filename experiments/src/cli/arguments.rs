@@ -1,6 +1,7 @@
 //! Flags about models, which several programs share.
 
 use anyhow::{Result, bail};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
@@ -13,26 +14,26 @@ use serde::{Deserialize, Serialize};
 /// Fractional bits of the grid in `--mode exact`.
 const FRACTION_BITS: u32 = 16;
 
-/// A kind of attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KindName {
-    /// LSH attention.
-    Lsh,
-    /// Attention to neighbouring chunks.
-    Local,
-    /// Exact attention.
-    Full,
-}
+/// A kind of attention, given by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindName(pub AttentionKind);
 
-impl KindName {
-    /// The kind with that name.
-    pub fn kind(self) -> AttentionKind {
-        match self {
-            Self::Lsh => AttentionKind::Lsh,
-            Self::Local => AttentionKind::Local,
-            Self::Full => AttentionKind::Full,
-        }
+impl ValueEnum for KindName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [KindName; AttentionKind::ALL.len()] = {
+            let mut all = [KindName(AttentionKind::ALL[0]); AttentionKind::ALL.len()];
+            let mut number = 0;
+            while number < all.len() {
+                all[number].0 = AttentionKind::ALL[number];
+                number += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(self.0.description()))
     }
 }
 
@@ -179,7 +180,7 @@ impl ModelArguments {
         set(&mut model.lsh.window, window);
         model.d_ff = self.d_ff.or(model.d_ff);
         if let Some(attention) = &self.attention {
-            model.layers = attention.iter().map(|name| name.kind()).collect();
+            model.layers = attention.iter().map(|name| name.0).collect();
         }
     }
 }
@@ -322,7 +323,10 @@ mod tests {
         assert_eq!(model, before);
         let arguments = ModelArguments {
             window: Some(16),
-            attention: Some(vec![KindName::Full, KindName::Lsh]),
+            attention: Some(vec![
+                KindName(AttentionKind::Full),
+                KindName(AttentionKind::Lsh),
+            ]),
             mode: Some(ModeName::Plain),
             precision: Some(PrecisionName::Bf16),
             ..ModelArguments::default()

@@ -1,6 +1,6 @@
 //! Floating-point operations of a training step, counted analytically.
 
-use reformer_core::attention::{AttentionKind, Window};
+use reformer_core::attention::AttentionKind;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig, ReformerSeq2SeqConfig};
 use reformer_train::{ModelConfig, TrainConfig};
 
@@ -83,74 +83,26 @@ fn layers(model: &ReformerConfig, seq_length: usize) -> f64 {
     let d_ff = model.d_ff.map_or(4.0 * d_model, |d_ff| d_ff as f64);
     let mut of_token = 0.0;
     for kind in model.kinds() {
-        let attended = attention(model, kind, seq_length);
-        let own_keys = match kind {
-            AttentionKind::Lsh => false,
-            AttentionKind::Local => !model.local.share_qk,
-            AttentionKind::Full => !model.full_share_qk,
-        };
-        let projections = if own_keys { 4.0 } else { 3.0 };
+        let projections = if model.shares_qk(kind) { 3.0 } else { 4.0 };
         let products = if model.gated { 6.0 } else { 4.0 };
         let dense = projections * 2.0 * d_model * width + products * d_model * d_ff;
+        let hashes = kind == AttentionKind::Lsh && !model.lsh.is_exact(seq_length, model.causal);
+        let directions = if hashes {
+            model.lsh.n_projections(seq_length)
+        } else {
+            0
+        };
         of_token += dense_passes * dense
-            + attention_passes * 4.0 * width * attended.keys
-            + 2.0 * width * attended.projections;
+            + attention_passes * 4.0 * width * model.keys_of_query(kind, seq_length)
+            + 2.0 * width * directions as f64;
     }
     of_token
-}
-
-/// Number of keys a query is multiplied with.
-struct Attended {
-    keys: f64,
-    /// Number of hashing projections, over all rounds.
-    projections: f64,
-}
-
-fn attention(model: &ReformerConfig, kind: AttentionKind, seq_length: usize) -> Attended {
-    let full = if model.causal {
-        seq_length as f64 / 2.0
-    } else {
-        seq_length as f64
-    };
-    let chunks = |chunk: usize, others: usize| (chunk * (1 + others)).min(seq_length) as f64;
-    match kind {
-        AttentionKind::Full => Attended {
-            keys: full,
-            projections: 0.0,
-        },
-        AttentionKind::Local => Attended {
-            keys: chunks(
-                model.local.chunk_length,
-                model.local.before + model.local.after,
-            ),
-            projections: 0.0,
-        },
-        AttentionKind::Lsh if model.lsh.is_exact(seq_length, model.causal) => Attended {
-            keys: full,
-            projections: 0.0,
-        },
-        AttentionKind::Lsh => {
-            let lsh = &model.lsh;
-            let keys = match lsh.window {
-                Window::Chunk { before, after, .. } => chunks(lsh.chunk_length, before + after),
-                // Keys that the query can see; tiles compute some more.
-                Window::Bucket { len } if model.causal => len.min(seq_length) as f64,
-                Window::Bucket { len } => (2 * len).min(seq_length) as f64,
-            };
-            let factors = lsh.n_buckets.factors(seq_length, lsh.chunk_length);
-            let projections = (factors.iter().sum::<usize>() / 2) as f64;
-            Attended {
-                keys: lsh.n_attended_rounds() as f64 * keys,
-                projections: lsh.n_rounds as f64 * projections,
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reformer_core::attention::LshConfig;
+    use reformer_core::attention::{LshConfig, Window};
     use reformer_core::reversible::Mode;
 
     /// The model of the README's table, counted by hand.

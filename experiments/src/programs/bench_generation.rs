@@ -160,7 +160,7 @@ fn measure<B: ReformerBackend>(
     }
     let stack = ReformerConfig::new(VOCAB_SIZE as usize, arguments.d_model, arguments.depth)
         .with_n_heads(arguments.n_heads)
-        .with_layers(arguments.attention.iter().map(|name| name.kind()).collect())
+        .with_layers(arguments.attention.iter().map(|name| name.0).collect())
         .with_lsh(lsh);
     let config = ReformerLmConfig::new(stack);
     config.validate()?;

@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-use super::LshAttention;
+use super::{LshAttention, ProjectedAttention};
 use crate::kernels::{
     AttentionOutput, Duplicates, Masking, ReformerBackend, TileShape, TiledAttention,
 };

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::{Attended, Heads, HeadsConfig, purpose};
+use super::{Attended, Heads, HeadsConfig, ProjectedAttention, Reach, purpose};
 use crate::error::ConfigError;
 use crate::kernels::{Masking, Qkv, ReformerBackend};
 use crate::pass::Pass;
@@ -58,18 +58,37 @@ impl<B: ReformerBackend> FullAttention<B> {
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
-        let queries = self.heads.queries(x.clone());
-        self.attend(queries, x, pass, |_| {})
+        self.project_and_attend(x, pass)
+    }
+}
+
+impl<B: Backend> ProjectedAttention<B> for FullAttention<B> {
+    fn heads(&self) -> &Heads<B> {
+        &self.heads
     }
 
-    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
-    pub(crate) fn attend(
+    fn heads_mut(&mut self) -> &mut Heads<B> {
+        &mut self.heads
+    }
+
+    fn is_causal(&self) -> bool {
+        self.causal
+    }
+
+    fn reach(&self, _max_length: usize) -> Reach<'_, B> {
+        Reach::All
+    }
+
+    fn attend(
         &self,
         queries: Tensor<B, 4>,
         x: Tensor<B, 3>,
         pass: &Pass<B>,
         show: impl FnOnce(&Qkv<B>),
-    ) -> Attended<B> {
+    ) -> Attended<B>
+    where
+        B: ReformerBackend,
+    {
         let qkv = self.heads.queries_keys_values(queries, x);
         show(&qkv);
         let masking = Masking {
@@ -78,9 +97,8 @@ impl<B: ReformerBackend> FullAttention<B> {
             dropout: pass.dropout(self.dropout, purpose::WEIGHTS),
             mask_pad: pass.mask_pad().cloned(),
         };
-        Attended {
-            output: self.heads.join(B::full_attention(qkv, &masking).output),
-            buckets: None,
-        }
+        self.heads
+            .join(B::full_attention(qkv, &masking).output)
+            .into()
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-use super::LshAttention;
+use super::{LshAttention, ProjectedAttention};
 use crate::kernels::{Duplicates, KeyRule, ReformerBackend, Slots, TiledAttention};
 use crate::pass::Pass;
 

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::{Attended, Heads, HeadsConfig, purpose};
+use super::{Attended, Heads, HeadsConfig, ProjectedAttention, Reach, purpose};
 use crate::error::ConfigError;
 use crate::kernels::{Duplicates, KeyRule, Qkv, ReformerBackend, Slots, TileShape, TiledAttention};
 use crate::pass::Pass;
@@ -38,6 +38,11 @@ impl LocalConfig {
     /// The first setting that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         ConfigError::at_least_one("local.chunk_length", self.chunk_length)
+    }
+
+    /// Number of keys that a query is compared with.
+    pub fn keys_of_query(&self, seq_length: usize) -> usize {
+        (self.chunk_length * (1 + self.before + self.after)).min(seq_length)
     }
 }
 
@@ -94,41 +99,11 @@ impl<B: ReformerBackend> LocalAttention<B> {
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
-        let queries = self.heads.queries(x.clone());
-        self.attend(queries, x, pass, |_| {})
+        self.project_and_attend(x, pass)
     }
+}
 
-    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
-    pub(crate) fn attend(
-        &self,
-        queries: Tensor<B, 4>,
-        x: Tensor<B, 3>,
-        pass: &Pass<B>,
-        show: impl FnOnce(&Qkv<B>),
-    ) -> Attended<B> {
-        let qkv = self.heads.queries_keys_values(queries, x);
-        show(&qkv);
-        let [batch_size, n_heads, seq_length, _] = qkv.q.dims();
-        let tile = self.tile(seq_length);
-        let rules = TiledAttention {
-            tile,
-            keys: KeyRule::Across,
-            duplicates: Duplicates::Keep,
-            causal: self.causal,
-            exclude_self: self.heads.share_qk(),
-            dropout: pass.dropout(self.dropout, purpose::WEIGHTS),
-        };
-        let shape = [batch_size, n_heads, seq_length];
-        let slots = Slots::natural(shape, tile.length, &qkv.q.device())
-            .with_padding(pass.mask_pad().cloned());
-        Attended {
-            output: self
-                .heads
-                .join(B::tiled_attention(qkv, &slots, &rules).output),
-            buckets: None,
-        }
-    }
-
+impl<B: Backend> LocalAttention<B> {
     fn tile(&self, seq_length: usize) -> TileShape {
         let length = self.local.chunk_length.min(seq_length);
         let others = seq_length.div_ceil(length) - 1;
@@ -146,5 +121,53 @@ impl<B: ReformerBackend> LocalAttention<B> {
             after: self.local.after.min(others),
             wrap: false,
         }
+    }
+}
+
+impl<B: Backend> ProjectedAttention<B> for LocalAttention<B> {
+    fn heads(&self) -> &Heads<B> {
+        &self.heads
+    }
+
+    fn heads_mut(&mut self) -> &mut Heads<B> {
+        &mut self.heads
+    }
+
+    fn is_causal(&self) -> bool {
+        self.causal
+    }
+
+    fn reach(&self, _max_length: usize) -> Reach<'_, B> {
+        Reach::Chunks(&self.local)
+    }
+
+    fn attend(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        pass: &Pass<B>,
+        show: impl FnOnce(&Qkv<B>),
+    ) -> Attended<B>
+    where
+        B: ReformerBackend,
+    {
+        let qkv = self.heads.queries_keys_values(queries, x);
+        show(&qkv);
+        let [batch_size, n_heads, seq_length, _] = qkv.q.dims();
+        let tile = self.tile(seq_length);
+        let rules = TiledAttention {
+            tile,
+            keys: KeyRule::Across,
+            duplicates: Duplicates::Keep,
+            causal: self.causal,
+            exclude_self: self.heads.share_qk(),
+            dropout: pass.dropout(self.dropout, purpose::WEIGHTS),
+        };
+        let shape = [batch_size, n_heads, seq_length];
+        let slots = Slots::natural(shape, tile.length, &qkv.q.device())
+            .with_padding(pass.mask_pad().cloned());
+        self.heads
+            .join(B::tiled_attention(qkv, &slots, &rules).output)
+            .into()
     }
 }

@@ -2,7 +2,6 @@
 
 use burn::tensor::{DType, TensorData};
 
-use crate::attention::AttentionKind;
 use crate::model::ReformerConfig;
 use crate::position::PositionConfig;
 
@@ -117,7 +116,7 @@ pub(super) fn stack(config: &ReformerConfig) -> Vec<Entry> {
         ),
     }
     for (number, kind) in config.kinds().enumerate() {
-        table.block(number, kind);
+        table.block(number, config.shares_qk(kind));
     }
     table.norm("encoder.layer_norm", "norm");
     table.entries
@@ -179,18 +178,17 @@ impl Table {
         }
     }
 
-    fn block(&mut self, number: usize, kind: AttentionKind) {
+    fn block(&mut self, number: usize, shares_qk: bool) {
         let theirs = format!("encoder.layers.{number}");
         let ours = format!("blocks.{number}");
         self.norm(
             &format!("{theirs}.attention.layer_norm"),
             &format!("{ours}.attention_norm"),
         );
-        let projections: &[(&str, &str)] = match kind {
-            AttentionKind::Lsh => &[("query_key", "query"), ("value", "value")],
-            AttentionKind::Local | AttentionKind::Full => {
-                &[("query", "query"), ("key", "key"), ("value", "value")]
-            }
+        let projections: &[(&str, &str)] = if shares_qk {
+            &[("query_key", "query"), ("value", "value")]
+        } else {
+            &[("query", "query"), ("key", "key"), ("value", "value")]
         };
         for (their_part, our_part) in projections {
             self.stack(

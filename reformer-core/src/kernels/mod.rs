@@ -1,7 +1,8 @@
 //! The operations that determine the speed and memory of a Reformer, each with a reference version.
 //!
 //! Model code requires a [`ReformerBackend`]. Every method has a default body of Burn's tensor
-//! operations (module [`reference`](mod@reference)), so another backend needs one line:
+//! operations (module [`reference`](mod@reference)), so another backend needs one line, in its own
+//! crate or in this one (features `candle` and `tch`):
 //!
 //! ```
 //! # use burn::tensor::backend::Backend;
@@ -27,6 +28,8 @@ mod decode;
 #[cfg(feature = "fusion")]
 mod fusion;
 mod layers;
+#[cfg(any(feature = "candle", feature = "tch"))]
+mod plain;
 pub mod reference;
 
 use burn::tensor::backend::Backend;

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
-use crate::attention::{Attended, Attention};
+use crate::attention::{Attended, Attention, AttentionLayer};
 use crate::feed_forward::FeedForward;
 use crate::kernels::ReformerBackend;
 use crate::norm::{LayerNorm, LayerNormConfig};
@@ -21,12 +21,14 @@ const ATTENTION: u64 = 1;
 const TENSORS_OF_CHUNK: usize = 4;
 
 /// `y1 = x1 + Attention(LayerNorm(x2))`, `y2 = x2 + FeedForward(LayerNorm(y1))` (paper, eq. 9).
+///
+/// `L` is the attention layer.
 #[derive(Module, Debug)]
-pub struct Block<B: Backend> {
+pub struct Block<B: Backend, L = Attention<B>> {
     /// Normalises the input of attention.
     pub attention_norm: LayerNorm<B>,
     /// F.
-    pub attention: Attention<B>,
+    pub attention: L,
     /// Normalises the input of the feed-forward layer.
     pub feed_forward_norm: LayerNorm<B>,
     /// G.
@@ -37,9 +39,9 @@ pub struct Block<B: Backend> {
     precision: Precision,
 }
 
-impl<B: Backend> Block<B> {
+impl<B: Backend, L> Block<B, L> {
     pub(super) fn new(
-        attention: Attention<B>,
+        attention: L,
         feed_forward: FeedForward<B>,
         config: &ReformerConfig,
         device: &B::Device,
@@ -57,7 +59,7 @@ impl<B: Backend> Block<B> {
     }
 }
 
-impl<B: ReformerBackend> Block<B> {
+impl<B: ReformerBackend, L: AttentionLayer<B>> Block<B, L> {
     /// Attention and dropout for an already normalised input; `f32` in any precision.
     pub(super) fn attend(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
         let attended = self.attend_lowered(self.precision.lower(x), pass);
@@ -100,7 +102,7 @@ impl<B: ReformerBackend> Block<B> {
     }
 }
 
-impl<B: ReformerBackend> ReversibleBlock<B> for Block<B> {
+impl<B: ReformerBackend, L: AttentionLayer<B>> ReversibleBlock<B> for Block<B, L> {
     fn f(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> (Tensor<B, 3>, Option<Tensor<B, 4, Int>>) {
         let attended = self.attend_lowered(self.normalized(&self.attention_norm, x), pass);
         (attended.output, attended.buckets)

@@ -1,7 +1,7 @@
 //! Configuration of the stack.
 
 use burn::config::Config;
-use burn::module::Initializer;
+use burn::module::{Initializer, Module};
 use burn::tensor::backend::Backend;
 
 use super::block::Block;
@@ -134,6 +134,27 @@ impl ReformerConfig {
         self.layers.iter().copied().cycle().take(self.n_layers)
     }
 
+    /// Whether queries are also keys in a kind of attention.
+    pub fn shares_qk(&self, kind: AttentionKind) -> bool {
+        match kind {
+            AttentionKind::Lsh => true,
+            AttentionKind::Local => self.local.share_qk,
+            AttentionKind::Full => self.full_share_qk,
+        }
+    }
+
+    /// Number of keys that a query of a kind of attention is compared with, on average over
+    /// positions if causal attention is exact.
+    pub fn keys_of_query(&self, kind: AttentionKind, seq_length: usize) -> f64 {
+        let exact = seq_length as f64 / if self.causal { 2.0 } else { 1.0 };
+        match kind {
+            AttentionKind::Full => exact,
+            AttentionKind::Local => self.local.keys_of_query(seq_length) as f64,
+            AttentionKind::Lsh if self.lsh.is_exact(seq_length, self.causal) => exact,
+            AttentionKind::Lsh => self.lsh.keys_of_query(seq_length, self.causal) as f64,
+        }
+    }
+
     /// Initialises the stack.
     ///
     /// # Panics
@@ -145,16 +166,39 @@ impl ReformerConfig {
         Reformer::new(self.blocks(device), self, device)
     }
 
+    /// Initialises a stack with attention layers of your own: `attention` makes that of a block
+    /// from its number. [`layers`](Self::layers) and the settings of attention have no effect.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init_with<B: Backend, L: Module<B>>(
+        &self,
+        device: &B::Device,
+        attention: impl FnMut(usize) -> L,
+    ) -> Reformer<B, L> {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        Reformer::new(self.blocks_with(device, attention), self, device)
+    }
+
     pub(super) fn blocks<B: Backend>(&self, device: &B::Device) -> Vec<Block<B>> {
-        let blocks = self.kinds().enumerate().map(|(number, kind)| {
-            Block::new(
-                self.attention(number, kind, device),
-                self.feed_forward().init(device),
-                self,
-                device,
-            )
-        });
-        blocks.collect()
+        let kinds: Vec<_> = self.kinds().collect();
+        self.blocks_with(device, |number| {
+            self.attention(number, kinds[number], device)
+        })
+    }
+
+    fn blocks_with<B: Backend, L>(
+        &self,
+        device: &B::Device,
+        mut attention: impl FnMut(usize) -> L,
+    ) -> Vec<Block<B, L>> {
+        let block = |number| {
+            let feed_forward = self.feed_forward();
+            Block::new(attention(number), feed_forward.init(device), self, device)
+        };
+        (0..self.n_layers).map(block).collect()
     }
 
     pub(super) fn heads(&self, kind: AttentionKind) -> HeadsConfig {

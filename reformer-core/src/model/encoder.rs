@@ -7,6 +7,7 @@ use burn::tensor::{Bool, Int, Tensor};
 
 use super::config::ReformerConfig;
 use super::reformer::{Recorded, Reformer};
+use crate::attention::{Attention, AttentionLayer, TrainAttentionLayer};
 use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::pass::Pass;
@@ -36,6 +37,21 @@ impl ReformerEncoderConfig {
             reformer: self.reformer.clone().with_causal(false).init(device),
         }
     }
+
+    /// Initialises an encoder with [attention layers of your own](ReformerConfig::init_with).
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init_with<B: Backend, L: Module<B>>(
+        &self,
+        device: &B::Device,
+        attention: impl FnMut(usize) -> L,
+    ) -> ReformerEncoder<B, L> {
+        let reformer = self.reformer.clone().with_causal(false);
+        ReformerEncoder {
+            reformer: reformer.init_with(device, attention),
+        }
+    }
 }
 
 /// A [`Reformer`] in which every position sees both directions: hidden states for classifiers,
@@ -53,12 +69,12 @@ impl ReformerEncoderConfig {
 /// assert_eq!(encoder.forward(tokens, None).dims(), [2, 77, 64]);
 /// ```
 #[derive(Module, Debug)]
-pub struct ReformerEncoder<B: Backend> {
+pub struct ReformerEncoder<B: Backend, L = Attention<B>> {
     /// The stack.
-    pub reformer: Reformer<B>,
+    pub reformer: Reformer<B, L>,
 }
 
-impl<B: ReformerBackend> ReformerEncoder<B> {
+impl<B: ReformerBackend, L: AttentionLayer<B>> ReformerEncoder<B, L> {
     /// Hidden states of tokens, without dropout.
     ///
     /// # Shapes
@@ -75,7 +91,7 @@ impl<B: ReformerBackend> ReformerEncoder<B> {
     }
 }
 
-impl<A: TrainBackend> ReformerEncoder<A> {
+impl<A: TrainBackend, L: TrainAttentionLayer<A>> ReformerEncoder<A, L> {
     /// Runs forward for training; see [`Reformer::record`].
     ///
     /// # Shapes

@@ -13,7 +13,8 @@ use super::config::ReformerConfig;
 use super::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
 use super::reformer::Reformer;
 use super::stack_tape::{halves, side_by_side};
-use super::trainable::{Trainable, gradients_by_graph};
+use super::trainable::{Loss, Trainable, gradients_by_graph};
+use crate::attention::{Attention, AttentionLayer, TrainAttentionLayer};
 use crate::chunks::Filling;
 use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, TrainBackend};
@@ -61,6 +62,26 @@ impl ReformerLmConfig {
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
     pub fn init<B: Backend>(&self, device: &B::Device) -> ReformerLm<B> {
+        self.with_reformer(device, |stack| stack.init(device))
+    }
+
+    /// Initialises a model with [attention layers of your own](ReformerConfig::init_with).
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init_with<B: Backend, L: Module<B>>(
+        &self,
+        device: &B::Device,
+        attention: impl FnMut(usize) -> L,
+    ) -> ReformerLm<B, L> {
+        self.with_reformer(device, |stack| stack.init_with(device, attention))
+    }
+
+    fn with_reformer<B: Backend, L>(
+        &self,
+        device: &B::Device,
+        reformer: impl FnOnce(&ReformerConfig) -> Reformer<B, L>,
+    ) -> ReformerLm<B, L> {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
@@ -71,7 +92,7 @@ impl ReformerLmConfig {
             ..
         } = &self.reformer;
         ReformerLm {
-            reformer: self.reformer.init(device),
+            reformer: reformer(&self.reformer),
             output: Linear {
                 weight: LinearConfig::new(2 * d_model, *vocab_size)
                     .with_initializer(initializer.clone())
@@ -89,16 +110,16 @@ impl ReformerLmConfig {
 /// A [`Reformer`] that predicts tokens: the next token of each position if causal, masked tokens
 /// otherwise. The targets define what is predicted at which position.
 #[derive(Module, Debug)]
-pub struct ReformerLm<B: Backend> {
+pub struct ReformerLm<B: Backend, L = Attention<B>> {
     /// The stack.
-    pub reformer: Reformer<B>,
+    pub reformer: Reformer<B, L>,
     /// Projection from hidden states to logits.
     pub output: Linear<B>,
     loss_chunk_length: usize,
 }
 
-impl<B: ReformerBackend> ReformerLm<B> {
-    /// Logits of all positions. For a loss use [`loss`](Trainable::loss), which computes them in chunks.
+impl<B: ReformerBackend, L: AttentionLayer<B>> ReformerLm<B, L> {
+    /// Logits of all positions. For a loss use [`loss`](Loss::loss), which computes them in chunks.
     ///
     /// # Shapes
     /// - tokens: `[batch_size, seq_length]`
@@ -112,7 +133,7 @@ impl<B: ReformerBackend> ReformerLm<B> {
 
     /// Logits of a chunk of the last block's output streams.
     fn chunk_logits(&self, streams: Tensor<B, 3>, chunk: u64, pass: &Pass<B>) -> Tensor<B, 3> {
-        let pass = Reformer::output_pass(pass).fold(chunk);
+        let pass = Reformer::<B, L>::output_pass(pass).fold(chunk);
         linear(
             &self.output,
             self.reformer.normalize_lowered(streams, &pass),
@@ -144,7 +165,7 @@ fn part<B: Backend>(streams: &[Tensor<B, 3>; 2], positions: Range<usize>) -> Ten
     side_by_side(streams.each_ref().map(of))
 }
 
-impl<B: Backend> ReformerLm<B> {
+impl<B: Backend, L> ReformerLm<B, L> {
     /// The same weights with another mode of training.
     pub fn with_mode(mut self, mode: Mode) -> Self {
         self.reformer = self.reformer.with_mode(mode);
@@ -152,7 +173,7 @@ impl<B: Backend> ReformerLm<B> {
     }
 }
 
-impl<B: ReformerBackend> Trainable<B> for ReformerLm<B> {
+impl<B: ReformerBackend, L: AttentionLayer<B>> Loss<B> for ReformerLm<B, L> {
     /// Tokens, and their targets, of which negative ones are ignored: both `[batch_size, seq_length]`.
     type Batch = (Tensor<B, 2, Int>, Tensor<B, 2, Int>);
 
@@ -163,7 +184,9 @@ impl<B: ReformerBackend> Trainable<B> for ReformerLm<B> {
             self.chunk_logits(part(&streams, range), chunk, pass)
         })
     }
+}
 
+impl<B: TrainBackend, L: TrainAttentionLayer<B>> Trainable<B> for ReformerLm<B, L> {
     /// The [`Reformer`]'s mode determines the memory: with a tape, logits and their gradients exist
     /// for one chunk at a time; in plain mode the graph keeps everything.
     fn scaled_gradients(
@@ -171,10 +194,7 @@ impl<B: ReformerBackend> Trainable<B> for ReformerLm<B> {
         batch: Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         if !self.reformer.mode().is_recomputed() {
             return gradients_by_graph(self, batch, &pass, scale);
         }

@@ -29,4 +29,4 @@ pub use task_heads::{
     ReformerClassifierConfig, ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
     SpanLogits,
 };
-pub use trainable::Trainable;
+pub use trainable::{Loss, Trainable};

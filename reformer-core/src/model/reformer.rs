@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor};
 use super::block::Block;
 use super::config::ReformerConfig;
 use super::stack_tape::{StackTape, embed, halves, side_by_side};
-use crate::attention::{Attention, Heads};
+use crate::attention::{Attention, AttentionLayer, Heads, TrainAttentionLayer};
 use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::norm::{LayerNorm, LayerNormConfig};
@@ -25,15 +25,15 @@ pub(super) mod purpose {
     pub(in crate::model) const OUTPUT: u64 = 2;
 }
 
-/// Maps tokens to hidden states.
+/// Maps tokens to hidden states. `L` is the attention layer of the blocks.
 #[derive(Module, Debug)]
-pub struct Reformer<B: Backend> {
+pub struct Reformer<B: Backend, L = Attention<B>> {
     /// Token embeddings.
     pub embedding: Embedding<B>,
     /// Position information.
     pub position: Position<B>,
     /// Blocks of attention and feed-forward.
-    pub blocks: Vec<Block<B>>,
+    pub blocks: Vec<Block<B, L>>,
     /// Final normalisation of both streams, concatenated.
     pub norm: LayerNorm<B>,
     /// Number of different tokens.
@@ -45,8 +45,12 @@ pub struct Reformer<B: Backend> {
     precision: Precision,
 }
 
-impl<B: Backend> Reformer<B> {
-    pub(super) fn new(blocks: Vec<Block<B>>, config: &ReformerConfig, device: &B::Device) -> Self {
+impl<B: Backend, L> Reformer<B, L> {
+    pub(super) fn new(
+        blocks: Vec<Block<B, L>>,
+        config: &ReformerConfig,
+        device: &B::Device,
+    ) -> Self {
         Self {
             embedding: EmbeddingConfig::new(config.vocab_size, config.d_model)
                 .with_initializer(Initializer::Normal {
@@ -72,6 +76,18 @@ impl<B: Backend> Reformer<B> {
         self
     }
 
+    /// How the backward pass obtains activations.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Floating-point type of the blocks.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+}
+
+impl<B: Backend> Reformer<B> {
     /// The same weights with differently configured attention: for example trained with hashing and
     /// evaluated exactly, or with more rounds (paper, table 2). The rest of the configuration is ignored.
     ///
@@ -107,16 +123,6 @@ impl<B: Backend> Reformer<B> {
         }
         Ok(self)
     }
-
-    /// How the backward pass obtains activations.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// Floating-point type of the blocks.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
 }
 
 impl<B: ReformerBackend> Reformer<B> {
@@ -129,7 +135,7 @@ impl<B: ReformerBackend> Reformer<B> {
     /// # Errors
     /// A number of rotations that differs from that of LSH layers, or rotations of the wrong shape.
     pub fn with_rotations(mut self, rotations: Vec<Tensor<B, 4>>) -> Result<Self, ConfigError> {
-        let is_lsh = |block: &&Block<B>| matches!(block.attention, Attention::Lsh(_));
+        let is_lsh = |block: &&Block<B>| block.attention.lsh().is_some();
         let n_layers = self.blocks.iter().filter(is_lsh).count();
         if rotations.len() != n_layers {
             return Err(ConfigError::new(
@@ -151,7 +157,9 @@ impl<B: ReformerBackend> Reformer<B> {
         self.blocks = blocks;
         Ok(self)
     }
+}
 
+impl<B: ReformerBackend, L: AttentionLayer<B>> Reformer<B, L> {
     /// Hidden states of tokens. On an autodiff backend the graph keeps every activation, whatever
     /// the mode; train with [`record`](Self::record).
     ///
@@ -235,7 +243,7 @@ pub struct Recorded<A: AutodiffBackend> {
     tape: Option<(Tensor<A, 3>, StackTape<A>)>,
 }
 
-impl<A: TrainBackend> Reformer<A> {
+impl<A: TrainBackend, L: TrainAttentionLayer<A>> Reformer<A, L> {
     /// Runs forward for training, with the memory of the [mode](Self::mode).
     ///
     /// ```
@@ -302,16 +310,20 @@ impl<A: TrainBackend> Reformer<A> {
 impl<A: TrainBackend> Recorded<A> {
     /// Gradients of the model's parameters, from those of a loss computed from
     /// [`hidden`](Self::hidden). Gradients of other modules stay in `gradients`.
-    pub fn backward(self, model: &Reformer<A>, gradients: &mut A::Gradients) -> GradientsParams {
+    pub fn backward<L: TrainAttentionLayer<A>>(
+        self,
+        model: &Reformer<A, L>,
+        gradients: &mut A::Gradients,
+    ) -> GradientsParams {
         let mut sum = GradientSum::new();
         self.add_gradients(model, gradients, &mut sum);
         sum.into_params()
     }
 
     /// As [`backward`](Self::backward), added to a sum. Returns the drift, unless the graph was kept.
-    pub(super) fn add_gradients(
+    pub(super) fn add_gradients<L: TrainAttentionLayer<A>>(
         self,
-        model: &Reformer<A>,
+        model: &Reformer<A, L>,
         gradients: &mut A::Gradients,
         sum: &mut GradientSum,
     ) -> Option<Tensor<A::InnerBackend, 1>> {

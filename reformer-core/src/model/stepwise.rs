@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use super::block::Block;
 use super::reformer::Reformer;
 use super::stack_tape::{embed_at, side_by_side};
-use crate::attention::{Attention, InspectedHead, LshAttention, LshCoverage};
+use crate::attention::{AttentionLayer, InspectedHead, LshAttention, LshCoverage};
 use crate::kernels::ReformerBackend;
 use crate::pass::Pass;
 use crate::reversible::{ReversibleBlock, add_residuals, forward};
@@ -42,9 +42,7 @@ impl<B: ReformerBackend> Reformer<B> {
         pass: &Pass<B>,
     ) -> Vec<(usize, Vec<InspectedHead>)> {
         let mut inspected = Vec::new();
-        let is_lsh = |(number, block): (usize, &Block<B>)| {
-            matches!(block.attention, Attention::Lsh(_)).then_some(number)
-        };
+        let is_lsh = |(number, block): (usize, &Block<B>)| block.attention.lsh().map(|_| number);
         let mut numbers = self.blocks.iter().enumerate().filter_map(is_lsh);
         self.visit_lsh(tokens, pass, |attention, x, pass| {
             let number = numbers.next().expect("as many as there are");
@@ -61,12 +59,14 @@ impl<B: ReformerBackend> Reformer<B> {
         mut visit: impl FnMut(&LshAttention<B>, Tensor<B, 3>, &Pass<B>),
     ) {
         self.visit_attention(tokens, pass, |_, attention, x| {
-            if let Attention::Lsh(attention) = attention {
+            if let Some(attention) = attention.lsh() {
                 visit(attention, x, pass);
             }
         });
     }
+}
 
+impl<B: ReformerBackend, L: AttentionLayer<B>> Reformer<B, L> {
     /// Calls `visit` with each block's number, its attention layer and its normalised input in
     /// evaluation, for inspection of attention.
     ///
@@ -80,7 +80,7 @@ impl<B: ReformerBackend> Reformer<B> {
         &self,
         tokens: Tensor<B, 2, Int>,
         pass: &Pass<B>,
-        mut visit: impl FnMut(usize, &Attention<B>, Tensor<B, 3>),
+        mut visit: impl FnMut(usize, &L, Tensor<B, 3>),
     ) {
         let x = self.mode().on_grid(self.embed(tokens, pass));
         let mut streams = [x.clone(), x];

@@ -7,8 +7,17 @@ use super::loss::LmLoss;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::pass::Pass;
 
-/// A model with a loss, and with its gradients: those of this crate, and any other [`Module`]. Only
-/// [`loss`](Self::loss) has to be written; gradients are then those of Burn's graph.
+/// A model with a loss, on a backend with or without autodiff.
+pub trait Loss<B: ReformerBackend>: Module<B> {
+    /// Inputs and targets.
+    type Batch;
+
+    /// Mean loss of a batch, without gradients.
+    fn loss(&self, batch: Self::Batch, pass: &Pass<B>) -> LmLoss<B>;
+}
+
+/// A model with a [`Loss`] and its gradients: those of this crate, and any other [`Module`]. Nothing
+/// has to be written for the latter, whose gradients are those of Burn's graph.
 ///
 /// ```
 /// use burn_autodiff::Autodiff;
@@ -25,23 +34,13 @@ use crate::pass::Pass;
 /// // optimizer.step(learning_rate, model, gradients)
 /// # assert!(loss.loss.into_scalar() > 0.0 && gradients.len() > 0);
 /// ```
-pub trait Trainable<B: ReformerBackend>: Module<B> {
-    /// Inputs and targets.
-    type Batch;
-
-    /// Mean loss of a batch, without gradients.
-    fn loss(&self, batch: Self::Batch, pass: &Pass<B>) -> LmLoss<B>;
-
+pub trait Trainable<B: TrainBackend>: Loss<B> + AutodiffModule<B> {
     /// Mean loss of a batch, and the gradients of all parameters.
     fn gradients(
         &self,
         batch: Self::Batch,
         pass: Pass<B>,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-        Self: AutodiffModule<B>,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         self.scaled_gradients(batch, pass, 1.0)
     }
 
@@ -53,11 +52,7 @@ pub trait Trainable<B: ReformerBackend>: Module<B> {
         batch: Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-        Self: AutodiffModule<B>,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         gradients_by_graph(self, batch, &pass, scale)
     }
 }
@@ -71,7 +66,7 @@ pub(super) fn gradients_by_graph<A, M>(
 ) -> (LmLoss<A::InnerBackend>, GradientsParams)
 where
     A: TrainBackend,
-    M: Trainable<A> + AutodiffModule<A>,
+    M: Loss<A> + AutodiffModule<A>,
 {
     let loss = model.loss(batch, pass);
     let scaled = loss.loss.clone() * scale;

@@ -13,8 +13,8 @@ use reformer_core::attention::LocalConfig;
 use reformer_core::huggingface::{self, HfError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{
-    Labels, LmLoss, ReformerClassifierConfig, ReformerConfig, ReformerQuestionAnsweringConfig,
-    SpanLogits, Trainable,
+    Labels, LmLoss, Loss, ReformerClassifierConfig, ReformerConfig,
+    ReformerQuestionAnsweringConfig, SpanLogits, Trainable,
 };
 use reformer_core::reversible::Mode;
 use reformer_core::{Key, Pass};

@@ -2,7 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
-use reformer_core::attention::{Attention, LshCoverage};
+use reformer_core::attention::LshCoverage;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::Reformer;
 
@@ -76,7 +76,7 @@ pub fn probe_hashing<B: ReformerBackend>(
     tokens: Tensor<B, 2, Int>,
 ) -> Vec<LayerHashing> {
     let blocks = model.blocks.iter().enumerate();
-    let lsh = blocks.filter(|(_, block)| matches!(block.attention, Attention::Lsh(_)));
+    let lsh = blocks.filter(|(_, block)| block.attention.lsh().is_some());
     lsh.zip(model.probe(tokens))
         .map(|((layer, _), probe)| {
             let LshCoverage {

@@ -16,7 +16,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{LmLoss, Reformer, Trainable};
+use reformer_core::model::{LmLoss, Loss, Reformer};
 use reformer_core::{Key, Pass};
 
 use crate::data::batch::Batch;
@@ -210,7 +210,7 @@ impl<A: TrainBackend, M: RunModel<A>> TrainStep for Task<A, M> {
 impl<B, M> InferenceStep for Task<B, M>
 where
     B: ReformerBackend,
-    M: Trainable<B, Batch = Batch<B>> + ModuleDisplay,
+    M: Loss<B, Batch = Batch<B>> + ModuleDisplay,
 {
     type Input = Batch<B>;
     type Output = LmOutput<B>;

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::module::{AutodiffModule, ModuleDisplay};
 use reformer_core::ConfigError;
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::{Reformer, Trainable};
+use reformer_core::model::{Loss, Reformer, Trainable};
 
 use crate::data::batch::Batch;
 use crate::error::TrainError;
@@ -18,7 +18,7 @@ pub trait RunModel<B: TrainBackend>:
     Trainable<B, Batch = Batch<B>>
     + AutodiffModule<
         B,
-        InnerModule: Trainable<B::InnerBackend, Batch = Batch<B::InnerBackend>> + ModuleDisplay,
+        InnerModule: Loss<B::InnerBackend, Batch = Batch<B::InnerBackend>> + ModuleDisplay,
     > + ModuleDisplay
     + 'static
 {

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use reformer_core::Pass;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{Labels, LmLoss, Seq2SeqInput, Trainable};
+use reformer_core::model::{Labels, LmLoss, Loss, Seq2SeqInput, Trainable};
 use reformer_datasets::translation::PairBatch;
 
 use crate::data::batch::Batch;
@@ -52,23 +52,23 @@ macro_rules! of_kind {
 }
 
 /// Panics if a batch is not for this kind of model.
-impl<B: ReformerBackend> Trainable<B> for Model<B> {
+impl<B: ReformerBackend> Loss<B> for Model<B> {
     type Batch = Batch<B>;
 
     fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LmLoss<B> {
         let pass = pass.clone();
         of_kind!(self, batch, pass, |model| model.loss(batch, &pass))
     }
+}
 
+/// The same.
+impl<B: TrainBackend> Trainable<B> for Model<B> {
     fn scaled_gradients(
         &self,
         batch: Batch<B>,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         of_kind!(self, batch, pass, |model| {
             model.scaled_gradients(batch, pass, scale)
         })

@@ -8,7 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::backend::Backend;
 use burn_flex::Flex;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{Labels, LmLoss, Reformer, Trainable};
+use reformer_core::model::{Labels, LmLoss, Loss, Reformer, Trainable};
 use reformer_core::reversible::Mode;
 use reformer_core::{ConfigError, Pass};
 use reformer_train::{
@@ -27,7 +27,7 @@ struct TwoLayers<B: Backend> {
     outer: Linear<B>,
 }
 
-impl<B: ReformerBackend> Trainable<B> for TwoLayers<B> {
+impl<B: ReformerBackend> Loss<B> for TwoLayers<B> {
     type Batch = Batch<B>;
 
     fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LmLoss<B> {
@@ -37,6 +37,8 @@ impl<B: ReformerBackend> Trainable<B> for TwoLayers<B> {
         Labels::Class(batch.targets.flatten(0, 1)).loss(logits.flatten(0, 1))
     }
 }
+
+impl<B: TrainBackend> Trainable<B> for TwoLayers<B> {}
 
 impl<B: TrainBackend> RunModel<B> for TwoLayers<B> {
     fn init(config: &ModelConfig, device: &B::Device) -> Result<Self, TrainError> {

@@ -8,7 +8,7 @@ use burn::data::dataloader::DataLoader;
 use clap::{Parser, ValueEnum};
 use reformer_core::Pass;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::Trainable;
+use reformer_core::model::Loss;
 use reformer_datasets::{DuplicationConfig, EvalLoaderConfig};
 use reformer_train::{DataConfig, TrainConfig, load_model};
 

@@ -3,7 +3,6 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use reformer_core::Pass;
-use reformer_core::attention::Attention;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::Reformer;
 
@@ -59,7 +58,7 @@ impl Head {
 pub fn heads<B: ReformerBackend>(model: &Reformer<B>, tokens: Tensor<B, 2, Int>) -> Vec<Head> {
     let mut heads = Vec::new();
     model.visit_attention(tokens, &Pass::eval(), |layer, attention, x| {
-        if matches!(attention, Attention::Local(_)) {
+        if attention.is_local() {
             return;
         }
         let of_layer = attention.heads();

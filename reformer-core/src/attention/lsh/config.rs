@@ -121,6 +121,24 @@ impl LshConfig {
         self.n_rounds + usize::from(self.local_round)
     }
 
+    /// Number of keys that a query is compared with, over all rounds, where attention is not
+    /// [exact](Self::is_exact). A key that is seen in several rounds counts in each.
+    pub fn keys_of_query(&self, seq_length: usize, causal: bool) -> usize {
+        let of_round = match self.window {
+            Window::Chunk { .. } => self.window_width(),
+            // Keys that the query can see; tiles compute some more.
+            Window::Bucket { len } if causal => len,
+            Window::Bucket { .. } => self.window_width(),
+        };
+        self.n_attended_rounds() * of_round.min(seq_length)
+    }
+
+    /// Number of directions that a vector is projected on to hash it, over all rounds.
+    pub fn n_projections(&self, seq_length: usize) -> usize {
+        let factors = self.n_buckets.factors(seq_length, self.chunk_length);
+        self.n_rounds * (factors.iter().sum::<usize>() / 2)
+    }
+
     /// Number of positions that a query can reach in a round.
     fn window_width(&self) -> usize {
         match self.window {

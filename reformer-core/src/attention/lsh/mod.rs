@@ -9,7 +9,7 @@ use burn::tensor::{DType, Int, Tensor};
 
 pub use self::config::{ExactUpTo, LshConfig, Window};
 use super::hashing::{Buckets, hash, rotations};
-use super::{Attended, Heads, HeadsConfig, purpose};
+use super::{Attended, Heads, HeadsConfig, ProjectedAttention, Reach, purpose};
 use crate::error::ConfigError;
 use crate::kernels::{Masking, Qkv, ReformerBackend, Slots, TiledAttention};
 use crate::pass::Pass;
@@ -129,61 +129,7 @@ impl<B: ReformerBackend> LshAttention<B> {
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
     pub fn forward(&self, x: Tensor<B, 3>, pass: &Pass<B>) -> Attended<B> {
-        let queries = self.heads.queries(x.clone());
-        self.attend(queries, x, pass, |_| {})
-    }
-
-    /// As [`forward`](Self::forward), with projected queries; `show` gets the inputs of the kernel.
-    pub(crate) fn attend(
-        &self,
-        queries: Tensor<B, 4>,
-        x: Tensor<B, 3>,
-        pass: &Pass<B>,
-        show: impl FnOnce(&Qkv<B>),
-    ) -> Attended<B> {
-        let [_, _, seq_length, _] = queries.dims();
-        let lsh = &self.config.lsh;
-        let causal = self.config.heads.causal;
-        let dropout = pass.dropout(self.config.heads.dropout, purpose::WEIGHTS);
-        if lsh.is_exact_in(seq_length, pass.context(), causal) {
-            let qkv = self.heads.queries_keys_values(queries, x);
-            show(&qkv);
-            let masking = Masking {
-                causal,
-                exclude_self: true,
-                dropout,
-                mask_pad: pass.mask_pad().cloned(),
-            };
-            let attended = B::full_attention(qkv, &masking);
-            return Attended {
-                output: self.heads.join(attended.output),
-                buckets: None,
-            };
-        }
-
-        let qkv = self.heads.queries_keys_values(queries.clone(), x);
-        show(&qkv);
-        let routing = self.route(self.hashed_queries(queries, &qkv.q), pass, dropout);
-        let attended = B::tiled_attention(qkv, &routing.slots, &routing.rules);
-        Attended {
-            output: self.heads.join(attended.output),
-            buckets: Some(routing.into_buckets()),
-        }
-    }
-
-    /// Queries for hashing: before or after rotation by position, as configured.
-    ///
-    /// # Shapes
-    /// - queries, rotated, output: `[batch_size, n_heads, seq_length, d_head]`
-    pub(crate) fn hashed_queries(
-        &self,
-        queries: Tensor<B, 4>,
-        rotated: &Tensor<B, 4>,
-    ) -> Tensor<B, 4> {
-        match self.config.lsh.hash_rotated {
-            true => rotated.clone(),
-            false => queries,
-        }
+        self.project_and_attend(x, pass)
     }
 
     /// Finds the keys that queries see, from the buckets of the pass or by hashing.
@@ -263,6 +209,77 @@ impl<B: ReformerBackend> LshAttention<B> {
                 buckets.mask_fill(mask_pad, factors.iter().product::<usize>() as i64)
             }
             None => buckets,
+        }
+    }
+}
+
+impl<B: Backend> ProjectedAttention<B> for LshAttention<B> {
+    fn heads(&self) -> &Heads<B> {
+        &self.heads
+    }
+
+    fn heads_mut(&mut self) -> &mut Heads<B> {
+        &mut self.heads
+    }
+
+    fn is_causal(&self) -> bool {
+        self.config.heads.causal
+    }
+
+    fn reach(&self, max_length: usize) -> Reach<'_, B> {
+        let lsh = &self.config.lsh;
+        if lsh.is_exact_in(max_length, Some(max_length), true) {
+            Reach::All
+        } else {
+            Reach::Hashed(self)
+        }
+    }
+
+    fn lsh(&self) -> Option<&LshAttention<B>> {
+        Some(self)
+    }
+
+    fn hashed_queries(&self, queries: Tensor<B, 4>, rotated: &Tensor<B, 4>) -> Tensor<B, 4> {
+        match self.config.lsh.hash_rotated {
+            true => rotated.clone(),
+            false => queries,
+        }
+    }
+
+    fn attend(
+        &self,
+        queries: Tensor<B, 4>,
+        x: Tensor<B, 3>,
+        pass: &Pass<B>,
+        show: impl FnOnce(&Qkv<B>),
+    ) -> Attended<B>
+    where
+        B: ReformerBackend,
+    {
+        let [_, _, seq_length, _] = queries.dims();
+        let lsh = &self.config.lsh;
+        let causal = self.config.heads.causal;
+        let dropout = pass.dropout(self.config.heads.dropout, purpose::WEIGHTS);
+        if lsh.is_exact_in(seq_length, pass.context(), causal) {
+            let qkv = self.heads.queries_keys_values(queries, x);
+            show(&qkv);
+            let masking = Masking {
+                causal,
+                exclude_self: true,
+                dropout,
+                mask_pad: pass.mask_pad().cloned(),
+            };
+            let attended = B::full_attention(qkv, &masking);
+            return self.heads.join(attended.output).into();
+        }
+
+        let qkv = self.heads.queries_keys_values(queries.clone(), x);
+        show(&qkv);
+        let routing = self.route(self.hashed_queries(queries, &qkv.q), pass, dropout);
+        let attended = B::tiled_attention(qkv, &routing.slots, &routing.rules);
+        Attended {
+            output: self.heads.join(attended.output),
+            buckets: Some(routing.into_buckets()),
         }
     }
 }

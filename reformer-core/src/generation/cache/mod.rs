@@ -13,7 +13,7 @@ use burn::tensor::backend::Backend;
 use self::rows::KeysValues;
 pub(super) use self::source::CrossCache;
 use self::visible_rows::VisibleRows;
-use crate::attention::Attention;
+use crate::attention::{Attention, ProjectedAttention};
 use crate::kernels::{Qkv, ReformerBackend};
 use crate::pass::Pass;
 
@@ -105,11 +105,7 @@ impl<B: ReformerBackend> LayerCache<B> {
                 qkv.q.clone(),
             ));
         };
-        let attended = match attention {
-            Attention::Full(attention) => attention.attend(queries.clone(), x, &pass, show),
-            Attention::Local(attention) => attention.attend(queries.clone(), x, &pass, show),
-            Attention::Lsh(attention) => attention.attend(queries.clone(), x, &pass, show),
-        };
+        let attended = attention.attend(queries.clone(), x, &pass, show);
         let (rows, rotated) = shown.expect("every kind of attention shows them");
         let hashed = attention.hashed_queries(queries, &rotated);
         visible.read(hashed, attended.buckets, &vec![seq_length; batch_size]);
@@ -273,9 +269,7 @@ mod tests {
             let heads = HeadsConfig::new(8, 2);
             let layer = LshAttentionConfig::new(heads, lsh.clone()).init::<Flex>(&device);
             let layer = Attention::Lsh(layer);
-            let Attention::Lsh(attention) = &layer else {
-                unreachable!()
-            };
+            let attention = layer.lsh().expect("made above");
             let x =
                 Tensor::<Flex, 3>::random([2, LENGTH, 8], Distribution::Normal(0.0, 2.0), &device);
             let queries = attention.heads.queries(x.clone());

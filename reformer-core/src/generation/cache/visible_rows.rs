@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::hashed::Hashed;
-use crate::attention::{Attention, LocalConfig};
+use crate::attention::{Attention, LocalConfig, ProjectedAttention, Reach};
 use crate::kernels::{KEYS_AT_ONCE, ReformerBackend, VisibleKeys};
 
 /// Which cached positions the newest one sees.
@@ -23,16 +23,10 @@ pub(super) enum VisibleRows<B: Backend> {
 impl<B: ReformerBackend> VisibleRows<B> {
     /// For sequences without positions.
     pub(super) fn new(attention: &Attention<B>, context: usize, batch_size: usize) -> Self {
-        match attention {
-            Attention::Full(_) => Self::All,
-            Attention::Local(attention) => Self::Chunks(attention.local.clone()),
-            Attention::Lsh(attention) => {
-                let lsh = &attention.config.lsh;
-                match lsh.is_exact_in(context, Some(context), true) {
-                    true => Self::All,
-                    false => Self::Hashed(Hashed::new(attention, context, batch_size)),
-                }
-            }
+        match attention.reach(context) {
+            Reach::All => Self::All,
+            Reach::Chunks(local) => Self::Chunks(local.clone()),
+            Reach::Hashed(lsh) => Self::Hashed(Hashed::new(lsh, context, batch_size)),
         }
     }
 

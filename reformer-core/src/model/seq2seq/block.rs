@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 
-use crate::attention::{Attention, CrossAttention, CrossAttentionConfig};
+use crate::attention::{CrossAttention, CrossAttentionConfig};
 use crate::kernels::ReformerBackend;
 use crate::model::block::Block;
 use crate::model::config::ReformerConfig;
@@ -99,7 +99,7 @@ impl<B: Backend> DecoderBlock<B> {
 impl<B: Backend> DecoderBlock<B> {
     /// Whether self-attention attends to the concatenated source and target.
     pub(crate) fn is_concatenated(&self) -> bool {
-        self.cross.is_none() && !matches!(self.block.attention, Attention::Local(_))
+        self.cross.is_none() && !self.block.attention.is_local()
     }
 }
 

@@ -144,7 +144,7 @@ impl<B: ReformerBackend> ReformerSeq2Seq<B> {
         }
     }
 
-    /// Logits of the token after each input. For a loss use [`loss`](super::Trainable::loss), which computes
+    /// Logits of the token after each input. For a loss use [`loss`](super::Loss::loss), which computes
     /// them in chunks.
     ///
     /// # Shapes

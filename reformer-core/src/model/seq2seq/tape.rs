@@ -9,11 +9,11 @@ use crate::chunks::Filling;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::model::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
 use crate::model::stack_tape::mean;
-use crate::model::trainable::{Trainable, gradients_by_graph};
+use crate::model::trainable::{Loss, Trainable, gradients_by_graph};
 use crate::pass::{Pass, Source};
 use crate::reversible::{GradientSum, pull_back};
 
-impl<B: ReformerBackend> Trainable<B> for ReformerSeq2Seq<B> {
+impl<B: ReformerBackend> Loss<B> for ReformerSeq2Seq<B> {
     /// Input and targets, of which negative ones are ignored: `[batch_size, target_length]`.
     type Batch = (Seq2SeqInput<B>, Tensor<B, 2, Int>);
 
@@ -28,7 +28,9 @@ impl<B: ReformerBackend> Trainable<B> for ReformerSeq2Seq<B> {
             self.logits(hidden.clone().slice_dim(1, range), chunk, &pass)
         })
     }
+}
 
+impl<B: TrainBackend> Trainable<B> for ReformerSeq2Seq<B> {
     /// The [mode](ReformerSeq2Seq::mode) determines the memory. With a tape, only the last streams of
     /// both stacks are kept, whatever the number of blocks. Every decoder block adds to the gradient
     /// of the encoder's output, which is then passed through the encoder. Logits exist for one chunk
@@ -38,10 +40,7 @@ impl<B: ReformerBackend> Trainable<B> for ReformerSeq2Seq<B> {
         batch: Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         if !self.mode.is_recomputed() {
             return gradients_by_graph(self, batch, &pass, scale);
         }

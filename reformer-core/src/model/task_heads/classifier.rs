@@ -16,7 +16,7 @@ use crate::model::config::ReformerConfig;
 use crate::model::limits;
 use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
-use crate::model::trainable::Trainable;
+use crate::model::trainable::{Loss, Trainable};
 use crate::pass::{Pass, dropout};
 use crate::reversible::Mode;
 
@@ -187,23 +187,22 @@ impl<B: ReformerBackend> ReformerClassifier<B> {
     }
 }
 
-impl<B: ReformerBackend> Trainable<B> for ReformerClassifier<B> {
+impl<B: ReformerBackend> Loss<B> for ReformerClassifier<B> {
     /// Tokens, `[batch_size, seq_length]`, and labels.
     type Batch = (Tensor<B, 2, Int>, Labels<B>);
 
     fn loss(&self, (tokens, labels): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
         labels.loss(self.forward(tokens, pass))
     }
+}
 
+impl<B: TrainBackend> Trainable<B> for ReformerClassifier<B> {
     fn scaled_gradients(
         &self,
         (tokens, labels): Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         let of_head = pass.fold(HEAD);
         let parts = (&self.reformer, &self.head);
         head_gradients(parts, tokens, pass, scale, |hidden| {

@@ -16,7 +16,7 @@ use crate::linear::linear;
 use crate::model::config::ReformerConfig;
 use crate::model::loss::LmLoss;
 use crate::model::reformer::Reformer;
-use crate::model::trainable::Trainable;
+use crate::model::trainable::{Loss, Trainable};
 use crate::pass::Pass;
 use crate::reversible::Mode;
 
@@ -208,7 +208,7 @@ impl<B: ReformerBackend> ReformerQuestionAnswering<B> {
     }
 }
 
-impl<B: ReformerBackend> Trainable<B> for ReformerQuestionAnswering<B> {
+impl<B: ReformerBackend> Loss<B> for ReformerQuestionAnswering<B> {
     /// Tokens, `[batch_size, seq_length]`, and the first and last positions of the answers,
     /// `[batch_size]`. Padding cannot be an answer; positions outside the sequence are ignored.
     type Batch = (Tensor<B, 2, Int>, [Tensor<B, 1, Int>; 2]);
@@ -218,16 +218,15 @@ impl<B: ReformerBackend> Trainable<B> for ReformerQuestionAnswering<B> {
         let spans = spans.without_padding(pass.mask_pad().cloned());
         spans.loss(start, end)
     }
+}
 
+impl<B: TrainBackend> Trainable<B> for ReformerQuestionAnswering<B> {
     fn scaled_gradients(
         &self,
         (tokens, [start, end]): Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams)
-    where
-        B: TrainBackend,
-    {
+    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
         let mask_pad = pass.mask_pad().cloned();
         let parts = (&self.reformer, &self.output);
         head_gradients(parts, tokens, pass, scale, |hidden| {
