@@ -43,15 +43,21 @@ impl ConfigError {
     }
 
     /// Checks that a count or length is not zero.
-    pub(crate) fn at_least_one(field: &str, value: usize) -> Result<(), Self> {
+    ///
+    /// # Errors
+    /// Zero.
+    pub fn at_least_one(field: &str, value: usize) -> Result<(), Self> {
         if value == 0 {
             return Err(Self::new(field, value, "it must be at least 1", "raise it"));
         }
         Ok(())
     }
 
-    /// Checks that a size does not exceed memory or index types.
-    pub(crate) fn at_most(field: &str, value: usize, limit: usize) -> Result<(), Self> {
+    /// Checks an upper limit, such as that of memory or of an index type.
+    ///
+    /// # Errors
+    /// More.
+    pub fn at_most(field: &str, value: usize, limit: usize) -> Result<(), Self> {
         if value > limit {
             let law = format!("it can be at most {limit}");
             return Err(Self::new(field, value, law, "lower it"));
@@ -68,7 +74,10 @@ impl ConfigError {
     }
 
     /// Checks that a number is finite and above 0.
-    pub(crate) fn positive(field: &str, value: f64) -> Result<(), Self> {
+    ///
+    /// # Errors
+    /// Any other number.
+    pub fn positive(field: &str, value: f64) -> Result<(), Self> {
         Self::finite(field, value)?;
         if value <= 0.0 {
             return Err(Self::new(field, value, "it must be above 0", "raise it"));

@@ -62,6 +62,7 @@ pub mod attention;
 mod chunks;
 mod error;
 pub mod feed_forward;
+mod files;
 pub mod generation;
 pub mod huggingface;
 pub mod kernels;
@@ -88,6 +89,7 @@ pub use burn_wgpu;
 
 pub use chunks::in_chunks;
 pub use error::ConfigError;
+pub use files::write_atomically;
 pub use norm::{LayerNorm, LayerNormConfig};
 pub use pass::{Pass, Source};
 pub use precision::Precision;

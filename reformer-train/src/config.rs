@@ -6,7 +6,6 @@ use reformer_core::attention::Buckets;
 use reformer_core::model::MaskingConfig;
 
 use crate::data::{DataConfig, Wanted};
-use crate::error::positive;
 use crate::optimizer::{DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
 use crate::task::model::ModelConfig;
@@ -148,7 +147,7 @@ impl TrainConfig {
         }
         self.validate_sizes()?;
         if let Some(norm) = self.max_gradient_norm {
-            positive("max_gradient_norm", norm)?;
+            ConfigError::positive("max_gradient_norm", norm)?;
         }
         self.optimizer.validate()?;
         self.weight_decay
@@ -168,7 +167,7 @@ impl TrainConfig {
             ("n_workers", self.n_workers, MAX_WORKERS),
             ("window_length", self.window_length, MAX_TOKENS),
         ] {
-            at_most(field, value, limit)?;
+            ConfigError::at_most(field, value, limit)?;
         }
         let n_tokens = self.batch_size.checked_mul(self.window_length);
         if n_tokens.is_none_or(|n_tokens| n_tokens > MAX_TOKENS) {
@@ -190,7 +189,7 @@ impl TrainConfig {
                 .iter()
                 .fold(1, |product: usize, factor| product.saturating_mul(*factor)),
         };
-        at_most(
+        ConfigError::at_most(
             "lsh.n_buckets",
             n_buckets,
             FEW_BUCKETS.max(2 * self.window_length),
@@ -270,19 +269,6 @@ impl TrainConfig {
     /// The learning rate schedule, before the first step.
     pub fn init_schedule(&self) -> Schedule {
         Schedule::new(self.schedule.clone(), self.steps)
-    }
-}
-
-/// Checks an upper limit.
-fn at_most(field: &str, value: usize, limit: usize) -> Result<(), ConfigError> {
-    match value > limit {
-        true => Err(ConfigError::new(
-            field,
-            value,
-            format!("it can be at most {limit}"),
-            "lower it",
-        )),
-        false => Ok(()),
     }
 }
 

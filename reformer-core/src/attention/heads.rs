@@ -84,7 +84,7 @@ impl HeadsConfig {
     ///
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
-    pub fn init<B: Backend>(&self, share_qk: bool, device: &B::Device) -> Heads<B> {
+    pub(super) fn init<B: Backend>(&self, share_qk: bool, device: &B::Device) -> Heads<B> {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }

@@ -19,6 +19,7 @@ mod weights;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -32,6 +33,7 @@ use serde_json::Value;
 pub use config::{HfBuckets, HfConfig};
 pub use error::HfError;
 
+use crate::files::write_atomically;
 use crate::model::{
     ReformerClassifier, ReformerClassifierConfig, ReformerLm, ReformerLmConfig,
     ReformerQuestionAnswering, ReformerQuestionAnsweringConfig,
@@ -253,14 +255,9 @@ pub fn save<B: Backend>(
         path: config_path.clone(),
         source,
     })?;
-    write_whole(folder, &weights_path, &bytes)?;
-    write_whole(folder, &config_path, &json)
-}
-
-fn write_whole(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), HfError> {
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(io(folder))?;
-    fs::write(file.path(), bytes).map_err(io(path))?;
-    file.persist(path).map_err(|e| io(path)(e.error))?;
+    for (path, bytes) in [(&weights_path, &bytes), (&config_path, &json)] {
+        write_atomically(path, |writer| writer.write_all(bytes)).map_err(io(path))?;
+    }
     Ok(())
 }
 

@@ -232,16 +232,3 @@ pub enum TrainError {
         last_good: String,
     },
 }
-
-/// Checks that a number is finite and above 0.
-pub(crate) fn positive(field: &str, value: f64) -> Result<(), ConfigError> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(ConfigError::new(
-        field,
-        value,
-        "it must be a number above 0",
-        "raise it",
-    ))
-}

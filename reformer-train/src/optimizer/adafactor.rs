@@ -58,7 +58,7 @@ impl AdafactorConfig {
             ("optimizer.epsilon_1", self.epsilon_1),
             ("optimizer.epsilon_2", self.epsilon_2),
         ] {
-            crate::error::positive(field, value)?;
+            ConfigError::positive(field, value)?;
         }
         Ok(())
     }

@@ -18,8 +18,6 @@ use burn::optim::{Adam, AdamConfig, Sgd, SgdConfig};
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
 
-use crate::error::positive;
-
 /// The optimizer and its settings. Weight decay by [`DecayGroup`]s applies to every optimizer; with Adam
 /// it is AdamW.
 #[derive(Config, Debug, Copy, PartialEq)]
@@ -77,7 +75,7 @@ impl OptimizerConfig {
             } => {
                 share("optimizer.beta_1", beta_1.into())?;
                 share("optimizer.beta_2", beta_2.into())?;
-                positive("optimizer.epsilon", epsilon.into())
+                ConfigError::positive("optimizer.epsilon", epsilon.into())
             }
             Self::Sgd { momentum, nesterov } => {
                 if nesterov && momentum == 0.0 {

@@ -23,10 +23,11 @@ use crate::error::TrainError;
 use scan::Found;
 use tag::{Tag, verify, write_tagged};
 
+pub use files::read_regular;
 pub(crate) use files::{append_line, open_regular};
-pub use files::{read_regular, write_atomically};
 pub(crate) use fit::numbered;
 pub(crate) use owner::{Difference, Owner, differences};
+pub use reformer_core::write_atomically;
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";

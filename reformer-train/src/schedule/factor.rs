@@ -5,8 +5,6 @@ use std::f64::consts::PI;
 use burn::config::Config;
 use reformer_core::ConfigError;
 
-use crate::error::positive;
-
 /// A factor of a learning rate, as in `trax.supervised.lr_schedules.multifactor`. As in trax, steps
 /// are counted from 1.
 #[derive(Config, Debug, Copy, PartialEq)]
@@ -96,19 +94,19 @@ impl Factor {
     /// The first setting that cannot work.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match *self {
-            Self::Constant(factor) => positive("schedule.Constant", factor),
-            Self::LinearWarmup { steps } => positive("schedule.steps", steps as f64),
+            Self::Constant(factor) => ConfigError::positive("schedule.Constant", factor),
+            Self::LinearWarmup { steps } => ConfigError::positive("schedule.steps", steps as f64),
             Self::RsqrtDecay { .. } => Ok(()),
             Self::RsqrtNormalizedDecay { warmup_steps } => {
-                positive("schedule.warmup_steps", warmup_steps as f64)
+                ConfigError::positive("schedule.warmup_steps", warmup_steps as f64)
             }
             Self::DecayEvery { steps, share } => {
-                positive("schedule.steps", steps as f64)?;
-                positive("schedule.share", share)
+                ConfigError::positive("schedule.steps", steps as f64)?;
+                ConfigError::positive("schedule.share", share)
             }
             Self::CosineDecay {
                 steps_per_cycle, ..
-            } => positive("schedule.steps_per_cycle", steps_per_cycle as f64),
+            } => ConfigError::positive("schedule.steps_per_cycle", steps_per_cycle as f64),
         }
     }
 }

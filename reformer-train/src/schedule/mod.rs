@@ -12,8 +12,6 @@ use burn::optim::LearningRate;
 use burn::tensor::backend::Backend;
 use reformer_core::ConfigError;
 
-use crate::error::positive;
-
 /// The schedule of the learning rate. All but the last begin with a linear warm-up to their `rate`.
 ///
 /// ```
@@ -137,7 +135,7 @@ impl ScheduleConfig {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Constant { rate, .. } | Self::Linear { rate, .. } | Self::Cosine { rate, .. } => {
-                positive("schedule.rate", *rate)?;
+                ConfigError::positive("schedule.rate", *rate)?;
             }
             Self::Multifactor { factors } => {
                 factors.iter().try_for_each(Factor::validate)?;
