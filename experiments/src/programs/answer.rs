@@ -7,13 +7,12 @@ use crate::cli;
 use crate::cli::device::{self, Job};
 use crate::cli::input::Lines;
 use crate::cli::progress::waiting;
-use crate::inference::prediction::{
-    InputFormat, PredictArguments, QuestionAnswerer, Record, Records,
-};
+use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
 use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
+use reformer_train::inference::Answerer;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +68,7 @@ impl Job for Answers {
         predict.check()?;
         let model = {
             let _waiting = waiting("Loading the model");
-            QuestionAnswerer::<B::InnerBackend>::open(&predict.checkpoint, &device)?
+            Answerer::<B::InnerBackend>::open(&predict.checkpoint, &device)?
         };
         let records = match arguments.question.is_empty() {
             true => predict.records("question", InputFormat::Jsonl)?,

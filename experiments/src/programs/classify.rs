@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::device::{self, Job};
 use crate::cli::progress::waiting;
-use crate::inference::prediction::{
-    InputFormat, PredictArguments, Record, Records, TextClassifier,
-};
+use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
 use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
+use reformer_train::inference::Classifier;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +58,7 @@ impl Job for Classify {
         predict.check()?;
         let model = {
             let _waiting = waiting("Loading the model");
-            TextClassifier::<B::InnerBackend>::open(&predict.checkpoint, &device)?
+            Classifier::<B::InnerBackend>::open(&predict.checkpoint, &device)?
         };
         let records: Records = match text.is_empty() {
             true => predict.records("text", InputFormat::Lines)?,

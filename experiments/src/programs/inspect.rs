@@ -11,11 +11,11 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
-use crate::inference::text_model::TextModel;
 use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_train::inference::TextModel;
 use reformer_train::write_atomically;
 
 const EXAMPLES: &str = "\

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use reformer_core::kernels::TrainBackend;
+use reformer_train::inference::{Codec, TextModel};
 use reformer_train::{
     DataConfig, Ending, ModelConfig, Pretrained, ResumeOptions, Run, TrainConfig, TrainError,
     TrainOptions, parallel,
@@ -21,8 +22,6 @@ use crate::cli::processes::{self, ProcessArguments};
 use crate::cli::progress::ProgressName;
 use crate::cli::shell_argument;
 use crate::cli::streams::Kept;
-use crate::inference::codec::Codec;
-use crate::inference::text_model::TextModel;
 use crate::plot::plot_loss;
 use crate::training::announcement::{announce, report};
 
