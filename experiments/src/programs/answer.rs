@@ -30,7 +30,7 @@ characters.";
 /// Answer questions about texts with a model that train_qa has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Question to answer; may be given several times
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     question: Vec<String>,

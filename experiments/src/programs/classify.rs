@@ -32,7 +32,7 @@ Each text gets its class, the probability of that class, and the probabilities o
 /// Classify texts with a model that train_classifier has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Text to classify; may be given several times
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     text: Vec<String>,

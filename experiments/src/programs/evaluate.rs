@@ -44,7 +44,7 @@ Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 /// Measure a trained model of any kind.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of a run, or of a language model of Hugging Face [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,

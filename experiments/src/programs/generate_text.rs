@@ -47,7 +47,7 @@ A run that is not finished is read from its newest checkpoint.";
 /// Continue texts with a model that train_text has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run, or of a Hugging Face model [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,

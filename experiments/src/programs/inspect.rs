@@ -33,7 +33,7 @@ const MOST_TOKEN_BYTES: u64 = 64;
 /// Show buckets, attention and coverage of a text in the LSH layers of a model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run, or of a Hugging Face model [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,

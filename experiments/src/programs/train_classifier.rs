@@ -42,7 +42,7 @@ in OUT/NAME/classes.json. `classify` applies the model to unlabelled texts.";
 /// Train a Reformer to classify texts.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: ClassifierData,
     #[command(flatten)]

@@ -36,7 +36,7 @@ In each window 15 % of the bytes are to be predicted, as in BERT: 80 % of these 
 /// Train a Reformer to predict hidden bytes of a text (masked language model).
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: TextArguments,
     #[command(flatten)]

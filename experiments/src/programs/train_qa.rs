@@ -38,7 +38,7 @@ own script reads them. `answer` applies the model to other questions.";
 /// Train a Reformer to mark the answer to a question in a text.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: LabelledArguments,
     #[command(flatten)]

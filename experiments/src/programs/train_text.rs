@@ -54,7 +54,7 @@ Values that are not given come from the preset.";
 /// Train a Reformer to predict the next token of a text: a byte, or an entry of a tokenizer's vocabulary.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: TextArguments,
     #[command(flatten)]

@@ -37,7 +37,7 @@ const BATCHES_AT_ONCE: usize = 16;
 /// Translate sentences with a model that train_translation has trained.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "FOLDER")]
     checkpoint: PathBuf,

@@ -32,7 +32,7 @@ const NAME: &str = "table4_translation";
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     pairs: PairArguments,
     #[command(flatten)]
