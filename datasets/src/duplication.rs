@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::sequences::passes::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences, write_shifted};
 
@@ -25,10 +25,10 @@ impl DuplicationConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a length that is odd or below 4, or a number of symbols that is 0 or
+    /// [`Setting`](SizeError::Setting) for a length that is odd or below 4, or a number of symbols that is 0 or
     /// beyond 2^31 - 1.
     pub fn init(&self) -> Result<Duplication, DatasetError> {
-        let setting = |setting, value, limit, way_out| DatasetError::Setting {
+        let setting = |setting, value, limit, way_out| SizeError::Setting {
             setting,
             value,
             limit,
@@ -41,11 +41,11 @@ impl DuplicationConfig {
         } = self;
         if seq_length < 4 || !seq_length.is_multiple_of(2) {
             let (limit, way_out) = ("even and at least 4", "twice the length of 0w");
-            return Err(setting("seq_length", seq_length, limit, way_out));
+            return Err(setting("seq_length", seq_length, limit, way_out).into());
         }
         if n_symbols == 0 || i32::try_from(n_symbols).is_err() {
             let (limit, way_out) = ("1 to 2147483647", "127 as in the paper");
-            return Err(setting("n_symbols", n_symbols, limit, way_out));
+            return Err(setting("n_symbols", n_symbols, limit, way_out).into());
         }
         Ok(Duplication {
             seq_length,

@@ -97,7 +97,7 @@ pub mod tokens;
 pub mod translation;
 
 pub use duplication::{Duplication, DuplicationConfig};
-pub use error::DatasetError;
+pub use error::{DatasetError, SizeError};
 pub use holdout::SplitName;
 pub use loading::{
     BatchSource, EvalLoader, EvalLoaderConfig, LmBatch, TrainLoader, TrainLoaderConfig,

@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use reformer_datasets::images::{ImageSet, Picture};
-use reformer_datasets::{DatasetError, EvalLoaderConfig, START_TOKEN};
+use reformer_datasets::{DatasetError, EvalLoaderConfig, START_TOKEN, SizeError};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -182,7 +182,10 @@ fn files_that_are_no_images_are_named() -> Outcome {
     let missing = error(Path::new("no/such/folder"));
     assert!(matches!(missing, DatasetError::NotFound { .. }));
     let size = ImageSet::open_images(folder.path(), 0).expect_err("no pixels");
-    assert!(matches!(size, DatasetError::Setting { value: 0, .. }));
+    assert!(matches!(
+        size,
+        DatasetError::Size(SizeError::Setting { value: 0, .. })
+    ));
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use burn_flex::Flex;
 use reformer_datasets::labelled::{
     BEGIN, LabelledBatch, LabelledRows, LabelledTexts, Questions, ShuffledRows,
 };
-use reformer_datasets::{DatasetError, EvalLoaderConfig, TrainLoader, TrainLoaderConfig};
+use reformer_datasets::{
+    DatasetError, EvalLoaderConfig, SizeError, TrainLoader, TrainLoaderConfig,
+};
 
 /// Row `i` has `i % 7 + 1` tokens `i` and the targets `i` and `2 i`.
 fn rows(n_rows: u16) -> LabelledRows {
@@ -111,9 +113,15 @@ fn evaluation_goes_through_rows_in_order() {
     let first = read(config.clone().with_max_windows(Some(3))).expect("there are rows");
     assert_eq!(first.len(), 1);
     let none = read(config.with_max_windows(Some(0)));
-    assert!(matches!(none, Err(DatasetError::ZeroMaxWindows)));
+    assert!(matches!(
+        none,
+        Err(DatasetError::Size(SizeError::ZeroMaxWindows))
+    ));
     let empty = EvalLoaderConfig::new(1, 4).init_labelled::<Flex>(&rows(0), &Default::default());
-    assert!(matches!(empty, Err(DatasetError::NoSequences)));
+    assert!(matches!(
+        empty,
+        Err(DatasetError::Size(SizeError::NoSequences))
+    ));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use reformer_datasets::translation::{
     PairBatch, PairEvalLoaderConfig, PairTrainLoader, PairTrainLoaderConfig, ParallelText,
     SpecialTokens, SubwordAlgorithm, Subwords, SubwordsConfig, TokenPairs,
 };
-use reformer_datasets::{DatasetError, IGNORED};
+use reformer_datasets::{DatasetError, IGNORED, SizeError};
 
 const TEXT: &str = include_str!("../samples/tinyshakespeare.txt");
 
@@ -206,7 +206,10 @@ fn evaluation_has_every_pair_in_order_and_padded() -> Result<(), DatasetError> {
         }
     }
     let error = PairEvalLoaderConfig::new(0).init::<Flex>(&pairs, &Default::default());
-    assert!(matches!(error, Err(DatasetError::ZeroBatchSize)));
+    assert!(matches!(
+        error,
+        Err(DatasetError::Size(SizeError::ZeroBatchSize))
+    ));
     Ok(())
 }
 
@@ -273,17 +276,20 @@ fn nothing_to_train_on_is_an_error() {
     let init = |config: PairTrainLoaderConfig| config.init::<Flex>(&pairs, &Default::default());
     let error =
         init(PairTrainLoaderConfig::new(100, 5).with_max_length(1)).expect_err("all are longer");
-    assert!(matches!(error, DatasetError::NoSequences));
+    assert!(matches!(error, DatasetError::Size(SizeError::NoSequences)));
     let error = init(PairTrainLoaderConfig::new(0, 5)).expect_err("no tokens");
     assert!(matches!(
         error,
-        DatasetError::Setting {
+        DatasetError::Size(SizeError::Setting {
             setting: "max_tokens",
             ..
-        }
+        })
     ));
     let error = init(PairTrainLoaderConfig::new(100, 0)).expect_err("no steps");
-    assert!(matches!(error, DatasetError::ZeroStepsPerEpoch));
+    assert!(matches!(
+        error,
+        DatasetError::Size(SizeError::ZeroStepsPerEpoch)
+    ));
 }
 
 proptest! {

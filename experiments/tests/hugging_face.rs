@@ -12,10 +12,10 @@ use burn::tensor::{ElementConversion, Int, Tensor, TensorData};
 use burn_flex::Flex;
 use common::hugging_face::{crime_and_punishment, enwik8, write};
 use common::{printed, refused, run};
-use experiments::inference::codec::Codec;
 use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfConfig};
 use reformer_core::model::Loss;
+use reformer_train::inference::Codec;
 use reformer_train::{AtomicRecorder, Model, load_model};
 use serde_json::Value;
 

@@ -243,6 +243,14 @@ impl TrainConfig {
         self.data.is_language() && self.masking.is_none()
     }
 
+    /// What it trains, with an article: the [name](ModelConfig::name) of the model, or a masked one.
+    pub fn kind(&self) -> &'static str {
+        match self.masking {
+            Some(_) => "a masked language model",
+            None => self.model.name(),
+        }
+    }
+
     fn validate_length(&self) -> Result<(), ConfigError> {
         match self.model.max_length() {
             Some(max_length) if max_length < self.window_length => Err(ConfigError::new(

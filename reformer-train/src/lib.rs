@@ -13,6 +13,7 @@
 //! - [`OptimizerConfig`] and [`DecayGroup`]: the optimizer, [`Adafactor`] among them, and which
 //!   parameters decay. [`ScheduleConfig`] is the learning rate of each step.
 //! - [`Evaluation`]: a trained model measured on the data of its run, or on other files.
+//! - [`inference`]: a trained model that takes and gives text: generates, classifies, answers, translates.
 //! - [`AtomicRecorder`]: files that are either complete or absent; [`Checkpoints`] finds the sets
 //!   that are complete.
 //! - [`parallel`]: several devices and several machines; [`console`]: output to a terminal.
@@ -74,6 +75,7 @@ mod config;
 mod data;
 mod error;
 mod evaluation;
+pub mod inference;
 mod metrics;
 mod optimizer;
 pub mod parallel;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 
 impl DatasetError {
     /// The error of the operating system for a path.
@@ -42,13 +42,14 @@ impl DatasetError {
     /// Checks that sequences have the requested length, which is not 0.
     pub(crate) fn check_length(window_length: usize, seq_length: usize) -> Result<(), Self> {
         if window_length == 0 {
-            return Err(Self::ZeroWindowLength);
+            return Err(SizeError::ZeroWindowLength.into());
         }
         if window_length != seq_length {
-            return Err(Self::OtherLength {
+            return Err(SizeError::OtherLength {
                 window_length,
                 seq_length,
-            });
+            }
+            .into());
         }
         Ok(())
     }
@@ -64,11 +65,12 @@ pub(crate) fn check(
 ) -> Result<(), DatasetError> {
     match allowed {
         true => Ok(()),
-        false => Err(DatasetError::Setting {
+        false => Err(SizeError::Setting {
             setting,
             value,
             limit,
             way_out,
-        }),
+        }
+        .into()),
     }
 }

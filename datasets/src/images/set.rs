@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::holdout::{hold_out, key};
 use crate::images::decode::{decode_all, resized};
 use crate::images::npz::{self, PlanarImages};
@@ -138,7 +138,7 @@ impl ImageSet {
     ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
     /// [`Malformed`](DatasetError::Malformed) for a damaged archive, or with the name of the first image when all are
-    /// damaged, [`NothingIn`](DatasetError::NothingIn) when there are no images, those of an archive or a folder, or [`Setting`](DatasetError::Setting) for a
+    /// damaged, [`NothingIn`](DatasetError::NothingIn) when there are no images, those of an archive or a folder, or [`Setting`](SizeError::Setting) for a
     /// size of 0 or beyond 16,384.
     pub fn open_images(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
         check_size(size)?;
@@ -212,7 +212,7 @@ impl ImageSet {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a size of 0 or beyond 16,384.
+    /// [`Setting`](SizeError::Setting) for a size of 0 or beyond 16,384.
     pub fn with_size(self, size: usize) -> Result<Self, DatasetError> {
         check_size(size)?;
         Ok(Self { size, ..self })
@@ -258,12 +258,13 @@ impl ImageSet {
 
 fn check_size(size: usize) -> Result<(), DatasetError> {
     if size == 0 || size > MAX_SIZE {
-        return Err(DatasetError::Setting {
+        return Err(SizeError::Setting {
             setting: "the size of an image",
             value: size,
             limit: "1 to 16384",
             way_out: "64 as in the paper, or a smaller one to try",
-        });
+        }
+        .into());
     }
     Ok(())
 }

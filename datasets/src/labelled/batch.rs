@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::labelled::rows::LabelledRows;
 use crate::loading::{BatchSource, EvalLoader, EvalLoaderConfig, TrainLoader, TrainLoaderConfig};
 use crate::sequences::passes::Passes;
@@ -153,15 +153,15 @@ impl TrainLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`NoSequences`](DatasetError::NoSequences), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](DatasetError::ZeroStepsPerEpoch) or [`EpochTooLong`](DatasetError::EpochTooLong).
+    /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or [`EpochTooLong`](SizeError::EpochTooLong).
     pub fn init_labelled<B: Backend>(
         &self,
         rows: &LabelledRows,
         device: &B::Device,
     ) -> Result<TrainLoader<B, ShuffledRows>, DatasetError> {
         if rows.is_empty() {
-            return Err(DatasetError::NoSequences);
+            return Err(SizeError::NoSequences.into());
         }
         let source = ShuffledRows {
             rows: rows.clone(),
@@ -177,8 +177,8 @@ impl EvalLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`NoSequences`](DatasetError::NoSequences), [`ZeroBatchSize`](DatasetError::ZeroBatchSize) or
-    /// [`ZeroMaxWindows`](DatasetError::ZeroMaxWindows).
+    /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize) or
+    /// [`ZeroMaxWindows`](SizeError::ZeroMaxWindows).
     pub fn init_labelled<B: Backend>(
         &self,
         rows: &LabelledRows,
@@ -186,9 +186,9 @@ impl EvalLoaderConfig {
     ) -> Result<EvalLoader<B, LabelledRows>, DatasetError> {
         let n_rows = self.max_windows.unwrap_or(usize::MAX).min(rows.len());
         match (self.batch_size, self.max_windows, n_rows) {
-            (0, ..) => Err(DatasetError::ZeroBatchSize),
-            (_, Some(0), _) => Err(DatasetError::ZeroMaxWindows),
-            (.., 0) => Err(DatasetError::NoSequences),
+            (0, ..) => Err(SizeError::ZeroBatchSize.into()),
+            (_, Some(0), _) => Err(SizeError::ZeroMaxWindows.into()),
+            (.., 0) => Err(SizeError::NoSequences.into()),
             _ => Ok(EvalLoader::new(
                 rows.clone(),
                 n_rows,

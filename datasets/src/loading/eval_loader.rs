@@ -7,7 +7,7 @@ use burn::config::Config;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::loading::batch::BatchSource;
 use crate::loading::rows::Rows;
 use crate::sequences::Sequences;
@@ -35,9 +35,9 @@ impl EvalLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
-    /// [`ZeroMaxWindows`](DatasetError::ZeroMaxWindows), [`SplitTooShort`](DatasetError::SplitTooShort) or
-    /// [`ContextTooLong`](DatasetError::ContextTooLong).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
+    /// [`ZeroMaxWindows`](SizeError::ZeroMaxWindows), [`SplitTooShort`](SizeError::SplitTooShort) or
+    /// [`ContextTooLong`](SizeError::ContextTooLong).
     pub fn init<B: Backend>(
         &self,
         split: &Split<impl Corpus>,
@@ -54,22 +54,22 @@ impl EvalLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`OtherLength`](DatasetError::OtherLength) when `window_length` is not that of the sequences,
-    /// [`ZeroBatchSize`](DatasetError::ZeroBatchSize), [`ZeroMaxWindows`](DatasetError::ZeroMaxWindows),
-    /// [`NoSequences`](DatasetError::NoSequences) or [`EndlessEvaluation`](DatasetError::EndlessEvaluation).
+    /// [`OtherLength`](SizeError::OtherLength) when `window_length` is not that of the sequences,
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), [`ZeroMaxWindows`](SizeError::ZeroMaxWindows),
+    /// [`NoSequences`](SizeError::NoSequences) or [`EndlessEvaluation`](SizeError::EndlessEvaluation).
     pub fn init_sequences<B: Backend>(
         &self,
         sequences: Arc<dyn Sequences>,
         device: &B::Device,
     ) -> Result<EvalLoader<B>, DatasetError> {
         if self.batch_size == 0 {
-            return Err(DatasetError::ZeroBatchSize);
+            return Err(SizeError::ZeroBatchSize.into());
         }
         DatasetError::check_length(self.window_length, sequences.seq_length())?;
         let n_sequences = match (sequences.n_sequences(), self.max_windows) {
-            (_, Some(0)) => return Err(DatasetError::ZeroMaxWindows),
-            (None, None) => return Err(DatasetError::EndlessEvaluation),
-            (Some(0), _) => return Err(DatasetError::NoSequences),
+            (_, Some(0)) => return Err(SizeError::ZeroMaxWindows.into()),
+            (None, None) => return Err(SizeError::EndlessEvaluation.into()),
+            (Some(0), _) => return Err(SizeError::NoSequences.into()),
             (None, Some(n)) | (Some(n), None) => n,
             (Some(n), Some(max)) => n.min(max),
         };

@@ -7,7 +7,7 @@ use burn::config::Config;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::loading::batch::BatchSource;
 use crate::loading::cursor::Cursor;
 use crate::loading::prefetch::Prefetch;
@@ -46,9 +46,9 @@ impl TrainLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](DatasetError::ZeroStepsPerEpoch), [`EpochTooLong`](DatasetError::EpochTooLong) or
-    /// [`SplitTooShort`](DatasetError::SplitTooShort).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), [`EpochTooLong`](SizeError::EpochTooLong) or
+    /// [`SplitTooShort`](SizeError::SplitTooShort).
     pub fn init<B: Backend>(
         &self,
         split: &Split<impl Corpus>,
@@ -63,9 +63,9 @@ impl TrainLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`OtherLength`](DatasetError::OtherLength) when `window_length` is not that of the sequences,
-    /// [`NoSequences`](DatasetError::NoSequences), [`ZeroBatchSize`](DatasetError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](DatasetError::ZeroStepsPerEpoch) or [`EpochTooLong`](DatasetError::EpochTooLong).
+    /// [`OtherLength`](SizeError::OtherLength) when `window_length` is not that of the sequences,
+    /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or [`EpochTooLong`](SizeError::EpochTooLong).
     pub fn init_sequences<B: Backend>(
         &self,
         sequences: Arc<dyn Sequences>,
@@ -74,9 +74,7 @@ impl TrainLoaderConfig {
         DatasetError::check_length(self.window_length, sequences.seq_length())?;
         let stream = match sequences.n_sequences() {
             None => sequences,
-            Some(_) => {
-                Arc::new(Shuffled::new(sequences, self.seed).ok_or(DatasetError::NoSequences)?)
-            }
+            Some(_) => Arc::new(Shuffled::new(sequences, self.seed).ok_or(SizeError::NoSequences)?),
         };
         self.loader_of(stream, device)
     }
@@ -85,7 +83,7 @@ impl TrainLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength) or [`SplitTooShort`](DatasetError::SplitTooShort).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength) or [`SplitTooShort`](SizeError::SplitTooShort).
     pub fn windows<C: Corpus>(&self, split: &Split<C>) -> Result<ShuffledWindows<C>, DatasetError> {
         ShuffledWindows::new(split, self.window_length, self.seed)
     }
@@ -121,14 +119,14 @@ struct Epoch {
 impl Epoch {
     fn new(steps_per_epoch: usize, batch_size: usize) -> Result<Self, DatasetError> {
         if batch_size == 0 {
-            return Err(DatasetError::ZeroBatchSize);
+            return Err(SizeError::ZeroBatchSize.into());
         }
         if steps_per_epoch == 0 {
-            return Err(DatasetError::ZeroStepsPerEpoch);
+            return Err(SizeError::ZeroStepsPerEpoch.into());
         }
         let n_rows = steps_per_epoch
             .checked_mul(batch_size)
-            .ok_or(DatasetError::EpochTooLong {
+            .ok_or(SizeError::EpochTooLong {
                 steps_per_epoch,
                 batch_size,
             })?;

@@ -60,7 +60,7 @@ impl ListOpsConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a number that is not allowed, or lengths that the drawn trees do not have.
+    /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed, or lengths that the drawn trees do not have.
     pub fn init(&self) -> Result<ListOps, DatasetError> {
         let (depth, way_out) = (self.max_depth, "10 as in the benchmark");
         check(depth >= 2, "max_depth", depth, "at least 2", way_out)?;

@@ -33,8 +33,8 @@ impl NeedlesConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a number that is not allowed, and
-    /// [`SplitTooShort`](DatasetError::SplitTooShort) for a text that is no longer than a sequence.
+    /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed, and
+    /// [`SplitTooShort`](crate::SizeError::SplitTooShort) for a text that is no longer than a sequence.
     pub fn init(&self, text: &Split) -> Result<Needles, DatasetError> {
         let (length, n) = (self.seq_length, self.n_needles);
         check(
@@ -295,7 +295,7 @@ mod tests {
         let long = config().with_seq_length(text().len());
         assert!(matches!(
             long.init(&text()),
-            Err(DatasetError::SplitTooShort { .. })
+            Err(DatasetError::Size(crate::SizeError::SplitTooShort { .. }))
         ));
     }
 }

@@ -41,7 +41,7 @@ impl AssociativeRecallConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a number that is not allowed.
+    /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed.
     pub fn init(&self) -> Result<AssociativeRecall, DatasetError> {
         let Self {
             seq_length,

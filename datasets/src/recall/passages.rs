@@ -39,7 +39,7 @@ impl ReturningPassagesConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a number that is not allowed.
+    /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed.
     pub fn init(&self) -> Result<ReturningPassages, DatasetError> {
         let least = |least: usize, setting, value: usize, limit| {
             check(value >= least, setting, value, limit, "a larger one")

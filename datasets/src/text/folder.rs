@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::holdout::{SplitName, part_of};
 use crate::report::ReadReport;
 use crate::storage::{Spool, read_file, walk, without_marks};
@@ -119,7 +119,7 @@ impl FolderCorpus {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) when there are fewer than three files.
+    /// [`Setting`](SizeError::Setting) when there are fewer than three files.
     pub fn split_by_file(&self) -> Result<Splits, DatasetError> {
         let n_files = self.files.len();
         if self.named {
@@ -130,12 +130,13 @@ impl FolderCorpus {
             return Ok(self.split_at([first(SplitName::Valid), first(SplitName::Test)]));
         }
         if n_files < 3 {
-            return Err(DatasetError::Setting {
+            return Err(SizeError::Setting {
                 setting: "the number of files",
                 value: n_files,
                 limit: "at least 3 to divide them by file",
                 way_out: "a larger folder, or divide its corpus by bytes",
-            });
+            }
+            .into());
         }
         let by_bytes = self.corpus.split();
         let valid = self.nearest_start(by_bytes.valid.range().start, 1..n_files - 1);

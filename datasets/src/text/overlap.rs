@@ -1,6 +1,6 @@
 //! Overlapping windows, so that every token is predicted from enough context.
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::sequences::{IGNORED, Sequences};
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
@@ -43,7 +43,7 @@ impl<C: Corpus> OverlappingWindows<C> {
     ///
     /// # Errors
     ///
-    /// Those of [`Windows::new`], or [`ContextTooLong`](DatasetError::ContextTooLong) when `context_length` is not
+    /// Those of [`Windows::new`], or [`ContextTooLong`](SizeError::ContextTooLong) when `context_length` is not
     /// below `window_length`.
     pub fn new(
         split: &Split<C>,
@@ -52,10 +52,11 @@ impl<C: Corpus> OverlappingWindows<C> {
     ) -> Result<Self, DatasetError> {
         let windows = Windows::new(split, window_length)?;
         if context_length >= window_length {
-            return Err(DatasetError::ContextTooLong {
+            return Err(SizeError::ContextTooLong {
                 context_length,
                 window_length,
-            });
+            }
+            .into());
         }
         Ok(Self {
             windows,

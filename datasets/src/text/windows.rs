@@ -2,7 +2,7 @@
 
 use burn::data::dataset::Dataset;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::sequences::Sequences;
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
@@ -43,21 +43,22 @@ impl<C: Corpus> Windows<C> {
     ///
     /// # Errors
     ///
-    /// [`ZeroWindowLength`](DatasetError::ZeroWindowLength), or
-    /// [`SplitTooShort`](DatasetError::SplitTooShort) when the split has fewer than `window_length + 1` tokens.
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), or
+    /// [`SplitTooShort`](SizeError::SplitTooShort) when the split has fewer than `window_length + 1` tokens.
     pub fn new(split: &Split<C>, window_length: usize) -> Result<Self, DatasetError> {
         if window_length == 0 {
-            return Err(DatasetError::ZeroWindowLength);
+            return Err(SizeError::ZeroWindowLength.into());
         }
         if split.len() <= window_length {
-            return Err(DatasetError::SplitTooShort {
+            return Err(SizeError::SplitTooShort {
                 corpus: split.corpus().name().to_owned(),
                 split: split.name(),
                 token: C::TOKEN,
                 tokens: split.len(),
                 tokens_needed: window_length.saturating_add(1),
                 window_length,
-            });
+            }
+            .into());
         }
         Ok(Self {
             split: split.clone(),
@@ -70,16 +71,17 @@ impl<C: Corpus> Windows<C> {
     ///
     /// # Errors
     ///
-    /// [`PhaseTooLarge`](DatasetError::PhaseTooLarge) when no window would be left.
+    /// [`PhaseTooLarge`](SizeError::PhaseTooLarge) when no window would be left.
     pub fn with_phase(self, phase: usize) -> Result<Self, DatasetError> {
         let max_phase = self.split.len() - 1 - self.window_length;
         if phase > max_phase {
-            return Err(DatasetError::PhaseTooLarge {
+            return Err(SizeError::PhaseTooLarge {
                 corpus: self.split.corpus().name().to_owned(),
                 split: self.split.name(),
                 phase,
                 max_phase,
-            });
+            }
+            .into());
         }
         Ok(Self { phase, ..self })
     }
@@ -213,7 +215,7 @@ mod tests {
             let error = Windows::new(&empty, window_length).expect_err("there are no bytes");
             assert!(matches!(
                 error,
-                DatasetError::SplitTooShort { tokens: 0, .. }
+                DatasetError::Size(SizeError::SplitTooShort { tokens: 0, .. })
             ));
         }
         Ok(())

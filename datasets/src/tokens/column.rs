@@ -162,7 +162,7 @@ impl Column {
             largest = largest.max(of_these);
             let bytes = ids.into_bytes();
             let bytes = bytes.map_err(|source| DatasetError::from_io(&self.path, source))?;
-            Ok((report, bytes))
+            Ok::<_, DatasetError>((report, bytes))
         };
         let train = read(&shards.train)?;
         let valid = match shards.valid.is_empty() {

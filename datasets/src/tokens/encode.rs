@@ -95,7 +95,7 @@ pub fn decoded_bytes_per_token(
 ///
 /// # Errors
 ///
-/// [`Setting`](DatasetError::Setting) for a vocabulary below 259, [`NotUtf8`](DatasetError::NotUtf8), or
+/// [`Setting`](crate::SizeError::Setting) for a vocabulary below 259, [`NotUtf8`](DatasetError::NotUtf8), or
 /// [`Tokenizer`](DatasetError::Tokenizer).
 pub fn train_tokenizer(split: &Split, vocab_size: usize) -> Result<Tokenizer, DatasetError> {
     let mut failed = None;

@@ -9,7 +9,7 @@ use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Library};
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::tokens::Tokenizer;
 
 /// The algorithm that chooses the pieces of a vocabulary.
@@ -49,19 +49,20 @@ impl SubwordsConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) for a vocabulary below 259, or
+    /// [`Setting`](SizeError::Setting) for a vocabulary below 259, or
     /// [`Tokenizer`](DatasetError::Tokenizer) when there are too few sentences.
     pub fn train<S: AsRef<str> + Send>(
         &self,
         sentences: impl Iterator<Item = S> + Send,
     ) -> Result<Subwords, DatasetError> {
         if self.vocab_size < Self::MIN_VOCAB_SIZE {
-            return Err(DatasetError::Setting {
+            return Err(SizeError::Setting {
                 setting: "vocab_size",
                 value: self.vocab_size,
                 limit: "at least 259",
                 way_out: "about 32000, or fewer for less text",
-            });
+            }
+            .into());
         }
         let special = SpecialTokens::default();
         let (model, mut trainer) = self.model(&special)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::config::Config;
 use burn::tensor::backend::Backend;
 
-use crate::error::DatasetError;
+use crate::error::{DatasetError, SizeError};
 use crate::loading::{BatchSource, EvalLoader, TrainLoader};
 use crate::translation::batch::{HostPairs, PairBatch};
 use crate::translation::buckets::BucketPasses;
@@ -47,8 +47,8 @@ impl PairTrainLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`Setting`](DatasetError::Setting) when `max_tokens` is 0,
-    /// [`ZeroStepsPerEpoch`](DatasetError::ZeroStepsPerEpoch), or [`NoSequences`](DatasetError::NoSequences) when all
+    /// [`Setting`](SizeError::Setting) when `max_tokens` is 0,
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), or [`NoSequences`](SizeError::NoSequences) when all
     /// pairs are left out.
     pub fn init<B: Backend>(
         &self,
@@ -56,16 +56,17 @@ impl PairTrainLoaderConfig {
         device: &B::Device,
     ) -> Result<PairTrainLoader<B>, DatasetError> {
         if self.max_tokens == 0 {
-            return Err(DatasetError::Setting {
+            return Err(SizeError::Setting {
                 setting: "max_tokens",
                 value: 0,
                 limit: "at least 1",
                 way_out: "about 4096, what the memory allows",
-            });
+            }
+            .into());
         }
         let passes = BucketPasses::new(pairs, self.max_tokens, self.max_length, self.seed);
         if passes.n_batches() == 0 {
-            return Err(DatasetError::NoSequences);
+            return Err(SizeError::NoSequences.into());
         }
         let source = BucketedPairs {
             pairs: pairs.clone(),
@@ -110,7 +111,7 @@ impl PairEvalLoaderConfig {
     ///
     /// # Errors
     ///
-    /// [`ZeroBatchSize`](DatasetError::ZeroBatchSize), or [`NoSequences`](DatasetError::NoSequences) when there are no
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), or [`NoSequences`](SizeError::NoSequences) when there are no
     /// pairs or `max_pairs` is 0.
     pub fn init<B: Backend>(
         &self,
@@ -118,11 +119,11 @@ impl PairEvalLoaderConfig {
         device: &B::Device,
     ) -> Result<PairEvalLoader<B>, DatasetError> {
         if self.batch_size == 0 {
-            return Err(DatasetError::ZeroBatchSize);
+            return Err(SizeError::ZeroBatchSize.into());
         }
         let n_pairs = self.max_pairs.unwrap_or(usize::MAX).min(pairs.len());
         if n_pairs == 0 {
-            return Err(DatasetError::NoSequences);
+            return Err(SizeError::NoSequences.into());
         }
         Ok(EvalLoader::new(
             pairs.clone(),

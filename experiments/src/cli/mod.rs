@@ -44,8 +44,7 @@ pub fn parse<T: Parser>() -> T {
 
 /// Parses with a command that contains more than the type's own, such as a help text.
 pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
-    // A negative number is an invalid value, not a flag.
-    let mut command = command.allow_negative_numbers(true);
+    let mut command = prepared(command);
     if let Some(help) = command.get_after_help() {
         let help = called::examples(&help.to_string());
         command = command.after_help(help);
@@ -70,6 +69,12 @@ pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
         tell_error(&message);
         std::process::exit(USAGE)
     })
+}
+
+/// A command as all programs parse with it.
+pub fn prepared(command: Command) -> Command {
+    // A negative number is an invalid value, not a flag.
+    command.allow_negative_numbers(true)
 }
 
 /// The error for invalid arguments, with the remedy, in one line.

@@ -122,20 +122,12 @@ fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
     a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
 }
 
-/// What a configuration trains, with an article.
-pub fn kind(config: &TrainConfig) -> &'static str {
-    match config.masking {
-        Some(_) => "a masked language model",
-        None => config.model.name(),
-    }
-}
-
 /// Checks that a run trains what the program of a preset trains, before it goes on.
 ///
 /// # Errors
 /// A run of a program for other models.
 pub fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
-    let (found, wanted) = (kind(run), kind(&load(preset)?));
+    let (found, wanted) = (run.kind(), load(preset)?.kind());
     ensure!(
         found == wanted,
         "the run trains {found}, and this program {wanted}: resume it with the program that started it"

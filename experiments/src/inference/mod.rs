@@ -1,13 +1,8 @@
-//! Trained models that take and give text.
+//! How programs use trained models on texts: their flags, progress bars and files. The models themselves are in
+//! [`reformer_train::inference`].
 
-pub mod codec;
-pub mod hugging_face;
 pub mod inspection;
-pub mod masked;
 pub mod prediction;
-pub(crate) mod request;
 pub mod scores;
 pub mod shipped;
-pub mod text;
-pub mod text_model;
 pub mod translation;

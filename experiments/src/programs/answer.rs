@@ -7,13 +7,12 @@ use crate::cli;
 use crate::cli::device::{self, Job};
 use crate::cli::input::Lines;
 use crate::cli::progress::waiting;
-use crate::inference::prediction::{
-    InputFormat, PredictArguments, QuestionAnswerer, Record, Records,
-};
+use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
 use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
+use reformer_train::inference::Answerer;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +30,7 @@ characters.";
 /// Answer questions about texts with a model that train_qa has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Question to answer; may be given several times
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     question: Vec<String>,
@@ -69,7 +68,7 @@ impl Job for Answers {
         predict.check()?;
         let model = {
             let _waiting = waiting("Loading the model");
-            QuestionAnswerer::<B::InnerBackend>::open(&predict.checkpoint, &device)?
+            Answerer::<B::InnerBackend>::open(&predict.checkpoint, &device)?
         };
         let records = match arguments.question.is_empty() {
             true => predict.records("question", InputFormat::Jsonl)?,

@@ -33,7 +33,7 @@ const VOCAB_SIZE: u32 = 256;
 /// Measure the time of a token and the memory of the cache.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Context lengths: tokens in the cache before the timed ones
     #[arg(
         long,

@@ -40,7 +40,7 @@ const BYTES_OF_F32: u64 = 4;
 /// Measure the peak memory of one training step.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Bytes in the single window of the step
     #[arg(long, value_name = "N", default_value_t = 8192)]
     length: usize,

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::device::{self, Job};
 use crate::cli::progress::waiting;
-use crate::inference::prediction::{
-    InputFormat, PredictArguments, Record, Records, TextClassifier,
-};
+use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
 use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
+use reformer_train::inference::Classifier;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +32,7 @@ Each text gets its class, the probability of that class, and the probabilities o
 /// Classify texts with a model that train_classifier has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Text to classify; may be given several times
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     text: Vec<String>,
@@ -59,7 +58,7 @@ impl Job for Classify {
         predict.check()?;
         let model = {
             let _waiting = waiting("Loading the model");
-            TextClassifier::<B::InnerBackend>::open(&predict.checkpoint, &device)?
+            Classifier::<B::InnerBackend>::open(&predict.checkpoint, &device)?
         };
         let records: Records = match text.is_empty() {
             true => predict.records("text", InputFormat::Lines)?,

@@ -32,7 +32,7 @@ settings in which they differ. Runs that differ only in their seed share a row, 
 /// Compare runs: curves, best results and settings that differ.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folders of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,

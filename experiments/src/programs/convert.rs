@@ -37,7 +37,7 @@ const TOKENIZER: [(&str, &str); 5] = [
 /// tokenizer.json.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of a run, or of a Hugging Face model
     #[arg(value_name = "FROM")]
     from: PathBuf,

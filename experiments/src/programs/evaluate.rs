@@ -9,15 +9,16 @@ use crate::cli;
 use crate::cli::arguments::{MOST_TOKENS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::interrupt::{self, Stopped};
-use crate::inference::hugging_face;
-use crate::inference::scores::Scores;
+use crate::inference::scores;
 use crate::inference::shipped::Checkpoint;
 use crate::inference::translation::BleuArguments;
-use anyhow::{Context, Result, bail};
+use crate::measure::memory::check_reading;
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use reformer_core::huggingface;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_datasets::translation::Bleu;
+use reformer_train::inference::{InferenceError, Scores, open_hugging_face};
 use reformer_train::{Evaluation, Model, write_atomically};
 
 const EXAMPLES: &str = "\
@@ -43,7 +44,7 @@ Translations: bits per piece, and BLEU as sacreBLEU computes it.";
 /// Measure a trained model of any kind.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of a run, or of a language model of Hugging Face [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,
@@ -83,7 +84,7 @@ fn open<B: ReformerBackend>(arguments: &Arguments, device: &B::Device) -> Result
     let named = arguments.checkpoint.as_deref();
     if let Some(folder) = named.filter(|folder| huggingface::head(folder).is_some()) {
         return match &arguments.data[..] {
-            [text] => hugging_face::open(folder, text, arguments.length, arguments.device, device),
+            [text] => open_text::<B>(folder, text, arguments, device),
             texts => bail!(
                 "the model in `{}` is one of Hugging Face, measured on one text, and {} were given: name it by `--data`",
                 folder.display(),
@@ -105,6 +106,30 @@ fn open<B: ReformerBackend>(arguments: &Arguments, device: &B::Device) -> Result
     })
 }
 
+/// Opens a model of Hugging Face and a text, if windows of it fit into memory.
+fn open_text<B: ReformerBackend>(
+    folder: &Path,
+    text: &Path,
+    arguments: &Arguments,
+    device: &B::Device,
+) -> Result<Evaluation<B>> {
+    let opened = open_hugging_face(folder, text, arguments.length, device);
+    let evaluation = opened.map_err(|error| match error {
+        // The setting is a flag here.
+        InferenceError::Config(_) | InferenceError::ShortText { .. } => {
+            anyhow!(error.to_string().replace("`length`", "`--length`"))
+        }
+        other => other.into(),
+    })?;
+    if let Model::Lm(model) = &evaluation.model {
+        let config = evaluation.config();
+        let (length, n_rows) = (config.window_length, config.batch_size);
+        let told = [&*format!("windows of {length} tokens"), "lower `--length`"];
+        check_reading(&model.reformer, n_rows * length, arguments.device, told)?;
+    }
+    Ok(evaluation)
+}
+
 struct Evaluate(Arguments);
 
 impl Job for Evaluate {
@@ -121,7 +146,7 @@ impl Job for Evaluate {
         println!("Measuring on {n} sequences of at most {length} tokens");
         let interrupter = interrupt::stops_measuring()?;
         let mut n_done = 0;
-        let (mut scores, _) = Scores::measure(&evaluation, &device, |done, _| {
+        let (mut scores, _) = scores::measure(&evaluation, &device, |done, _| {
             n_done = done;
             match interrupter.should_stop() {
                 true => ControlFlow::Break(()),

@@ -40,7 +40,7 @@ const COLOURS: usize = 3;
 /// Complete images with a model that train_images has trained.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     checkpoint: PathBuf,

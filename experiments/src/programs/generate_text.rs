@@ -12,8 +12,6 @@ use crate::cli::arguments::{
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
 use crate::inference::shipped::Checkpoint;
-use crate::inference::text::Utf8Writer;
-use crate::inference::text_model::{Cost, GenerationRequest, TextModel};
 use crate::measure::allocator::keep_freed_memory;
 use crate::measure::memory::check_reading;
 use crate::out::Output;
@@ -21,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::generation::BeamConfig;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_train::inference::{Cost, GenerationRequest, TextModel, Utf8Writer};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +47,7 @@ A run that is not finished is read from its newest checkpoint.";
 /// Continue texts with a model that train_text has trained, or with a Hugging Face model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run, or of a Hugging Face model [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,
@@ -209,9 +208,9 @@ fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &GenerationRequest)
     let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
     let cost = {
         let _waiting = waiting("Writing");
-        model.write_on(wish, |row, text| {
+        model.stream(wish, |row, text| {
             texts[row].extend_from_slice(text);
-            Ok(())
+            anyhow::Ok(())
         })?
     };
     for (row, text) in texts.iter().enumerate() {
@@ -243,12 +242,12 @@ fn stream<B: ReformerBackend>(
     let mut reading = Some(waiting("Reading the prompt"));
     let mut output = Output::new();
     let mut writer = Utf8Writer::new(Output::new());
-    let cost = model.write_on(wish, |_, text| {
+    let cost = model.stream(wish, |_, text| {
         if reading.take().is_some() {
             output.write_all(prompt)?;
         }
         text.iter().try_for_each(|&byte| writer.push(byte))?;
-        Ok(())
+        anyhow::Ok(())
     })?;
     writer.finish()?;
     output.write_all(b"\n")?;

@@ -11,11 +11,11 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
-use crate::inference::text_model::TextModel;
 use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_train::inference::TextModel;
 use reformer_train::write_atomically;
 
 const EXAMPLES: &str = "\
@@ -33,7 +33,7 @@ const MOST_TOKEN_BYTES: u64 = 64;
 /// Show buckets, attention and coverage of a text in the LSH layers of a model.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run, or of a Hugging Face model [default: the model that ships]
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,

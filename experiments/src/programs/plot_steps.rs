@@ -22,7 +22,7 @@ Example:
 /// Plot time and memory of training steps by length, and print them as a table.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Lines that `bench_step --json` printed
     measurements: PathBuf,
     /// Picture to write

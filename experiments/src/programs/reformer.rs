@@ -3,13 +3,15 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use clap::{Arg, CommandFactory};
 
 use super::{studies, *};
 use crate::cli;
 use crate::cli::called;
+use crate::measure::step::StepArguments;
 
 /// A program of this crate.
 struct Program {
@@ -19,68 +21,71 @@ struct Program {
     words: &'static str,
     about: &'static str,
     main: fn() -> ExitCode,
+    /// Its flags.
+    flags: fn() -> clap::Command,
 }
 
 macro_rules! programs {
-    ($($title:literal { $($name:literal, $words:literal, $about:literal, $main:path;)* })*) => {
+    ($($title:literal { $($name:literal, $words:literal, $about:literal, $main:path, $flags:ty;)* })*) => {
         /// All programs, grouped by purpose.
         static PROGRAMS: &[(&str, &[Program])] = &[$(($title, &[$(Program {
             name: $name,
             words: $words,
             about: $about,
             main: $main,
+            flags: <$flags as CommandFactory>::command,
         }),*])),*];
     };
 }
 
 programs! {
     "Training" {
-        "train_text", "train text", "the next byte of a text", train_text::main;
-        "train_images", "train images", "the next colour of an image", train_images::main;
-        "train_translation", "train translation", "sentences in another language", train_translation::main;
-        "train_masked", "train masked", "hidden bytes of a text", train_masked::main;
-        "train_classifier", "train classifier", "classes of texts", train_classifier::main;
-        "train_qa", "train qa", "answers to questions, as spans of a text", train_qa::main;
-        "train_duplication", "train duplication", "the paper's synthetic task", train_duplication::main;
-        "train_recall", "train recall", "retrieval of what was read before", train_recall::main;
+        "train_text", "train text", "the next byte of a text", train_text::main, train_text::Arguments;
+        "train_images", "train images", "the next colour of an image", train_images::main, train_images::Arguments;
+        "train_translation", "train translation", "sentences in another language", train_translation::main, train_translation::Arguments;
+        "train_masked", "train masked", "hidden bytes of a text", train_masked::main, train_masked::Arguments;
+        "train_classifier", "train classifier", "classes of texts", train_classifier::main, train_classifier::Arguments;
+        "train_qa", "train qa", "answers to questions, as spans of a text", train_qa::main, train_qa::Arguments;
+        "train_duplication", "train duplication", "the paper's synthetic task", train_duplication::main, train_duplication::Arguments;
+        "train_recall", "train recall", "retrieval of what was read before", train_recall::main, train_recall::Arguments;
     }
     "Trained models" {
-        "generate_text", "generate text", "continue texts", generate_text::main;
-        "generate_image", "generate image", "complete images", generate_image::main;
-        "translate", "translate", "translate sentences", translate::main;
-        "classify", "predict classes", "classify texts", classify::main;
-        "answer", "predict answers", "answer questions about texts", answer::main;
-        "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main;
-        "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main;
-        "convert", "convert", "write a language model as a Hugging Face folder", convert::main;
-        "inspect", "inspect", "show buckets and attention of a text", inspect::main;
+        "generate_text", "generate text", "continue texts", generate_text::main, generate_text::Arguments;
+        "generate_image", "generate image", "complete images", generate_image::main, generate_image::Arguments;
+        "translate", "translate", "translate sentences", translate::main, translate::Arguments;
+        "classify", "predict classes", "classify texts", classify::main, classify::Arguments;
+        "answer", "predict answers", "answer questions about texts", answer::main, answer::Arguments;
+        "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main, evaluate::Arguments;
+        "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main, compare::Arguments;
+        "convert", "convert", "write a language model as a Hugging Face folder", convert::main, convert::Arguments;
+        "inspect", "inspect", "show buckets and attention of a text", inspect::main, inspect::Arguments;
     }
     "Measurements" {
-        "bench_step", "bench step", "time and memory of a training step", bench_step::main;
-        "bench_memory", "bench memory", "memory by depth and mode", bench_memory::main;
-        "bench_generation", "bench generation", "time of a token and memory of the cache", bench_generation::main;
-        "plot_steps", "bench plot", "plot results of `bench step`", plot_steps::main;
+        "bench_step", "bench step", "time and memory of a training step", bench_step::main, StepArguments;
+        "bench_memory", "bench memory", "memory by depth and mode", bench_memory::main, bench_memory::Arguments;
+        "bench_generation", "bench generation", "time of a token and memory of the cache", bench_generation::main, bench_generation::Arguments;
+        "plot_steps", "bench plot", "plot results of `bench step`", plot_steps::main, plot_steps::Arguments;
     }
     "Tables and figures of the paper, and questions beyond it" {
-        "table1_complexity", "study table1", "memory and time of attention over length", studies::table1::main;
-        "table2_duplication", "study table2", "duplication, by rounds in training and evaluation", studies::table2::main;
-        "table3_memory", "study table3", "from a Transformer to a Reformer", studies::table3::main;
-        "table4_translation", "study table4", "translation with reversible layers", studies::table4::main;
-        "figure3_sharing_and_reversibility", "study figure3", "shared queries and keys, reversible layers", studies::figure3::main;
-        "figure4_hash_rounds", "study figure4", "hash rounds against full attention", studies::figure4::main;
-        "figure5_depth", "study figure5-depth", "bits per byte over depth", studies::figure5_depth::main;
-        "figure5_speed", "study figure5-speed", "time over length", studies::figure5_speed::main;
-        "long_context", "study long-context", "a million tokens", studies::long_context::main;
-        "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main;
-        "finding", "study finding", "retrieval tasks, up to 128 times the trained length", studies::finding::main;
-        "lra", "study lra", "tasks of the Long Range Arena, with full, local and LSH attention", studies::lra::main;
-        "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main;
-        "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets;
-        "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates;
-        "ablation_logit_scale", "study logit-scale", "the scale of logits", studies::ablation_logit_scale;
-        "ablation_reversal", "study reversal", "exact and ordinary reversal", studies::ablation_reversal;
-        "ablation_rotations", "study rotations", "fixed and redrawn rotations", studies::ablation_rotations;
-        "ablation_window", "study window", "chunks, or the last of a bucket", studies::ablation_window;
+        "table1_complexity", "study table1", "memory and time of attention over length", studies::table1::main, studies::table1::Arguments;
+        "table2_duplication", "study table2", "duplication, by rounds in training and evaluation", studies::table2::main, studies::table2::Arguments;
+        "table3_memory", "study table3", "from a Transformer to a Reformer", studies::table3::main, studies::table3::Arguments;
+        "table4_translation", "study table4", "translation with reversible layers", studies::table4::main, studies::table4::Arguments;
+        "figure3_sharing_and_reversibility", "study figure3", "shared queries and keys, reversible layers", studies::figure3::main, studies::Arguments;
+        "figure4_hash_rounds", "study figure4", "hash rounds against full attention", studies::figure4::main, studies::Arguments;
+        "figure5_depth", "study figure5-depth", "bits per byte over depth", studies::figure5_depth::main, studies::Arguments;
+        "figure5_speed", "study figure5-speed", "time over length", studies::figure5_speed::main, studies::figure5_speed::Arguments;
+        "long_context", "study long-context", "a million tokens", studies::long_context::main, studies::long_context::Arguments;
+        "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main, studies::Arguments;
+        "finding", "study finding", "retrieval tasks, up to 128 times the trained length", studies::finding::main, studies::finding::Arguments;
+        "lra", "study lra", "tasks of the Long Range Arena, with full, local and LSH attention", studies::lra::main, studies::lra::Arguments;
+        "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main, studies::Arguments;
+        "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets, studies::Arguments;
+        "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates, studies::Arguments;
+        "ablation_logit_scale", "study logit-scale", "the scale of logits", studies::ablation_logit_scale, studies::Arguments;
+        "ablation_reversal", "study reversal", "exact and ordinary reversal", studies::ablation_reversal, studies::Arguments;
+        "ablation_rotations", "study rotations", "fixed and redrawn rotations", studies::ablation_rotations, studies::Arguments;
+        "ablation_window", "study window", "chunks, or the last of a bucket", studies::ablation_window, studies::Arguments;
     }
 }
 
@@ -135,6 +140,19 @@ fn called_by(given: &[&str]) -> Option<(&'static Program, usize)> {
         Some((program, way.len()))
     };
     all().find_map(called)
+}
+
+/// Checks a command without running it: its first words call a program, and the others are arguments of it.
+///
+/// # Errors
+/// An unknown program, or arguments that it refuses.
+pub fn check(words: &[&str]) -> Result<()> {
+    let Some((program, n_words)) = called_by(words) else {
+        return unknown(words);
+    };
+    let given = [&[program.name], &words[n_words..]].concat();
+    cli::prepared((program.flags)()).try_get_matches_from(given)?;
+    Ok(())
 }
 
 /// Whether programs share this first word.
@@ -218,15 +236,13 @@ fn complete(before: &[&str]) -> Result<()> {
         println!("{}", next.join(" "));
         return Ok(());
     };
-    let own = env::current_exe().context("the path of this program is unknown")?;
-    let words = program.words.split(' ');
-    let help = Command::new(own).args(words).arg("--help").output()?;
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let flags = help.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        words.find(|word| !matches!(word.as_bytes(), [b'-', b'a'..=b'z' | b'A'..=b'Z', ..]))
-    });
-    let flags: Vec<&str> = flags.filter(|word| word.starts_with("--")).collect();
+    let mut command = cli::prepared((program.flags)());
+    command.build();
+    let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    let flags: Vec<String> = shown
+        .filter_map(Arg::get_long)
+        .map(|flag| format!("--{flag}"))
+        .collect();
     println!("{}", flags.join(" "));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::inference::scores::Scores;
+use crate::inference::scores;
 use crate::measure::allocator::keep_freed_memory;
 use crate::training::labelled::LabelledArguments;
 use crate::training::long_range::{self, task_parser};
@@ -42,7 +42,7 @@ in OUT/NAME/classes.json. `classify` applies the model to unlabelled texts.";
 /// Train a Reformer to classify texts.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: ClassifierData,
     #[command(flatten)]
@@ -124,7 +124,7 @@ struct Score<'a>(&'a Run);
 impl Job for Score<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let evaluation = Evaluation::<B::InnerBackend>::open(self.0.folder(), &[], &device)?;
-        let (scores, _) = Scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
+        let (scores, _) = scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
         println!("\n{scores}");
         Ok(())
     }

@@ -23,7 +23,7 @@ Sequences are 0w0w with random symbols w; only the second half counts in the los
 /// Train a Reformer on the duplication task.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Number of different symbols in w
     #[arg(long, value_name = "N", conflicts_with_all = ["resume", "join"])]
     symbols: Option<usize>,

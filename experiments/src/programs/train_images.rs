@@ -25,7 +25,7 @@ Of photographs, one of twenty is kept for validation, chosen by a hash of its pi
 /// Train a Reformer to predict the next colour of an image.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder or archive of PNG, JPEG, WebP, GIF, BMP and TIFF files, or folder of downsampled ImageNet's .npz files
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,

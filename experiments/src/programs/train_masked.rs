@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::inference::masked::Filled;
 use crate::measure::allocator::keep_freed_memory;
 use crate::training::text::TextArguments;
 use crate::training::{Program, TrainArguments, train};
@@ -12,6 +11,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
 use reformer_core::model::MaskingConfig;
+use reformer_train::inference::Filled;
 use reformer_train::{Batch, DataConfig, Evaluation, Model, ModelConfig, Run, TrainConfig};
 
 /// Bytes of the example that is shown at the end.
@@ -36,7 +36,7 @@ In each window 15 % of the bytes are to be predicted, as in BERT: 80 % of these 
 /// Train a Reformer to predict hidden bytes of a text (masked language model).
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: TextArguments,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::inference::scores::Scores;
+use crate::inference::scores;
 use crate::measure::allocator::keep_freed_memory;
 use crate::training::labelled::LabelledArguments;
 use crate::training::{Program, TrainArguments, train};
@@ -38,7 +38,7 @@ own script reads them. `answer` applies the model to other questions.";
 /// Train a Reformer to mark the answer to a question in a text.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: LabelledArguments,
     #[command(flatten)]
@@ -88,7 +88,7 @@ impl Job for Score<'_> {
         let Self(run) = self;
         let evaluation = Evaluation::<B::InnerBackend>::open(run.folder(), &[], &device)?;
         let (scores, measured) =
-            Scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
+            scores::measure(&evaluation, &device, |_, _| ControlFlow::Continue(()))?;
         let questions = evaluation.questions().context("the run has no questions")?;
         let answers: Vec<_> = questions.iter().zip(&measured.answers).collect();
         let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();

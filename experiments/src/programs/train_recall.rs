@@ -24,7 +24,7 @@ sentence names.";
 /// Train a Reformer to retrieve what it has read.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Task [default: that of the preset, pairs]
     #[arg(long, value_enum, conflicts_with_all = ["resume", "join"])]
     data: Option<TaskName>,

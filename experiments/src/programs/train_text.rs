@@ -7,9 +7,6 @@ use std::process::ExitCode;
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::{self, shell_argument};
-use crate::inference::codec::Codec;
-use crate::inference::text::Utf8Writer;
-use crate::inference::text_model::{GenerationRequest, TextModel};
 use crate::measure::allocator::keep_freed_memory;
 use crate::out::Output;
 use crate::training::text::TextArguments;
@@ -19,7 +16,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;
 use reformer_core::kernels::TrainBackend;
-use reformer_train::{DataConfig, Run, TrainConfig, load_model, write_atomically};
+use reformer_train::inference::{GenerationRequest, InferenceError, TextModel, Utf8Writer};
+use reformer_train::{DataConfig, Run, TrainConfig, write_atomically};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +54,7 @@ Values that are not given come from the preset.";
 /// Train a Reformer to predict the next token of a text: a byte, or an entry of a tokenizer's vocabulary.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     data: TextArguments,
     #[command(flatten)]
@@ -135,20 +133,18 @@ struct Sample<'a> {
 impl Job for Sample<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self { run, n_tokens } = self;
-        let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
-        let codec = Codec::of_run(run.folder(), &config)?;
-        let beginning = codec.beginning();
-        let model = TextModel::of_run(model.into_lm()?, codec, &config);
+        let model = TextModel::<B::InnerBackend>::open(run.folder(), &device)?;
+        let beginning = model.codec().beginning();
         let sampler = SamplerConfig::new().with_temperature(0.8);
         let mut bytes = Vec::new();
         let mut writer = Utf8Writer::new(Output::new());
         println!("\nA sample:");
-        let wish = GenerationRequest::new(beginning, n_tokens, sampler, config.seed);
-        model.write_on(&wish, |_, text| {
+        let wish = GenerationRequest::new(beginning, n_tokens, sampler, run.config().seed);
+        model.stream(&wish, |_, text| {
             bytes.extend_from_slice(text);
             // It is saved even if it cannot be printed.
             text.iter().try_for_each(|&byte| writer.push(byte)).ok();
-            Ok(())
+            Ok::<_, InferenceError>(())
         })?;
         writer.finish().ok();
         let path = run.folder().join("sample.txt");

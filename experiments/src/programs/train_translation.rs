@@ -36,7 +36,7 @@ A batch has up to --batch-size times --length pieces on each side; pairs longer 
 /// Train a reversible encoder-decoder to translate sentences.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     pairs: PairArguments,
     #[command(flatten)]

@@ -9,14 +9,14 @@ use crate::cli::arguments::{BeamArguments, MOST_ROWS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::input::{Lines, count_lines, lines_at_once};
 use crate::cli::progress::waiting;
-use crate::inference::translation::{Translator, translation_bar};
+use crate::inference::translation::translation_bar;
 use crate::measure::allocator::keep_freed_memory;
 use crate::out;
 use anyhow::{Context, Result};
 use clap::Parser;
 use indicatif::ProgressBar;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_train::{load_model, load_subwords};
+use reformer_train::inference::Translator;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ const BATCHES_AT_ONCE: usize = 16;
 /// Translate sentences with a model that train_translation has trained.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-struct Arguments {
+pub(super) struct Arguments {
     /// Folder of the run
     #[arg(long, value_name = "FOLDER")]
     checkpoint: PathBuf,
@@ -77,14 +77,11 @@ impl Job for Translate {
         let Self(arguments) = self;
         check_range("--batch", arguments.batch, MOST_ROWS)?;
         let mut sentences = Sentences::open(&arguments)?;
-        let folder = &arguments.checkpoint;
-        let (model, subwords) = {
+        let translator = {
             let _waiting = waiting("Loading the model");
-            let (model, _) = load_model::<B::InnerBackend>(folder, &device)?;
-            (model.into_seq2seq()?, load_subwords(folder)?)
+            let (folder, beam) = (&arguments.checkpoint, arguments.beam.config());
+            Translator::<B::InnerBackend>::open(folder, beam, arguments.batch, &device)?
         };
-        let beam = arguments.beam.config();
-        let translator = Translator::new(&model, &subwords, beam, arguments.batch)?;
         out::write_to(arguments.output.as_deref(), |output| {
             sentences.translate(&translator, output)
         })
@@ -141,7 +138,7 @@ impl Sentences {
         while sources.len() < self.at_once
             && let Some(line) = self.lines.next()
         {
-            let pieces = translator.read(&line?);
+            let pieces = translator.encode(&line?);
             sources.push(pieces.with_context(|| self.lines.place())?);
         }
         Ok(sources)

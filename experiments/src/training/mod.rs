@@ -2,6 +2,8 @@
 
 #[cfg(not(test))]
 pub(crate) mod announcement;
+#[cfg(not(test))]
+mod configuration;
 pub mod labelled;
 pub mod long_range;
 #[cfg(not(test))]
@@ -10,4 +12,6 @@ pub mod text;
 pub mod tokenizing;
 
 #[cfg(not(test))]
-pub use program::{Program, TrainArguments, train};
+pub use configuration::TrainArguments;
+#[cfg(not(test))]
+pub use program::{Program, train};

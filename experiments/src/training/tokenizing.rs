@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use reformer_train::inference::tokenizer_file;
 use reformer_train::{
     DataConfig, TokenizedConfig, TokenizerConfig, TrainConfig, read_config_json, read_regular,
     run_tokenizer_file,
 };
 
 use crate::cli::absolute;
-use crate::inference::codec::tokenizer_file;
 
 /// Flags that choose a tokenizer.
 #[derive(Debug, Args)]

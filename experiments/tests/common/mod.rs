@@ -44,6 +44,7 @@ pub(crate) fn printed(output: &Output) -> String {
 }
 
 /// Asserts that a program failed with one line that has all these parts.
+#[allow(dead_code)] // Not every file of tests uses it.
 #[track_caller]
 pub(crate) fn refused(output: &Output, parts: &[&str]) {
     let message = String::from_utf8_lossy(&output.stderr);

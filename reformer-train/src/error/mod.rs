@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use reformer_core::ConfigError;
 use reformer_core::huggingface::HfError;
-use reformer_datasets::DatasetError;
+use reformer_datasets::{DatasetError, SizeError};
 use thiserror::Error;
 
 pub use parallel::ParallelError;
@@ -231,4 +231,10 @@ pub enum TrainError {
         /// The last good checkpoint, if there is one.
         last_good: String,
     },
+}
+
+impl From<SizeError> for TrainError {
+    fn from(error: SizeError) -> Self {
+        Self::Data(error.into())
+    }
 }

@@ -8,7 +8,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
 use reformer_datasets::translation::{PairEvalLoaderConfig, PairTrainLoaderConfig};
 use reformer_datasets::{
-    DatasetError, EvalLoaderConfig, OverlappingWindows, Sequences, TrainLoader, TrainLoaderConfig,
+    EvalLoaderConfig, OverlappingWindows, Sequences, SizeError, TrainLoader, TrainLoaderConfig,
     Windows,
 };
 
@@ -37,17 +37,17 @@ impl Data {
             )?;
         }
         if config.eval_windows == Some(0) {
-            return Err(DatasetError::ZeroMaxWindows.into());
+            return Err(SizeError::ZeroMaxWindows.into());
         }
         for part in [&self.train, &self.valid] {
             match part {
                 Part::Text(split) => drop(Windows::new(split, config.window_length)?),
                 Part::Sequences(sequences) => check_length(&**sequences, config.window_length)?,
                 Part::Pairs(pairs) if pairs.is_empty() => {
-                    return Err(DatasetError::NoSequences.into());
+                    return Err(SizeError::NoSequences.into());
                 }
                 Part::Labelled(rows) if rows.is_empty() => {
-                    return Err(DatasetError::NoSequences.into());
+                    return Err(SizeError::NoSequences.into());
                 }
                 Part::Pairs(_) | Part::Labelled(_) => {}
             }
@@ -74,7 +74,7 @@ impl Data {
             && valid.n_sequences().is_none()
             && config.eval_windows.is_none()
         {
-            return Err(DatasetError::EndlessEvaluation.into());
+            return Err(SizeError::EndlessEvaluation.into());
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ fn until<B: Backend, T: Into<Batch<B>> + 'static>(
 fn check_length(sequences: &dyn Sequences, window_length: usize) -> Result<(), TrainError> {
     let length = sequences.seq_length();
     if sequences.n_sequences() == Some(0) {
-        return Err(DatasetError::NoSequences.into());
+        return Err(SizeError::NoSequences.into());
     }
     if length != window_length {
         return Err(ConfigError::new(

@@ -41,12 +41,12 @@ fn with(model: impl Into<ModelConfig>, data: DataConfig) -> TrainConfig {
     }
 }
 
-fn masked() -> TrainConfig {
+pub(crate) fn masked() -> TrainConfig {
     with(ReformerLmConfig::new(reformer(257)), DataConfig::Sample)
         .with_masking(Some(MaskingConfig::new(257, 256)))
 }
 
-fn classifier(train: ClassFiles) -> TrainConfig {
+pub(crate) fn classifier(train: ClassFiles) -> TrainConfig {
     let data = DataConfig::Classes(ClassesConfig::new(train));
     with(ReformerClassifierConfig::new(reformer(257), 3), data)
 }
@@ -62,7 +62,7 @@ fn lists() -> TrainConfig {
     with(ReformerClassifierConfig::new(reformer(257), 10), data)
 }
 
-fn answers(train: QuestionFiles) -> TrainConfig {
+pub(crate) fn answers(train: QuestionFiles) -> TrainConfig {
     let data = DataConfig::Questions(QuestionsConfig::new(train));
     with(ReformerQuestionAnsweringConfig::new(reformer(258)), data).with_window_length(160)
 }

@@ -6,6 +6,7 @@ mod allocations;
 mod beginning;
 mod heads;
 mod hostile;
+mod inference;
 mod kill;
 mod measuring;
 mod over;

@@ -1,8 +1,6 @@
 //! Applies trained models to unlabelled texts: classifies them, or answers questions about them.
 
-mod answerer;
-mod classifier;
-mod reading;
+mod models;
 mod records;
 mod table;
 
@@ -10,23 +8,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use reformer_core::kernels::ReformerBackend;
-use reformer_datasets::EvalLoaderConfig;
-use reformer_datasets::labelled::{LabelledBatch, LabelledRows};
-use serde_json::Value;
 
 use crate::cli::arguments::{MOST_ROWS, check_range};
 use crate::cli::device::DeviceName;
 use crate::cli::input::{Lines, lines_at_once};
 use crate::out;
 
-pub use answerer::{Answer, Found, QuestionAnswerer};
-pub use classifier::TextClassifier;
 pub use records::{InputFormat, Record, Records};
 pub use table::{OutputFormat, RecordWriter};
-
-/// Factor for rounding probabilities to six decimals.
-const DIGITS: f64 = 1e6;
 
 /// Flags of programs that apply a model.
 #[derive(Debug, Args)]
@@ -135,21 +124,4 @@ pub trait Predict {
     /// # Errors
     /// Records that the model cannot process.
     fn predict(&self, records: &mut [Record]) -> Result<()>;
-}
-
-/// All rows as one batch; none if there are no rows.
-fn one_batch<B: ReformerBackend>(
-    rows: &LabelledRows,
-    device: &B::Device,
-) -> Result<Option<LabelledBatch<B>>> {
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let loader = EvalLoaderConfig::new(1, rows.len()).init_labelled::<B>(rows, device)?;
-    Ok(burn::data::dataloader::DataLoader::iter(&loader).next())
-}
-
-/// A probability rounded to its meaningful digits.
-fn rounded(probability: f32) -> Value {
-    ((f64::from(probability) * DIGITS).round() / DIGITS).into()
 }

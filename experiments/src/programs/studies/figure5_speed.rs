@@ -18,7 +18,7 @@ const ROUNDS: [usize; 4] = [1, 2, 4, 8];
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
 }

@@ -19,7 +19,7 @@ const LIMIT_MIB: f64 = 16.0 * 1024.0;
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
 }

@@ -33,7 +33,7 @@ use crate::study::{
 /// Flags of studies that train models on the user's data.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
     #[command(flatten)]

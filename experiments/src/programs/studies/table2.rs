@@ -123,7 +123,7 @@ impl Way {
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
     #[command(flatten)]

@@ -18,7 +18,7 @@ const NAME: &str = "table3_memory";
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
 }

@@ -7,6 +7,7 @@ use clap::Parser;
 use reformer_core::generation::BeamConfig;
 use reformer_core::kernels::TrainBackend;
 use reformer_datasets::translation::{Bleu, BleuDifference};
+use reformer_train::inference::Translator;
 use reformer_train::{Quantity, Run, TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::cli;
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
 use crate::cli::preset;
-use crate::inference::translation::Translator;
+use crate::inference::translation::translate;
 use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
@@ -31,7 +32,7 @@ const NAME: &str = "table4_translation";
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     #[command(flatten)]
     pairs: PairArguments,
     #[command(flatten)]
@@ -177,8 +178,9 @@ impl Job for Translate<'_> {
         let (sources, references): (Vec<&str>, Vec<&str>) = sentences.unzip();
         // Settings of the paper and of Vaswani et al.
         let beam = BeamConfig::new().with_beam_size(4).with_length_penalty(0.6);
-        let translator = Translator::new(&model, &pairs.subwords, beam, config.batch_size)?;
-        let translations = translator.translate(&sources)?;
+        let subwords = pairs.subwords.clone();
+        let translator = Translator::new(model, subwords, beam, config.batch_size)?;
+        let translations = translate(&translator, &sources)?;
         let references = references.into_iter().map(str::to_owned).collect();
         *self.translated = Some([translations, references]);
         Ok(())

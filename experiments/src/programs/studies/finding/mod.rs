@@ -26,7 +26,7 @@ const NAME: &str = "finding";
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     /// Task
     #[arg(long, value_enum, default_value = "pairs")]
     task: Task,

@@ -31,7 +31,7 @@ use crate::training::long_range::task_parser;
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Arguments {
+pub(in crate::programs) struct Arguments {
     /// Task
     #[arg(long, value_parser = task_parser(), default_value = "listops")]
     task: LongRangeTask,

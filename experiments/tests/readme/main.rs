@@ -1,4 +1,9 @@
-//! What the documents say was measured is in the files that were measured.
+//! What the documents say was measured is in the files that were measured, their links lead somewhere, and their commands
+//! are those of the programs.
+
+mod commands;
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,6 +172,6 @@ fn the_first_page_is_short() {
 #[test]
 fn what_was_not_measured_is_found() {
     let files = ["paper/figure5_depth/results.csv"];
-    assert_eq!(unknown("3.27 and 2.87 bits, and 42.91 %", &files), []);
+    assert_eq!(unknown("3.27 and 2.87 bits, and 42.91 %", &files), [0.0; 0]);
     assert_eq!(unknown("3.28 and 2.8", &files), [3.28, 2.8]);
 }

@@ -3,55 +3,46 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use reformer_core::ConfigError;
 use reformer_core::generation::GenerationError;
 use reformer_core::huggingface::{self, Head};
 use reformer_core::kernels::ReformerBackend;
+use reformer_core::model::{ReformerLm, ReformerLmConfig};
 use reformer_datasets::{ByteCorpus, Sequences};
-use reformer_train::{DataConfig, Evaluation, Model, TrainConfig, check_finite, open_text};
 
-use crate::cli::arguments::{MOST_TOKENS, check_range};
-use crate::cli::device::DeviceName;
-use crate::inference::codec::Codec;
-use crate::measure::memory::check_reading;
+use super::codec::Codec;
+use super::error::InferenceError;
+use crate::config::TrainConfig;
+use crate::data::{DataConfig, open_text};
+use crate::evaluation::Evaluation;
+use crate::run::check_finite;
+use crate::task::model::Model;
 
 /// Tokens that are computed at a time, unless a window has more: those of a step by default.
 const TOKENS_AT_ONCE: usize = 8 * 512;
+/// Largest number of tokens of a window, and of bytes that become tokens at once; more would fit in no memory.
+const MOST_TOKENS: usize = 1 << 24;
 
 /// Opens the language model of a Hugging Face folder, and a file or a folder of files as its text, which becomes tokens as
 /// in generation. Windows have `length` tokens, or else as many as the model has positions for, or the text tokens.
 ///
 /// # Errors
-/// A model that does not predict the next token, a text that it cannot read or that fills no window, windows that do not fit
-/// into memory, and files that cannot be read.
-pub fn open<B: ReformerBackend>(
+/// A model that does not predict the next token, a text that it cannot read or that fills no window, and files that cannot
+/// be read.
+pub fn open_hugging_face<B: ReformerBackend>(
     folder: &Path,
     text: &Path,
     length: Option<usize>,
-    backend: DeviceName,
     device: &B::Device,
-) -> Result<Evaluation<B>> {
-    let shown = folder.display();
-    if huggingface::head(folder) != Some(Head::Lm) {
-        bail!("the model in `{shown}` has another head: only language models are measured");
-    }
-    let (model, config) = huggingface::load::<B>(folder, device)?;
-    check_finite(folder, &model)?;
+) -> Result<Evaluation<B>, InferenceError> {
+    let (model, config) = causal::<B>(folder, device)?;
     let stack = &config.reformer;
-    if !stack.causal {
-        bail!(
-            "the model in `{shown}` is not causal: it sees the tokens that it would have to predict"
-        );
-    }
     let vocab_size = stack.vocab_size;
     let codec = Codec::of_folder(folder, vocab_size)?;
     let tokens = Tokens::of(open_text(text)?, &codec, vocab_size)
-        .with_context(|| format!("`{}`", text.display()))?;
+        .map_err(InferenceError::of(format!("`{}`", text.display())))?;
     let most = stack.position.max_length().unwrap_or(MOST_TOKENS);
     let length = window_length(&tokens, length, most.min(MOST_TOKENS), text)?;
-    let batch_size = (TOKENS_AT_ONCE / length).max(1);
-    let told = [&*format!("windows of {length} tokens"), "lower `--length`"];
-    check_reading(&model.reformer, batch_size * length, backend, told)?;
     let bytes_per_token = tokens.bytes_per_token();
     let report = tokens.text.report().with_count(tokens.len(), "tokens");
     let windows = Windows {
@@ -61,7 +52,7 @@ pub fn open<B: ReformerBackend>(
     };
     let config = TrainConfig::new(config.into(), DataConfig::File(text.to_owned()))
         .with_window_length(length)
-        .with_batch_size(batch_size);
+        .with_batch_size((TOKENS_AT_ONCE / length).max(1));
     let (model, windows) = (Model::Lm(model), Arc::new(windows));
     Ok(Evaluation::of_model(
         model,
@@ -72,33 +63,55 @@ pub fn open<B: ReformerBackend>(
     )?)
 }
 
+/// The model of a folder, if it predicts the next token.
+fn causal<B: ReformerBackend>(
+    folder: &Path,
+    device: &B::Device,
+) -> Result<(ReformerLm<B>, ReformerLmConfig), InferenceError> {
+    let refused = |reason| {
+        let path = folder.to_owned();
+        Err(InferenceError::NotMeasurable { path, reason })
+    };
+    if huggingface::head(folder) != Some(Head::Lm) {
+        return refused("has another head: only language models are measured");
+    }
+    let (model, config) = huggingface::load::<B>(folder, device)?;
+    check_finite(folder, &model)?;
+    match config.reformer.causal {
+        true => Ok((model, config)),
+        false => refused("is not causal: it sees the tokens that it would have to predict"),
+    }
+}
+
 /// The number of tokens of a window, which predicts as many.
 fn window_length(
     tokens: &Tokens,
     length: Option<usize>,
     most: usize,
     text: &Path,
-) -> Result<usize> {
+) -> Result<usize, InferenceError> {
+    let refused = |length, law: &str, remedy| {
+        let error = ConfigError::new("length", length, law, remedy);
+        Err(InferenceError::from(error))
+    };
+    match length {
+        Some(0) => return refused(0, "it must be at least 1", "raise it"),
+        Some(length) if length > most => {
+            return refused(length, &format!("it can be at most {most}"), "lower it");
+        }
+        _ => {}
+    }
     // The first token is not predicted.
     let n_targets = tokens.len().saturating_sub(1);
-    if let Some(length) = length {
-        check_range("--length", length, most)?;
+    let length = length.unwrap_or(most.min(n_targets)).max(1);
+    match length > n_targets {
+        true => Err(InferenceError::ShortText {
+            path: text.to_owned(),
+            n_tokens: tokens.len(),
+            length,
+        }),
+        false => Ok(length),
     }
-    let wanted = length.unwrap_or(most.min(n_targets)).max(1);
-    if wanted > n_targets {
-        bail!(
-            "`{}` has {} tokens, but a window of {wanted} needs {}: choose a longer text{}",
-            text.display(),
-            tokens.len(),
-            wanted + 1,
-            if wanted > 1 {
-                ", or lower `--length`"
-            } else {
-                ""
-            }
-        );
-    }
-    Ok(wanted)
 }
 
 /// A text as tokens.
@@ -117,14 +130,16 @@ enum Kind {
 }
 
 impl Tokens {
-    fn of(text: ByteCorpus, codec: &Codec, vocab_size: usize) -> Result<Self> {
+    fn of(text: ByteCorpus, codec: &Codec, vocab_size: usize) -> Result<Self, InferenceError> {
         let kind = match codec {
             // Not copied as ids: the text can be larger than memory.
             Codec::Bytes { first, .. } => Kind::Bytes(*first),
-            _ if text.len() > MOST_TOKENS => bail!(
-                "it has {} bytes, of which at most {MOST_TOKENS} can become tokens at once: measure a part of it",
-                text.len()
-            ),
+            _ if text.len() > MOST_TOKENS => {
+                return Err(InferenceError::LargeText {
+                    n_bytes: text.len(),
+                    limit: MOST_TOKENS,
+                });
+            }
             _ => {
                 let ids = codec.encode(text.as_bytes())?;
                 if let Some(&token) = ids.iter().find(|&&token| token as usize >= vocab_size) {
@@ -226,11 +241,11 @@ mod tests {
         assert_eq!(of("abcdefgh", None).unwrap(), 6);
         assert_eq!(of("abcd", None).unwrap(), 3);
         assert_eq!(of("abcd", Some(2)).unwrap(), 2);
-        assert!(told("abcd", Some(7)).starts_with("`--length` is 7, but it can be at most 6"));
-        assert!(told("abcd", Some(0)).starts_with("`--length` is 0"));
+        assert!(told("abcd", Some(7)).starts_with("`length` is 7, but it can be at most 6"));
+        assert!(told("abcd", Some(0)).starts_with("`length` is 0"));
         assert_eq!(
             told("abcd", Some(4)),
-            "`a.txt` has 4 tokens, but a window of 4 needs 5: choose a longer text, or lower `--length`"
+            "`a.txt` has 4 tokens, but a window of 4 needs 5: choose a longer text, or lower `length`"
         );
         assert_eq!(
             told("a", None),

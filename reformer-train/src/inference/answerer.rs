@@ -3,25 +3,21 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Result, bail};
 use burn::tensor::Tensor;
 use reformer_core::Pass;
 use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerQuestionAnswering;
 use reformer_datasets::labelled::{LabelledRows, Question, Questions};
-use reformer_train::{ModelConfig, check_finite, load_model};
 
-use super::reading::{Reading, tokens};
-use super::records::Record;
-use super::{Predict, one_batch, rounded};
-
-/// The fields that are read of a record.
-const FIELDS: [&str; 2] = ["question", "context"];
+use super::error::InferenceError;
+use super::reading::{Reading, one_batch, tokens};
+use crate::run::{check_finite, load_model};
+use crate::task::model::ModelConfig;
 
 /// A model that answers questions with a span of a text.
 #[derive(Debug)]
-pub struct QuestionAnswerer<B: ReformerBackend> {
+pub struct Answerer<B: ReformerBackend> {
     model: ReformerQuestionAnswering<B>,
     max_answer_length: usize,
     reading: Reading,
@@ -46,12 +42,12 @@ pub struct Found {
     pub place: Option<Range<usize>>,
 }
 
-impl<B: ReformerBackend> QuestionAnswerer<B> {
-    /// Opens the folder of a run of `train_qa`, or one of Hugging Face.
+impl<B: ReformerBackend> Answerer<B> {
+    /// Opens the folder of a run on questions, or one of Hugging Face.
     ///
     /// # Errors
     /// A folder that is neither, a model of another kind, files that cannot be read, or weights that are not finite.
-    pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
+    pub fn open(folder: &Path, device: &B::Device) -> Result<Self, InferenceError> {
         let device = device.clone();
         if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load_question_answering::<B>(folder, &device)?;
@@ -77,12 +73,24 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
         })
     }
 
-    /// The best answer to each question. Answers that the questions come with are not used.
+    /// Whether a question and its text are longer than the model reads: only their beginning is then searched.
+    pub fn is_cut(&self, question: &str, text: &str) -> bool {
+        self.reading.is_cut(&[question, text])
+    }
+
+    /// The best answer to each question, which comes with the text that it is about. All are computed as one batch.
     ///
     /// # Errors
     /// A question that the model cannot read.
-    pub fn answer(&self, questions: &Questions) -> Result<Vec<Answer>> {
-        let (rows, starts) = self.rows(questions)?;
+    pub fn answer(&self, asked: &[(&str, &str)]) -> Result<Vec<Answer>, InferenceError> {
+        let question = |&(question, text): &(&str, &str)| Question {
+            id: String::new(),
+            question: question.to_owned(),
+            context: text.into(),
+            answers: vec![],
+        };
+        let questions = Questions::new("input", asked.iter().map(question).collect());
+        let (rows, starts) = self.rows(&questions)?;
         let Some(batch) = one_batch::<B>(&rows, &self.device)? else {
             return Ok(vec![]);
         };
@@ -111,7 +119,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
             };
             let probability = share(&start[row], span[0]) * share(&end[row], span[1]);
             let found = match is_found {
-                true => Some(self.found(questions, &rows, row, span)?),
+                true => Some(self.found(&questions, &rows, row, span)?),
                 false => None,
             };
             answers.push(Answer { found, probability });
@@ -120,7 +128,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
     }
 
     /// Rows of tokens, and the position in each row where the text begins.
-    fn rows(&self, questions: &Questions) -> Result<(LabelledRows, Vec<usize>)> {
+    fn rows(&self, questions: &Questions) -> Result<(LabelledRows, Vec<usize>), InferenceError> {
         match &self.reading {
             Reading::Run(max_length) => {
                 let starts = questions.iter().map(Question::context_start).collect();
@@ -134,7 +142,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
                     let left = max_length - row.len();
                     row.extend(tokens(codec, &question.context, left)?);
                     if row.is_empty() {
-                        bail!("a question and its text are empty, so there is nothing to read");
+                        return Err(InferenceError::EmptyText);
                     }
                     rows.push((row, [-1, -1]));
                 }
@@ -151,7 +159,7 @@ impl<B: ReformerBackend> QuestionAnswerer<B> {
         rows: &LabelledRows,
         row: usize,
         span: [usize; 2],
-    ) -> Result<Found> {
+    ) -> Result<Found, InferenceError> {
         match &self.reading {
             Reading::Run(_) => {
                 let question = questions.get(row).expect("each row is of a question");
@@ -181,39 +189,4 @@ fn by_rows<B: ReformerBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
     let [_, length] = logits.dims();
     let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
     logits.chunks(length).map(<[f32]>::to_vec).collect()
-}
-
-impl<B: ReformerBackend> Predict for QuestionAnswerer<B> {
-    fn check(&self, record: &Record) -> Result<()> {
-        FIELDS
-            .iter()
-            .try_for_each(|field| record.text(field).map(|_| ()))
-    }
-
-    fn is_cut(&self, record: &Record) -> bool {
-        let texts = FIELDS.map(|field| record.text(field).unwrap_or_default());
-        self.reading.is_cut(&texts)
-    }
-
-    fn predict(&self, records: &mut [Record]) -> Result<()> {
-        let question = |record: &Record| {
-            Ok(Question {
-                id: String::new(),
-                question: record.text(FIELDS[0])?.to_owned(),
-                context: record.text(FIELDS[1])?.into(),
-                answers: vec![],
-            })
-        };
-        let questions = records.iter().map(question).collect::<Result<Vec<_>>>()?;
-        let answers = self.answer(&Questions::new("input", questions))?;
-        for (record, answer) in records.iter_mut().zip(answers) {
-            let (text, place) = answer.found.map(|found| (found.text, found.place)).unzip();
-            let place = place.flatten();
-            record.set("answer", text);
-            record.set("probability", rounded(answer.probability));
-            record.set("start", place.as_ref().map(|place| place.start));
-            record.set("end", place.map(|place| place.end));
-        }
-        Ok(())
-    }
 }

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use burn::data::dataloader::DataLoader;
+use reformer_core::kernels::ReformerBackend;
+use reformer_datasets::EvalLoaderConfig;
+use reformer_datasets::labelled::{LabelledBatch, LabelledRows};
 
-use crate::inference::codec::Codec;
+use super::codec::Codec;
+use super::error::InferenceError;
 
 /// A conversion of texts to tokens.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ impl Reading {
         folder: &Path,
         vocab_size: usize,
         max_length: Option<usize>,
-    ) -> Result<Self> {
+    ) -> Result<Self, InferenceError> {
         Ok(Self::HuggingFace {
             codec: Codec::of_folder(folder, vocab_size)?,
             max_length: max_length.unwrap_or(usize::MAX),
@@ -50,8 +54,20 @@ impl Reading {
 ///
 /// # Errors
 /// A text with characters that have no piece, or a vocabulary that is too large.
-pub(super) fn tokens(codec: &Codec, text: &str, most: usize) -> Result<Vec<u16>> {
+pub(super) fn tokens(codec: &Codec, text: &str, most: usize) -> Result<Vec<u16>, InferenceError> {
     let tokens = codec.encode(text)?.into_iter().take(most);
-    let tokens = tokens.map(u16::try_from).collect::<Result<_, _>>();
-    tokens.context("vocabularies of more than 65,536 tokens are not read")
+    let small = |token| u16::try_from(token).map_err(|_| InferenceError::LargeToken { token });
+    tokens.map(small).collect()
+}
+
+/// All rows as one batch; none if there are no rows.
+pub(super) fn one_batch<B: ReformerBackend>(
+    rows: &LabelledRows,
+    device: &B::Device,
+) -> Result<Option<LabelledBatch<B>>, InferenceError> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let loader = EvalLoaderConfig::new(1, rows.len()).init_labelled::<B>(rows, device)?;
+    Ok(DataLoader::iter(&loader).next())
 }

@@ -5,7 +5,7 @@ use reformer_core::generation::SamplerConfig;
 /// A request to continue texts.
 #[derive(Debug, Clone)]
 pub struct GenerationRequest {
-    /// The texts to continue.
+    /// The texts to continue, as bytes; none is empty.
     pub prompts: Vec<Vec<u8>>,
     /// Number of continuations of each prompt.
     pub n_samples: usize,

@@ -21,7 +21,7 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// Predictions for the beginning of the first text of a batch.
+    /// Predictions for the first `n_bytes` of the first text of a batch, whose tokens are bytes.
     pub fn first_of<B: ReformerBackend>(
         model: &ReformerLm<B>,
         masking: &MaskingConfig,

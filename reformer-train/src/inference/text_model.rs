@@ -1,25 +1,25 @@
-//! Generates text with a trained model.
+//! A model that continues texts.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, TensorData};
 use reformer_core::attention::InspectedHead;
 use reformer_core::generation::{
-    BeamConfig, DecodingConfig, GenerationError, Hypothesis, LmDecoder, Logits, SamplerConfig,
-    StepDecoder, StopStrings, beam_search, generate,
+    BeamConfig, DecodingConfig, GenerationError, Hypothesis, LmDecoder, Logits, Sampler,
+    SamplerConfig, StepDecoder, StopStrings, beam_search, generate,
 };
 use reformer_core::huggingface;
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerLm;
 use reformer_core::{Key, Pass};
-use reformer_train::{TrainConfig, check_finite, load_model};
 
-use crate::inference::codec::Codec;
-
-pub use crate::inference::request::{BeamResult, Cost, GenerationRequest};
+use super::codec::Codec;
+use super::error::InferenceError;
+use super::request::{BeamResult, Cost, GenerationRequest};
+use crate::config::TrainConfig;
+use crate::run::{check_finite, load_model};
 
 /// A model that continues texts.
 #[derive(Debug)]
@@ -31,11 +31,11 @@ pub struct TextModel<B: ReformerBackend> {
 }
 
 impl<B: ReformerBackend> TextModel<B> {
-    /// Opens the folder of a run, or one of Hugging Face.
+    /// Opens the folder of a run, finished or not, or one of Hugging Face.
     ///
     /// # Errors
     /// A folder that is neither, a model that is not of text, files that cannot be read, or weights that are not finite.
-    pub fn open(folder: &Path, device: &B::Device) -> Result<Self> {
+    pub fn open(folder: &Path, device: &B::Device) -> Result<Self, InferenceError> {
         if huggingface::head(folder).is_some() {
             let (model, config) = huggingface::load::<B>(folder, device)?;
             check_finite(folder, &model)?;
@@ -49,10 +49,8 @@ impl<B: ReformerBackend> TextModel<B> {
         let (model, config) = load_model::<B>(folder, device)?;
         let model = model.into_lm()?;
         if !config.continues_texts() {
-            bail!(
-                "the model in `{}` does not continue texts",
-                folder.display()
-            );
+            let path = folder.to_owned();
+            return Err(InferenceError::NotOfText { path });
         }
         Ok(Self::of_run(
             model,
@@ -80,54 +78,58 @@ impl<B: ReformerBackend> TextModel<B> {
         &self.model
     }
 
-    /// Passes what follows the prompts to `take` as it is generated: the number of the continuation,
-    /// counted through all samples of the first prompt and then on, and a piece of its text.
+    /// The continuations that are asked for: all samples of the first prompt, then those of the next one. Bytes that
+    /// are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// A request that cannot be fulfilled, such as one without samples.
+    pub fn generate(&self, request: &GenerationRequest) -> Result<Vec<String>, InferenceError> {
+        let mut texts = vec![Vec::new(); request.prompts.len() * request.n_samples];
+        self.stream(request, |row, text| {
+            texts[row].extend_from_slice(text);
+            Ok::<_, InferenceError>(())
+        })?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(texts.into_iter().map(text).collect())
+    }
+
+    /// The same piece by piece: `take` gets the number of a continuation, counted as in [`generate`](Self::generate), and
+    /// the bytes that follow those before. A piece may end within a character, which
+    /// [`Utf8Writer`](super::Utf8Writer) waits for.
     ///
     /// A text ends before a stop string and with the token that ends texts.
     ///
     /// # Errors
     /// A request that cannot be fulfilled, such as one without samples, or an error of `take`.
-    pub fn write_on(
+    pub fn stream<E>(
         &self,
-        wish: &GenerationRequest,
-        mut take: impl FnMut(usize, &[u8]) -> Result<()>,
-    ) -> Result<Cost> {
-        if wish.n_samples == 0 {
-            bail!("0 continuations are too few: ask for at least 1");
+        request: &GenerationRequest,
+        mut take: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<Cost, E>
+    where
+        E: From<InferenceError> + From<GenerationError>,
+    {
+        if request.n_samples == 0 {
+            return Err(InferenceError::NoSamples.into());
         }
         let start = Instant::now();
-        let never = self.codec.no_text(self.model.reformer.vocab_size);
-        let prompts = self.encode(&wish.prompts)?;
+        let prompts = self.encode(&request.prompts)?;
         let rows: Vec<usize> = (0..prompts.len())
-            .flat_map(|prompt| std::iter::repeat_n(prompt, wish.n_samples))
+            .flat_map(|prompt| std::iter::repeat_n(prompt, request.n_samples))
             .collect();
-        let mut samplers = Vec::new();
-        for (number, &prompt) in (0..).zip(&rows) {
-            let sampler = wish.sampler.init(Key::new(wish.seed).fold(number))?;
-            let mut sampler = sampler.without(never.iter().copied());
-            sampler.observe(&prompts[prompt]);
-            samplers.push(sampler);
-        }
-        let (mut decoder, first) = self.read(&prompts, wish.n_tokens)?;
+        let mut samplers = self.samplers(request, &prompts, &rows)?;
+        let (mut decoder, first) = self.read(&prompts, request.n_tokens)?;
         let first_seconds = start.elapsed().as_secs_f64();
         let n_read = decoder.lengths().iter().max().copied().unwrap_or(0);
         decoder.select(&rows)?;
-        let of_rows: Vec<f32> = rows
-            .iter()
-            .flat_map(|&row| first.row(row))
-            .copied()
-            .collect();
-        let first = Logits::new(of_rows, first.vocab_size());
-        let mut texts: Vec<_> = rows
-            .iter()
-            .map(|&row| {
-                (
-                    self.codec.stream(&prompts[row]),
-                    StopStrings::new(wish.stop.clone()),
-                )
-            })
-            .collect();
-        let n_tokens = wish.n_tokens;
+        let of_rows = rows.iter().flat_map(|&row| first.row(row)).copied();
+        let first = Logits::new(of_rows.collect::<Vec<f32>>(), first.vocab_size());
+        let text = |&row: &usize| {
+            let stop = StopStrings::new(request.stop.clone());
+            (self.codec.stream(&prompts[row]), stop)
+        };
+        let mut texts: Vec<_> = rows.iter().map(text).collect();
+        let n_tokens = request.n_tokens;
         let mut n_written = vec![0; rows.len()];
         generate(
             &mut decoder,
@@ -142,7 +144,7 @@ impl<B: ReformerBackend> TextModel<B> {
                 }
                 let text = stop.push(&stream.push(token)?);
                 take(row, &text)?;
-                Ok::<_, anyhow::Error>(match stop.is_stopped() {
+                Ok::<_, E>(match stop.is_stopped() {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 })
@@ -160,31 +162,45 @@ impl<B: ReformerBackend> TextModel<B> {
         })
     }
 
+    /// A sampler for each continuation, of the prompts with these indices.
+    fn samplers(
+        &self,
+        request: &GenerationRequest,
+        prompts: &[Vec<u32>],
+        rows: &[usize],
+    ) -> Result<Vec<Sampler>, InferenceError> {
+        let never = self.codec.no_text(self.model.reformer.vocab_size);
+        let samplers = (0..).zip(rows).map(|(number, &prompt)| {
+            let sampler = request.sampler.init(Key::new(request.seed).fold(number))?;
+            let mut sampler = sampler.without(never.iter().copied());
+            sampler.observe(&prompts[prompt]);
+            Ok(sampler)
+        });
+        samplers.collect()
+    }
+
     /// A short generated text, to show the progress of a training.
     ///
     /// # Errors
     /// No tokens, or a model whose weights are not finite.
-    pub fn sample(&self, n_tokens: usize, seed: u64) -> Result<String> {
+    pub fn sample(&self, n_tokens: usize, seed: u64) -> Result<String, InferenceError> {
         let sampler = SamplerConfig::new().with_temperature(0.8);
-        let mut bytes = Vec::with_capacity(n_tokens);
-        let wish = GenerationRequest::new(self.codec.beginning(), n_tokens, sampler, seed);
-        self.write_on(&wish, |_, text| {
-            bytes.extend_from_slice(text);
-            Ok(())
-        })?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let beginning = self.codec.beginning();
+        let request = GenerationRequest::new(beginning, n_tokens, sampler, seed);
+        Ok(self.generate(&request)?.remove(0))
     }
 
-    /// The best continuations of each prompt, by beam search.
+    /// The best continuations of each prompt by beam search, at most `n_tokens` long: as many as there are hypotheses,
+    /// the best first.
     ///
     /// # Errors
-    /// A request that cannot be fulfilled.
+    /// No tokens, no hypotheses, or a prompt that the model cannot read.
     pub fn search(
         &self,
         prompts: &[Vec<u8>],
         n_tokens: usize,
         config: &BeamConfig,
-    ) -> Result<Vec<Vec<BeamResult>>> {
+    ) -> Result<Vec<Vec<BeamResult>>, InferenceError> {
         if n_tokens == 0 {
             return Err(GenerationError::NoTokens.into());
         }
@@ -204,7 +220,7 @@ impl<B: ReformerBackend> TextModel<B> {
                 let score = hypothesis.score;
                 Ok(BeamResult { text, score })
             };
-            found.into_iter().map(text).collect::<Result<Vec<_>>>()
+            found.into_iter().map(text).collect()
         };
         prompts.iter().zip(found).map(of_prompt).collect()
     }
@@ -213,22 +229,16 @@ impl<B: ReformerBackend> TextModel<B> {
     ///
     /// # Errors
     /// Tokens that are not in the vocabulary, or more than the model has positions for.
-    pub fn inspect(&self, tokens: &[u32]) -> Result<Vec<(usize, Vec<InspectedHead>)>> {
+    pub fn inspect(
+        &self,
+        tokens: &[u32],
+    ) -> Result<Vec<(usize, Vec<InspectedHead>)>, GenerationError> {
         let stack = &self.model.reformer;
         let vocab_size = stack.vocab_size;
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
-            return Err(GenerationError::Token { token, vocab_size }.into());
+            return Err(GenerationError::Token { token, vocab_size });
         }
-        if let Some(limit) = stack
-            .position
-            .max_length()
-            .filter(|&max| tokens.len() > max)
-        {
-            bail!(
-                "{} tokens are more than the {limit} that the model has positions for: ask for fewer",
-                tokens.len()
-            );
-        }
+        self.check_length(tokens.len())?;
         let numbers: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
         let data = TensorData::new(numbers, [1, tokens.len()]);
         let tokens = Tensor::from_data(data, &self.model.output.weight.device());
@@ -236,10 +246,10 @@ impl<B: ReformerBackend> TextModel<B> {
         Ok(stack.inspect(tokens, &pass))
     }
 
-    fn encode(&self, prompts: &[Vec<u8>]) -> Result<Vec<Vec<u32>>> {
+    fn encode(&self, prompts: &[Vec<u8>]) -> Result<Vec<Vec<u32>>, InferenceError> {
         let encoded = (1..).zip(prompts).map(|(number, prompt)| {
             let tokens = self.codec.encode(prompt);
-            let mut tokens = tokens.with_context(|| format!("prompt {number}"))?;
+            let mut tokens = tokens.map_err(InferenceError::of(format!("prompt {number}")))?;
             if tokens.is_empty() && !prompt.is_empty() {
                 // Some tokenizers leave out spaces and line ends: a new text begins after the end of another.
                 tokens.extend(self.codec.end());
@@ -259,32 +269,31 @@ impl<B: ReformerBackend> TextModel<B> {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         // The last generated token is not read.
         let length = longest + n_tokens.saturating_sub(1);
-        if let Some(limit) = self
-            .model
-            .reformer
-            .position
-            .max_length()
-            .filter(|&max| length > max)
-        {
-            let what = "the model has positions for";
-            return Err(GenerationError::TooLong {
-                length,
-                limit,
-                what,
-            });
-        }
+        self.check_length(length)?;
         let context = self.window_length.unwrap_or(length);
         let config = DecodingConfig::new(context).with_max_length(Some(length));
         LmDecoder::prefill(&self.model, prompts, &config)
+    }
+
+    /// Refuses more tokens than the model has positions for.
+    fn check_length(&self, length: usize) -> Result<(), GenerationError> {
+        match self.model.reformer.position.max_length() {
+            Some(limit) if length > limit => Err(GenerationError::TooLong {
+                length,
+                limit,
+                what: "the model has positions for",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::DataConfig;
     use burn_flex::Flex;
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
-    use reformer_train::DataConfig;
 
     fn model() -> TextModel<Flex> {
         let device = Default::default();
@@ -298,11 +307,14 @@ mod tests {
         GenerationRequest::new(prompt, n_tokens, SamplerConfig::new(), seed)
     }
 
-    fn written(model: &TextModel<Flex>, wish: &GenerationRequest) -> Result<Vec<Vec<u8>>> {
+    fn written(
+        model: &TextModel<Flex>,
+        wish: &GenerationRequest,
+    ) -> Result<Vec<Vec<u8>>, InferenceError> {
         let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
-        model.write_on(wish, |row, text| {
+        model.stream(wish, |row, text| {
             texts[row].extend_from_slice(text);
-            Ok(())
+            Ok::<_, InferenceError>(())
         })?;
         Ok(texts)
     }
@@ -327,6 +339,8 @@ mod tests {
         assert_eq!(all.len(), 6);
         assert_eq!(all[0], alone[0]);
         assert_ne!(all[1], all[0]);
+        let texts = all.iter().map(|text| String::from_utf8_lossy(text));
+        assert!(texts.eq(model.generate(&wish).unwrap()));
     }
 
     #[test]
@@ -366,5 +380,12 @@ mod tests {
         );
         let search = model.search(&[b"x".to_vec()], 0, &BeamConfig::new());
         assert!(search.unwrap_err().to_string().starts_with("0 tokens"));
+        let long = model.inspect(&[256]).unwrap_err().to_string();
+        assert!(long.starts_with("token 256 is outside"), "{long}");
+        let nothing = GenerationRequest {
+            n_samples: 0,
+            ..wish("x", 1, 0)
+        };
+        assert!(refused(&nothing).starts_with("0 continuations"));
     }
 }

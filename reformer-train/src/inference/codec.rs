@@ -1,13 +1,16 @@
-//! Converts text to tokens of a model, and tokens back to text as they are generated.
+//! Text as tokens of a model, and tokens as text while they are generated.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use reformer_core::ConfigError;
 use reformer_core::huggingface::first_byte;
-use reformer_datasets::shown;
 use reformer_datasets::tokens::Tokenizer;
-use reformer_train::{DataConfig, TokenizerConfig, TrainConfig, load_tokenizer};
+
+use super::error::InferenceError;
+use crate::config::TrainConfig;
+use crate::data::DataConfig;
+use crate::data::tokens::{TokenizerConfig, load_tokenizer};
 
 /// Number of different bytes.
 const BYTES: u32 = 256;
@@ -40,7 +43,7 @@ impl Codec {
     ///
     /// # Errors
     /// A tokenizer that is missing or damaged.
-    pub fn of_run(folder: &Path, config: &TrainConfig) -> Result<Self> {
+    pub fn of_run(folder: &Path, config: &TrainConfig) -> Result<Self, InferenceError> {
         Ok(match load_tokenizer(folder, &config.data)? {
             Some(tokenizer) => Self::Pieces(Arc::new(tokenizer)),
             None if matches!(config.data, DataConfig::Ids(_)) => Self::Numbers,
@@ -52,11 +55,15 @@ impl Codec {
     ///
     /// # Errors
     /// A tokenizer that this process cannot read.
-    pub fn of_member(config: &TrainConfig) -> Result<Self> {
+    pub fn of_member(config: &TrainConfig) -> Result<Self, InferenceError> {
         let file = match &config.data {
             DataConfig::Tokenized(tokenized) => match &tokenized.tokenizer {
                 TokenizerConfig::File(path) => path,
-                TokenizerConfig::Bpe { .. } => bail!("the run has no tokenizer yet"),
+                TokenizerConfig::Bpe { vocab_size } => {
+                    let law = "a process without the run's folder needs the file of the tokenizer";
+                    let (field, value) = ("data.tokenizer", format!("bpe:{vocab_size}"));
+                    return Err(ConfigError::new(field, value, law, "name it").into());
+                }
             },
             DataConfig::Ids(ids) => match &ids.tokenizer {
                 Some(path) => path,
@@ -78,17 +85,16 @@ impl Codec {
     ///
     /// # Errors
     /// A file that cannot be read, or neither of these.
-    pub fn of_folder(folder: &Path, vocab_size: usize) -> Result<Self> {
+    pub fn of_folder(folder: &Path, vocab_size: usize) -> Result<Self, InferenceError> {
         if let Some(tokenizer) = tokenizer_file(folder) {
             return Ok(Self::Pieces(Arc::new(Tokenizer::open(tokenizer)?)));
         }
         match first_byte(vocab_size) {
             Some(first) => Ok(Self::Bytes { first, end: None }),
-            None => bail!(
-                "`{}` has no spiece.model or tokenizer.json, and {vocab_size} tokens are not bytes (256, or 258 with \
-                 two reserved ones): put the tokenizer's file there",
-                folder.display()
-            ),
+            None => Err(InferenceError::NoTokenizer {
+                path: folder.to_owned(),
+                vocab_size,
+            }),
         }
     }
 
@@ -96,19 +102,13 @@ impl Codec {
     ///
     /// # Errors
     /// A text with characters that have no piece; bytes that are not UTF-8 never have one.
-    pub fn encode(&self, text: impl AsRef<[u8]>) -> Result<Vec<u32>> {
+    pub fn encode(&self, text: impl AsRef<[u8]>) -> Result<Vec<u32>, InferenceError> {
         let text = text.as_ref();
         match self {
             Self::Bytes { first, .. } => {
                 Ok(text.iter().map(|&byte| first + u32::from(byte)).collect())
             }
-            Self::Pieces(tokenizer) => {
-                let text = std::str::from_utf8(text);
-                let text = text.context(
-                    "the model's tokens are pieces of UTF-8, and this text is not UTF-8",
-                )?;
-                Ok(tokenizer.encode(text)?)
-            }
+            Self::Pieces(tokenizer) => Ok(tokenizer.encode(str::from_utf8(text)?)?),
             Self::Numbers => numbers(&String::from_utf8_lossy(text)),
         }
     }
@@ -160,7 +160,7 @@ impl Codec {
     ///
     /// # Errors
     /// Pieces that cannot be joined.
-    pub fn decode(&self, tokens: &[u32]) -> Result<Vec<u8>> {
+    pub fn decode(&self, tokens: &[u32]) -> Result<Vec<u8>, InferenceError> {
         match self {
             Self::Bytes { first, .. } => {
                 let byte = |token: &u32| token.checked_sub(*first)?.try_into().ok();
@@ -192,19 +192,15 @@ pub fn tokenizer_file(folder: &Path) -> Option<PathBuf> {
 }
 
 /// Numbers between spaces, commas or line ends.
-fn numbers(text: &str) -> Result<Vec<u32>> {
-    let numbers = text.split(|c: char| c.is_whitespace() || c == ',');
-    let numbers = numbers.filter(|number| !number.is_empty());
-    let number = |number: &str| {
-        number.parse().with_context(|| {
-            let number = shown(number);
-            format!(
-                "`{number}` is not the number of a token: this model was trained on ids without their tokenizer, so give \
-                 ids, such as `464 3290`, or train with --tokenizer"
-            )
+fn numbers(text: &str) -> Result<Vec<u32>, InferenceError> {
+    let words = text.split(|c: char| c.is_whitespace() || c == ',');
+    let number = |word: &str| {
+        word.parse().map_err(|source| InferenceError::NotAnId {
+            text: word.to_owned(),
+            source,
         })
     };
-    numbers.map(number).collect()
+    words.filter(|word| !word.is_empty()).map(number).collect()
 }
 
 /// Decodes tokens that arrive one by one.
@@ -221,7 +217,7 @@ impl TextStream<'_> {
     ///
     /// # Errors
     /// Pieces that cannot be joined.
-    pub fn push(&mut self, token: u32) -> Result<Vec<u8>> {
+    pub fn push(&mut self, token: u32) -> Result<Vec<u8>, InferenceError> {
         match self.codec {
             Codec::Bytes { .. } => return self.codec.decode(&[token]),
             Codec::Numbers => return Ok(format!(" {token}").into_bytes()),
