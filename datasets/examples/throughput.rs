@@ -9,14 +9,11 @@
 
 use std::error::Error;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use burn::data::dataloader::DataLoader;
 use burn_flex::Flex;
-use reformer_datasets::{
-    ByteCorpus, EvalLoaderConfig, LmBatch, RandomCrops, SplitName, TrainLoaderConfig,
-};
+use reformer_datasets::{ByteCorpus, EvalLoaderConfig, LmBatch, SplitName, TrainLoaderConfig};
 
 const SEQ_LENGTH: usize = 65_536;
 const BATCH_SIZE: usize = 8;
@@ -47,13 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let config =
             TrainLoaderConfig::new(SEQ_LENGTH, BATCH_SIZE, N_STEPS).with_n_workers(n_workers);
         measure(
-            &format!("passes, {n_workers} workers"),
+            &format!("shuffled, {n_workers} workers"),
             &config.init(&split, &device)?,
-        );
-        let crops = Arc::new(RandomCrops::new(&split, SEQ_LENGTH, 0)?);
-        measure(
-            &format!("crops, {n_workers} workers"),
-            &config.init_sequences(crops, &device)?,
         );
     }
     let valid =

@@ -27,7 +27,7 @@
 //!   5 % for the test, in the order of the file.
 //! - [`Sequences`]: numbered rows of tokens and targets, the common interface of data for language models. A split
 //!   implements it when cut into adjacent windows ([`Windows`]), overlapping ones ([`OverlappingWindows`]) or
-//!   windows at random positions ([`RandomCrops`]); so do an [`ImageSet`](images::ImageSet) and the
+//!   shuffled ones ([`ShuffledWindows`]); so do an [`ImageSet`](images::ImageSet) and the
 //!   [`Duplication`] task, and your own data can. A negative target ([`IGNORED`]) does not count.
 //! - [`LmBatch`]: some sequences as tensors on a device, and the number of their step.
 //! - [`TrainLoader`] and [`EvalLoader`]: Burn data loaders of such batches. The first is an endless,
@@ -107,6 +107,6 @@ pub use sequences::{IGNORED, START_TOKEN, Sequences, Shuffled};
 pub use storage::{Fingerprint, read_text_file};
 pub use table::{Table, TableRecord};
 pub use text::{
-    ByteCorpus, Corpus, FolderCorpus, OverlappingWindows, RandomCrops, ShuffledWindows, Split,
-    Splits, Wikipedia, Window, Windows,
+    ByteCorpus, Corpus, FolderCorpus, OverlappingWindows, ShuffledWindows, Split, Splits,
+    Wikipedia, Window, Windows,
 };

@@ -196,7 +196,7 @@ proptest! {
         with_file("in/file", &bytes, |path| {
             one_line(ByteCorpus::open(path))?;
             one_line(ByteCorpus::open_unpacked(path))?;
-            one_line(Wikipedia::Enwik8.open_prefix(path))?;
+            one_line(Wikipedia::Enwik8.open(path))?;
             prop_assert!(one_line(Fingerprint::of(path))?.is_some());
             if let Some(folder) = one_line(FolderCorpus::open(path.parent().expect("a folder")))? {
                 one_line(folder.split_by_file())?;

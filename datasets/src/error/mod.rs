@@ -310,9 +310,9 @@ pub enum DatasetError {
 
     /// A published data set with another size than the known one.
     #[error(
-        "`{}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \
-         explicitly (figures on a prefix do not compare with published ones)",
-        escaped(corpus)
+        "`{}` has {} bytes, but {name} has {}: use the whole file, or read it like any other text (figures on a \
+         part of it are not comparable with published ones)",
+        escaped(corpus), grouped(*bytes as u64), grouped(*bytes_expected as u64)
     )]
     WrongSize {
         /// Name of the corpus.

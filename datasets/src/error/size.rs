@@ -30,23 +30,6 @@ pub enum SizeError {
         window_length: usize,
     },
 
-    /// The first window would start so late that none fits.
-    #[error(
-        "a phase of {phase} leaves no whole window in the {split} split of `{}`: \
-         choose at most {max_phase}",
-        escaped(corpus)
-    )]
-    PhaseTooLarge {
-        /// Name of the corpus.
-        corpus: String,
-        /// The split in question.
-        split: SplitName,
-        /// The requested phase.
-        phase: usize,
-        /// The largest phase that leaves one window.
-        max_phase: usize,
-    },
-
     /// The window length is 0.
     #[error("window_length is 0, and must be at least 1: choose the sequence length of the model")]
     ZeroWindowLength,
