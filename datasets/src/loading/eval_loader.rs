@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 
 use crate::error::{DatasetError, SizeError};
 use crate::loading::batch::BatchSource;
-use crate::loading::rows::Rows;
+use crate::loading::train_loader::check_slice;
 use crate::sequences::Sequences;
 use crate::text::{Corpus, OverlappingWindows, Split, Windows};
 
@@ -114,7 +114,8 @@ impl EvalLoaderConfig {
 #[derive(Debug)]
 pub struct EvalLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
     source: S,
-    rows: Rows,
+    items: Range<usize>,
+    batch_size: usize,
     device: B::Device,
 }
 
@@ -123,7 +124,8 @@ impl<B: Backend, S: BatchSource> EvalLoader<B, S> {
     pub(crate) fn new(source: S, n_items: usize, batch_size: usize, device: &B::Device) -> Self {
         Self {
             source,
-            rows: Rows::all(n_items, batch_size),
+            items: 0..n_items,
+            batch_size,
             device: device.clone(),
         }
     }
@@ -133,56 +135,64 @@ impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for EvalLoader<B, S>
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
         Box::new(EvalIterator {
             loader: self,
-            batches: self.rows.batches(),
+            next: self.items.start,
         })
     }
 
     fn num_items(&self) -> usize {
-        self.rows.len()
+        self.items.len()
     }
 
     fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         Arc::new(Self {
             source: self.source.clone(),
-            rows: self.rows.clone(),
+            items: self.items.clone(),
+            batch_size: self.batch_size,
             device: device.clone(),
         })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
+        check_slice(start, end, self.items.len());
         Arc::new(Self {
             source: self.source.clone(),
-            rows: self.rows.slice(start, end),
+            items: self.items.start + start..self.items.start + end,
+            batch_size: self.batch_size,
             device: self.device.clone(),
         })
     }
 }
 
-/// The remaining batches.
+/// The batches from an item on.
 struct EvalIterator<'a, B: Backend, S: BatchSource> {
     loader: &'a EvalLoader<B, S>,
-    batches: Range<usize>,
+    next: usize,
 }
 
 impl<B: Backend, S: BatchSource> Iterator for EvalIterator<'_, B, S> {
     type Item = S::Batch<B>;
 
     fn next(&mut self) -> Option<S::Batch<B>> {
-        let batch = self.batches.next()?;
         let EvalLoader {
             source,
-            rows,
+            items,
+            batch_size,
             device,
         } = self.loader;
-        let rows = rows.of_batch(batch);
-        let read = source.read(rows.start as u64..rows.end as u64);
+        if self.next == items.end {
+            return None;
+        }
+        let batch = self.next / batch_size;
+        let end = (batch + 1).saturating_mul(*batch_size).min(items.end);
+        let read = source.read(self.next as u64..end as u64);
+        self.next = end;
         Some(S::batch(read, batch as u64, device))
     }
 }
 
 impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for EvalIterator<'_, B, S> {
     fn progress(&self) -> Progress {
-        let EvalLoader { rows, .. } = self.loader;
-        Progress::new(rows.before_batch(self.batches.start), rows.len())
+        let items = &self.loader.items;
+        Progress::new(self.next - items.start, items.len())
     }
 }

@@ -72,7 +72,7 @@ impl PairTrainLoaderConfig {
             pairs: pairs.clone(),
             passes: Arc::new(passes),
         };
-        TrainLoader::of_batches(source, self.steps_per_epoch, self.n_workers, device)
+        TrainLoader::new(source, 1, self.steps_per_epoch, self.n_workers, device)
     }
 }
 
