@@ -27,7 +27,7 @@ impl fmt::Display for SplitName {
     }
 }
 
-/// The part that the name of a file promises: it begins with `val` or `dev`, or with `test`.
+/// The part that the name of a file suggests, which begins with `val` or `dev`, or with `test`.
 pub(crate) fn part_of(file: &Path) -> SplitName {
     let name = file.file_name().unwrap_or_default();
     let name = name.to_string_lossy().to_lowercase();

@@ -175,8 +175,8 @@ fn counted(count: u64, unit: &str) -> String {
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -249,13 +249,13 @@ mod tests {
         for name in ["a.txt", "b.txt"] {
             report.skip("files that are not images", name);
         }
-        report.skip("links that lead nowhere", "c\u{1b}[2J");
+        report.skip("broken links", "c\u{1b}[2J");
         report.note("decoded from UTF-16LE");
         report.note("decoded from UTF-16LE");
         report.classes = vec![("neg".to_owned(), 1), ("x".repeat(100), 12_345)];
         let expected = format!(
             "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are not images (first: \
-             a.txt), 1 links that lead nowhere (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
+             a.txt), 1 broken links (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
             "x".repeat(63)
         );
         assert_eq!(report.to_string(), expected);

@@ -150,9 +150,9 @@ fn column_name(field: &str) -> &str {
 /// joins all records up to the next quote into one field.
 fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), String> {
     let (bytes, separator) = (text.as_bytes(), separator as u8);
-    let (mut line, mut place, mut starts_field) = (first_line, 0, true);
-    while let Some(&byte) = bytes.get(place) {
-        place += 1;
+    let (mut line, mut position, mut starts_field) = (first_line, 0, true);
+    while let Some(&byte) = bytes.get(position) {
+        position += 1;
         if byte != b'"' || !starts_field {
             line += usize::from(byte == b'\n');
             starts_field = matches!(byte, b'\n' | b'\r') || byte == separator;
@@ -160,13 +160,13 @@ fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), St
         }
         let opened = line;
         loop {
-            match (bytes.get(place), bytes.get(place + 1)) {
+            match (bytes.get(position), bytes.get(position + 1)) {
                 (None, _) => {
                     return Err(format!(
                         "the quote that opens in line {opened} is not closed"
                     ));
                 }
-                (Some(b'"'), Some(b'"')) => place += 1,
+                (Some(b'"'), Some(b'"')) => position += 1,
                 (Some(b'"'), None | Some(b'\r' | b'\n')) => break,
                 (Some(b'"'), Some(&next)) if next == separator => break,
                 (Some(b'"'), _) => {
@@ -177,9 +177,9 @@ fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), St
                 }
                 (Some(&inside), _) => line += usize::from(inside == b'\n'),
             }
-            place += 1;
+            position += 1;
         }
-        place += 1;
+        position += 1;
         starts_field = false;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What an evaluation may rely on: all windows of a split, in order, the same each time.
+//! Guarantees for evaluation: all windows of a split, in order, the same each time.
 
 use std::sync::Arc;
 

@@ -65,7 +65,7 @@ pub enum DatasetError {
 
     /// The path is a pipe without a writer.
     #[error(
-        "`{}` is a pipe, and nothing has been written into it for {seconds} s: start what writes first, or name a file",
+        "no data arrived on the pipe `{}` for {seconds} s: start the writing program first, or name a file",
         shown_path(path)
     )]
     SilentPipe {
@@ -77,7 +77,7 @@ pub enum DatasetError {
 
     /// A pipe does not end.
     #[error(
-        "`{}` is a pipe with more than {} bytes, and may not have more: save them, and name the file",
+        "the pipe `{}` delivered more than {} bytes, the limit: save the data to a file and name that",
         shown_path(path), grouped(*limit)
     )]
     EndlessPipe {
@@ -89,8 +89,8 @@ pub enum DatasetError {
 
     /// A packed file contains far more than text would.
     #[error(
-        "`{}` has more than {} bytes packed in it, far more than its size promises: if that is meant, unpack it first and \
-         name what comes out",
+        "`{}` unpacks to more than {} bytes, far more than its size suggests: if that is intended, \
+         unpack it and name the result",
         shown_path(path), grouped(*limit)
     )]
     Bomb {
@@ -102,8 +102,8 @@ pub enum DatasetError {
 
     /// Data for the temporary file does not fit on the disk.
     #[error(
-        "the folder for temporary files, `{}`, has no room for what is in `{}`: free some, or set TMPDIR to a folder on a \
-         larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
+        "there is not enough space in the temporary folder `{}` for the contents of `{}`: free some, or \
+         set TMPDIR to a folder on a larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
     )]
     NoRoom {
         /// The path as it was given.
@@ -125,7 +125,7 @@ pub enum DatasetError {
 
     /// A folder has too many files.
     #[error(
-        "`{}` has more than {} files and folders in it, and may not have more: name a folder in it, or an archive",
+        "`{}` contains more than {} files and folders, the limit: name a folder in it, or an archive",
         shown_path(path), grouped(*limit as u64)
     )]
     TooManyFiles {
@@ -155,7 +155,7 @@ pub enum DatasetError {
     /// There are about as many classes as texts.
     #[error(
         "`{}` has {} different labels for {} texts (`{}`, `{}`, ...), and at least 2 texts of a class are needed on \
-         average: take a column of labels that repeat",
+         average: choose a column whose labels repeat",
         escaped(name), grouped(*n_classes as u64), grouped(*n_texts as u64), shown(&examples[0]), shown(&examples[1])
     )]
     TooManyClasses {

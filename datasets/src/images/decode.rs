@@ -150,7 +150,7 @@ impl Sink<'_> {
                         .map_err(|source| DatasetError::from_io(self.path, source))?;
                 }
                 Err(error) => {
-                    self.report.skip("damaged or cut images", name);
+                    self.report.skip("damaged or truncated images", name);
                     self.first_damage.get_or_insert(error);
                 }
             }
@@ -175,7 +175,7 @@ impl Sink<'_> {
 /// Decodes one file as RGB, even if it is grayscale, applies its orientation, and resizes it.
 pub(super) fn decode(name: &str, bytes: &[u8], size: usize) -> Result<RgbImage, DatasetError> {
     let too_large = || {
-        let found = format!("decoded it takes more than {MAX_DECODED} bytes");
+        let found = format!("decoded, it takes more than {MAX_DECODED} bytes");
         Err(DatasetError::malformed(Path::new(name), FORMATS, found))
     };
     decode_within(name, bytes, size, MAX_DECODED).unwrap_or_else(too_large)

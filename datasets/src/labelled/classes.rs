@@ -43,7 +43,7 @@ pub struct LabelledTexts {
     /// The concatenated texts.
     text: Arc<str>,
     /// The range of each text, and the number of its class.
-    places: Vec<(Range<usize>, usize)>,
+    texts: Vec<(Range<usize>, usize)>,
 }
 
 impl PartialEq for LabelledTexts {
@@ -56,14 +56,14 @@ impl PartialEq for LabelledTexts {
 #[derive(Default)]
 pub(super) struct Builder {
     text: String,
-    places: Vec<(Range<usize>, usize)>,
+    texts: Vec<(Range<usize>, usize)>,
     /// Numbers in the order of appearance.
     classes: HashMap<String, usize>,
 }
 
 impl Builder {
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.texts.len()
     }
 
     pub(super) fn push(&mut self, text: &str, class: &str) {
@@ -77,7 +77,7 @@ impl Builder {
         };
         let start = self.text.len();
         self.text.push_str(text);
-        self.places.push((start..self.text.len(), number));
+        self.texts.push((start..self.text.len(), number));
     }
 
     /// The collected texts, if their classes can be learned.
@@ -103,15 +103,15 @@ impl Builder {
         for (number, (_, appeared)) in classes.iter().enumerate() {
             numbers[*appeared] = number;
         }
-        let mut places = self.places;
-        for (_, class) in &mut places {
+        let mut texts = self.texts;
+        for (_, class) in &mut texts {
             *class = numbers[*class];
         }
         LabelledTexts {
             report: Arc::new(report),
             classes: classes.into_iter().map(|(name, _)| name).collect(),
             text: self.text.into(),
-            places,
+            texts,
         }
     }
 }
@@ -171,7 +171,7 @@ impl LabelledTexts {
         for file in walk(folder, &mut report)? {
             let inside = file.strip_prefix(folder).unwrap_or(&file);
             let Some(class) = inside.parent().and_then(|parent| parent.iter().next()) else {
-                report.skip("files beside the folders of classes", file.display());
+                report.skip("files outside the class folders", file.display());
                 continue;
             };
             if class == UNLABELLED {
@@ -206,7 +206,7 @@ impl LabelledTexts {
                 classes: classes.join(", "),
             })?);
         }
-        for (_, class) in &mut self.places {
+        for (_, class) in &mut self.texts {
             *class = numbers[*class];
         }
         self.classes = classes.to_vec();
@@ -233,9 +233,9 @@ impl LabelledTexts {
             report: self.report.clone(),
             classes: self.classes.clone(),
             text: self.text.clone(),
-            places: numbers
+            texts: numbers
                 .iter()
-                .map(|&number| self.places[number].clone())
+                .map(|&number| self.texts[number].clone())
                 .collect(),
         }))
     }
@@ -247,7 +247,7 @@ impl LabelledTexts {
 
     /// What was read, with the numbers of texts in this set.
     pub fn report(&self) -> ReadReport {
-        let numbers = self.places.iter().map(|(_, class)| *class);
+        let numbers = self.texts.iter().map(|(_, class)| *class);
         ReadReport::clone(&self.report).with_classes(&self.classes, numbers)
     }
 
@@ -258,24 +258,24 @@ impl LabelledTexts {
 
     /// Number of texts.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.texts.len()
     }
 
     /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.texts.is_empty()
     }
 
     /// A text and the number of its class; `None` when there is no text of this number.
     pub fn get(&self, index: usize) -> Option<(&str, usize)> {
-        let (place, class) = self.places.get(index)?;
-        Some((&self.text[place.clone()], *class))
+        let (range, class) = self.texts.get(index)?;
+        Some((&self.text[range.clone()], *class))
     }
 
     /// The texts in order, each with the number of its class.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, usize)> {
-        let texts = self.places.iter();
-        texts.map(|(place, class)| (&self.text[place.clone()], *class))
+        let texts = self.texts.iter();
+        texts.map(|(range, class)| (&self.text[range.clone()], *class))
     }
 
     /// Rows for a classifier: [`BEGIN`](super::BEGIN), and the text up to `max_length` tokens in all.

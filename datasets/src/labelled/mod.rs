@@ -18,10 +18,10 @@
 //! | [`SEPARATOR`] | the border between a question and its text, or between two documents |
 
 mod batch;
+mod characters;
 mod classes;
 mod classified;
 mod json;
-mod places;
 mod questions;
 mod rows;
 pub(crate) mod sample_passages;

@@ -34,7 +34,7 @@ impl Question {
     pub fn answer_texts(&self) -> impl Iterator<Item = &str> {
         self.answers
             .iter()
-            .map(|place| &self.context[place.clone()])
+            .map(|range| &self.context[range.clone()])
     }
 
     /// The byte range of the characters in the text between two positions of a row. Both are included, with
@@ -43,7 +43,7 @@ impl Question {
     /// # Panics
     ///
     /// When they are not positions of the text, in order.
-    pub fn place_at(&self, [first, last]: [usize; 2]) -> Range<usize> {
+    pub fn range_at(&self, [first, last]: [usize; 2]) -> Range<usize> {
         let start = self.context_start();
         let (first, end) = (first - start, last - start + 1);
         assert!(
@@ -53,13 +53,13 @@ impl Question {
         self.context.floor_char_boundary(first)..self.context.ceil_char_boundary(end)
     }
 
-    /// The text at this [place](Self::place_at).
+    /// The text at this [range](Self::range_at).
     ///
     /// # Panics
     ///
     /// When they are not positions of the text, in order.
     pub fn text_at(&self, positions: [usize; 2]) -> String {
-        self.context[self.place_at(positions)].to_owned()
+        self.context[self.range_at(positions)].to_owned()
     }
 
     /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, the position of
@@ -98,7 +98,7 @@ impl Question {
 /// }]}]}"#)?;
 /// let questions = Questions::open_squad(&path)?;
 /// let question = questions.get(0).expect("there is one");
-/// // The offset in the file counts characters, the place counts bytes.
+/// // The offset in the file counts characters, the range counts bytes.
 /// assert_eq!(question.answers, [18..28]);
 /// assert_eq!(question.answer_texts().next(), Some("a language"));
 /// let rows = questions.encode(512);

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn question(context: &str, answers: &[&str]) -> Question {
-        let place = |answer: &&str| {
+        let range = |answer: &&str| {
             let start = context.find(answer).expect("it is there");
             start..start + answer.len()
         };
@@ -120,7 +120,7 @@ mod tests {
             id: String::new(),
             question: String::new(),
             context: context.into(),
-            answers: answers.iter().map(place).collect(),
+            answers: answers.iter().map(range).collect(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
             return Err(match label.len() {
                 0 => format!("the record in line {line} has no label"),
                 n => format!(
-                    "the label in line {line} has {n} bytes, and may have {MAX_LABEL}: `{}`",
+                    "the label in line {line} has {n} bytes, and at most {MAX_LABEL} are allowed: `{}`",
                     shown(label)
                 ),
             });
@@ -40,7 +40,7 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
 
 /// Indices of the columns.
 fn columns(table: &Table) -> Result<[usize; 2], String> {
-    let place = |column: &str| {
+    let index = |column: &str| {
         table.column(column).ok_or_else(|| {
             let names: Vec<String> = table.columns().take(20).map(shown).collect();
             format!(
@@ -49,7 +49,7 @@ fn columns(table: &Table) -> Result<[usize; 2], String> {
             )
         })
     };
-    Ok([place(COLUMNS[0])?, place(COLUMNS[1])?])
+    Ok([index(COLUMNS[0])?, index(COLUMNS[1])?])
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_are_told_apart() {
+    fn separators_are_distinguished() {
         let tabs = "label\tother\ttext\nx\t1\ta \"quote, here\ny\t\tz\n";
         assert_eq!(
             records(tabs),

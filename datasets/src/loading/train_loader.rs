@@ -154,7 +154,7 @@ impl<S: BatchSource> BatchPlan<S> {
 ///     assert_eq!(steps, [0, 1, 2, 3].map(|step| 4 * epoch + step));
 /// }
 ///
-/// // A run that stopped after step 5 goes on with step 6.
+/// // A run that stopped after step 5 continues with step 6.
 /// let resumed = loader.starting_at(6);
 /// let steps: Vec<u64> = resumed.iter().map(|batch| batch.step).collect();
 /// assert_eq!(steps, [6, 7]);
@@ -238,7 +238,7 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
         let batch_size = self.plan.batch_size;
         assert!(
             !rows.is_empty() && rows.end as u64 <= batch_size,
-            "rows {rows:?} of batches of {batch_size}"
+            "rows {rows:?} are empty or exceed a batch of {batch_size}"
         );
         self.plan.rows = rows.start as u64..rows.end as u64;
         self

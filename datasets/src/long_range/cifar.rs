@@ -80,10 +80,12 @@ fn read(path: &PathBuf) -> Result<Bytes, DatasetError> {
         let n_records = n_bytes / RECORD as u64;
         let found = match n_bytes {
             n if n_records == 0 || n % RECORD as u64 != 0 => {
-                format!("it has {n} bytes, and must have {RECORD} for each of its images")
+                format!(
+                    "it has {n} bytes, which is not a multiple of {RECORD}, the size of an image"
+                )
             }
             _ if n_records > MAX_RECORDS as u64 => {
-                format!("it has {n_records} images, and may have {MAX_RECORDS}")
+                format!("it has {n_records} images, and at most {MAX_RECORDS} are allowed")
             }
             _ => return Ok(()),
         };

@@ -30,7 +30,7 @@ const COLUMNS: [&str; 2] = ["Source", "Target"];
 ///
 /// # Errors
 ///
-/// The first word that is no symbol.
+/// The first word that is not a symbol.
 pub fn list_symbols(source: &str) -> Result<Vec<u8>, String> {
     let mut symbols = Vec::new();
     let is_between = |c: char| c.is_whitespace() || matches!(c, '(' | ')');
@@ -41,7 +41,12 @@ pub fn list_symbols(source: &str) -> Result<Vec<u8>, String> {
             [digit @ b'0'..=b'9'] => symbols.push(digit),
             _ => match OPERATORS.iter().find(|(written, _)| *written == bare) {
                 Some((_, operator)) => symbols.push(*operator),
-                None => return Err(format!("`{}` is no digit and no operator", shown(bare))),
+                None => {
+                    return Err(format!(
+                        "`{}` is neither a digit nor an operator",
+                        shown(bare)
+                    ));
+                }
             },
         }
         symbols.extend(word.bytes().skip(bare.len()));
@@ -72,7 +77,7 @@ pub fn list_value(symbols: &[u8]) -> Result<usize, String> {
     let mut whole = None;
     for &symbol in symbols {
         if whole.is_some() {
-            return Err("it goes on after its end".to_owned());
+            return Err("it continues after its end".to_owned());
         }
         let value = match symbol {
             b'0'..=b'9' => usize::from(symbol - b'0'),
@@ -128,15 +133,15 @@ impl List {
         })
     }
 
-    /// Its element at a place in ascending order.
-    fn sorted(&self, place: usize) -> usize {
+    /// Its element at an index in ascending order.
+    fn sorted(&self, index: usize) -> usize {
         let mut n = 0;
         let is_reached = |count: &usize| {
             n += count;
-            n > place
+            n > index
         };
         let value = self.counts.iter().position(is_reached);
-        value.expect("the place is among the elements")
+        value.expect("the index is below their number")
     }
 }
 
@@ -208,11 +213,11 @@ pub(super) fn open(
 
 fn read(text: &str, builder: &mut ClassifiedBuilder) -> Result<(), String> {
     let table = Table::new(text, &COLUMNS)?;
-    let place = |column: &str| {
+    let index = |column: &str| {
         let missing = || format!("its first line names no column `{column}`");
         table.column(column).ok_or_else(missing)
     };
-    let [source, target] = [place(COLUMNS[0])?, place(COLUMNS[1])?];
+    let [source, target] = [index(COLUMNS[0])?, index(COLUMNS[1])?];
     for record in table.records() {
         let record = record?;
         let line = record.line;

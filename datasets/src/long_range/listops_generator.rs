@@ -83,7 +83,7 @@ impl ListOpsConfig {
             self.is_often_allowed(),
             "min_length",
             self.min_length,
-            "such that one of 1000 trees of max_depth and max_args lies between it and max_length",
+            "so small that at least 1 in 1,000 random trees of max_depth and max_args has a length between it and max_length",
             "lengths further apart, or deeper trees",
         )?;
         Ok(ListOps {

@@ -120,7 +120,7 @@ impl LongRangeTask {
     /// # Errors
     ///
     /// [`NotFound`](DatasetError::NotFound) with the path of a missing file,
-    /// [`Malformed`](DatasetError::Malformed) for a file of another format, with the place in it,
+    /// [`Malformed`](DatasetError::Malformed) for a file of another format, with the line or image in it,
     /// [`NothingIn`](DatasetError::NothingIn) for a part without rows, or those of a file or a folder.
     pub fn open(
         self,
@@ -171,10 +171,9 @@ impl LongRangeTask {
                 }
                 None => Err("it has no tab, and one is needed between two documents".to_owned()),
             },
-            Self::Image | Self::Pathfinder => Err(format!(
-                "the task `{}` is about images, which are no text",
-                self.name()
-            )),
+            Self::Image | Self::Pathfinder => {
+                Err(format!("the task `{}` reads images, not text", self.name()))
+            }
         }
     }
 }

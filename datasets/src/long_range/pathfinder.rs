@@ -87,7 +87,7 @@ fn list(folder: &Path, report: &mut ReadReport) -> Result<Vec<Listed>, DatasetEr
             }
             let (inside, class) = entry(line).map_err(malformed)?;
             if images.len() == MAX_IMAGES {
-                let found = format!("there may be {MAX_IMAGES} images, and this is one more");
+                let found = format!("there are more than {MAX_IMAGES} images, the limit");
                 return Err(malformed(found));
             }
             images.push(Listed {
@@ -114,7 +114,7 @@ fn entry(line: &str) -> Result<(PathBuf, usize), String> {
     };
     if !is_inside(&path) {
         let path = shown(&path.to_string_lossy());
-        return Err(format!("`{path}` is no path inside the folder"));
+        return Err(format!("`{path}` is not a path inside the folder"));
     }
     match label {
         "0" => Ok((path, 0)),
@@ -182,7 +182,10 @@ fn pixels(path: &Path) -> Result<Option<Image>, DatasetError> {
         return Ok(None);
     }
     if metadata.len() > MAX_FILE {
-        let found = format!("it has {} bytes, and may have {MAX_FILE}", metadata.len());
+        let found = format!(
+            "it has {} bytes, and at most {MAX_FILE} are allowed",
+            metadata.len()
+        );
         return Err(DatasetError::malformed(path, FORMAT, found));
     }
     let bytes = read_file(path)?;

@@ -20,8 +20,8 @@ pub struct NeedlesConfig {
     /// Number of inserted sentences, each of which is asked for once. 1 to 676.
     #[config(default = 8)]
     pub n_needles: usize,
-    /// If given, all questions are in about the last `asked_in` bytes, and all sentences before them: at
-    /// least 32 for each needle, and at least that much less than the length.
+    /// If given, all questions are in about the last `asked_in` bytes, and all sentences before them:
+    /// from `32 * n_needles` to `seq_length - 32 * n_needles`.
     pub asked_in: Option<usize>,
     /// Seed of all sequences. Use another one for evaluation.
     #[config(default = 0)]
@@ -56,8 +56,8 @@ impl NeedlesConfig {
                 (32 * n..=length - 32 * n).contains(&asked_in),
                 "asked_in",
                 asked_in,
-                "at least 32 for each needle, and as much less than the length",
-                "32 for each needle",
+                "from 32 * n_needles to seq_length - 32 * n_needles",
+                "32 * n_needles",
             )?;
         }
         Windows::new(text, length)?;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn around_them_stands_the_text() {
+    fn the_rest_is_the_text() {
         let (bytes, _) = read(NeedlesConfig::new().with_n_needles(1), 3);
         let before = bytes
             .windows(2)

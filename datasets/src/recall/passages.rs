@@ -66,7 +66,7 @@ impl ReturningPassagesConfig {
     }
 }
 
-/// Some passages of random symbols, then the same once more, then others: half of all symbols can be
+/// Some passages of random symbols, then their repetition, then others: half of all symbols can be
 /// predicted, and only from their previous occurrence.
 ///
 /// Passages have random lengths, so neither a position nor a distance shows where that is. The repetition
@@ -139,9 +139,9 @@ impl Sequences for ReturningPassages {
             returns.push(end + 1..symbols.len());
         }
         write_shifted(symbols.into_iter(), tokens, targets);
-        let counts = |place: &usize| returns.iter().any(|range| range.contains(place));
-        for place in (0..targets.len()).filter(|place| !counts(place)) {
-            targets[place] = IGNORED;
+        let counts = |position: &usize| returns.iter().any(|range| range.contains(position));
+        for position in (0..targets.len()).filter(|position| !counts(position)) {
+            targets[position] = IGNORED;
         }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_returns_stood_before_at_distances_that_vary() {
+    fn what_returns_occurred_before_at_distances_that_vary() {
         let mut distances = Vec::new();
         for number in [0, 1, u64::MAX] {
             let (tokens, targets) = read(ReturningPassagesConfig::new(), number);
@@ -168,7 +168,7 @@ mod tests {
             for group in counted.chunk_by(|a, b| a + 1 == *b) {
                 // The first distance at which all symbols of a group occurred before.
                 let (first, last) = (group[0], group[group.len() - 1]);
-                let stood = |distance: &usize| {
+                let occurred = |distance: &usize| {
                     *distance <= first
                         && (first - 1..=last).all(|i| {
                             i + 1 > *distance
@@ -180,7 +180,7 @@ mod tests {
                                     }
                         })
                 };
-                let distance = (1..=first).find(stood).expect("it stood before");
+                let distance = (1..=first).find(occurred).expect("it occurred before");
                 assert!((120..=300).contains(&distance), "{distance}");
                 distances.push(distance);
             }
@@ -190,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn backwards_the_next_symbol_stood_before_the_equal_one() {
-        // With so many symbols, nearly all of a group differ.
+    fn backwards_the_next_symbol_precedes_the_equal_one() {
+        // With 2^30 symbols, nearly all of a group differ.
         let config = ReturningPassagesConfig::new()
             .with_n_symbols(1 << 30)
             .with_backwards(true);

@@ -67,7 +67,7 @@ impl Bytes {
 
     /// Maps an unnamed file.
     fn map_unnamed(file: &File) -> io::Result<Self> {
-        // SAFETY: `Mmap::map` requires that the file does not change while it is mapped, since a `&[u8]` promises
+        // SAFETY: `Mmap::map` requires that the file does not change while it is mapped, since a `&[u8]` guarantees
         // constant bytes. A file of `tempfile` has no name, so no other program opens it, and nothing in
         // this crate writes to it after mapping. The map keeps its own reference to the file.
         let map = unsafe { Mmap::map(file) }?;
@@ -104,9 +104,9 @@ fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
     use rustix::fs::{self, SeekFrom as Place};
     use rustix::io::Errno;
 
-    let room = fs::statvfs(std::env::temp_dir())?;
-    let (available, blocks) = (room.f_bavail, file.metadata()?.blocks());
-    if available.saturating_mul(room.f_frsize) < blocks.saturating_mul(512).min(len) {
+    let disk = fs::statvfs(std::env::temp_dir())?;
+    let (available, blocks) = (disk.f_bavail, file.metadata()?.blocks());
+    if available.saturating_mul(disk.f_frsize) < blocks.saturating_mul(512).min(len) {
         return Err(io::ErrorKind::StorageFull.into());
     }
     copy.set_len(len.min(file.metadata()?.len()))?;

@@ -182,7 +182,7 @@ mod tests {
             .err()
             .ok_or("there is no writer")?;
         assert!(
-            error.to_string().contains("nothing has been written into"),
+            error.to_string().contains("no data arrived on the pipe"),
             "{error}"
         );
         let to = path.clone();

@@ -30,14 +30,19 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
             let text = decode(&bytes[start..], encoding).map_err(unreadable)?;
             report.note(format!("decoded from {}", encoding.name()));
             text.ok_or_else(|| {
-                malformed(&format!("it is {}, but damaged or cut", encoding.name()))
+                malformed(&format!(
+                    "it is {}, but damaged or truncated",
+                    encoding.name()
+                ))
             })?
         }
     };
     if let Err(error) = str::from_utf8(&text) {
         let before = &text[..error.valid_up_to()];
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        return Err(malformed(&format!("line {line} has other bytes")));
+        return Err(malformed(&format!(
+            "line {line} has bytes that are neither"
+        )));
     }
     report.files += 1;
     if text.contains(&b'\r') && !text.contains(&b'\n') {
@@ -201,9 +206,9 @@ mod tests {
     #[test]
     fn what_is_no_text_is_named() {
         for (bytes, found) in [
-            (&b"one\ntwo\xff"[..], "line 2 has other bytes"),
+            (&b"one\ntwo\xff"[..], "line 2 has bytes that are neither"),
             (b"\xff\xfea\0\x00\xd8b\0", "it is UTF-16LE, but damaged"),
-            (b"\xff\xfea\0b", "it is UTF-16LE, but damaged or cut"),
+            (b"\xff\xfea\0b", "it is UTF-16LE, but damaged or truncated"),
             (b"\xff\xfe\0\0a\0\0\0", "it is UTF-32"),
         ] {
             let error = read(bytes).expect_err("no text").to_string();

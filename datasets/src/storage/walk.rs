@@ -50,7 +50,7 @@ pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf
     while let Some(link) = walk.links.pop_first() {
         match fs::metadata(&link) {
             Ok(metadata) => walk.take(link, &metadata)?,
-            Err(_) => walk.report.skip("links that lead nowhere", link.display()),
+            Err(_) => walk.report.skip("broken links", link.display()),
         }
     }
     walk.files.sort();
@@ -103,7 +103,7 @@ impl Walk<'_> {
         let skipped = if !(metadata.is_file() || metadata.is_dir()) {
             "pipes, sockets and devices"
         } else if !self.is_new(&path, metadata)? {
-            "links to what was read already"
+            "links to what was already read"
         } else if metadata.is_file() {
             self.files.push(path);
             return Ok(());
@@ -210,7 +210,7 @@ mod tests {
                 .map(|of| of.count)
         };
         assert_eq!(counts("links to what was read"), Some(6));
-        assert_eq!(counts("links that lead nowhere"), Some(3));
+        assert_eq!(counts("broken links"), Some(3));
         let is_linux = cfg!(target_os = "linux");
         assert_eq!(
             counts("folders of the operating system"),

@@ -33,7 +33,7 @@ pub enum ColumnFormat {
 }
 
 impl ColumnFormat {
-    /// The format that the name of a file promises: `.parquet`, or `.jsonl` or `.ndjson`, also with `.gz`, `.xz` or `.zip`
+    /// The format that the name of a file suggests: `.parquet`, or `.jsonl` or `.ndjson`, also with `.gz`, `.xz` or `.zip`
     /// at the end.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_lowercase();
@@ -270,7 +270,7 @@ impl Column {
             path: path.to_owned(),
             column: self.name.clone(),
             wanted: WANTED,
-            found: ", but one with both".to_owned(),
+            found: " (it has both)".to_owned(),
         }
     }
 
@@ -292,7 +292,7 @@ impl Column {
                 }
                 SplitName::Train => train.push(file),
                 SplitName::Valid => valid.push(file),
-                SplitName::Test => report.skip("files to test on", file.display()),
+                SplitName::Test => report.skip("files of the test part", file.display()),
             }
         }
         if train.is_empty() {

@@ -139,7 +139,7 @@ impl TokenCorpus {
         report.with_count(self.n_tokens(), "tokens")
     }
 
-    /// Number of bytes of text that the tokens stand for; none for ids of an unknown tokenizer.
+    /// Number of bytes of text that the tokens represent; none for ids of an unknown tokenizer.
     pub fn text_bytes(&self) -> Option<usize> {
         self.shared.text_bytes
     }
@@ -186,7 +186,7 @@ impl Corpus for TokenCorpus {
 }
 
 impl Split<TokenCorpus> {
-    /// Bytes of text that a token of its corpus stands for, on average; none for ids of an unknown tokenizer.
+    /// Bytes of text that a token of its corpus represents, on average; none for ids of an unknown tokenizer.
     pub fn bytes_per_token(&self) -> Option<f64> {
         let text_bytes = self.corpus().text_bytes().filter(|&bytes| bytes > 0)?;
         Some(text_bytes as f64 / self.corpus().n_tokens() as f64)

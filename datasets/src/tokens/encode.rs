@@ -21,7 +21,7 @@ const RUN: usize = 1 << 12;
 /// The ids of a split of a text, as a corpus of its own.
 ///
 /// The text is encoded in pieces of about 64 KiB, by all threads, and never held in memory as a whole. A piece ends
-/// before a space after a word, so the ids are those of the whole text; only where a MiB has no such place, the ids next to
+/// before a space after a word, so the ids are those of the whole text; only where a MiB has no such position, the ids next to
 /// a cut may be others. A byte 0 ends a text among several: it becomes the tokenizer's [`end`](Tokenizer::end), or, if it
 /// has none, what it makes of that character. A border of the split in a character moves behind it.
 ///
@@ -65,7 +65,7 @@ pub fn encode(split: &Split, tokenizer: &Tokenizer) -> Result<Split<TokenCorpus>
     Ok(corpus.with_text_bytes(split.len()).whole_as(split.name()))
 }
 
-/// Bytes of text that an id of a split stands for, on average, as a tokenizer decodes it: of the first 4,194,304 ids, in
+/// Bytes of text that an id of a split represents, on average, as a tokenizer decodes it: of the first 4,194,304 ids, in
 /// runs of 4,096, at whose ends a cut character counts as three bytes. `None` without ids.
 ///
 /// # Errors
@@ -120,7 +120,7 @@ fn pieces(split: &Split, drops_space: bool) -> Pieces<'_> {
     let corpus = split.corpus();
     let text = corpus.as_bytes();
     let range = split.range();
-    let [start, end] = [range.start, range.end].map(|place| next_character(text, place));
+    let [start, end] = [range.start, range.end].map(|position| next_character(text, position));
     Pieces::new(corpus.name(), &text[start..end], start, drops_space)
 }
 

@@ -110,8 +110,8 @@ fn find(path: &Path, schema: &SchemaDescriptor, name: &str) -> Result<usize, Dat
         (PhysicalType::BYTE_ARRAY, 0) | (PhysicalType::INT32 | PhysicalType::INT64, 1) => {
             Ok(number)
         }
-        (_, 0) => Err(no_column(format!(", but one of {kind}"))),
-        _ => Err(no_column(format!(", but one of lists of {kind}"))),
+        (_, 0) => Err(no_column(format!(" (it is of {kind})"))),
+        _ => Err(no_column(format!(" (it is of lists of {kind})"))),
     }
 }
 

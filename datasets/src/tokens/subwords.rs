@@ -196,7 +196,7 @@ impl Subwords {
     fn new(tokenizer: Tokenizer, special: &SpecialTokens) -> Result<Self, DatasetError> {
         let number = |name: String| {
             tokenizer.id(&name).ok_or_else(|| {
-                let what = "has not the special tokens asked for";
+                let what = "lacks a requested special token";
                 DatasetError::tokenizer(what)(format!("there is no `{name}`").into())
             })
         };

@@ -60,7 +60,7 @@ impl PairTrainLoaderConfig {
                 setting: "max_tokens",
                 value: 0,
                 limit: "at least 1",
-                way_out: "about 4096, what the memory allows",
+                way_out: "about 4096, or what fits into memory",
             }
             .into());
         }

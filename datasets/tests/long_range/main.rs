@@ -51,7 +51,7 @@ fn a_single_input_is_encoded_like_a_row() {
     );
     for (task, text, found) in [
         (ListOps, "[MAX 4", "not closed"),
-        (ListOps, "a list", "no digit and no operator"),
+        (ListOps, "a list", "neither a digit nor an operator"),
         (Retrieval, "one", "no tab"),
         (Image, "an image", "no text"),
     ] {

@@ -1,4 +1,4 @@
-//! What training may rely on: each batch is a function of its step, and a pass reads all its windows once.
+//! Guarantees for training: each batch is a function of its step, and a pass reads all its windows once.
 
 mod any_settings;
 
@@ -74,11 +74,11 @@ fn sample_has_windows_of_64k_with_the_bytes_of_its_training_split() {
     let text: Vec<i64> = split.as_bytes().iter().copied().map(i64::from).collect();
     let (_, tokens, targets) = read(&loader.batch(3));
     for (tokens, targets) in tokens.iter().zip(&targets) {
-        let place = text
+        let window = text
             .windows(65_537)
             .find(|window| window.starts_with(tokens));
         assert!(
-            place
+            window
                 .expect("the inputs are in the text")
                 .ends_with(targets)
         );
@@ -86,7 +86,7 @@ fn sample_has_windows_of_64k_with_the_bytes_of_its_training_split() {
 }
 
 #[test]
-fn iterators_go_on_where_the_last_one_ended() {
+fn iterators_continue_where_the_last_one_ended() {
     let loader = loader(&small());
     assert_eq!(loader.num_items(), 20);
     assert_eq!(steps(&loader), [0, 1, 2, 3, 4]);
