@@ -3,7 +3,7 @@
 use burn::config::Config;
 
 use crate::error::{DatasetError, SizeError};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences, write_shifted};
 
 /// Configuration of the [`Duplication`] task; by default that of the paper, section 5: `w` of 511 symbols out of 127.

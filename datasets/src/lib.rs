@@ -102,7 +102,7 @@ pub use holdout::SplitName;
 pub use loading::{
     BatchSource, EvalLoader, EvalLoaderConfig, LmBatch, TrainLoader, TrainLoaderConfig,
 };
-pub use report::{ReadReport, Skipped, shown};
+pub use report::{ReadReport, Skipped, printable, shown};
 pub use sequences::{IGNORED, START_TOKEN, Sequences, Shuffled};
 pub use storage::{Fingerprint, read_text_file};
 pub use table::{Table, TableRecord};

@@ -11,7 +11,7 @@ use thiserror::Error;
 pub(crate) use making::check;
 pub use size::SizeError;
 
-use crate::report::{escaped, grouped, shown, shown_path, told};
+use crate::report::{escaped, grouped, shown, shown_path, shown_text};
 
 /// Why data could not be read. Each message is one line: the value, its limit and a remedy.
 #[derive(Debug, Error)]
@@ -222,7 +222,7 @@ pub enum DatasetError {
         "`{}` has no column `{}` {wanted}{}: name another one",
         shown_path(path),
         shown(column),
-        told(found)
+        shown_text(found)
     )]
     NoColumn {
         /// The path as it was given.
@@ -249,7 +249,7 @@ pub enum DatasetError {
     #[error(
         "`{}` is not {expected} ({}): check that it is whole and of that kind",
         shown_path(path),
-        told(found)
+        shown_text(found)
     )]
     Malformed {
         /// The path as it was given.
@@ -264,7 +264,7 @@ pub enum DatasetError {
     #[error(
         "`{}` could not be written ({}): check the folder, its permissions and the disk",
         shown_path(path),
-        told(reason)
+        shown_text(reason)
     )]
     Unwritable {
         /// The path as it was given.
@@ -300,7 +300,10 @@ pub enum DatasetError {
     },
 
     /// A vocabulary cannot do what was requested.
-    #[error("the vocabulary {problem} ({}): train or load another", told(reason))]
+    #[error(
+        "the vocabulary {problem} ({}): train or load another",
+        shown_text(reason)
+    )]
     Tokenizer {
         /// What it cannot do.
         problem: &'static str,
@@ -340,7 +343,7 @@ pub enum DatasetError {
          train on them",
         escaped(name),
         shown(class),
-        told(classes)
+        shown_text(classes)
     )]
     OtherClass {
         /// Where the texts are from.

@@ -9,7 +9,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use crate::error::{DatasetError, SizeError};
 use crate::labelled::rows::LabelledRows;
 use crate::loading::{BatchSource, EvalLoader, EvalLoaderConfig, TrainLoader, TrainLoaderConfig};
-use crate::sequences::passes::Passes;
+use crate::sequences::permutations::Permutations;
 
 /// A batch for a model with a task head: each row has a sequence and its targets.
 ///
@@ -119,13 +119,13 @@ impl BatchSource for LabelledRows {
 #[derive(Clone, Debug)]
 pub struct ShuffledRows {
     rows: LabelledRows,
-    passes: Arc<Passes>,
+    permutations: Arc<Permutations>,
     batch_size: u64,
 }
 
 impl ShuffledRows {
     fn row(&self, number: u64) -> usize {
-        self.passes.place(number).item
+        self.permutations.sample(number).item
     }
 }
 
@@ -165,7 +165,7 @@ impl TrainLoaderConfig {
         }
         let source = ShuffledRows {
             rows: rows.clone(),
-            passes: Arc::new(Passes::new(self.seed, rows.len(), 0)),
+            permutations: Arc::new(Permutations::new(self.seed, rows.len(), 0)),
             batch_size: self.batch_size as u64,
         };
         self.loader_of(source, device)

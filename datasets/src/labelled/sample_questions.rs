@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::Rng;
 
 use crate::labelled::questions::{Question, Questions};
-use crate::sequences::passes::{below, keyed_rng, shuffle};
+use crate::sequences::random::{below, keyed_rng, shuffle};
 use crate::translation::ParallelText;
 
 /// One of this many different English sentences is held out for validation.

@@ -11,7 +11,7 @@ use crate::holdout::key;
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
 use crate::long_range::LongRangeTask;
 use crate::report::ReadReport;
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 
 /// One of this many elements is a list, as long as lists may be nested deeper.
 const LIST_EVERY: usize = 4;

@@ -4,7 +4,7 @@ use burn::config::Config;
 
 use super::pairs::distinct;
 use crate::error::{DatasetError, check};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences};
 use crate::text::{Split, Windows};
 

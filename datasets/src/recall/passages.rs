@@ -3,7 +3,7 @@
 use burn::config::Config;
 
 use crate::error::{DatasetError, check};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences, write_shifted};
 
 /// Configuration of [`ReturningPassages`].

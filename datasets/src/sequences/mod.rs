@@ -1,11 +1,12 @@
 //! The common interface of data for language models.
 
-pub(crate) mod passes;
+pub(crate) mod permutations;
+pub(crate) mod random;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sequences::passes::Passes;
+use crate::sequences::permutations::Permutations;
 
 /// The target of a position that does not count: the model's loss ignores negative targets.
 pub const IGNORED: i32 = -1;
@@ -98,7 +99,7 @@ pub(crate) fn write_shifted(
 #[derive(Debug)]
 pub struct Shuffled {
     sequences: Arc<dyn Sequences>,
-    passes: Passes,
+    permutations: Permutations,
 }
 
 impl Shuffled {
@@ -107,7 +108,7 @@ impl Shuffled {
         let n_sequences = sequences.n_sequences().filter(|&n| n > 0)?;
         Some(Self {
             sequences,
-            passes: Passes::new(seed, n_sequences, 0),
+            permutations: Permutations::new(seed, n_sequences, 0),
         })
     }
 }
@@ -126,8 +127,8 @@ impl Sequences for Shuffled {
     }
 
     fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
-        let place = self.passes.place(number);
-        self.sequences.read(place.item as u64, tokens, targets);
+        let item = self.permutations.sample(number).item;
+        self.sequences.read(item as u64, tokens, targets);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::storage::{Bytes, Spool, unpacked};
 /// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Number of bytes that are inspected to detect UTF-16 without a byte order mark.
-const N_TOLD_BY: usize = 1_024;
+const N_EXAMINED: usize = 1_024;
 
 /// The text of a file: unpacked, in UTF-8, without a byte order mark, with line feeds as line ends. The report
 /// counts the file, and lists the conversions.
@@ -114,7 +114,7 @@ fn utf16_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
 
 /// UTF-16 of mostly ASCII, which has a zero in every other byte. Text in UTF-8 has none.
 fn utf16_without_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
-    let start = &bytes[..bytes.len().min(N_TOLD_BY)];
+    let start = &bytes[..bytes.len().min(N_EXAMINED)];
     let n_zeros = |first: usize| {
         start
             .iter()

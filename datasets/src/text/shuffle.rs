@@ -2,7 +2,7 @@
 
 use crate::error::DatasetError;
 use crate::sequences::Sequences;
-use crate::sequences::passes::Passes;
+use crate::sequences::permutations::Permutations;
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 use crate::text::windows::{Window, Windows};
@@ -16,7 +16,7 @@ use crate::text::windows::{Window, Windows};
 #[derive(Debug)]
 pub struct ShuffledWindows<C = ByteCorpus> {
     windows: Windows<C>,
-    passes: Passes,
+    permutations: Permutations,
 }
 
 impl<C: Corpus> ShuffledWindows<C> {
@@ -34,15 +34,15 @@ impl<C: Corpus> ShuffledWindows<C> {
         let (n_windows, max_phase) = pass_shape(split.len(), window_length);
         Ok(Self {
             windows,
-            passes: Passes::new(seed, n_windows, max_phase),
+            permutations: Permutations::new(seed, n_windows, max_phase),
         })
     }
 
     /// The sample of this number; repeated calls return the same.
     fn sample(&self, number: u64) -> Window<C> {
-        let place = self.passes.place(number);
+        let sample = self.permutations.sample(number);
         self.windows
-            .starting_at(place.phase + place.item * self.windows.window_length())
+            .starting_at(sample.phase + sample.item * self.windows.window_length())
     }
 }
 

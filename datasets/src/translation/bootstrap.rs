@@ -2,7 +2,7 @@
 
 use super::bleu::{Counts, sentences};
 use crate::error::DatasetError;
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 
 /// The difference between the BLEU scores of two translators, with the interval that contains 95 % of its bootstrap
 /// samples: the paired bootstrap (Koehn, 2004).

@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use crate::error::{DatasetError, SizeError};
 use crate::loading::{BatchSource, EvalLoader, TrainLoader};
 use crate::translation::batch::{HostPairs, PairBatch};
-use crate::translation::buckets::BucketPasses;
+use crate::translation::buckets::ShuffledBuckets;
 use crate::translation::pairs::TokenPairs;
 
 /// An endless stream of [`PairBatch`]es, resumable at any step: a [`TrainLoader`].
@@ -64,13 +64,13 @@ impl PairTrainLoaderConfig {
             }
             .into());
         }
-        let passes = BucketPasses::new(pairs, self.max_tokens, self.max_length, self.seed);
-        if passes.n_batches() == 0 {
+        let buckets = ShuffledBuckets::new(pairs, self.max_tokens, self.max_length, self.seed);
+        if buckets.n_batches() == 0 {
             return Err(SizeError::NoSequences.into());
         }
         let source = BucketedPairs {
             pairs: pairs.clone(),
-            passes: Arc::new(passes),
+            buckets: Arc::new(buckets),
         };
         TrainLoader::new(source, 1, self.steps_per_epoch, self.n_workers, device)
     }
@@ -80,7 +80,7 @@ impl PairTrainLoaderConfig {
 #[derive(Clone, Debug)]
 pub struct BucketedPairs {
     pairs: TokenPairs,
-    passes: Arc<BucketPasses>,
+    buckets: Arc<ShuffledBuckets>,
 }
 
 impl BatchSource for BucketedPairs {
@@ -88,7 +88,7 @@ impl BatchSource for BucketedPairs {
     type Batch<B: Backend> = PairBatch<B>;
 
     fn read(&self, numbers: Range<u64>) -> HostPairs {
-        let pairs = numbers.flat_map(|number| self.passes.batch(number));
+        let pairs = numbers.flat_map(|number| self.buckets.batch(number));
         HostPairs::read(&self.pairs, pairs.collect())
     }
 

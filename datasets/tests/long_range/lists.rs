@@ -138,7 +138,10 @@ fn listops_is_read_from_its_files() -> Outcome {
             "Source\tTarget\n5\t5\n[MAX 4\t4\n",
             "line 3: 1 of its lists",
         ),
-        ("Source\tTarget\n[FIRST 4 ]\t4\n", "`[FIRST` is neither a digit"),
+        (
+            "Source\tTarget\n[FIRST 4 ]\t4\n",
+            "`[FIRST` is neither a digit",
+        ),
         ("Source\tTarget\n5\n", "line 2 has 1 fields"),
         ("Source\tTarget\n", "no record"),
         ("a\tb\n5\t5\n", "no column `Source`"),
