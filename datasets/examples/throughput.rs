@@ -4,8 +4,8 @@
 //! cargo run --release -p reformer-datasets --example throughput -- [FILE]
 //! ```
 //!
-//! Without a file it makes one of 256 MiB. The first pass over a file that is not in the system's cache is as fast as
-//! the disk.
+//! Without a file it makes one of 256 MiB. The first pass over a file that is not in the system's
+//! cache is as fast as the disk.
 
 use std::error::Error;
 use std::io::Write;

@@ -185,8 +185,8 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A name from a file as messages and tables show it: in one line, without terminal control characters, and at most
-/// 64 characters long.
+/// A name from a file as messages and tables show it: in one line, without terminal control
+/// characters, and at most 64 characters long.
 ///
 /// # Example
 ///
@@ -221,9 +221,9 @@ fn shortened(text: &str, limit: usize) -> String {
     escaped.chars().take(limit - 1).chain(['…']).collect()
 }
 
-/// A text as a terminal may show it: control characters, which could move the cursor, change a title
-/// or hide other text, and those that change the writing direction or are invisible are spelled out
-/// as in Rust (`\u{1b}`). Line ends and tabs stay.
+/// A text as a terminal may show it: control characters, which could move the cursor, change a
+/// title or hide other text, and those that change the writing direction or are invisible are
+/// spelled out as in Rust (`\u{1b}`). Line ends and tabs stay.
 ///
 /// ```
 /// use reformer_datasets::printable;
@@ -240,7 +240,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     escaped_where(text, is_hidden)
 }
 
-/// Whether a character controls a terminal, ends a line, changes the writing direction or is invisible.
+/// Whether a character controls a terminal, ends a line, changes the direction or is invisible.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -1,5 +1,5 @@
-//! What no file may do, whatever is in it: every reader gives data or an error of one line, and never panics, hangs or
-//! takes memory without bound.
+//! What no file may do, whatever is in it: every reader gives data or an error of one line, and
+//! never panics, hangs or takes memory without bound.
 
 #![allow(clippy::unwrap_used)]
 

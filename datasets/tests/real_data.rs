@@ -1,4 +1,5 @@
-//! Large files, and data that does not travel with the crate: where an environment variable names it, it is read.
+//! Large files, and data that does not travel with the crate: where an environment variable names
+//! it, it is read.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -105,7 +105,7 @@ pub enum DatasetError {
         "there is not enough space in the temporary folder `{}` for the contents of `{}`: free some, or \
          set TMPDIR to a folder on a larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
     )]
-    NoRoom {
+    NoSpace {
         /// The path as it was given.
         path: PathBuf,
         /// The error of the operating system.

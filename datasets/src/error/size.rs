@@ -5,7 +5,8 @@ use thiserror::Error;
 use crate::holdout::SplitName;
 use crate::report::escaped;
 
-/// Why data cannot be read in the requested sizes. Each message is one line: the value, its limit and a remedy.
+/// Why data cannot be read in the requested sizes. Each message is one line: the value, its limit
+/// and a remedy.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SizeError {

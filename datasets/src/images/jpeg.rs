@@ -1,7 +1,8 @@
 //! Detects truncated JPEG files. Decoders fill missing parts with gray, without an error.
 //!
-//! Format: ITU-T T.81, annex B. Markers are a byte 0xff and another; segments after most of them start with their
-//! length; after the start of a scan come its data, in which 0xff is followed by a zero.
+//! Format: ITU-T T.81, annex B. Markers are a byte 0xff and another; segments after most of them
+//! start with their length; after the start of a scan come its data, in which 0xff is followed by a
+//! zero.
 
 /// Start of the image.
 const SOI: u8 = 0xd8;

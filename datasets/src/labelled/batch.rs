@@ -16,7 +16,6 @@ use crate::sequences::permutations::Permutations;
 /// Rows are padded at their end to the length of the longest row.
 ///
 /// # Shapes
-///
 /// - tokens, mask_pad: `[batch_size, seq_length]`
 /// - targets: `[batch_size, n_targets]`
 #[derive(Clone, Debug)]
@@ -37,7 +36,6 @@ impl<B: Backend> LabelledBatch<B> {
     /// Tokens of a row before its padding. Waits for the device.
     ///
     /// # Panics
-    ///
     /// When there is no row of this number.
     pub fn length(&self, row: usize) -> usize {
         let mask_pad = self.mask_pad.clone().slice_dim(0, row..row + 1).to_data();
@@ -148,13 +146,13 @@ impl BatchSource for ShuffledRows {
 }
 
 impl TrainLoaderConfig {
-    /// A loader of labelled rows, before step 0: one pass over them after the other, each in a new order. Rows
-    /// keep their own length; `window_length` is not used.
+    /// A loader of labelled rows, before step 0: one pass over them after the other, each in a new
+    /// order. Rows keep their own length; `window_length` is not used.
     ///
     /// # Errors
-    ///
     /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or [`EpochTooLong`](SizeError::EpochTooLong).
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or
+    /// [`EpochTooLong`](SizeError::EpochTooLong).
     pub fn init_labelled<B: Backend>(
         &self,
         rows: &LabelledRows,
@@ -173,10 +171,9 @@ impl TrainLoaderConfig {
 }
 
 impl EvalLoaderConfig {
-    /// A loader of labelled rows, in order. Rows keep their own length; `window_length` is not used.
+    /// A loader of labelled rows, in order. Rows keep their length; `window_length` is unused.
     ///
     /// # Errors
-    ///
     /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize) or
     /// [`ZeroMaxWindows`](SizeError::ZeroMaxWindows).
     pub fn init_labelled<B: Backend>(

@@ -36,8 +36,8 @@ impl Characters {
         found.map_or(self.text.len(), |(further, _)| offset + further)
     }
 
-    /// The byte range of an occurrence of `part` at most `max_moved` characters away from `start`, the nearest one, and
-    /// its distance in characters. Without `start`, `part` must occur exactly once.
+    /// The byte range of an occurrence of `part` at most `max_moved` characters away from `start`,
+    /// the nearest one, and its distance in characters. Without `start`, `part` must occur once.
     pub(super) fn find(
         &self,
         part: &str,

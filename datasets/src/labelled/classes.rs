@@ -117,10 +117,10 @@ impl Builder {
 }
 
 impl LabelledTexts {
-    /// The sample, 2,509 passages of up to 250 bytes made of the other samples: English and German sentences of
-    /// [`ParallelText::sample`](crate::translation::ParallelText::sample), and lines of
-    /// [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the speakers' names. Which of the three sources a
-    /// passage is from is easy to tell: it is a task to try out a program.
+    /// The sample, 2,509 passages of up to 250 bytes made of the other samples: English and German
+    /// sentences of [`ParallelText::sample`](crate::translation::ParallelText::sample), and lines
+    /// of [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the speakers' names. Which of
+    /// the three sources a passage is from is easy to tell: it is a task to try out a program.
     pub fn sample() -> Self {
         Self::new("passages", sample_passages::passages())
     }
@@ -134,17 +134,17 @@ impl LabelledTexts {
         builder.build_any(ReadReport::new(name))
     }
 
-    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Tabs,
-    /// commas, semicolons or bars separate fields, as detected from that line or a line `sep=;` before it. In tables
-    /// with tabs, quotes have no special meaning; otherwise fields may be in double quotes. The file may be packed as
-    /// gzip, xz or zip, and be UTF-8 or UTF-16.
+    /// A table of text with columns `text` and `label`, named in its first line, in any order and
+    /// among others. Tabs, commas, semicolons or bars separate fields, as detected from that line
+    /// or a line `sep=;` before it. In tables with tabs, quotes have no special meaning; otherwise
+    /// fields may be in double quotes. The file may be packed as gzip, xz or zip, and be UTF-8 or
+    /// UTF-16.
     ///
     /// # Errors
-    ///
-    /// [`Malformed`](DatasetError::Malformed) for what is not text, a table without these columns, a quote that is not
-    /// closed, or a record with too few or too many fields or without a label;
-    /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different; or those of
-    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    /// [`Malformed`](DatasetError::Malformed) for what is not text, a table without these columns,
+    /// a quote that is not closed, or a record with too few or too many fields or without a label;
+    /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different;
+    /// or those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_table(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         let (mut builder, mut report) = (Builder::default(), ReadReport::at(path));
@@ -155,16 +155,16 @@ impl LabelledTexts {
         builder.build(report)
     }
 
-    /// A folder with a folder for each class, whose files, including those of subfolders, are the texts: `pos/*.txt`
-    /// and `neg/*.txt` of the IMDB reviews. Its folder `unsup`, whose texts have no class, and files next to the
-    /// folders are left out.
+    /// A folder with a folder for each class, whose files, including those of subfolders, are the
+    /// texts: `pos/*.txt` and `neg/*.txt` of the IMDB reviews. Its folder `unsup`, whose texts have
+    /// no class, and files next to the folders are left out.
     ///
     /// # Errors
-    ///
     /// [`NothingIn`](DatasetError::NothingIn) when no folder in it has a file,
     /// [`Malformed`](DatasetError::Malformed) for files that are not text,
-    /// [`TooManyClasses`](DatasetError::TooManyClasses) when nearly every text has a folder of its own,
-    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those of a folder.
+    /// [`TooManyClasses`](DatasetError::TooManyClasses) when nearly every text has a folder of its
+    /// own, [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those
+    /// of a folder.
     pub fn open_folder(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let folder = path.as_ref();
         let (mut builder, mut report) = (Builder::default(), ReadReport::at(folder));
@@ -193,7 +193,6 @@ impl LabelledTexts {
     /// The same texts with their classes numbered as in this list.
     ///
     /// # Errors
-    ///
     /// [`OtherClass`](DatasetError::OtherClass) for a class that is not in it.
     pub fn with_classes(mut self, classes: &[String]) -> Result<Self, DatasetError> {
         let known: HashMap<&str, usize> = classes.iter().map(String::as_str).zip(0..).collect();
@@ -213,11 +212,11 @@ impl LabelledTexts {
         Ok(self)
     }
 
-    /// Splits the texts for training and validation: of `every` different texts of a class about one is held out for
-    /// validation, at least one of each class with two, chosen by a hash of the text. No text is in both.
+    /// Splits the texts for training and validation: of `every` different texts of a class about
+    /// one is held out for validation, at least one of each class with two, chosen by a hash of the
+    /// text. No text is in both.
     ///
     /// # Errors
-    ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
     pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
         let keys = self
@@ -278,7 +277,7 @@ impl LabelledTexts {
         texts.map(|(range, class)| (&self.text[range.clone()], *class))
     }
 
-    /// Rows for a classifier: [`BEGIN`](super::BEGIN), and the text up to `max_length` tokens in all.
+    /// Rows for a classifier: [`BEGIN`](super::BEGIN), and the text, up to `max_length` in all.
     pub fn encode(&self, max_length: usize) -> ClassifiedRows {
         let mut builder = ClassifiedBuilder::new(BYTES, max_length);
         for (text, class) in self.iter() {

@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A file, an article, a paragraph, a question or a row: all fields are optional, and entries can be nested.
+/// A file, an article, a paragraph, a question or a row: all fields are optional, and entries can
+/// be nested.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) id: Option<String>,

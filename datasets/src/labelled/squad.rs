@@ -16,8 +16,8 @@ const NOT_GIVEN: &str = "questions without an answer that are not marked as impo
 const NOT_FOUND: &str = "questions whose answer is not at, or near, the offset in the file";
 const INCOMPLETE: &str = "entries without a question or a context";
 
-/// The questions of a file, or a description of the problem. Unusable questions are left out, and counted in
-/// the report.
+/// The questions of a file, or a description of the problem. Unusable questions are left out, and
+/// counted in the report.
 pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>, String> {
     let mut reader = Reader {
         questions: Vec::new(),
@@ -64,7 +64,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Adds the questions of an entry and of nested entries, which use its text unless they have one.
+    /// Adds the questions of an entry and of nested entries, which use its text if they have none.
     fn add(&mut self, entry: Entry, around: Option<&Arc<Characters>>) {
         let own = entry
             .context

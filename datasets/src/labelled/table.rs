@@ -140,13 +140,14 @@ mod tests {
     #[test]
     fn open_quotes_are_named_by_their_line() {
         let unclosed = "the quote that opens in line 3 is not closed";
-        let goes_on = "the quote that opens in line 3 is closed in line 5, but the field goes on";
+        let continues =
+            "the quote that opens in line 3 is closed in line 5, but the field continues";
         for (table, found) in [
             ("text,label\na,x\n\"b,x\nc,y\n", unclosed),
             ("text,label\n\"a\nb\",x\n\"", "line 4 is not closed"),
             ("sep=,\ntext,label\n\"b,x\n", unclosed),
-            ("text,label\na,x\n\"b,x\nc,y\n\"d, e\",y\n", goes_on),
-            ("label,text\nx,a\nx,\"b\ny,c\ny,\"d, e\"\n", goes_on),
+            ("text,label\na,x\n\"b,x\nc,y\n\"d, e\",y\n", continues),
+            ("label,text\nx,a\nx,\"b\ny,c\ny,\"d, e\"\n", continues),
             (
                 "text,label\na,x\n\"say \\\"b\\\"\",y\n",
                 "line 3 is closed in line 3",
@@ -174,7 +175,8 @@ mod tests {
             if let Ok((read, _)) = table(&text) {
                 prop_assert_eq!(read, records);
             } else {
-                // Only labels that are nearly all different are refused, and there are few records here.
+                // Only labels that are nearly all different are refused, and there are few records
+                // here.
                 prop_assert!(false, "{}", text);
             }
         }

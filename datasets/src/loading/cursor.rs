@@ -77,7 +77,7 @@ impl Cursor {
         next..end.max(next)
     }
 
-    /// Takes the next step if the epoch still has one; otherwise leaves the cursor at the next epoch.
+    /// Takes the next step if the epoch still has one; otherwise goes to the next one.
     pub(crate) fn take_in(&self, epoch: u64) -> Option<u64> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let end_of_epoch = (epoch + 1) * self.steps_per_epoch;

@@ -16,17 +16,18 @@ use crate::text::{Corpus, OverlappingWindows, Split, Windows};
 /// Configuration of an [`EvalLoader`].
 #[derive(Config, Debug)]
 pub struct EvalLoaderConfig {
-    /// Tokens of a sequence, the model's sequence length. At least 1; of bytes, less than the split has.
+    /// Tokens of a sequence, the model's sequence length. At least 1; of a text, below its length.
     pub window_length: usize,
     /// Sequences in a batch. At least 1.
     pub batch_size: usize,
     /// Maximum number of sequences, at least 1. Default: all.
     pub max_windows: Option<usize>,
-    /// For texts: tokens at the start of a window that are context only, because they were predicted in the window
-    /// before. Less than `window_length`.
+    /// For texts: tokens at the start of a window that are context only, because they were
+    /// predicted in the window before. Less than `window_length`.
     ///
-    /// Absent: [`Windows`] without overlap; at the end of the split fewer than `window_length` tokens are left out.
-    /// Present: [`OverlappingWindows`]; every token but the first is predicted exactly once, also those at the end.
+    /// Absent: [`Windows`] without overlap; at the end of the split fewer than `window_length`
+    /// tokens are left out. Present: [`OverlappingWindows`]; every token but the first is predicted
+    /// exactly once, also those at the end.
     pub context_length: Option<usize>,
 }
 
@@ -34,9 +35,9 @@ impl EvalLoaderConfig {
     /// A loader of the split's windows.
     ///
     /// # Errors
-    ///
-    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroMaxWindows`](SizeError::ZeroMaxWindows), [`SplitTooShort`](SizeError::SplitTooShort) or
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength),
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), [`ZeroMaxWindows`](SizeError::ZeroMaxWindows),
+    /// [`SplitTooShort`](SizeError::SplitTooShort) or
     /// [`ContextTooLong`](SizeError::ContextTooLong).
     pub fn init<B: Backend>(
         &self,
@@ -53,10 +54,10 @@ impl EvalLoaderConfig {
     /// A loader of any sequences. Endless ones need `max_windows`.
     ///
     /// # Errors
-    ///
     /// [`OtherLength`](SizeError::OtherLength) when `window_length` is not that of the sequences,
     /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), [`ZeroMaxWindows`](SizeError::ZeroMaxWindows),
-    /// [`NoSequences`](SizeError::NoSequences) or [`EndlessEvaluation`](SizeError::EndlessEvaluation).
+    /// [`NoSequences`](SizeError::NoSequences) or
+    /// [`EndlessEvaluation`](SizeError::EndlessEvaluation).
     pub fn init_sequences<B: Backend>(
         &self,
         sequences: Arc<dyn Sequences>,
@@ -84,15 +85,16 @@ impl EvalLoaderConfig {
 
 /// Sequences in order, from the first on: the windows of a split, or others.
 ///
-/// Each `iter` yields the same batches, with `step` counted from 0; the last can be smaller. The first bytes of a
-/// window without context are hard to predict, so losses are only comparable at the same `window_length`
-/// and `context_length`.
+/// Each `iter` yields the same batches, with `step` counted from 0; the last can be smaller. The
+/// first bytes of a window without context are hard to predict, so losses are only comparable at
+/// the same `window_length` and `context_length`.
 ///
 /// # As a data loader
 ///
 /// - `num_items` is the number of sequences.
-/// - `slice` takes the sequences `start..end`. Batches have the same borders and numbers as without it, so only the
-///   first and the last of a slice can be smaller. It panics when the slice is not inside the loader.
+/// - `slice` takes the sequences `start..end`. Batches have the same borders and numbers as without
+///   it, so only the first and the last of a slice can be smaller. It panics when the slice is not
+///   inside the loader.
 ///
 /// # Example
 ///
@@ -166,6 +168,7 @@ impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for EvalLoader<B, S>
 /// The batches from an item on.
 struct EvalIterator<'a, B: Backend, S: BatchSource> {
     loader: &'a EvalLoader<B, S>,
+    /// The first item of the next batch.
     next: usize,
 }
 

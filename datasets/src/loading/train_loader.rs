@@ -17,7 +17,7 @@ use crate::text::{Corpus, ShuffledWindows, Split};
 /// Configuration of a [`TrainLoader`].
 #[derive(Config, Debug)]
 pub struct TrainLoaderConfig {
-    /// Tokens of a sequence, the model's sequence length. At least 1; of bytes, less than the split has.
+    /// Tokens of a sequence, the model's sequence length. At least 1; of a text, below its length.
     pub window_length: usize,
     /// Sequences in a batch. At least 1.
     pub batch_size: usize,
@@ -26,8 +26,8 @@ pub struct TrainLoaderConfig {
     /// Seed of the cuts and the order of all sequences.
     #[config(default = 0)]
     pub seed: u64,
-    /// Threads that read batches ahead while the model computes. 0: the thread that requests a batch reads it. The
-    /// batches do not depend on this number.
+    /// Threads that read batches ahead while the model computes. 0: the thread that requests a
+    /// batch reads it. The batches do not depend on this number.
     #[config(default = 0)]
     pub n_workers: usize,
 }
@@ -36,18 +36,19 @@ impl TrainLoaderConfig {
     /// A loader of the split's windows, before step 0.
     ///
     /// The stream consists of passes over the split. Each draws, from the seed and its number only,
-    /// the token at which its first window starts (the phase) and the order of its windows, which do not overlap.
+    /// the token at which its first window starts (the phase) and the order of its windows, which
+    /// do not overlap.
     ///
-    /// Every pass has the same number of windows. For `n` tokens and windows of `w` it is `n / w - 1` (1 where this
-    /// is 0): one less than fits, so that from `2 * w` tokens on a phase can be any of `0..w`, and a token can be
-    /// anywhere in a window. The maximum phase is `n - 1 - n_windows * w`, so no token of the split is left out of
-    /// all passes.
+    /// Every pass has the same number of windows. For `n` tokens and windows of `w` it is
+    /// `n / w - 1` (1 where this is 0): one less than fits, so that from `2 * w` tokens on a phase
+    /// can be any of `0..w`, and a token can be anywhere in a window. The maximum phase is
+    /// `n - 1 - n_windows * w`, so no token of the split is left out of all passes.
     ///
     /// # Errors
-    ///
-    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), [`EpochTooLong`](SizeError::EpochTooLong) or
-    /// [`SplitTooShort`](SizeError::SplitTooShort).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength),
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch),
+    /// [`EpochTooLong`](SizeError::EpochTooLong) or [`SplitTooShort`](SizeError::SplitTooShort).
     pub fn init<B: Backend>(
         &self,
         split: &Split<impl Corpus>,
@@ -61,10 +62,10 @@ impl TrainLoaderConfig {
     /// order ([`Shuffled`]); endless sequences are read in the order of their numbers.
     ///
     /// # Errors
-    ///
     /// [`OtherLength`](SizeError::OtherLength) when `window_length` is not that of the sequences,
     /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or [`EpochTooLong`](SizeError::EpochTooLong).
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or
+    /// [`EpochTooLong`](SizeError::EpochTooLong).
     pub fn init_sequences<B: Backend>(
         &self,
         sequences: Arc<dyn Sequences>,
@@ -81,8 +82,8 @@ impl TrainLoaderConfig {
     /// The endless windows that [`init`](Self::init) reads, so that callers can transform them.
     ///
     /// # Errors
-    ///
-    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength) or [`SplitTooShort`](SizeError::SplitTooShort).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength) or
+    /// [`SplitTooShort`](SizeError::SplitTooShort).
     pub fn windows<C: Corpus>(&self, split: &Split<C>) -> Result<ShuffledWindows<C>, DatasetError> {
         ShuffledWindows::new(split, self.window_length, self.seed)
     }
@@ -122,21 +123,23 @@ impl<S: BatchSource> BatchPlan<S> {
 
 /// An endless stream of shuffled batches, cut into epochs of `steps_per_epoch` steps.
 ///
-/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample is a function of the seed and its
-/// number. So the batch of a step does not depend on the steps before it: see [`batch`](Self::batch).
+/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample is a function of
+/// the seed and its number. So the batch of a step does not depend on the steps before it: see
+/// [`batch`](Self::batch).
 ///
-/// The type of its batches depends on `S`: by default [`Sequences`], which give [`LmBatch`](crate::LmBatch)es.
+/// The type of its batches depends on `S`: by default [`Sequences`], which give
+/// [`LmBatch`](crate::LmBatch)es.
 ///
 /// # As a data loader
 ///
-/// - `iter` continues where the iterators before it ended, to the end of the epoch. One that is dropped half-way
-///   leaves the rest of its epoch to the next.
+/// - `iter` continues where the iterators before it ended, to the end of the epoch. One that is
+///   dropped half-way leaves the rest of its epoch to the next.
 /// - `num_items` is the number of sequences in an epoch.
 /// - `to_device` returns the same stream: this loader does not yield again what it yields.
-/// - `slice` takes whole batches, `start / batch_size..end / batch_size` of each epoch, as a separate stream that
-///   starts in the current epoch of this one. A batch keeps its step, and slices that follow each other have all
-///   batches between them, so Burn divides an epoch among devices with it. It panics when the slice is not inside
-///   the loader.
+/// - `slice` takes whole batches, `start / batch_size..end / batch_size` of each epoch, as a
+///   separate stream that starts in the current epoch of this one. A batch keeps its step, and
+///   adjacent slices share no batch and omit none: so Burn divides an epoch among devices. It
+///   panics when the slice is not inside the loader.
 ///
 /// # Example
 ///
@@ -204,8 +207,8 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
         })
     }
 
-    /// The same stream, entered at this step. The first epoch is the one that contains the step, and
-    /// its end does not move.
+    /// The same stream, entered at this step. The first epoch is the one that contains the step,
+    /// and its end does not move.
     pub fn starting_at(self, step: u64) -> Self {
         Self {
             cursor: Arc::new(self.cursor.starting_at(step)),
@@ -232,7 +235,6 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
     /// ```
     ///
     /// # Panics
-    ///
     /// When the range is empty, or exceeds the batch.
     pub fn taking_rows(mut self, rows: Range<usize>) -> Self {
         let batch_size = self.plan.batch_size;
@@ -252,11 +254,10 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
 
     /// The batch of a step, independent of the position of the stream.
     ///
-    /// It is a function of the data, the configuration (except for `steps_per_epoch` and `n_workers`) and the step
-    /// alone.
+    /// It is a function of the data, the configuration (except for `steps_per_epoch` and
+    /// `n_workers`) and the step alone.
     ///
     /// # Shapes
-    ///
     /// - tokens, targets of an [`LmBatch`](crate::LmBatch): `[batch_size, window_length]`
     pub fn batch(&self, step: u64) -> S::Batch<B> {
         S::batch(self.plan.read(step), step, &self.device)
@@ -313,7 +314,6 @@ impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for TrainLoader<B, S
 /// Checks the bounds of a slice.
 ///
 /// # Panics
-///
 /// When it is not inside its loader.
 pub(super) fn check_slice(start: usize, end: usize, n_items: usize) {
     assert!(

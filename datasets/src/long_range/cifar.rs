@@ -118,8 +118,8 @@ fn push(record: &[u8], builder: &mut ClassifiedBuilder) -> Result<(), String> {
     Ok(())
 }
 
-/// The gray of a colour as TensorFlow's `rgb_to_grayscale` has it for bytes: a weighted sum of the channels as
-/// fractions, times 255.5, without its decimals.
+/// The gray of a colour as TensorFlow's `rgb_to_grayscale` has it for bytes: a weighted sum of the
+/// channels as fractions, times 255.5, without its decimals.
 fn gray(colour: [u8; 3]) -> u8 {
     let [red, green, blue] = colour.map(|channel| f32::from(channel) * (1.0 / 255.0));
     ((0.2989 * red + 0.587 * green + 0.114 * blue) * 255.5) as u8

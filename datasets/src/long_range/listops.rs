@@ -1,8 +1,9 @@
 //! ListOps (Nangia and Bowman, 2018): nested lists of digits, and their values.
 //!
-//! A list is written `[MAX 4 [MIN 7 2 ] 0 ]`, with a parenthesis around every step of its parse tree in the
-//! benchmark's files, which mean nothing more and are left out, as the benchmark does. In a row, a symbol is a byte: a
-//! digit or a closing bracket itself, an operator with its opening bracket its last letter.
+//! A list is written `[MAX 4 [MIN 7 2 ] 0 ]`, with a parenthesis around every step of its parse
+//! tree in the benchmark's files, which mean nothing more and are left out, as the benchmark does.
+//! In a row, a symbol is a byte: a digit or a closing bracket itself, an operator with its opening
+//! bracket its last letter.
 
 use std::path::Path;
 
@@ -26,10 +27,9 @@ pub(super) const CLOSE: u8 = b']';
 /// Columns of the files.
 const COLUMNS: [&str; 2] = ["Source", "Target"];
 
-/// The symbols of a list, from the benchmark's notation. Spaces before closing brackets may be missing.
+/// The symbols of a list, from the benchmark's notation. Spaces before brackets may be missing.
 ///
 /// # Errors
-///
 /// The first word that is not a symbol.
 pub fn list_symbols(source: &str) -> Result<Vec<u8>, String> {
     let mut symbols = Vec::new();
@@ -66,12 +66,13 @@ pub fn list_notation(symbols: &[u8]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The value of a list, a digit: the least (`[MIN`), the largest (`[MAX`) or the sum modulo 10 (`[SM`) of its elements,
-/// or their median (`[MED`), of an even number the mean of the two in the middle, rounded down.
+/// The value of a list, a digit: the least (`[MIN`), the largest (`[MAX`) or the sum modulo 10
+/// (`[SM`) of its elements, or their median (`[MED`), of an even number the mean of the two in the
+/// middle, rounded down.
 ///
 /// # Errors
-///
-/// What is wrong with the symbols: an empty list, one that is not closed, or something after its end.
+/// What is wrong with the symbols: an empty list, one that is not closed, or something after its
+/// end.
 pub fn list_value(symbols: &[u8]) -> Result<usize, String> {
     let mut open: Vec<List> = Vec::new();
     let mut whole = None;

@@ -23,7 +23,8 @@ const VALID_EVERY: usize = 9;
 const HARDEST: &str = "curv_contour_length_14";
 /// Maximum images, five times those of the benchmark.
 const MAX_IMAGES: usize = 1_000_000;
-/// Maximum bytes of an image file. The largest images of the benchmark, 256 x 256, are smaller uncompressed.
+/// Maximum bytes of an image file. The largest images of the benchmark, 256 x 256, are smaller
+/// uncompressed.
 const MAX_FILE: u64 = 1 << 20;
 /// Maximum width and height of an image, that of the benchmark's largest.
 const MAX_SIDE: u32 = 256;
@@ -70,8 +71,8 @@ pub(super) fn open(
     Ok(builder.build(LongRangeTask::Pathfinder.classes(), report))
 }
 
-/// The images of all lists, which are text although they are named like arrays: in a line the folder, the file, a
-/// number, the label and what the image was drawn with.
+/// The images of all lists, which are text although they are named like arrays: in a line the
+/// folder, the file, a number, the label and what the image was drawn with.
 fn list(folder: &Path, report: &mut ReadReport) -> Result<Vec<Listed>, DatasetError> {
     let lists = folder.join("metadata");
     let mut images = Vec::new();

@@ -15,12 +15,12 @@ pub struct AssociativeRecallConfig {
     /// Pairs of a key and a value in a sequence. 1 to `seq_length / 4`.
     #[config(default = 64)]
     pub n_pairs: usize,
-    /// Minimum number of pairs of a sequence, if it varies: each sequence then has this many times a power of two,
-    /// up to `n_pairs`, each number equally likely. Sequences with few pairs are where learning begins:
-    /// their few values can be guessed before any key is found.
+    /// Minimum number of pairs of a sequence, if it varies: each sequence then has this many times
+    /// a power of two, up to `n_pairs`, each number equally likely. Sequences with few pairs are
+    /// where learning begins: their few values can be guessed before any key is found.
     pub fewest_pairs: Option<usize>,
-    /// Number of questions of a sequence, which ask for all pairs equally often: `n_pairs` or more, and together
-    /// with the pairs at most `seq_length / 2`. By default each pair is asked for once.
+    /// Number of questions of a sequence, which ask for all pairs equally often: `n_pairs` or more,
+    /// and together with the pairs at most `seq_length / 2`. Default: one for each pair.
     pub n_questions: Option<usize>,
     /// If given, all questions are in the last `asked_in` tokens and all pairs before them: even,
     /// from `2 * n_questions` to `seq_length - 2 * n_pairs`.
@@ -40,7 +40,6 @@ impl AssociativeRecallConfig {
     /// Creates the task.
     ///
     /// # Errors
-    ///
     /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed.
     pub fn init(&self) -> Result<AssociativeRecall, DatasetError> {
         let Self {
@@ -115,14 +114,16 @@ impl AssociativeRecallConfig {
     }
 }
 
-/// Sequences of pairs and of questions for them, at random distances: the model has to predict the value
-/// that belongs to a key.
+/// Sequences of pairs and of questions for them, at random distances: the model has to predict the
+/// value that belongs to a key.
 ///
-/// A pair is written *value, key*, a question *key, value*, so that a question and its pair share the key
-/// itself: attention with shared queries and keys can find it, where a pair in the usual order
-/// would have to be found by the token before it. Filler tokens (0) fill the rest. Only values of questions count.
+/// A pair is written *value, key*, a question *key, value*, so that a question and its pair share
+/// the key itself: attention with shared queries and keys can find it, where a pair in the usual
+/// order would have to be found by the token before it. Filler tokens (0) fill the rest. Only
+/// values of questions count.
 ///
-/// Token 0 is the filler, `1..=n_values` are values, and keys follow: a model can later be trained with more keys. Sequence `i` of a seed is always the same.
+/// Token 0 is the filler, `1..=n_values` are values, and keys follow: a model can later be trained
+/// with more keys. Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///

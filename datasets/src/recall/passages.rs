@@ -24,9 +24,9 @@ pub struct ReturningPassagesConfig {
     /// Maximum length of a passage. At least `shortest`.
     #[config(default = 100)]
     pub longest: usize,
-    /// Whether passages are repeated from the last symbol to the first. The next symbol then is the one
-    /// before the equal one, as in pairs whose value precedes the key: attention with shared queries and
-    /// keys can learn it, where the usual order has to be found by the symbol before.
+    /// Whether passages are repeated from the last symbol to the first. The next symbol then is the
+    /// one before the equal one, as in pairs whose value precedes the key: attention with shared
+    /// queries and keys can learn it, where the usual order has to be found by the symbol before.
     #[config(default = false)]
     pub backwards: bool,
     /// Seed of all sequences. Use another one for evaluation.
@@ -38,7 +38,6 @@ impl ReturningPassagesConfig {
     /// Creates the task.
     ///
     /// # Errors
-    ///
     /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed.
     pub fn init(&self) -> Result<ReturningPassages, DatasetError> {
         let least = |least: usize, setting, value: usize, limit| {
@@ -69,9 +68,9 @@ impl ReturningPassagesConfig {
 /// Some passages of random symbols, then their repetition, then others: half of all symbols can be
 /// predicted, and only from their previous occurrence.
 ///
-/// Passages have random lengths, so neither a position nor a distance shows where that is. The repetition
-/// counts, except for its first symbol, which cannot be predicted. (Backwards, that one is next to its equal, and
-/// distances begin there.) Sequence `i` of a seed is always the same one.
+/// Passages have random lengths, so neither a position nor a distance shows where that is. The
+/// repetition counts, except for its first symbol, which cannot be predicted. (Backwards, that one
+/// is next to its equal, and distances begin there.) Sequence `i` of a seed is always the same one.
 ///
 /// # Example
 ///

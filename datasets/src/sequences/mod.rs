@@ -13,13 +13,13 @@ pub const IGNORED: i32 = -1;
 
 /// The token before the first token of a whole sequence, since the model predicts that one too.
 ///
-/// It is a token of the vocabulary, as in the paper's experiments, so that images need no 257th token.
+/// It is a token of the vocabulary, as in the paper's experiments, so images need no 257th token.
 pub const START_TOKEN: i32 = 0;
 
 /// Numbered sequences of one length, each a row of tokens and the same number of targets.
 ///
-/// Bytes of a text, images and synthetic tasks are all such sequences, so one trainer supports all of them:
-/// [`TrainLoaderConfig::init_sequences`](crate::TrainLoaderConfig::init_sequences) and
+/// Bytes of a text, images and synthetic tasks are all such sequences, so one trainer supports all
+/// of them: [`TrainLoaderConfig::init_sequences`](crate::TrainLoaderConfig::init_sequences) and
 /// [`EvalLoaderConfig::init_sequences`](crate::EvalLoaderConfig::init_sequences).
 ///
 /// Reading cannot fail: problems of data are detected when it is opened. A sequence is
@@ -50,7 +50,8 @@ pub const START_TOKEN: i32 = 0;
 /// }
 ///
 /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
-/// let loader = EvalLoaderConfig::new(4, 2).init_sequences::<Flex>(Arc::new(Counting), &Default::default())?;
+/// let loader = EvalLoaderConfig::new(4, 2)
+///     .init_sequences::<Flex>(Arc::new(Counting), &Default::default())?;
 /// let second = loader.iter().nth(1).expect("there are 45 batches");
 /// let tokens: Vec<i64> = second.tokens.to_data().iter().collect();
 /// assert_eq!(tokens, [2, 3, 4, 5, 3, 4, 5, 6]);
@@ -70,11 +71,9 @@ pub trait Sequences: fmt::Debug + Send + Sync {
     /// Writes a sequence. A target is the token that follows at its position, or [`IGNORED`].
     ///
     /// # Shapes
-    ///
     /// - tokens, targets: `[seq_length]`
     ///
     /// # Panics
-    ///
     /// When there is no sequence of this number, or when the rows have another length.
     fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]);
 }

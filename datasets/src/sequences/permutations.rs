@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sequences::random::{below, keyed_rng, shuffle};
 
-/// Number of cached permutations. A loader's worker threads, or its parts for several devices, are seldom
-/// further apart.
+/// Number of cached permutations. A loader's worker threads, or its parts for several devices, are
+/// seldom further apart.
 const N_CACHED: usize = 4;
 
-/// A cache of the last permutations, since drawing one takes time in proportion to its items. Each is
-/// stored at its number modulo the length.
+/// A cache of the last permutations, since drawing one takes time in proportion to its items. Each
+/// is stored at its number modulo the length.
 #[derive(Debug)]
 pub(crate) struct Cache<T> {
     slots: Mutex<[Slot<T>; N_CACHED]>,
@@ -37,8 +37,8 @@ impl<T> Cache<T> {
     }
 }
 
-/// The permutations of `n_items` items by a seed. Sample `s` is at position `s % n_items` of permutation
-/// `s / n_items`.
+/// The permutations of `n_items` items by a seed. Sample `s` is at position `s % n_items` of
+/// permutation `s / n_items`.
 #[derive(Debug)]
 pub(crate) struct Permutations {
     seed: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Sample {
 }
 
 impl Permutations {
-    /// Permutations of at least one item, each of which also has a random phase from 0 to `max_phase`.
+    /// Permutations of at least one item, each with a random phase from 0 to `max_phase`.
     pub(crate) fn new(seed: u64, n_items: usize, max_phase: usize) -> Self {
         Self {
             seed,
@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn every_order_is_equally_likely() {
-        // 6,000 passes of 3 items: each of the 6 orders is expected 1,000 times, with a standard deviation of 29.
+        // 6,000 passes of 3 items: each of the 6 orders is expected 1,000 times, with a standard
+        // deviation of 29.
         let mut counts = BTreeMap::<_, usize>::new();
         for number in 0..6_000 {
             let order = Permutation::draw(9, number, 3, 0).order;

@@ -15,8 +15,8 @@ pub(crate) fn keyed_rng(purpose: &[u8; 16], seed: u64, number: u64) -> ChaCha8Rn
 
 /// A uniform number below `bound` (Lemire, 2019, "Fast random integer generation in an interval").
 ///
-/// Implemented here because the algorithm behind `random_range` may change with rand's version and features, and
-/// with it the batches of a seed.
+/// Implemented here because the algorithm behind `random_range` may change with rand's version and
+/// features, and with it the batches of a seed.
 pub(crate) fn below(rng: &mut impl Rng, bound: usize) -> usize {
     let bound = bound as u64;
     // 2^64 modulo `bound`: this many low halves are rejected, and drawn again.

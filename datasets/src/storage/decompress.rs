@@ -41,7 +41,7 @@ impl Format {
     }
 }
 
-/// Maximum ratio of unpacked and packed size above [`ALWAYS_ALLOWED`]. The ratio of text is 3 to 10.
+/// Maximum ratio of unpacked and packed size above [`ALWAYS_ALLOWED`]. Text has 3 to 10.
 const MAX_RATIO: u64 = 20;
 /// Number of unpacked bytes that is allowed for any archive.
 const ALWAYS_ALLOWED: u64 = 16 << 20;

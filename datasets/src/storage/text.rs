@@ -14,8 +14,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Number of bytes that are inspected to detect UTF-16 without a byte order mark.
 const N_EXAMINED: usize = 1_024;
 
-/// The text of a file: unpacked, in UTF-8, without a byte order mark, with line feeds as line ends. The report
-/// counts the file, and lists the conversions.
+/// The text of a file: unpacked, in UTF-8, without a byte order mark, with line feeds as line ends.
+/// The report counts the file, and lists the conversions.
 pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, DatasetError> {
     let unreadable = |source| DatasetError::from_io(path, source);
     let malformed = |found: &str| DatasetError::malformed(path, "text in UTF-8 or UTF-16", found);
@@ -55,19 +55,18 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
     Ok(text)
 }
 
-/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order mark, with line feeds
-/// as line ends.
+/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order
+/// mark, with line feeds as line ends.
 ///
 /// # Errors
-///
 /// A file that cannot be read or unpacked, or that is not text.
 pub fn read_text_file(path: impl AsRef<Path>) -> Result<String, DatasetError> {
     let text = read_text(path.as_ref(), &mut ReadReport::default())?;
     Ok(as_str(&text).to_owned())
 }
 
-/// The bytes of a file of any kind, unchanged except for text with a byte order mark: the mark is removed, and
-/// UTF-16 is decoded.
+/// The bytes of a file of any kind, unchanged except for text with a byte order mark: the mark is
+/// removed, and UTF-16 is decoded.
 pub(crate) fn without_marks(
     path: &Path,
     bytes: Bytes,

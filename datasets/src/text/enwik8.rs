@@ -9,9 +9,10 @@ use crate::text::split::Splits;
 /// The two texts of 100,000,000 bytes of character-level benchmarks, from Matt Mahoney's
 /// [large text compression benchmark](https://www.mattmahoney.net/dc/textdata.html).
 ///
-/// Both are split into 90,000,000 bytes for training, 5,000,000 for validation and 5,000,000 for the test,
-/// in the order of the file, as in the literature. Tokens are bytes, of which
-/// enwik8 uses 205 and text8 27, so the model's vocabulary has 256 entries for both; unused ones cost nothing in bits per byte.
+/// Both are split into 90,000,000 bytes for training, 5,000,000 for validation and 5,000,000 for
+/// the test, in the order of the file, as in the literature. Tokens are bytes, of which enwik8 uses
+/// 205 and text8 27, so the model's vocabulary has 256 entries for both; unused ones cost nothing
+/// in bits per byte.
 ///
 /// # Example
 ///
@@ -40,7 +41,6 @@ impl Wikipedia {
     /// Reads the published file: raw, or packed as zip, gzip or xz, detected by the content.
     ///
     /// # Errors
-    ///
     /// [`WrongSize`](DatasetError::WrongSize) when it does not have 100,000,000 bytes,
     /// [`Malformed`](DatasetError::Malformed) when it starts with something else, or those of
     /// [`ByteCorpus::open_unpacked`].

@@ -41,9 +41,9 @@ impl<C: Corpus> Windows<C> {
     /// Cuts the split from its first token on.
     ///
     /// # Errors
-    ///
     /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), or
-    /// [`SplitTooShort`](SizeError::SplitTooShort) when the split has fewer than `window_length + 1` tokens.
+    /// [`SplitTooShort`](SizeError::SplitTooShort) when the split has fewer than
+    /// `window_length + 1` tokens.
     pub fn new(split: &Split<C>, window_length: usize) -> Result<Self, DatasetError> {
         if window_length == 0 {
             return Err(SizeError::ZeroWindowLength.into());

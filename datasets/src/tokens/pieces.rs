@@ -20,8 +20,9 @@ pub(super) struct Piece<'a> {
 
 /// The pieces of a text, in order.
 ///
-/// A cut is before a single space after a letter or a digit. Tokenizers begin a new word there, so the tokens are those of
-/// the whole text. Only where [`MAX_PIECE`] bytes have no such position, a cut is anywhere between two characters.
+/// A cut is before a single space after a letter or a digit. Tokenizers begin a new word there, so
+/// the tokens are those of the whole text. Only where [`MAX_PIECE`] bytes have no such position, a
+/// cut is anywhere between two characters.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
     name: &'a str,

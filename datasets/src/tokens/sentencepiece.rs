@@ -171,7 +171,7 @@ impl Model {
     }
 }
 
-/// Joins pieces to text; those of bytes, such as `<0xC3>`, become the characters that the bytes are.
+/// Joins pieces to text; those of bytes, such as `<0xC3>`, become their characters.
 fn decoder(spaces: Metaspace, byte_fallback: bool) -> DecoderWrapper {
     if !byte_fallback {
         return spaces.into();

@@ -4,8 +4,8 @@ use crate::sequences::permutations::Cache;
 use crate::sequences::random::{keyed_rng, shuffle};
 use crate::translation::pairs::TokenPairs;
 
-/// Endless passes over pairs, cut into batches of pairs of similar length. Each pass has its own batches
-/// in its own order, and every pass has the same number of them.
+/// Endless passes over pairs, cut into batches of pairs of similar length. Each pass has its own
+/// batches in its own order, and every pass has the same number of them.
 #[derive(Debug)]
 pub(super) struct ShuffledBuckets {
     buckets: Vec<Bucket>,
@@ -22,8 +22,8 @@ struct Bucket {
 }
 
 impl ShuffledBuckets {
-    /// Passes over the pairs of at most `max_length` pieces, in batches of at most `max_tokens` on a side, padding included.
-    /// A longer pair is a batch of its own.
+    /// Passes over the pairs of at most `max_length` pieces, in batches of at most `max_tokens` on
+    /// a side, padding included. A longer pair is a batch of its own.
     pub(super) fn new(all: &TokenPairs, max_tokens: usize, max_length: usize, seed: u64) -> Self {
         let mut by_length: Vec<(usize, usize)> = (0..all.len())
             .map(|pair| (all.padded_length(pair), pair))

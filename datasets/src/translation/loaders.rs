@@ -20,18 +20,22 @@ pub type PairEvalLoader<B> = EvalLoader<B, TokenPairs>;
 
 /// Configuration of a [`PairTrainLoader`].
 ///
-/// The stream consists of passes over the pairs. A batch has pairs of similar length; its pairs, and the order of
-/// the batches, are drawn for each pass from the seed and the pass's number. So the batch of a step is a
-/// function of the pairs, this configuration (except for `steps_per_epoch` and `n_workers`) and the step.
+/// The stream consists of passes over the pairs. A batch has pairs of similar length; its pairs,
+/// and the order of the batches, are drawn for each pass from the seed and the pass's number. So
+/// the batch of a step is a function of the pairs, this configuration (except for `steps_per_epoch`
+/// and `n_workers`) and the step.
 ///
-/// Its items, for [`DataLoader::num_items`](burn::data::dataloader::DataLoader::num_items) and `slice`, are batches.
+/// Its items, for [`DataLoader::num_items`](burn::data::dataloader::DataLoader::num_items) and
+/// `slice`, are batches.
 #[derive(Config, Debug)]
 pub struct PairTrainLoaderConfig {
-    /// Maximum pieces of a batch on either side, padding included; but a batch has at least one pair. At least 1.
+    /// Maximum pieces of a batch on either side, padding included; but a batch has at least one
+    /// pair. At least 1.
     pub max_tokens: usize,
     /// Batches in an epoch, the interval between two validations. At least 1.
     pub steps_per_epoch: usize,
-    /// Maximum pieces of a side, including the end token. Longer pairs and those with an empty side are left out.
+    /// Maximum pieces of a side, including the end token. Longer pairs and those with an empty side
+    /// are left out.
     #[config(default = 256)]
     pub max_length: usize,
     /// Seed of the batches of all passes.
@@ -46,10 +50,9 @@ impl PairTrainLoaderConfig {
     /// A loader before step 0.
     ///
     /// # Errors
-    ///
     /// [`Setting`](SizeError::Setting) when `max_tokens` is 0,
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), or [`NoSequences`](SizeError::NoSequences) when all
-    /// pairs are left out.
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), or
+    /// [`NoSequences`](SizeError::NoSequences) when all pairs are left out.
     pub fn init<B: Backend>(
         &self,
         pairs: &TokenPairs,
@@ -107,12 +110,11 @@ pub struct PairEvalLoaderConfig {
 }
 
 impl PairEvalLoaderConfig {
-    /// A loader of all pairs, in order, including long and empty ones: a score is that of the whole text.
+    /// A loader of all pairs, in order, long and empty ones too: scores are of the whole text.
     ///
     /// # Errors
-    ///
-    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), or [`NoSequences`](SizeError::NoSequences) when there are no
-    /// pairs or `max_pairs` is 0.
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), or [`NoSequences`](SizeError::NoSequences) when
+    /// there are no pairs or `max_pairs` is 0.
     pub fn init<B: Backend>(
         &self,
         pairs: &TokenPairs,

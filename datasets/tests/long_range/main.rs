@@ -1,4 +1,5 @@
-//! The tasks of the Long Range Arena: rows of every format, what damaged files are answered with, and generated ListOps.
+//! The tasks of the Long Range Arena: rows of every format, what damaged files are answered with,
+//! and generated ListOps.
 
 mod images;
 mod lists;

@@ -1,4 +1,4 @@
-//! Guarantees for training: each batch is a function of its step, and a pass reads all its windows once.
+//! Guarantees for training: a batch is a function of its step, and a pass reads every window once.
 
 mod any_settings;
 
@@ -231,7 +231,7 @@ fn loader_on_another_device_is_the_same_stream() {
 
 #[test]
 fn devices_share_an_epoch_in_whole_batches() {
-    // Burn divides 24, 20 and 8 rows among three devices in thirds, rounded down except for the last.
+    // Burn divides 24, 20 and 8 rows among three devices in thirds, rounded down but for the last.
     for (n_steps, offsets) in [
         (6, [vec![0, 1], vec![2, 3], vec![4, 5]]),
         (5, [vec![0], vec![1, 2], vec![3, 4]]),
