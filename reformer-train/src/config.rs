@@ -6,7 +6,7 @@ use reformer_core::attention::Buckets;
 use reformer_core::model::MaskingConfig;
 
 use crate::data::{DataConfig, Wanted};
-use crate::optimizer::{DecayGroup, OptimizerConfig};
+use crate::optimizer::{AdamConfig, DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
 use crate::task::model::ModelConfig;
 
@@ -82,7 +82,7 @@ pub struct TrainConfig {
     /// [`PROBE_LENGTH`].
     pub probe_length: Option<usize>,
     /// The optimizer.
-    #[config(default = "OptimizerConfig::Adam { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8 }")]
+    #[config(default = "OptimizerConfig::Adam(AdamConfig::new())")]
     pub optimizer: OptimizerConfig,
     /// Weight decay per step, by groups of parameters; see [`DecayGroup`].
     #[config(default = "DecayGroup::only_weights(0.01)")]

@@ -101,10 +101,9 @@ pub use metrics::averages::Averages;
 pub use metrics::row::{Row, read_rows};
 pub use metrics::{LmMetric, LmOutput, LmStats, Quantity};
 pub use metrics::{hashing as probe, memory};
-pub use optimizer::clip::{ClipByGlobalNorm, global_norm};
 pub use optimizer::{
-    Adafactor, AdafactorConfig, AdafactorState, AnyOptimizer, DecayGroup, DecayWeights, Factored,
-    OptimizerConfig, SecondMoment,
+    Adafactor, AdafactorConfig, AdafactorState, AdamConfig, DecayGroup, Factored, OptimizerConfig,
+    SecondMoment, SgdConfig,
 };
 pub use record::setting::setting_below;
 pub use record::{AtomicRecorder, read_regular, write_atomically};

@@ -15,7 +15,7 @@ use crate::data::Data;
 use crate::data::tokens::for_members;
 use crate::error::TrainError;
 use crate::metrics::{LmMetric, Quantity};
-use crate::optimizer::loss_scale::{LossScale, WithLossScale};
+use crate::optimizer::loss_scale::LossScale;
 use crate::parallel::Replicas;
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
@@ -24,7 +24,8 @@ use crate::report::samples::Samples;
 use crate::report::tensorboard::EventLog;
 use crate::run::checkpoint::{Best, Checkpoints, KeepBestAndLast};
 use crate::run::member::{Welcome, invite, record, state};
-use crate::run::training_loop::{Components, Ending, NoLog, RunWithLossScale, TrainingLoop};
+use crate::run::optimizer::RunOptimizer;
+use crate::run::training_loop::{Components, Ending, NoLog, TrainingLoop};
 use crate::run::{Run, Standing, TrainOptions};
 use crate::screen::Screen;
 use crate::screen::dashboard;
@@ -81,7 +82,7 @@ where
             .fork(device);
         let sharing = self.options.sharing;
         let shared = self.options.group.clone().filter(|_| sharing.optimizer);
-        let optimizer = WithLossScale::new(config.init_optimizer(shared), loss_scale.clone());
+        let optimizer = config.init_optimizer(shared, loss_scale.clone());
         let learner = self.learner(task, optimizer)?;
         let strategy = self.strategy(loss_scale)?;
         let home = match &self.place {
@@ -131,7 +132,7 @@ where
     fn learner(
         &mut self,
         task: Task<B, M>,
-        optimizer: RunWithLossScale<B, M>,
+        optimizer: RunOptimizer<Task<B, M>, B>,
     ) -> Result<Learner<Components<B, M>>, TrainError> {
         let schedule = self.config.init_schedule();
         let device = &self.devices[0];
