@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use reformer_train::{AdafactorConfig, DataConfig, OptimizerConfig, TrainConfig};
+use reformer_train::optimizer::AdafactorConfig;
+use reformer_train::{DataConfig, OptimizerConfig, TrainConfig};
 
 use super::Scale;
 use crate::cli::overrides;

@@ -37,8 +37,8 @@ impl Diverged<'_> {
         let warmup_steps = config.schedule.warmup_steps();
         let cause = match config.max_gradient_norm {
             _ if was_broken_at_start => format!(
-                "the weights after step {step} hold values that are not finite: remove that checkpoint to \
-                 go on from an older one, or start a new run"
+                "the weights after step {step} are not finite: remove that checkpoint to resume from an \
+                 older one, or start a new run"
             ),
             None => format!(
                 "probably a step was too large: set max_gradient_norm to 1, or lower the learning \

@@ -13,9 +13,12 @@ use reformer_core::Precision;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
+use reformer_train::metrics::Row;
+use reformer_train::optimizer::{AdafactorConfig, AdamConfig, SgdConfig};
+use reformer_train::run::Checkpoints;
 use reformer_train::{
-    AdafactorConfig, AdamConfig, Checkpoints, DataConfig, Ending, OptimizerConfig, ResumeOptions,
-    Row, Run, ScheduleConfig, SgdConfig, TrainConfig, TrainError, TrainOptions, load_model,
+    DataConfig, Ending, OptimizerConfig, ResumeOptions, Run, ScheduleConfig, TrainConfig,
+    TrainError, TrainOptions, load_model,
 };
 
 pub(super) type B = Autodiff<Flex>;

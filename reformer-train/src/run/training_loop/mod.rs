@@ -19,7 +19,7 @@ use reformer_core::kernels::TrainBackend;
 use crate::config::{NonFiniteLoss, TrainConfig};
 use crate::data::batch::Batch;
 use crate::error::TrainError;
-use crate::metrics::LmOutput;
+use crate::metrics::StepOutput;
 use crate::optimizer::loss_scale::LossScale;
 use crate::parallel::Replicas;
 use crate::record::Failure;
@@ -325,7 +325,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
 }
 
 /// Loss and norm of the gradients.
-fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+fn numbers<B: Backend>(output: &StepOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }
