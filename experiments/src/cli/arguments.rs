@@ -1,14 +1,14 @@
 //! Flags about models, which several programs share.
 
 use anyhow::{Result, bail};
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::generation::{BeamConfig, SamplerConfig};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
-use reformer_train::{AdafactorConfig, OptimizerConfig};
+use reformer_train::OptimizerConfig;
 use serde::{Deserialize, Serialize};
 
 /// Fractional bits of the grid in `--mode exact`.
@@ -65,35 +65,12 @@ impl ModeName {
     }
 }
 
-/// An optimizer with its usual settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OptimizerName {
-    /// Adam; AdamW with the weight decay that presets have.
-    Adam,
-    /// Factored second moments, little memory; steps relative to the size of a weight.
-    Adafactor,
-    /// Gradient descent with momentum 0.9.
-    Sgd,
-}
-
-impl OptimizerName {
-    /// Its settings. Adafactor follows the schedule, as in the paper's code.
-    pub fn config(self) -> OptimizerConfig {
-        match self {
-            Self::Adam => OptimizerConfig::Adam {
-                beta_1: 0.9,
-                beta_2: 0.99,
-                epsilon: 1e-8,
-            },
-            Self::Adafactor => {
-                OptimizerConfig::Adafactor(AdafactorConfig::new().with_relative_step(false))
-            }
-            Self::Sgd => OptimizerConfig::Sgd {
-                momentum: 0.9,
-                nesterov: false,
-            },
-        }
-    }
+/// Parses the name of an optimizer, and gives it its usual settings.
+pub fn optimizer() -> impl TypedValueParser<Value = OptimizerConfig> {
+    let names = OptimizerConfig::NAMES.iter();
+    let names = names.map(|(name, about)| PossibleValue::new(*name).help(*about));
+    PossibleValuesParser::new(names)
+        .map(|name| OptimizerConfig::by_name(&name).expect("it is one of the possible values"))
 }
 
 /// The number format of computations in blocks.

@@ -15,8 +15,8 @@ use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::write_atomically;
 use reformer_train::inference::TextModel;
-use reformer_train::write_atomically;
 
 const EXAMPLES: &str = "\
 Examples:

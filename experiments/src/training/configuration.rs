@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reformer_train::{ModelConfig, TrainConfig};
+use reformer_train::{ModelConfig, OptimizerConfig, TrainConfig};
 
 use super::program::Program;
-use crate::cli::arguments::{ModelArguments, OptimizerName, finite, set};
+use crate::cli::arguments::{ModelArguments, finite, optimizer, set};
 use crate::cli::device::DeviceName;
 use crate::cli::overrides;
 use crate::cli::preset;
@@ -96,8 +96,8 @@ struct RunArguments {
     #[arg(long, value_name = "N")]
     eval_context: Option<usize>,
     /// Optimizer, with its usual settings
-    #[arg(long, value_enum)]
-    optimizer: Option<OptimizerName>,
+    #[arg(long, value_parser = optimizer())]
+    optimizer: Option<OptimizerConfig>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE", value_parser = finite)]
     learning_rate: Option<f64>,
@@ -137,10 +137,7 @@ pub(super) fn config(
     set(&mut config.accumulate, run.accumulate);
     set(&mut config.window_length, run.length);
     set(&mut config.seed, run.seed);
-    set(
-        &mut config.optimizer,
-        run.optimizer.map(OptimizerName::config),
-    );
+    set(&mut config.optimizer, run.optimizer);
     if let Some(rate) = run.learning_rate {
         config.schedule.set_rate(rate);
     }

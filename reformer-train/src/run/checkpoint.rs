@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::optimizer::OptimizerConfig;
-use crate::optimizer::loss_scale::WithLossScale;
 use crate::record::{AtomicRecorder, Owner};
 use crate::run::optimizer::RunOptimizer;
 
@@ -130,7 +129,7 @@ impl Checkpoints {
         B: AutodiffBackend,
         M: AutodiffModule<B>,
     {
-        type State<M, B> = <WithLossScale<RunOptimizer<M, B>> as Optimizer<M, B>>::Record;
+        type State<M, B> = <RunOptimizer<M, B> as Optimizer<M, B>>::Record;
         let [model, optim, scheduler] = PARTS.map(|part| self.part(part, step));
         let parameters = AtomicRecorder::check_module(&model, module, owner)?;
         AtomicRecorder::check_state(&optim, &parameters, owner)?;
@@ -189,10 +188,10 @@ pub struct Best {
 }
 
 impl Best {
-    /// Whether a loss is better than that of the best evaluation before. Losses are compared with the
-    /// precision of `metrics.csv`, so that a resumed run decides as an uninterrupted one.
+    /// Whether a loss is finite and better than that of the best evaluation before. Losses are compared with
+    /// the precision of `metrics.csv`, so that a resumed run decides as an uninterrupted one.
     pub(crate) fn is_beaten(before: Option<Self>, loss: f64) -> bool {
-        before.is_none_or(|best| best.loss.is_nan() || (loss as f32) < (best.loss as f32))
+        loss.is_finite() && before.is_none_or(|best| (loss as f32) < (best.loss as f32))
     }
 }
 

@@ -8,7 +8,7 @@ mod load;
 mod loaders;
 mod lock;
 pub(crate) mod member;
-pub(crate) mod older;
+mod older;
 mod optimizer;
 mod options;
 mod pretrained;
@@ -31,16 +31,17 @@ use crate::error::TrainError;
 use crate::metrics::row::{Row, read_rows};
 use crate::record::Owner;
 use crate::report::page::Page;
-use crate::run::checkpoint::Best;
 use crate::run::training_loop::Ending;
 use crate::task::model::Model;
 use crate::task::run_model::RunModel;
 use beginning::Beginning;
 use load::{CONFIG, read_config};
 
+pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use load::{check_finite, load_model};
+pub use member::MemberOutcome;
 pub use options::{TrainOptions, Warn, WriteSample};
-pub use pretrained::{Pretrained, Taken};
+pub use pretrained::{Pretrained, ReusedWeights};
 pub(crate) use resume::Standing;
 pub use resume::{Extension, ResumeOptions};
 
@@ -57,7 +58,7 @@ pub struct Run {
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Outcome<B: Backend, M = Model<B>> {
+pub struct RunOutcome<B: Backend, M = Model<B>> {
     /// The trained model.
     pub model: M,
     /// All evaluations so far, in order.
@@ -250,9 +251,17 @@ impl Run {
     /// The rows of `metrics.csv`.
     ///
     /// # Errors
-    /// A file that is missing or of another form.
+    /// A file that is missing or of another form, or has rows of steps that the run does not have.
     pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
-        read_rows(&self.metrics_path())
+        let path = self.metrics_path();
+        let rows = read_rows(&path)?;
+        // If fewer steps are requested than before, there can be rows of steps that are not repeated.
+        let before = self.written.as_ref().map_or(0, |written| written.steps);
+        let steps = self.config.steps.max(before);
+        match rows.iter().map(|row| row.step).max() {
+            Some(step) if step > steps => Err(TrainError::OtherRows { path, step, steps }),
+            _ => Ok(rows),
+        }
     }
 
     /// The same, empty for a run that has not begun.

@@ -9,9 +9,12 @@ use burn::module::Module;
 use burn::record::Recorder;
 use burn_flex::Flex;
 use reformer_core::reversible::Mode;
+use reformer_train::record::AtomicRecorder;
+use reformer_train::run::Checkpoints;
+use reformer_train::task::Task;
 use reformer_train::{
-    AtomicRecorder, Checkpoints, DataConfig, Ending, Model, Outcome, ResumeOptions, Run,
-    ScheduleConfig, Task, TrainConfig, TrainError, TrainOptions, load_model,
+    DataConfig, Ending, Model, ResumeOptions, Run, RunOutcome, ScheduleConfig, TrainConfig,
+    TrainError, TrainOptions, load_model,
 };
 
 use crate::resume::{B, adam, config, rewind, train};
@@ -29,7 +32,7 @@ fn hopeless() -> TrainConfig {
 }
 
 /// Goes on with a run as a program does.
-fn go_on(path: &Path, options: &ResumeOptions) -> Result<Outcome<Flex>, TrainError> {
+fn go_on(path: &Path, options: &ResumeOptions) -> Result<RunOutcome<Flex>, TrainError> {
     let run = Run::resume_with(path, options)?;
     let device = Default::default();
     let point = run.resume_point::<B>(&device)?;
@@ -49,7 +52,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-fn steps_of(outcome: &Outcome<Flex>) -> Vec<usize> {
+fn steps_of(outcome: &RunOutcome<Flex>) -> Vec<usize> {
     outcome.valid.iter().map(|row| row.step).collect()
 }
 
@@ -341,6 +344,35 @@ fn half_rows_are_cut_out_and_told_once() {
 }
 
 #[test]
+fn rows_of_steps_that_the_run_does_not_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(
+        &Run::create(config(Mode::Reversible, adam()), &path).unwrap(),
+        0,
+    );
+    let metrics = path.join("metrics.csv");
+    let own = fs::read_to_string(&metrics).unwrap();
+    let last = own.lines().next_back().unwrap();
+    let foreign = last.replacen("8,", "516,", 1);
+    fs::write(&metrics, format!("{own}{foreign}\n")).unwrap();
+    let before = files(&path);
+    for is_finished in [true, false] {
+        if !is_finished {
+            fs::remove_file(path.join("model.mpk")).unwrap();
+        }
+        let error = go_on(&path, &ResumeOptions::new()).unwrap_err();
+        let name = metrics.display();
+        let message = format!("`{name}` has a row of step 516, but the run has 8 steps");
+        assert!(error.to_string().starts_with(&message), "{error}");
+        assert_eq!(fs::read(&metrics).unwrap(), before[&metrics]);
+    }
+    fs::write(&metrics, own).unwrap();
+    let outcome = go_on(&path, &ResumeOptions::new()).unwrap();
+    assert_eq!(outcome.ending, Ending::Finished);
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_blamed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
@@ -363,7 +395,7 @@ fn weights_that_are_no_numbers_are_blamed() {
     let error = go_on(&path, &ResumeOptions::new().with_steps(Some(9))).unwrap_err();
     let error = error.to_string();
     assert!(
-        error.contains("the weights after step 8 hold values"),
+        error.contains("the weights after step 8 are not finite"),
         "{error}"
     );
 }
