@@ -1,16 +1,18 @@
 //! The frame around every program: errors in one line, and handling of arguments.
 
-pub mod arguments;
-pub mod called;
-pub mod device;
-pub mod input;
-pub mod interrupt;
-pub mod overrides;
-pub mod preset;
-pub mod processes;
-pub mod progress;
-pub mod streams;
-pub mod threads;
+mod allocator;
+pub(crate) mod arguments;
+pub(crate) mod called;
+pub(crate) mod device;
+pub(crate) mod input;
+pub(crate) mod interrupt;
+pub(crate) mod named;
+pub(crate) mod overrides;
+pub(crate) mod preset;
+pub(crate) mod processes;
+pub(crate) mod progress;
+pub(crate) mod streams;
+pub(crate) mod threads;
 
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use clap::{Command, FromArgMatches, Parser};
 use reformer_train::dashboard::KILLED;
 use reformer_train::parallel;
 
+use crate::cli::allocator::keep_freed_memory;
 use crate::cli::interrupt::{ENDED_BY_CTRL_C, Stopped};
 use crate::out;
 
@@ -37,13 +40,28 @@ const SYSTEM_ERROR: [&str; 2] = ["Os { code:", "(os error "];
 /// Text of the last panic, kept by the hook so that it can be printed in one line.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
+/// Parses the arguments of a program, and runs it.
+pub(crate) fn program<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    program_with(A::command(), run)
+}
+
+/// Like [`program`], with a command that contains more than the type's own, such as a help text.
+pub(crate) fn program_with<A: FromArgMatches>(
+    command: Command,
+    run: impl FnOnce(A) -> Result<()>,
+) -> ExitCode {
+    let arguments = parse_with(command);
+    keep_freed_memory();
+    main(|| run(arguments))
+}
+
 /// Parses the program's arguments. Invalid ones end the program, with an error of one line.
-pub fn parse<T: Parser>() -> T {
+pub(crate) fn parse<T: Parser>() -> T {
     parse_with(T::command())
 }
 
 /// Parses with a command that contains more than the type's own, such as a help text.
-pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
+pub(crate) fn parse_with<T: FromArgMatches>(command: Command) -> T {
     let mut command = prepared(command);
     if let Some(help) = command.get_after_help() {
         let help = called::examples(&help.to_string());
@@ -72,7 +90,7 @@ pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
 }
 
 /// A command as all programs parse with it.
-pub fn prepared(command: Command) -> Command {
+pub(crate) fn prepared(command: Command) -> Command {
     // A negative number is an invalid value, not a flag.
     command.allow_negative_numbers(true)
 }
@@ -127,7 +145,7 @@ fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
 ///
 /// A panic is printed in one line as well, unless `RUST_BACKTRACE` is set. A closed pipe on the standard
 /// output is not an error; a full disk is one, reported once the program has done everything else.
-pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
+pub(crate) fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         let main_thread = thread::current().id();
         panic::set_hook(Box::new(move |panic| {
@@ -172,7 +190,7 @@ fn unprinted(error: &std::io::Error) -> String {
 }
 
 /// Calls a function that may panic. The error is the panic's text.
-pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
     // Unwind-safe: callers drop the captured state after a panic.
     panic::catch_unwind(panic::AssertUnwindSafe(function)).map_err(|_| {
         let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,7 +214,7 @@ fn tell_error(message: &str) {
 }
 
 /// The beginning and the end of a text, together at most `most` characters.
-pub fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     let n_chars = text.chars().count();
     if n_chars <= most {
         return text.to_owned();
@@ -211,12 +229,12 @@ pub fn shortened(text: &str, most: usize) -> String {
 ///
 /// # Errors
 /// A path that cannot be made absolute.
-pub fn absolute(path: &Path) -> Result<PathBuf> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("`{}` is not a path", path.display()))
 }
 
 /// A path as an argument of a shell command that can be copied.
-pub fn shell_argument(path: &Path) -> String {
+pub(crate) fn shell_argument(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -37,7 +37,7 @@ use serde_json::Value;
 ///
 /// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
 /// blocks begin by adding little to the embeddings: on the sample this needs half the steps.
-pub const PRESETS: [(&str, &str); 13] = [
+pub(crate) const PRESETS: [(&str, &str); 13] = [
     ("tiny", include_str!("../../presets/tiny.json")),
     ("small", include_str!("../../presets/small.json")),
     ("base", include_str!("../../presets/base.json")),
@@ -63,7 +63,7 @@ pub const PRESETS: [(&str, &str); 13] = [
 ///
 /// # Errors
 /// An unknown name.
-pub fn load(name: &str) -> Result<TrainConfig> {
+pub(crate) fn load(name: &str) -> Result<TrainConfig> {
     let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
         bail!(
             "there is no preset `{name}`: use one of {}",
@@ -78,7 +78,7 @@ pub fn load(name: &str) -> Result<TrainConfig> {
 ///
 /// # Errors
 /// An unknown name, or a file that cannot be read or is not a configuration.
-pub fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
+pub(crate) fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
     if PRESETS.iter().any(|(preset, _)| *preset == name) {
         return load(name);
     }
@@ -126,7 +126,7 @@ fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
 ///
 /// # Errors
 /// A run of a program for other models.
-pub fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
+pub(crate) fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
     let (found, wanted) = (run.kind(), load(preset)?.kind());
     ensure!(
         found == wanted,

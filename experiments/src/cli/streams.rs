@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// Files with copies of pipes.
 #[derive(Debug, Default)]
-pub struct Kept(Vec<PathBuf>);
+pub(crate) struct Kept(Vec<PathBuf>);
 
 impl Kept {
     /// Copies pipes and devices that the data names to files, and names the files instead. They are next to
@@ -19,14 +19,14 @@ impl Kept {
     ///
     /// # Errors
     /// Data that cannot be read or written.
-    pub fn keep(&mut self, data: DataConfig, run: &Path) -> Result<DataConfig> {
+    pub(crate) fn keep(&mut self, data: DataConfig, run: &Path) -> Result<DataConfig> {
         let mut json = serde_json::to_value(&data)?;
         self.replace(&mut json, run)?;
         Ok(serde_json::from_value(json)?)
     }
 
     /// Removes the files when their run was not started.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         for path in &self.0 {
             fs::remove_file(path).ok();
         }

@@ -13,7 +13,7 @@ use crate::cli::progress::Counter;
 ///
 /// # Errors
 /// An impossible batch size or number of sequences.
-pub fn measure<B: ReformerBackend>(
+pub(crate) fn measure<B: ReformerBackend>(
     evaluation: &Evaluation<B>,
     device: &B::Device,
     mut watch: impl FnMut(usize, usize) -> ControlFlow<()>,

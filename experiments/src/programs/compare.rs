@@ -48,10 +48,8 @@ struct Known {
     rows: Vec<Row>,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    cli::main(|| {
+pub(super) fn main() -> ExitCode {
+    cli::program(|arguments: Arguments| {
         let runs = arguments.runs.iter().map(|path| read(path));
         let runs: Vec<Known> = runs.collect::<Result<_>>()?;
         let (results, settings) = (results(&runs), settings(&runs)?);

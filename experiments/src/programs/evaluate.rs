@@ -70,12 +70,10 @@ pub(super) struct Arguments {
     bleu: BleuArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         arguments.bleu.beam.config().validate()?;
-        device::run(arguments.device, Evaluate(arguments))
+        device::run(arguments.device, arguments)
     })
 }
 
@@ -130,16 +128,13 @@ fn open_text<B: ReformerBackend>(
     Ok(evaluation)
 }
 
-struct Evaluate(Arguments);
-
-impl Job for Evaluate {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        if let Some(n) = arguments.eval_windows {
+        if let Some(n) = self.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
-        let evaluation = open::<B::InnerBackend>(&arguments, &device)?;
-        let evaluation = evaluation.with_first(arguments.eval_windows);
+        let evaluation = open::<B::InnerBackend>(&self, &device)?;
+        let evaluation = evaluation.with_first(self.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
         let length = evaluation.config().window_length;
@@ -166,7 +161,7 @@ impl Job for Evaluate {
         }
         println!("{} on {scores}", scores.model);
         let keep = |scores: &Scores| -> Result<()> {
-            let Some(path) = &arguments.json else {
+            let Some(path) = &self.json else {
                 return Ok(());
             };
             let json = serde_json::to_vec_pretty(scores)?;
@@ -174,18 +169,18 @@ impl Job for Evaluate {
                 .with_context(|| format!("`{}` cannot be written", path.display()))
         };
         if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())
-            && arguments.bleu.bleu_sentences > 0
+            && self.bleu.bleu_sentences > 0
             && !is_stopped
         {
             // Scores so far are written first: translating takes longer, and Ctrl-C ends it.
             keep(&scores)?;
             interrupt::end_at_once();
             let batch_size = evaluation.config().batch_size;
-            let scored = arguments.bleu.score(model, pairs, batch_size)?;
+            let scored = self.bleu.score(model, pairs, batch_size)?;
             println!(
                 "{} sentences, beam of {}: {}\n{}",
                 scored.sentences.len(),
-                arguments.bleu.beam.size,
+                self.bleu.beam.size,
                 scored.bleu,
                 Bleu::SIGNATURE
             );

@@ -10,9 +10,8 @@ use crate::cli::arguments::{
     MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite,
 };
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::progress::waiting;
+use crate::cli::progress::{loading, waiting};
 use crate::inference::shipped::Checkpoint;
-use crate::measure::allocator::keep_freed_memory;
 use crate::measure::memory::check_reading;
 use crate::out::Output;
 use anyhow::{Context, Result, bail};
@@ -143,39 +142,29 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Generate(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Generate(Arguments);
-
-impl Job for Generate {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        arguments.sampler.config().validate()?;
-        let n_prompts = arguments.prompt.len() + arguments.prompt_files.len();
-        let n_rows = arguments.batch.saturating_mul(n_prompts);
-        check_range("--batch", arguments.batch, MOST_ROWS)?;
+        self.sampler.config().validate()?;
+        let n_prompts = self.prompt.len() + self.prompt_files.len();
+        let n_rows = self.batch.saturating_mul(n_prompts);
+        check_range("--batch", self.batch, MOST_ROWS)?;
         check_most("--batch times --prompt", n_rows, MOST_ROWS)?;
-        check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
-        let prompts = arguments.prompts()?;
+        check_most("--tokens", self.tokens, MOST_TOKENS)?;
+        let prompts = self.prompts()?;
         let model = {
-            let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
-            let _waiting = waiting("Loading the model");
-            TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?
+            let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;
+            loading(|| TextModel::<B::InnerBackend>::open(checkpoint.path(), &device))?
         };
         let n_bytes = prompts.iter().map(Vec::len).sum();
         let told = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
-        check_reading(&model.model().reformer, n_bytes, arguments.device, told)?;
-        match arguments.beam_size {
-            Some(beam_size) => search(&model, &arguments, &prompts, beam_size),
-            None => draw(&model, arguments, prompts),
+        check_reading(&model.model().reformer, n_bytes, self.device, told)?;
+        match self.beam_size {
+            Some(beam_size) => search(&model, &self, &prompts, beam_size),
+            None => draw(&model, self, prompts),
         }
     }
 }

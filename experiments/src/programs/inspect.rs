@@ -11,7 +11,6 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
-use crate::measure::allocator::keep_freed_memory;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
@@ -57,39 +56,30 @@ pub(super) struct Arguments {
     device: DeviceName,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Inspect(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Inspect(Arguments);
-
-impl Job for Inspect {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        let path = &arguments.text;
-        check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
-        let text = start(path, MOST_TOKEN_BYTES * arguments.tokens as u64)
+        let path = &self.text;
+        check_most("--tokens", self.tokens, MOST_TOKENS)?;
+        let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
-        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
+        let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;
         let inspection = {
             let _waiting = waiting("Looking");
             let model = TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?;
-            inspect(&model, &text, &arguments)?
+            inspect(&model, &text, &self)?
         };
         let title = format!("{} in {checkpoint}", path.display());
-        write(&arguments.html, inspection.page(&title)?.as_bytes())?;
-        write(&arguments.json, &serde_json::to_vec(&inspection)?)?;
+        write(&self.html, inspection.page(&title)?.as_bytes())?;
+        write(&self.json, &serde_json::to_vec(&inspection)?)?;
         println!("{}", inspection.summary());
         println!(
             "Written to {} and {}",
-            arguments.html.display(),
-            arguments.json.display()
+            self.html.display(),
+            self.json.display()
         );
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::inference::scores;
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::labelled::LabelledArguments;
 use crate::training::long_range::{self, task_parser};
 use crate::training::{Program, TrainArguments, train};
@@ -60,11 +59,8 @@ struct ClassifierData {
     files: LabelledArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(flags, &Classifier(data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Classifier(arguments.data)))
 }
 
 struct Classifier(ClassifierData);

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -31,11 +30,8 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, &Duplication(arguments.symbols)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Duplication(arguments.symbols)))
 }
 
 /// Sets the number of symbols, if it is given.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{self, absolute};
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -33,11 +32,8 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, &Images(arguments.data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Images(arguments.data)))
 }
 
 /// Data at this path, if it is given.

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::text::TextArguments;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
@@ -43,11 +42,8 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(flags, &Masked(data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Masked(arguments.data)))
 }
 
 struct Masked(TextArguments);

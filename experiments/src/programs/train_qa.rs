@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::inference::scores;
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::labelled::LabelledArguments;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
@@ -45,11 +44,8 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(flags, &Answers(data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Answers(arguments.data)))
 }
 
 struct Answers(LabelledArguments);

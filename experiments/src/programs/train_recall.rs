@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
@@ -69,11 +68,8 @@ impl TaskName {
     }
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, &Recall(arguments.data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Recall(arguments.data)))
 }
 
 struct Recall(Option<TaskName>);

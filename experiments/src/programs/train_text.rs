@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::{self, shell_argument};
-use crate::measure::allocator::keep_freed_memory;
 use crate::out::Output;
 use crate::training::text::TextArguments;
 use crate::training::tokenizing::{TokenArguments, fit_vocabulary};
@@ -66,23 +65,15 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments {
-        data,
-        tokens,
-        sample_tokens,
-        train: arguments,
-    } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         let program = Text {
-            data,
-            tokens,
-            init_from: arguments.init_from.clone(),
-            sample_tokens,
+            data: arguments.data,
+            tokens: arguments.tokens,
+            init_from: arguments.train.init_from.clone(),
+            sample_tokens: arguments.sample_tokens,
         };
-        train(arguments, &program)
+        train(arguments.train, &program)
     })
 }
 

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::{self, absolute};
 use crate::inference::translation::{BleuArguments, Scored};
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
@@ -48,7 +47,7 @@ pub(super) struct Arguments {
 /// Data to train on.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
-pub struct PairArguments {
+pub(crate) struct PairArguments {
     /// Two line-aligned files, or one with tabs [default: a sample of Tatoeba]
     #[arg(long, value_name = "PATH", num_args = 1..=2, conflicts_with = "resume")]
     data: Vec<PathBuf>,
@@ -60,19 +59,16 @@ pub struct PairArguments {
     reverse: bool,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         let Arguments {
             pairs,
             bleu,
-            train: arguments,
+            train: flags,
         } = arguments;
         // Checked before the training, not after it.
         bleu.beam.config().validate()?;
-        train(arguments, &Translation { pairs, bleu })
+        train(flags, &Translation { pairs, bleu })
     })
 }
 
@@ -81,7 +77,7 @@ impl PairArguments {
     ///
     /// # Errors
     /// A preset for another task, or, without files, one that has no text of its own.
-    pub fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+    pub(crate) fn data(&self, preset: DataConfig) -> Result<DataConfig> {
         let DataConfig::Pairs(mut pairs) = preset else {
             bail!("this preset is not for translation: use translation or wmt-base");
         };

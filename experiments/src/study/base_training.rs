@@ -7,29 +7,29 @@ use clap::Args;
 use reformer_train::{DataConfig, TrainConfig};
 
 use super::Scale;
-use crate::cli::arguments::OptimizerName;
+use crate::cli::arguments::adafactor;
 use crate::cli::overrides;
 use crate::cli::preset;
 
 /// Flags for text and images.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
-pub struct DataArguments {
+pub(crate) struct DataArguments {
     /// A text, or a folder of them [default: the sample that ships with the project]
     #[arg(long, value_name = "PATH", conflicts_with = "enwik8")]
-    pub text: Option<PathBuf>,
+    pub(crate) text: Option<PathBuf>,
     /// The official enwik8, raw or packed
     #[arg(long, value_name = "FILE")]
-    pub enwik8: Option<PathBuf>,
+    pub(crate) enwik8: Option<PathBuf>,
     /// A folder or an archive of images, or the folder of downsampled ImageNet's .npz files [default:
     /// none; contests on images are left out]
     #[arg(long, value_name = "PATH")]
-    pub images: Option<PathBuf>,
+    pub(crate) images: Option<PathBuf>,
 }
 
 /// Kinds of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataKind {
+pub(crate) enum DataKind {
     /// Predicting the next byte of a text.
     Text,
     /// Predicting the next colour of an image.
@@ -44,15 +44,15 @@ pub enum DataKind {
 
 /// A training at each scale, as changes to a preset.
 #[derive(Debug, Clone, Copy)]
-pub struct BaseTraining {
+pub(crate) struct BaseTraining {
     /// Kind of data.
-    pub data: DataKind,
+    pub(crate) data: DataKind,
     /// Changes at every scale.
-    pub all: &'static [&'static str],
+    pub(crate) all: &'static [&'static str],
     /// Changes in `cpu`.
-    pub cpu: &'static [&'static str],
+    pub(crate) cpu: &'static [&'static str],
     /// Changes in `paper`.
-    pub paper: &'static [&'static str],
+    pub(crate) paper: &'static [&'static str],
 }
 
 /// LSH attention as in the paper: hash rounds only, no local round.
@@ -86,7 +86,7 @@ impl DataArguments {
     ///
     /// # Errors
     /// A path that does not exist.
-    pub fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
+    pub(crate) fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
         let absolute = |path: &Path| match path.exists() {
             true => Ok(std::path::absolute(path)?),
             false => bail!("`{}` is not there", path.display()),
@@ -127,7 +127,7 @@ impl BaseTraining {
     ///
     /// # Errors
     /// Changes that cannot be made, or data that does not exist.
-    pub fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
+    pub(crate) fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
         let Some(data) = data.data(self.data, scale)? else {
             return Ok(None);
         };
@@ -141,7 +141,7 @@ impl BaseTraining {
         config.data = data;
         let is_task = !matches!(self.data, DataKind::Text | DataKind::Images);
         if scale == Scale::Paper && !is_task {
-            config.optimizer = OptimizerName::Adafactor.config();
+            config.optimizer = adafactor();
         }
         let of_data: &[&str] = match (scale, self.data) {
             (Scale::Smoke, DataKind::Text) => &["window_length=32"],

@@ -20,46 +20,46 @@ use crate::plot::{bits, step};
 
 /// A study that trains variants on some data.
 #[derive(Debug)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// Name of its program.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its title.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// The claim of the paper, or of the peers, that it tests.
-    pub claim: &'static str,
+    pub(crate) claim: &'static str,
     /// Contests, each a panel of the figure.
-    pub contests: Vec<Contest>,
+    pub(crate) contests: Vec<Contest>,
 }
 
 /// Variants that are trained on the same data.
 #[derive(Debug)]
-pub struct Contest {
+pub(crate) struct Contest {
     /// Prefix of the names of its folders.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// Its title.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// The configuration that variants change.
-    pub base: BaseTraining,
+    pub(crate) base: BaseTraining,
     /// Variants; the others are compared with the first one.
-    pub variants: Vec<Variant>,
+    pub(crate) variants: Vec<Variant>,
 }
 
 /// A variant of a training.
 #[derive(Debug, Clone)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// Part of the name of its folder.
-    pub key: String,
+    pub(crate) key: String,
     /// Its label in tables and figures.
-    pub label: String,
+    pub(crate) label: String,
     /// Changes to the base, in the form of `--set`.
-    pub sets: Vec<String>,
+    pub(crate) sets: Vec<String>,
     /// The paper's number, if there is one.
-    pub paper: Option<&'static str>,
+    pub(crate) paper: Option<&'static str>,
 }
 
 impl Variant {
     /// A variant without a number in the paper.
-    pub fn new(key: impl Into<String>, label: impl Into<String>, sets: &[&str]) -> Self {
+    pub(crate) fn new(key: impl Into<String>, label: impl Into<String>, sets: &[&str]) -> Self {
         Self {
             key: key.into(),
             label: label.into(),
@@ -104,7 +104,7 @@ struct Values {
 ///
 /// # Errors
 /// Any error of a training.
-pub fn compare(
+pub(crate) fn compare(
     comparison: &Comparison,
     arguments: &StudyArguments,
     data: &DataArguments,
@@ -239,15 +239,7 @@ fn counted(contest: &Contest, trained: &[Trained], study: &Study) -> Result<Vec<
     let tables = counting::tables(contest.base.data).iter();
     let counted = tables.enumerate().map(|(number, counting)| {
         let bits = study.remember(&format!("{}-counted-{number}", contest.key), || {
-            let mut bits = f64::NAN;
-            let bits_of = &mut bits;
-            let job = Count {
-                counting,
-                folder,
-                bits: bits_of,
-            };
-            device::run(study.device(), job)?;
-            Ok(bits)
+            device::run(study.device(), Count { counting, folder })
         })?;
         Ok(Counted {
             contest: contest.key,
@@ -261,14 +253,12 @@ fn counted(contest: &Contest, trained: &[Trained], study: &Study) -> Result<Vec<
 struct Count<'a> {
     counting: &'a Counting,
     folder: &'a Path,
-    bits: &'a mut f64,
 }
 
-impl Job for Count<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<f64> for Count<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<f64> {
         let run = Run::resume(self.folder)?;
-        *self.bits = self.counting.bits::<B>(&run, &device)?;
-        Ok(())
+        Ok(self.counting.bits::<B>(&run, &device)?)
     }
 }
 

@@ -15,8 +15,7 @@ use crate::cli::device::DeviceName;
 
 /// A study in its folder.
 #[derive(Debug, Clone)]
-pub struct Study {
-    name: &'static str,
+pub(crate) struct Study {
     scale: Scale,
     device: DeviceName,
     folder: PathBuf,
@@ -27,16 +26,15 @@ impl Study {
     ///
     /// # Errors
     /// A folder that cannot be written, or one where the same study was begun with other settings.
-    pub fn open(
+    pub(crate) fn open(
         name: &'static str,
         arguments: &StudyArguments,
         settings: &impl Serialize,
     ) -> Result<Self> {
         if arguments.plan {
-            bail!("`{name}` trains nothing that --plan could tell: it takes minutes");
+            bail!("`{name}` trains no models, so --plan has nothing to print");
         }
         let study = Self {
-            name,
             scale: arguments.preset,
             device: arguments.device,
             folder: arguments.out.join(name).join(arguments.preset.name()),
@@ -61,23 +59,18 @@ impl Study {
         Ok(study)
     }
 
-    /// Its name, equal to that of its program.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Its scale.
-    pub fn scale(&self) -> Scale {
+    pub(crate) fn scale(&self) -> Scale {
         self.scale
     }
 
     /// The backend it computes on.
-    pub fn device(&self) -> DeviceName {
+    pub(crate) fn device(&self) -> DeviceName {
         self.device
     }
 
     /// The folder it writes to.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -85,7 +78,7 @@ impl Study {
     ///
     /// # Errors
     /// A measurement that fails, or cannot be read or written.
-    pub fn remember<T: Serialize + DeserializeOwned>(
+    pub(crate) fn remember<T: Serialize + DeserializeOwned>(
         &self,
         key: &str,
         measure: impl FnOnce() -> Result<T>,
@@ -103,7 +96,7 @@ impl Study {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         self.write(name, &format!("{}\n", serde_json::to_string_pretty(value)?))
     }
 
@@ -111,7 +104,7 @@ impl Study {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.join(name);
         write_atomically(&path, |file| file.write_all(text.as_bytes()))
             .with_context(|| format!("`{}` cannot be written", path.display()))
@@ -140,7 +133,6 @@ mod tests {
             preset: Scale::Smoke,
             out: out.to_owned(),
             device: DeviceName::Flex,
-            measure: None,
         }
     }
 

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reformer_train::{ModelConfig, TrainConfig};
+use reformer_train::{ModelConfig, OptimizerConfig, TrainConfig};
 
 use super::program::Program;
-use crate::cli::arguments::{ModelArguments, OptimizerName, finite, set};
+use crate::cli::arguments::{ModelArguments, finite, set};
 use crate::cli::device::DeviceName;
+use crate::cli::named::named;
 use crate::cli::overrides;
 use crate::cli::preset;
 use crate::cli::processes::ProcessArguments;
@@ -17,35 +18,35 @@ use crate::cli::streams::Kept;
 
 /// Flags of every training program.
 #[derive(Debug, Args)]
-pub struct TrainArguments {
+pub(crate) struct TrainArguments {
     /// Configuration to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
-    pub preset: Option<String>,
+    pub(crate) preset: Option<String>,
     /// Change any setting of the configuration, by its path in config.json; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub(crate) sets: Vec<String>,
     /// Name of the run [default: that of the preset and a number]
     #[arg(long)]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Start from the weights of a run or of a Hugging Face folder, with a new optimizer; without --preset the model
     /// is built like the one there
     #[arg(long, value_name = "RUN|FOLDER")]
-    pub init_from: Option<PathBuf>,
+    pub(crate) init_from: Option<PathBuf>,
     /// Resume the run in this folder, with its own configuration; --steps makes it longer
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "init_from", "RunArguments", "ModelArguments"])]
-    pub resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
-    pub device: DeviceName,
+    pub(crate) device: DeviceName,
     /// Display of progress
     #[arg(long, value_enum, default_value = "auto")]
-    pub progress: ProgressName,
+    pub(crate) progress: ProgressName,
     /// Write curves for TensorBoard as well, into the run's folder; a resumed run continues them in any case
     #[arg(long)]
-    pub tensorboard: bool,
+    pub(crate) tensorboard: bool,
     #[command(flatten)]
     pub(super) processes: ProcessArguments,
     #[command(flatten)]
@@ -96,8 +97,8 @@ struct RunArguments {
     #[arg(long, value_name = "N")]
     eval_context: Option<usize>,
     /// Optimizer, with its usual settings
-    #[arg(long, value_enum)]
-    optimizer: Option<OptimizerName>,
+    #[arg(long, value_parser = named::<OptimizerConfig>())]
+    optimizer: Option<OptimizerConfig>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE", value_parser = finite)]
     learning_rate: Option<f64>,
@@ -137,10 +138,7 @@ pub(super) fn config(
     set(&mut config.accumulate, run.accumulate);
     set(&mut config.window_length, run.length);
     set(&mut config.seed, run.seed);
-    set(
-        &mut config.optimizer,
-        run.optimizer.map(OptimizerName::config),
-    );
+    set(&mut config.optimizer, run.optimizer);
     if let Some(rate) = run.learning_rate {
         config.schedule.set_rate(rate);
     }

@@ -12,7 +12,7 @@ use reformer_train::{DataConfig, LongRangeConfig, ModelConfig, TrainConfig};
 const SHORTEST: usize = 4;
 
 /// Reads the name of a task.
-pub fn task_parser() -> impl TypedValueParser<Value = LongRangeTask> {
+pub(crate) fn task_parser() -> impl TypedValueParser<Value = LongRangeTask> {
     let names = LongRangeTask::ALL.map(LongRangeTask::name);
     PossibleValuesParser::new(names).map(|name| {
         let mut tasks = LongRangeTask::ALL.into_iter();
@@ -25,7 +25,7 @@ pub fn task_parser() -> impl TypedValueParser<Value = LongRangeTask> {
 ///
 /// # Errors
 /// No folder for a task that cannot be generated.
-pub fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
+pub(crate) fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
     Ok(DataConfig::LongRange(match (task, path) {
         (task, Some(path)) => LongRangeConfig::Files { task, path },
         (LongRangeTask::ListOps, None) => LongRangeConfig::Lists(ListOpsConfig::new()),
@@ -37,13 +37,13 @@ pub fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
 }
 
 /// Sets the length of the benchmark, with as many buckets as go with the length.
-pub fn set_defaults(config: &mut TrainConfig, task: LongRangeTask) {
+pub(crate) fn set_defaults(config: &mut TrainConfig, task: LongRangeTask) {
     config.window_length = task.max_length();
     config.model.reformer_mut().lsh.n_buckets = Buckets::Auto;
 }
 
 /// Makes generated lists fill the length of the configuration, which no answer can be found without.
-pub fn fill_length(config: &mut TrainConfig) {
+pub(crate) fn fill_length(config: &mut TrainConfig) {
     if let DataConfig::LongRange(LongRangeConfig::Lists(lists)) = &mut config.data {
         lists.max_length = config.window_length;
         lists.min_length = config.window_length / SHORTEST;
@@ -51,7 +51,7 @@ pub fn fill_length(config: &mut TrainConfig) {
 }
 
 /// Gives a classifier the task's classes and tokens.
-pub fn fit_model(model: &mut ModelConfig, task: LongRangeTask) {
+pub(crate) fn fit_model(model: &mut ModelConfig, task: LongRangeTask) {
     if let ModelConfig::Classifier(model) = model {
         model.n_classes = task.classes().len();
         let vocab_size = &mut model.reformer.vocab_size;

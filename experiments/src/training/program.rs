@@ -26,7 +26,7 @@ use crate::training::announcement::{announce, report};
 const SAMPLE_TOKENS: usize = 120;
 
 /// The parts in which training programs differ.
-pub trait Program {
+pub(crate) trait Program {
     /// Its name, for commands that a user can copy.
     fn name(&self) -> &'static str;
 
@@ -64,7 +64,7 @@ pub trait Program {
 ///
 /// # Errors
 /// A configuration, data, a device or a folder that cannot be used.
-pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
+pub(crate) fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
     device::run(arguments.device, Train(arguments, program))?;
     // The other processes have waited while the first one worked alone.
     parallel::leave();

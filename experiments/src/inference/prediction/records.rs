@@ -12,21 +12,21 @@ use crate::cli::input::Lines;
 
 /// Named fields, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Record(Vec<(String, Value)>);
+pub(crate) struct Record(Vec<(String, Value)>);
 
 impl Record {
     /// A record with a text.
-    pub fn of_text(field: &str, text: impl Into<String>) -> Self {
+    pub(crate) fn of_text(field: &str, text: impl Into<String>) -> Self {
         Self(vec![(field.to_owned(), Value::String(text.into()))])
     }
 
     /// The fields in order.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// The value of a field.
-    pub fn get(&self, field: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, field: &str) -> Option<&Value> {
         let found = self.0.iter().find(|(name, _)| name == field);
         found.map(|(_, value)| value)
     }
@@ -35,7 +35,7 @@ impl Record {
     ///
     /// # Errors
     /// A field that is missing or is not text.
-    pub fn text(&self, field: &str) -> Result<&str> {
+    pub(crate) fn text(&self, field: &str) -> Result<&str> {
         let names = || self.0.iter().map(|(name, _)| name.as_str());
         match self.get(field) {
             Some(Value::String(text)) => Ok(text),
@@ -48,7 +48,7 @@ impl Record {
     }
 
     /// Sets a field: replaces it if it exists, otherwise appends it.
-    pub fn set(&mut self, field: &str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, field: &str, value: impl Into<Value>) {
         let value = value.into();
         match self.0.iter_mut().find(|(name, _)| name == field) {
             Some((_, old)) => *old = value,
@@ -74,7 +74,7 @@ impl Serialize for Record {
 
 /// How records are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InputFormat {
+pub(crate) enum InputFormat {
     /// Each line is a text.
     Lines,
     /// The whole file is one text.
@@ -89,7 +89,7 @@ pub enum InputFormat {
 
 impl InputFormat {
     /// The format that the ending of a file's name stands for.
-    pub fn of_path(path: &Path) -> Option<Self> {
+    pub(crate) fn of_path(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
             "csv" | "tsv" => Some(Self::Csv),
@@ -103,7 +103,7 @@ impl InputFormat {
     ///
     /// # Errors
     /// Text in another format.
-    pub fn read(self, lines: Lines, field: &'static str) -> Result<Records> {
+    pub(crate) fn read(self, lines: Lines, field: &'static str) -> Result<Records> {
         Ok(match self {
             Self::Lines => Box::new(lines.map(move |line| Ok(Record::of_text(field, line?)))),
             Self::Whole => {
@@ -119,7 +119,7 @@ impl InputFormat {
 }
 
 /// Records, read one at a time.
-pub type Records = Box<dyn Iterator<Item = Result<Record>>>;
+pub(crate) type Records = Box<dyn Iterator<Item = Result<Record>>>;
 
 fn json_lines(mut lines: Lines, field: &'static str) -> impl Iterator<Item = Result<Record>> {
     std::iter::from_fn(move || {

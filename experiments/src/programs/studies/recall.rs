@@ -9,11 +9,9 @@ use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_train::{Batch, Evaluation};
 use serde::{Deserialize, Serialize};
 
-use super::{Arguments, help, parse};
-use crate::cli;
+use super::{About, Arguments};
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
 use crate::study::{
@@ -63,18 +61,16 @@ const MODELS: [(&str, &str, &[&str]); 3] = [
     ),
 ];
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Measure how much of exact attention's softmax hashing finds in trained models";
-    let help = help(
-        NAME,
-        " --enwik8 enwik8.zip",
-        "Fifteen minutes on two CPU cores",
-        "Models of the paper's size, windows of 8,192",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Measure how much of exact attention's softmax hashing finds in trained models",
+        flags: " --enwik8 enwik8.zip",
+        cpu: "Fifteen minutes on two CPU cores",
+        paper: "Models of the paper's size, windows of 8,192",
+        notes: "",
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 /// Results of one model at one length.
@@ -141,20 +137,18 @@ fn measure(
     trained: &Trained,
     length: usize,
 ) -> Result<Measured> {
-    let mut found = None;
     let job = Look {
         trained,
         length,
         scale: study.scale(),
-        found: &mut found,
     };
-    device::run(study.device(), job)?;
+    let ways = device::run(study.device(), job)?;
     let (model, _) = training.key.rsplit_once('-').unwrap_or((&training.key, ""));
     Ok(Measured {
         model: model.to_owned(),
         seed: training.config.seed,
         length,
-        ways: found.unwrap_or_default(),
+        ways,
     })
 }
 
@@ -162,11 +156,10 @@ struct Look<'a> {
     trained: &'a Trained,
     length: usize,
     scale: Scale,
-    found: &'a mut Option<Vec<WayFound>>,
 }
 
-impl Job for Look<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<WayFound>> for Look<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<WayFound>> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_length(self.length, 1);
         let model = evaluation.model.clone().into_lm()?;
@@ -176,8 +169,7 @@ impl Job for Look<'_> {
                 all.extend(heads(&model.reformer, batch.tokens));
             }
         }
-        *self.found = Some(look::<B::InnerBackend>(&all, self.scale, &device));
-        Ok(())
+        Ok(look::<B::InnerBackend>(&all, self.scale, &device))
     }
 }
 

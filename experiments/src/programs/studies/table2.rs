@@ -12,11 +12,9 @@ use reformer_core::model::Loss;
 use reformer_datasets::{DuplicationConfig, EvalLoaderConfig};
 use reformer_train::{DataConfig, TrainConfig, load_model};
 
-use super::{help, parse};
-use crate::cli;
+use super::About;
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
 use crate::study::statistics::{between, mean};
@@ -123,7 +121,7 @@ impl Way {
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(in crate::programs) struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
     #[command(flatten)]
@@ -135,19 +133,16 @@ pub(in crate::programs) struct Arguments {
     positions: PositionsName,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Train on 0w0w with full attention and with 4, 2 and 1 hash rounds, and evaluate each \
-                 with others";
-    let help = help(
-        NAME,
-        "",
-        "An hour or two on two CPU cores",
-        "The paper's length of 1,024 and 150,000 steps; a day on a large GPU, below 2 GB",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| table(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train on 0w0w with full attention and with 4, 2 and 1 hash rounds, and evaluate each with \
+                others",
+        cpu: "An hour or two on two CPU cores",
+        paper: "The paper's length of 1,024 and 150,000 steps; a day on a large GPU, below 2 GB",
+        ..About::default()
+    }
+    .run(|arguments: Arguments| table(&arguments))
 }
 
 fn table(arguments: &Arguments) -> Result<()> {
@@ -196,16 +191,13 @@ fn accuracies(trained: &Trained, way: Way, study: &Study) -> Result<Vec<f64>> {
         Way::Full => 1,
         Way::Lsh(_) => study.scale().pick(2, 8, 8),
     };
-    let mut accuracies = Vec::new();
     let job = Evaluate {
         trained,
         way,
         n_draws,
         n_sequences: study.scale().pick(4, 64, 128),
-        accuracies: &mut accuracies,
     };
-    device::run(study.device(), job)?;
-    Ok(accuracies)
+    device::run(study.device(), job)
 }
 
 struct Evaluate<'a> {
@@ -213,11 +205,11 @@ struct Evaluate<'a> {
     way: Way,
     n_draws: u64,
     n_sequences: usize,
-    accuracies: &'a mut Vec<f64>,
 }
 
-impl Job for Evaluate<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<f64>> for Evaluate<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<f64>> {
+        let mut accuracies = Vec::new();
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
         for draw in 0..self.n_draws {
@@ -238,9 +230,9 @@ impl Job for Evaluate<'_> {
                 right += n_right?;
                 of += n?;
             }
-            self.accuracies.push(100.0 * right / of);
+            accuracies.push(100.0 * right / of);
         }
-        Ok(())
+        Ok(accuracies)
     }
 }
 

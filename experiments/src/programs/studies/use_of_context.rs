@@ -11,11 +11,9 @@ use reformer_core::model::ReformerLm;
 use reformer_train::{Batch, Evaluation, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{Arguments, help, parse};
-use crate::cli;
+use super::{About, Arguments};
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{self, seconds};
 use crate::study::statistics::{between, margin, mean};
@@ -78,19 +76,16 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Train on long windows of text with local, LSH and full attention, and measure bits by \
-                 position";
-    let help = help(
-        NAME,
-        " --text novels/",
-        "Three hours on two CPU cores",
-        "Windows of 64K bytes; days, since full attention is quadratic",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train on long windows of text with local, LSH and full attention, and measure bits by position",
+        flags: " --text novels/",
+        cpu: "Three hours on two CPU cores",
+        paper: "Windows of 64K bytes; days, since full attention is quadratic",
+        notes: "",
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -155,24 +150,20 @@ fn parts(length: usize) -> impl Iterator<Item = [usize; 2]> {
 
 /// Bits per byte of held-out windows, for each range of positions.
 fn by_position(trained: &Trained, study: &Study) -> Result<Vec<f64>> {
-    let mut bits = Vec::new();
     let job = Measure {
         trained,
         scale: study.scale(),
-        bits: &mut bits,
     };
-    device::run(study.device(), job)?;
-    Ok(bits)
+    device::run(study.device(), job)
 }
 
 struct Measure<'a> {
     trained: &'a Trained,
     scale: Scale,
-    bits: &'a mut Vec<f64>,
 }
 
-impl Job for Measure<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<f64>> for Measure<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<f64>> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_first(Some(self.scale.pick(1, 32, 64)));
         let model = evaluation.model.clone().into_lm()?;
@@ -190,8 +181,7 @@ impl Job for Measure<'_> {
             }
         }
         let bits = |[nats, n]: [f64; 2]| nats / n / std::f64::consts::LN_2;
-        *self.bits = sums.into_iter().map(bits).collect();
-        Ok(())
+        Ok(sums.into_iter().map(bits).collect())
     }
 }
 

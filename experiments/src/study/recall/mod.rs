@@ -8,9 +8,9 @@ mod found;
 mod head;
 mod ways;
 
-pub use found::{Found, Sum, sorted_far};
-pub use head::{Head, heads};
-pub use ways::{HashedVectors, ROUNDS, Seen, Way, WindowRule, ways};
+pub(crate) use found::{Found, Sum, sorted_far};
+pub(crate) use head::{Head, heads};
+pub(crate) use ways::{ROUNDS, Seen, Way, ways};
 
 /// Number of positions before a query that a window over its neighbours sees anyway.
-pub const NEAR: usize = 64;
+pub(crate) const NEAR: usize = 64;

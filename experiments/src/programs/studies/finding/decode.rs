@@ -72,30 +72,25 @@ pub(super) fn decode(
     trained: &Trained,
     measurement: Measurement,
 ) -> Result<Decoded> {
-    let mut decoded = None;
     let job = Ask {
         task,
         trained,
         measurement,
-        decoded: &mut decoded,
     };
-    device::run(study.device(), job)?;
-    decoded.context("a device was asked")
+    device::run(study.device(), job)
 }
 
 struct Ask<'a> {
     task: Task,
     trained: &'a Trained,
     measurement: Measurement,
-    decoded: &'a mut Option<Decoded>,
 }
 
-impl Job for Ask<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Decoded> for Ask<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Decoded> {
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
-        *self.decoded = Some(ask(&model, &config, self.task, self.measurement)?);
-        Ok(())
+        ask(&model, &config, self.task, self.measurement)
     }
 }
 

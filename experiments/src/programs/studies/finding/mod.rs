@@ -15,18 +15,14 @@ use serde::{Deserialize, Serialize};
 use self::decode::{Decoded, decode};
 use self::report::report;
 use self::task::{Stage, Task};
-use super::{help, parse};
-use crate::cli;
+use super::About;
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::study::{Training, open_and_train};
-
-const NAME: &str = "finding";
 
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(in crate::programs) struct Arguments {
+pub(super) struct Arguments {
     /// Task
     #[arg(long, value_enum, default_value = "pairs")]
     task: Task,
@@ -144,19 +140,17 @@ struct Outcome {
     decoded: Vec<Decoded>,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Train on retrieval tasks with full attention, hashing and windows, and evaluate at \
-         up to 128 times the length";
-    let help = help(
-        NAME,
-        " --task pairs",
-        "An hour on two CPU cores",
-        "Longer sequences and more pairs, an hour on a large GPU",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: "finding",
+        about: "Train on retrieval tasks with full attention, hashing and windows, and evaluate at up to 128 \
+                times the length",
+        flags: " --task pairs",
+        cpu: "An hour on two CPU cores",
+        paper: "Longer sequences and more pairs, an hour on a large GPU",
+        notes: "The study of a task is in OUT/finding_TASK/PRESET.",
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
