@@ -109,9 +109,6 @@ impl Output {
 
 /// Writes results to a file, which is then complete or absent, or to the standard
 /// output.
-///
-/// # Errors
-/// Errors of `write`, or output that cannot be written.
 pub(crate) fn write_to(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,

@@ -137,7 +137,6 @@ pub(crate) struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// Applies the changes.
     pub(crate) fn apply(&self, model: &mut ReformerConfig) {
         set(&mut model.n_layers, self.layers);
         set(&mut model.d_model, self.d_model);
@@ -183,7 +182,6 @@ pub(crate) struct SamplerArguments {
 }
 
 impl SamplerArguments {
-    /// The sampler's configuration.
     pub(crate) fn config(&self) -> SamplerConfig {
         SamplerConfig::new()
             .with_temperature(self.temperature)
@@ -216,7 +214,6 @@ pub(crate) struct BeamArguments {
 }
 
 impl BeamArguments {
-    /// The search's configuration.
     pub(crate) fn config(&self) -> BeamConfig {
         BeamConfig::new()
             .with_beam_size(self.size)
@@ -230,9 +227,6 @@ pub(crate) const MOST_ROWS: usize = 1 << 10;
 pub(crate) const MOST_TOKENS: usize = 1 << 24;
 
 /// Refuses zero, or a number above a limit.
-///
-/// # Errors
-/// A number that is not from 1 to `most`, with the flag it belongs to.
 pub(crate) fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
     if number == 0 {
         bail!("`{flag}` is 0, but it must be at least 1: raise it");
@@ -241,9 +235,6 @@ pub(crate) fn check_range(flag: &str, number: usize, most: usize) -> Result<()> 
 }
 
 /// Refuses a number above a limit.
-///
-/// # Errors
-/// A number above `most`, with the flag it belongs to.
 pub(crate) fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
     if number > most {
         bail!("`{flag}` is {number}, but it can be at most {most}: lower it");
@@ -252,9 +243,6 @@ pub(crate) fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
 }
 
 /// Parses a finite number.
-///
-/// # Errors
-/// A text that is not a finite number.
 pub(crate) fn finite(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match number.is_finite() {

@@ -30,9 +30,6 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// The lines of a file, or those of the standard input.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(Self::new("the standard input", stdin().lock()));
@@ -72,9 +69,6 @@ impl Lines {
     }
 
     /// All that is left, with its line ends.
-    ///
-    /// # Errors
-    /// Input that cannot be read, or is not UTF-8.
     pub(crate) fn rest(mut self) -> Result<String> {
         let mut text = String::new();
         for line in &mut self {
@@ -125,9 +119,6 @@ pub(crate) fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
 }
 
 /// Number of lines in a file; none if it can be read only once, as a pipe can.
-///
-/// # Errors
-/// A file that cannot be read.
 pub(crate) fn count_lines(path: &Path) -> Result<Option<usize>> {
     let count = || -> io::Result<Option<usize>> {
         // Not opened: the process writing into a pipe would see its reader leave.

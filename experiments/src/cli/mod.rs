@@ -226,9 +226,6 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 }
 
 /// An absolute path, so that the run can be resumed from any folder.
-///
-/// # Errors
-/// A path that cannot be made absolute.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("`{}` is not a path", path.display()))
 }

@@ -60,9 +60,6 @@ pub(crate) const PRESETS: [(&str, &str); 13] = [
 ];
 
 /// Loads a preset by its name.
-///
-/// # Errors
-/// An unknown name.
 pub(crate) fn load(name: &str) -> Result<TrainConfig> {
     let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
         bail!(
@@ -75,9 +72,6 @@ pub(crate) fn load(name: &str) -> Result<TrainConfig> {
 
 /// Loads a preset by its name, or from a JSON or TOML file of the same form, for a program whose default preset
 /// is `default`. Settings that a file leaves out are those of `default`, or of the preset that its `preset` names.
-///
-/// # Errors
-/// An unknown name, or a file that cannot be read or is not a configuration.
 pub(crate) fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
     if PRESETS.iter().any(|(preset, _)| *preset == name) {
         return load(name);

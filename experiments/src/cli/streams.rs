@@ -16,9 +16,6 @@ pub(crate) struct Kept(Vec<PathBuf>);
 impl Kept {
     /// Copies pipes and devices that the data names to files, and names the files instead. They are next to
     /// the run's folder, under its name with `.data-1`, `.data-2`.
-    ///
-    /// # Errors
-    /// Data that cannot be read or written.
     pub(crate) fn keep(&mut self, data: DataConfig, run: &Path) -> Result<DataConfig> {
         let mut json = serde_json::to_value(&data)?;
         self.replace(&mut json, run)?;

@@ -10,9 +10,6 @@ use crate::cli::progress::Counter;
 
 /// Measures a model on the data that it was opened with, with a progress bar. Returns its predictions with the scores.
 /// `watch` may stop the measurement, as in [`Evaluation::measure`].
-///
-/// # Errors
-/// An impossible batch size or number of sequences.
 pub(crate) fn measure<B: ReformerBackend>(
     evaluation: &Evaluation<B>,
     device: &B::Device,

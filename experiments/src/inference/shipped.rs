@@ -29,9 +29,6 @@ pub(crate) enum Checkpoint {
 
 impl Checkpoint {
     /// The given folder, or else the model that ships.
-    ///
-    /// # Errors
-    /// A temporary folder that cannot be written.
     pub(crate) fn open(named: Option<&Path>) -> Result<Self> {
         if let Some(path) = named {
             return Ok(Self::Named(path.to_owned()));

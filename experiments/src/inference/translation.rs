@@ -28,17 +28,12 @@ pub(crate) struct BleuArguments {
 pub(crate) struct Scored<'a> {
     /// Sources and references.
     pub(crate) sentences: Vec<(&'a str, &'a str)>,
-    /// The model's translations.
     pub(crate) translations: Vec<String>,
-    /// Their BLEU.
     pub(crate) bleu: Bleu,
 }
 
 impl BleuArguments {
     /// Translates the beginning of a validation text.
-    ///
-    /// # Errors
-    /// Settings that cannot work, or sentences that cannot be translated.
     pub(crate) fn score<'a, B: ReformerBackend>(
         &self,
         model: &ReformerSeq2Seq<B>,

@@ -130,18 +130,12 @@ pub(crate) struct Panel {
 
 /// Draws panels, two in a row, into `stem.svg` and `stem.png`. Panels without a point are left
 /// out.
-///
-/// # Errors
-/// Nothing to draw, or a file that cannot be written.
 pub(crate) fn write(panels: &[Panel], stem: &Path) -> Result<()> {
     write_svg(panels, &stem.with_extension("svg"))?;
     write_png(panels, &stem.with_extension("png"))
 }
 
 /// Draws panels, two in a row, as SVG.
-///
-/// # Errors
-/// Nothing to draw, or a file that cannot be written.
 pub(crate) fn write_svg(panels: &[Panel], path: &Path) -> Result<()> {
     save(path, svg(panels)?.as_bytes())
 }

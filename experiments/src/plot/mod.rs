@@ -27,9 +27,6 @@ pub(crate) fn seconds(row: &Row) -> Option<f64> {
 }
 
 /// Plots bits per token over steps, in training and validation, as SVG. `token_name` is the name of a token.
-///
-/// # Errors
-/// No rows to draw, or a file that cannot be written.
 pub(crate) fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<()> {
     let panel = Panel {
         title: String::new(),

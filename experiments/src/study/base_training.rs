@@ -83,9 +83,6 @@ const PAPER: &[&str] = &[
 
 impl DataArguments {
     /// The data of a kind; none if it is missing.
-    ///
-    /// # Errors
-    /// A path that does not exist.
     pub(crate) fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
         let absolute = |path: &Path| match path.exists() {
             true => Ok(std::path::absolute(path)?),
@@ -124,9 +121,6 @@ impl DataArguments {
 
 impl BaseTraining {
     /// The configuration at a scale; none without data.
-    ///
-    /// # Errors
-    /// Changes that cannot be made, or data that does not exist.
     pub(crate) fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
         let Some(data) = data.data(self.data, scale)? else {
             return Ok(None);

@@ -23,7 +23,6 @@ use crate::plot::{bits, step};
 pub(crate) struct Comparison {
     /// Name of its program.
     pub(crate) name: &'static str,
-    /// Its title.
     pub(crate) title: &'static str,
     /// The claim of the paper, or of the peers, that it tests.
     pub(crate) claim: &'static str,
@@ -36,7 +35,6 @@ pub(crate) struct Comparison {
 pub(crate) struct Contest {
     /// Prefix of the names of its folders.
     pub(crate) key: &'static str,
-    /// Its title.
     pub(crate) title: &'static str,
     /// The configuration that variants change.
     pub(crate) base: BaseTraining,
@@ -101,9 +99,6 @@ struct Values {
 }
 
 /// Trains all variants of all contests that have data, from each seed, and writes the report.
-///
-/// # Errors
-/// Any error of a training.
 pub(crate) fn compare(
     comparison: &Comparison,
     arguments: &StudyArguments,

@@ -58,8 +58,6 @@ impl Study {
         }
         Ok(study)
     }
-
-    /// Its scale.
     pub(crate) fn scale(&self) -> Scale {
         self.scale
     }
@@ -75,9 +73,6 @@ impl Study {
     }
 
     /// Returns the stored measurement of this name, or else measures and stores it.
-    ///
-    /// # Errors
-    /// A measurement that fails, or cannot be read or written.
     pub(crate) fn remember<T: Serialize + DeserializeOwned>(
         &self,
         key: &str,
@@ -93,17 +88,11 @@ impl Study {
     }
 
     /// Writes a JSON file into the folder.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         self.write(name, &format!("{}\n", serde_json::to_string_pretty(value)?))
     }
 
     /// Writes a text file into the folder.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.join(name);
         write_atomically(&path, |file| file.write_all(text.as_bytes()))

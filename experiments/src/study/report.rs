@@ -11,11 +11,8 @@ use super::table::{Table, quoted};
 use crate::cli::called;
 use crate::cli::device::DeviceName;
 use crate::plot::figure::{self, Panel};
-
-/// The report of a study.
 #[derive(Debug)]
 pub(crate) struct Report<'a, T> {
-    /// Its heading.
     pub(crate) title: &'a str,
     /// Notes below the table: the claims of the paper, and how the numbers were measured.
     pub(crate) notes: Vec<String>,
@@ -29,9 +26,6 @@ pub(crate) struct Report<'a, T> {
 
 impl<T: Serialize> Report<'_, T> {
     /// Writes the report into the study's folder, and prints the table.
-    ///
-    /// # Errors
-    /// A file that cannot be written, or nothing to draw.
     pub(crate) fn write(&self, study: &Study) -> Result<()> {
         study.write_json("results.json", self.values)?;
         study.write("results.csv", &self.table.csv())?;

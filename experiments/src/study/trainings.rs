@@ -24,7 +24,6 @@ pub(crate) struct Training {
     pub(crate) key: String,
     /// Its label in messages and tables.
     pub(crate) label: String,
-    /// Its configuration.
     pub(crate) config: TrainConfig,
     /// Folder of an earlier training, whose weights it starts from.
     pub(crate) start_from: Option<String>,
@@ -32,9 +31,6 @@ pub(crate) struct Training {
 
 impl Training {
     /// One training of a changed configuration for each seed.
-    ///
-    /// # Errors
-    /// Changes that cannot be made.
     pub(crate) fn by_seed(
         key: &str,
         label: &str,
@@ -61,14 +57,10 @@ impl Training {
 pub(crate) struct Trained {
     /// Its folder, for [`reformer_train::load_model`].
     pub(crate) folder: PathBuf,
-    /// Its metrics.
     pub(crate) rows: Vec<Row>,
 }
 
 /// Opens a study whose settings are those of its trainings, and runs them. None with `--plan`, which only prints.
-///
-/// # Errors
-/// A folder that cannot be used, or a training that fails.
 pub(crate) fn open_and_train(
     name: &'static str,
     arguments: &StudyArguments,
@@ -79,9 +71,6 @@ pub(crate) fn open_and_train(
 }
 
 /// Like [`open_and_train`], for a study with settings in a form of its own.
-///
-/// # Errors
-/// A folder that cannot be used, or a training that fails.
 pub(crate) fn open_and_train_as(
     name: &'static str,
     arguments: &StudyArguments,

@@ -18,9 +18,6 @@ use crate::cli::shell_argument;
 use crate::training::Program;
 
 /// Prints the model, the data and the device before a training.
-///
-/// # Errors
-/// A run whose files cannot be read.
 pub(crate) fn announce<B: AutodiffBackend>(
     run: &Run,
     program: &dyn Program,

@@ -112,9 +112,6 @@ struct RunArguments {
 
 /// The configuration from the arguments, for a run in this folder. Without a preset, the model is
 /// built like the one that it starts from.
-///
-/// # Errors
-/// Flags that contradict each other, or data that cannot be read.
 pub(super) fn config(
     arguments: &TrainArguments,
     program: &dyn Program,

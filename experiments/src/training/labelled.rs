@@ -21,17 +21,11 @@ pub(crate) struct LabelledArguments {
 
 impl LabelledArguments {
     /// The path of the training data, if it is given.
-    ///
-    /// # Errors
-    /// A path that cannot be used.
     pub(crate) fn data(&self) -> Result<Option<PathBuf>> {
         self.data.as_deref().map(absolute).transpose()
     }
 
     /// Training and validation data, if they are given; `at` converts each path.
-    ///
-    /// # Errors
-    /// A path that cannot be used.
     pub(crate) fn files<F>(&self, at: fn(PathBuf) -> F) -> Result<Option<(F, Option<F>)>> {
         let valid = self.valid.as_deref().map(absolute).transpose()?;
         Ok(self.data()?.map(|data| (at(data), valid.map(at))))

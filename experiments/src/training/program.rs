@@ -44,26 +44,17 @@ pub(crate) trait Program {
     fn set_defaults(&self, _config: &mut TrainConfig) {}
 
     /// Adapts a model to the data, such as the number of classes. Called before `--set`.
-    ///
-    /// # Errors
-    /// Data that cannot be read.
     fn fit_model(&self, _config: &mut TrainConfig) -> Result<()> {
         Ok(())
     }
 
     /// Runs after the training, on the model in the run's folder.
-    ///
-    /// # Errors
-    /// Any error of that work.
     fn finish(&self, _run: &Run, _device: DeviceName) -> Result<()> {
         Ok(())
     }
 }
 
 /// Starts or resumes a run, and trains to its end.
-///
-/// # Errors
-/// A configuration, data, a device or a folder that cannot be used.
 pub(crate) fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
     device::run(arguments.device, Train(arguments, program))?;
     // The other processes have waited while the first one worked alone.

@@ -124,9 +124,6 @@ fn check_bytes(folder: &Path) -> Result<()> {
 
 /// Gives the model as many tokens as the data has. A model that starts from trained weights keeps those that it has in
 /// addition.
-///
-/// # Errors
-/// A tokenizer or ids that cannot be read.
 pub(crate) fn fit_vocabulary(config: &mut TrainConfig, is_pretrained: bool) -> Result<()> {
     if let Some(n) = config.data.vocab_size()? {
         let own = &mut config.model.reformer_mut().vocab_size;

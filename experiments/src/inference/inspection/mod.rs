@@ -16,7 +16,6 @@ const DIGITS: f32 = 1e4;
 pub(crate) struct Inspection {
     /// The text of each token.
     pub(crate) tokens: Vec<String>,
-    /// The LSH layers.
     pub(crate) layers: Vec<Layer>,
 }
 
@@ -25,7 +24,6 @@ pub(crate) struct Inspection {
 pub(crate) struct Layer {
     /// Number of the block, from 0 up.
     pub(crate) number: usize,
-    /// Its heads.
     pub(crate) heads: Vec<Head>,
 }
 
@@ -65,9 +63,6 @@ impl Layer {
 
 impl Inspection {
     /// A self-contained HTML page.
-    ///
-    /// # Errors
-    /// None in practice: data of this kind can always be written as JSON.
     pub(crate) fn page(&self, title: &str) -> serde_json::Result<String> {
         let data = escape_json(&serde_json::to_string(self)?);
         Ok(fill(PAGE, |name| match name {

@@ -45,17 +45,11 @@ pub(crate) struct PredictArguments {
 
 impl PredictArguments {
     /// Checks the flags.
-    ///
-    /// # Errors
-    /// The first flag with an impossible value.
     pub(crate) fn check(&self) -> Result<()> {
         check_range("--batch", self.batch, MOST_ROWS)
     }
 
     /// The records of the input; plain texts are stored in `field`.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is in another format.
     pub(crate) fn records(&self, field: &'static str, default: InputFormat) -> Result<Records> {
         let path = self.input.as_deref();
         let of_path = || path.and_then(InputFormat::of_path);
@@ -68,9 +62,6 @@ impl PredictArguments {
     }
 
     /// Writes the model's output for each record, in order, batch by batch.
-    ///
-    /// # Errors
-    /// Records that cannot be read, processed by the model, or written.
     pub(crate) fn predict(&self, records: Records, model: &impl Predict) -> Result<()> {
         let at_once = lines_at_once(self.input.as_deref(), self.batch);
         let is_csv = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "csv");
@@ -111,17 +102,11 @@ impl PredictArguments {
 /// A model that adds fields to records.
 pub(crate) trait Predict {
     /// Checks that a record has the fields that the model needs.
-    ///
-    /// # Errors
-    /// The first field that is missing or is not text.
     fn check(&self, record: &Record) -> Result<()>;
 
     /// Whether a record is longer than the model reads.
     fn is_cut(&self, record: &Record) -> bool;
 
     /// Adds the model's output to checked records.
-    ///
-    /// # Errors
-    /// Records that the model cannot process.
     fn predict(&self, records: &mut [Record]) -> Result<()>;
 }

@@ -24,17 +24,12 @@ impl Record {
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
-
-    /// The value of a field.
     pub(crate) fn get(&self, field: &str) -> Option<&Value> {
         let found = self.0.iter().find(|(name, _)| name == field);
         found.map(|(_, value)| value)
     }
 
     /// The text of a field.
-    ///
-    /// # Errors
-    /// A field that is missing or is not text.
     pub(crate) fn text(&self, field: &str) -> Result<&str> {
         let names = || self.0.iter().map(|(name, _)| name.as_str());
         match self.get(field) {
@@ -100,9 +95,6 @@ impl InputFormat {
     }
 
     /// The records of a text. A text that is not a record becomes its `field`.
-    ///
-    /// # Errors
-    /// Text in another format.
     pub(crate) fn read(self, lines: Lines, field: &'static str) -> Result<Records> {
         Ok(match self {
             Self::Lines => Box::new(lines.map(move |line| Ok(Record::of_text(field, line?)))),

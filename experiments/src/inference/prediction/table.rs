@@ -36,9 +36,6 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// Writes a record.
-    ///
-    /// # Errors
-    /// Output that cannot be written.
     pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
         let line = match self.format {
             OutputFormat::Jsonl => serde_json::to_vec(record).map(|mut line| {
@@ -52,9 +49,6 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// Flushes the output.
-    ///
-    /// # Errors
-    /// Output that cannot be written.
     pub(crate) fn flush(&mut self) -> Result<()> {
         Ok(self.output.flush()?)
     }

@@ -49,9 +49,6 @@ pub(crate) struct Measurement {
 }
 
 /// Measures a step. The number of threads takes effect only once in a process.
-///
-/// # Errors
-/// Settings that cannot work, or a device that does not exist.
 pub(crate) fn measure(arguments: StepArguments) -> Result<Measurement> {
     let threads = arguments.threads.unwrap_or(0); // 0: one for each core
     check_most("--threads", threads, MOST_THREADS)?;

@@ -63,9 +63,6 @@ impl Outcome {
 }
 
 /// Evaluates a trained model at several lengths.
-///
-/// # Errors
-/// A model or a text that cannot be read.
 pub(super) fn decode(
     study: &Study,
     task: Task,

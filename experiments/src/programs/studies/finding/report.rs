@@ -10,9 +10,6 @@ use crate::study::statistics::{between, mean};
 use crate::study::{Report, Study, Table};
 
 /// Writes the report.
-///
-/// # Errors
-/// A file that cannot be written.
 pub(super) fn report(study: &Study, task: Task, outcomes: &[Outcome]) -> Result<()> {
     Report {
         title: title(task),
