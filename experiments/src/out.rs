@@ -11,8 +11,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use reformer_train::console::{self, printable};
-use reformer_train::write_atomically;
+use reformer_core::write_atomically;
+use reformer_train::screen::console::{self, printable};
 
 /// Like that of the standard library, but an error is kept until the end.
 macro_rules! print {

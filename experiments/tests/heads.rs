@@ -42,7 +42,7 @@ fn evaluated(folder: &Path, more: &str) -> (String, Value) {
 
 /// Asserts that numbers are those of the run's last evaluation.
 fn assert_last(scores: &Value, folder: &Path) {
-    let rows = reformer_train::read_rows(&folder.join("runs/x/metrics.csv")).unwrap();
+    let rows = reformer_train::metrics::read_rows(&folder.join("runs/x/metrics.csv")).unwrap();
     let last = rows.iter().rfind(|row| row.split == "valid").unwrap();
     let loss = scores["loss"].as_f64().unwrap();
     assert!(
@@ -50,7 +50,9 @@ fn assert_last(scores: &Value, folder: &Path) {
         "{loss}, not {}",
         last.loss()
     );
-    let accuracy = last.get(reformer_train::Quantity::Accuracy).unwrap();
+    let accuracy = last
+        .get(reformer_train::metrics::Quantity::Accuracy)
+        .unwrap();
     assert!((scores["accuracy"].as_f64().unwrap() - accuracy).abs() < 1e-4);
 }
 

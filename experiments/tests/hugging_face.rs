@@ -16,7 +16,8 @@ use reformer_core::Pass;
 use reformer_core::huggingface::{self, HfConfig};
 use reformer_core::model::Loss;
 use reformer_train::inference::Codec;
-use reformer_train::{AtomicRecorder, Model, load_model};
+use reformer_train::record::AtomicRecorder;
+use reformer_train::{Model, load_model};
 use serde_json::Value;
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");

@@ -14,7 +14,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use reformer_core::Key;
-use reformer_train::{Checkpoints, load_model};
+use reformer_train::load_model;
+use reformer_train::run::Checkpoints;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 /// A step of this takes some milliseconds. Dropout and hashing beyond the exact length draw random
@@ -85,7 +86,8 @@ fn result(run: &Path) -> (Vec<TensorData>, Vec<(usize, f64)>) {
     let (model, _) = load_model::<Flex>(run, &Default::default()).expect("it can be read");
     let mut collect = Collect::default();
     model.visit(&mut collect);
-    let rows = reformer_train::read_rows(&run.join("metrics.csv")).expect("it can be read");
+    let rows =
+        reformer_train::metrics::read_rows(&run.join("metrics.csv")).expect("it can be read");
     let valid = rows.iter().filter(|row| row.split == "valid");
     (collect.0, valid.map(|row| (row.step, row.loss())).collect())
 }
@@ -224,7 +226,7 @@ fn full_disk_is_told_and_the_run_goes_on() {
             "{line}"
         );
         assert!(
-            line.contains("cannot be written: ") && line.ends_with("the run goes on"),
+            line.contains("cannot be written: ") && line.ends_with("the run continues"),
             "{line}"
         );
     }
@@ -290,7 +292,8 @@ fn run_on_a_full_disk_can_go_on_when_there_is_room() {
     let resume = "--resume runs/x --sample-tokens 5";
     succeeded(command(folder.path(), resume).output().unwrap());
     assert!(folder.path().join("runs/x/model.mpk").is_file());
-    let rows = reformer_train::read_rows(&folder.path().join("runs/x/metrics.csv")).unwrap();
+    let rows =
+        reformer_train::metrics::read_rows(&folder.path().join("runs/x/metrics.csv")).unwrap();
     assert_eq!(rows.last().unwrap().step, 60);
 }
 

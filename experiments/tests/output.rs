@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{printed, refused, run};
-use reformer_train::Checkpoints;
+use reformer_train::run::Checkpoints;
 
 const TEXT: &str = env!("CARGO_BIN_EXE_train_text");
 const CLASSIFIER: &str = env!("CARGO_BIN_EXE_train_classifier");

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use reformer_train::Checkpoints;
+use reformer_train::run::Checkpoints;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 /// A step of this takes a few milliseconds.
@@ -218,7 +218,7 @@ fn wish_to_stop_in_any_process_stops_all_after_the_same_step() {
         let text = printed(&output);
         let reason = match rank {
             0 => "Stopped: SIGUSR1.",
-            _ => "Stopped: process 1 was told to.",
+            _ => "Stopped: process 1 was asked to stop.",
         };
         assert!(text.contains(reason), "{text}");
         assert_eq!(told(&output), "");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use common::{printed, refused, run};
-use reformer_train::Checkpoints;
+use reformer_train::run::Checkpoints;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 const CLASSIFY: &str = env!("CARGO_BIN_EXE_train_classifier");
@@ -312,7 +312,7 @@ fn training_starts_from_other_weights() {
     printed(&train(folder.path(), &["--steps", "1", "--name", "first"]));
     // The model is built as that one.
     let text = printed(&start(&["--init-from", "runs/first", "--name", "second"]));
-    assert!(text.contains("tensors taken\n"), "{text}");
+    assert!(text.contains("tensors reused\n"), "{text}");
     // What reads in both directions is built for that.
     let classify = [
         "--init-from",

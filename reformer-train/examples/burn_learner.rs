@@ -20,7 +20,7 @@ use burn_flex::Flex;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{Loss as _, ReformerConfig, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::{Key, Pass};
-use reformer_train::StepCounter;
+use reformer_train::task::StepCounter;
 
 const LENGTH: usize = 64;
 

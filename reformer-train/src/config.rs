@@ -6,7 +6,7 @@ use reformer_core::attention::Buckets;
 use reformer_core::model::MaskingConfig;
 
 use crate::data::{DataConfig, Wanted};
-use crate::optimizer::{DecayGroup, OptimizerConfig};
+use crate::optimizer::{AdamConfig, DecayGroup, OptimizerConfig};
 use crate::schedule::{Schedule, ScheduleConfig};
 use crate::task::model::ModelConfig;
 
@@ -31,7 +31,7 @@ const MAX_WORKERS: usize = 256;
 const FEW_BUCKETS: usize = 1024;
 
 /// Default limit of tokens on which hashing is measured: it takes the time of full attention.
-pub const PROBE_LENGTH: usize = 2048;
+pub(crate) const PROBE_LENGTH: usize = 2048;
 
 /// Configuration of a [`Run`](crate::Run).
 #[derive(Config, Debug, PartialEq)]
@@ -79,10 +79,10 @@ pub struct TrainConfig {
     /// overlap.
     pub eval_context: Option<usize>,
     /// Tokens on which hashing is measured in each evaluation. Default: a window, at most
-    /// [`PROBE_LENGTH`].
+    /// 2,048.
     pub probe_length: Option<usize>,
     /// The optimizer.
-    #[config(default = "OptimizerConfig::Adam { beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8 }")]
+    #[config(default = "OptimizerConfig::Adam(AdamConfig::new())")]
     pub optimizer: OptimizerConfig,
     /// Weight decay per step, by groups of parameters; see [`DecayGroup`].
     #[config(default = "DecayGroup::only_weights(0.01)")]
@@ -207,7 +207,7 @@ impl TrainConfig {
                     "causal",
                     false,
                     "a language model that sees the next token does not have to predict it",
-                    "use true, or hide tokens (masking)",
+                    "use true, or mask tokens (masking)",
                 )),
                 _ => Ok(()),
             };
@@ -217,15 +217,15 @@ impl TrainConfig {
             Err(ConfigError::new(field, value, limit, way_out))
         };
         if !predicts_tokens || !self.data.is_text() {
-            let limit = "only bytes of texts are hidden, and a language model finds them";
+            let limit = "masking needs a language model on the bytes of a text";
             return refused("masking", "set".to_owned(), limit, "leave it out");
         }
         if is_causal == Some(true) {
-            let limit = "what is hidden is found from both sides";
+            let limit = "masked tokens are predicted from both sides";
             return refused("causal", true.to_string(), limit, "use false");
         }
         if let Some(context) = self.eval_context {
-            let limit = "windows of hidden tokens lie side by side";
+            let limit = "windows with masking do not overlap";
             return refused("eval_context", context.to_string(), limit, "leave it out");
         }
         let vocab_size = self.model.vocab_size();

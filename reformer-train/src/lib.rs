@@ -2,23 +2,19 @@
 //!
 //! # The main types, and how they are related
 //!
-//! - [`TrainConfig`]: everything that a run depends on: model, data, optimizer, schedule, seed.
+//! - [`TrainConfig`]: everything that a run depends on: model, [`data`], [`optimizer`], [`schedule`], seed.
 //! - [`Run`]: a configuration with its data and its folder. [`Run::create`] starts one,
 //!   [`Run::resume`] continues one that was stopped or killed, and
 //!   [`Run::resume_with`] extends one. [`OwnData`] is for sequences of your own, [`RunModel`] for models.
-//! - [`Task`]: a model with the interface of Burn's learner. A training step is a pass through the
+//! - [`task::Task`]: a model with the interface of Burn's learner. A training step is a pass through the
 //!   [tape](reformer_core::reversible::Tape), so memory does not grow with depth.
-//! - [`Quantity`]: what is measured in each step; [`LmMetric`] is one of them as a Burn metric,
-//!   [`Averages`] are means of all of them.
-//! - [`OptimizerConfig`] and [`DecayGroup`]: the optimizer, [`Adafactor`] among them, and which
-//!   parameters decay. [`ScheduleConfig`] is the learning rate of each step.
+//! - [`metrics`]: what is measured in each step, coverage of LSH attention and balance of its buckets, and
+//!   resident memory; [`report`]: a run as a page.
 //! - [`Evaluation`]: a trained model measured on the data of its run, or on other files.
 //! - [`inference`]: a trained model that takes and gives text: generates, classifies, answers, translates.
-//! - [`AtomicRecorder`]: files that are either complete or absent; [`Checkpoints`] finds the sets
+//! - [`record`]: files that are either complete or absent; [`run::Checkpoints`] finds the sets
 //!   that are complete.
-//! - [`parallel`]: several devices and several machines; [`console`]: output to a terminal.
-//! - [`probe`]: coverage of LSH attention and balance of its buckets; [`memory`]: resident memory of the
-//!   process; [`report`]: a run as a page.
+//! - [`parallel`]: several devices and several machines; [`screen`]: output to a terminal.
 //!
 //! # A run's folder
 //!
@@ -72,60 +68,33 @@
 #![deny(missing_docs)]
 
 mod config;
-mod data;
+pub mod data;
 mod error;
 mod evaluation;
 pub mod inference;
-mod metrics;
-mod optimizer;
+pub mod metrics;
+pub mod optimizer;
 pub mod parallel;
-mod record;
+pub mod record;
 pub mod report;
-mod run;
-mod schedule;
-mod screen;
-mod task;
+pub mod run;
+pub mod schedule;
+pub mod screen;
+pub mod task;
 
-pub use config::{NonFiniteLoss, PROBE_LENGTH, TrainConfig};
+pub use config::{NonFiniteLoss, TrainConfig};
 pub use data::batch::Batch;
-pub use data::classes::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
-pub use data::long_range::LongRangeConfig;
-pub use data::pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
-pub use data::tokens::{
-    IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
-};
-pub use data::{AskedQuestions, DataConfig, DataReport, OwnData, open_text};
+pub use data::{DataConfig, OwnData};
 pub use error::TrainError;
 pub use evaluation::{Evaluation, Measured};
-pub use metrics::averages::Averages;
-pub use metrics::row::{Row, read_rows};
-pub use metrics::{LmMetric, LmOutput, LmStats, Quantity};
-pub use metrics::{hashing as probe, memory};
-pub use optimizer::clip::{ClipByGlobalNorm, global_norm};
-pub use optimizer::{
-    Adafactor, AdafactorConfig, AdafactorState, AnyOptimizer, DecayGroup, DecayWeights, Factored,
-    OptimizerConfig, SecondMoment,
-};
-pub use record::setting::setting_below;
-pub use record::{AtomicRecorder, read_regular, write_atomically};
-pub use report::log::CsvLog;
-pub use run::checkpoint::{Best, Checkpoints, ResumePoint};
-pub use run::member::{Helped, Member};
-pub use run::older::read_json as read_config_json;
+pub use optimizer::OptimizerConfig;
+pub use run::member::Member;
 pub use run::training_loop::Ending;
-pub use run::{
-    Extension, Outcome, Pretrained, ResumeOptions, Run, Taken, TrainOptions, Warn, WriteSample,
-    check_finite, load_model,
-};
-pub use schedule::{Factor, Schedule, ScheduleConfig};
-pub use screen::{Screen, Silent};
-pub use screen::{console, dashboard};
-pub use task::Task;
+pub use run::{Pretrained, ResumeOptions, Run, RunOutcome, TrainOptions, load_model};
+pub use schedule::ScheduleConfig;
 pub use task::model::{Model, ModelConfig};
 pub use task::own_config::OwnModelConfig;
 pub use task::run_model::RunModel;
-pub use task::step_counter::StepCounter;
-pub use task::task_heads::HeadLogits;
 
 /// The example in the guide.
 #[cfg(doctest)]

@@ -7,7 +7,7 @@ use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::generation::{BeamConfig, SamplerConfig};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
-use reformer_train::{AdafactorConfig, OptimizerConfig};
+use reformer_train::OptimizerConfig;
 
 use super::named::{Named, named};
 
@@ -61,36 +61,15 @@ impl Named for Precision {
     }
 }
 
-/// Adafactor that follows the schedule, as in the paper's code.
-pub(crate) fn adafactor() -> OptimizerConfig {
-    OptimizerConfig::Adafactor(AdafactorConfig::new().with_relative_step(false))
-}
-
 /// Optimizers with their usual settings.
 impl Named for OptimizerConfig {
     fn all() -> Vec<(&'static str, &'static str, Self)> {
-        let adam = Self::Adam {
-            beta_1: 0.9,
-            beta_2: 0.99,
-            epsilon: 1e-8,
-        };
-        let sgd = Self::Sgd {
-            momentum: 0.9,
-            nesterov: false,
-        };
-        vec![
-            (
-                "adam",
-                "Adam; AdamW with the weight decay that presets have",
-                adam,
-            ),
-            (
-                "adafactor",
-                "Factored second moments, little memory; steps relative to the size of a weight",
-                adafactor(),
-            ),
-            ("sgd", "Gradient descent with momentum 0.9", sgd),
-        ]
+        let all = Self::NAMES.iter();
+        let all = all.map(|(name, about)| {
+            let config = Self::by_name(name).expect("it is one of the names");
+            (*name, *about, config)
+        });
+        all.collect()
     }
 }
 

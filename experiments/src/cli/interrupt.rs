@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use burn::train::Interrupter;
-use reformer_train::dashboard;
+use reformer_train::screen::dashboard;
 
 /// Exit code of a program that was ended by Ctrl-C, as in shells.
 pub(crate) const ENDED_BY_CTRL_C: u8 = 130;

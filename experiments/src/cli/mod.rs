@@ -23,8 +23,8 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches, Parser};
-use reformer_train::dashboard::KILLED;
 use reformer_train::parallel;
+use reformer_train::screen::dashboard::KILLED;
 
 use crate::cli::allocator::keep_freed_memory;
 use crate::cli::interrupt::{ENDED_BY_CTRL_C, Stopped};

@@ -1,7 +1,7 @@
 //! `--set key=value`: any setting of a configuration, by its path in `config.json`.
 
 use anyhow::{Context, Result, bail};
-use reformer_train::{TrainConfig, read_config_json};
+use reformer_train::TrainConfig;
 use serde_json::Value;
 
 /// Changes a configuration. A value is parsed as JSON, or else taken as text.
@@ -18,7 +18,7 @@ pub(crate) fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainCon
         *find(&mut json, key)? = value;
         // One at a time, so that the message names the wrong one. Settings that an older version did not have
         // may be left out, as in its config.json.
-        config = read_config_json(json.to_string().as_bytes())
+        config = TrainConfig::from_json(json.to_string().as_bytes())
             .with_context(|| format!("`--set {set}` is not a value that `{key}` can have"))?;
         json = serde_json::to_value(&config)?;
     }

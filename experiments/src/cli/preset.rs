@@ -4,7 +4,8 @@ use std::mem;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use reformer_train::{TrainConfig, read_config_json, read_regular, setting_below};
+use reformer_train::TrainConfig;
+use reformer_train::record::{read_regular, setting_below};
 use serde_json::Value;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
@@ -67,7 +68,8 @@ pub(crate) fn load(name: &str) -> Result<TrainConfig> {
             names(|_| true).join(", ")
         );
     };
-    read_config_json(json.as_bytes()).with_context(|| format!("the preset `{name}` is broken"))
+    TrainConfig::from_json(json.as_bytes())
+        .with_context(|| format!("the preset `{name}` is broken"))
 }
 
 /// Loads a preset by its name, or from a JSON or TOML file of the same form, for a program whose default preset
@@ -137,7 +139,7 @@ fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     };
     let named = own.as_object_mut().and_then(|own| own.remove("preset"));
     // A complete configuration may be of an older version.
-    let whole = read_config_json(own.to_string().as_bytes());
+    let whole = TrainConfig::from_json(own.to_string().as_bytes());
     let config = match (whole, &named) {
         (Ok(config), None) => config,
         (_, Some(Value::String(name))) => with_differences(load(name)?, &own)?,
@@ -165,7 +167,7 @@ fn with_differences(mut config: TrainConfig, own: &Value) -> Result<TrainConfig>
         let mut json = serde_json::to_value(&config)?;
         let place = json.pointer_mut(&pointer(&path));
         *place.with_context(|| format!("there is no setting `{path}`"))? = value.clone();
-        config = read_config_json(json.to_string().as_bytes())
+        config = TrainConfig::from_json(json.to_string().as_bytes())
             .with_context(|| format!("`{path}` cannot be {value}"))?;
     }
     Ok(config)

@@ -11,7 +11,9 @@ use burn::train::renderer::{
 };
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use reformer_train::{Averages, Quantity, Screen, TrainConfig};
+use reformer_train::TrainConfig;
+use reformer_train::metrics::{Averages, Quantity};
+use reformer_train::screen::Screen;
 
 /// A spinner on a terminal, which disappears when it is dropped.
 #[derive(Debug)]

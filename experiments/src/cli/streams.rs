@@ -110,7 +110,7 @@ fn is_stream(path: &Path) -> bool {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use reformer_train::{ClassFiles, ClassesConfig};
+    use reformer_train::data::{ClassFiles, ClassesConfig};
     use std::process::Command;
 
     #[test]

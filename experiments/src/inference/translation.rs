@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::ReformerSeq2Seq;
 use reformer_datasets::translation::Bleu;
-use reformer_train::Pairs;
+use reformer_train::data::Pairs;
 use reformer_train::inference::{InferenceError, Translator};
 
 use crate::cli::arguments::BeamArguments;

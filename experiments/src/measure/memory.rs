@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
 use reformer_core::model::Reformer;
-use reformer_train::memory::ResidentMemory;
+use reformer_train::metrics::memory::ResidentMemory;
 
 use crate::cli::device::DeviceName;
 

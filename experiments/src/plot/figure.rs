@@ -10,7 +10,7 @@ use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
-use reformer_train::write_atomically;
+use reformer_core::write_atomically;
 
 const PANEL: (u32, u32) = (560, 440);
 /// Panels in a row.

@@ -5,7 +5,7 @@ pub(crate) mod figure;
 use std::path::Path;
 
 use anyhow::Result;
-use reformer_train::{Quantity, Row};
+use reformer_train::metrics::{Quantity, Row};
 
 use crate::plot::figure::{Axis, Curve, Panel, write_svg};
 
@@ -43,7 +43,7 @@ pub(crate) fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reformer_train::read_rows;
+    use reformer_train::metrics::read_rows;
 
     /// The columns after `bits`.
     const EMPTY: &str = ",,,,,,,,,,,,";

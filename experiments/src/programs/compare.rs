@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use reformer_core::write_atomically;
+use reformer_train::TrainConfig;
+use reformer_train::metrics::{Quantity, Row, read_rows};
+use reformer_train::record::{read_regular, setting_below};
 use reformer_train::report::escape;
-use reformer_train::{
-    Quantity, Row, TrainConfig, read_config_json, read_regular, read_rows, setting_below,
-    write_atomically,
-};
 use serde_json::Value;
 
 use crate::cli;
@@ -66,7 +66,7 @@ fn read(path: &Path) -> Result<Known> {
     let file = path.join("config.json");
     let config = read_regular(&file)
         .with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
-    let config = read_config_json(&config)
+    let config = TrainConfig::from_json(&config)
         .with_context(|| format!("`{}` is not a configuration", file.display()))?;
     let rows = read_rows(&path.join("metrics.csv"))?;
     if bits(&rows, "valid", step).is_empty() {

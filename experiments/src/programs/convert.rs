@@ -9,7 +9,8 @@ use clap::Parser;
 use reformer_core::huggingface::{self, Head, HfError};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerLm, ReformerLmConfig};
-use reformer_train::{ModelConfig, check_finite, load_model};
+use reformer_train::run::check_finite;
+use reformer_train::{ModelConfig, load_model};
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};

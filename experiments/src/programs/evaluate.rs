@@ -17,9 +17,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use reformer_core::huggingface;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::write_atomically;
 use reformer_datasets::translation::Bleu;
 use reformer_train::inference::{InferenceError, Scores, open_hugging_face};
-use reformer_train::{Evaluation, Model, write_atomically};
+use reformer_train::{Evaluation, Model};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -16,9 +16,10 @@ use indicatif::ProgressBar;
 use reformer_core::Key;
 use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder, generate};
 use reformer_core::kernels::TrainBackend;
+use reformer_core::write_atomically;
 use reformer_datasets::START_TOKEN;
 use reformer_datasets::images::Picture;
-use reformer_train::{DataConfig, load_model, write_atomically};
+use reformer_train::{DataConfig, load_model};
 
 const EXAMPLES: &str = "\
 Examples:

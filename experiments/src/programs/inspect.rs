@@ -14,8 +14,8 @@ use crate::inference::shipped::Checkpoint;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
+use reformer_core::write_atomically;
 use reformer_train::inference::TextModel;
-use reformer_train::write_atomically;
 
 const EXAMPLES: &str = "\
 Examples:

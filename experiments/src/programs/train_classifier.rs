@@ -13,9 +13,8 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;
 use reformer_datasets::long_range::LongRangeTask;
-use reformer_train::{
-    ClassFiles, ClassesConfig, DataConfig, Evaluation, ModelConfig, Run, TrainConfig,
-};
+use reformer_train::data::{ClassFiles, ClassesConfig};
+use reformer_train::{DataConfig, Evaluation, ModelConfig, Run, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:

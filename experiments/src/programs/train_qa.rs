@@ -13,9 +13,9 @@ use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
-use reformer_train::{
-    DataConfig, Evaluation, QuestionFiles, QuestionsConfig, Run, write_atomically,
-};
+use reformer_core::write_atomically;
+use reformer_train::data::{QuestionFiles, QuestionsConfig};
+use reformer_train::{DataConfig, Evaluation, Run};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -15,8 +15,9 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;
 use reformer_core::kernels::TrainBackend;
+use reformer_core::write_atomically;
 use reformer_train::inference::{GenerationRequest, InferenceError, TextModel, Utf8Writer};
-use reformer_train::{DataConfig, Run, TrainConfig, write_atomically};
+use reformer_train::{DataConfig, Run, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:

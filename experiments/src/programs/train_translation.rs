@@ -11,8 +11,10 @@ use crate::training::{Program, TrainArguments, train};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;
+use reformer_core::write_atomically;
 use reformer_datasets::translation::Bleu;
-use reformer_train::{DataConfig, PairFiles, PairsConfig, Run, load_model, write_atomically};
+use reformer_train::data::{PairFiles, PairsConfig};
+use reformer_train::{DataConfig, Run, load_model};
 
 const EXAMPLES: &str = "\
 Examples:

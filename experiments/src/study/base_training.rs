@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use reformer_train::{DataConfig, TrainConfig};
+use reformer_train::optimizer::AdafactorConfig;
+use reformer_train::{DataConfig, OptimizerConfig, TrainConfig};
 
 use super::Scale;
-use crate::cli::arguments::adafactor;
 use crate::cli::overrides;
 use crate::cli::preset;
 
@@ -135,7 +135,7 @@ impl BaseTraining {
         config.data = data;
         let is_task = !matches!(self.data, DataKind::Text | DataKind::Images);
         if scale == Scale::Paper && !is_task {
-            config.optimizer = adafactor();
+            config.optimizer = OptimizerConfig::Adafactor(AdafactorConfig::usual());
         }
         let of_data: &[&str] = match (scale, self.data) {
             (Scale::Smoke, DataKind::Text) => &["window_length=32"],

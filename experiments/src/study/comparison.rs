@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use reformer_core::kernels::TrainBackend;
-use reformer_train::{Quantity, Run, TrainConfig};
+use reformer_train::metrics::Quantity;
+use reformer_train::{Run, TrainConfig};
 use serde::Serialize;
 
 use super::counting::{self, Counting};

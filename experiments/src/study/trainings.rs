@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use burn::train::Interrupter;
 use reformer_core::kernels::TrainBackend;
-use reformer_train::{Ending, Row, Run, Screen, TrainConfig, TrainOptions};
+use reformer_train::metrics::Row;
+use reformer_train::screen::Screen;
+use reformer_train::{Ending, Run, TrainConfig, TrainOptions};
 use serde::Serialize;
 
 use super::StudyArguments;

@@ -8,10 +8,12 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::kernels::ReformerBackend;
 use reformer_datasets::tokens::Column;
-use reformer_train::{
-    ClassFiles, DataConfig, DataReport, Ending, IdFiles, IdsConfig, LongRangeConfig, Outcome,
-    PairFiles, Quantity, QuestionFiles, Run, TokenizedConfig, TokenizerConfig,
+use reformer_train::data::{
+    ClassFiles, DataReport, IdFiles, IdsConfig, LongRangeConfig, PairFiles, QuestionFiles,
+    TokenizedConfig, TokenizerConfig,
 };
+use reformer_train::metrics::Quantity;
+use reformer_train::{DataConfig, Ending, Run, RunOutcome};
 
 use crate::cli::called;
 use crate::cli::shell_argument;
@@ -137,7 +139,7 @@ fn describe_column(column: &Column) -> String {
 pub(crate) fn report<B: ReformerBackend>(
     run: &Run,
     program: &dyn Program,
-    outcome: &Outcome<B>,
+    outcome: &RunOutcome<B>,
     started: Instant,
 ) {
     let seconds = started.elapsed().as_secs_f64();

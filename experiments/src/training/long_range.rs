@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reformer_core::attention::Buckets;
 use reformer_datasets::long_range::{ListOpsConfig, LongRangeTask};
-use reformer_train::{DataConfig, LongRangeConfig, ModelConfig, TrainConfig};
+use reformer_train::data::LongRangeConfig;
+use reformer_train::{DataConfig, ModelConfig, TrainConfig};
 
 /// The shortest generated lists are this part of the longest ones, as in the benchmark (500 and 2,000).
 const SHORTEST: usize = 4;

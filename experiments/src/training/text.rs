@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use reformer_datasets::tokens::{Column, ColumnFormat, ColumnKind, IdWidth};
-use reformer_train::{DataConfig, IdFiles, IdsConfig};
+use reformer_train::DataConfig;
+use reformer_train::data::{IdFiles, IdsConfig};
 
 use crate::cli::absolute;
 

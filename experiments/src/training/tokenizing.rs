@@ -5,11 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use reformer_train::data::{TokenizedConfig, TokenizerConfig, run_tokenizer_file};
 use reformer_train::inference::tokenizer_file;
-use reformer_train::{
-    DataConfig, TokenizedConfig, TokenizerConfig, TrainConfig, read_config_json, read_regular,
-    run_tokenizer_file,
-};
+use reformer_train::record::read_regular;
+use reformer_train::{DataConfig, TrainConfig};
 
 use crate::cli::absolute;
 
@@ -107,7 +106,7 @@ fn check_bytes(folder: &Path) -> Result<()> {
         return Ok(());
     };
     // A folder of Hugging Face has another form, and is checked where its model is loaded.
-    let Ok(TrainConfig { data, .. }) = read_config_json(&config) else {
+    let Ok(TrainConfig { data, .. }) = TrainConfig::from_json(&config) else {
         return Ok(());
     };
     let shown = folder.display();
@@ -139,7 +138,7 @@ pub(crate) fn fit_vocabulary(config: &mut TrainConfig, is_pretrained: bool) -> R
 mod tests {
     use super::*;
     use clap::Parser;
-    use reformer_train::{IdFiles, IdsConfig};
+    use reformer_train::data::{IdFiles, IdsConfig};
 
     #[derive(Parser)]
     struct Flags {

@@ -1,4 +1,4 @@
-//! Training data: which it is, and what is in it once it is open.
+//! Training data: its configuration, and the opened data.
 
 pub(crate) mod batch;
 pub(crate) mod classes;
@@ -18,18 +18,20 @@ use std::path::{Path, PathBuf};
 use burn::config::Config;
 use reformer_datasets::tokens::Column;
 
-use crate::data::classes::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig};
-use crate::data::long_range::LongRangeConfig;
-use crate::data::pairs::{PairFiles, PairsConfig};
-use crate::data::tokens::{IdsConfig, TokenizedConfig};
 use crate::error::TrainError;
 
+pub use classes::{ClassFiles, ClassesConfig, QuestionFiles, QuestionsConfig, load_classes};
+pub use long_range::LongRangeConfig;
 pub(crate) use open::Wanted;
 pub use opened::AskedQuestions;
 pub(crate) use opened::{Content, Data};
 pub use own::OwnData;
+pub use pairs::{PairFiles, Pairs, PairsConfig, load_subwords};
 pub use report::DataReport;
 pub use text::open_text;
+pub use tokens::{
+    IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer, run_tokenizer_file,
+};
 
 /// The training data.
 #[derive(Config, Debug, PartialEq, Eq)]

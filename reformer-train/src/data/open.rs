@@ -170,7 +170,7 @@ impl DataConfig {
                 return Err(ConfigError::new(
                     "data",
                     "a task",
-                    "its sequences are made up and in no file",
+                    "its sequences are generated, not read from a file",
                     "leave the file out",
                 )
                 .into());
@@ -216,13 +216,13 @@ impl DataConfig {
     }
 }
 
-/// The error of data that only the program has that trains on it.
+/// The error of data that only the program can generate that trains on it.
 fn not_in_a_file(name: &str) -> ConfigError {
     ConfigError::new(
         "data.Own",
         name,
-        "these sequences are made by the program that trains on them, and are in no file",
-        "use that program",
+        "only the program that trained this run can generate its data",
+        "evaluate with that program",
     )
 }
 

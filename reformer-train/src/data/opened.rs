@@ -24,7 +24,7 @@ pub(crate) struct Data {
     pub(crate) report: DataReport,
 }
 
-/// Task-specific content that token numbers alone cannot give back.
+/// What the task needs besides token numbers: texts, names of classes, questions.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// For a language model.
@@ -117,7 +117,7 @@ impl Data {
         init: impl Fn(u64) -> Result<T, DatasetError>,
     ) -> Result<Self, DatasetError> {
         let [train, valid] = [init(seed)?, init(!seed)?];
-        let report = DataReport::of_one(ReadReport::new("made-up sequences"));
+        let report = DataReport::of_one(ReadReport::new("generated sequences"));
         Ok(Self::of_sequences(Arc::new(train), Arc::new(valid), report))
     }
 

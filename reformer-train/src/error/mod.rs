@@ -89,7 +89,7 @@ pub enum TrainError {
     },
 
     /// Complete weights that do not belong to the model that config.json describes.
-    #[error("`{}` holds weights of another model than config.json describes: {reason}", path.display())]
+    #[error("the weights in `{}` do not match its config.json: {reason}", path.display())]
     OtherWeights {
         /// The file.
         path: PathBuf,
@@ -109,8 +109,8 @@ pub enum TrainError {
 
     /// Initial weights of layers with another structure.
     #[error(
-        "the layers in `{}` are others than those of this model, which cannot start from them: {reason}; \
-         build it with the settings of that folder's config.json",
+        "the layers in `{}` differ from this model's, so it cannot start from them: {reason}; build it with \
+         the settings of that folder's config.json",
         path.display()
     )]
     OtherLayers {
@@ -126,8 +126,8 @@ pub enum TrainError {
 
     /// A run that has trained some steps, but has no checkpoint to resume from.
     #[error(
-        "`{}` has done {step} steps and has no checkpoint any more to go on from: bring its checkpoint \
-         folder back, or remove its metrics.csv to start it anew",
+        "the run in `{}` is at step {step}, and its checkpoints are gone: restore its checkpoint folder, or \
+         remove its metrics.csv to start again",
         path.display()
     )]
     NoCheckpoint {
@@ -146,8 +146,8 @@ pub enum TrainError {
 
     /// Data that has changed since the run began.
     #[error(
-        "`{}` has changed since the run began, {then} then and {now} now: bring the old data back, or \
-         start a new run (to go on all the same, remove run.json from the run's folder)",
+        "`{}` has changed since the run began, {then} then and {now} now: restore the old data, or start \
+         a new run (to continue with this data, remove run.json from the run's folder)",
         path.display()
     )]
     DataChanged {
@@ -203,7 +203,7 @@ pub enum TrainError {
 
     /// Lines of `metrics.csv` that are not valid rows.
     #[error(
-        "line {line} of `{}` is not a row of metrics, like {n_others} others: left out",
+        "line {line} of `{}` and {n_others} others are not rows of metrics, and were ignored",
         path.display()
     )]
     BadRows {

@@ -58,8 +58,8 @@ pub enum ParallelError {
 
     /// A process that did not arrive at a synchronisation point.
     #[error(
-        "process {rank} waited {seconds} s for {n_others} others, and one did not come: it hangs, or needs \
-         longer (--wait); the run goes on from its last checkpoint"
+        "process {rank} waited {seconds} s for {n_others} others: one hangs, or needs more time (--wait); \
+         the run can be resumed from its last checkpoint"
     )]
     Missing {
         /// The process that waited.
@@ -72,8 +72,8 @@ pub enum ParallelError {
 
     /// Weights that differ between processes.
     #[error(
-        "after step {step} the weights of process {rank} are not those of process 0: use the same program \
-         on equal machines; the run goes on from its last checkpoint"
+        "after step {step} the weights of processes {rank} and 0 differ: use the same program on equal \
+         machines; the run can be resumed from its last checkpoint"
     )]
     Apart {
         /// Steps that are done.
@@ -83,7 +83,7 @@ pub enum ParallelError {
     },
 
     /// A message that a process of this version would not send.
-    #[error("process {rank} does not do as this version does: {reason}")]
+    #[error("unexpected message from process {rank}, perhaps of another version: {reason}")]
     Protocol {
         /// The process.
         rank: usize,
@@ -92,7 +92,7 @@ pub enum ParallelError {
     },
 
     /// A failed call of a GPU library.
-    #[error("NCCL failed in process {rank}: {reason}; NCCL_DEBUG=INFO tells more")]
+    #[error("NCCL failed in process {rank}: {reason}; set NCCL_DEBUG=INFO for details")]
     Nccl {
         /// The process.
         rank: usize,

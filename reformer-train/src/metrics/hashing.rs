@@ -56,7 +56,7 @@ impl Hashing {
 /// use burn::tensor::{Distribution, Tensor};
 /// use burn_flex::Flex;
 /// use reformer_core::model::ReformerConfig;
-/// use reformer_train::probe::probe_hashing;
+/// use reformer_train::metrics::hashing::probe_hashing;
 ///
 /// let device = Default::default();
 /// let model = ReformerConfig::new(256, 32, 4).init::<Flex>(&device);

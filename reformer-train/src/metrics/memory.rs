@@ -15,7 +15,7 @@ impl ResidentMemory {
     /// The memory of this process. `None` on systems other than Linux.
     ///
     /// ```
-    /// use reformer_train::memory::ResidentMemory;
+    /// use reformer_train::metrics::memory::ResidentMemory;
     ///
     /// if let Some(memory) = ResidentMemory::of_this_process() {
     ///     println!("{} MiB, {} at most", memory.current >> 20, memory.peak >> 20);

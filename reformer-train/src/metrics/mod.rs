@@ -20,11 +20,13 @@ use reformer_core::model::LmLoss;
 
 use crate::metrics::hashing::Hashing;
 
+pub use averages::Averages;
 pub use quantity::Quantity;
+pub use row::{Row, read_rows};
 
 /// The output of a step: numbers that may not have been computed yet.
 #[derive(Debug, Clone)]
-pub struct LmOutput<B: Backend> {
+pub struct StepOutput<B: Backend> {
     /// Loss and counts, on the device.
     pub loss: LmLoss<B>,
     /// Global norm of the gradients, before clipping; in training only.
@@ -35,11 +37,11 @@ pub struct LmOutput<B: Backend> {
     pub started: Instant,
 }
 
-impl<B: Backend> ItemLazy for LmOutput<B> {
-    type ItemSync = LmStats;
+impl<B: Backend> ItemLazy for StepOutput<B> {
+    type ItemSync = StepStats;
 
     /// Waits for the step and reads its numbers, all at once.
-    fn sync(self) -> LmStats {
+    fn sync(self) -> StepStats {
         let LmLoss {
             loss,
             n_correct,
@@ -52,7 +54,7 @@ impl<B: Backend> ItemLazy for LmOutput<B> {
         let numbers = Tensor::cat(parts.flatten().collect(), 0).into_data();
         let mut numbers = numbers.iter::<f64>();
         let mut next = || numbers.next().unwrap_or(0.0);
-        LmStats {
+        StepStats {
             loss: next(),
             n_correct: next() as usize,
             n_targets: next() as usize,
@@ -67,7 +69,7 @@ impl<B: Backend> ItemLazy for LmOutput<B> {
 
 /// The numbers of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LmStats {
+pub struct StepStats {
     /// Mean negative log-likelihood of the targets, in nats.
     pub loss: f64,
     /// Targets that got the largest logit.
@@ -87,22 +89,22 @@ pub struct LmStats {
     pub finished: Instant,
 }
 
-impl Adaptor<LmStats> for LmStats {
-    fn adapt(&self) -> LmStats {
+impl Adaptor<StepStats> for StepStats {
+    fn adapt(&self) -> StepStats {
         *self
     }
 }
 
 /// A [`Quantity`] as a Burn metric.
 #[derive(Clone)]
-pub struct LmMetric {
+pub struct StepMetric {
     quantity: Quantity,
     name: MetricName,
     state: NumericMetricState,
     last_finished: Option<Instant>,
 }
 
-impl LmMetric {
+impl StepMetric {
     /// Measures a quantity.
     pub fn new(quantity: Quantity) -> Self {
         Self::labelled(quantity, quantity.name().to_owned())
@@ -119,8 +121,8 @@ impl LmMetric {
     }
 }
 
-impl Metric for LmMetric {
-    type Input = LmStats;
+impl Metric for StepMetric {
+    type Input = StepStats;
 
     fn name(&self) -> MetricName {
         self.name.clone()
@@ -136,7 +138,7 @@ impl Metric for LmMetric {
         .into()
     }
 
-    fn update(&mut self, stats: &LmStats, metadata: &MetricMetadata) -> SerializedEntry {
+    fn update(&mut self, stats: &StepStats, metadata: &MetricMetadata) -> SerializedEntry {
         // A device can work on a step while the host has begun the next one.
         let begin = match self.last_finished.replace(stats.finished) {
             Some(last) => last.max(stats.started),
@@ -158,7 +160,7 @@ impl Metric for LmMetric {
     }
 }
 
-impl Numeric for LmMetric {
+impl Numeric for StepMetric {
     fn value(&self) -> NumericEntry {
         self.state.current_value()
     }
@@ -187,11 +189,11 @@ mod tests {
     }
 
     /// A step from `begin` to `end`, in milliseconds.
-    fn stats(loss: f64, n_correct: usize, n_targets: usize, [begin, end]: [u64; 2]) -> LmStats {
+    fn stats(loss: f64, n_correct: usize, n_targets: usize, [begin, end]: [u64; 2]) -> StepStats {
         // One common origin, so that times can be compared.
         static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let origin = *ORIGIN.get_or_init(Instant::now);
-        LmStats {
+        StepStats {
             loss,
             n_correct,
             n_targets,
@@ -203,8 +205,8 @@ mod tests {
         }
     }
 
-    fn mean(quantity: Quantity, steps: &[LmStats]) -> f64 {
-        let mut metric = LmMetric::new(quantity);
+    fn mean(quantity: Quantity, steps: &[StepStats]) -> f64 {
+        let mut metric = StepMetric::new(quantity);
         for step in steps {
             metric.update(step, &metadata());
         }
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn output_is_read_with_and_without_what_can_be_missing() {
         let one = |value: f32| Tensor::<Flex, 1>::from_data([value], &Default::default());
-        let output = LmOutput {
+        let output = StepOutput {
             loss: LmLoss {
                 loss: one(2.5),
                 n_correct: one(3.0),

@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 use std::time::Duration;
 
 use crate::data::DataConfig;
-use crate::metrics::LmStats;
+use crate::metrics::StepStats;
 
 /// A quantity to measure, and a column of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,7 +126,7 @@ impl Quantity {
     /// Means over targets are weighted by the step's targets, rates by its time (in microseconds).
     pub(super) fn of(
         self,
-        stats: &LmStats,
+        stats: &StepStats,
         time: Duration,
         learning_rate: Option<f64>,
     ) -> Option<(f64, usize)> {

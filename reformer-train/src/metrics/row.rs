@@ -160,7 +160,7 @@ impl Lines {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use crate::*;
+    use super::*;
 
     /// A row with a loss and a perplexity.
     pub(crate) fn row(step: usize, split: &str) -> Row {

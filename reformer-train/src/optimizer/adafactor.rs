@@ -1,10 +1,12 @@
 //! Adafactor: adaptive steps with memory proportional to rows plus columns of a matrix.
 
 use burn::config::Config;
+use burn::module::AutodiffModule;
+use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{LearningRate, SimpleOptimizer};
 use burn::record::Record;
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::ConfigError;
 
 /// Relative steps are never larger than this (paper, section 8).
@@ -41,9 +43,16 @@ pub struct AdafactorConfig {
 }
 
 impl AdafactorConfig {
-    /// The optimizer.
-    pub fn build(&self) -> Adafactor {
-        Adafactor { config: *self }
+    /// The settings that programs use: the rate follows the schedule, as in trax.
+    pub fn usual() -> Self {
+        Self::new().with_relative_step(false)
+    }
+
+    /// The optimizer, before its first step.
+    pub fn init<B: AutodiffBackend, M: AutodiffModule<B>>(
+        &self,
+    ) -> OptimizerAdaptor<Adafactor, M, B> {
+        Adafactor { config: *self }.into()
     }
 
     /// Checks every setting.
@@ -51,7 +60,7 @@ impl AdafactorConfig {
     /// # Errors
     /// The first setting that cannot work.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        super::share("optimizer.beta_1", self.beta_1.unwrap_or(0.0))?;
+        super::decay_rate("optimizer.beta_1", self.beta_1.unwrap_or(0.0))?;
         for (field, value) in [
             ("optimizer.decay_exponent", self.decay_exponent),
             ("optimizer.clip_threshold", self.clip_threshold),
@@ -310,7 +319,7 @@ mod tests {
         shape: [usize; D],
     ) -> (Tensor<Flex, D>, AdafactorState<Flex, D>) {
         let n = shape.iter().product();
-        let optimizer = config.build();
+        let optimizer = Adafactor { config };
         let (mut x, mut state) = (tensor(numbers(0, n), shape), None);
         for step in 1..=STEPS {
             (x, state) = optimizer.step(RATE, x, tensor(numbers(step, n), shape), state);
@@ -367,7 +376,8 @@ mod tests {
 
     #[test]
     fn no_gradient_is_no_step() {
-        let optimizer = AdafactorConfig::new().build();
+        let config = AdafactorConfig::new();
+        let optimizer = Adafactor { config };
         let x = tensor(numbers(0, 6), [2, 3]);
         let (after, _) = optimizer.step(RATE, x.clone(), x.zeros_like(), None);
         after.into_data().assert_eq(&x.into_data(), true);

@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{AutodiffModule, ModuleMapper, Param};
-use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
+use burn::optim::LearningRate;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
@@ -56,57 +56,17 @@ impl DecayGroup {
     }
 }
 
-/// An optimizer with decoupled weight decay before each step, as AdamW adds it to
-/// Adam (Loshchilov and Hutter, 2019).
-#[derive(Debug, Clone)]
-pub struct DecayWeights<O> {
-    optimizer: O,
-    groups: Vec<DecayGroup>,
-}
-
-impl<O> DecayWeights<O> {
-    /// Wraps an optimizer.
-    pub fn new(optimizer: O, groups: Vec<DecayGroup>) -> Self {
-        Self { optimizer, groups }
-    }
-
-    fn decayed<B: AutodiffBackend, M: AutodiffModule<B>>(&self, lr: LearningRate, module: M) -> M {
-        module.map(&mut Decay {
-            groups: &self.groups,
-            lr,
-            path: vec![],
-        })
-    }
-}
-
-impl<O, M, B> Optimizer<M, B> for DecayWeights<O>
-where
-    O: Optimizer<M, B>,
-    M: AutodiffModule<B>,
-    B: AutodiffBackend,
-{
-    type Record = O::Record;
-
-    fn step(&mut self, lr: LearningRate, module: M, grads: GradientsParams) -> M {
-        let module = self.decayed(lr, module);
-        self.optimizer.step(lr, module, grads)
-    }
-
-    fn step_multi(&mut self, lr: LearningRate, module: M, grads: MultiGradientsParams) -> M {
-        let module = self.decayed(lr, module);
-        self.optimizer.step_multi(lr, module, grads)
-    }
-
-    fn to_record(&self) -> Self::Record {
-        self.optimizer.to_record()
-    }
-
-    fn load_record(self, record: Self::Record) -> Self {
-        Self {
-            optimizer: self.optimizer.load_record(record),
-            ..self
-        }
-    }
+/// A module after decoupled weight decay: AdamW is this before each step of Adam (Loshchilov and Hutter, 2019).
+pub(crate) fn decayed<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: M,
+    lr: LearningRate,
+    groups: &[DecayGroup],
+) -> M {
+    module.map(&mut Decay {
+        groups,
+        lr,
+        path: vec![],
+    })
 }
 
 struct Decay<'a> {
@@ -141,7 +101,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Decay<'_> {
 mod tests {
     use super::*;
     use burn::module::{Module, ModuleVisitor};
-    use burn::optim::{AdamConfig, AdamWConfig};
+    use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, Optimizer};
     use burn::tensor::Distribution;
     use burn::tensor::backend::Backend;
     use burn_autodiff::Autodiff;
@@ -193,9 +153,7 @@ mod tests {
     fn weights_decay_and_nothing_else_does() {
         let model = model();
         let before = parameters(&model);
-        let optimizer = AdamConfig::new().init::<B, ReformerLm<B>>();
-        let mut optimizer = DecayWeights::new(optimizer, DecayGroup::only_weights(0.5));
-        let after = parameters(&optimizer.step(0.1, model, GradientsParams::new()));
+        let after = parameters(&decayed(model, 0.1, &DecayGroup::only_weights(0.5)));
         let mut n_decayed = 0;
         for ((path, rank, before), (_, _, after)) in before.iter().zip(&after) {
             let is_weight = *rank == 2 && !path.contains("embedding") && !path.contains("position");
@@ -247,11 +205,11 @@ mod tests {
         let adam = AdamConfig::new().with_epsilon(1e-8).with_beta_2(0.99);
         let adam_w = AdamWConfig::new().with_epsilon(1e-8).with_beta_2(0.99);
         let all = vec![DecayGroup::new(vec![], 1, 0.3)];
-        let mut ours = DecayWeights::new(adam.init::<B, ReformerLm<B>>(), all);
+        let mut ours = adam.init::<B, ReformerLm<B>>();
         let mut burns = adam_w.with_weight_decay(0.3).init::<B, ReformerLm<B>>();
         let (mut by_ours, mut by_burns) = (model.clone(), model.clone());
         for seed in 0..3 {
-            by_ours = ours.step(0.1, by_ours, gradients(seed));
+            by_ours = ours.step(0.1, decayed(by_ours, 0.1, &all), gradients(seed));
             by_burns = burns.step(0.1, by_burns, gradients(seed));
         }
         for ((path, _, ours), (_, _, burns)) in

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::AutodiffModule;
-use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::Precision;
@@ -21,7 +21,7 @@ const FIRST: f64 = 65_536.0;
 const SMALLEST: f64 = 1.0;
 const LARGEST: f64 = 16_777_216.0;
 /// Number of good steps after which the scale is doubled.
-const PATIENCE: usize = 1000;
+const GROWTH_INTERVAL: usize = 1000;
 
 /// The scale, and good steps since it last changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +63,18 @@ impl LossScale {
         }
     }
 
+    /// What a checkpoint contains of it: the scale, and good steps since it last changed.
+    pub(crate) fn to_record(&self) -> Option<(f64, usize)> {
+        self.state().map(|State { scale, n_good }| (scale, n_good))
+    }
+
+    /// Continues from the scale in a checkpoint.
+    pub(crate) fn load_record(&self, record: Option<(f64, usize)>) {
+        if let Some((scale, n_good)) = record {
+            self.set(State { scale, n_good });
+        }
+    }
+
     /// The factor of the loss.
     pub(crate) fn factor(&self) -> f64 {
         self.state().map_or(1.0, |state| state.scale)
@@ -85,12 +97,12 @@ impl LossScale {
 
     /// Updates the scale after a step. Returns whether gradients that are not finite are to be skipped
     /// without an error, because the scale was too large for them.
-    pub(crate) fn leaves_out(&self, is_finite: bool) -> bool {
+    pub(crate) fn update_and_check_skip(&self, is_finite: bool) -> bool {
         let Some(State { scale, n_good }) = self.state() else {
             return false;
         };
         let next = match is_finite {
-            true if n_good + 1 >= PATIENCE => State {
+            true if n_good + 1 >= GROWTH_INTERVAL => State {
                 scale: LARGEST.min(scale * 2.0),
                 n_good: 0,
             },
@@ -108,57 +120,10 @@ impl LossScale {
     }
 }
 
-/// An optimizer whose record includes the loss scale.
-#[derive(Debug, Clone)]
-pub(crate) struct WithLossScale<O> {
-    optimizer: O,
-    scale: LossScale,
-}
-
-impl<O> WithLossScale<O> {
-    pub(crate) fn new(optimizer: O, scale: LossScale) -> Self {
-        Self { optimizer, scale }
-    }
-}
-
-impl<O, M, B> Optimizer<M, B> for WithLossScale<O>
-where
-    O: Optimizer<M, B>,
-    M: AutodiffModule<B>,
-    B: AutodiffBackend,
-{
-    type Record = (O::Record, Option<(f64, usize)>);
-
-    fn step(&mut self, lr: LearningRate, module: M, grads: GradientsParams) -> M {
-        self.optimizer.step(lr, module, grads)
-    }
-
-    fn step_multi(&mut self, lr: LearningRate, module: M, grads: MultiGradientsParams) -> M {
-        self.optimizer.step_multi(lr, module, grads)
-    }
-
-    fn to_record(&self) -> Self::Record {
-        let state = self.scale.state();
-        let state = state.map(|State { scale, n_good }| (scale, n_good));
-        (self.optimizer.to_record(), state)
-    }
-
-    fn load_record(self, (record, state): Self::Record) -> Self {
-        if let Some((scale, n_good)) = state {
-            self.scale.set(State { scale, n_good });
-        }
-        Self {
-            optimizer: self.optimizer.load_record(record),
-            ..self
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::nn::{Linear, LinearConfig};
-    use burn::optim::SgdConfig;
+    use burn::nn::LinearConfig;
     use burn_autodiff::Autodiff;
     use burn_flex::Flex;
 
@@ -168,18 +133,18 @@ mod tests {
     fn scale_doubles_in_time_and_halves_at_once() {
         let scale = LossScale::new(Precision::F16);
         assert_eq!(scale.factor(), FIRST);
-        for _ in 1..PATIENCE {
-            assert!(!scale.leaves_out(true));
+        for _ in 1..GROWTH_INTERVAL {
+            assert!(!scale.update_and_check_skip(true));
         }
         assert_eq!(scale.factor(), FIRST);
-        assert!(!scale.leaves_out(true));
+        assert!(!scale.update_and_check_skip(true));
         assert_eq!(scale.factor(), 2.0 * FIRST);
-        assert!(scale.leaves_out(false));
-        assert!(scale.leaves_out(false));
+        assert!(scale.update_and_check_skip(false));
+        assert!(scale.update_and_check_skip(false));
         assert_eq!(scale.factor(), FIRST / 2.0);
         // Doubling again takes the full number of steps.
-        for _ in 1..PATIENCE {
-            scale.leaves_out(true);
+        for _ in 1..GROWTH_INTERVAL {
+            scale.update_and_check_skip(true);
         }
         assert_eq!(scale.factor(), FIRST / 2.0);
     }
@@ -187,11 +152,13 @@ mod tests {
     #[test]
     fn what_is_infinite_without_a_scale_is_no_matter_of_the_scale() {
         let scale = LossScale::new(Precision::F16);
-        let n_left_out = (0..100).filter(|_| scale.leaves_out(false)).count();
-        assert_eq!(n_left_out as f64, FIRST.log2());
+        let n_skipped = (0..100)
+            .filter(|_| scale.update_and_check_skip(false))
+            .count();
+        assert_eq!(n_skipped as f64, FIRST.log2());
         assert_eq!(scale.factor(), SMALLEST);
-        for _ in 0..100 * PATIENCE {
-            scale.leaves_out(true);
+        for _ in 0..100 * GROWTH_INTERVAL {
+            scale.update_and_check_skip(true);
         }
         assert_eq!(scale.factor(), LARGEST);
     }
@@ -200,22 +167,17 @@ mod tests {
     fn f32_and_bf16_have_no_scale() {
         for precision in [Precision::Full, Precision::Bf16] {
             let scale = LossScale::new(precision);
-            assert!(!scale.leaves_out(false));
+            assert!(!scale.update_and_check_skip(false));
             assert_eq!(scale.factor(), 1.0);
         }
     }
 
     #[test]
     fn scale_is_in_the_record() {
-        let with = |scale: &LossScale| {
-            let sgd = SgdConfig::new().init::<B, Linear<B>>();
-            WithLossScale::new(sgd, scale.clone())
-        };
         let [before, after] = [(); 2].map(|()| LossScale::new(Precision::F16));
-        before.leaves_out(false);
-        before.leaves_out(true);
-        let record = Optimizer::<Linear<B>, B>::to_record(&with(&before));
-        let _loaded = Optimizer::<Linear<B>, B>::load_record(with(&after), record);
+        before.update_and_check_skip(false);
+        before.update_and_check_skip(true);
+        after.load_record(before.to_record());
         assert_eq!(after.state(), before.state());
         assert_ne!(after.state(), LossScale::new(Precision::F16).state());
     }

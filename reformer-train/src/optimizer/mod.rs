@@ -1,122 +1,42 @@
-//! Optimizers: configuration and a common type.
+//! Optimizers: their settings, weight decay and clipping of gradients.
 
 mod adafactor;
-pub(crate) mod any;
+mod adam;
 pub(crate) mod clip;
-mod decay;
+pub(crate) mod decay;
+mod list;
 pub(crate) mod loss_scale;
+mod sgd;
 
-pub use adafactor::{Adafactor, AdafactorConfig, AdafactorState, Factored, SecondMoment};
-pub use any::AnyOptimizer;
-pub use decay::{DecayGroup, DecayWeights};
+use std::collections::HashSet;
 
 use burn::config::Config;
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, ParamId};
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{Adam, AdamConfig, Sgd, SgdConfig};
+use burn::optim::{Adam, GradientsParams, LearningRate, Optimizer, Sgd};
+use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
+use serde::{Deserialize, Serialize};
 
-/// The optimizer and its settings. Weight decay by [`DecayGroup`]s applies to every optimizer; with Adam
-/// it is AdamW.
-#[derive(Config, Debug, Copy, PartialEq)]
-pub enum OptimizerConfig {
-    /// Adam (Kingma and Ba, 2015).
-    Adam {
-        /// Decay of the mean of gradients.
-        beta_1: f32,
-        /// Decay of the mean of squared gradients.
-        beta_2: f32,
-        /// Guards the division.
-        epsilon: f32,
-    },
-    /// Stochastic gradient descent.
-    Sgd {
-        /// Momentum: share of the last step that is added; 0 uses the gradients alone.
-        momentum: f64,
-        /// Whether to use Nesterov momentum.
-        nesterov: bool,
-    },
-    /// Adafactor, for large models: little state for each matrix.
-    Adafactor(
-        /// Its settings.
-        AdafactorConfig,
-    ),
-}
+use list::{Items, States, optimizers};
 
-/// Any of the optimizers, as one type.
-pub(crate) type BaseOptimizer<M, B> = AnyOptimizer<
-    OptimizerAdaptor<Adam, M, B>,
-    OptimizerAdaptor<Sgd<<B as AutodiffBackend>::InnerBackend>, M, B>,
-    OptimizerAdaptor<Adafactor, M, B>,
->;
+pub use adafactor::{Adafactor, AdafactorConfig, AdafactorState, Factored, SecondMoment};
+pub use adam::AdamConfig;
+pub use decay::DecayGroup;
+pub use sgd::SgdConfig;
 
-impl OptimizerConfig {
-    /// The name of the optimizer, equal to that of its [state](AnyOptimizer::name).
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Adam { .. } => AnyOptimizer::Adam::<_, (), ()>(()).name(),
-            Self::Sgd { .. } => AnyOptimizer::Sgd::<(), _, ()>(()).name(),
-            Self::Adafactor(_) => AnyOptimizer::Adafactor::<(), (), _>(()).name(),
-        }
-    }
-
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// The first setting that cannot work.
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        match *self {
-            Self::Adam {
-                beta_1,
-                beta_2,
-                epsilon,
-            } => {
-                share("optimizer.beta_1", beta_1.into())?;
-                share("optimizer.beta_2", beta_2.into())?;
-                ConfigError::positive("optimizer.epsilon", epsilon.into())
-            }
-            Self::Sgd { momentum, nesterov } => {
-                if nesterov && momentum == 0.0 {
-                    return Err(ConfigError::new(
-                        "optimizer.nesterov",
-                        nesterov,
-                        "there is no momentum to look ahead by",
-                        "set momentum to 0.9",
-                    ));
-                }
-                share("optimizer.momentum", momentum)
-            }
-            Self::Adafactor(config) => config.validate(),
-        }
-    }
-
-    /// The optimizer, before its first step.
-    pub(crate) fn init<B: AutodiffBackend, M: AutodiffModule<B>>(&self) -> BaseOptimizer<M, B> {
-        match *self {
-            Self::Adam {
-                beta_1,
-                beta_2,
-                epsilon,
-            } => {
-                let adam = AdamConfig::new().with_beta_1(beta_1).with_beta_2(beta_2);
-                AnyOptimizer::Adam(adam.with_epsilon(epsilon).init())
-            }
-            Self::Sgd { momentum, nesterov } => {
-                let momentum = (momentum > 0.0).then(|| {
-                    let config = MomentumConfig::new().with_momentum(momentum);
-                    config.with_dampening(0.0).with_nesterov(nesterov)
-                });
-                AnyOptimizer::Sgd(SgdConfig::new().with_momentum(momentum).init())
-            }
-            Self::Adafactor(config) => AnyOptimizer::Adafactor(config.build().into()),
-        }
-    }
+optimizers! {
+    /// Adam; AdamW with the weight decay that presets have.
+    Adam(AdamConfig) as "adam" => Adam,
+    /// Gradient descent with momentum 0.9.
+    Sgd(SgdConfig) as "sgd" => Sgd<B::InnerBackend>,
+    /// Factored second moments, little memory; steps relative to the size of a weight.
+    Adafactor(AdafactorConfig) as "adafactor" => Adafactor,
 }
 
 /// Checks that a decay rate lies in [0, 1).
-fn share(field: &str, value: f64) -> Result<(), ConfigError> {
+fn decay_rate(field: &str, value: f64) -> Result<(), ConfigError> {
     if (0.0..1.0).contains(&value) {
         return Ok(());
     }
@@ -132,7 +52,7 @@ fn share(field: &str, value: f64) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
     use burn::nn::{Linear, LinearConfig};
-    use burn::optim::{GradientsParams, Optimizer};
+    use burn::record::FullPrecisionSettings;
     use burn::tensor::Tensor;
     use burn_autodiff::Autodiff;
     use burn_flex::Flex;
@@ -161,7 +81,10 @@ mod tests {
 
     #[test]
     fn sgd_is_what_its_formulae_say() {
-        let sgd = |momentum, nesterov| OptimizerConfig::Sgd { momentum, nesterov };
+        let sgd = |momentum, nesterov| {
+            let config = SgdConfig::new().with_momentum(momentum);
+            OptimizerConfig::Sgd(config.with_nesterov(nesterov))
+        };
         assert_eq!(steps(sgd(0.0, false), 0.25, 2), [0.25, -0.5]);
         // v = 2, x = 1/2; v = 1/2 * 2 + 1 = 2, x = 0.
         assert_eq!(steps(sgd(0.5, false), 0.25, 2), [0.0, 0.0]);
@@ -171,18 +94,54 @@ mod tests {
 
     #[test]
     fn state_of_another_optimizer_is_told_apart() {
-        let adam = OptimizerConfig::Adam {
-            beta_1: 0.9,
-            beta_2: 0.99,
-            epsilon: 1e-8,
-        };
-        let sgd = OptimizerConfig::Sgd {
-            momentum: 0.0,
-            nesterov: false,
-        };
+        let [adam, sgd] = ["adam", "sgd"].map(|name| OptimizerConfig::by_name(name).unwrap());
         let record = adam.init::<B, Linear<B>>().to_record();
         assert_eq!(record.name(), adam.name());
         assert_ne!(record.name(), sgd.name());
+    }
+
+    #[test]
+    fn every_name_is_that_of_an_optimizer() {
+        for (name, about) in OptimizerConfig::NAMES {
+            let config = OptimizerConfig::by_name(name).expect("it is in the list");
+            assert_eq!(config.name().to_lowercase(), *name);
+            assert!(config.validate().is_ok() && !about.starts_with(' '));
+        }
+        assert_eq!(OptimizerConfig::by_name("Adam"), None);
+    }
+
+    /// Names of optimizers and of settings are in the `config.json` of older runs.
+    #[test]
+    fn settings_are_serialised_as_in_older_versions() {
+        let json = |name| serde_json::to_string(&OptimizerConfig::by_name(name)).unwrap();
+        let adam = r#"{"Adam":{"beta_1":0.9,"beta_2":0.99,"epsilon":1e-8}}"#;
+        assert_eq!(json("adam"), adam);
+        let sgd = r#"{"Sgd":{"momentum":0.9,"nesterov":false}}"#;
+        assert_eq!(json("sgd"), sgd);
+    }
+
+    #[test]
+    fn states_can_be_split_by_parameter_and_merged() {
+        let device = Default::default();
+        let layer = LinearConfig::new(1, 2).init::<B>(&device);
+        let (weight, bias) = (layer.weight.id, layer.bias.as_ref().unwrap().id);
+        let mut gradients = GradientsParams::new();
+        gradients.register(weight, Tensor::<Flex, 2>::from_data([[3.0, 4.0]], &device));
+        gradients.register(bias, Tensor::<Flex, 1>::from_data([0.5, 1.0], &device));
+        let mut optimizer = OptimizerConfig::Adam(AdamConfig::new()).init::<B, Linear<B>>();
+        optimizer.step(0.1, layer, gradients);
+        let whole = optimizer.to_record();
+        let json = |record: &AnyRecord<Linear<B>, B>| {
+            let item = record.clone().into_item::<FullPrecisionSettings>();
+            serde_json::to_value(item).unwrap()
+        };
+        let [of_weight, of_bias] = [weight, bias].map(|id| whole.clone().filter(&[id].into()));
+        for (part, id) in [(&of_weight, weight), (&of_bias, bias)] {
+            let part = json(part);
+            let states = part["Adam"].as_object().expect("of the same optimizer");
+            assert_eq!(states.keys().collect::<Vec<_>>(), [&id.serialize()]);
+        }
+        assert_eq!(json(&of_weight.merge(of_bias)), json(&whole));
     }
 
     #[test]
@@ -191,16 +150,15 @@ mod tests {
             let error = config.validate().expect_err("it cannot work");
             assert_eq!(error.field, format!("optimizer.{field}"));
         };
-        let adam = |beta_1, epsilon| OptimizerConfig::Adam {
-            beta_1,
-            beta_2: 0.99,
-            epsilon,
+        let adam = |beta_1, epsilon| {
+            let config = AdamConfig::new().with_beta_1(beta_1);
+            OptimizerConfig::Adam(config.with_epsilon(epsilon))
         };
         refused(adam(1.0, 1e-8), "beta_1");
         refused(adam(0.9, 0.0), "epsilon");
-        let sgd = |momentum| OptimizerConfig::Sgd {
-            momentum,
-            nesterov: true,
+        let sgd = |momentum| {
+            let config = SgdConfig::new().with_momentum(momentum);
+            OptimizerConfig::Sgd(config.with_nesterov(true))
         };
         refused(sgd(0.0), "nesterov");
         refused(sgd(1.0), "momentum");

@@ -33,27 +33,27 @@ fn joined() -> MutexGuard<'static, Option<Group>> {
     group.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Connects to the other processes, if a launcher (`mpirun`, `srun`) started several. `patience` is the
+/// Connects to the other processes, if a launcher (`mpirun`, `srun`) started several. `timeout` is the
 /// time limit of all later waits for each other.
 ///
 /// # Errors
 /// A launcher of another MPI, or a program that was built without MPI.
-pub fn join(patience: Duration) -> Result<Option<Group>, ParallelError> {
+pub fn join(timeout: Duration) -> Result<Option<Group>, ParallelError> {
     let mut joined = joined();
     if joined.is_none() {
-        *joined = start(patience)?.map(Group::new);
+        *joined = start(timeout)?.map(Group::new);
     }
     Ok(joined.clone())
 }
 
 #[cfg(feature = "mpi")]
-fn start(patience: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> {
-    let mpi = super::mpi::Mpi::start(patience)?;
+fn start(timeout: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> {
+    let mpi = super::mpi::Mpi::start(timeout)?;
     Ok(mpi.map(|mpi| Box::new(mpi) as Box<dyn Engine>))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn start(_patience: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> {
+fn start(_timeout: Duration) -> Result<Option<Box<dyn Engine>>, ParallelError> {
     use super::launcher::Launcher;
     match Launcher::of_this_process() {
         Some(launcher) if launcher.n_processes > 1 => Err(ParallelError::NotBuilt {

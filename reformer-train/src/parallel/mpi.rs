@@ -45,7 +45,7 @@ pub(super) struct Mpi {
     size: usize,
     local_rank: usize,
     /// How long a process waits for the others.
-    patience: Duration,
+    timeout: Duration,
     watch: Watch,
     halves: Halves,
     #[cfg(feature = "nccl")]
@@ -73,7 +73,7 @@ fn missing(rank: usize, size: usize, waited: Duration) -> ParallelError {
 
 impl Mpi {
     /// Starts MPI, if a launcher started this process.
-    pub(super) fn start(patience: Duration) -> Result<Option<Self>> {
+    pub(super) fn start(timeout: Duration) -> Result<Option<Self>> {
         let Some(launcher) = Launcher::of_this_process() else {
             return Ok(None);
         };
@@ -103,9 +103,9 @@ impl Mpi {
         Ok(Some(Self {
             rank,
             size,
-            watch: Watch::start(patience, missing(rank, size, patience)),
+            watch: Watch::start(timeout, missing(rank, size, timeout)),
             local_rank: machine.rank() as usize,
-            patience,
+            timeout,
             halves: Halves::default(),
             #[cfg(feature = "nccl")]
             nccl: None,
@@ -140,7 +140,7 @@ impl Mpi {
     }
 
     fn meet_in_time(&self) -> Result<()> {
-        self.meet(Some(self.patience))
+        self.meet(Some(self.timeout))
     }
 
     /// Sends the values of one process to all, in messages that MPI can count.
@@ -354,7 +354,7 @@ impl Engine for Mpi {
     fn sum_on_device(&self, buffers: &[DeviceBuffer]) -> Result<()> {
         self.meet_in_time()?;
         let nccl = self.nccl.as_ref().expect("the device was reached");
-        nccl.sum(buffers, self.patience)
+        nccl.sum(buffers, self.timeout)
     }
 
     fn leave(&mut self) {

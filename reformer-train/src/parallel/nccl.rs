@@ -105,7 +105,7 @@ impl Nccl {
     pub(super) fn sum(
         &self,
         buffers: &[DeviceBuffer],
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(), ParallelError> {
         let of = Of(self.rank);
         self.context.bind_to_thread().map_err(|e| of.cuda(e))?;
@@ -134,11 +134,11 @@ impl Nccl {
             .map_err(|e| of.nccl(e))?;
         }
         result::group_end().map_err(|e| of.nccl(e))?;
-        self.wait(patience)
+        self.wait(timeout)
     }
 
     /// Waits for the sum, with a time limit: a lost process gives no other sign.
-    fn wait(&self, patience: Duration) -> Result<(), ParallelError> {
+    fn wait(&self, timeout: Duration) -> Result<(), ParallelError> {
         let begin = Instant::now();
         loop {
             // SAFETY: the stream lives as long as `self`.
@@ -146,7 +146,7 @@ impl Nccl {
             if state != driver::CUresult::CUDA_ERROR_NOT_READY {
                 return state.result().map_err(|error| Of(self.rank).cuda(error));
             }
-            if begin.elapsed() > patience {
+            if begin.elapsed() > timeout {
                 return Err(ParallelError::Missing {
                     rank: self.rank,
                     seconds: begin.elapsed().as_secs(),

@@ -19,7 +19,7 @@ use super::gradients::Adder;
 use super::group::Group;
 use crate::data::batch::Batch;
 use crate::error::ParallelError;
-use crate::metrics::LmOutput;
+use crate::metrics::StepOutput;
 use crate::optimizer::clip::{global_norm, scaled};
 use crate::task::run_model::RunModel;
 use crate::task::{Task, joined, share};
@@ -140,11 +140,11 @@ impl<B: Backend> Replicas<B> {
         words.push(self.wants_to_stop().into());
         let all = group.gather(&words)?;
         let of_process = |rank: usize| &all[rank * words.len()..][..words.len()];
-        let wishes = |rank: &usize| of_process(*rank)[N] > 0.0;
-        if let Some(rank) = (0..group.size()).find(wishes) {
-            let reason = match wishes(&group.rank()) {
+        let wants_to_stop = |rank: &usize| of_process(*rank)[N] > 0.0;
+        if let Some(rank) = (0..group.size()).find(wants_to_stop) {
+            let reason = match wants_to_stop(&group.rank()) {
                 true => self.reason(),
-                false => format!("process {rank} was told to."),
+                false => format!("process {rank} was asked to stop."),
             };
             lock(&self.agreed).get_or_insert(reason);
         }
@@ -229,7 +229,7 @@ impl<B: TrainBackend> Replicas<B> {
         &self,
         task: &Task<B, M>,
         batch: Batch<B>,
-    ) -> Result<TrainOutput<LmOutput<B::InnerBackend>>, ParallelError> {
+    ) -> Result<TrainOutput<StepOutput<B::InnerBackend>>, ParallelError> {
         let mut output = self.step_of_process(task, batch);
         if let Some(group) = &self.group {
             let (loss, weight) = self.loss_of_all(group, &output.item.loss)?;
@@ -272,7 +272,7 @@ impl<B: TrainBackend> Replicas<B> {
         &self,
         task: &Task<B, M>,
         batch: Batch<B>,
-    ) -> TrainOutput<LmOutput<B::InnerBackend>> {
+    ) -> TrainOutput<StepOutput<B::InnerBackend>> {
         let started = Instant::now();
         let first = self.numbers.start;
         let [main, others @ ..] = self.devices.as_slice() else {
@@ -312,7 +312,7 @@ impl<B: TrainBackend> Replicas<B> {
         }
         TrainOutput {
             grads: sum.grads(),
-            item: LmOutput {
+            item: StepOutput {
                 loss: joined(losses, n_targets),
                 gradient_norm: None,
                 hashing: None,

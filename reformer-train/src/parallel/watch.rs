@@ -27,8 +27,8 @@ struct Calls {
 pub(super) struct Watch(Arc<Mutex<Calls>>);
 
 impl Watch {
-    /// Starts the thread. `missing` is reported if a call takes longer than `patience`.
-    pub(super) fn start(patience: Duration, missing: ParallelError) -> Self {
+    /// Starts the thread. `missing` is reported if a call takes longer than `timeout`.
+    pub(super) fn start(timeout: Duration, missing: ParallelError) -> Self {
         let calls = Arc::new(Mutex::default());
         let mut looks = Looks {
             calls: Arc::downgrade(&calls),
@@ -37,7 +37,7 @@ impl Watch {
         };
         thread::spawn(move || {
             loop {
-                thread::sleep(patience / LOOKS);
+                thread::sleep(timeout / LOOKS);
                 match looks.look() {
                     Seen::InTime => {}
                     Seen::Gone => return,

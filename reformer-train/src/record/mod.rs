@@ -4,7 +4,7 @@ mod files;
 mod fit;
 mod owner;
 mod scan;
-pub(crate) mod setting;
+mod setting;
 mod tag;
 
 use std::collections::BTreeMap;
@@ -27,7 +27,8 @@ pub use files::read_regular;
 pub(crate) use files::{append_line, open_regular};
 pub(crate) use fit::numbered;
 pub(crate) use owner::{Difference, Owner, differences};
-pub use reformer_core::write_atomically;
+pub(crate) use reformer_core::write_atomically;
+pub use setting::setting_below;
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
@@ -44,7 +45,7 @@ pub(crate) type Parameters = BTreeMap<String, Vec<u64>>;
 pub struct AtomicRecorder {
     failure: Failure,
     /// Whether a failed write is only remembered: a full disk must not end a training.
-    goes_on: bool,
+    is_lenient: bool,
     owner: Owner,
 }
 
@@ -75,7 +76,7 @@ impl AtomicRecorder {
     pub(crate) fn going_on(failure: Failure) -> Self {
         Self {
             failure,
-            goes_on: true,
+            is_lenient: true,
             ..Self::default()
         }
     }
@@ -198,7 +199,7 @@ impl<B: Backend> Recorder<B> for AtomicRecorder {
         written.or_else(|source| {
             let text = source.to_string();
             self.failure.set(TrainError::Write { path, source });
-            match self.goes_on {
+            match self.is_lenient {
                 true => Ok(()),
                 false => Err(RecorderError::Unknown(text)),
             }

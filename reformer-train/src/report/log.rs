@@ -19,7 +19,7 @@ use crate::report::page::Page;
 use crate::report::tensorboard::EventLog;
 
 /// Writes `metrics.csv` as Burn's learner reports, and updates the page of the run.
-pub struct CsvLog {
+pub(crate) struct CsvLog {
     path: PathBuf,
     file: File,
     page: Page,

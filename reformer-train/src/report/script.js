@@ -1,5 +1,5 @@
 "use strict";
-// Whoever tests the page looks here for what went wrong.
+// Tests read errors from here.
 window.onerror = (message) => {
   document.documentElement.dataset.error = message;
 };

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::optimizer::OptimizerConfig;
-use crate::optimizer::loss_scale::WithLossScale;
 use crate::record::{AtomicRecorder, Owner};
 use crate::run::optimizer::RunOptimizer;
 
@@ -130,7 +129,7 @@ impl Checkpoints {
         B: AutodiffBackend,
         M: AutodiffModule<B>,
     {
-        type State<M, B> = <WithLossScale<RunOptimizer<M, B>> as Optimizer<M, B>>::Record;
+        type State<M, B> = <RunOptimizer<M, B> as Optimizer<M, B>>::Record;
         let [model, optim, scheduler] = PARTS.map(|part| self.part(part, step));
         let parameters = AtomicRecorder::check_module(&model, module, owner)?;
         AtomicRecorder::check_state(&optim, &parameters, owner)?;

@@ -21,9 +21,13 @@ pub(crate) struct Diverged<'a> {
 }
 
 impl Diverged<'_> {
-    /// The probable cause, a remedy, and the checkpoint to continue from. `started_so`: whether the weights
+    /// The probable cause, a remedy, and the checkpoint to continue from. `was_broken_at_start`: whether the weights
     /// were not finite when training began.
-    pub(crate) fn explain(&self, started_so: bool, checkpoints: &Checkpoints) -> TrainError {
+    pub(crate) fn explain(
+        &self,
+        was_broken_at_start: bool,
+        checkpoints: &Checkpoints,
+    ) -> TrainError {
         let &Self {
             config,
             step,
@@ -32,9 +36,9 @@ impl Diverged<'_> {
         } = self;
         let warmup_steps = config.schedule.warmup_steps();
         let cause = match config.max_gradient_norm {
-            _ if started_so => format!(
-                "the weights after step {step} hold values that are not finite: remove that checkpoint to \
-                 go on from an older one, or start a new run"
+            _ if was_broken_at_start => format!(
+                "the weights after step {step} are not finite: remove that checkpoint to resume from an \
+                 older one, or start a new run"
             ),
             None => format!(
                 "probably a step was too large: set max_gradient_norm to 1, or lower the learning \

@@ -15,7 +15,6 @@ use crate::config::TrainConfig;
 use crate::error::TrainError;
 use crate::record::{AtomicRecorder, Owner, read_regular, write_atomically};
 use crate::run::checkpoint::Checkpoints;
-use crate::run::older::read_json;
 use crate::task::Task;
 use crate::task::model::{Model, ModelConfig};
 
@@ -32,7 +31,7 @@ pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
         path: folder.to_owned(),
         source,
     })?;
-    read_json(&text).map_err(|source| TrainError::BadConfig { path, source })
+    TrainConfig::from_json(&text).map_err(|source| TrainError::BadConfig { path, source })
 }
 
 /// Loads the model of a run, finished or not, and its configuration: the final weights if there

@@ -144,7 +144,7 @@ impl Data {
                 return Err(ConfigError::new(
                     "data",
                     "Pairs",
-                    "batches of pairs have rows in any number, which are not shared out",
+                    "batches of pairs vary in size and cannot be divided among devices",
                     "train on one device in one process",
                 )
                 .into());
@@ -188,7 +188,7 @@ impl Data {
     }
 }
 
-/// Checks that sentences to validate on have positions.
+/// Checks that the model has positions for all validation sentences.
 fn check_pairs(pairs: &Pairs, config: &TrainConfig) -> Result<(), ConfigError> {
     let longest = (0..pairs.valid.len())
         .map(|pair| pairs.valid.get(pair))
@@ -199,7 +199,7 @@ fn check_pairs(pairs: &Pairs, config: &TrainConfig) -> Result<(), ConfigError> {
         (Some(limit), Some(longest)) if longest > limit => Err(ConfigError::new(
             "position.max_length",
             limit,
-            format!("a sentence to validate on has {longest} pieces with its end"),
+            format!("a validation sentence has {longest} pieces, end token included"),
             "give the model more positions, or use sinusoidal or rotary ones",
         )),
         _ => Ok(()),

@@ -37,7 +37,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked {
                 path: run.to_owned(),
             }),
-            // On file systems without locks, training goes on without one.
+            // On file systems without locks, training continues without one.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 Ok(Self { _file: file })
             }

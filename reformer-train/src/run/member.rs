@@ -21,7 +21,7 @@ use crate::task::run_model::RunModel;
 
 /// The result of a run in a process that does not own it.
 #[derive(Debug)]
-pub struct Helped<B: Backend, M = Model<B>> {
+pub struct MemberOutcome<B: Backend, M = Model<B>> {
     /// The weights, equal to those of the first process after the last step.
     pub model: M,
     /// How the run ended.
@@ -31,7 +31,7 @@ pub struct Helped<B: Backend, M = Model<B>> {
 
 /// What the first process sends to the others about its run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Welcome {
+pub(crate) struct RunMessage {
     pub(crate) config: TrainConfig,
     /// Training steps that are done.
     pub(crate) step: usize,
@@ -44,21 +44,21 @@ pub(crate) struct Welcome {
 #[derive(Debug)]
 pub struct Member {
     group: Group,
-    welcome: Welcome,
+    message: RunMessage,
 }
 
 /// Sends the other processes the run and the [`state`] to start from, or that there is nothing to
 /// train.
-pub(crate) fn invite(
+pub(crate) fn send_run(
     group: &Group,
-    invitation: Option<(&Welcome, [Vec<u8>; 3])>,
+    run: Option<(&RunMessage, [Vec<u8>; 3])>,
 ) -> Result<(), ParallelError> {
-    let Some((welcome, state)) = invitation else {
+    let Some((message, state)) = run else {
         return group.broadcast(0, &mut Vec::new());
     };
     // MessagePack keeps every bit of a number.
-    let mut welcome = rmp_serde::to_vec_named(welcome).expect("plain data with text for keys");
-    group.broadcast(0, &mut welcome)?;
+    let mut message = rmp_serde::to_vec_named(message).expect("plain data with text for keys");
+    group.broadcast(0, &mut message)?;
     for mut part in state {
         group.broadcast(0, &mut part)?;
     }
@@ -80,19 +80,19 @@ impl Member {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let welcome = rmp_serde::from_slice(&bytes).map_err(|error| protocol(&error))?;
+        let message = rmp_serde::from_slice(&bytes).map_err(|error| protocol(&error))?;
         let group = group.clone();
-        Ok(Some(Self { group, welcome }))
+        Ok(Some(Self { group, message }))
     }
 
     /// The configuration of the run. Paths of data must be valid on this machine too.
     pub fn config(&self) -> &TrainConfig {
-        &self.welcome.config
+        &self.message.config
     }
 
     /// Training steps that are done.
     pub fn step(&self) -> usize {
-        self.welcome.step
+        self.message.step
     }
 
     /// Trains to the end of the run. Of the options, only the interrupter and the sample writer are used.
@@ -107,7 +107,7 @@ impl Member {
         self,
         devices: &[B::Device],
         options: TrainOptions<B>,
-    ) -> Result<Helped<B::InnerBackend>, TrainError> {
+    ) -> Result<MemberOutcome<B::InnerBackend>, TrainError> {
         self.train_model::<B, Model<B>>(devices, options)
     }
 
@@ -122,13 +122,13 @@ impl Member {
         self,
         devices: &[B::Device],
         mut options: TrainOptions<B, Silent, M::InnerModule>,
-    ) -> Result<Helped<B::InnerBackend, M::InnerModule>, TrainError> {
-        let Welcome {
+    ) -> Result<MemberOutcome<B::InnerBackend, M::InnerModule>, TrainError> {
+        let RunMessage {
             config,
             step,
             standing,
             sharing,
-        } = self.welcome;
+        } = self.message;
         let mut state = [(); 3].map(|()| Vec::new());
         for part in &mut state {
             self.group.broadcast(0, part)?;
@@ -151,7 +151,7 @@ impl Member {
             options,
         };
         let fitted = fit.run()?;
-        Ok(Helped {
+        Ok(MemberOutcome {
             model: fitted.task.model,
             ending: fitted.ending,
             backend: PhantomData,
@@ -162,7 +162,7 @@ impl Member {
 fn protocol(error: &impl std::fmt::Display) -> ParallelError {
     ParallelError::Protocol {
         rank: 0,
-        reason: format!("what it sends cannot be read: {error}"),
+        reason: format!("it cannot be read: {error}"),
     }
 }
 

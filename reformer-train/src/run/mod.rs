@@ -8,7 +8,7 @@ mod load;
 mod loaders;
 mod lock;
 pub(crate) mod member;
-pub(crate) mod older;
+mod older;
 mod optimizer;
 mod options;
 mod pretrained;
@@ -31,16 +31,17 @@ use crate::error::TrainError;
 use crate::metrics::row::{Row, read_rows};
 use crate::record::Owner;
 use crate::report::page::Page;
-use crate::run::checkpoint::Best;
 use crate::run::training_loop::Ending;
 use crate::task::model::Model;
 use crate::task::run_model::RunModel;
 use beginning::Beginning;
 use load::{CONFIG, read_config};
 
+pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use load::{check_finite, load_model};
+pub use member::MemberOutcome;
 pub use options::{TrainOptions, Warn, WriteSample};
-pub use pretrained::{Pretrained, Taken};
+pub use pretrained::{Pretrained, ReusedWeights};
 pub(crate) use resume::Standing;
 pub use resume::{Extension, ResumeOptions};
 
@@ -57,7 +58,7 @@ pub struct Run {
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Outcome<B: Backend, M = Model<B>> {
+pub struct RunOutcome<B: Backend, M = Model<B>> {
     /// The trained model.
     pub model: M,
     /// All evaluations so far, in order.

@@ -4,18 +4,20 @@ use serde_json::{Map, Value};
 
 use crate::config::TrainConfig;
 
-/// Reads a configuration in JSON. Settings that did not exist in the version that wrote it get the values that
-/// were in effect then, so that a run continues as it began.
-///
-/// # Errors
-/// Text that is not a configuration.
-pub fn read_json(text: &[u8]) -> Result<TrainConfig, serde_json::Error> {
-    // Errors in the JSON text itself name a position in it.
-    serde_json::from_slice(text).or_else(|error| {
-        let mut value = serde_json::from_slice(text)?;
-        complete(&mut value);
-        serde_json::from_value(value).map_err(|_| error)
-    })
+impl TrainConfig {
+    /// Reads a configuration in JSON. Settings that did not exist in the version that wrote it get the values
+    /// that were in effect then, so that a run continues as it began.
+    ///
+    /// # Errors
+    /// Text that is not a configuration.
+    pub fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
+        // Errors in the JSON text itself name a position in it.
+        serde_json::from_slice(text).or_else(|error| {
+            let mut value = serde_json::from_slice(text)?;
+            complete(&mut value);
+            serde_json::from_value(value).map_err(|_| error)
+        })
+    }
 }
 
 /// Adds missing settings to every stack of layers in the configuration.
@@ -74,7 +76,7 @@ mod tests {
         (lsh.local_round, lsh.hash_rotated) = (false, false);
         let mut older = serde_json::to_value(&expected).unwrap();
         let text = serde_json::to_vec(&older).unwrap();
-        assert_eq!(read_json(&text).unwrap(), expected);
+        assert_eq!(TrainConfig::from_json(&text).unwrap(), expected);
 
         let reformer = &mut older["model"]["reformer"];
         let names = ["fixed_rotations", "local_round", "hash_rotated"];
@@ -92,10 +94,10 @@ mod tests {
         let passages = older["data"]["ReturningPassages"].as_object_mut().unwrap();
         passages.remove("backwards").unwrap();
         let text = serde_json::to_vec(&older).unwrap();
-        assert_eq!(read_json(&text).unwrap(), expected);
+        assert_eq!(TrainConfig::from_json(&text).unwrap(), expected);
 
         older["model"]["reformer"]["d_model"] = Value::Null;
         let text = serde_json::to_vec(&older).unwrap();
-        assert!(read_json(&text).is_err());
+        assert!(TrainConfig::from_json(&text).is_err());
     }
 }

@@ -50,7 +50,12 @@ impl<B: AutodiffBackend, R, M> TrainOptions<B, R, M> {
         Self {
             screen,
             interrupter: Interrupter::new(),
-            warn: |error| tell(&format!("warning: {}; the run goes on", with_causes(error))),
+            warn: |error| {
+                tell(&format!(
+                    "warning: {}; the run continues",
+                    with_causes(error)
+                ))
+            },
             write: None,
             tensorboard: false,
             group: None,

@@ -27,7 +27,7 @@ pub struct Pretrained<B: Backend> {
 
 /// What a model took from another one, and how it differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct ReusedWeights {
     /// Names of the tensors that were taken completely.
     pub tensors: Vec<String>,
     /// Tensors of which the common rows were taken, with these rows.
@@ -93,7 +93,7 @@ impl<B: Backend> Pretrained<B> {
         self,
         config: &ModelConfig,
         device: &B::Device,
-    ) -> Result<(Model<B>, Taken), TrainError> {
+    ) -> Result<(Model<B>, ReusedWeights), TrainError> {
         config.validate()?;
         let is_pair = |config: &ModelConfig| matches!(config, ModelConfig::Seq2Seq(_));
         if is_pair(config) != is_pair(&self.config) {
@@ -124,7 +124,7 @@ impl<B: Backend> Pretrained<B> {
         let settings = settings(&self.config, config);
         Ok((
             model,
-            Taken {
+            ReusedWeights {
                 parts,
                 settings,
                 ..taken
@@ -189,7 +189,7 @@ fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
             .iter()
             .all(|config| config.reformer().layers.contains(&kind))
     };
-    let told = [
+    let is_compared = [
         ("vocab_size", false),
         ("lsh.", has(AttentionKind::Lsh)),
         ("local.", has(AttentionKind::Local)),
@@ -198,7 +198,10 @@ fn settings(then: &ModelConfig, now: &ModelConfig) -> Vec<String> {
     differences
         .filter(|difference| {
             let of = |(prefix, _): &&(&str, bool)| difference.setting.starts_with(prefix);
-            told.iter().find(of).is_none_or(|(_, is_told)| *is_told)
+            is_compared
+                .iter()
+                .find(of)
+                .is_none_or(|(_, is_compared)| *is_compared)
         })
         .map(|Difference { setting, then, now }| format!("`{setting}` was {then} and is {now}"))
         .collect()
@@ -213,27 +216,27 @@ pub(super) fn weights_file(folder: &Path) -> PathBuf {
 }
 
 /// The tensors that were taken, unless a layer does not fit.
-fn taken(result: ApplyResult) -> Result<Taken, String> {
+fn taken(result: ApplyResult) -> Result<ReusedWeights, String> {
     let missing = result.missing.into_iter();
-    let missing = missing.map(|(name, _)| (name, "is not there".to_owned()));
+    let missing = missing.map(|(name, _)| (name, "is missing there".to_owned()));
     let others = result.errors.into_iter().map(unfit);
     let new: Vec<(String, String)> = missing.chain(others).collect();
     let unused = result.unused.into_iter();
     let unused: Vec<_> = unused
-        .map(|name| (name, "is there alone".to_owned()))
+        .map(|name| (name, "is only there".to_owned()))
         .collect();
-    let told = |(name, reason): &(String, String)| format!("`{name}` {reason}");
+    let line = |(name, reason): &(String, String)| format!("`{name}` {reason}");
     match new
         .iter()
         .chain(&unused)
         .find(|(name, _)| is_of_layers(name))
     {
-        Some(unfit) => Err(told(unfit) + hint(&unfit.0)),
-        None => Ok(Taken {
+        Some(unfit) => Err(line(unfit) + hint(&unfit.0)),
+        None => Ok(ReusedWeights {
             tensors: result.applied,
-            new: new.iter().map(told).collect(),
+            new: new.iter().map(line).collect(),
             left: unused.iter().map(|(name, _)| format!("`{name}`")).collect(),
-            ..Taken::default()
+            ..ReusedWeights::default()
         }),
     }
 }
@@ -242,8 +245,8 @@ fn taken(result: ApplyResult) -> Result<Taken, String> {
 fn hint(name: &str) -> &'static str {
     match name.contains(".key.") {
         true => {
-            " (LSH attention has no keys of its own, local attention has, and full attention by \
-             `full_share_qk=false`)"
+            " (LSH attention shares queries and keys, local attention has a key projection, full attention \
+             depends on `full_share_qk`)"
         }
         false => "",
     }
@@ -273,13 +276,13 @@ fn is_of_layers(name: &str) -> bool {
         .any(|part| part == "blocks" || part == "norm")
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for ReusedWeights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tensors taken", self.tensors.len())?;
+        write!(f, "{} tensors reused", self.tensors.len())?;
         for (what, which) in [
             ("in part", &self.parts),
             ("new", &self.new),
-            ("left behind", &self.left),
+            ("not used", &self.left),
             ("other settings", &self.settings),
         ] {
             match which.is_empty() {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::{load_as, model_path};
 use super::lock::Lock;
-use super::{Outcome, Run};
+use super::{Run, RunOutcome};
 use crate::error::TrainError;
 use crate::metrics::row::Row;
 use crate::record::{AtomicRecorder, write_atomically};
@@ -180,12 +180,12 @@ impl Run {
         &self,
         ending: Ending,
         device: &B::Device,
-    ) -> Result<Outcome<B::InnerBackend, M::InnerModule>, TrainError> {
+    ) -> Result<RunOutcome<B::InnerBackend, M::InnerModule>, TrainError> {
         let (model, _) = load_as(&self.folder, device, |config| {
             Ok(M::init(config, device)?.valid())
         })?;
         let rows = self.rows()?;
-        Ok(Outcome {
+        Ok(RunOutcome {
             model,
             best: Standing::of(&rows, usize::MAX).best,
             valid: rows

@@ -14,8 +14,8 @@ use crate::config::TrainConfig;
 use crate::data::Data;
 use crate::data::tokens::for_members;
 use crate::error::TrainError;
-use crate::metrics::{LmMetric, Quantity};
-use crate::optimizer::loss_scale::{LossScale, WithLossScale};
+use crate::metrics::{Quantity, StepMetric};
+use crate::optimizer::loss_scale::LossScale;
 use crate::parallel::Replicas;
 use crate::record::{AtomicRecorder, Failure};
 use crate::report::Phase;
@@ -23,8 +23,9 @@ use crate::report::log::CsvLog;
 use crate::report::samples::Samples;
 use crate::report::tensorboard::EventLog;
 use crate::run::checkpoint::{Best, Checkpoints, KeepBestAndLast};
-use crate::run::member::{Welcome, invite, record, state};
-use crate::run::training_loop::{Components, Ending, NoLog, RunWithLossScale, TrainingLoop};
+use crate::run::member::{RunMessage, record, send_run, state};
+use crate::run::optimizer::RunOptimizer;
+use crate::run::training_loop::{Components, Ending, NoLog, TrainingLoop};
 use crate::run::{Run, Standing, TrainOptions};
 use crate::screen::Screen;
 use crate::screen::dashboard;
@@ -81,7 +82,7 @@ where
             .fork(device);
         let sharing = self.options.sharing;
         let shared = self.options.group.clone().filter(|_| sharing.optimizer);
-        let optimizer = WithLossScale::new(config.init_optimizer(shared), loss_scale.clone());
+        let optimizer = config.init_optimizer(shared, loss_scale.clone());
         let learner = self.learner(task, optimizer)?;
         let strategy = self.strategy(loss_scale)?;
         let home = match &self.place {
@@ -131,7 +132,7 @@ where
     fn learner(
         &mut self,
         task: Task<B, M>,
-        optimizer: RunWithLossScale<B, M>,
+        optimizer: RunOptimizer<Task<B, M>, B>,
     ) -> Result<Learner<Components<B, M>>, TrainError> {
         let schedule = self.config.init_schedule();
         let device = &self.devices[0];
@@ -153,7 +154,7 @@ where
             }
         };
         if let Some(group) = &self.options.group {
-            let welcome = Welcome {
+            let message = RunMessage {
                 config: TrainConfig {
                     data: for_members(&self.config.data, run.folder()),
                     ..self.config.clone()
@@ -164,7 +165,7 @@ where
             };
             let checkpoints = Checkpoints::of_run(run.folder());
             let state = state(&task, &checkpoints, self.step)?;
-            invite(group, Some((&welcome, state)))?;
+            send_run(group, Some((&message, state)))?;
         }
         Ok(Learner::new(task, optimizer, schedule))
     }
@@ -298,8 +299,8 @@ fn with_metrics<B: TrainBackend, M: RunModel<B>>(
 ) -> SupervisedTraining<Components<B, M>> {
     // Entries are matched to quantities by this name.
     let metric = |quantity: Quantity| match quantity.is_measured() {
-        true => LmMetric::new(quantity),
-        false => LmMetric::labelled(quantity, quantity.label(&config.data)),
+        true => StepMetric::new(quantity),
+        false => StepMetric::labelled(quantity, quantity.label(&config.data)),
     };
     let both = [
         Quantity::Loss,

@@ -10,12 +10,12 @@ use reformer_core::kernels::TrainBackend;
 
 use super::load::model_path;
 use super::lock::Lock;
-use super::{Outcome, Run, TrainOptions};
+use super::{Run, RunOutcome, TrainOptions};
 use crate::error::TrainError;
 use crate::parallel::check_alone;
 use crate::record::{AtomicRecorder, Failure, Owner, numbered};
 use crate::run::checkpoint::{Best, Checkpoints};
-use crate::run::member::invite;
+use crate::run::member::send_run;
 use crate::run::setup::{Fit, Fitted, Place};
 use crate::run::training_loop::Ending;
 use crate::task::model::Model;
@@ -36,7 +36,7 @@ impl Run {
         device: &B::Device,
         step: usize,
         options: TrainOptions<B, R>,
-    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    ) -> Result<RunOutcome<B::InnerBackend>, TrainError>
     where
         B: TrainBackend,
         R: MetricsRenderer + 'static,
@@ -59,7 +59,7 @@ impl Run {
         devices: &[B::Device],
         step: usize,
         options: TrainOptions<B, R>,
-    ) -> Result<Outcome<B::InnerBackend>, TrainError>
+    ) -> Result<RunOutcome<B::InnerBackend>, TrainError>
     where
         B: TrainBackend,
         R: MetricsRenderer + 'static,
@@ -80,7 +80,7 @@ impl Run {
         devices: &[B::Device],
         step: usize,
         options: TrainOptions<B, R, M::InnerModule>,
-    ) -> Result<Outcome<B::InnerBackend, M::InnerModule>, TrainError>
+    ) -> Result<RunOutcome<B::InnerBackend, M::InnerModule>, TrainError>
     where
         B: TrainBackend,
         M: RunModel<B>,
@@ -96,7 +96,7 @@ impl Run {
         let _lock = Lock::take(&self.folder)?;
         if let Some(ending) = self.ending()? {
             if let Some(group) = &group {
-                invite(group, None)?;
+                send_run(group, None)?;
             }
             return self.outcome::<B, M>(ending, &devices[0]);
         }
@@ -126,7 +126,7 @@ impl Run {
         model: M,
         ending: Ending,
         best: Option<Best>,
-    ) -> Result<Outcome<B, M>, TrainError> {
+    ) -> Result<RunOutcome<B, M>, TrainError> {
         if !matches!(ending, Ending::Interrupted(_)) {
             let failure = Failure::default();
             let owner = Owner::new(None, &self.config.model);
@@ -139,7 +139,7 @@ impl Run {
         }
         let mut valid = self.rows()?;
         valid.retain(|row| row.split == "valid");
-        Ok(Outcome {
+        Ok(RunOutcome {
             model,
             valid,
             best,

@@ -8,7 +8,7 @@ use reformer_core::ConfigError;
 /// A factor of a learning rate, as in `trax.supervised.lr_schedules.multifactor`. As in trax, steps
 /// are counted from 1.
 #[derive(Config, Debug, Copy, PartialEq)]
-pub enum Factor {
+pub enum RateFactor {
     /// The same in every step.
     Constant(
         /// The factor.
@@ -33,7 +33,7 @@ pub enum Factor {
     DecayEvery {
         /// Steps between two reductions.
         steps: usize,
-        /// Factor of each reduction.
+        /// RateFactor of each reduction.
         share: f64,
     },
     /// `(1 + cos(pi * progress)) / 2`, where the progress goes from 0 to 1 and begins again.
@@ -45,7 +45,7 @@ pub enum Factor {
     },
 }
 
-impl Factor {
+impl RateFactor {
     /// The factor in a step, counted from 1.
     pub fn at(&self, step: usize) -> f64 {
         let t = step as f64;
@@ -118,23 +118,26 @@ mod tests {
     /// Computed by hand from the formulae of trax.
     #[test]
     fn factors_are_those_of_trax() {
-        let cosine = Factor::CosineDecay {
+        let cosine = RateFactor::CosineDecay {
             warmup_steps: 10,
             steps_per_cycle: 4,
         };
-        let decay = Factor::DecayEvery {
+        let decay = RateFactor::DecayEvery {
             steps: 3,
             share: 0.5,
         };
         let cases = [
-            (Factor::Constant(0.3), [0.3, 0.3, 0.3, 0.3]),
-            (Factor::LinearWarmup { steps: 8 }, [0.125, 0.5, 1.0, 1.0]),
+            (RateFactor::Constant(0.3), [0.3, 0.3, 0.3, 0.3]),
             (
-                Factor::RsqrtDecay { warmup_steps: 4 },
+                RateFactor::LinearWarmup { steps: 8 },
+                [0.125, 0.5, 1.0, 1.0],
+            ),
+            (
+                RateFactor::RsqrtDecay { warmup_steps: 4 },
                 [0.5, 0.5, 0.25, 0.125],
             ),
             (
-                Factor::RsqrtNormalizedDecay { warmup_steps: 4 },
+                RateFactor::RsqrtNormalizedDecay { warmup_steps: 4 },
                 [1.0, 1.0, 0.5, 0.25],
             ),
             (decay, [1.0, 0.5, 0.5f64.powi(5), 0.5f64.powi(21)]),

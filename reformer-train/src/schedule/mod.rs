@@ -2,7 +2,7 @@
 
 mod factor;
 
-pub use factor::Factor;
+pub use factor::RateFactor;
 
 use std::f64::consts::PI;
 
@@ -52,7 +52,7 @@ pub enum ScheduleConfig {
     /// A product of factors, as the paper's code describes its rates.
     Multifactor {
         /// The factors, in any order.
-        factors: Vec<Factor>,
+        factors: Vec<RateFactor>,
     },
 }
 
@@ -95,7 +95,7 @@ impl ScheduleConfig {
             | Self::Linear { warmup_steps, .. }
             | Self::Cosine { warmup_steps, .. } => *warmup_steps,
             Self::Multifactor { factors } => {
-                let warmups = factors.iter().map(Factor::warmup_steps);
+                let warmups = factors.iter().map(RateFactor::warmup_steps);
                 warmups.max().unwrap_or(0)
             }
         }
@@ -108,8 +108,8 @@ impl ScheduleConfig {
                 *rate = new;
             }
             Self::Multifactor { factors } => {
-                factors.retain(|factor| !matches!(factor, Factor::Constant(_)));
-                factors.insert(0, Factor::Constant(new));
+                factors.retain(|factor| !matches!(factor, RateFactor::Constant(_)));
+                factors.insert(0, RateFactor::Constant(new));
             }
         }
     }
@@ -138,7 +138,7 @@ impl ScheduleConfig {
                 ConfigError::positive("schedule.rate", *rate)?;
             }
             Self::Multifactor { factors } => {
-                factors.iter().try_for_each(Factor::validate)?;
+                factors.iter().try_for_each(RateFactor::validate)?;
             }
         }
         let share = self.final_share();
@@ -242,7 +242,10 @@ mod tests {
     #[test]
     fn factors_are_multiplied_from_step_one_on() {
         let schedule = ScheduleConfig::Multifactor {
-            factors: vec![Factor::Constant(3.0), Factor::LinearWarmup { steps: 4 }],
+            factors: vec![
+                RateFactor::Constant(3.0),
+                RateFactor::LinearWarmup { steps: 4 },
+            ],
         };
         let rates: Vec<f64> = (0..5).map(|step| schedule.rate(step, 9)).collect();
         assert_eq!(rates, [0.75, 1.5, 2.25, 3.0, 3.0]);
@@ -256,9 +259,9 @@ mod tests {
         assert_eq!(schedule, cosine(2.0, 0.1, 4));
         let factors = |rate, steps| ScheduleConfig::Multifactor {
             factors: vec![
-                Factor::Constant(rate),
-                Factor::LinearWarmup { steps },
-                Factor::RsqrtDecay {
+                RateFactor::Constant(rate),
+                RateFactor::LinearWarmup { steps },
+                RateFactor::RsqrtDecay {
                     warmup_steps: steps,
                 },
             ],
@@ -277,7 +280,7 @@ mod tests {
         };
         refused(cosine(f64::NAN, 0.1, 0), "schedule.rate");
         refused(cosine(1.0, 1.5, 0), "schedule.final_share");
-        let factors = vec![Factor::DecayEvery {
+        let factors = vec![RateFactor::DecayEvery {
             steps: 0,
             share: 0.5,
         }];

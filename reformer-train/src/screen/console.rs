@@ -8,7 +8,7 @@ use std::io::{self, Write};
 /// Line ends and tabs stay.
 ///
 /// ```
-/// use reformer_train::console::printable;
+/// use reformer_train::screen::console::printable;
 ///
 /// assert_eq!(printable("one\ttwo\n"), "one\ttwo\n");
 /// assert_eq!(printable("\x1b[2Jgone"), "\\u{1b}[2Jgone");

@@ -20,12 +20,15 @@ use reformer_core::model::{LmLoss, Loss, Reformer};
 use reformer_core::{Key, Pass};
 
 use crate::data::batch::Batch;
-use crate::metrics::LmOutput;
+use crate::metrics::StepOutput;
 use crate::metrics::hashing::{Hashing, probe_hashing};
 use crate::optimizer::clip::{global_norm, scaled};
 use crate::optimizer::loss_scale::LossScale;
 use crate::task::model::Model;
 use crate::task::run_model::RunModel;
+
+pub use step_counter::StepCounter;
+pub use task_heads::HeadLogits;
 
 /// A model and the seed of its training.
 ///
@@ -189,7 +192,7 @@ pub(crate) fn joined<B: Backend>(
 
 impl<A: TrainBackend, M: RunModel<A>> TrainStep for Task<A, M> {
     type Input = Batch<A>;
-    type Output = LmOutput<A::InnerBackend>;
+    type Output = StepOutput<A::InnerBackend>;
 
     fn step(&self, batch: Batch<A>) -> TrainOutput<Self::Output> {
         let started = Instant::now();
@@ -197,7 +200,7 @@ impl<A: TrainBackend, M: RunModel<A>> TrainStep for Task<A, M> {
         let gradient_norm = global_norm(self, &grads);
         TrainOutput {
             grads,
-            item: LmOutput {
+            item: StepOutput {
                 loss,
                 gradient_norm,
                 hashing: None,
@@ -213,14 +216,14 @@ where
     M: Loss<B, Batch = Batch<B>> + ModuleDisplay,
 {
     type Input = Batch<B>;
-    type Output = LmOutput<B>;
+    type Output = StepOutput<B>;
 
-    fn step(&self, batch: Batch<B>) -> LmOutput<B> {
+    fn step(&self, batch: Batch<B>) -> StepOutput<B> {
         let started = Instant::now();
         let loss = self
             .model
             .loss(batch, &Pass::eval().with_context(self.context));
-        LmOutput {
+        StepOutput {
             loss,
             gradient_norm: None,
             hashing: None,

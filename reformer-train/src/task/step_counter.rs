@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// [at](Self::starting_at) the step it has reached.
 ///
 /// ```
-/// use reformer_train::StepCounter;
+/// use reformer_train::task::StepCounter;
 ///
 /// let counter = StepCounter::default();
 /// let of_another_device = counter.clone();

@@ -18,11 +18,11 @@ use reformer_core::attention::{ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::model::{
     MaskingConfig, ReformerClassifierConfig, ReformerConfig, ReformerLmConfig,
 };
-use reformer_train::{
-    Checkpoints, ClassFiles, ClassesConfig, DataConfig, Model, Run, TrainConfig, TrainOptions,
-};
+use reformer_train::data::{ClassFiles, ClassesConfig};
+use reformer_train::run::Checkpoints;
+use reformer_train::{DataConfig, Model, Run, TrainConfig, TrainOptions};
 
-use processes::{Last, Order, PATIENCE, run_processes, together};
+use processes::{Last, Order, TIMEOUT, run_processes, together};
 
 type B = Autodiff<Flex>;
 
@@ -226,7 +226,7 @@ fn run_is_resumed_to_the_bit_and_with_any_number_of_processes() {
 fn fails(order: &Order) -> Option<String> {
     let begin = Instant::now();
     let output = run_processes(2, order)?;
-    assert!(begin.elapsed() < PATIENCE / 2, "they waited for each other");
+    assert!(begin.elapsed() < TIMEOUT / 2, "they waited for each other");
     assert!(!output.status.success(), "{output:?}");
     Some(String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -249,7 +249,7 @@ fn process_that_hangs_ends_all_with_one_line() {
     let runs = Runs::of(config());
     let order = Order {
         last: Last::Hangs,
-        patience: Duration::from_secs(2),
+        timeout: Duration::from_secs(2),
         ..Order::of(&runs.create("hangs"))
     };
     let Some(told) = fails(&order) else {

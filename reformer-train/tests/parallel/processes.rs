@@ -18,14 +18,14 @@ use super::{B, Trained, bytes, losses, weights};
 /// The variable that holds a test process's task.
 const ORDER: &str = "REFORMER_TEST_ORDER";
 /// Longer than any process needs, short enough to see that no process waits for ever.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The task of the processes of a test: train the run in a folder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) run: PathBuf,
     pub(super) sharing: Sharing,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     /// What the last process does instead of writing a sample.
     pub(super) last: Last,
 }
@@ -42,7 +42,7 @@ impl Order {
         Self {
             run: run.folder().to_owned(),
             sharing: Sharing::default(),
-            patience: PATIENCE,
+            timeout: TIMEOUT,
             last: Last::Writes,
         }
     }
@@ -64,7 +64,7 @@ fn process_of_a_run() {
         return;
     };
     let order: Order = serde_json::from_str(&order).unwrap();
-    let group = parallel::join(order.patience)
+    let group = parallel::join(order.timeout)
         .unwrap()
         .expect("mpirun started it");
     let device = Default::default();
@@ -72,7 +72,7 @@ fn process_of_a_run() {
         Last::Writes => Some("a sample".to_owned()),
         Last::Panics => panic!("as it was told to"),
         Last::Hangs => loop {
-            thread::sleep(PATIENCE);
+            thread::sleep(TIMEOUT);
         },
     });
     let trained = match group.is_first() {

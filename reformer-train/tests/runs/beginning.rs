@@ -10,9 +10,10 @@ use reformer_core::huggingface::{self, HfBuckets, HfConfig};
 use reformer_core::model::{ReformerClassifierConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
+use reformer_train::record::AtomicRecorder;
 use reformer_train::{
-    AtomicRecorder, Model, ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError,
-    TrainOptions, load_model,
+    Model, ModelConfig, Pretrained, Run, ScheduleConfig, TrainConfig, TrainError, TrainOptions,
+    load_model,
 };
 
 use crate::resume::{B, adam, assert_equal, config, parameters, train};
@@ -42,7 +43,7 @@ fn trained(folder: &Path) -> Vec<TensorData> {
 fn start(
     folder: &Path,
     config: &ModelConfig,
-) -> Result<(Vec<TensorData>, reformer_train::Taken), TrainError> {
+) -> Result<(Vec<TensorData>, reformer_train::run::ReusedWeights), TrainError> {
     let device = Default::default();
     let pretrained = Pretrained::<B>::open(folder, &device)?;
     let (model, taken) = pretrained.start(config, &device)?;
@@ -103,17 +104,17 @@ fn vocabulary_positions_and_head_may_be_others() {
             .iter()
             .all(|name| name.starts_with("reformer."))
     );
-    let told = taken.to_string();
+    let message = taken.to_string();
     for part in [
         "`reformer.embedding.weight` (256 of 300 rows)",
-        "left behind: `output.bias`",
-        "`reformer.position.tables.0` is not there",
-        "`head.dense.weight` is not there",
+        "not used: `output.bias`",
+        "`reformer.position.tables.0` is missing there",
+        "`head.dense.weight` is missing there",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(message.contains(part), "{part}: {message}");
     }
 
-    // The layers are those of the other model, whatever stands around them.
+    // The layers are those of the other model, whatever surrounds them.
     let device = Default::default();
     let (there, _) = load_model::<B>(&exact, &device).unwrap();
     let there = there.into_lm().unwrap();
@@ -159,7 +160,7 @@ fn the_rows_that_both_vocabularies_have_are_taken() {
 }
 
 #[test]
-fn settings_that_change_what_weights_compute_are_told() {
+fn settings_that_change_what_weights_compute_are_message() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
     trained(&exact);
@@ -205,13 +206,13 @@ fn weights_that_are_not_there_or_no_numbers_are_named() {
     model.output.weight = model.output.weight.map(|weight| weight * f32::NAN);
     let record = Model::Lm(model).into_record();
     Recorder::<B>::record(&AtomicRecorder::default(), record, diverged.join("model")).unwrap();
-    for told in [
+    for message in [
         open(&diverged),
         load_model::<B>(&diverged, &device).unwrap_err().to_string(),
     ] {
         let name = diverged.display();
         let expected = format!("`output.weight` has weights that are not finite in `{name}`");
-        assert!(told.starts_with(&expected), "{told}");
+        assert!(message.starts_with(&expected), "{message}");
     }
 
     let other = folder.path().join("hf");
@@ -220,10 +221,10 @@ fn weights_that_are_not_there_or_no_numbers_are_named() {
     let mut model = config.init::<B>(&device);
     model.reformer.norm.gamma = model.reformer.norm.gamma.map(|gamma| gamma * f32::NAN);
     huggingface::save(&model, &config, &other).unwrap();
-    let told = open(&other);
+    let message = open(&other);
     assert!(
-        told.contains("norm.gamma` has weights that are not finite"),
-        "{told}"
+        message.contains("norm.gamma` has weights that are not finite"),
+        "{message}"
     );
 }
 
@@ -237,17 +238,20 @@ fn layers_of_other_shapes_are_refused() {
         change(&mut config);
         let error = start(&exact, &config.model).unwrap_err();
         assert!(matches!(error, TrainError::OtherLayers { .. }), "{error}");
-        let told = error.to_string();
-        assert!(told.contains(part) && !told.contains('\n'), "{told}");
+        let message = error.to_string();
+        assert!(
+            message.contains(part) && !message.contains('\n'),
+            "{message}"
+        );
     };
     refused(|config| config.model.reformer_mut().d_model = 32, "[32");
     refused(
         |config| config.model.reformer_mut().full_share_qk = false,
-        "is not there (LSH attention has no keys of its own",
+        "is missing there (LSH attention shares queries and keys",
     );
     refused(
         |config| config.model.reformer_mut().n_layers = 1,
-        "is there alone",
+        "is only there",
     );
     let error = start(folder.path(), &attending(AttentionKind::Full).model).unwrap_err();
     assert!(matches!(error, TrainError::NoRun { .. }), "{error}");

@@ -13,10 +13,13 @@ use reformer_core::model::{
 use reformer_core::reversible::Mode;
 use reformer_datasets::labelled::AnswerScore;
 use reformer_datasets::long_range::ListOpsConfig;
+use reformer_train::data::{
+    ClassFiles, ClassesConfig, LongRangeConfig, QuestionFiles, QuestionsConfig, load_classes,
+};
+use reformer_train::metrics::{Quantity, Row};
 use reformer_train::{
-    ClassFiles, ClassesConfig, DataConfig, Evaluation, LongRangeConfig, Measured, ModelConfig,
-    Quantity, QuestionFiles, QuestionsConfig, Row, Run, ScheduleConfig, TrainConfig, TrainError,
-    load_classes, load_model,
+    DataConfig, Evaluation, Measured, ModelConfig, Run, ScheduleConfig, TrainConfig, TrainError,
+    load_model,
 };
 
 use crate::resume::{adam, assert_equal, config, losses, parameters, rewind, train};

@@ -9,7 +9,8 @@ use burn_flex::Flex;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use reformer_core::reversible::Mode;
-use reformer_train::{Run, TrainError, load_model, read_rows};
+use reformer_train::metrics::read_rows;
+use reformer_train::{Run, TrainError, load_model};
 use serde_json::Value;
 
 use crate::allocations::largest_in;

@@ -6,12 +6,11 @@ use burn_flex::Flex;
 use reformer_core::generation::{BeamConfig, SamplerConfig};
 use reformer_core::model::{ReformerConfig, ReformerSeq2SeqConfig};
 use reformer_core::reversible::Mode;
+use reformer_train::data::{ClassFiles, PairFiles, PairsConfig, QuestionFiles};
 use reformer_train::inference::{
     Answerer, Classifier, GenerationRequest, InferenceError, TextModel, Translator,
 };
-use reformer_train::{
-    ClassFiles, DataConfig, PairFiles, PairsConfig, QuestionFiles, Run, TrainConfig, TrainError,
-};
+use reformer_train::{DataConfig, Run, TrainConfig, TrainError};
 
 use crate::heads::{answers, classifier, masked};
 use crate::resume::{adam, config, train};

@@ -9,7 +9,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reformer_core::Precision;
 use reformer_core::reversible::Mode;
-use reformer_train::{AdafactorConfig, OptimizerConfig, Run, TrainConfig, TrainOptions};
+use reformer_train::optimizer::AdafactorConfig;
+use reformer_train::{OptimizerConfig, Run, TrainConfig, TrainOptions};
 
 use crate::resume::{B, adam, config};
 

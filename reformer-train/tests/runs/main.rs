@@ -4,16 +4,16 @@
 
 mod allocations;
 mod beginning;
+mod failures;
+mod finished;
 mod heads;
 mod hostile;
 mod inference;
 mod kill;
 mod measuring;
-mod over;
 mod own;
 mod own_model;
 mod report;
 mod resume;
 mod tokens;
 mod translation;
-mod troubles;

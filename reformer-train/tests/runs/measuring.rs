@@ -10,10 +10,10 @@ use reformer_core::model::{
     ReformerQuestionAnsweringConfig, ReformerSeq2SeqConfig,
 };
 use reformer_core::reversible::Mode;
-use reformer_train::{
-    ClassFiles, ClassesConfig, DataConfig, Evaluation, Measured, ModelConfig, PairFiles,
-    PairsConfig, QuestionFiles, QuestionsConfig, Run, TrainConfig, TrainError,
+use reformer_train::data::{
+    ClassFiles, ClassesConfig, PairFiles, PairsConfig, QuestionFiles, QuestionsConfig,
 };
+use reformer_train::{DataConfig, Evaluation, Measured, ModelConfig, Run, TrainConfig, TrainError};
 
 use crate::resume::{adam, config, train};
 

@@ -11,9 +11,10 @@ use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{Labels, LmLoss, Loss, Reformer, Trainable};
 use reformer_core::reversible::Mode;
 use reformer_core::{ConfigError, Pass};
+use reformer_train::metrics::Quantity;
 use reformer_train::{
-    Batch, ModelConfig, Outcome, OwnModelConfig, Quantity, ResumeOptions, Run, RunModel,
-    TrainConfig, TrainError, TrainOptions, load_model,
+    Batch, ModelConfig, OwnModelConfig, ResumeOptions, Run, RunModel, RunOutcome, TrainConfig,
+    TrainError, TrainOptions, load_model,
 };
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ fn own() -> TrainConfig {
     }
 }
 
-fn train(run: &Run) -> Result<Outcome<Flex, TwoLayers<Flex>>, TrainError> {
+fn train(run: &Run) -> Result<RunOutcome<Flex, TwoLayers<Flex>>, TrainError> {
     let device = Default::default();
     let step = run.resume_point_of::<B, TwoLayers<B>>(&device)?.step;
     let options = TrainOptions::silent()

@@ -10,8 +10,9 @@ use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::attention::{AttentionKind, ExactUpTo, LshConfig};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_train::metrics::{Quantity, Row};
 use reformer_train::report::{Environment, Phase, Report, Sample, Series, Status, write_report};
-use reformer_train::{DataConfig, Quantity, Row, Run, TrainConfig, TrainOptions};
+use reformer_train::{DataConfig, Run, TrainConfig, TrainOptions};
 
 const EVIL: &str = "</script><b>bold</b>";
 const EVIL_AS_TEXT: &str = "&lt;/script&gt;&lt;b&gt;bold&lt;/b&gt;";

@@ -13,9 +13,12 @@ use reformer_core::Precision;
 use reformer_core::attention::{LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
+use reformer_train::metrics::Row;
+use reformer_train::optimizer::{AdafactorConfig, AdamConfig, SgdConfig};
+use reformer_train::run::Checkpoints;
 use reformer_train::{
-    AdafactorConfig, Checkpoints, DataConfig, Ending, OptimizerConfig, ResumeOptions, Row, Run,
-    ScheduleConfig, TrainConfig, TrainError, TrainOptions, load_model,
+    DataConfig, Ending, OptimizerConfig, ResumeOptions, Run, ScheduleConfig, TrainConfig,
+    TrainError, TrainOptions, load_model,
 };
 
 pub(super) type B = Autodiff<Flex>;
@@ -52,18 +55,11 @@ pub(super) fn config(mode: Mode, optimizer: OptimizerConfig) -> TrainConfig {
 }
 
 pub(super) fn adam() -> OptimizerConfig {
-    OptimizerConfig::Adam {
-        beta_1: 0.9,
-        beta_2: 0.99,
-        epsilon: 1e-8,
-    }
+    OptimizerConfig::Adam(AdamConfig::new())
 }
 
 fn sgd() -> OptimizerConfig {
-    OptimizerConfig::Sgd {
-        momentum: 0.9,
-        nesterov: true,
-    }
+    OptimizerConfig::Sgd(SgdConfig::new().with_nesterov(true))
 }
 
 fn adafactor() -> OptimizerConfig {

@@ -9,10 +9,8 @@ use burn_flex::Flex;
 use reformer_core::reversible::Mode;
 use reformer_datasets::ByteCorpus;
 use reformer_datasets::tokens::{Column, ColumnFormat, IdWidth, Tokenizer};
-use reformer_train::{
-    DataConfig, Evaluation, IdFiles, IdsConfig, Measured, Run, TokenizedConfig, TokenizerConfig,
-    TrainConfig, load_tokenizer,
-};
+use reformer_train::data::{IdFiles, IdsConfig, TokenizedConfig, TokenizerConfig, load_tokenizer};
+use reformer_train::{DataConfig, Evaluation, Measured, Run, TrainConfig};
 
 use crate::resume::{adam, assert_equal, config, losses, rewind, train};
 

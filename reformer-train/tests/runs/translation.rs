@@ -5,9 +5,8 @@ use std::fs;
 use burn_flex::Flex;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig, ReformerSeq2SeqConfig};
 use reformer_core::reversible::Mode;
-use reformer_train::{
-    DataConfig, PairFiles, PairsConfig, Run, TrainConfig, load_model, load_subwords,
-};
+use reformer_train::data::{PairFiles, PairsConfig, load_subwords};
+use reformer_train::{DataConfig, Run, TrainConfig, load_model};
 
 use crate::resume::{adam, assert_equal, config, losses, parameters, rewind, train};
 

@@ -8,7 +8,8 @@ use reformer_core::generation::BeamConfig;
 use reformer_core::kernels::TrainBackend;
 use reformer_datasets::translation::{Bleu, BleuDifference};
 use reformer_train::inference::Translator;
-use reformer_train::{Quantity, Run, TrainConfig, load_model};
+use reformer_train::metrics::Quantity;
+use reformer_train::{Run, TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
 use super::About;

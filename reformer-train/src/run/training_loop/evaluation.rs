@@ -11,7 +11,7 @@ use reformer_core::model::LmLoss;
 
 use super::{Components, State, TrainingLoop, scalar};
 use crate::error::TrainError;
-use crate::metrics::LmOutput;
+use crate::metrics::StepOutput;
 use crate::metrics::hashing::Hashing;
 use crate::report::Sample;
 use crate::task::run_model::RunModel;
@@ -113,7 +113,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
         started: Instant,
     ) {
         let one = |value: f64| Tensor::from_data([value as f32], &self.device);
-        let output = LmOutput {
+        let output = StepOutput {
             loss: LmLoss {
                 loss: one(nll / n_targets.max(1.0)),
                 n_correct: one(n_correct),

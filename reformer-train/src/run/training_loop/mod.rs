@@ -19,8 +19,8 @@ use reformer_core::kernels::TrainBackend;
 use crate::config::{NonFiniteLoss, TrainConfig};
 use crate::data::batch::Batch;
 use crate::error::TrainError;
-use crate::metrics::LmOutput;
-use crate::optimizer::loss_scale::{LossScale, WithLossScale};
+use crate::metrics::StepOutput;
+use crate::optimizer::loss_scale::LossScale;
 use crate::parallel::Replicas;
 use crate::record::Failure;
 use crate::report::samples::Samples;
@@ -34,12 +34,9 @@ use crate::task::run_model::RunModel;
 
 pub(crate) use nowhere::NoLog;
 
-/// The optimizer of a run.
-pub(crate) type RunWithLossScale<B, M> = WithLossScale<RunOptimizer<Task<B, M>, B>>;
-
 /// The type parameters of Burn's learner for this crate.
 pub(crate) type Components<B, M> =
-    LearningComponentsMarker<B, Schedule, Task<B, M>, RunWithLossScale<B, M>>;
+    LearningComponentsMarker<B, Schedule, Task<B, M>, RunOptimizer<Task<B, M>, B>>;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,12 +247,12 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
         learner.lr_step();
         let [loss, gradient_norm] = numbers(&output.item);
         let is_finite = loss.is_finite() && gradient_norm.is_finite();
-        let is_left_out = self.loss_scale.leaves_out(is_finite);
+        let is_skipped = self.loss_scale.update_and_check_skip(is_finite);
         if is_finite {
             state.n_skipped = 0;
             learner.optimizer_step(output.grads);
             self.replicas.failed()?;
-        } else if !is_left_out {
+        } else if !is_skipped {
             state.n_skipped += 1;
             let diverged = Diverged {
                 config: &self.config,
@@ -265,8 +262,8 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
             };
             // Later weights result from this training, not from its start.
             let is_first = state.step == self.start;
-            let started_so = is_first && !is_finite_module(&state.learner.model());
-            let error = diverged.explain(started_so, &self.checkpoints);
+            let was_broken_at_start = is_first && !is_finite_module(&state.learner.model());
+            let error = diverged.explain(was_broken_at_start, &self.checkpoints);
             match self.config.bad_loss {
                 NonFiniteLoss::Skip(n) if state.n_skipped <= n => (self.warn)(&error),
                 _ => return Err(error),
@@ -328,7 +325,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
 }
 
 /// Loss and norm of the gradients.
-fn numbers<B: Backend>(output: &LmOutput<B>) -> [f64; 2] {
+fn numbers<B: Backend>(output: &StepOutput<B>) -> [f64; 2] {
     let norm = output.gradient_norm.as_ref().map_or(0.0, scalar);
     [scalar(&output.loss.loss), norm]
 }

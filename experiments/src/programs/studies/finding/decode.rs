@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use reformer_core::generation::{DecodingConfig, LmDecoder, StepDecoder};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::ReformerLm;
-use reformer_train::{Quantity, TrainConfig, load_model};
+use reformer_train::metrics::Quantity;
+use reformer_train::{TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;

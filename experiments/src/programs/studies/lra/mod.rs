@@ -12,7 +12,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
 use reformer_datasets::long_range::LongRangeTask;
-use reformer_train::{Evaluation, Quantity};
+use reformer_train::Evaluation;
+use reformer_train::metrics::Quantity;
 use serde::{Deserialize, Serialize};
 
 use self::baselines::{Baseline, baselines};

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use reformer_datasets::long_range::LongRangeTask;
-use reformer_train::{Quantity, Row, TrainConfig};
+use reformer_train::TrainConfig;
+use reformer_train::metrics::{Quantity, Row};
 
 use super::{MODELS, Outcome, Values};
 use crate::plot::figure::{Axis, Curve, Panel};

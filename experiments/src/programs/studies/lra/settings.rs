@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use reformer_datasets::long_range::LongRangeTask;
-use reformer_train::{DataConfig, LongRangeConfig, TrainConfig};
+use reformer_train::data::LongRangeConfig;
+use reformer_train::{DataConfig, TrainConfig};
 
 use crate::cli::overrides;
 use crate::cli::preset;

@@ -15,9 +15,15 @@ use burn::train::renderer::{
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
+use reformer_train::metrics::Quantity;
+use reformer_train::optimizer::SgdConfig;
+use reformer_train::record::AtomicRecorder;
+use reformer_train::run::Checkpoints;
+use reformer_train::screen::Screen;
+use reformer_train::task::Task;
 use reformer_train::{
-    AtomicRecorder, Checkpoints, DataConfig, Ending, Model, NonFiniteLoss, OptimizerConfig,
-    Quantity, Run, ScheduleConfig, Screen, Task, TrainConfig, TrainError, TrainOptions,
+    DataConfig, Ending, Model, NonFiniteLoss, OptimizerConfig, Run, ScheduleConfig, TrainConfig,
+    TrainError, TrainOptions,
 };
 
 type B = Autodiff<Flex>;
@@ -31,10 +37,7 @@ fn config(rate: f64) -> TrainConfig {
         .with_steps(12)
         .with_steps_per_epoch(6)
         .with_eval_windows(Some(2))
-        .with_optimizer(OptimizerConfig::Sgd {
-            momentum: 0.0,
-            nesterov: false,
-        })
+        .with_optimizer(OptimizerConfig::Sgd(SgdConfig::new().with_momentum(0.0)))
         .with_schedule(ScheduleConfig::Constant {
             rate,
             warmup_steps: 0,

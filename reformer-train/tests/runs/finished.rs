@@ -9,9 +9,12 @@ use burn::module::Module;
 use burn::record::Recorder;
 use burn_flex::Flex;
 use reformer_core::reversible::Mode;
+use reformer_train::record::AtomicRecorder;
+use reformer_train::run::Checkpoints;
+use reformer_train::task::Task;
 use reformer_train::{
-    AtomicRecorder, Checkpoints, DataConfig, Ending, Model, Outcome, ResumeOptions, Run,
-    ScheduleConfig, Task, TrainConfig, TrainError, TrainOptions, load_model,
+    DataConfig, Ending, Model, ResumeOptions, Run, RunOutcome, ScheduleConfig, TrainConfig,
+    TrainError, TrainOptions, load_model,
 };
 
 use crate::resume::{B, adam, config, rewind, train};
@@ -29,7 +32,7 @@ fn hopeless() -> TrainConfig {
 }
 
 /// Goes on with a run as a program does.
-fn go_on(path: &Path, options: &ResumeOptions) -> Result<Outcome<Flex>, TrainError> {
+fn go_on(path: &Path, options: &ResumeOptions) -> Result<RunOutcome<Flex>, TrainError> {
     let run = Run::resume_with(path, options)?;
     let device = Default::default();
     let point = run.resume_point::<B>(&device)?;
@@ -49,7 +52,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-fn steps_of(outcome: &Outcome<Flex>) -> Vec<usize> {
+fn steps_of(outcome: &RunOutcome<Flex>) -> Vec<usize> {
     outcome.valid.iter().map(|row| row.step).collect()
 }
 
@@ -363,7 +366,7 @@ fn weights_that_are_no_numbers_are_blamed() {
     let error = go_on(&path, &ResumeOptions::new().with_steps(Some(9))).unwrap_err();
     let error = error.to_string();
     assert!(
-        error.contains("the weights after step 8 hold values"),
+        error.contains("the weights after step 8 are not finite"),
         "{error}"
     );
 }
