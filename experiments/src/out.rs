@@ -84,7 +84,7 @@ struct Unwritten;
 
 impl fmt::Display for Unwritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the standard output cannot be written")
+        f.write_str("cannot write to the standard output")
     }
 }
 
@@ -126,6 +126,11 @@ pub(crate) fn write_to(
     // An error inside `write` is the cause.
     made?;
     written.map_err(|error| named(path, &error).into())
+}
+
+/// Writes a file, which is then complete or absent.
+pub(crate) fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_to(Some(path), |file| Ok(file.write_all(bytes)?))
 }
 
 /// A file whose errors contain its name.

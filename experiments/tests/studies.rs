@@ -132,7 +132,7 @@ fn ends(folder: &Path, name: &str, called: &str, arguments: &[&str]) {
     let values: serde_json::Value = serde_json::from_str(&numbers).expect("JSON");
     assert!(values.is_array() || values.is_object(), "{name}");
     let again = smoke();
-    assert!(again.contains("Going on in"), "{again}");
+    assert!(again.contains("Resuming in"), "{again}");
     assert_eq!(read(&results.join("results.json")), numbers, "{name}");
 }
 
@@ -183,7 +183,7 @@ fn what_cannot_be_is_refused_in_a_line() {
         let arguments = [&["--preset", "smoke"], more].concat();
         study("figure4", folder.path(), &arguments)
     };
-    refused(&smoke(&["--images", "none"]), &["`none` is not there"]);
+    refused(&smoke(&["--images", "none"]), &["`none` does not exist"]);
     refused(&smoke(&["--device", "cuda"]), &["--features cuda"]);
     printed(&smoke(&["--out", "here"]));
     let text = "To be, or not to be. ".repeat(400);

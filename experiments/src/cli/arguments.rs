@@ -247,12 +247,15 @@ mod tests {
         assert!(finite("nan").is_err() && finite("1e999").is_err() && finite("x").is_err());
         check_range("--batch", 1, 8).unwrap();
         check_range("--batch", 8, 8).unwrap();
-        let told = |number| check_range("--batch", number, 8).unwrap_err().to_string();
+        let message = |number| check_range("--batch", number, 8).unwrap_err().to_string();
         assert_eq!(
-            told(0),
+            message(0),
             "`--batch` is 0, but it must be at least 1: raise it"
         );
-        assert_eq!(told(9), "`--batch` is 9, but it can be at most 8: lower it");
+        assert_eq!(
+            message(9),
+            "`--batch` is 9, but it can be at most 8: lower it"
+        );
     }
 
     #[test]

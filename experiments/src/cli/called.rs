@@ -91,14 +91,14 @@ pub(crate) fn examples(text: &str) -> String {
 /// end of a line.
 fn example(line: &str, all: &[Words]) -> String {
     let mut words = line.split(' ').peekable();
-    let mut told: Vec<String> = Vec::new();
+    let mut written: Vec<String> = Vec::new();
     while let Some(word) = words.next() {
-        let is_first = told.iter().all(String::is_empty);
+        let is_first = written.iter().all(String::is_empty);
         let is_called = is_first || words.peek().is_none_or(|next| next.starts_with('-'));
         let part = all.iter().find(|(name, _)| is_called && *name == word);
-        told.push(part.map_or(word.to_owned(), |(_, words)| format!("reformer {words}")));
+        written.push(part.map_or(word.to_owned(), |(_, words)| format!("reformer {words}")));
     }
-    told.join(" ")
+    written.join(" ")
 }
 
 #[cfg(test)]

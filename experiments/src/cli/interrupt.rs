@@ -51,7 +51,7 @@ pub(crate) fn stops_measuring() -> Result<Interrupter> {
     let interrupter = Interrupter::new();
     handle(
         interrupter.clone(),
-        Some("Measuring ends here; once more to end at once."),
+        Some("Stopping the measurement. Press Ctrl-C again to quit at once."),
     )?;
     Ok(interrupter)
 }
@@ -64,21 +64,21 @@ pub(crate) fn stops_measuring() -> Result<Interrupter> {
 pub(crate) fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<()> {
     #[cfg(unix)]
     on_usr1(interrupter.clone())?;
-    let told = "Finishing the step and saving; once more to end at once.";
-    handle(interrupter, (!is_one_of_several).then_some(told))
+    let message = "Finishing this step and saving. Press Ctrl-C again to quit at once.";
+    handle(interrupter, (!is_one_of_several).then_some(message))
 }
 
-/// Stops at the first signal and prints `told`; without `told`, further signals do not end the program.
-fn handle(interrupter: Interrupter, told: Option<&'static str>) -> Result<()> {
+/// Stops at the first signal and prints the message; without one, further signals do not end the program.
+fn handle(interrupter: Interrupter, message: Option<&'static str>) -> Result<()> {
     ctrlc::set_handler(move || {
-        if ENDS_AT_ONCE.swap(true, Ordering::Relaxed) && told.is_some() {
+        if ENDS_AT_ONCE.swap(true, Ordering::Relaxed) && message.is_some() {
             dashboard::leave();
             std::process::exit(ENDED_BY_CTRL_C.into());
         }
         // First of all, since printing may fail.
         interrupter.stop(Some("Ctrl-C."));
-        if let Some(told) = told {
-            eprintln!("{told}");
+        if let Some(message) = message {
+            eprintln!("{message}");
         }
     })
     .context("Ctrl-C cannot be handled")

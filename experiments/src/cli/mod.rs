@@ -33,7 +33,7 @@ use crate::out;
 /// Exit code for invalid arguments, as in programs with `clap`.
 const USAGE: i32 = 2;
 /// Characters of an error that are printed; names in files can be of any length.
-const MOST_TOLD: usize = 2000;
+const MOST_PRINTED: usize = 2000;
 /// Prefix with which the standard library prints an error of the operating system.
 const SYSTEM_ERROR: [&str; 2] = ["Os { code:", "(os error "];
 
@@ -84,7 +84,7 @@ pub(crate) fn parse_with<T: FromArgMatches>(command: Command) -> T {
             .collect();
         let message = usage_error(&error, &given);
         parallel::await_turn();
-        tell_error(&message);
+        print_error(&message);
         std::process::exit(USAGE)
     })
 }
@@ -99,19 +99,17 @@ pub(crate) fn prepared(command: Command) -> Command {
 fn usage_error(error: &clap::Error, given: &[String]) -> String {
     if let Some(changed) = changed_in_resumed(error, given) {
         return format!(
-            "{changed} cannot change in a run that goes on by --resume, only --steps and --patience can: \
+            "{changed} cannot be changed with --resume; only --steps and --patience can: \
              start a new run from its settings, by --preset RUN/config.json"
         );
     }
     let text = error.render().to_string();
-    let is_told = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let is_message = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let told: Vec<&str> = lines.take_while(is_told).collect();
-    let mut told = told.join(" ");
-    if let Some(rest) = told.strip_prefix("error: ") {
-        told = rest.to_owned();
-    }
-    told + "; see --help"
+    let lines: Vec<&str> = lines.take_while(is_message).collect();
+    let message = lines.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    format!("{message}; see --help")
 }
 
 /// The given flags that conflict with `--resume`, if that is the error.
@@ -164,7 +162,9 @@ pub(crate) fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
         Ok(Err(error)) if !out::is_unwritten(&error) => return fail(&format!("{error:#}")),
         Ok(_) => {}
         Err(panic) if panic.contains(KILLED) => {
-            tell_error("killed from the dashboard: --resume RUN goes on from the last checkpoint");
+            print_error(
+                "killed from the dashboard: --resume RUN continues from the last checkpoint",
+            );
             code = ENDED_BY_CTRL_C.into();
         }
         // Some libraries panic where the system refuses a thread or a file.
@@ -186,7 +186,7 @@ fn internal_error(panic: &str) -> String {
 }
 
 fn unprinted(error: &std::io::Error) -> String {
-    format!("the standard output cannot be written: {error}; files were written all the same")
+    format!("cannot write to the standard output: {error}; all files were written")
 }
 
 /// Calls a function that may panic. The error is the panic's text.
@@ -200,16 +200,16 @@ pub(crate) fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
 
 fn fail(message: &str) -> ExitCode {
     parallel::await_turn();
-    tell_error(message);
+    print_error(message);
     parallel::abort(1);
     ExitCode::FAILURE
 }
 
 /// Prints an error in one line, without its middle part if it is very long.
-fn tell_error(message: &str) {
+fn print_error(message: &str) {
     eprintln!(
         "error: {}",
-        shortened(&message.replace('\n', " "), MOST_TOLD)
+        shortened(&message.replace('\n', " "), MOST_PRINTED)
     );
 }
 
@@ -275,20 +275,23 @@ mod tests {
 
     #[test]
     fn usage_errors_are_one_line() {
-        let told = |arguments: &[&str]| {
+        let message = |arguments: &[&str]| {
             let arguments = [&["program"], arguments].concat();
             let given: Vec<String> = arguments.iter().map(ToString::to_string).collect();
             usage_error(&Arguments::try_parse_from(arguments).unwrap_err(), &given)
         };
-        let negative = told(&["--length=-1"]);
+        let negative = message(&["--length=-1"]);
         assert!(
             negative.starts_with("invalid value '-1' for '--length"),
             "{negative}"
         );
-        let changed = told(&["--resume", "runs/x", "--length", "7"]);
-        assert!(changed.starts_with("--length cannot change"), "{changed}");
+        let changed = message(&["--resume", "runs/x", "--length", "7"]);
+        assert!(
+            changed.starts_with("--length cannot be changed"),
+            "{changed}"
+        );
         assert!(changed.contains("--preset RUN/config.json") && !changed.contains('\n'));
-        let misspelled = told(&["--lenght", "7"]);
+        let misspelled = message(&["--lenght", "7"]);
         assert!(misspelled.contains("'--length'"), "{misspelled}");
         for text in [negative, misspelled] {
             assert!(

@@ -24,7 +24,7 @@ pub(crate) struct ProcessArguments {
     /// Divide the optimizer's state among processes: less memory, more communication, the same weights
     #[arg(long)]
     shard_optimizer: bool,
-    /// Send gradients as bf16: half as much communication, other weights
+    /// Send gradients as bf16: half the communication, slightly different weights
     #[arg(long)]
     half_gradients: bool,
     /// Seconds after which a process that hangs ends the run in all others
@@ -73,7 +73,7 @@ impl ProcessArguments {
 ///
 /// # Errors
 /// Data or a device that this machine lacks, or a process that does not connect.
-pub(crate) fn help<B: TrainBackend>(
+pub(crate) fn take_part<B: TrainBackend>(
     group: &Group,
     devices: &[B::Device],
     options: impl FnOnce(&Member) -> TrainOptions<B>,

@@ -33,9 +33,7 @@ impl Checkpoint {
         if let Some(path) = named {
             return Ok(Self::Named(path.to_owned()));
         }
-        eprintln!(
-            "No --checkpoint is given: this is the model that ships, trained on Shakespeare."
-        );
+        eprintln!("No --checkpoint is given: using the model that ships, trained on Shakespeare.");
         let write = || {
             let folder = TempDir::with_prefix("reformer-")?;
             for (name, bytes) in FILES {

@@ -10,7 +10,8 @@ use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
-use reformer_core::write_atomically;
+
+use crate::out::save;
 
 const PANEL: (u32, u32) = (560, 440);
 /// Panels in a row.
@@ -165,11 +166,6 @@ fn write_png(panels: &[Panel], path: &Path) -> Result<()> {
         .write_to(&mut png, ImageFormat::Png)
         .context("a picture cannot be packed")?;
     save(path, png.get_ref())
-}
-
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |file| std::io::Write::write_all(file, bytes))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
 fn size(n_panels: usize) -> (u32, u32) {

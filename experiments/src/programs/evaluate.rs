@@ -1,6 +1,5 @@
 //! Measures a trained model on its validation data or on other files.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,11 +12,11 @@ use crate::inference::scores;
 use crate::inference::shipped::Checkpoint;
 use crate::inference::translation::BleuArguments;
 use crate::measure::memory::check_reading;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::out;
+use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use reformer_core::huggingface;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::write_atomically;
 use reformer_datasets::translation::Bleu;
 use reformer_train::inference::{InferenceError, Scores, open_hugging_face};
 use reformer_train::{Evaluation, Model};
@@ -123,8 +122,8 @@ fn open_text<B: ReformerBackend>(
     if let Model::Lm(model) = &evaluation.model {
         let config = evaluation.config();
         let (length, n_rows) = (config.window_length, config.batch_size);
-        let told = [&*format!("windows of {length} tokens"), "lower `--length`"];
-        check_reading(&model.reformer, n_rows * length, arguments.device, told)?;
+        let limit = [&*format!("windows of {length} tokens"), "lower `--length`"];
+        check_reading(&model.reformer, n_rows * length, arguments.device, limit)?;
     }
     Ok(evaluation)
 }
@@ -152,11 +151,11 @@ impl Job for Arguments {
         let is_stopped = interrupter.should_stop();
         if is_stopped {
             scores.stopped_after = Some(n_done);
-            println!("Stopped after {n_done} of {n} sequences; what follows is of these:");
+            println!("Stopped after {n_done} of {n} sequences; the results cover these only:");
         }
         if !scores.loss.is_finite() {
             bail!(
-                "the loss is {}: the weights are absurd, or the training diverged",
+                "the loss is {}: the weights are damaged, or the training diverged",
                 scores.loss
             );
         }
@@ -166,8 +165,7 @@ impl Job for Arguments {
                 return Ok(());
             };
             let json = serde_json::to_vec_pretty(scores)?;
-            write_atomically(path, |file| file.write_all(&json))
-                .with_context(|| format!("`{}` cannot be written", path.display()))
+            out::save(path, &json)
         };
         if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())
             && self.bleu.bleu_sentences > 0

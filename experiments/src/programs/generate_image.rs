@@ -1,6 +1,5 @@
 //! Completes images with a trained model.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +7,7 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli::device::{self, DeviceName, Job};
+use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use image::codecs::png::PngEncoder;
@@ -16,7 +16,6 @@ use indicatif::ProgressBar;
 use reformer_core::Key;
 use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder, generate};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::write_atomically;
 use reformer_datasets::START_TOKEN;
 use reformer_datasets::images::Picture;
 use reformer_train::{DataConfig, load_model};
@@ -180,7 +179,7 @@ fn check_place(path: &Path) -> Result<()> {
     let has_folder = folder.is_none_or(Path::is_dir);
     if path.is_dir() || !has_folder {
         bail!(
-            "`--out` is `{}`, which no file can be: name one in a folder that is there",
+            "`--out` is `{}`, which cannot be a file: name a file in an existing folder",
             path.display()
         );
     }
@@ -192,8 +191,8 @@ fn picture(tokens: &[u32]) -> Result<Picture> {
     Picture::from_tokens(&tokens).context("an image has three colours of every pixel")
 }
 
-/// Writes a file atomically: it is complete or absent.
-fn save(grid: &Picture, out: &Path) -> Result<()> {
+/// Writes a PNG file.
+fn save(grid: &Picture, path: &Path) -> Result<()> {
     let [width, height] = grid.size();
     let mut png = Vec::new();
     PngEncoder::new(&mut png).write_image(
@@ -202,6 +201,5 @@ fn save(grid: &Picture, out: &Path) -> Result<()> {
         height,
         ExtendedColorType::Rgb8,
     )?;
-    write_atomically(out, |file| file.write_all(&png))
-        .with_context(|| format!("`{}` cannot be written", out.display()))
+    out::save(path, &png)
 }

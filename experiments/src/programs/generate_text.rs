@@ -101,13 +101,14 @@ impl Arguments {
             .count()
             > 1
         {
-            bail!("`--prompt-file -` is there twice, and the standard input can be read once");
+            bail!("`--prompt-file -` is given twice, but the standard input can be read only once");
         }
-        let told = self
+        let texts = self
             .prompt
             .iter()
             .map(|prompt| Ok(prompt.as_bytes().to_vec()));
-        told.chain(self.prompt_files.iter().map(|path| read(path)))
+        texts
+            .chain(self.prompt_files.iter().map(|path| read(path)))
             .collect()
     }
 }
@@ -160,8 +161,8 @@ impl Job for Arguments {
             loading(|| TextModel::<B::InnerBackend>::open(checkpoint.path(), &device))?
         };
         let n_bytes = prompts.iter().map(Vec::len).sum();
-        let told = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
-        check_reading(&model.model().reformer, n_bytes, self.device, told)?;
+        let limit = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
+        check_reading(&model.model().reformer, n_bytes, self.device, limit)?;
         match self.beam_size {
             Some(beam_size) => search(&model, &self, &prompts, beam_size),
             None => draw(&model, self, prompts),
@@ -174,7 +175,7 @@ fn draw<B: ReformerBackend>(
     arguments: Arguments,
     prompts: Vec<Vec<u8>>,
 ) -> Result<()> {
-    let wish = GenerationRequest {
+    let request = GenerationRequest {
         n_samples: arguments.batch,
         n_tokens: arguments.tokens,
         sampler: arguments.sampler.config(),
@@ -182,9 +183,9 @@ fn draw<B: ReformerBackend>(
         stop: arguments.stop,
         prompts,
     };
-    let cost = match (&wish.prompts[..], wish.n_samples) {
-        ([prompt], 1) => stream(model, &wish, prompt)?,
-        _ => write_all(model, &wish)?,
+    let cost = match (&request.prompts[..], request.n_samples) {
+        ([prompt], 1) => stream(model, &request, prompt)?,
+        _ => write_all(model, &request)?,
     };
     if arguments.verbose {
         tell(&cost);
@@ -193,19 +194,22 @@ fn draw<B: ReformerBackend>(
 }
 
 /// Prints several texts once they are complete.
-fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &GenerationRequest) -> Result<Cost> {
-    let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
+fn write_all<B: ReformerBackend>(
+    model: &TextModel<B>,
+    request: &GenerationRequest,
+) -> Result<Cost> {
+    let mut texts = vec![Vec::new(); request.prompts.len() * request.n_samples];
     let cost = {
         let _waiting = waiting("Writing");
-        model.stream(wish, |row, text| {
+        model.stream(request, |row, text| {
             texts[row].extend_from_slice(text);
             anyhow::Ok(())
         })?
     };
     for (row, text) in texts.iter().enumerate() {
-        let (prompt, sample) = (row / wish.n_samples, row % wish.n_samples);
+        let (prompt, sample) = (row / request.n_samples, row % request.n_samples);
         let title = format!("prompt {}, continuation {}", prompt + 1, sample + 1);
-        print(&title, &wish.prompts[prompt], text)?;
+        print(&title, &request.prompts[prompt], text)?;
     }
     Ok(cost)
 }
@@ -225,13 +229,13 @@ fn tell(cost: &Cost) {
 /// Prints a single text while it is generated.
 fn stream<B: ReformerBackend>(
     model: &TextModel<B>,
-    wish: &GenerationRequest,
+    request: &GenerationRequest,
     prompt: &[u8],
 ) -> Result<Cost> {
     let mut reading = Some(waiting("Reading the prompt"));
     let mut output = Output::new();
     let mut writer = Utf8Writer::new(Output::new());
-    let cost = model.stream(wish, |_, text| {
+    let cost = model.stream(request, |_, text| {
         if reading.take().is_some() {
             output.write_all(prompt)?;
         }

@@ -1,7 +1,7 @@
 //! Shows how LSH attention hashes a text.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,10 +11,10 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
+use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::write_atomically;
 use reformer_train::inference::TextModel;
 
 const EXAMPLES: &str = "\
@@ -68,13 +68,13 @@ impl Job for Arguments {
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
         let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;
         let inspection = {
-            let _waiting = waiting("Looking");
+            let _waiting = waiting("Inspecting");
             let model = TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?;
             inspect(&model, &text, &self)?
         };
         let title = format!("{} in {checkpoint}", path.display());
-        write(&self.html, inspection.page(&title)?.as_bytes())?;
-        write(&self.json, &serde_json::to_vec(&inspection)?)?;
+        out::save(&self.html, inspection.page(&title)?.as_bytes())?;
+        out::save(&self.json, &serde_json::to_vec(&inspection)?)?;
         println!("{}", inspection.summary());
         println!(
             "Written to {} and {}",
@@ -103,11 +103,11 @@ fn inspect<B: ReformerBackend>(
     let mut tokens = model.codec().encode(text)?;
     tokens.truncate(arguments.tokens);
     if tokens.is_empty() {
-        bail!("there is nothing to look at: give a text, and `--tokens` of at least 1");
+        bail!("there is nothing to inspect: give a text, and `--tokens` of at least 1");
     }
     let inspected = model.inspect(&tokens)?;
     if inspected.is_empty() {
-        bail!("the model has no LSH layer, so there are no buckets to look at");
+        bail!("the model has no LSH layer, so there are no buckets to inspect");
     }
     let mut spelled = Vec::new();
     let mut stream = model.codec().stream(&[]);
@@ -119,9 +119,4 @@ fn inspect<B: ReformerBackend>(
         tokens: spelled,
         layers: inspected.into_iter().map(layer).collect(),
     })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |file| file.write_all(bytes))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }

@@ -8,7 +8,7 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::inference::scores;
 use crate::training::labelled::LabelledArguments;
 use crate::training::long_range::{self, task_parser};
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;
@@ -18,7 +18,7 @@ use reformer_train::{DataConfig, Evaluation, ModelConfig, Run, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
-  Minutes on the sample: is a passage German, English of our day, or English of Shakespeare's?
+  Minutes on the sample: is a passage German, modern English or Shakespeare's English?
     train_classifier
   A table with the columns text and label, between tabs or commas:
     train_classifier --data reviews.csv --length 2048 --name mine
@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
 
 struct Classifier(ClassifierData);
 
-impl Program for Classifier {
+impl TrainingProgram for Classifier {
     fn name(&self) -> &'static str {
         "train_classifier"
     }

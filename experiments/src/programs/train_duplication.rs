@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_train::DataConfig;
@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
 /// Sets the number of symbols, if it is given.
 struct Duplication(Option<usize>);
 
-impl Program for Duplication {
+impl TrainingProgram for Duplication {
     fn name(&self) -> &'static str {
         "train_duplication"
     }

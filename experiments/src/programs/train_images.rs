@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{self, absolute};
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_train::DataConfig;
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
 /// Data at this path, if it is given.
 struct Images(Option<PathBuf>);
 
-impl Program for Images {
+impl TrainingProgram for Images {
     fn name(&self) -> &'static str {
         "train_images"
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::training::text::TextArguments;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
 
 struct Masked(TextArguments);
 
-impl Program for Masked {
+impl TrainingProgram for Masked {
     fn name(&self) -> &'static str {
         "train_masked"
     }
@@ -99,7 +99,7 @@ impl Job for Show<'_> {
                 filled,
                 text,
             } = found;
-            println!("\nHidden:\n{shown}\n\nFound:\n{filled}\n\nWhat was there:\n{text}");
+            println!("\nMasked:\n{shown}\n\nPredicted:\n{filled}\n\nOriginal:\n{text}");
         }
         Ok(())
     }

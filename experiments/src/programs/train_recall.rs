@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use reformer_train::DataConfig;
@@ -74,7 +74,7 @@ pub fn main() -> ExitCode {
 
 struct Recall(Option<TaskName>);
 
-impl Program for Recall {
+impl TrainingProgram for Recall {
     fn name(&self) -> &'static str {
         "train_recall"
     }

@@ -1,17 +1,16 @@
 //! Trains an encoder-decoder to translate.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::{self, absolute};
 use crate::inference::translation::{BleuArguments, Scored};
-use crate::training::{Program, TrainArguments, train};
+use crate::out;
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::write_atomically;
 use reformer_datasets::translation::Bleu;
 use reformer_train::data::{PairFiles, PairsConfig};
 use reformer_train::{DataConfig, Run, load_model};
@@ -105,7 +104,7 @@ fn files(paths: &[PathBuf]) -> Result<Option<PairFiles>> {
     Ok(PairFiles::at(&paths?))
 }
 
-impl Program for Translation {
+impl TrainingProgram for Translation {
     fn name(&self) -> &'static str {
         "train_translation"
     }
@@ -150,13 +149,16 @@ impl Job for Score<'_> {
             bleu,
         } = arguments.score(&model, pairs, config.batch_size)?;
         let score = format!("{bleu}\n{}", Bleu::SIGNATURE);
-        write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
-        write(run, "translations.tsv", |file| {
-            let mut rows = sentences.iter().zip(&translations);
-            rows.try_for_each(|((source, reference), translation)| {
-                writeln!(file, "{source}\t{reference}\t{translation}")
-            })
-        })?;
+        let file = |name| run.folder().join(name);
+        out::save(&file("bleu.txt"), format!("{score}\n").as_bytes())?;
+        let rows = sentences.iter().zip(&translations);
+        let rows = rows.map(|((source, reference), translation)| {
+            format!("{source}\t{reference}\t{translation}\n")
+        });
+        out::save(
+            &file("translations.tsv"),
+            rows.collect::<String>().as_bytes(),
+        )?;
         println!("\nSome translations:");
         let n_shown = 8.min(sentences.len());
         for number in (0..n_shown).map(|n| n * sentences.len() / n_shown) {
@@ -169,14 +171,4 @@ impl Job for Score<'_> {
         );
         Ok(())
     }
-}
-
-fn write(
-    run: &Run,
-    name: &str,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<()> {
-    let path = run.folder().join(name);
-    write_atomically(&path, |file| write(file))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }

@@ -86,7 +86,7 @@ impl DataArguments {
     pub(crate) fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
         let absolute = |path: &Path| match path.exists() {
             true => Ok(std::path::absolute(path)?),
-            false => bail!("`{}` is not there", path.display()),
+            false => bail!("`{}` does not exist", path.display()),
         };
         Ok(match (kind, &self.text, &self.enwik8, &self.images) {
             (DataKind::Duplication, ..) => Some(DataConfig::Duplication { n_symbols: 127 }),

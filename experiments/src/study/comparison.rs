@@ -70,7 +70,7 @@ impl Variant {
 
 /// Results of a variant.
 #[derive(Debug, Clone, Serialize)]
-struct Outcome {
+struct VariantResult {
     contest: &'static str,
     variant: String,
     /// Held-out bits in the last evaluation, for each seed.
@@ -95,7 +95,7 @@ struct Counted {
 /// All numbers of a comparison.
 #[derive(Debug, Serialize)]
 struct Values {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<VariantResult>,
     counted: Vec<Counted>,
 }
 
@@ -215,7 +215,7 @@ fn report(
     .write(study)
 }
 
-fn row(contest: &Contest, variant: &Variant, outcome: &Outcome) -> [String; 9] {
+fn row(contest: &Contest, variant: &Variant, outcome: &VariantResult) -> [String; 9] {
     [
         contest.title.to_owned(),
         variant.label.clone(),
@@ -259,7 +259,7 @@ impl Job<f64> for Count<'_> {
 }
 
 /// The number of steps of each contest, as text.
-fn steps(outcomes: &[Outcome]) -> String {
+fn steps(outcomes: &[VariantResult]) -> String {
     let mut steps: Vec<String> = outcomes
         .iter()
         .map(|outcome| format!("{}: {}", outcome.contest, outcome.steps))
@@ -269,7 +269,7 @@ fn steps(outcomes: &[Outcome]) -> String {
 }
 
 /// The number of seeds of each variant, as text.
-fn seeds(outcomes: &[Outcome]) -> String {
+fn seeds(outcomes: &[VariantResult]) -> String {
     match outcomes.first().map_or(0, |outcome| outcome.bits.len()) {
         1 => "one seed".to_owned(),
         n => format!("{n} seeds"),
@@ -282,7 +282,7 @@ fn outcome(
     variant: &Variant,
     trained: &[Trained],
     reference: &mut Option<Vec<f64>>,
-) -> Result<Outcome> {
+) -> Result<VariantResult> {
     let mut last = Vec::new();
     for trained in trained {
         let row = trained.rows.iter().rfind(|row| row.split == "valid");
@@ -298,7 +298,7 @@ fn outcome(
         .iter()
         .zip(reference.iter())
         .map(|(own, first)| own - first);
-    Ok(Outcome {
+    Ok(VariantResult {
         contest: contest.key,
         variant: variant.label.clone(),
         differences: differences.collect(),

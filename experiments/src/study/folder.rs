@@ -1,17 +1,16 @@
 //! The folder of a study, and its files.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use reformer_core::write_atomically;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Scale, StudyArguments};
 use crate::cli::device::DeviceName;
+use crate::out;
 
 /// A study in its folder.
 #[derive(Debug, Clone)]
@@ -42,13 +41,13 @@ impl Study {
         // Created first, since every measurement writes below it.
         let points = study.folder.join("points");
         fs::create_dir_all(&points)
-            .with_context(|| format!("the folder `{}` cannot be made", points.display()))?;
+            .with_context(|| format!("the folder `{}` cannot be created", points.display()))?;
         let settings = serde_json::to_value(settings)?;
         let path = study.folder.join("config.json");
         match read::<Value>(&path)? {
             None => study.write_json("config.json", &settings)?,
             Some(earlier) if earlier == settings => {
-                println!("Going on in {}", study.folder.display());
+                println!("Resuming in {}", study.folder.display());
             }
             Some(_) => bail!(
                 "`{}` holds this study with other settings (see its config.json): remove it, or \
@@ -95,8 +94,7 @@ impl Study {
     /// Writes a text file into the folder.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.join(name);
-        write_atomically(&path, |file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("`{}` cannot be written", path.display()))
+        out::save(&path, text.as_bytes())
     }
 }
 

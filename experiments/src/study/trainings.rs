@@ -119,7 +119,7 @@ impl Job<Vec<Trained>> for TrainAll<'_> {
             match trained {
                 Some(trained) => all.push(trained),
                 None => {
-                    println!("Stopped. The same command goes on.");
+                    println!("Stopped. Run the same command again to resume.");
                     return Err(Stopped.into());
                 }
             }

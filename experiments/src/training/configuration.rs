@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use reformer_train::{ModelConfig, OptimizerConfig, TrainConfig};
 
-use super::program::Program;
+use super::program::TrainingProgram;
 use crate::cli::arguments::{ModelArguments, finite, set};
 use crate::cli::device::DeviceName;
 use crate::cli::named::named;
@@ -14,7 +14,7 @@ use crate::cli::overrides;
 use crate::cli::preset;
 use crate::cli::processes::ProcessArguments;
 use crate::cli::progress::ProgressName;
-use crate::cli::streams::Kept;
+use crate::cli::streams::SavedPipes;
 
 /// Flags of every training program.
 #[derive(Debug, Args)]
@@ -114,9 +114,9 @@ struct RunArguments {
 /// built like the one that it starts from.
 pub(super) fn config(
     arguments: &TrainArguments,
-    program: &dyn Program,
+    program: &dyn TrainingProgram,
     pretrained: Option<&ModelConfig>,
-    kept: &mut Kept,
+    saved: &mut SavedPipes,
     folder: &Path,
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
@@ -124,7 +124,7 @@ pub(super) fn config(
     if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
         build_as(&mut config.model, model);
     }
-    config.data = kept.keep(program.data(config.data)?, folder)?;
+    config.data = saved.save(program.data(config.data)?, folder)?;
     if arguments.preset.is_none() {
         program.set_defaults(&mut config);
     }
@@ -180,7 +180,7 @@ fn build_as(own: &mut ModelConfig, other: &ModelConfig) {
 ///
 /// # Errors
 /// A name that is no single part of a path.
-pub(super) fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> {
+pub(super) fn folder(arguments: &TrainArguments, program: &dyn TrainingProgram) -> Result<PathBuf> {
     if let Some(name) = &arguments.name {
         let is_one_part = Path::new(name).components().count() == 1;
         if !is_one_part || name.starts_with('.') {

@@ -14,4 +14,4 @@ pub(crate) mod tokenizing;
 #[cfg(not(test))]
 pub(crate) use configuration::TrainArguments;
 #[cfg(not(test))]
-pub(crate) use program::{Program, train};
+pub(crate) use program::{TrainingProgram, train};

@@ -122,7 +122,7 @@ fn json_lines(mut lines: Lines, field: &'static str) -> impl Iterator<Item = Res
                 Err(error) => return Some(Err(error)),
             };
             let record = serde_json::from_str(&line)
-                .map_err(|error| anyhow!("it is no JSON: {error}"))
+                .map_err(|error| anyhow!("it is not JSON: {error}"))
                 .and_then(|value| Record::of_json(value, field));
             return Some(record.with_context(|| lines.place()));
         }
@@ -145,7 +145,7 @@ fn table(text: &str, field: &str) -> Result<Vec<Record>> {
 /// The records of a JSON document.
 fn json(text: &str, field: &str) -> Result<Vec<Record>> {
     let value: Value =
-        serde_json::from_str(text).map_err(|error| anyhow!("the input is no JSON: {error}"))?;
+        serde_json::from_str(text).map_err(|error| anyhow!("the input is not JSON: {error}"))?;
     match value {
         Value::Array(values) => (1..)
             .zip(values)

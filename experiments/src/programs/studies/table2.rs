@@ -28,19 +28,19 @@ const NAME: &str = "table2_duplication";
 const EVAL_SEED: u64 = 2020;
 
 /// Kinds of attention, in the order of the paper's columns.
-const COLUMNS: [Way; 5] = [
-    Way::Full,
-    Way::Lsh(8),
-    Way::Lsh(4),
-    Way::Lsh(2),
-    Way::Lsh(1),
+const COLUMNS: [Attention; 5] = [
+    Attention::Full,
+    Attention::Lsh(8),
+    Attention::Lsh(4),
+    Attention::Lsh(2),
+    Attention::Lsh(1),
 ];
 /// Kinds of attention in the order of the paper's rows, with the paper's numbers.
-const ROWS: [(Way, [f64; 5]); 4] = [
-    (Way::Full, [100.0, 94.8, 92.5, 76.9, 52.5]),
-    (Way::Lsh(4), [0.8, 100.0, 99.9, 99.4, 91.9]),
-    (Way::Lsh(2), [0.8, 100.0, 99.9, 98.1, 86.8]),
-    (Way::Lsh(1), [0.8, 99.9, 99.6, 94.8, 77.9]),
+const ROWS: [(Attention, [f64; 5]); 4] = [
+    (Attention::Full, [100.0, 94.8, 92.5, 76.9, 52.5]),
+    (Attention::Lsh(4), [0.8, 100.0, 99.9, 99.4, 91.9]),
+    (Attention::Lsh(2), [0.8, 100.0, 99.9, 98.1, 86.8]),
+    (Attention::Lsh(1), [0.8, 99.9, 99.6, 94.8, 77.9]),
 ];
 
 /// One layer of four heads, 16 buckets, the same decay for all weights, as in the paper.
@@ -93,12 +93,12 @@ impl PositionsName {
 
 /// A kind of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Attention {
     Full,
     Lsh(usize),
 }
 
-impl Way {
+impl Attention {
     fn name(self) -> String {
         match self {
             Self::Full => "Full".to_owned(),
@@ -186,10 +186,10 @@ fn table(arguments: &Arguments) -> Result<()> {
 type Cells = [[Vec<f64>; 5]; 4];
 
 /// Percentage of the second half's tokens predicted correctly, for each of several draws of rotations.
-fn accuracies(trained: &Trained, way: Way, study: &Study) -> Result<Vec<f64>> {
+fn accuracies(trained: &Trained, way: Attention, study: &Study) -> Result<Vec<f64>> {
     let n_draws = match way {
-        Way::Full => 1,
-        Way::Lsh(_) => study.scale().pick(2, 8, 8),
+        Attention::Full => 1,
+        Attention::Lsh(_) => study.scale().pick(2, 8, 8),
     };
     let job = Evaluate {
         trained,
@@ -202,7 +202,7 @@ fn accuracies(trained: &Trained, way: Way, study: &Study) -> Result<Vec<f64>> {
 
 struct Evaluate<'a> {
     trained: &'a Trained,
-    way: Way,
+    way: Attention,
     n_draws: u64,
     n_sequences: usize,
 }
@@ -301,8 +301,8 @@ fn panels(trained: &[&Trained], cells: &Cells) -> Vec<Panel> {
             let rounds = COLUMNS.iter().zip(cells);
             let mut points: Vec<(f64, f64)> = rounds
                 .filter_map(|(way, cell)| match way {
-                    Way::Lsh(rounds) => Some((*rounds as f64, *cell)),
-                    Way::Full => None,
+                    Attention::Lsh(rounds) => Some((*rounds as f64, *cell)),
+                    Attention::Full => None,
                 })
                 .collect();
             points.reverse();

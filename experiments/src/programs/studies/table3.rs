@@ -108,7 +108,7 @@ pub(super) fn main() -> ExitCode {
     .measured(measure, table)
 }
 
-/// BaseTraining sizes, the values each size is varied over, and the flags that all measurements share.
+/// The base sizes, the values each size is varied over, and the flags that all measurements share.
 fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
     let sizes = |layers, length, d_ff| Sizes {
         layers,

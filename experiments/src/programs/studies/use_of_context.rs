@@ -63,7 +63,7 @@ const BORDERS: [f64; 4] = [0.0, 1.0 / 16.0, 1.0 / 4.0, 1.0];
 
 /// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Outcome {
+struct ModelResult {
     model: String,
     seed: u64,
     /// Bits per byte, for the positions between each two borders.
@@ -103,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     };
     let n_seeds = seeds.count();
-    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut outcomes: Vec<ModelResult> = Vec::new();
     for (number, (training, trained)) in trainings.iter().zip(&trained).enumerate() {
         let bits = study.remember(&training.key, || {
             println!("measuring {}", training.label);
@@ -123,14 +123,14 @@ fn outcome(
     trained: &Trained,
     bits: Vec<f64>,
     equal_seconds: Option<f64>,
-) -> Result<Outcome> {
+) -> Result<ModelResult> {
     let points = plot::bits(&trained.rows, "valid", seconds);
     let last = points.last();
     let &(seconds, all) =
         last.with_context(|| format!("`{}` was never evaluated", training.key))?;
     let limit = equal_seconds.unwrap_or(seconds);
     let within = points.iter().rfind(|(seconds, _)| *seconds <= limit);
-    Ok(Outcome {
+    Ok(ModelResult {
         model: model.to_owned(),
         seed: training.config.seed,
         bits,
@@ -203,7 +203,7 @@ fn report(
     study: &Study,
     base: &TrainConfig,
     trained: &[Trained],
-    outcomes: &[Outcome],
+    outcomes: &[ModelResult],
     n_seeds: usize,
 ) -> Result<()> {
     let length = base.window_length;
@@ -224,7 +224,7 @@ fn report(
     let mut table = Table::new(columns);
     let first = &outcomes[..n_seeds];
     for ((_, label, _), outcomes) in MODELS.iter().zip(outcomes.chunks(n_seeds)) {
-        let of = |get: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(get).collect::<Vec<f64>>();
+        let of = |get: &dyn Fn(&ModelResult) -> f64| outcomes.iter().map(get).collect::<Vec<f64>>();
         let of_part = |part: usize| of(&|outcome| outcome.bits[part]);
         let last = of_part(names.len() - 1);
         let pairs = last.iter().zip(first);
@@ -261,13 +261,18 @@ fn report(
 }
 
 /// The mean; none unless every training has a value.
-fn at_equal_seconds(outcomes: &[Outcome]) -> String {
+fn at_equal_seconds(outcomes: &[ModelResult]) -> String {
     let bits = outcomes.iter().map(|outcome| outcome.at_equal_seconds);
     let bits: Option<Vec<f64>> = bits.collect();
     bits.map_or_else(|| "-".to_owned(), |bits| format!("{:.3}", mean(&bits)))
 }
 
-fn panels(length: usize, trained: &[Trained], outcomes: &[Outcome], n_seeds: usize) -> Vec<Panel> {
+fn panels(
+    length: usize,
+    trained: &[Trained],
+    outcomes: &[ModelResult],
+    n_seeds: usize,
+) -> Vec<Panel> {
     let position = |[start, end]: [usize; 2]| ((start + end) / 2) as f64;
     let by_position = MODELS.iter().zip(outcomes.chunks(n_seeds));
     let by_position = by_position.map(|((_, label, _), outcomes)| {

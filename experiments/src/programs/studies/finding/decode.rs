@@ -10,8 +10,8 @@ use reformer_train::metrics::Quantity;
 use reformer_train::{TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
-use super::task::{Measurement, Task};
+use super::LayerResult;
+use super::task::{EvaluationLength, Task};
 use crate::cli::device::{self, Job};
 use crate::measure::median::median;
 use crate::study::{Study, Trained, Training};
@@ -38,13 +38,13 @@ impl Decoded {
     }
 }
 
-impl Outcome {
+impl LayerResult {
     /// Summarises a training.
     ///
     /// # Errors
     /// A training that was never evaluated.
     pub(super) fn new(
-        way: &str,
+        variant: &str,
         training: &Training,
         trained: &Trained,
         decoded: Vec<Decoded>,
@@ -53,7 +53,7 @@ impl Outcome {
         let last = last.with_context(|| format!("`{}` was never evaluated", training.key))?;
         let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
         Ok(Self {
-            way: way.to_owned(),
+            variant: variant.to_owned(),
             seed: training.config.seed,
             trained: get(Quantity::Accuracy),
             step_seconds: get(Quantity::Seconds) / last.step as f64,
@@ -68,12 +68,12 @@ pub(super) fn decode(
     study: &Study,
     task: Task,
     trained: &Trained,
-    measurement: Measurement,
+    evaluated: EvaluationLength,
 ) -> Result<Decoded> {
     let job = Ask {
         task,
         trained,
-        measurement,
+        evaluated,
     };
     device::run(study.device(), job)
 }
@@ -81,14 +81,14 @@ pub(super) fn decode(
 struct Ask<'a> {
     task: Task,
     trained: &'a Trained,
-    measurement: Measurement,
+    evaluated: EvaluationLength,
 }
 
 impl Job<Decoded> for Ask<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Decoded> {
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
-        ask(&model, &config, self.task, self.measurement)
+        ask(&model, &config, self.task, self.evaluated)
     }
 }
 
@@ -97,14 +97,14 @@ fn ask<B: ReformerBackend>(
     model: &ReformerLm<B>,
     config: &TrainConfig,
     task: Task,
-    measurement: Measurement,
+    evaluated: EvaluationLength,
 ) -> Result<Decoded> {
-    let Measurement {
+    let EvaluationLength {
         length,
         n,
         n_sequences,
-    } = measurement;
-    let (sequences, end) = task.sequences(config, measurement)?;
+    } = evaluated;
+    let (sequences, end) = task.sequences(config, evaluated)?;
     let (mut tokens, mut targets) = (vec![0; length], vec![0; length]);
     // Settings that follow from a length use the length of training.
     let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(length));

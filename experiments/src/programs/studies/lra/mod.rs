@@ -87,7 +87,7 @@ const MODELS: [(&str, &str, &[&str]); 5] = [
 
 /// Results of a training.
 #[derive(Debug, Clone, Serialize)]
-struct Outcome {
+struct ModelResult {
     model: &'static str,
     seed: u64,
     #[serde(flatten)]
@@ -108,7 +108,7 @@ struct Tested {
 /// All numbers of the study.
 #[derive(Debug, Serialize)]
 struct Values {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ModelResult>,
     baselines: Vec<Baseline>,
 }
 
@@ -159,7 +159,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             println!("testing {}", training.label);
             device::run(study.device(), Test(trained))
         })?;
-        outcomes.push(Outcome {
+        outcomes.push(ModelResult {
             model,
             seed: training.config.seed,
             tested,

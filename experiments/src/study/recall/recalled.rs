@@ -1,4 +1,4 @@
-//! The share of a query's softmax that a way of finding covers.
+//! The share of a query's softmax that a selection of keys covers.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::head::Head;
 
 /// The part of one query's softmax that was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Found {
+pub(crate) struct Recalled {
     /// Number of distinct keys found.
     pub(crate) keys: f64,
     /// Softmax mass on them.
@@ -22,7 +22,7 @@ pub(crate) struct Found {
     pub(crate) error: f64,
 }
 
-impl Found {
+impl Recalled {
     /// Sums over the keys that are seen.
     pub(crate) fn new(head: &Head, weights: &[f64], seen: &[bool], sorted_far: &[f64]) -> Self {
         let far_from = weights.len().saturating_sub(NEAR);
@@ -92,13 +92,13 @@ fn error(head: &Head, weights: &[f64], seen: &[bool], mass: f64) -> f64 {
 /// Sums over several queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sum {
-    total: Found,
+    total: Recalled,
     n: f64,
 }
 
 impl Sum {
     /// Adds a query.
-    pub(crate) fn add(&mut self, found: Found) {
+    pub(crate) fn add(&mut self, found: Recalled) {
         self.n += 1.0;
         let total = &mut self.total;
         total.keys += found.keys;

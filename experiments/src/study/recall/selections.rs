@@ -1,4 +1,4 @@
-//! Ways of finding keys: the neighbours, hashing of several kinds, and the best possible.
+//! Selections of keys: the neighbours, hashing of several kinds, and the best possible.
 
 use burn::tensor::{Tensor, TensorData};
 use reformer_core::Key;
@@ -35,9 +35,9 @@ pub(crate) enum WindowRule {
     },
 }
 
-/// A way of finding keys, for growing numbers of keys.
+/// A method of selecting keys, for growing numbers of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Selection {
     /// The last keys.
     Recent,
     /// The keys with the largest weights.
@@ -53,7 +53,7 @@ pub(crate) enum Way {
     },
 }
 
-impl Way {
+impl Selection {
     /// Its label in tables and figures.
     pub(crate) fn label(self) -> String {
         let Self::Hashed {
@@ -82,9 +82,9 @@ impl Way {
     }
 }
 
-/// All compared ways, with windows of this length.
-pub(crate) fn ways(len: usize) -> Vec<Way> {
-    let hashed = |vectors, window, local| Way::Hashed {
+/// All compared selections, with windows of this length.
+pub(crate) fn selections(len: usize) -> Vec<Selection> {
+    let hashed = |vectors, window, local| Selection::Hashed {
         vectors,
         window,
         local,
@@ -95,8 +95,8 @@ pub(crate) fn ways(len: usize) -> Vec<Way> {
         within,
     };
     vec![
-        Way::Best,
-        Way::Recent,
+        Selection::Best,
+        Selection::Recent,
         hashed(HashedVectors::Projected, bucket, false),
         hashed(HashedVectors::Projected, bucket, true),
         hashed(HashedVectors::Rotated, bucket, false),
@@ -120,16 +120,16 @@ impl Seen {
     /// Hashes a head into `n_buckets` buckets, in as many rounds as the largest of [`ROUNDS`].
     pub(crate) fn new<B: ReformerBackend>(
         head: &Head,
-        way: Way,
+        selection: Selection,
         n_buckets: usize,
         key: Key,
         device: &B::Device,
     ) -> Option<Self> {
-        let Way::Hashed {
+        let Selection::Hashed {
             vectors,
             window,
             local,
-        } = way
+        } = selection
         else {
             return None;
         };
