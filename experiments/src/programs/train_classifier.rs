@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::named::named;
 use crate::inference::scores;
 use crate::training::labelled::LabelledArguments;
-use crate::training::long_range::{self, task_parser};
+use crate::training::long_range;
 use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Args, Parser};
@@ -52,7 +53,7 @@ pub(super) struct Arguments {
 #[command(next_help_heading = "Data")]
 struct ClassifierData {
     /// A task of the Long Range Arena, instead of texts
-    #[arg(long, value_parser = task_parser(), conflicts_with_all = ["valid", "resume", "join"])]
+    #[arg(long, value_parser = named::<LongRangeTask>(), conflicts_with_all = ["valid", "resume", "join"])]
     task: Option<LongRangeTask>,
     #[command(flatten)]
     files: LabelledArguments,

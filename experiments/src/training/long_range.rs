@@ -3,23 +3,28 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reformer_core::attention::Buckets;
 use reformer_datasets::long_range::{ListOpsConfig, LongRangeTask};
 use reformer_train::data::LongRangeConfig;
 use reformer_train::{DataConfig, ModelConfig, TrainConfig};
 
+use crate::cli::named::Named;
+
 /// The shortest generated lists are this part of the longest ones, as in the benchmark (500 and 2,000).
 const SHORTEST: usize = 4;
 
-/// Reads the name of a task.
-pub(crate) fn task_parser() -> impl TypedValueParser<Value = LongRangeTask> {
-    let names = LongRangeTask::ALL.map(LongRangeTask::name);
-    PossibleValuesParser::new(names).map(|name| {
-        let mut tasks = LongRangeTask::ALL.into_iter();
-        let task = tasks.find(|task| task.name() == name);
-        task.expect("it is one of the possible values")
-    })
+impl Named for LongRangeTask {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        let about = |task| match task {
+            Self::ListOps => "The results of nested lists of operators",
+            Self::Text => "Whether a review is good or bad, by its bytes",
+            Self::Retrieval => "Whether two papers are linked, by their bytes",
+            Self::Image => "The classes of CIFAR-10, pixel by pixel",
+            Self::Pathfinder => "Whether a path joins two dots, pixel by pixel",
+        };
+        let all = Self::ALL.map(|task| (task.name(), about(task), task));
+        all.to_vec()
+    }
 }
 
 /// The data of a task: the files in a folder, or generated lists.

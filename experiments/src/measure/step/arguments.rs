@@ -29,7 +29,7 @@ Examples:
 
 A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
 the time that its matrix products would take at the rate of one large product, measured in the same
-run. Operations are counted as documented at `experiments::measure::flops::training_step`.";
+run. Operations are counted as documented in experiments/src/measure/flops.rs.";
 
 /// Byte vocabulary.
 pub(super) const VOCAB_SIZE: usize = 256;

@@ -21,19 +21,19 @@ use self::report::report;
 use super::About;
 use crate::cli::absolute;
 use crate::cli::device::{self, Job};
+use crate::cli::named::named;
 use crate::cli::overrides;
 use crate::study::statistics::mean;
 use crate::study::{
     SeedArguments, SetArguments, StudyArguments, Trained, Training, open_and_train,
 };
-use crate::training::long_range::task_parser;
 
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(super) struct Arguments {
     /// Task
-    #[arg(long, value_parser = task_parser(), default_value = "listops")]
+    #[arg(long, value_parser = named::<LongRangeTask>(), default_value = "listops")]
     task: LongRangeTask,
     /// Folder of the benchmark's files for it, see train_classifier [default: lists are generated]
     #[arg(long, value_name = "PATH")]
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
 }
 
 /// Trained models: key, name, and changes to the base. All layers are of the kind that is named; LSH layers are
-/// the library's, with a local round beside the hash rounds. Differences are to the first model.
+/// the library's, with a local round in addition to the hash rounds. Differences are to the first model.
 const MODELS: [(&str, &str, &[&str]); 5] = [
     (
         "full",

@@ -89,7 +89,7 @@ fn notes(base: &TrainConfig, task: LongRangeTask, values: &Values, n_seeds: usiz
         "Rows of the part for the test ({n_rows}) with the right class after {} steps of {} rows: means over \
          {n_seeds} seeds, their range, and differences to full attention from the same seeds with the 95 % interval \
          of their mean (Student's t). All layers are of the kind that is named; those with LSH have a local round \
-         beside the hash rounds. Baselines are counted on all training rows.",
+         in addition to the hash rounds. Baselines are counted on all training rows.",
         base.steps, base.batch_size
     )];
     let mut published =
