@@ -4,19 +4,16 @@
 //! cargo run --release -p reformer-datasets --example throughput -- [FILE]
 //! ```
 //!
-//! Without a file it makes one of 256 MiB. The first pass over a file that is not in the system's cache is as fast as
-//! the disk.
+//! Without a file it makes one of 256 MiB. The first pass over a file that is not in the system's
+//! cache is as fast as the disk.
 
 use std::error::Error;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use burn::data::dataloader::DataLoader;
 use burn_flex::Flex;
-use reformer_datasets::{
-    ByteCorpus, EvalLoaderConfig, LmBatch, RandomCrops, SplitName, TrainLoaderConfig,
-};
+use reformer_datasets::{ByteCorpus, EvalLoaderConfig, LmBatch, SplitName, TrainLoaderConfig};
 
 const SEQ_LENGTH: usize = 65_536;
 const BATCH_SIZE: usize = 8;
@@ -47,13 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let config =
             TrainLoaderConfig::new(SEQ_LENGTH, BATCH_SIZE, N_STEPS).with_n_workers(n_workers);
         measure(
-            &format!("passes, {n_workers} workers"),
+            &format!("shuffled, {n_workers} workers"),
             &config.init(&split, &device)?,
-        );
-        let crops = Arc::new(RandomCrops::new(&split, SEQ_LENGTH, 0)?);
-        measure(
-            &format!("crops, {n_workers} workers"),
-            &config.init_sequences(crops, &device)?,
         );
     }
     let valid =

@@ -3,10 +3,11 @@
 use burn::config::Config;
 
 use crate::error::{DatasetError, SizeError};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences, write_shifted};
 
-/// Configuration of the [`Duplication`] task; by default that of the paper, section 5: `w` of 511 symbols out of 127.
+/// Configuration of the [`Duplication`] task; by default that of the paper, section 5: `w` of 511
+/// symbols out of 127.
 #[derive(Config, Debug)]
 pub struct DuplicationConfig {
     /// Tokens of a sequence `0w0w`. Even, and at least 4.
@@ -24,9 +25,8 @@ impl DuplicationConfig {
     /// Creates the task.
     ///
     /// # Errors
-    ///
-    /// [`Setting`](SizeError::Setting) for a length that is odd or below 4, or a number of symbols that is 0 or
-    /// beyond 2^31 - 1.
+    /// [`Setting`](SizeError::Setting) for a length that is odd or below 4, or a number of symbols
+    /// that is 0 or beyond 2^31 - 1.
     pub fn init(&self) -> Result<Duplication, DatasetError> {
         let setting = |setting, value, limit, way_out| SizeError::Setting {
             setting,
@@ -57,9 +57,10 @@ impl DuplicationConfig {
 
 /// Endless sequences `0w0w`: `w` are random symbols, and the model has to predict its repetition.
 ///
-/// Only the targets of the second half count, since the first cannot be predicted; a model that solves the task has a
-/// loss of 0 and an accuracy of 1 there. From each symbol of the repetition, attention has to find the position
-/// half a sequence earlier. This makes it a test of hashing (Kitaev et al., 2020, figure 4 and table 2).
+/// Only the targets of the second half count, since the first cannot be predicted; a model that
+/// solves the task has a loss of 0 and an accuracy of 1 there. From each symbol of the repetition,
+/// attention has to find the position half a sequence earlier. This makes it a test of hashing
+/// (Kitaev et al., 2020, figure 4 and table 2).
 ///
 /// Sequence `i` of a seed is always the same.
 ///

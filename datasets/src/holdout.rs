@@ -27,7 +27,7 @@ impl fmt::Display for SplitName {
     }
 }
 
-/// The part that the name of a file promises: it begins with `val` or `dev`, or with `test`.
+/// The part that the name of a file suggests, which begins with `val` or `dev`, or with `test`.
 pub(crate) fn part_of(file: &Path) -> SplitName {
     let name = file.file_name().unwrap_or_default();
     let name = name.to_string_lossy().to_lowercase();
@@ -40,7 +40,8 @@ pub(crate) fn part_of(file: &Path) -> SplitName {
     }
 }
 
-/// Another seed would choose others. It is not a setting, so that all runs on the same data validate on the same part.
+/// Another seed would choose others. It is not a setting, so that all runs on the same data
+/// validate on the same part.
 const SEED: u64 = 0x5265_666f_726d_6572;
 
 /// The key of a record: equal records have the same key.
@@ -48,14 +49,14 @@ pub(crate) fn key(record: &[u8]) -> u128 {
     xxh3_128_with_seed(record, SEED)
 }
 
-/// Splits records, each with its [`key`] and its class, into training and validation: of every `every` different keys
-/// of a class, about one is held out with all its records, so that no key is in both parts. Of a class with two keys
-/// or more, at least one key is held out and at least one is not; over all classes, at least one is held out.
+/// Splits records, each with its [`key`] and its class, into training and validation: of every
+/// `every` different keys of a class, about one is held out with all its records, so that no key is
+/// in both parts. Of a class with two keys or more, at least one key is held out and at least one
+/// is not; over all classes, at least one is held out.
 ///
-/// The choice depends on the keys only, which are hashes: it is independent of the order of the records.
+/// The choice depends on the keys only, which are hashes: it does not depend on their order.
 ///
 /// # Errors
-///
 /// The number of different keys, if it is less than two.
 pub(crate) fn hold_out(
     records: impl Iterator<Item = (u128, usize)>,

@@ -1,4 +1,5 @@
-//! Data for models of very long sequences: bytes or tokens of texts, images, a synthetic task and parallel text, as batches.
+//! Data for models of very long sequences: bytes or tokens of texts, images, a synthetic task and
+//! parallel text, as batches.
 //!
 //! # Available data
 //!
@@ -14,33 +15,35 @@
 //! | texts with classes, questions with answers | their bytes | [`labelled`] |
 //! | the Long Range Arena | bytes, pixels, symbols of lists | [`long_range`] |
 //!
-//! Files are read when they are opened: into memory, or, beyond 256 MiB, into a file in the system's temporary folder
-//! that is deleted after its last use. So data does not change during a training, even if the files do; [`Fingerprint`]
-//! detects whether they have changed. A file may also be a pipe, and text may be packed, start with a byte order
-//! mark, be UTF-16 and have any line ends. Every data set has a [`ReadReport`]: what was read, and what was left out.
+//! Files are read when they are opened: into memory, or, beyond 256 MiB, into a file in the
+//! system's temporary folder that is deleted after its last use. So data does not change during a
+//! training, even if the files do; [`Fingerprint`] detects whether they have changed. A file may
+//! also be a pipe, and text may be packed, start with a byte order mark, be UTF-16 and have any
+//! line ends. Every data set has a [`ReadReport`]: what was read, and what was left out.
 //!
 //! # The main types, and how they are related
 //!
-//! - [`ByteCorpus`]: all the bytes of one file or folder. A byte is a token, so the vocabulary has 256 entries
-//!   and nothing has to be trained or downloaded before a model can start.
-//! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % for training, 5 % for validation,
-//!   5 % for the test, in the order of the file.
-//! - [`Sequences`]: numbered rows of tokens and targets, the common interface of data for language models. A split
-//!   implements it when cut into adjacent windows ([`Windows`]), overlapping ones ([`OverlappingWindows`]) or
-//!   windows at random positions ([`RandomCrops`]); so do an [`ImageSet`](images::ImageSet) and the
-//!   [`Duplication`] task, and your own data can. A negative target ([`IGNORED`]) does not count.
+//! - [`ByteCorpus`]: all the bytes of one file or folder. A byte is a token, so the vocabulary has
+//!   256 entries and nothing has to be trained or downloaded before a model can start.
+//! - [`Split`]: the part of a corpus for one purpose ([`SplitName`]): 90 % for training, 5 % for
+//!   validation, 5 % for the test, in the order of the file.
+//! - [`Sequences`]: numbered rows of tokens and targets, the common interface of data for language
+//!   models. A split implements it when cut into adjacent windows ([`Windows`]), overlapping ones
+//!   ([`OverlappingWindows`]) or shuffled ones ([`ShuffledWindows`]); so do an
+//!   [`ImageSet`](images::ImageSet) and the [`Duplication`] task, and your own data can. A negative
+//!   target ([`IGNORED`]) does not count.
 //! - [`LmBatch`]: some sequences as tensors on a device, and the number of their step.
-//! - [`TrainLoader`] and [`EvalLoader`]: Burn data loaders of such batches. The first is an endless,
-//!   shuffled stream, which can be entered at any step and read ahead by threads; the second goes through the data
-//!   once, in order.
+//! - [`TrainLoader`] and [`EvalLoader`]: Burn data loaders of such batches. The first is an
+//!   endless, shuffled stream, which can be entered at any step and read ahead by threads; the
+//!   second goes through the data once, in order.
 //!
 //! Corpora, splits and windows share one copy of the bytes, so cloning and cutting cost nothing.
 //!
 //! # The same seed, the same batches
 //!
-//! The training batch of a step is a function of the data, the window length, the batch size, the seed
-//! and the step, and of nothing else: not of the machine, of the reading threads, of the steps before it or of
-//! the length of epochs. A run that stops can thus be resumed at its step
+//! The training batch of a step is a function of the data, the window length, the batch size, the
+//! seed and the step, and of nothing else: not of the machine, of the reading threads, of the steps
+//! before it or of the length of epochs. A run that stops can thus be resumed at its step
 //! ([`TrainLoader::starting_at`]) and sees the same batches as without the stop.
 //!
 //! # Example
@@ -52,7 +55,8 @@
 //!
 //! # fn main() -> Result<(), reformer_datasets::DatasetError> {
 //! let splits = ByteCorpus::sample().split();
-//! assert_eq!((splits.train.len(), splits.valid.len(), splits.test.len()), (900_000, 50_000, 50_000));
+//! let lengths = [&splits.train, &splits.valid, &splits.test].map(|split| split.len());
+//! assert_eq!(lengths, [900_000, 50_000, 50_000]);
 //!
 //! // Epochs of 3 batches, each of 4 windows of 1,024 bytes, entered at step 100.
 //! let device = Default::default();
@@ -65,7 +69,7 @@
 //!     assert_eq!(batch.tokens.dims(), [4, 1_024]);
 //!     assert_eq!(batch.targets.dims(), [4, 1_024]);
 //! }
-//! // An epoch ends where its number of steps divides the step: 100 and 101, and the next starts at 102.
+//! // An epoch ends where its number of steps divides the step: the next one starts at 102.
 //! assert_eq!(train.next_step(), 102);
 //!
 //! // 5 windows in batches of 4: the last batch has one.
@@ -102,11 +106,11 @@ pub use holdout::SplitName;
 pub use loading::{
     BatchSource, EvalLoader, EvalLoaderConfig, LmBatch, TrainLoader, TrainLoaderConfig,
 };
-pub use report::{ReadReport, Skipped, shown};
+pub use report::{ReadReport, Skipped, printable, shown};
 pub use sequences::{IGNORED, START_TOKEN, Sequences, Shuffled};
 pub use storage::{Fingerprint, read_text_file};
 pub use table::{Table, TableRecord};
 pub use text::{
-    ByteCorpus, Corpus, FolderCorpus, OverlappingWindows, RandomCrops, ShuffledWindows, Split,
-    Splits, Wikipedia, Window, Windows,
+    ByteCorpus, Corpus, FolderCorpus, OverlappingWindows, ShuffledWindows, Split, Splits,
+    Wikipedia, Window, Windows,
 };

@@ -1,12 +1,13 @@
 //! Reports of what was read from a data set.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
 /// Maximum characters of a name in messages.
-const MAX_SHOWN: usize = 64;
+const MAX_NAME: usize = 64;
 /// Maximum characters of a description of a file's problem in messages.
-const MAX_TOLD: usize = 400;
+const MAX_TEXT: usize = 400;
 /// Maximum number of classes that are listed with their numbers of records.
 const MAX_CLASSES: usize = 12;
 
@@ -111,8 +112,8 @@ impl ReadReport {
     /// What was left out and why, as the end of a line; empty if nothing was.
     pub(crate) fn left_out(&self) -> String {
         let skipped = self.skipped.iter().map(|skipped| {
-            let reason = told(&skipped.reason);
-            let example = told(&skipped.example);
+            let reason = shown_text(&skipped.reason);
+            let example = shown_text(&skipped.example);
             format!("{} {reason} (first: {example})", grouped(skipped.count))
         });
         let skipped: Vec<String> = skipped.collect();
@@ -157,7 +158,7 @@ impl fmt::Display for ReadReport {
         f.write_str(&self.left_out())?;
         self.notes
             .iter()
-            .try_for_each(|note| write!(f, "; {}", told(note)))
+            .try_for_each(|note| write!(f, "; {}", shown_text(note)))
     }
 }
 
@@ -175,8 +176,8 @@ fn counted(count: u64, unit: &str) -> String {
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -184,8 +185,8 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A name from a file as messages and tables show it: in one line, without terminal control characters, and at most
-/// 64 characters long.
+/// A name from a file as messages and tables show it: in one line, without terminal control
+/// characters, and at most 64 characters long.
 ///
 /// # Example
 ///
@@ -197,45 +198,69 @@ pub(crate) fn grouped(number: u64) -> String {
 /// assert_eq!(shown(&"x".repeat(70_000)).chars().count(), 64);
 /// ```
 pub fn shown(name: &str) -> String {
-    shortened(name, MAX_SHOWN)
+    shortened(name, MAX_NAME)
 }
 
 /// A sentence that may quote parts of a file, as messages show it.
-pub(crate) fn told(text: &str) -> String {
-    shortened(text, MAX_TOLD)
+pub(crate) fn shown_text(text: &str) -> String {
+    shortened(text, MAX_TEXT)
 }
 
 /// A path as messages show it.
 pub(crate) fn shown_path(path: &Path) -> String {
-    escaped(&path.display().to_string())
+    escaped(&path.display().to_string()).into_owned()
 }
 
 fn shortened(text: &str, limit: usize) -> String {
     // Escaping makes a text longer, so no more than this part of it can be shown.
-    let mut start = text.chars();
-    let escaped = escaped(&start.by_ref().take(limit + 1).collect::<String>());
+    let start: String = text.chars().take(limit + 1).collect();
+    let escaped = escaped(&start);
     if escaped.chars().nth(limit).is_none() {
-        return escaped;
+        return escaped.into_owned();
     }
     escaped.chars().take(limit - 1).chain(['…']).collect()
 }
 
-/// A text in one line, without characters that control a terminal or change the writing direction.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
+/// A text as a terminal may show it: control characters, which could move the cursor, change a
+/// title or hide other text, and those that change the writing direction or are invisible are
+/// spelled out as in Rust (`\u{1b}`). Line ends and tabs stay.
+///
+/// ```
+/// use reformer_datasets::printable;
+///
+/// assert_eq!(printable("one\ttwo\n"), "one\ttwo\n");
+/// assert_eq!(printable("\x1b[2Jgone"), "\\u{1b}[2Jgone");
+/// ```
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped_where(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// A text in one line, without characters that control a terminal.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    escaped_where(text, is_hidden)
+}
+
+/// Whether a character controls a terminal, ends a line, changes the direction or is invisible.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
+fn escaped_where(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        let steers = c.is_control()
-            || matches!(
-                c,
-                '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
-            )
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match steers {
+        match is_escaped(c) {
             true => escaped.extend(c.escape_default()),
             false => escaped.push(c),
         }
     }
-    escaped
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]
@@ -249,13 +274,13 @@ mod tests {
         for name in ["a.txt", "b.txt"] {
             report.skip("files that are not images", name);
         }
-        report.skip("links that lead nowhere", "c\u{1b}[2J");
+        report.skip("broken links", "c\u{1b}[2J");
         report.note("decoded from UTF-16LE");
         report.note("decoded from UTF-16LE");
         report.classes = vec![("neg".to_owned(), 1), ("x".repeat(100), 12_345)];
         let expected = format!(
             "re\\nviews: 3 files, 1 record; classes: neg 1, {}… 12,345; skipped: 2 files that are not images (first: \
-             a.txt), 1 links that lead nowhere (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
+             a.txt), 1 broken links (first: c\\u{{1b}}[2J); decoded from UTF-16LE",
             "x".repeat(63)
         );
         assert_eq!(report.to_string(), expected);
@@ -271,6 +296,19 @@ mod tests {
             report.to_string().ends_with("11 1 and 1,000 more"),
             "{report}"
         );
+    }
+
+    #[test]
+    fn only_text_is_printable() {
+        let hostile = "a\x07\x1b]0;title\x07\r\x7f\u{9b}2J\u{202e}b\u{2028}\u{feff}\u{200f}\n";
+        let shown = printable(hostile);
+        assert!(shown.chars().all(|c| !c.is_control() || c == '\n'));
+        assert_eq!(
+            shown,
+            "a\\u{7}\\u{1b}]0;title\\u{7}\\r\\u{7f}\\u{9b}2J\\u{202e}b\\u{2028}\\u{feff}\\u{200f}\n"
+        );
+        assert!(matches!(printable("Ünïcode 🎭\t\n"), Cow::Borrowed(_)));
+        assert_eq!(escaped("one\ttwo\n"), "one\\ttwo\\n");
     }
 
     #[test]

@@ -37,7 +37,8 @@ impl<'a> Table<'a> {
     /// A table with some required columns, which also identify the separator.
     ///
     /// # Errors
-    /// A description: a quote that is not closed or not doubled, or a first line that cannot be parsed.
+    /// A description: a quote that is not closed or not doubled, or a first line that cannot be
+    /// parsed.
     pub fn new(text: &'a str, wanted: &[&str]) -> Result<Self, String> {
         let (separator, text, first_line) = separator(text, wanted);
         let mut table = Self {
@@ -118,8 +119,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The separator, the table without a line that only names it (`sep=;`, as spreadsheets write it), and
-/// the number of its first line.
+/// The separator, the table without a line that only names it (`sep=;`, as spreadsheets write it),
+/// and the number of its first line.
 fn separator<'a>(text: &'a str, wanted: &[&str]) -> (char, &'a str, usize) {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let said = first.trim_end().trim_matches('"').strip_prefix("sep=");
@@ -141,18 +142,18 @@ fn separator<'a>(text: &'a str, wanted: &[&str]) -> (char, &'a str, usize) {
     (named.unwrap_or(has_tabs), text, 1)
 }
 
-/// A column's name without surrounding spaces and quotes; quotes after a space have no special meaning.
+/// A column's name without surrounding spaces and quotes; quotes after a space are no quotes.
 fn column_name(field: &str) -> &str {
     field.trim().trim_matches('"').trim()
 }
 
-/// Checks that each field that starts with a quote ends with one: otherwise a quote that is missing or not doubled
-/// joins all records up to the next quote into one field.
+/// Checks that each field that starts with a quote ends with one: otherwise a quote that is missing
+/// or not doubled joins all records up to the next quote into one field.
 fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), String> {
     let (bytes, separator) = (text.as_bytes(), separator as u8);
-    let (mut line, mut place, mut starts_field) = (first_line, 0, true);
-    while let Some(&byte) = bytes.get(place) {
-        place += 1;
+    let (mut line, mut position, mut starts_field) = (first_line, 0, true);
+    while let Some(&byte) = bytes.get(position) {
+        position += 1;
         if byte != b'"' || !starts_field {
             line += usize::from(byte == b'\n');
             starts_field = matches!(byte, b'\n' | b'\r') || byte == separator;
@@ -160,26 +161,26 @@ fn check_quotes(text: &str, separator: char, first_line: usize) -> Result<(), St
         }
         let opened = line;
         loop {
-            match (bytes.get(place), bytes.get(place + 1)) {
+            match (bytes.get(position), bytes.get(position + 1)) {
                 (None, _) => {
                     return Err(format!(
                         "the quote that opens in line {opened} is not closed"
                     ));
                 }
-                (Some(b'"'), Some(b'"')) => place += 1,
+                (Some(b'"'), Some(b'"')) => position += 1,
                 (Some(b'"'), None | Some(b'\r' | b'\n')) => break,
                 (Some(b'"'), Some(&next)) if next == separator => break,
                 (Some(b'"'), _) => {
                     return Err(format!(
-                        "the quote that opens in line {opened} is closed in line {line}, but the field goes on \
+                        "the quote that opens in line {opened} is closed in line {line}, but the field continues \
                          there: a quote in a field must be doubled"
                     ));
                 }
                 (Some(&inside), _) => line += usize::from(inside == b'\n'),
             }
-            place += 1;
+            position += 1;
         }
-        place += 1;
+        position += 1;
         starts_field = false;
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! The scores of sacreBLEU itself: `data/make_bleu.py` wrote both the sentences and what it says about them.
+//! The scores of sacreBLEU itself: `data/make_bleu.py` wrote both the sentences and what it says
+//! about them.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What an evaluation may rely on: all windows of a split, in order, the same each time.
+//! Guarantees for evaluation: all windows of a split, in order, the same each time.
 
 use std::sync::Arc;
 
@@ -96,6 +96,37 @@ fn parts_for_devices_keep_order_and_numbers() {
 }
 
 #[test]
+fn slice_of_a_slice_keeps_the_batches_of_the_whole() {
+    // Rows 2..11 of 12, and of these 1..8, in batches of 4.
+    let config = EvalLoaderConfig::new(1, 4);
+    let part = loader(&config, 13).slice(2, 11).slice(1, 8);
+    let read: Vec<(u64, Vec<i64>)> = read_all(part.as_ref())
+        .into_iter()
+        .map(|(step, _, tokens, _)| (step, tokens))
+        .collect();
+    assert_eq!(read, [(0, vec![3]), (1, vec![4, 5, 6, 7]), (2, vec![8, 9])]);
+    let mut iterator = part.iter();
+    let mut processed = vec![iterator.progress().items_processed];
+    while iterator.next().is_some() {
+        processed.push(iterator.progress().items_processed);
+    }
+    assert_eq!((part.num_items(), processed), (7, vec![0, 1, 5, 7]));
+}
+
+#[test]
+fn empty_slice_has_no_batches() {
+    let empty = loader(&EvalLoaderConfig::new(1, 4), 13).slice(6, 6);
+    assert_eq!(empty.num_items(), 0);
+    assert!(read_all(empty.as_ref()).is_empty());
+}
+
+#[test]
+#[should_panic(expected = "within the 12 items of its loader: 3..13")]
+fn slice_beyond_the_end_panics() {
+    loader(&EvalLoaderConfig::new(1, 4), 13).slice(3, 13);
+}
+
+#[test]
 fn loader_on_another_device_reads_the_same() {
     let loader = loader(&EvalLoaderConfig::new(3, 2), 20);
     let moved = loader.to_device(&Default::default());
@@ -156,6 +187,27 @@ fn sequences_without_end_need_a_number_of_them() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn batches_of_a_slice_are_its_rows_in_order(
+        n_rows in 1_u8..200,
+        batch_size in 1_usize..20,
+        bounds in (0_usize..200, 0_usize..200),
+    ) {
+        let [a, b] = [bounds.0, bounds.1].map(|bound| bound.min(n_rows.into()));
+        let (start, end) = (a.min(b), a.max(b));
+        let slice = loader(&EvalLoaderConfig::new(1, batch_size), n_rows + 1).slice(start, end);
+        let mut seen = start;
+        for (step, [n, _], tokens, _) in read_all(slice.as_ref()) {
+            let rows: Vec<i64> = (seen..seen + n).map(|row| row as i64).collect();
+            prop_assert_eq!(tokens, rows);
+            prop_assert!(n > 0);
+            prop_assert_eq!(seen / batch_size, step as usize);
+            seen += n;
+            prop_assert_eq!((seen - 1) / batch_size, step as usize);
+        }
+        prop_assert_eq!(seen, end);
+    }
 
     #[test]
     fn every_byte_but_the_first_and_the_tail_is_a_target_once(

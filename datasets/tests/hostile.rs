@@ -1,5 +1,5 @@
-//! What no file may do, whatever is in it: every reader gives data or an error of one line, and never panics, hangs or
-//! takes memory without bound.
+//! What no file may do, whatever is in it: every reader gives data or an error of one line, and
+//! never panics, hangs or takes memory without bound.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,36 +35,36 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let place = any::<usize>;
+    let position = any::<usize>;
     // Bytes that mean something in one of the formats, or any.
     let byte = prop_oneof![
         prop::sample::select(&b"\"\n\r\t,;:{}[]()\\0-\x00\xff\xfe\xd9"[..]),
         any::<u8>()
     ];
     prop_oneof![
-        4 => (place(), byte.clone()).prop_map(|(place, byte)| Change::Set(place, byte)),
-        2 => (place(), byte).prop_map(|(place, byte)| Change::Insert(place, byte)),
-        1 => place().prop_map(Change::Remove),
-        1 => place().prop_map(Change::Cut),
-        1 => (place(), 1_usize..64).prop_map(|(place, len)| Change::Repeat(place, len)),
+        4 => (position(), byte.clone()).prop_map(|(position, byte)| Change::Set(position, byte)),
+        2 => (position(), byte).prop_map(|(position, byte)| Change::Insert(position, byte)),
+        1 => position().prop_map(Change::Remove),
+        1 => position().prop_map(Change::Cut),
+        1 => (position(), 1_usize..64).prop_map(|(position, len)| Change::Repeat(position, len)),
     ]
 }
 
 fn changed(file: &[u8], changes: &[Change]) -> Vec<u8> {
     let mut file = file.to_vec();
     for change in changes {
-        let place = |place: usize| place % file.len().max(1);
+        let position = |at: usize| at % file.len().max(1);
         match *change {
             _ if file.is_empty() => {}
             Change::Set(at, byte) => {
-                let at = place(at);
+                let at = position(at);
                 file[at] = byte;
             }
-            Change::Insert(at, byte) => file.insert(place(at), byte),
-            Change::Remove(at) => drop(file.remove(place(at))),
-            Change::Cut(at) => file.truncate(place(at)),
+            Change::Insert(at, byte) => file.insert(position(at), byte),
+            Change::Remove(at) => drop(file.remove(position(at))),
+            Change::Cut(at) => file.truncate(position(at)),
             Change::Repeat(at, len) => {
-                let at = place(at);
+                let at = position(at);
                 let part = file[at..(at + len).min(file.len())].to_vec();
                 file.splice(at..at, part);
             }
@@ -196,7 +196,7 @@ proptest! {
         with_file("in/file", &bytes, |path| {
             one_line(ByteCorpus::open(path))?;
             one_line(ByteCorpus::open_unpacked(path))?;
-            one_line(Wikipedia::Enwik8.open_prefix(path))?;
+            one_line(Wikipedia::Enwik8.open(path))?;
             prop_assert!(one_line(Fingerprint::of(path))?.is_some());
             if let Some(folder) = one_line(FolderCorpus::open(path.parent().expect("a folder")))? {
                 one_line(folder.split_by_file())?;
@@ -248,9 +248,9 @@ proptest! {
     #[test]
     fn columns(bytes in hostile([packed(LINES.as_bytes()), vec![utf16(LINES), LINES.replace('\n', "\r").into_bytes()]].concat())) {
         with_file("folder/train.jsonl", &bytes, |path| {
-            for place in [path, path.parent().expect("a folder")] {
+            for source in [path, path.parent().expect("a folder")] {
                 for name in ["text", "ids"] {
-                    let column = Column::new(place.to_owned(), ColumnFormat::JsonLines, name.to_owned());
+                    let column = Column::new(source.to_owned(), ColumnFormat::JsonLines, name.to_owned());
                     one_line(column.kind())?;
                     if let Some(ids) = one_line(column.open_ids(Some(1_000)))? {
                         prop_assert!(ids.train.corpus().n_tokens() > 0);

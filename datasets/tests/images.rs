@@ -1,4 +1,4 @@
-//! What an experiment on images may rely on: which pixels become which tokens, from every kind of file.
+//! Guarantees for images: which pixels become which tokens, from every kind of file.
 
 use std::error::Error;
 use std::fs;
@@ -15,7 +15,7 @@ use reformer_datasets::{DatasetError, EvalLoaderConfig, START_TOKEN, SizeError};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// In which every byte tells its place.
+/// In which every byte is its position.
 fn coloured(size: u32) -> RgbImage {
     RgbImage::from_fn(size, size, |x, y| {
         Rgb([x as u8, y as u8, (x + y) as u8 * 3])

@@ -1,4 +1,4 @@
-//! What training and evaluating a model with a head may rely on.
+//! Guarantees for training and evaluating a model with a head.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,9 +42,9 @@ fn assert_filled(batch: &LabelledBatch<Flex>, length: usize) {
     assert_eq!(batch.tokens.dims(), [batch.rows.len(), length]);
     let read = ints(&batch.tokens).into_iter().zip(bools(&batch.mask_pad));
     let read = read.zip(ints(&batch.targets)).zip(&batch.rows);
-    for (place, (((tokens, is_padding), targets), &row)) in read.enumerate() {
+    for (index, (((tokens, is_padding), targets), &row)) in read.enumerate() {
         let n_tokens = row % 7 + 1;
-        assert_eq!(batch.length(place), n_tokens);
+        assert_eq!(batch.length(index), n_tokens);
         for (i, (token, is_padding)) in tokens.into_iter().zip(is_padding).enumerate() {
             assert_eq!(is_padding, i >= n_tokens);
             assert!(is_padding || token == row as i64);
@@ -165,7 +165,7 @@ fn folders_are_classes() -> Result<(), Box<dyn std::error::Error>> {
         skipped,
         [
             ("texts without a class", 1),
-            ("files beside the folders of classes", 1)
+            ("files outside the class folders", 1)
         ]
     );
 

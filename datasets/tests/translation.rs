@@ -1,4 +1,4 @@
-//! What training and evaluating a translation model may rely on.
+//! Guarantees for training and evaluating a translation model.
 
 use std::collections::BTreeSet;
 
@@ -134,7 +134,7 @@ fn byte_pairs_of_the_same_sentences_are_the_same() -> Result<(), DatasetError> {
 fn vocabularies_that_cannot_be_are_named() -> Result<(), Box<dyn std::error::Error>> {
     let error = SubwordsConfig::new(258)
         .train(["x"].iter())
-        .expect_err("no room for bytes");
+        .expect_err("too few entries for bytes");
     assert_eq!(
         error.to_string(),
         "vocab_size is 258, and must be at least 259: choose about 32000, or fewer for less text"

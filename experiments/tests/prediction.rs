@@ -187,7 +187,7 @@ fn lists_are_classified_in_their_own_notation() {
     );
     refused(
         &classify("a text"),
-        &["record 1", "no digit and no operator"],
+        &["record 1", "neither a digit nor an operator"],
     );
 }
 

@@ -1,5 +1,7 @@
 //! A training step on Candle, where every operation is the reference's, against that of flex.
 
+#![allow(deprecated)] // Burn will drop this backend.
+
 use burn::module::AutodiffModule;
 use burn::optim::{Optimizer, SgdConfig};
 use burn::prelude::*;
@@ -25,9 +27,8 @@ fn step<B: TrainBackend>(weights: Vec<u8>) -> Vec<f64> {
     let device = Default::default();
     let record = Recorder::<B>::load(&Bytes::default(), weights, &device).unwrap();
     let model = config().init::<B>(&device).load_record(record);
-    let tokens = Tensor::<B, 1, Int>::arange(0..60, &device)
-        .remainder_scalar(7)
-        .reshape([1, 60]);
+    let tokens: Vec<i32> = (0..60).map(|position| position % 7).collect();
+    let tokens = Tensor::<B, 1, Int>::from_ints(&tokens[..], &device).reshape([1, 60]);
     let logits = |model: &ReformerLm<B>| {
         let logits = model.valid().forward(tokens.clone().inner(), &Pass::eval());
         logits.into_data().iter::<f64>().collect::<Vec<_>>()

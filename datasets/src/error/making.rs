@@ -12,7 +12,7 @@ impl DatasetError {
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::NoRoom { path, source }
+                Self::NoSpace { path, source }
             }
             _ => Self::Unreadable { path, source },
         }

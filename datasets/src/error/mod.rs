@@ -11,7 +11,7 @@ use thiserror::Error;
 pub(crate) use making::check;
 pub use size::SizeError;
 
-use crate::report::{escaped, grouped, shown, shown_path, told};
+use crate::report::{escaped, grouped, shown, shown_path, shown_text};
 
 /// Why data could not be read. Each message is one line: the value, its limit and a remedy.
 #[derive(Debug, Error)]
@@ -65,7 +65,7 @@ pub enum DatasetError {
 
     /// The path is a pipe without a writer.
     #[error(
-        "`{}` is a pipe, and nothing has been written into it for {seconds} s: start what writes first, or name a file",
+        "no data arrived on the pipe `{}` for {seconds} s: start the writing program first, or name a file",
         shown_path(path)
     )]
     SilentPipe {
@@ -77,7 +77,7 @@ pub enum DatasetError {
 
     /// A pipe does not end.
     #[error(
-        "`{}` is a pipe with more than {} bytes, and may not have more: save them, and name the file",
+        "the pipe `{}` delivered more than {} bytes, the limit: save the data to a file and name that",
         shown_path(path), grouped(*limit)
     )]
     EndlessPipe {
@@ -89,8 +89,8 @@ pub enum DatasetError {
 
     /// A packed file contains far more than text would.
     #[error(
-        "`{}` has more than {} bytes packed in it, far more than its size promises: if that is meant, unpack it first and \
-         name what comes out",
+        "`{}` unpacks to more than {} bytes, far more than its size suggests: if that is intended, \
+         unpack it and name the result",
         shown_path(path), grouped(*limit)
     )]
     Bomb {
@@ -102,10 +102,10 @@ pub enum DatasetError {
 
     /// Data for the temporary file does not fit on the disk.
     #[error(
-        "the folder for temporary files, `{}`, has no room for what is in `{}`: free some, or set TMPDIR to a folder on a \
-         larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
+        "there is not enough space in the temporary folder `{}` for the contents of `{}`: free some, or \
+         set TMPDIR to a folder on a larger disk", shown_path(&std::env::temp_dir()), shown_path(path)
     )]
-    NoRoom {
+    NoSpace {
         /// The path as it was given.
         path: PathBuf,
         /// The error of the operating system.
@@ -125,7 +125,7 @@ pub enum DatasetError {
 
     /// A folder has too many files.
     #[error(
-        "`{}` has more than {} files and folders in it, and may not have more: name a folder in it, or an archive",
+        "`{}` contains more than {} files and folders, the limit: name a folder in it, or an archive",
         shown_path(path), grouped(*limit as u64)
     )]
     TooManyFiles {
@@ -155,7 +155,7 @@ pub enum DatasetError {
     /// There are about as many classes as texts.
     #[error(
         "`{}` has {} different labels for {} texts (`{}`, `{}`, ...), and at least 2 texts of a class are needed on \
-         average: take a column of labels that repeat",
+         average: choose a column whose labels repeat",
         escaped(name), grouped(*n_classes as u64), grouped(*n_texts as u64), shown(&examples[0]), shown(&examples[1])
     )]
     TooManyClasses {
@@ -222,7 +222,7 @@ pub enum DatasetError {
         "`{}` has no column `{}` {wanted}{}: name another one",
         shown_path(path),
         shown(column),
-        told(found)
+        shown_text(found)
     )]
     NoColumn {
         /// The path as it was given.
@@ -249,7 +249,7 @@ pub enum DatasetError {
     #[error(
         "`{}` is not {expected} ({}): check that it is whole and of that kind",
         shown_path(path),
-        told(found)
+        shown_text(found)
     )]
     Malformed {
         /// The path as it was given.
@@ -264,7 +264,7 @@ pub enum DatasetError {
     #[error(
         "`{}` could not be written ({}): check the folder, its permissions and the disk",
         shown_path(path),
-        told(reason)
+        shown_text(reason)
     )]
     Unwritable {
         /// The path as it was given.
@@ -300,7 +300,10 @@ pub enum DatasetError {
     },
 
     /// A vocabulary cannot do what was requested.
-    #[error("the vocabulary {problem} ({}): train or load another", told(reason))]
+    #[error(
+        "the vocabulary {problem} ({}): train or load another",
+        shown_text(reason)
+    )]
     Tokenizer {
         /// What it cannot do.
         problem: &'static str,
@@ -310,9 +313,9 @@ pub enum DatasetError {
 
     /// A published data set with another size than the known one.
     #[error(
-        "`{}` has {bytes} bytes, but {name} has {bytes_expected}: use the whole file, or ask for a prefix \
-         explicitly (figures on a prefix do not compare with published ones)",
-        escaped(corpus)
+        "`{}` has {} bytes, but {name} has {}: use the whole file, or read it like any other text (figures on a \
+         part of it are not comparable with published ones)",
+        escaped(corpus), grouped(*bytes as u64), grouped(*bytes_expected as u64)
     )]
     WrongSize {
         /// Name of the corpus.
@@ -340,7 +343,7 @@ pub enum DatasetError {
          train on them",
         escaped(name),
         shown(class),
-        told(classes)
+        shown_text(classes)
     )]
     OtherClass {
         /// Where the texts are from.

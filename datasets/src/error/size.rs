@@ -5,7 +5,8 @@ use thiserror::Error;
 use crate::holdout::SplitName;
 use crate::report::escaped;
 
-/// Why data cannot be read in the requested sizes. Each message is one line: the value, its limit and a remedy.
+/// Why data cannot be read in the requested sizes. Each message is one line: the value, its limit
+/// and a remedy.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SizeError {
@@ -28,23 +29,6 @@ pub enum SizeError {
         tokens_needed: usize,
         /// The requested length.
         window_length: usize,
-    },
-
-    /// The first window would start so late that none fits.
-    #[error(
-        "a phase of {phase} leaves no whole window in the {split} split of `{}`: \
-         choose at most {max_phase}",
-        escaped(corpus)
-    )]
-    PhaseTooLarge {
-        /// Name of the corpus.
-        corpus: String,
-        /// The split in question.
-        split: SplitName,
-        /// The requested phase.
-        phase: usize,
-        /// The largest phase that leaves one window.
-        max_phase: usize,
     },
 
     /// The window length is 0.

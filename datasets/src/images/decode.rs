@@ -20,15 +20,15 @@ const CHUNK_BYTES: usize = 64 << 20;
 /// Maximum bytes of a decoded image: 178 million pixels of three bytes.
 const MAX_DECODED: u64 = 512 << 20;
 /// Maximum bytes of an image that is decoded in parallel with others.
-const MAX_BESIDE_OTHERS: u64 = 64 << 20;
+const MAX_IN_PARALLEL: u64 = 64 << 20;
 /// Maximum bytes of an image in an archive.
 const MAX_FILE: u64 = 512 << 20;
 /// Names of the supported formats.
 pub(super) const FORMATS: &str = "a PNG, JPEG, WebP, GIF, BMP or TIFF image";
 
-/// Decodes all images of a folder or an archive, one after the other as `size * size` pixels of three bytes.
-/// Their order is that of the paths in a folder, and that of the entries in an archive. Damaged ones are left out, and
-/// named in the report.
+/// Decodes all images of a folder or an archive, one after the other as `size * size` pixels of
+/// three bytes. Their order is that of the paths in a folder, and that of the entries in an
+/// archive. Damaged ones are left out, and named in the report.
 pub(super) fn decode_all(path: &Path, size: usize) -> Result<(Bytes, ReadReport), DatasetError> {
     let mut sink = Sink {
         size,
@@ -132,12 +132,12 @@ impl Sink<'_> {
         let waiting = std::mem::take(&mut self.waiting);
         self.n_waiting_bytes = 0;
         let size = self.size;
-        let beside_others: Vec<_> = waiting
+        let in_parallel: Vec<_> = waiting
             .par_iter()
-            .map(|(name, bytes)| decode_within(name, bytes, size, MAX_BESIDE_OTHERS))
+            .map(|(name, bytes)| decode_within(name, bytes, size, MAX_IN_PARALLEL))
             .collect();
-        for ((name, bytes), decoded) in waiting.iter().zip(beside_others) {
-            // Large ones are decoded alone, so that the memory does not depend on the number of cores.
+        for ((name, bytes), decoded) in waiting.iter().zip(in_parallel) {
+            // Large ones are decoded alone, so that the memory does not depend on the cores.
             let decoded = match decoded {
                 Some(decoded) => decoded,
                 None => decode(name, bytes, size),
@@ -150,7 +150,7 @@ impl Sink<'_> {
                         .map_err(|source| DatasetError::from_io(self.path, source))?;
                 }
                 Err(error) => {
-                    self.report.skip("damaged or cut images", name);
+                    self.report.skip("damaged or truncated images", name);
                     self.first_damage.get_or_insert(error);
                 }
             }
@@ -175,7 +175,7 @@ impl Sink<'_> {
 /// Decodes one file as RGB, even if it is grayscale, applies its orientation, and resizes it.
 pub(super) fn decode(name: &str, bytes: &[u8], size: usize) -> Result<RgbImage, DatasetError> {
     let too_large = || {
-        let found = format!("decoded it takes more than {MAX_DECODED} bytes");
+        let found = format!("decoded, it takes more than {MAX_DECODED} bytes");
         Err(DatasetError::malformed(Path::new(name), FORMATS, found))
     };
     decode_within(name, bytes, size, MAX_DECODED).unwrap_or_else(too_large)
@@ -226,7 +226,8 @@ fn decode_upright(bytes: &[u8], max_bytes: u64) -> image::ImageResult<Option<Dyn
 
 /// The image resized to a square, ignoring its aspect ratio, as in downsampled ImageNet.
 ///
-/// The triangle filter grows with the scale, so every pixel of a larger image contributes to the result.
+/// The triangle filter grows with the scale, so every pixel of a larger image contributes to the
+/// result.
 pub(super) fn resized(image: RgbImage, size: usize) -> RgbImage {
     let size = size as u32;
     if image.dimensions() == (size, size) {

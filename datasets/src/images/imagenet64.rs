@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::error::DatasetError;
 use crate::images::set::ImageSet;
 
-/// Downsampled ImageNet of 64 x 64 pixels (Chrabaszcz, Loshchilov and Hutter, 2017, "A downsampled variant of ImageNet as an
-/// alternative to the CIFAR datasets"): 1,281,167 images for training and 49,999 or 50,000 for validation.
+/// Downsampled ImageNet of 64 x 64 pixels (Chrabaszcz, Loshchilov and Hutter, 2017, "A downsampled
+/// variant of ImageNet as an alternative to the CIFAR datasets"): 1,281,167 images for training and
+/// 49,999 or 50,000 for validation.
 ///
 /// # Example
 ///
@@ -30,13 +31,13 @@ pub struct ImageNet64 {
 }
 
 impl ImageNet64 {
-    /// Opens a folder with `val_data.npz` and `train_data_batch_1.npz` to `train_data_batch_10.npz`, or those before
-    /// the first missing one: see [`ImageSet::open_npz`].
+    /// Opens a folder with `val_data.npz` and `train_data_batch_1.npz` to
+    /// `train_data_batch_10.npz`, or those before the first missing one: see
+    /// [`ImageSet::open_npz`].
     ///
     /// The variants of 8, 16 and 32 pixels have files of the same format, and can be opened too.
     ///
     /// # Errors
-    ///
     /// Those of [`ImageSet::open_npz`].
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let folder = folder.as_ref();

@@ -1,7 +1,8 @@
 //! Detects truncated JPEG files. Decoders fill missing parts with gray, without an error.
 //!
-//! Format: ITU-T T.81, annex B. Markers are a byte 0xff and another; segments after most of them start with their
-//! length; after the start of a scan come its data, in which 0xff is followed by a zero.
+//! Format: ITU-T T.81, annex B. Markers are a byte 0xff and another; segments after most of them
+//! start with their length; after the start of a scan come its data, in which 0xff is followed by a
+//! zero.
 
 /// Start of the image.
 const SOI: u8 = 0xd8;
@@ -15,14 +16,14 @@ pub(super) fn is_cut(file: &[u8]) -> bool {
 
 /// Whether there is an end marker of the image itself, not of a thumbnail in a segment.
 fn has_end(file: &[u8]) -> bool {
-    let mut place = 2;
+    let mut offset = 2;
     loop {
         // Skips to the next marker; the bytes before it are scan data, or empty.
-        let Some(found) = file[place..].windows(2).position(is_marker) else {
+        let Some(found) = file[offset..].windows(2).position(is_marker) else {
             return false;
         };
-        let marker = file[place + found + 1];
-        place += found + 2;
+        let marker = file[offset + found + 1];
+        offset += found + 2;
         if marker == EOI {
             return true;
         }
@@ -30,11 +31,11 @@ fn has_end(file: &[u8]) -> bool {
         if matches!(marker, 0x01 | 0xd0..=SOI) {
             continue;
         }
-        let Some(&[high, low]) = file[place..].first_chunk() else {
+        let Some(&[high, low]) = file[offset..].first_chunk() else {
             return false;
         };
-        place += usize::from(u16::from_be_bytes([high, low]));
-        if place > file.len() {
+        offset += usize::from(u16::from_be_bytes([high, low]));
+        if offset > file.len() {
             return false;
         }
     }

@@ -1,10 +1,10 @@
-//! Images as sequences of bytes: pixels in raster order, the three colours of a pixel one after the other.
+//! Images as sequences of bytes: pixels in raster order, each as its three colours.
 //!
 //! - [`ImageSet`]: images of one size, from the official files of downsampled ImageNet
-//!   ([`ImageSet::open_npz`]) or from files of common formats ([`ImageSet::open_images`]). It is a set of
-//!   [`Sequences`](crate::Sequences), so it can be trained on like any text.
+//!   ([`ImageSet::open_npz`]) or from files of common formats ([`ImageSet::open_images`]). It is a
+//!   set of [`Sequences`](crate::Sequences), so it can be trained on like any text.
 //! - [`ImageNet64`]: the two sets of downsampled ImageNet, from the folder with its files.
-//! - [`Picture`]: one sequence, generated or read, converted back to an image, and several as a grid.
+//! - [`Picture`]: one sequence, generated or read, converted to an image, or several in a grid.
 
 mod decode;
 mod imagenet64;

@@ -1,7 +1,8 @@
 //! The header of numpy's array files.
 //!
-//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. The header is the text of a Python
-//! dictionary: `{'descr': '|u1', 'fortran_order': False, 'shape': (10, 12288), }`.
+//! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. The header is
+//! the text of a Python dictionary:
+//! `{'descr': '|u1', 'fortran_order': False, 'shape': (10, 12288), }`.
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 

@@ -43,13 +43,12 @@ impl fmt::Debug for Picture {
 }
 
 impl Picture {
-    /// Converts a sequence to an image: rows of pixels, three tokens each. The tokens are the targets of a data
-    /// set, or generated ones. Tokens outside 0 to 255 are clamped.
+    /// Converts a sequence to an image: rows of pixels, three tokens each. The tokens are the
+    /// targets of a data set, or generated ones. Tokens outside 0 to 255 are clamped.
     ///
     /// `None` when the number of tokens is not 3 x size x size.
     ///
     /// # Shapes
-    ///
     /// - tokens: `[3 * size * size]`
     pub fn from_tokens(tokens: &[i32]) -> Option<Self> {
         let size = (tokens.len() / 3).isqrt();
@@ -62,15 +61,13 @@ impl Picture {
         Some(Self { pixels })
     }
 
-    /// Opens a PNG, JPEG, WebP, GIF, BMP or TIFF file, applies its orientation and resizes it to a square.
+    /// Opens a PNG, JPEG, WebP, GIF, BMP or TIFF file, applies its orientation, makes it square.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
     /// [`Directory`](DatasetError::Directory), or [`Malformed`](DatasetError::Malformed).
     ///
     /// # Panics
-    ///
     /// When `size` is 0.
     pub fn open(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
         assert!(size > 0, "an image has pixels");
@@ -83,7 +80,6 @@ impl Picture {
     /// Several images in rows of `n_columns`, with a black line between them.
     ///
     /// # Panics
-    ///
     /// When there are no images, or no columns.
     pub fn grid(pictures: &[Self], n_columns: usize) -> Self {
         assert!(
@@ -112,7 +108,6 @@ impl Picture {
     /// The same, enlarged: each pixel becomes a square with a side of `times` pixels.
     ///
     /// # Panics
-    ///
     /// When a side of the enlarged picture has more than 2^32 pixels.
     pub fn enlarged(&self, times: u32) -> Self {
         let [width, height] = self.size();
@@ -139,7 +134,6 @@ impl Picture {
     /// Writes a PNG file, regardless of the path's extension.
     ///
     /// # Errors
-    ///
     /// [`Unwritable`](DatasetError::Unwritable).
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<(), DatasetError> {
         let path = path.as_ref();

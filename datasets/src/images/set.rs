@@ -24,9 +24,9 @@ const MAX_SIZE: usize = 16_384;
 
 /// Square images of one size. Clones share the pixels.
 ///
-/// As [`Sequences`] an image has `3 * size * size` tokens, 12,288 for 64 x 64: its pixels row by row, red, green
-/// and blue one after the other. All of them are targets: the tokens are the targets shifted by one position,
-/// after a [`START_TOKEN`](crate::START_TOKEN).
+/// As [`Sequences`] an image has `3 * size * size` tokens, 12,288 for 64 x 64: its pixels row by
+/// row, red, green and blue one after the other. All of them are targets: the tokens are the
+/// targets shifted by one position, after a [`START_TOKEN`](crate::START_TOKEN).
 ///
 /// # Example
 ///
@@ -91,17 +91,16 @@ impl fmt::Debug for ImageSet {
 }
 
 impl ImageSet {
-    /// The images of an official file of downsampled ImageNet, such as `train_data_batch_1.npz`: its
-    /// array `data` with unsigned bytes `[n_images, 3 * size * size]`, as colour planes.
+    /// The images of an official file of downsampled ImageNet, such as `train_data_batch_1.npz`:
+    /// its array `data` with unsigned bytes `[n_images, 3 * size * size]`, as colour planes.
     ///
-    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary folder, which is deleted with
-    /// the set.
+    /// It is read into memory up to 256 MiB, beyond that into a file in the system's temporary
+    /// folder, which is deleted with the set.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
     /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed),
-    /// [`Bomb`](DatasetError::Bomb), [`NoRoom`](DatasetError::NoRoom), or
+    /// [`Bomb`](DatasetError::Bomb), [`NoSpace`](DatasetError::NoSpace), or
     /// [`NothingIn`](DatasetError::NothingIn) when the array has no rows.
     pub fn open_npz(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
@@ -124,22 +123,23 @@ impl ImageSet {
         Ok(Self::of(part, report))
     }
 
-    /// The PNG, JPEG, WebP, GIF, BMP and TIFF files of a folder and the folders in it, in the order of their paths, or those
-    /// of a `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its entries. Their EXIF orientation is applied.
-    /// Images of another size are resized to `size`, ignoring the aspect ratio; grayscale ones get three equal
-    /// channels, transparency is dropped, and only the first frame of an animation is used.
+    /// The PNG, JPEG, WebP, GIF, BMP and TIFF files of a folder and the folders in it, in the order
+    /// of their paths, or those of a `.tar`, `.tar.gz` or `.tar.xz` archive, in the order of its
+    /// entries. Their EXIF orientation is applied. Images of another size are resized to `size`,
+    /// ignoring the aspect ratio; grayscale ones get three equal channels, transparency is dropped,
+    /// and only the first frame of an animation is used.
     ///
     /// Other files, damaged images and truncated ones are left out: see [`report`](Self::report).
     ///
-    /// All are decoded now: into memory up to 256 MiB, 20,000 images of 64 x 64, beyond that into a file in the
-    /// system's temporary folder, which is removed with the set.
+    /// All are decoded now: into memory up to 256 MiB, 20,000 images of 64 x 64, beyond that into a
+    /// file in the system's temporary folder, which is removed with the set.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`Malformed`](DatasetError::Malformed) for a damaged archive, or with the name of the first image when all are
-    /// damaged, [`NothingIn`](DatasetError::NothingIn) when there are no images, those of an archive or a folder, or [`Setting`](SizeError::Setting) for a
-    /// size of 0 or beyond 16,384.
+    /// [`Malformed`](DatasetError::Malformed) for a damaged archive, or with the name of the first
+    /// image when all are damaged, [`NothingIn`](DatasetError::NothingIn) when there are no images,
+    /// those of an archive or a folder, or [`Setting`](SizeError::Setting) for a size of 0 or
+    /// beyond 16,384.
     pub fn open_images(path: impl AsRef<Path>, size: usize) -> Result<Self, DatasetError> {
         check_size(size)?;
         let (bytes, report) = decode_all(path.as_ref(), size)?;
@@ -176,11 +176,11 @@ impl ImageSet {
         self
     }
 
-    /// Splits the images for training and validation: of every `every` different images one is held out for the latter,
-    /// at least one, chosen by a hash of its pixels, so that no image is in both.
+    /// Splits the images for training and validation: of every `every` different images one is held
+    /// out for the latter, at least one, chosen by a hash of its pixels, so that no image is in
+    /// both.
     ///
     /// # Errors
-    ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different images.
     pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
         let keys = (0..self.len()).map(|index| (key(&self.pixels(index)), 0));
@@ -211,7 +211,6 @@ impl ImageSet {
     /// The same images in another size: an image is resized each time it is read.
     ///
     /// # Errors
-    ///
     /// [`Setting`](SizeError::Setting) for a size of 0 or beyond 16,384.
     pub fn with_size(self, size: usize) -> Result<Self, DatasetError> {
         check_size(size)?;
@@ -236,7 +235,6 @@ impl ImageSet {
     /// An image, for display.
     ///
     /// # Panics
-    ///
     /// When there is no image of this number.
     pub fn picture(&self, index: usize) -> Picture {
         let tokens: Vec<i32> = self.pixels(index).into_iter().map(i32::from).collect();

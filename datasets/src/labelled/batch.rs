@@ -9,14 +9,13 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use crate::error::{DatasetError, SizeError};
 use crate::labelled::rows::LabelledRows;
 use crate::loading::{BatchSource, EvalLoader, EvalLoaderConfig, TrainLoader, TrainLoaderConfig};
-use crate::sequences::passes::Passes;
+use crate::sequences::permutations::Permutations;
 
 /// A batch for a model with a task head: each row has a sequence and its targets.
 ///
 /// Rows are padded at their end to the length of the longest row.
 ///
 /// # Shapes
-///
 /// - tokens, mask_pad: `[batch_size, seq_length]`
 /// - targets: `[batch_size, n_targets]`
 #[derive(Clone, Debug)]
@@ -37,7 +36,6 @@ impl<B: Backend> LabelledBatch<B> {
     /// Tokens of a row before its padding. Waits for the device.
     ///
     /// # Panics
-    ///
     /// When there is no row of this number.
     pub fn length(&self, row: usize) -> usize {
         let mask_pad = self.mask_pad.clone().slice_dim(0, row..row + 1).to_data();
@@ -119,13 +117,13 @@ impl BatchSource for LabelledRows {
 #[derive(Clone, Debug)]
 pub struct ShuffledRows {
     rows: LabelledRows,
-    passes: Arc<Passes>,
+    permutations: Arc<Permutations>,
     batch_size: u64,
 }
 
 impl ShuffledRows {
     fn row(&self, number: u64) -> usize {
-        self.passes.place(number).item
+        self.permutations.sample(number).item
     }
 }
 
@@ -148,13 +146,13 @@ impl BatchSource for ShuffledRows {
 }
 
 impl TrainLoaderConfig {
-    /// A loader of labelled rows, before step 0: one pass over them after the other, each in a new order. Rows
-    /// keep their own length; `window_length` is not used.
+    /// A loader of labelled rows, before step 0: one pass over them after the other, each in a new
+    /// order. Rows keep their own length; `window_length` is not used.
     ///
     /// # Errors
-    ///
     /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or [`EpochTooLong`](SizeError::EpochTooLong).
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or
+    /// [`EpochTooLong`](SizeError::EpochTooLong).
     pub fn init_labelled<B: Backend>(
         &self,
         rows: &LabelledRows,
@@ -165,7 +163,7 @@ impl TrainLoaderConfig {
         }
         let source = ShuffledRows {
             rows: rows.clone(),
-            passes: Arc::new(Passes::new(self.seed, rows.len(), 0)),
+            permutations: Arc::new(Permutations::new(self.seed, rows.len(), 0)),
             batch_size: self.batch_size as u64,
         };
         self.loader_of(source, device)
@@ -173,10 +171,9 @@ impl TrainLoaderConfig {
 }
 
 impl EvalLoaderConfig {
-    /// A loader of labelled rows, in order. Rows keep their own length; `window_length` is not used.
+    /// A loader of labelled rows, in order. Rows keep their length; `window_length` is unused.
     ///
     /// # Errors
-    ///
     /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize) or
     /// [`ZeroMaxWindows`](SizeError::ZeroMaxWindows).
     pub fn init_labelled<B: Backend>(

@@ -43,7 +43,7 @@ pub struct LabelledTexts {
     /// The concatenated texts.
     text: Arc<str>,
     /// The range of each text, and the number of its class.
-    places: Vec<(Range<usize>, usize)>,
+    texts: Vec<(Range<usize>, usize)>,
 }
 
 impl PartialEq for LabelledTexts {
@@ -56,14 +56,14 @@ impl PartialEq for LabelledTexts {
 #[derive(Default)]
 pub(super) struct Builder {
     text: String,
-    places: Vec<(Range<usize>, usize)>,
+    texts: Vec<(Range<usize>, usize)>,
     /// Numbers in the order of appearance.
     classes: HashMap<String, usize>,
 }
 
 impl Builder {
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.texts.len()
     }
 
     pub(super) fn push(&mut self, text: &str, class: &str) {
@@ -77,7 +77,7 @@ impl Builder {
         };
         let start = self.text.len();
         self.text.push_str(text);
-        self.places.push((start..self.text.len(), number));
+        self.texts.push((start..self.text.len(), number));
     }
 
     /// The collected texts, if their classes can be learned.
@@ -103,24 +103,24 @@ impl Builder {
         for (number, (_, appeared)) in classes.iter().enumerate() {
             numbers[*appeared] = number;
         }
-        let mut places = self.places;
-        for (_, class) in &mut places {
+        let mut texts = self.texts;
+        for (_, class) in &mut texts {
             *class = numbers[*class];
         }
         LabelledTexts {
             report: Arc::new(report),
             classes: classes.into_iter().map(|(name, _)| name).collect(),
             text: self.text.into(),
-            places,
+            texts,
         }
     }
 }
 
 impl LabelledTexts {
-    /// The sample, 2,509 passages of up to 250 bytes made of the other samples: English and German sentences of
-    /// [`ParallelText::sample`](crate::translation::ParallelText::sample), and lines of
-    /// [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the speakers' names. Which of the three sources a
-    /// passage is from is easy to tell: it is a task to try out a program.
+    /// The sample, 2,509 passages of up to 250 bytes made of the other samples: English and German
+    /// sentences of [`ParallelText::sample`](crate::translation::ParallelText::sample), and lines
+    /// of [`ByteCorpus::sample`](crate::ByteCorpus::sample) without the speakers' names. Which of
+    /// the three sources a passage is from is easy to tell: it is a task to try out a program.
     pub fn sample() -> Self {
         Self::new("passages", sample_passages::passages())
     }
@@ -134,17 +134,17 @@ impl LabelledTexts {
         builder.build_any(ReadReport::new(name))
     }
 
-    /// A table of text with columns `text` and `label`, named in its first line, in any order and among others. Tabs,
-    /// commas, semicolons or bars separate fields, as detected from that line or a line `sep=;` before it. In tables
-    /// with tabs, quotes have no special meaning; otherwise fields may be in double quotes. The file may be packed as
-    /// gzip, xz or zip, and be UTF-8 or UTF-16.
+    /// A table of text with columns `text` and `label`, named in its first line, in any order and
+    /// among others. Tabs, commas, semicolons or bars separate fields, as detected from that line
+    /// or a line `sep=;` before it. In tables with tabs, quotes have no special meaning; otherwise
+    /// fields may be in double quotes. The file may be packed as gzip, xz or zip, and be UTF-8 or
+    /// UTF-16.
     ///
     /// # Errors
-    ///
-    /// [`Malformed`](DatasetError::Malformed) for what is not text, a table without these columns, a quote that is not
-    /// closed, or a record with too few or too many fields or without a label;
-    /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different; or those of
-    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    /// [`Malformed`](DatasetError::Malformed) for what is not text, a table without these columns,
+    /// a quote that is not closed, or a record with too few or too many fields or without a label;
+    /// [`TooManyClasses`](DatasetError::TooManyClasses) for labels that are nearly all different;
+    /// or those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_table(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         let (mut builder, mut report) = (Builder::default(), ReadReport::at(path));
@@ -155,23 +155,23 @@ impl LabelledTexts {
         builder.build(report)
     }
 
-    /// A folder with a folder for each class, whose files, including those of subfolders, are the texts: `pos/*.txt`
-    /// and `neg/*.txt` of the IMDB reviews. Its folder `unsup`, whose texts have no class, and files next to the
-    /// folders are left out.
+    /// A folder with a folder for each class, whose files, including those of subfolders, are the
+    /// texts: `pos/*.txt` and `neg/*.txt` of the IMDB reviews. Its folder `unsup`, whose texts have
+    /// no class, and files next to the folders are left out.
     ///
     /// # Errors
-    ///
     /// [`NothingIn`](DatasetError::NothingIn) when no folder in it has a file,
     /// [`Malformed`](DatasetError::Malformed) for files that are not text,
-    /// [`TooManyClasses`](DatasetError::TooManyClasses) when nearly every text has a folder of its own,
-    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those of a folder.
+    /// [`TooManyClasses`](DatasetError::TooManyClasses) when nearly every text has a folder of its
+    /// own, [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or those
+    /// of a folder.
     pub fn open_folder(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let folder = path.as_ref();
         let (mut builder, mut report) = (Builder::default(), ReadReport::at(folder));
         for file in walk(folder, &mut report)? {
             let inside = file.strip_prefix(folder).unwrap_or(&file);
             let Some(class) = inside.parent().and_then(|parent| parent.iter().next()) else {
-                report.skip("files beside the folders of classes", file.display());
+                report.skip("files outside the class folders", file.display());
                 continue;
             };
             if class == UNLABELLED {
@@ -193,7 +193,6 @@ impl LabelledTexts {
     /// The same texts with their classes numbered as in this list.
     ///
     /// # Errors
-    ///
     /// [`OtherClass`](DatasetError::OtherClass) for a class that is not in it.
     pub fn with_classes(mut self, classes: &[String]) -> Result<Self, DatasetError> {
         let known: HashMap<&str, usize> = classes.iter().map(String::as_str).zip(0..).collect();
@@ -206,18 +205,18 @@ impl LabelledTexts {
                 classes: classes.join(", "),
             })?);
         }
-        for (_, class) in &mut self.places {
+        for (_, class) in &mut self.texts {
             *class = numbers[*class];
         }
         self.classes = classes.to_vec();
         Ok(self)
     }
 
-    /// Splits the texts for training and validation: of `every` different texts of a class about one is held out for
-    /// validation, at least one of each class with two, chosen by a hash of the text. No text is in both.
+    /// Splits the texts for training and validation: of `every` different texts of a class about
+    /// one is held out for validation, at least one of each class with two, chosen by a hash of the
+    /// text. No text is in both.
     ///
     /// # Errors
-    ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
     pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
         let keys = self
@@ -233,9 +232,9 @@ impl LabelledTexts {
             report: self.report.clone(),
             classes: self.classes.clone(),
             text: self.text.clone(),
-            places: numbers
+            texts: numbers
                 .iter()
-                .map(|&number| self.places[number].clone())
+                .map(|&number| self.texts[number].clone())
                 .collect(),
         }))
     }
@@ -247,7 +246,7 @@ impl LabelledTexts {
 
     /// What was read, with the numbers of texts in this set.
     pub fn report(&self) -> ReadReport {
-        let numbers = self.places.iter().map(|(_, class)| *class);
+        let numbers = self.texts.iter().map(|(_, class)| *class);
         ReadReport::clone(&self.report).with_classes(&self.classes, numbers)
     }
 
@@ -258,27 +257,27 @@ impl LabelledTexts {
 
     /// Number of texts.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.texts.len()
     }
 
     /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.texts.is_empty()
     }
 
     /// A text and the number of its class; `None` when there is no text of this number.
     pub fn get(&self, index: usize) -> Option<(&str, usize)> {
-        let (place, class) = self.places.get(index)?;
-        Some((&self.text[place.clone()], *class))
+        let (range, class) = self.texts.get(index)?;
+        Some((&self.text[range.clone()], *class))
     }
 
     /// The texts in order, each with the number of its class.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, usize)> {
-        let texts = self.places.iter();
-        texts.map(|(place, class)| (&self.text[place.clone()], *class))
+        let texts = self.texts.iter();
+        texts.map(|(range, class)| (&self.text[range.clone()], *class))
     }
 
-    /// Rows for a classifier: [`BEGIN`](super::BEGIN), and the text up to `max_length` tokens in all.
+    /// Rows for a classifier: [`BEGIN`](super::BEGIN), and the text, up to `max_length` in all.
     pub fn encode(&self, max_length: usize) -> ClassifiedRows {
         let mut builder = ClassifiedBuilder::new(BYTES, max_length);
         for (text, class) in self.iter() {

@@ -10,8 +10,8 @@ use crate::report::{ReadReport, grouped};
 /// Vocabulary size of rows of bytes: all bytes, and [`BEGIN`].
 pub(crate) const BYTES: usize = BEGIN as usize + 1;
 
-/// Rows of tokens, each of one class: what a classifier reads, whether it was text, an image or a formula. Clones
-/// share the rows.
+/// Rows of tokens, each of one class: what a classifier reads, whether it was text, an image or a
+/// formula. Clones share the rows.
 #[derive(Clone)]
 pub struct ClassifiedRows {
     rows: LabelledRows,
@@ -32,7 +32,6 @@ impl ClassifiedRows {
     /// Rows whose only target is the number of their class.
     ///
     /// # Panics
-    ///
     /// When rows have another number of targets, or a class without a name.
     pub fn new(rows: LabelledRows, classes: Vec<String>, report: ReadReport) -> Self {
         assert_eq!(rows.n_targets(), 1, "a row has a class");
@@ -68,7 +67,6 @@ impl ClassifiedRows {
     /// Number of the class of a row.
     ///
     /// # Panics
-    ///
     /// When there is no row of this number.
     pub fn class(&self, row: usize) -> usize {
         self.rows.targets(row)[0] as usize
@@ -90,7 +88,8 @@ pub(crate) struct ClassifiedBuilder {
 }
 
 impl ClassifiedBuilder {
-    /// No rows so far, of tokens below `vocab_size`, to be cut to `max_length` tokens, [`BEGIN`] among them.
+    /// No rows so far, of tokens below `vocab_size`, to be cut to `max_length` tokens, [`BEGIN`]
+    /// among them.
     pub(crate) fn new(vocab_size: usize, max_length: usize) -> Self {
         Self {
             rows: RowsBuilder::new(vocab_size),

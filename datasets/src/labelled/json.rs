@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A file, an article, a paragraph, a question or a row: all fields are optional, and entries can be nested.
+/// A file, an article, a paragraph, a question or a row: all fields are optional, and entries can
+/// be nested.
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) id: Option<String>,
@@ -203,7 +204,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SeveralVisitor<T> {
     type Value = Several<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list, or what stands in one")
+        f.write_str("a list, or one of its elements")
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Several<T>, S::Error> {

@@ -1,12 +1,15 @@
-//! Sequences of different lengths with a label each: the class of a text, or the position of an answer in it.
+//! Sequences of different lengths with a label each: the class of a text, or the position of an
+//! answer in it.
 //!
 //! - [`LabelledTexts`]: texts and their classes, from a table or a folder of folders.
-//! - [`Questions`]: questions, their texts and the answers in them, from JSON in the formats of SQuAD and Hugging Face.
-//! - [`ClassifiedRows`]: rows of tokens with a class each, of texts or of the [tasks of the Long Range
-//!   Arena](crate::long_range).
+//! - [`Questions`]: questions, their texts and the answers in them, from JSON in the formats of
+//!   SQuAD and Hugging Face.
+//! - [`ClassifiedRows`]: rows of tokens with a class each, of texts or of the [tasks of the Long
+//!   Range Arena](crate::long_range).
 //! - [`LabelledRows`]: any of them as bytes and special tokens, from which
 //!   [`TrainLoaderConfig::init_labelled`](crate::TrainLoaderConfig::init_labelled) and
-//!   [`EvalLoaderConfig::init_labelled`](crate::EvalLoaderConfig::init_labelled) make [`LabelledBatch`]es.
+//!   [`EvalLoaderConfig::init_labelled`](crate::EvalLoaderConfig::init_labelled) make
+//!   [`LabelledBatch`]es.
 //! - [`AnswerScore`]: exact match and F1 of answers, as SQuAD's own script computes them.
 //!
 //! # Tokens
@@ -18,10 +21,10 @@
 //! | [`SEPARATOR`] | the border between a question and its text, or between two documents |
 
 mod batch;
+mod characters;
 mod classes;
 mod classified;
 mod json;
-mod places;
 mod questions;
 mod rows;
 pub(crate) mod sample_passages;

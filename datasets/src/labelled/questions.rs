@@ -34,16 +34,15 @@ impl Question {
     pub fn answer_texts(&self) -> impl Iterator<Item = &str> {
         self.answers
             .iter()
-            .map(|place| &self.context[place.clone()])
+            .map(|range| &self.context[range.clone()])
     }
 
-    /// The byte range of the characters in the text between two positions of a row. Both are included, with
-    /// all bytes of their characters.
+    /// The byte range of the characters in the text between two positions of a row. Both are
+    /// included, with all bytes of their characters.
     ///
     /// # Panics
-    ///
     /// When they are not positions of the text, in order.
-    pub fn place_at(&self, [first, last]: [usize; 2]) -> Range<usize> {
+    pub fn range_at(&self, [first, last]: [usize; 2]) -> Range<usize> {
         let start = self.context_start();
         let (first, end) = (first - start, last - start + 1);
         assert!(
@@ -53,17 +52,16 @@ impl Question {
         self.context.floor_char_boundary(first)..self.context.ceil_char_boundary(end)
     }
 
-    /// The text at this [place](Self::place_at).
+    /// The text at this [range](Self::range_at).
     ///
     /// # Panics
-    ///
     /// When they are not positions of the text, in order.
     pub fn text_at(&self, positions: [usize; 2]) -> String {
-        self.context[self.place_at(positions)].to_owned()
+        self.context[self.range_at(positions)].to_owned()
     }
 
-    /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and 0, the position of
-    /// [`BEGIN`], if there is no answer; `None` if it does not fit.
+    /// First and last position of the first answer in a row of at most `max_length` tokens: 0 and
+    /// 0, the position of [`BEGIN`], if there is no answer; `None` if it does not fit.
     fn span(&self, max_length: usize) -> Option<[usize; 2]> {
         let Some(answer) = self.answers.first() else {
             return Some([0, 0]);
@@ -98,7 +96,7 @@ impl Question {
 /// }]}]}"#)?;
 /// let questions = Questions::open_squad(&path)?;
 /// let question = questions.get(0).expect("there is one");
-/// // The offset in the file counts characters, the place counts bytes.
+/// // The offset in the file counts characters, the range counts bytes.
 /// assert_eq!(question.answers, [18..28]);
 /// assert_eq!(question.answer_texts().next(), Some("a language"));
 /// let rows = questions.encode(512);
@@ -116,10 +114,10 @@ pub struct Questions {
 
 impl Questions {
     /// The sample, for training and validation, made of the sentences of
-    /// [`ParallelText::sample`](crate::translation::ParallelText::sample): the question is a German sentence, the text is
-    /// a few English ones, and the answer is its translation. The two splits have no
-    /// sentence in common. It is a task to try out a program, not a set of questions that people
-    /// asked.
+    /// [`ParallelText::sample`](crate::translation::ParallelText::sample): the question is a German
+    /// sentence, the text is a few English ones, and the answer is its translation. The two splits
+    /// have no sentence in common. It is a task to try out a program, not a set of questions that
+    /// people asked.
     pub fn sample() -> [Self; 2] {
         sample_questions::questions()
     }
@@ -133,18 +131,18 @@ impl Questions {
         Self { report, questions }
     }
 
-    /// A file in the format of SQuAD 1.1 or 2.0, whose questions may have no answer, or rows of Hugging Face with the
-    /// columns `id`, `context`, `question` and `answers`, as JSON or JSON Lines. It may be packed as gzip, xz or
-    /// zip.
+    /// A file in the format of SQuAD 1.1 or 2.0, whose questions may have no answer, or rows of
+    /// Hugging Face with the columns `id`, `context`, `question` and `answers`, as JSON or JSON
+    /// Lines. It may be packed as gzip, xz or zip.
     ///
-    /// Numbers may be text, and a list of one element may be the element itself. An answer a few characters from its
-    /// offset in the file is found. Questions whose answer is not in the text, or that have none and are not marked as
-    /// impossible, are left out: see [`report`](Self::report).
+    /// Numbers may be text, and a list of one element may be the element itself. An answer a few
+    /// characters from its offset in the file is found. Questions whose answer is not in the text,
+    /// or that have none and are not marked as impossible, are left out: see
+    /// [`report`](Self::report).
     ///
     /// # Errors
-    ///
-    /// [`Malformed`](DatasetError::Malformed) for a file in another format or without usable questions; or
-    /// those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    /// [`Malformed`](DatasetError::Malformed) for a file in another format or without usable
+    /// questions; or those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_squad(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         let mut report = ReadReport::at(path);
@@ -154,11 +152,11 @@ impl Questions {
         Ok(Self::of(Arc::new(report), questions))
     }
 
-    /// Splits the questions for training and validation: of `every` different texts about one goes into the latter
-    /// with all its questions, and at least one, chosen by a hash of the text. No text is in both.
+    /// Splits the questions for training and validation: of `every` different texts about one goes
+    /// into the latter with all its questions, and at least one, chosen by a hash of the text. No
+    /// text is in both.
     ///
     /// # Errors
-    ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different texts.
     pub fn split(&self, every: usize) -> Result<[Self; 2], DatasetError> {
         // Questions about one text share it, so it is hashed once.
@@ -183,8 +181,8 @@ impl Questions {
         }))
     }
 
-    /// The questions with a target in rows of at most `max_length` tokens: whose answer, if there is one, lies in
-    /// the part of the text that fits.
+    /// The questions with a target in rows of at most `max_length` tokens: whose answer, if there
+    /// is one, lies in the part of the text that fits.
     pub fn fitting(&self, max_length: usize) -> Self {
         let fitting = self.questions.iter();
         let fitting = fitting.filter(|question| question.span(max_length).is_some());
@@ -221,9 +219,9 @@ impl Questions {
         self.questions.iter()
     }
 
-    /// Rows for a question answering model: [`BEGIN`], the question, [`SEPARATOR`], the text, up to `max_length`
-    /// tokens in all, with the first and the last position of the first answer. They are 0, the position of [`BEGIN`],
-    /// if there is no answer, and negative if it does not fit.
+    /// Rows for a question answering model: [`BEGIN`], the question, [`SEPARATOR`], the text, up to
+    /// `max_length` tokens in all, with the first and the last position of the first answer. They
+    /// are 0, the position of [`BEGIN`], if there is no answer, and negative if it does not fit.
     pub fn encode(&self, max_length: usize) -> LabelledRows {
         let rows = self.questions.iter().map(|question| {
             let span = question.span(max_length);

@@ -9,8 +9,8 @@ pub const BEGIN: u16 = 256;
 /// The token between a question and its text.
 pub const SEPARATOR: u16 = 257;
 
-/// Sequences of tokens, each with the same number of targets: one class, or the first and last position of an answer.
-/// Clones share them.
+/// Sequences of tokens, each with the same number of targets: one class, or the first and last
+/// position of an answer. Clones share them.
 #[derive(Clone)]
 pub struct LabelledRows {
     shared: Arc<Shared>,
@@ -70,7 +70,6 @@ impl LabelledRows {
     /// Rows of tokens below `vocab_size`, each with its targets, negative where there is none.
     ///
     /// # Panics
-    ///
     /// When a row has no token.
     pub fn new<const N: usize>(
         vocab_size: usize,
@@ -111,7 +110,6 @@ impl LabelledRows {
     /// Tokens of a row.
     ///
     /// # Panics
-    ///
     /// When there is no row of this number.
     pub fn tokens(&self, row: usize) -> &[u16] {
         &self.shared.tokens[self.range(row)]
@@ -120,7 +118,6 @@ impl LabelledRows {
     /// Targets of a row.
     ///
     /// # Panics
-    ///
     /// When there is no row of this number.
     pub fn targets(&self, row: usize) -> &[i32] {
         let n_targets = self.n_targets();

@@ -5,7 +5,7 @@ use crate::translation::ParallelText;
 
 /// Maximum bytes of a passage.
 const PASSAGE: usize = 250;
-/// One of this many Shakespeare passages is taken, so that there are about as many as of the others.
+/// One of this many Shakespeare passages is taken, to have about as many as of the others.
 const EVERY: usize = 4;
 
 /// All passages, grouped by class, each with its class.

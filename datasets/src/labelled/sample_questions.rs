@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::Rng;
 
 use crate::labelled::questions::{Question, Questions};
-use crate::sequences::passes::{below, keyed_rng, shuffle};
+use crate::sequences::random::{below, keyed_rng, shuffle};
 use crate::translation::ParallelText;
 
 /// One of this many different English sentences is held out for validation.
@@ -52,8 +52,8 @@ fn joined(sentences: Vec<&str>, rng: &mut impl Rng) -> (String, Range<usize>) {
     let answer = sentences[0];
     let mut sentences = sentences;
     shuffle(rng, &mut sentences);
-    let place = sentences.iter().position(|sentence| *sentence == answer);
-    let before = &sentences[..place.expect("it is still there")];
+    let position = sentences.iter().position(|sentence| *sentence == answer);
+    let before = &sentences[..position.expect("it is still there")];
     let start = before.iter().map(|sentence| sentence.len() + 1).sum();
     (sentences.join(" "), start..start + answer.len())
 }

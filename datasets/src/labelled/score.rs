@@ -6,9 +6,9 @@ use crate::labelled::questions::Question;
 
 /// Mean scores of answers, in percent.
 ///
-/// Before answers are compared, letters are lowercased, ASCII punctuation and the words *a*, *an* and *the* removed,
-/// and white space becomes single spaces. Of several accepted answers the best match counts. Without any, only the
-/// empty answer is right.
+/// Before answers are compared, letters are lowercased, ASCII punctuation and the words *a*, *an*
+/// and *the* removed, and white space becomes single spaces. Of several accepted answers the best
+/// match counts. Without any, only the empty answer is right.
 ///
 /// # Example
 ///
@@ -30,7 +30,8 @@ use crate::labelled::questions::Question;
 pub struct AnswerScore {
     /// Share of answers that equal a right one.
     pub exact_match: f64,
-    /// Harmonic mean of precision (right words of the answer) and recall (words of the right answer that were found).
+    /// Harmonic mean of precision (right words of the answer) and recall (words of the right answer
+    /// that were found).
     pub f1: f64,
     /// Number of questions.
     pub n_questions: usize,
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     fn question(context: &str, answers: &[&str]) -> Question {
-        let place = |answer: &&str| {
+        let range = |answer: &&str| {
             let start = context.find(answer).expect("it is there");
             start..start + answer.len()
         };
@@ -120,7 +121,7 @@ mod tests {
             id: String::new(),
             question: String::new(),
             context: context.into(),
-            answers: answers.iter().map(place).collect(),
+            answers: answers.iter().map(range).collect(),
         }
     }
 

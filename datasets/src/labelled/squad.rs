@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::labelled::characters::Characters;
 use crate::labelled::json::{Answer, Answers, Entry};
-use crate::labelled::places::Characters;
 use crate::labelled::questions::Question;
 use crate::report::ReadReport;
 
@@ -13,11 +13,11 @@ use crate::report::ReadReport;
 const MAX_MOVED: usize = 20;
 /// A reason for leaving questions out.
 const NOT_GIVEN: &str = "questions without an answer that are not marked as impossible";
-const NOT_FOUND: &str = "questions whose answer does not stand where the file says, nor near";
-const INCOMPLETE: &str = "questions without a text or a wording";
+const NOT_FOUND: &str = "questions whose answer is not at, or near, the offset in the file";
+const INCOMPLETE: &str = "entries without a question or a context";
 
-/// The questions of a file, or a description of the problem. Unusable questions are left out, and counted in
-/// the report.
+/// The questions of a file, or a description of the problem. Unusable questions are left out, and
+/// counted in the report.
 pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>, String> {
     let mut reader = Reader {
         questions: Vec::new(),
@@ -42,7 +42,7 @@ pub(super) fn read(text: &str, report: &mut ReadReport) -> Result<Vec<Question>,
         ));
     }
     if n_moved > 0 {
-        report.note(format!("{n_moved} answers found near their place"));
+        report.note(format!("{n_moved} answers found near their offset"));
     }
     if !questions.is_empty() {
         return Ok(questions);
@@ -64,7 +64,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Adds the questions of an entry and of nested entries, which use its text unless they have one.
+    /// Adds the questions of an entry and of nested entries, which use its text if they have none.
     fn add(&mut self, entry: Entry, around: Option<&Arc<Characters>>) {
         let own = entry
             .context
@@ -111,22 +111,22 @@ impl Reader<'_> {
         let Some(Answers(answers)) = answers else {
             return Err(NOT_GIVEN);
         };
-        let mut places = Vec::new();
+        let mut ranges = Vec::new();
         let is_given = |answer: &&Answer| !answer.text.is_empty();
         for answer in answers.iter().filter(is_given) {
             match context.find(&answer.text, answer.start, MAX_MOVED) {
-                Some((place, 0)) => places.push(place),
-                Some((place, _)) => {
+                Some((range, 0)) => ranges.push(range),
+                Some((range, _)) => {
                     self.n_moved += 1;
-                    places.push(place);
+                    ranges.push(range);
                 }
                 None => {}
             }
         }
         // In SQuAD 2.0, an empty list means that the text has no answer, even without a mark.
-        match places.is_empty() && answers.iter().any(|answer| !answer.text.is_empty()) {
+        match ranges.is_empty() && answers.iter().any(|answer| !answer.text.is_empty()) {
             true => Err(NOT_FOUND),
-            false => Ok(places),
+            false => Ok(ranges),
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     type Answered = Vec<(String, Vec<String>)>;
 
     /// The file's questions, and the report.
-    fn told(text: &str) -> Result<(Answered, String), String> {
+    fn read_reported(text: &str) -> Result<(Answered, String), String> {
         let mut report = ReadReport::default();
         let questions = read(text, &mut report)?;
         let read = questions.into_iter().map(|question| {
@@ -190,7 +190,7 @@ mod tests {
                 if start.is_empty() && answer.contains("Rom") {
                     continue;
                 }
-                let (read, _) = told(&file(&asked)).expect(answer);
+                let (read, _) = read_reported(&file(&asked)).expect(answer);
                 assert_eq!(
                     read,
                     [("7".to_owned(), vec!["Wien".to_owned()])],
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_without_an_answer_are_told() {
+    fn questions_without_an_answer_are_reported() {
         let asked = r#"{"id": "a", "question": "?", "answers": []},
             {"id": "b", "question": "?", "answers": [{"text": "", "answer_start": -1}], "is_impossible": true},
             {"id": "c", "question": "?", "answers": {"text": [], "answer_start": []}},
@@ -210,7 +210,7 @@ mod tests {
             {"id": "f", "question": "?", "answers": [{"text": "Rom", "answer_start": 11}]},
             {"id": "g", "question": "?", "answers": [{"text": "Wien", "answer_start": 12}]},
             {"id": "h", "answers": [{"text": "Wien", "answer_start": 12}]}"#;
-        let (read, told) = told(&file(asked)).expect("it is a file");
+        let (read, report) = read_reported(&file(asked)).expect("it is a file");
         let ids: Vec<&str> = read.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(ids, ["a", "b", "c", "g"]);
         assert!(read[..3].iter().all(|(_, answers)| answers.is_empty()));
@@ -221,7 +221,7 @@ mod tests {
             "3 questions have no answer",
             "1 answers found near",
         ] {
-            assert!(told.contains(expected), "{told}");
+            assert!(report.contains(expected), "{report}");
         }
     }
 
@@ -250,7 +250,7 @@ mod tests {
             ),
             (format!(r#"[{{"paragraphs": [{paragraph}]}}]"#), 1),
         ] {
-            let (read, _) = told(&text).expect(&text);
+            let (read, _) = read_reported(&text).expect(&text);
             assert_eq!(read.len(), n, "{text}");
         }
     }
@@ -276,7 +276,7 @@ mod tests {
             (String::new(), "it has no questions"),
             (format!("{}1", "[".repeat(100_000)), "recursion limit"),
         ] {
-            let error = told(&text).unwrap_err();
+            let error = read_reported(&text).unwrap_err();
             assert!(error.contains(found), "{error}");
         }
     }

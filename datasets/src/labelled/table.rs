@@ -25,7 +25,7 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
             return Err(match label.len() {
                 0 => format!("the record in line {line} has no label"),
                 n => format!(
-                    "the label in line {line} has {n} bytes, and may have {MAX_LABEL}: `{}`",
+                    "the label in line {line} has {n} bytes, and at most {MAX_LABEL} are allowed: `{}`",
                     shown(label)
                 ),
             });
@@ -40,7 +40,7 @@ pub(super) fn read(text: &str, texts: &mut Builder, report: &mut ReadReport) -> 
 
 /// Indices of the columns.
 fn columns(table: &Table) -> Result<[usize; 2], String> {
-    let place = |column: &str| {
+    let index = |column: &str| {
         table.column(column).ok_or_else(|| {
             let names: Vec<String> = table.columns().take(20).map(shown).collect();
             format!(
@@ -49,7 +49,7 @@ fn columns(table: &Table) -> Result<[usize; 2], String> {
             )
         })
     };
-    Ok([place(COLUMNS[0])?, place(COLUMNS[1])?])
+    Ok([index(COLUMNS[0])?, index(COLUMNS[1])?])
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_are_told_apart() {
+    fn separators_are_distinguished() {
         let tabs = "label\tother\ttext\nx\t1\ta \"quote, here\ny\t\tz\n";
         assert_eq!(
             records(tabs),
@@ -140,13 +140,14 @@ mod tests {
     #[test]
     fn open_quotes_are_named_by_their_line() {
         let unclosed = "the quote that opens in line 3 is not closed";
-        let goes_on = "the quote that opens in line 3 is closed in line 5, but the field goes on";
+        let continues =
+            "the quote that opens in line 3 is closed in line 5, but the field continues";
         for (table, found) in [
             ("text,label\na,x\n\"b,x\nc,y\n", unclosed),
             ("text,label\n\"a\nb\",x\n\"", "line 4 is not closed"),
             ("sep=,\ntext,label\n\"b,x\n", unclosed),
-            ("text,label\na,x\n\"b,x\nc,y\n\"d, e\",y\n", goes_on),
-            ("label,text\nx,a\nx,\"b\ny,c\ny,\"d, e\"\n", goes_on),
+            ("text,label\na,x\n\"b,x\nc,y\n\"d, e\",y\n", continues),
+            ("label,text\nx,a\nx,\"b\ny,c\ny,\"d, e\"\n", continues),
             (
                 "text,label\na,x\n\"say \\\"b\\\"\",y\n",
                 "line 3 is closed in line 3",
@@ -174,7 +175,8 @@ mod tests {
             if let Ok((read, _)) = table(&text) {
                 prop_assert_eq!(read, records);
             } else {
-                // Only labels that are nearly all different are refused, and there are few records here.
+                // Only labels that are nearly all different are refused, and there are few records
+                // here.
                 prop_assert!(false, "{}", text);
             }
         }

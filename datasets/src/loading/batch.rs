@@ -12,7 +12,6 @@ use crate::sequences::Sequences;
 /// A batch for a language model: each row has tokens and the token that follows each of them.
 ///
 /// # Shapes
-///
 /// - tokens: `[batch_size, seq_length]`
 /// - targets: `[batch_size, seq_length]`
 #[derive(Clone, Debug)]
@@ -24,13 +23,13 @@ pub struct LmBatch<B: Backend> {
     pub targets: Tensor<B, 2, Int>,
     /// Number of the batch, counted from the start of the run (in an evaluation: from its start).
     ///
-    /// Randomness of a step (dropout, hash rotations) should be derived from it: a run that is resumed
-    /// at this step then repeats it exactly.
+    /// Randomness of a step (dropout, hash rotations) should be derived from it: a run that is
+    /// resumed at this step then repeats it exactly.
     pub step: u64,
 }
 
-/// The source of a loader's batches, in two steps: any thread reads them into memory, and the thread that uses them
-/// creates the tensors.
+/// The source of a loader's batches, in two steps: any thread reads them into memory, and the
+/// thread that uses them creates the tensors.
 ///
 /// [`Sequences`] implement it, and so do the pairs of a [parallel text](crate::translation).
 pub trait BatchSource: Clone + fmt::Debug + Send + Sync + 'static {

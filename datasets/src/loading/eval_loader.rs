@@ -9,24 +9,25 @@ use burn::tensor::backend::Backend;
 
 use crate::error::{DatasetError, SizeError};
 use crate::loading::batch::BatchSource;
-use crate::loading::rows::Rows;
+use crate::loading::train_loader::check_slice;
 use crate::sequences::Sequences;
 use crate::text::{Corpus, OverlappingWindows, Split, Windows};
 
 /// Configuration of an [`EvalLoader`].
 #[derive(Config, Debug)]
 pub struct EvalLoaderConfig {
-    /// Tokens of a sequence, the model's sequence length. At least 1; of bytes, less than the split has.
+    /// Tokens of a sequence, the model's sequence length. At least 1; of a text, below its length.
     pub window_length: usize,
     /// Sequences in a batch. At least 1.
     pub batch_size: usize,
     /// Maximum number of sequences, at least 1. Default: all.
     pub max_windows: Option<usize>,
-    /// For texts: tokens at the start of a window that are context only, because they were predicted in the window
-    /// before. Less than `window_length`.
+    /// For texts: tokens at the start of a window that are context only, because they were
+    /// predicted in the window before. Less than `window_length`.
     ///
-    /// Absent: [`Windows`] without overlap; at the end of the split fewer than `window_length` tokens are left out.
-    /// Present: [`OverlappingWindows`]; every token but the first is predicted exactly once, also those at the end.
+    /// Absent: [`Windows`] without overlap; at the end of the split fewer than `window_length`
+    /// tokens are left out. Present: [`OverlappingWindows`]; every token but the first is predicted
+    /// exactly once, also those at the end.
     pub context_length: Option<usize>,
 }
 
@@ -34,9 +35,9 @@ impl EvalLoaderConfig {
     /// A loader of the split's windows.
     ///
     /// # Errors
-    ///
-    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroMaxWindows`](SizeError::ZeroMaxWindows), [`SplitTooShort`](SizeError::SplitTooShort) or
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength),
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), [`ZeroMaxWindows`](SizeError::ZeroMaxWindows),
+    /// [`SplitTooShort`](SizeError::SplitTooShort) or
     /// [`ContextTooLong`](SizeError::ContextTooLong).
     pub fn init<B: Backend>(
         &self,
@@ -53,10 +54,10 @@ impl EvalLoaderConfig {
     /// A loader of any sequences. Endless ones need `max_windows`.
     ///
     /// # Errors
-    ///
     /// [`OtherLength`](SizeError::OtherLength) when `window_length` is not that of the sequences,
     /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), [`ZeroMaxWindows`](SizeError::ZeroMaxWindows),
-    /// [`NoSequences`](SizeError::NoSequences) or [`EndlessEvaluation`](SizeError::EndlessEvaluation).
+    /// [`NoSequences`](SizeError::NoSequences) or
+    /// [`EndlessEvaluation`](SizeError::EndlessEvaluation).
     pub fn init_sequences<B: Backend>(
         &self,
         sequences: Arc<dyn Sequences>,
@@ -84,15 +85,16 @@ impl EvalLoaderConfig {
 
 /// Sequences in order, from the first on: the windows of a split, or others.
 ///
-/// Each `iter` yields the same batches, with `step` counted from 0; the last can be smaller. The first bytes of a
-/// window without context are hard to predict, so losses are only comparable at the same `window_length`
-/// and `context_length`.
+/// Each `iter` yields the same batches, with `step` counted from 0; the last can be smaller. The
+/// first bytes of a window without context are hard to predict, so losses are only comparable at
+/// the same `window_length` and `context_length`.
 ///
 /// # As a data loader
 ///
 /// - `num_items` is the number of sequences.
-/// - `slice` takes the sequences `start..end`. Batches have the same borders and numbers as without it, so only the
-///   first and the last of a slice can be smaller. It panics when the slice is not inside the loader.
+/// - `slice` takes the sequences `start..end`. Batches have the same borders and numbers as without
+///   it, so only the first and the last of a slice can be smaller. It panics when the slice is not
+///   inside the loader.
 ///
 /// # Example
 ///
@@ -114,7 +116,8 @@ impl EvalLoaderConfig {
 #[derive(Debug)]
 pub struct EvalLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
     source: S,
-    rows: Rows,
+    items: Range<usize>,
+    batch_size: usize,
     device: B::Device,
 }
 
@@ -123,7 +126,8 @@ impl<B: Backend, S: BatchSource> EvalLoader<B, S> {
     pub(crate) fn new(source: S, n_items: usize, batch_size: usize, device: &B::Device) -> Self {
         Self {
             source,
-            rows: Rows::all(n_items, batch_size),
+            items: 0..n_items,
+            batch_size,
             device: device.clone(),
         }
     }
@@ -133,56 +137,65 @@ impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for EvalLoader<B, S>
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
         Box::new(EvalIterator {
             loader: self,
-            batches: self.rows.batches(),
+            next: self.items.start,
         })
     }
 
     fn num_items(&self) -> usize {
-        self.rows.len()
+        self.items.len()
     }
 
     fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         Arc::new(Self {
             source: self.source.clone(),
-            rows: self.rows.clone(),
+            items: self.items.clone(),
+            batch_size: self.batch_size,
             device: device.clone(),
         })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
+        check_slice(start, end, self.items.len());
         Arc::new(Self {
             source: self.source.clone(),
-            rows: self.rows.slice(start, end),
+            items: self.items.start + start..self.items.start + end,
+            batch_size: self.batch_size,
             device: self.device.clone(),
         })
     }
 }
 
-/// The remaining batches.
+/// The batches from an item on.
 struct EvalIterator<'a, B: Backend, S: BatchSource> {
     loader: &'a EvalLoader<B, S>,
-    batches: Range<usize>,
+    /// The first item of the next batch.
+    next: usize,
 }
 
 impl<B: Backend, S: BatchSource> Iterator for EvalIterator<'_, B, S> {
     type Item = S::Batch<B>;
 
     fn next(&mut self) -> Option<S::Batch<B>> {
-        let batch = self.batches.next()?;
         let EvalLoader {
             source,
-            rows,
+            items,
+            batch_size,
             device,
         } = self.loader;
-        let rows = rows.of_batch(batch);
-        let read = source.read(rows.start as u64..rows.end as u64);
+        if self.next == items.end {
+            return None;
+        }
+        let batch = self.next / batch_size;
+        let end = (batch + 1).saturating_mul(*batch_size).min(items.end);
+        let read = source.read(self.next as u64..end as u64);
+        self.next = end;
         Some(S::batch(read, batch as u64, device))
     }
 }
 
 impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for EvalIterator<'_, B, S> {
     fn progress(&self) -> Progress {
-        let EvalLoader { rows, .. } = self.loader;
-        Progress::new(rows.before_batch(self.batches.start), rows.len())
+        let items = &self.loader.items;
+        Progress::new(self.next - items.start, items.len())
     }
 }

@@ -4,7 +4,6 @@ mod batch;
 mod cursor;
 mod eval_loader;
 mod prefetch;
-mod rows;
 mod train_loader;
 
 pub use batch::{BatchSource, LmBatch};

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 
 /// Reads the batches of some steps ahead, in several worker threads.
 ///
-/// The workers take turns: the first of `n` reads the first batch, the batch `n` further on, and so on. So the
-/// batches are returned in the order of their steps without sorting, whichever thread is faster.
-/// A worker is at most two batches ahead: one waits to be taken, one is being sent.
+/// The workers alternate: the first of `n` reads the first batch, the batch `n` further on, and so
+/// on. So the batches are returned in the order of their steps without sorting, whichever thread is
+/// faster. A worker is at most two batches ahead: one waits to be taken, one is being sent.
 pub(crate) struct Prefetch<T> {
     /// The steps that have not been received yet.
     steps: Range<u64>,

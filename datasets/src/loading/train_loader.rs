@@ -11,14 +11,13 @@ use crate::error::{DatasetError, SizeError};
 use crate::loading::batch::BatchSource;
 use crate::loading::cursor::Cursor;
 use crate::loading::prefetch::Prefetch;
-use crate::loading::rows::Rows;
 use crate::sequences::{Sequences, Shuffled};
 use crate::text::{Corpus, ShuffledWindows, Split};
 
 /// Configuration of a [`TrainLoader`].
 #[derive(Config, Debug)]
 pub struct TrainLoaderConfig {
-    /// Tokens of a sequence, the model's sequence length. At least 1; of bytes, less than the split has.
+    /// Tokens of a sequence, the model's sequence length. At least 1; of a text, below its length.
     pub window_length: usize,
     /// Sequences in a batch. At least 1.
     pub batch_size: usize,
@@ -27,8 +26,8 @@ pub struct TrainLoaderConfig {
     /// Seed of the cuts and the order of all sequences.
     #[config(default = 0)]
     pub seed: u64,
-    /// Threads that read batches ahead while the model computes. 0: the thread that requests a batch reads it. The
-    /// batches do not depend on this number.
+    /// Threads that read batches ahead while the model computes. 0: the thread that requests a
+    /// batch reads it. The batches do not depend on this number.
     #[config(default = 0)]
     pub n_workers: usize,
 }
@@ -37,18 +36,19 @@ impl TrainLoaderConfig {
     /// A loader of the split's windows, before step 0.
     ///
     /// The stream consists of passes over the split. Each draws, from the seed and its number only,
-    /// the token at which its first window starts (the phase) and the order of its windows, which do not overlap.
+    /// the token at which its first window starts (the phase) and the order of its windows, which
+    /// do not overlap.
     ///
-    /// Every pass has the same number of windows. For `n` tokens and windows of `w` it is `n / w - 1` (1 where this
-    /// is 0): one less than fits, so that from `2 * w` tokens on a phase can be any of `0..w`, and a token can be
-    /// anywhere in a window. The maximum phase is `n - 1 - n_windows * w`, so no token of the split is left out of
-    /// all passes.
+    /// Every pass has the same number of windows. For `n` tokens and windows of `w` it is
+    /// `n / w - 1` (1 where this is 0): one less than fits, so that from `2 * w` tokens on a phase
+    /// can be any of `0..w`, and a token can be anywhere in a window. The maximum phase is
+    /// `n - 1 - n_windows * w`, so no token of the split is left out of all passes.
     ///
     /// # Errors
-    ///
-    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), [`EpochTooLong`](SizeError::EpochTooLong) or
-    /// [`SplitTooShort`](SizeError::SplitTooShort).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength),
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize),
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch),
+    /// [`EpochTooLong`](SizeError::EpochTooLong) or [`SplitTooShort`](SizeError::SplitTooShort).
     pub fn init<B: Backend>(
         &self,
         split: &Split<impl Corpus>,
@@ -62,10 +62,10 @@ impl TrainLoaderConfig {
     /// order ([`Shuffled`]); endless sequences are read in the order of their numbers.
     ///
     /// # Errors
-    ///
     /// [`OtherLength`](SizeError::OtherLength) when `window_length` is not that of the sequences,
     /// [`NoSequences`](SizeError::NoSequences), [`ZeroBatchSize`](SizeError::ZeroBatchSize),
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or [`EpochTooLong`](SizeError::EpochTooLong).
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch) or
+    /// [`EpochTooLong`](SizeError::EpochTooLong).
     pub fn init_sequences<B: Backend>(
         &self,
         sequences: Arc<dyn Sequences>,
@@ -82,8 +82,8 @@ impl TrainLoaderConfig {
     /// The endless windows that [`init`](Self::init) reads, so that callers can transform them.
     ///
     /// # Errors
-    ///
-    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength) or [`SplitTooShort`](SizeError::SplitTooShort).
+    /// [`ZeroWindowLength`](SizeError::ZeroWindowLength) or
+    /// [`SplitTooShort`](SizeError::SplitTooShort).
     pub fn windows<C: Corpus>(&self, split: &Split<C>) -> Result<ShuffledWindows<C>, DatasetError> {
         ShuffledWindows::new(split, self.window_length, self.seed)
     }
@@ -94,96 +94,52 @@ impl TrainLoaderConfig {
         source: S,
         device: &B::Device,
     ) -> Result<TrainLoader<B, S>, DatasetError> {
-        let schedule = Schedule {
+        TrainLoader::new(
             source,
-            epoch: Epoch::new(self.steps_per_epoch, self.batch_size)?,
-            rows: None,
-        };
-        Ok(TrainLoader::new(
-            schedule,
+            self.batch_size,
+            self.steps_per_epoch,
             self.n_workers,
-            0,
-            device.clone(),
-        ))
+            device,
+        )
     }
 }
 
-/// The part of each epoch that a loader reads.
+/// Which items of a source are the batch of a step.
 #[derive(Clone, Debug)]
-struct Epoch {
-    n_steps: u64,
-    batch_size: u64,
-    rows: Rows,
-}
-
-impl Epoch {
-    fn new(steps_per_epoch: usize, batch_size: usize) -> Result<Self, DatasetError> {
-        if batch_size == 0 {
-            return Err(SizeError::ZeroBatchSize.into());
-        }
-        if steps_per_epoch == 0 {
-            return Err(SizeError::ZeroStepsPerEpoch.into());
-        }
-        let n_rows = steps_per_epoch
-            .checked_mul(batch_size)
-            .ok_or(SizeError::EpochTooLong {
-                steps_per_epoch,
-                batch_size,
-            })?;
-        Ok(Self {
-            n_steps: steps_per_epoch as u64,
-            batch_size: batch_size as u64,
-            rows: Rows::all(n_rows, batch_size),
-        })
-    }
-}
-
-/// Reads the batch of a step.
-#[derive(Clone, Debug)]
-struct Schedule<S> {
+struct BatchPlan<S> {
     source: S,
-    epoch: Epoch,
-    /// Rows that are taken from each batch. None: all.
-    rows: Option<Range<usize>>,
+    batch_size: u64,
+    /// The rows of each batch that are read.
+    rows: Range<u64>,
 }
 
-impl<S: BatchSource> Schedule<S> {
+impl<S: BatchSource> BatchPlan<S> {
     fn read(&self, step: u64) -> S::Host {
-        let Epoch {
-            n_steps,
-            batch_size,
-            ref rows,
-        } = self.epoch;
-        let offset = step % n_steps;
-        let first = (step - offset) * batch_size;
-        let mut rows = rows.of_batch(offset as usize);
-        if let Some(wanted) = &self.rows {
-            let end = rows.end.min(rows.start + wanted.end);
-            rows = (rows.start + wanted.start).min(end)..end;
-        }
+        let first = step * self.batch_size;
         self.source
-            .read(first + rows.start as u64..first + rows.end as u64)
+            .read(first + self.rows.start..first + self.rows.end)
     }
 }
 
 /// An endless stream of shuffled batches, cut into epochs of `steps_per_epoch` steps.
 ///
-/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample is a function of the seed and its
-/// number. So the batch of a step does not depend on the steps before it: see [`batch`](Self::batch).
+/// Row `r` of step `s` is sample `s * batch_size + r` of the stream, and a sample is a function of
+/// the seed and its number. So the batch of a step does not depend on the steps before it: see
+/// [`batch`](Self::batch).
 ///
-/// The type of its batches depends on `S`: by default [`Sequences`], which give [`LmBatch`](crate::LmBatch)es.
+/// The type of its batches depends on `S`: by default [`Sequences`], which give
+/// [`LmBatch`](crate::LmBatch)es.
 ///
 /// # As a data loader
 ///
-/// - `iter` continues where the iterators before it ended, to the end of the epoch. One that is dropped half-way
-///   leaves the rest of its epoch to the next.
+/// - `iter` continues where the iterators before it ended, to the end of the epoch. One that is
+///   dropped half-way leaves the rest of its epoch to the next.
 /// - `num_items` is the number of sequences in an epoch.
 /// - `to_device` returns the same stream: this loader does not yield again what it yields.
-/// - `slice` takes the rows `start..end` from each epoch, as a separate stream that starts in the current epoch
-///   of this one. Batches have the same borders as in the whole epoch, so a row keeps its step, and only the
-///   first and the last batch of a slice can be smaller. With a number of steps that the number of
-///   devices divides, Burn's division of an epoch among devices then gives whole batches to each.
-///   It panics when the slice is not inside the loader.
+/// - `slice` takes whole batches, `start / batch_size..end / batch_size` of each epoch, as a
+///   separate stream that starts in the current epoch of this one. A batch keeps its step, and
+///   adjacent slices share no batch and omit none: so Burn divides an epoch among devices. It
+///   panics when the slice is not inside the loader.
 ///
 /// # Example
 ///
@@ -201,7 +157,7 @@ impl<S: BatchSource> Schedule<S> {
 ///     assert_eq!(steps, [0, 1, 2, 3].map(|step| 4 * epoch + step));
 /// }
 ///
-/// // A run that stopped after step 5 goes on with step 6.
+/// // A run that stopped after step 5 continues with step 6.
 /// let resumed = loader.starting_at(6);
 /// let steps: Vec<u64> = resumed.iter().map(|batch| batch.step).collect();
 /// assert_eq!(steps, [6, 7]);
@@ -210,45 +166,54 @@ impl<S: BatchSource> Schedule<S> {
 /// ```
 #[derive(Debug)]
 pub struct TrainLoader<B: Backend, S: BatchSource = Arc<dyn Sequences>> {
-    schedule: Schedule<S>,
-    n_workers: usize,
+    plan: BatchPlan<S>,
     cursor: Arc<Cursor>,
+    n_workers: usize,
     device: B::Device,
 }
 
 impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
-    /// A loader whose batches have the numbers of their steps, before step 0.
-    pub(crate) fn of_batches(
+    /// A loader of batches of `batch_size` successive items of an endless source, before step 0.
+    pub(crate) fn new(
         source: S,
+        batch_size: usize,
         steps_per_epoch: usize,
         n_workers: usize,
         device: &B::Device,
     ) -> Result<Self, DatasetError> {
-        let epoch = Epoch::new(steps_per_epoch, 1)?;
-        let schedule = Schedule {
-            source,
-            epoch,
-            rows: None,
-        };
-        Ok(Self::new(schedule, n_workers, 0, device.clone()))
-    }
-
-    fn new(schedule: Schedule<S>, n_workers: usize, next_step: u64, device: B::Device) -> Self {
-        let Epoch { n_steps, rows, .. } = &schedule.epoch;
-        let batches = rows.batches();
-        let offsets = batches.start as u64..batches.end as u64;
-        Self {
-            cursor: Arc::new(Cursor::new(*n_steps, offsets, next_step)),
-            schedule,
-            n_workers,
-            device,
+        if batch_size == 0 {
+            return Err(SizeError::ZeroBatchSize.into());
         }
+        if steps_per_epoch == 0 {
+            return Err(SizeError::ZeroStepsPerEpoch.into());
+        }
+        if steps_per_epoch.checked_mul(batch_size).is_none() {
+            return Err(SizeError::EpochTooLong {
+                steps_per_epoch,
+                batch_size,
+            }
+            .into());
+        }
+        let batch_size = batch_size as u64;
+        Ok(Self {
+            plan: BatchPlan {
+                source,
+                batch_size,
+                rows: 0..batch_size,
+            },
+            cursor: Arc::new(Cursor::new(steps_per_epoch as u64)),
+            n_workers,
+            device: device.clone(),
+        })
     }
 
-    /// The same stream, entered at this step. The first epoch is the one that contains the step, and
-    /// its end does not move.
+    /// The same stream, entered at this step. The first epoch is the one that contains the step,
+    /// and its end does not move.
     pub fn starting_at(self, step: u64) -> Self {
-        Self::new(self.schedule, self.n_workers, step, self.device)
+        Self {
+            cursor: Arc::new(self.cursor.starting_at(step)),
+            ..self
+        }
     }
 
     /// The same stream with these rows of each batch only, for one of several machines that
@@ -270,15 +235,14 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
     /// ```
     ///
     /// # Panics
-    ///
     /// When the range is empty, or exceeds the batch.
     pub fn taking_rows(mut self, rows: Range<usize>) -> Self {
-        let batch_size = self.schedule.epoch.batch_size as usize;
+        let batch_size = self.plan.batch_size;
         assert!(
-            !rows.is_empty() && rows.end <= batch_size,
-            "rows {rows:?} of batches of {batch_size}"
+            !rows.is_empty() && rows.end as u64 <= batch_size,
+            "rows {rows:?} are empty or exceed a batch of {batch_size}"
         );
-        self.schedule.rows = Some(rows);
+        self.plan.rows = rows.start as u64..rows.end as u64;
         self
     }
 
@@ -290,69 +254,80 @@ impl<B: Backend, S: BatchSource> TrainLoader<B, S> {
 
     /// The batch of a step, independent of the position of the stream.
     ///
-    /// It is a function of the data, the configuration (except for `steps_per_epoch` and `n_workers`) and the step
-    /// alone.
+    /// It is a function of the data, the configuration (except for `steps_per_epoch` and
+    /// `n_workers`) and the step alone.
     ///
     /// # Shapes
-    ///
     /// - tokens, targets of an [`LmBatch`](crate::LmBatch): `[batch_size, window_length]`
     pub fn batch(&self, step: u64) -> S::Batch<B> {
-        S::batch(self.schedule.read(step), step, &self.device)
+        S::batch(self.plan.read(step), step, &self.device)
     }
 
-    fn rows(&self) -> &Rows {
-        &self.schedule.epoch.rows
+    /// Number of sequences in a number of its batches.
+    fn n_items(&self, n_batches: u64) -> usize {
+        (n_batches * self.plan.batch_size) as usize
     }
 }
 
 impl<B: Backend, S: BatchSource> DataLoader<B, S::Batch<B>> for TrainLoader<B, S> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch<B>> + 'a> {
-        let n_steps = self.schedule.epoch.n_steps;
-        let next_step = self.cursor.next_step();
-        let epoch = next_step / n_steps;
+        let epoch = self.cursor.epoch();
+        let steps = self.cursor.rest_of(epoch);
+        let next = steps.start;
         let prefetch = (self.n_workers > 0).then(|| {
-            let schedule = self.schedule.clone();
-            let read = Arc::new(move |step| schedule.read(step));
-            Prefetch::start(self.n_workers, self.cursor.rest_of(epoch), read)
+            let plan = self.plan.clone();
+            Prefetch::start(self.n_workers, steps, Arc::new(move |step| plan.read(step)))
         });
         Box::new(TrainIterator {
             loader: self,
             epoch,
-            items_processed: self.rows().before_batch((next_step % n_steps) as usize),
+            next,
             prefetch,
         })
     }
 
     fn num_items(&self) -> usize {
-        self.rows().len()
+        self.n_items(self.cursor.n_per_epoch())
     }
 
     fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
         Arc::new(Self {
-            schedule: self.schedule.clone(),
-            n_workers: self.n_workers,
+            plan: self.plan.clone(),
             cursor: self.cursor.clone(),
+            n_workers: self.n_workers,
             device: device.clone(),
         })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, S::Batch<B>>> {
-        let mut schedule = self.schedule.clone();
-        schedule.epoch.rows = self.rows().slice(start, end);
-        Arc::new(Self::new(
-            schedule,
-            self.n_workers,
-            self.next_step(),
-            self.device.clone(),
-        ))
+        check_slice(start, end, self.num_items());
+        let [start, end] = [start, end].map(|item| item as u64 / self.plan.batch_size);
+        Arc::new(Self {
+            plan: self.plan.clone(),
+            cursor: Arc::new(self.cursor.slice(start, end)),
+            n_workers: self.n_workers,
+            device: self.device.clone(),
+        })
     }
+}
+
+/// Checks the bounds of a slice.
+///
+/// # Panics
+/// When it is not inside its loader.
+pub(super) fn check_slice(start: usize, end: usize, n_items: usize) {
+    assert!(
+        start <= end && end <= n_items,
+        "a slice must lie within the {n_items} items of its loader: {start}..{end}"
+    );
 }
 
 /// The batches from the cursor to the end of an epoch.
 struct TrainIterator<'a, B: Backend, S: BatchSource> {
     loader: &'a TrainLoader<B, S>,
     epoch: u64,
-    items_processed: usize,
+    /// The step after the last batch.
+    next: u64,
     prefetch: Option<Prefetch<S::Host>>,
 }
 
@@ -361,17 +336,16 @@ impl<B: Backend, S: BatchSource> Iterator for TrainIterator<'_, B, S> {
 
     fn next(&mut self) -> Option<S::Batch<B>> {
         let TrainLoader {
-            schedule,
+            plan,
             cursor,
             device,
             ..
         } = self.loader;
         let step = cursor.take_in(self.epoch)?;
-        let Epoch { n_steps, rows, .. } = &schedule.epoch;
-        self.items_processed = rows.before_batch((step % n_steps) as usize + 1);
+        self.next = step + 1;
         let batch = match &mut self.prefetch {
             Some(prefetch) => prefetch.take(step),
-            None => schedule.read(step),
+            None => plan.read(step),
         };
         Some(S::batch(batch, step, device))
     }
@@ -380,6 +354,7 @@ impl<B: Backend, S: BatchSource> Iterator for TrainIterator<'_, B, S> {
 impl<B: Backend, S: BatchSource> DataLoaderIterator<S::Batch<B>> for TrainIterator<'_, B, S> {
     /// Sequences of the epoch up to the last batch, including those that earlier iterators took.
     fn progress(&self) -> Progress {
-        Progress::new(self.items_processed, self.loader.num_items())
+        let n_batches = self.loader.cursor.n_before(self.next, self.epoch);
+        Progress::new(self.loader.n_items(n_batches), self.loader.num_items())
     }
 }

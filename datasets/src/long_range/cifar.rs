@@ -80,10 +80,12 @@ fn read(path: &PathBuf) -> Result<Bytes, DatasetError> {
         let n_records = n_bytes / RECORD as u64;
         let found = match n_bytes {
             n if n_records == 0 || n % RECORD as u64 != 0 => {
-                format!("it has {n} bytes, and must have {RECORD} for each of its images")
+                format!(
+                    "it has {n} bytes, which is not a multiple of {RECORD}, the size of an image"
+                )
             }
             _ if n_records > MAX_RECORDS as u64 => {
-                format!("it has {n_records} images, and may have {MAX_RECORDS}")
+                format!("it has {n_records} images, and at most {MAX_RECORDS} are allowed")
             }
             _ => return Ok(()),
         };
@@ -116,8 +118,8 @@ fn push(record: &[u8], builder: &mut ClassifiedBuilder) -> Result<(), String> {
     Ok(())
 }
 
-/// The gray of a colour as TensorFlow's `rgb_to_grayscale` has it for bytes: a weighted sum of the channels as
-/// fractions, times 255.5, without its decimals.
+/// The gray of a colour as TensorFlow's `rgb_to_grayscale` has it for bytes: a weighted sum of the
+/// channels as fractions, times 255.5, without its decimals.
 fn gray(colour: [u8; 3]) -> u8 {
     let [red, green, blue] = colour.map(|channel| f32::from(channel) * (1.0 / 255.0));
     ((0.2989 * red + 0.587 * green + 0.114 * blue) * 255.5) as u8

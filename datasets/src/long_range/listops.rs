@@ -1,8 +1,9 @@
 //! ListOps (Nangia and Bowman, 2018): nested lists of digits, and their values.
 //!
-//! A list is written `[MAX 4 [MIN 7 2 ] 0 ]`, with a parenthesis around every step of its parse tree in the
-//! benchmark's files, which mean nothing more and are left out, as the benchmark does. In a row, a symbol is a byte: a
-//! digit or a closing bracket itself, an operator with its opening bracket its last letter.
+//! A list is written `[MAX 4 [MIN 7 2 ] 0 ]`, with a parenthesis around every step of its parse
+//! tree in the benchmark's files, which mean nothing more and are left out, as the benchmark does.
+//! In a row, a symbol is a byte: a digit or a closing bracket itself, an operator with its opening
+//! bracket its last letter.
 
 use std::path::Path;
 
@@ -26,11 +27,10 @@ pub(super) const CLOSE: u8 = b']';
 /// Columns of the files.
 const COLUMNS: [&str; 2] = ["Source", "Target"];
 
-/// The symbols of a list, from the benchmark's notation. Spaces before closing brackets may be missing.
+/// The symbols of a list, from the benchmark's notation. Spaces before brackets may be missing.
 ///
 /// # Errors
-///
-/// The first word that is no symbol.
+/// The first word that is not a symbol.
 pub fn list_symbols(source: &str) -> Result<Vec<u8>, String> {
     let mut symbols = Vec::new();
     let is_between = |c: char| c.is_whitespace() || matches!(c, '(' | ')');
@@ -41,7 +41,12 @@ pub fn list_symbols(source: &str) -> Result<Vec<u8>, String> {
             [digit @ b'0'..=b'9'] => symbols.push(digit),
             _ => match OPERATORS.iter().find(|(written, _)| *written == bare) {
                 Some((_, operator)) => symbols.push(*operator),
-                None => return Err(format!("`{}` is no digit and no operator", shown(bare))),
+                None => {
+                    return Err(format!(
+                        "`{}` is neither a digit nor an operator",
+                        shown(bare)
+                    ));
+                }
             },
         }
         symbols.extend(word.bytes().skip(bare.len()));
@@ -61,18 +66,19 @@ pub fn list_notation(symbols: &[u8]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The value of a list, a digit: the least (`[MIN`), the largest (`[MAX`) or the sum modulo 10 (`[SM`) of its elements,
-/// or their median (`[MED`), of an even number the mean of the two in the middle, rounded down.
+/// The value of a list, a digit: the least (`[MIN`), the largest (`[MAX`) or the sum modulo 10
+/// (`[SM`) of its elements, or their median (`[MED`), of an even number the mean of the two in the
+/// middle, rounded down.
 ///
 /// # Errors
-///
-/// What is wrong with the symbols: an empty list, one that is not closed, or something after its end.
+/// What is wrong with the symbols: an empty list, one that is not closed, or something after its
+/// end.
 pub fn list_value(symbols: &[u8]) -> Result<usize, String> {
     let mut open: Vec<List> = Vec::new();
     let mut whole = None;
     for &symbol in symbols {
         if whole.is_some() {
-            return Err("it goes on after its end".to_owned());
+            return Err("it continues after its end".to_owned());
         }
         let value = match symbol {
             b'0'..=b'9' => usize::from(symbol - b'0'),
@@ -128,15 +134,15 @@ impl List {
         })
     }
 
-    /// Its element at a place in ascending order.
-    fn sorted(&self, place: usize) -> usize {
+    /// Its element at an index in ascending order.
+    fn sorted(&self, index: usize) -> usize {
         let mut n = 0;
         let is_reached = |count: &usize| {
             n += count;
-            n > place
+            n > index
         };
         let value = self.counts.iter().position(is_reached);
-        value.expect("the place is among the elements")
+        value.expect("the index is below their number")
     }
 }
 
@@ -208,11 +214,11 @@ pub(super) fn open(
 
 fn read(text: &str, builder: &mut ClassifiedBuilder) -> Result<(), String> {
     let table = Table::new(text, &COLUMNS)?;
-    let place = |column: &str| {
+    let index = |column: &str| {
         let missing = || format!("its first line names no column `{column}`");
         table.column(column).ok_or_else(missing)
     };
-    let [source, target] = [place(COLUMNS[0])?, place(COLUMNS[1])?];
+    let [source, target] = [index(COLUMNS[0])?, index(COLUMNS[1])?];
     for record in table.records() {
         let record = record?;
         let line = record.line;

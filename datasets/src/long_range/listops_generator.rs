@@ -11,7 +11,7 @@ use crate::holdout::key;
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
 use crate::long_range::LongRangeTask;
 use crate::report::ReadReport;
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 
 /// One of this many elements is a list, as long as lists may be nested deeper.
 const LIST_EVERY: usize = 4;
@@ -59,8 +59,8 @@ impl ListOpsConfig {
     /// Creates the task.
     ///
     /// # Errors
-    ///
-    /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed, or lengths that the drawn trees do not have.
+    /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed, or lengths that the
+    /// drawn trees do not have.
     pub fn init(&self) -> Result<ListOps, DatasetError> {
         let (depth, way_out) = (self.max_depth, "10 as in the benchmark");
         check(depth >= 2, "max_depth", depth, "at least 2", way_out)?;
@@ -83,7 +83,7 @@ impl ListOpsConfig {
             self.is_often_allowed(),
             "min_length",
             self.min_length,
-            "such that one of 1000 trees of max_depth and max_args lies between it and max_length",
+            "so small that at least 1 in 1,000 random trees of max_depth and max_args has a length between it and max_length",
             "lengths further apart, or deeper trees",
         )?;
         Ok(ListOps {
@@ -100,7 +100,7 @@ impl ListOpsConfig {
         allowed.nth(n_needed - 1).is_some()
     }
 
-    /// Draws a tree; none if its length is not allowed. An element is a list with a probability of 1/4.
+    /// Draws a tree; none if its length is not allowed. One element in four is a list.
     fn draw(&self, rng: &mut impl Rng) -> Option<Vec<u8>> {
         let mut symbols = Vec::new();
         // Elements that are still to be drawn: of the root, which is one, and of each open list.
@@ -129,11 +129,12 @@ impl ListOpsConfig {
     }
 }
 
-/// Nested lists, drawn like those of the benchmark: a tree is drawn until its length is allowed, and all operators and
-/// digits are equally likely.
+/// Nested lists, drawn like those of the benchmark: a tree is drawn until its length is allowed,
+/// and all operators and digits are equally likely.
 ///
-/// A list of one part is in no other: a hash of a list determines its part. Within a part lists may repeat, which
-/// happens only if hardly any are possible. List `i` of a part and a seed is always the same.
+/// A list of one part is in no other: a hash of a list determines its part. Within a part lists may
+/// repeat, which happens only if hardly any are possible. List `i` of a part and a seed is always
+/// the same.
 ///
 /// # Example
 ///

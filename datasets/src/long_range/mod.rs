@@ -1,5 +1,5 @@
-//! The Long Range Arena (Tay et al., ICLR 2021, <https://arxiv.org/abs/2011.04006>): tasks of classification on long
-//! sequences, from the benchmark's own files.
+//! The Long Range Arena (Tay et al., ICLR 2021, <https://arxiv.org/abs/2011.04006>): tasks of
+//! classification on long sequences, from the benchmark's own files.
 //!
 //! | task | path | a row | classes | tokens |
 //! |---|---|---|---|---|
@@ -9,20 +9,21 @@
 //! | [`Image`](LongRangeTask::Image) | folder of CIFAR-10's `data_batch_{1..5}.bin` and `test_batch.bin` | 32 x 32 gray pixels | 10 | 1,025 |
 //! | [`Pathfinder`](LongRangeTask::Pathfinder) | folder with `imgs` and `metadata` | 32 x 32 gray pixels | 2: whether a path connects two dots | 1,025 |
 //!
-//! Every row begins with [`BEGIN`], whose hidden state the classifier reads, as in the
-//! benchmark's own models; tokens are counted with it. [`ListOpsConfig`] generates ListOps without files.
+//! Every row begins with [`BEGIN`], whose hidden state the classifier reads, as in the benchmark's
+//! own models; tokens are counted with it. [`ListOpsConfig`] generates ListOps without files.
 //!
 //! # Parts
 //!
-//! ListOps and retrieval have files for each part. Of the others the benchmark names shares only, of an order that its
-//! library draws: 90 % of the training images of CIFAR-10 to train on, and 80, 10 and 10 % of Pathfinder. Here these
-//! are the first 45,000 of CIFAR-10's images, and for Pathfinder a choice by a hash of a file's name. The benchmark
-//! validates on the test set of IMDB; here a tenth of the training set is held out instead.
+//! ListOps and retrieval have files for each part. Of the others the benchmark names shares only,
+//! of an order that its library draws: 90 % of the training images of CIFAR-10 to train on, and 80,
+//! 10 and 10 % of Pathfinder. Here these are the first 45,000 of CIFAR-10's images, and for
+//! Pathfinder a choice by a hash of a file's name. The benchmark validates on the test set of IMDB;
+//! here a tenth of the training set is held out instead.
 //!
 //! # Retrieval is another setting here
 //!
-//! The benchmark's models read each paper alone, and classify both results. Here one row has both, with a
-//! [`SEPARATOR`] between them: twice the length, and attention across papers. Results do not
+//! The benchmark's models read each paper alone, and classify both results. Here one row has both,
+//! with a [`SEPARATOR`] between them: twice the length, and attention across papers. Results do not
 //! compare with published ones.
 
 mod cifar;
@@ -114,14 +115,14 @@ impl LongRangeTask {
         }
     }
 
-    /// Reads one part of the benchmark's files, in rows of at most `max_length` tokens. Lists and images that are cut
-    /// to that are counted in the report.
+    /// Reads one part of the benchmark's files, in rows of at most `max_length` tokens. Lists and
+    /// images that are cut to that are counted in the report.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound) with the path of a missing file,
-    /// [`Malformed`](DatasetError::Malformed) for a file of another format, with the place in it,
-    /// [`NothingIn`](DatasetError::NothingIn) for a part without rows, or those of a file or a folder.
+    /// [`Malformed`](DatasetError::Malformed) for a file of another format, with the line or image
+    /// in it, [`NothingIn`](DatasetError::NothingIn) for a part without rows, or those of a file or
+    /// a folder.
     pub fn open(
         self,
         path: impl AsRef<Path>,
@@ -145,11 +146,10 @@ impl LongRangeTask {
         }
     }
 
-    /// The row of one input that is given as text: a list (`[MAX 4 [MIN 7 2 ] ]`), a review, or two papers with
-    /// a tab between them.
+    /// The row of one input that is given as text: a list (`[MAX 4 [MIN 7 2 ] ]`), a review, or two
+    /// papers with a tab between them.
     ///
     /// # Errors
-    ///
     /// A description of what is wrong with the text, or why there is none for images.
     pub fn encode(self, text: &str, max_length: usize) -> Result<Vec<u16>, String> {
         let row = |tokens: &mut dyn Iterator<Item = u16>| {
@@ -171,10 +171,9 @@ impl LongRangeTask {
                 }
                 None => Err("it has no tab, and one is needed between two documents".to_owned()),
             },
-            Self::Image | Self::Pathfinder => Err(format!(
-                "the task `{}` is about images, which are no text",
-                self.name()
-            )),
+            Self::Image | Self::Pathfinder => {
+                Err(format!("the task `{}` reads images, not text", self.name()))
+            }
         }
     }
 }

@@ -23,7 +23,8 @@ const VALID_EVERY: usize = 9;
 const HARDEST: &str = "curv_contour_length_14";
 /// Maximum images, five times those of the benchmark.
 const MAX_IMAGES: usize = 1_000_000;
-/// Maximum bytes of an image file. The largest images of the benchmark, 256 x 256, are smaller uncompressed.
+/// Maximum bytes of an image file. The largest images of the benchmark, 256 x 256, are smaller
+/// uncompressed.
 const MAX_FILE: u64 = 1 << 20;
 /// Maximum width and height of an image, that of the benchmark's largest.
 const MAX_SIDE: u32 = 256;
@@ -70,8 +71,8 @@ pub(super) fn open(
     Ok(builder.build(LongRangeTask::Pathfinder.classes(), report))
 }
 
-/// The images of all lists, which are text although they are named like arrays: in a line the folder, the file, a
-/// number, the label and what the image was drawn with.
+/// The images of all lists, which are text although they are named like arrays: in a line the
+/// folder, the file, a number, the label and what the image was drawn with.
 fn list(folder: &Path, report: &mut ReadReport) -> Result<Vec<Listed>, DatasetError> {
     let lists = folder.join("metadata");
     let mut images = Vec::new();
@@ -87,7 +88,7 @@ fn list(folder: &Path, report: &mut ReadReport) -> Result<Vec<Listed>, DatasetEr
             }
             let (inside, class) = entry(line).map_err(malformed)?;
             if images.len() == MAX_IMAGES {
-                let found = format!("there may be {MAX_IMAGES} images, and this is one more");
+                let found = format!("there are more than {MAX_IMAGES} images, the limit");
                 return Err(malformed(found));
             }
             images.push(Listed {
@@ -114,7 +115,7 @@ fn entry(line: &str) -> Result<(PathBuf, usize), String> {
     };
     if !is_inside(&path) {
         let path = shown(&path.to_string_lossy());
-        return Err(format!("`{path}` is no path inside the folder"));
+        return Err(format!("`{path}` is not a path inside the folder"));
     }
     match label {
         "0" => Ok((path, 0)),
@@ -182,7 +183,10 @@ fn pixels(path: &Path) -> Result<Option<Image>, DatasetError> {
         return Ok(None);
     }
     if metadata.len() > MAX_FILE {
-        let found = format!("it has {} bytes, and may have {MAX_FILE}", metadata.len());
+        let found = format!(
+            "it has {} bytes, and at most {MAX_FILE} are allowed",
+            metadata.len()
+        );
         return Err(DatasetError::malformed(path, FORMAT, found));
     }
     let bytes = read_file(path)?;

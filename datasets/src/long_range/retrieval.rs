@@ -62,7 +62,7 @@ fn record(line: &[u8]) -> Result<([&[u8]; 2], usize), String> {
     }
 }
 
-/// The tokens of two documents, each cut to half of what a row of `max_length` tokens has room for.
+/// The tokens of two documents, each cut so that both fit into a row of `max_length` tokens.
 pub(super) fn tokens(
     documents: [&[u8]; 2],
     max_length: usize,

@@ -4,7 +4,7 @@ use burn::config::Config;
 
 use super::pairs::distinct;
 use crate::error::{DatasetError, check};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences};
 use crate::text::{Split, Windows};
 
@@ -20,8 +20,8 @@ pub struct NeedlesConfig {
     /// Number of inserted sentences, each of which is asked for once. 1 to 676.
     #[config(default = 8)]
     pub n_needles: usize,
-    /// If given, all questions are in about the last `asked_in` bytes, and all sentences before them: at
-    /// least 32 for each needle, and at least that much less than the length.
+    /// If given, all questions are in about the last `asked_in` bytes, and all sentences before
+    /// them: from `32 * n_needles` to `seq_length - 32 * n_needles`.
     pub asked_in: Option<usize>,
     /// Seed of all sequences. Use another one for evaluation.
     #[config(default = 0)]
@@ -32,9 +32,8 @@ impl NeedlesConfig {
     /// Creates the task, in a text.
     ///
     /// # Errors
-    ///
     /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed, and
-    /// [`SplitTooShort`](crate::SizeError::SplitTooShort) for a text that is no longer than a sequence.
+    /// [`SplitTooShort`](crate::SizeError::SplitTooShort) for a text no longer than a sequence.
     pub fn init(&self, text: &Split) -> Result<Needles, DatasetError> {
         let (length, n) = (self.seq_length, self.n_needles);
         check(
@@ -56,8 +55,8 @@ impl NeedlesConfig {
                 (32 * n..=length - 32 * n).contains(&asked_in),
                 "asked_in",
                 asked_in,
-                "at least 32 for each needle, and as much less than the length",
-                "32 for each needle",
+                "from 32 * n_needles to seq_length - 32 * n_needles",
+                "32 * n_needles",
             )?;
         }
         Windows::new(text, length)?;
@@ -68,12 +67,12 @@ impl NeedlesConfig {
     }
 }
 
-/// Windows of a text with inserted sentences that are unrelated to it, and questions for them later on.
+/// Windows of a text with inserted sentences unrelated to it, and later questions for them.
 ///
-/// Inserted sentences are `[x is the key of ab:]`, and questions `[what is the key of ab:x]`, each on a line
-/// of its own: a letter for a name of two. Only the letters at the end of questions count. The letter
-/// precedes the name, so that at the colon a question and its sentence have the preceding name in common,
-/// which attention with shared queries and keys can find.
+/// Inserted sentences are `[x is the key of ab:]`, and questions `[what is the key of ab:x]`, each
+/// on a line of its own: a letter for a name of two. Only the letters at the end of questions
+/// count. The letter precedes the name, so that at the colon a question and its sentence have the
+/// preceding name in common, which attention with shared queries and keys can find.
 ///
 /// Sequence `i` of a seed is always the same.
 ///
@@ -247,7 +246,8 @@ mod tests {
                     assert_eq!(bytes[found - 3..found], [b'\n', b'[', letter]);
                     assert!(found < i);
                     if let Some(asked_in) = asked_in {
-                        // Questions are in the last `asked_in` bytes, sentences before, up to a line's length.
+                        // Questions are in the last `asked_in` bytes, sentences before, up to a
+                        // line's length.
                         assert!(i >= length - asked_in && found < length - asked_in + PLANTED);
                     }
                 }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn around_them_stands_the_text() {
+    fn the_rest_is_the_text() {
         let (bytes, _) = read(NeedlesConfig::new().with_n_needles(1), 3);
         let before = bytes
             .windows(2)

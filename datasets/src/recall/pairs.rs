@@ -3,7 +3,7 @@
 use burn::config::Config;
 
 use crate::error::{DatasetError, check};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences};
 
 /// Configuration of [`AssociativeRecall`].
@@ -15,15 +15,15 @@ pub struct AssociativeRecallConfig {
     /// Pairs of a key and a value in a sequence. 1 to `seq_length / 4`.
     #[config(default = 64)]
     pub n_pairs: usize,
-    /// Minimum number of pairs of a sequence, if it varies: each sequence then has this many times a power of two,
-    /// up to `n_pairs`, each number equally likely. Sequences with few pairs are where learning begins:
-    /// their few values can be guessed before any key is found.
+    /// Minimum number of pairs of a sequence, if it varies: each sequence then has this many times
+    /// a power of two, up to `n_pairs`, each number equally likely. Sequences with few pairs are
+    /// where learning begins: their few values can be guessed before any key is found.
     pub fewest_pairs: Option<usize>,
-    /// Number of questions of a sequence, which ask for all pairs equally often: `n_pairs` or more, and together
-    /// with the pairs at most `seq_length / 2`. By default each pair is asked for once.
+    /// Number of questions of a sequence, which ask for all pairs equally often: `n_pairs` or more,
+    /// and together with the pairs at most `seq_length / 2`. Default: one for each pair.
     pub n_questions: Option<usize>,
-    /// If given, all questions are in the last `asked_in` tokens and all pairs before them: even, with
-    /// room for the questions, and room for the pairs before it.
+    /// If given, all questions are in the last `asked_in` tokens and all pairs before them: even,
+    /// from `2 * n_questions` to `seq_length - 2 * n_pairs`.
     pub asked_in: Option<usize>,
     /// Number of different keys. At least `n_pairs`, since the keys of a sequence differ.
     #[config(default = 4096)]
@@ -40,7 +40,6 @@ impl AssociativeRecallConfig {
     /// Creates the task.
     ///
     /// # Errors
-    ///
     /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed.
     pub fn init(&self) -> Result<AssociativeRecall, DatasetError> {
         let Self {
@@ -81,8 +80,8 @@ impl AssociativeRecallConfig {
             (n_pairs..=slots - n_pairs).contains(&n_questions),
             "n_questions",
             n_questions,
-            "the number of pairs, or more, up to what half the length leaves beside them",
-            "as many as there are pairs",
+            "from n_pairs to seq_length / 2 - n_pairs",
+            "n_pairs",
         )?;
         if let Some(asked_in) = asked_in {
             check(
@@ -90,8 +89,8 @@ impl AssociativeRecallConfig {
                     && (n_questions..=slots - n_pairs).contains(&(asked_in / 2)),
                 "asked_in",
                 asked_in,
-                "even, at least twice the number of questions, and twice that of pairs less than the length",
-                "twice the number of questions",
+                "even, from 2 * n_questions to seq_length - 2 * n_pairs",
+                "2 * n_questions",
             )?;
         }
         let most = i32::MAX as usize / 4;
@@ -115,14 +114,16 @@ impl AssociativeRecallConfig {
     }
 }
 
-/// Sequences of pairs and of questions for them, at random distances: the model has to predict the value
-/// that belongs to a key.
+/// Sequences of pairs and of questions for them, at random distances: the model has to predict the
+/// value that belongs to a key.
 ///
-/// A pair is written *value, key*, a question *key, value*, so that a question and its pair share the key
-/// itself: attention with shared queries and keys can find it, where a pair in the usual order
-/// would have to be found by the token before it. Filler tokens (0) fill the rest. Only values of questions count.
+/// A pair is written *value, key*, a question *key, value*, so that a question and its pair share
+/// the key itself: attention with shared queries and keys can find it, where a pair in the usual
+/// order would have to be found by the token before it. Filler tokens (0) fill the rest. Only
+/// values of questions count.
 ///
-/// Token 0 is the filler, `1..=n_values` are values, and keys follow: a model can later be trained with more keys. Sequence `i` of a seed is always the same.
+/// Token 0 is the filler, `1..=n_values` are values, and keys follow: a model can later be trained
+/// with more keys. Sequence `i` of a seed is always the same.
 ///
 /// # Example
 ///
@@ -180,9 +181,9 @@ impl Sequences for AssociativeRecall {
             Some(fewest) => fewest << below((n_pairs / fewest).ilog2() as usize + 1),
             None => n_pairs,
         };
-        let places = self.places(n_pairs, &mut below);
+        let slots = self.slots(n_pairs, &mut below);
         let keys = distinct(n_pairs, n_keys, &mut below);
-        for ((pair, questions), key) in places.into_iter().zip(keys) {
+        for ((pair, questions), key) in slots.into_iter().zip(keys) {
             let key = (1 + n_values + key) as i32;
             let value = (1 + below(n_values)) as i32;
             tokens[2 * pair..][..2].copy_from_slice(&[value, key]);
@@ -196,14 +197,14 @@ impl Sequences for AssociativeRecall {
 
 impl AssociativeRecall {
     /// Positions of each pair and its questions, in units of two tokens.
-    fn places(
+    fn slots(
         &self,
         n_pairs: usize,
         mut below: impl FnMut(usize) -> usize,
     ) -> Vec<(usize, Vec<usize>)> {
         let n_slots = self.config.seq_length / 2;
         let n_questions = self.config.n_questions.unwrap_or(n_pairs);
-        // The first ones are asked for once more, if necessary.
+        // If the questions are not a multiple of the pairs, the first pairs get one more.
         let times = |pair| n_questions / n_pairs + usize::from(pair < n_questions % n_pairs);
         let (mut pairs, mut questions) = match self.config.asked_in {
             None => {
@@ -219,15 +220,15 @@ impl AssociativeRecall {
             }
         };
         pairs.reverse();
-        let place = |pair| match pairs.pop() {
-            Some(place) => (place, questions.by_ref().take(times(pair)).collect()),
+        let slots_of = |pair| match pairs.pop() {
+            Some(slot) => (slot, questions.by_ref().take(times(pair)).collect()),
             None => {
                 let mut slots: Vec<usize> = questions.by_ref().take(times(pair) + 1).collect();
                 slots.sort_unstable();
                 (slots[0], slots.split_off(1))
             }
         };
-        (0..n_pairs).map(place).collect()
+        (0..n_pairs).map(slots_of).collect()
     }
 }
 
@@ -242,7 +243,7 @@ pub(super) fn distinct(
     (0..n)
         .map(|i| {
             let other = i + below(bound - i);
-            let at = |place: usize| moved.get(&place).copied().unwrap_or(place);
+            let at = |index: usize| moved.get(&index).copied().unwrap_or(index);
             let (here, there) = (at(i), at(other));
             moved.insert(other, here);
             there
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_is_asked_for_once_and_after_it_stood() {
+    fn every_pair_is_asked_for_once_and_after_it_occurred() {
         let config = AssociativeRecallConfig::new()
             .with_seq_length(400)
             .with_n_pairs(100);
@@ -274,9 +275,9 @@ mod tests {
             let asked: Vec<usize> = (0..400).filter(|&i| targets[i] >= 0).collect();
             assert_eq!(asked.len(), 100);
             for i in asked {
-                let places: Vec<usize> = (0..400).filter(|&j| tokens[j] == tokens[i]).collect();
-                assert_eq!((places.len(), places[1]), (2, i));
-                assert_eq!(tokens[places[0] - 1], targets[i]);
+                let positions: Vec<usize> = (0..400).filter(|&j| tokens[j] == tokens[i]).collect();
+                assert_eq!((positions.len(), positions[1]), (2, i));
+                assert_eq!(tokens[positions[0] - 1], targets[i]);
                 assert_eq!(tokens[i + 1], targets[i]);
                 assert!((1..=64).contains(&targets[i]));
             }
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_stand_at_the_end_if_wanted() {
+    fn questions_are_at_the_end_if_wanted() {
         let config = AssociativeRecallConfig::new()
             .with_seq_length(4096)
             .with_asked_in(Some(256));

@@ -3,7 +3,7 @@
 use burn::config::Config;
 
 use crate::error::{DatasetError, check};
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences, write_shifted};
 
 /// Configuration of [`ReturningPassages`].
@@ -24,9 +24,9 @@ pub struct ReturningPassagesConfig {
     /// Maximum length of a passage. At least `shortest`.
     #[config(default = 100)]
     pub longest: usize,
-    /// Whether passages are repeated from the last symbol to the first. The next symbol then is the one
-    /// before the equal one, as in pairs whose value precedes the key: attention with shared queries and
-    /// keys can learn it, where the usual order has to be found by the symbol before.
+    /// Whether passages are repeated from the last symbol to the first. The next symbol then is the
+    /// one before the equal one, as in pairs whose value precedes the key: attention with shared
+    /// queries and keys can learn it, where the usual order has to be found by the symbol before.
     #[config(default = false)]
     pub backwards: bool,
     /// Seed of all sequences. Use another one for evaluation.
@@ -38,7 +38,6 @@ impl ReturningPassagesConfig {
     /// Creates the task.
     ///
     /// # Errors
-    ///
     /// [`Setting`](crate::SizeError::Setting) for a number that is not allowed.
     pub fn init(&self) -> Result<ReturningPassages, DatasetError> {
         let least = |least: usize, setting, value: usize, limit| {
@@ -66,12 +65,12 @@ impl ReturningPassagesConfig {
     }
 }
 
-/// Some passages of random symbols, then the same once more, then others: half of all symbols can be
+/// Some passages of random symbols, then their repetition, then others: half of all symbols can be
 /// predicted, and only from their previous occurrence.
 ///
-/// Passages have random lengths, so neither a position nor a distance shows where that is. The repetition
-/// counts, except for its first symbol, which cannot be predicted. (Backwards, that one is next to its equal, and
-/// distances begin there.) Sequence `i` of a seed is always the same one.
+/// Passages have random lengths, so neither a position nor a distance shows where that is. The
+/// repetition counts, except for its first symbol, which cannot be predicted. (Backwards, that one
+/// is next to its equal, and distances begin there.) Sequence `i` of a seed is always the same one.
 ///
 /// # Example
 ///
@@ -139,9 +138,9 @@ impl Sequences for ReturningPassages {
             returns.push(end + 1..symbols.len());
         }
         write_shifted(symbols.into_iter(), tokens, targets);
-        let counts = |place: &usize| returns.iter().any(|range| range.contains(place));
-        for place in (0..targets.len()).filter(|place| !counts(place)) {
-            targets[place] = IGNORED;
+        let counts = |position: &usize| returns.iter().any(|range| range.contains(position));
+        for position in (0..targets.len()).filter(|position| !counts(position)) {
+            targets[position] = IGNORED;
         }
     }
 }
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_returns_stood_before_at_distances_that_vary() {
+    fn what_returns_occurred_before_at_distances_that_vary() {
         let mut distances = Vec::new();
         for number in [0, 1, u64::MAX] {
             let (tokens, targets) = read(ReturningPassagesConfig::new(), number);
@@ -168,7 +167,7 @@ mod tests {
             for group in counted.chunk_by(|a, b| a + 1 == *b) {
                 // The first distance at which all symbols of a group occurred before.
                 let (first, last) = (group[0], group[group.len() - 1]);
-                let stood = |distance: &usize| {
+                let occurred = |distance: &usize| {
                     *distance <= first
                         && (first - 1..=last).all(|i| {
                             i + 1 > *distance
@@ -180,7 +179,7 @@ mod tests {
                                     }
                         })
                 };
-                let distance = (1..=first).find(stood).expect("it stood before");
+                let distance = (1..=first).find(occurred).expect("it occurred before");
                 assert!((120..=300).contains(&distance), "{distance}");
                 distances.push(distance);
             }
@@ -190,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn backwards_the_next_symbol_stood_before_the_equal_one() {
-        // With so many symbols, nearly all of a group differ.
+    fn backwards_the_next_symbol_precedes_the_equal_one() {
+        // With 2^30 symbols, nearly all of a group differ.
         let config = ReturningPassagesConfig::new()
             .with_n_symbols(1 << 30)
             .with_backwards(true);

@@ -1,24 +1,25 @@
 //! The common interface of data for language models.
 
-pub(crate) mod passes;
+pub(crate) mod permutations;
+pub(crate) mod random;
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sequences::passes::Passes;
+use crate::sequences::permutations::Permutations;
 
 /// The target of a position that does not count: the model's loss ignores negative targets.
 pub const IGNORED: i32 = -1;
 
 /// The token before the first token of a whole sequence, since the model predicts that one too.
 ///
-/// It is a token of the vocabulary, as in the paper's experiments, so that images need no 257th token.
+/// It is a token of the vocabulary, as in the paper's experiments, so images need no 257th token.
 pub const START_TOKEN: i32 = 0;
 
 /// Numbered sequences of one length, each a row of tokens and the same number of targets.
 ///
-/// Bytes of a text, images and synthetic tasks are all such sequences, so one trainer supports all of them:
-/// [`TrainLoaderConfig::init_sequences`](crate::TrainLoaderConfig::init_sequences) and
+/// Bytes of a text, images and synthetic tasks are all such sequences, so one trainer supports all
+/// of them: [`TrainLoaderConfig::init_sequences`](crate::TrainLoaderConfig::init_sequences) and
 /// [`EvalLoaderConfig::init_sequences`](crate::EvalLoaderConfig::init_sequences).
 ///
 /// Reading cannot fail: problems of data are detected when it is opened. A sequence is
@@ -49,7 +50,8 @@ pub const START_TOKEN: i32 = 0;
 /// }
 ///
 /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
-/// let loader = EvalLoaderConfig::new(4, 2).init_sequences::<Flex>(Arc::new(Counting), &Default::default())?;
+/// let loader = EvalLoaderConfig::new(4, 2)
+///     .init_sequences::<Flex>(Arc::new(Counting), &Default::default())?;
 /// let second = loader.iter().nth(1).expect("there are 45 batches");
 /// let tokens: Vec<i64> = second.tokens.to_data().iter().collect();
 /// assert_eq!(tokens, [2, 3, 4, 5, 3, 4, 5, 6]);
@@ -69,11 +71,9 @@ pub trait Sequences: fmt::Debug + Send + Sync {
     /// Writes a sequence. A target is the token that follows at its position, or [`IGNORED`].
     ///
     /// # Shapes
-    ///
     /// - tokens, targets: `[seq_length]`
     ///
     /// # Panics
-    ///
     /// When there is no sequence of this number, or when the rows have another length.
     fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]);
 }
@@ -98,7 +98,7 @@ pub(crate) fn write_shifted(
 #[derive(Debug)]
 pub struct Shuffled {
     sequences: Arc<dyn Sequences>,
-    passes: Passes,
+    permutations: Permutations,
 }
 
 impl Shuffled {
@@ -107,7 +107,7 @@ impl Shuffled {
         let n_sequences = sequences.n_sequences().filter(|&n| n > 0)?;
         Some(Self {
             sequences,
-            passes: Passes::new(seed, n_sequences, 0),
+            permutations: Permutations::new(seed, n_sequences, 0),
         })
     }
 }
@@ -126,8 +126,8 @@ impl Sequences for Shuffled {
     }
 
     fn read(&self, number: u64, tokens: &mut [i32], targets: &mut [i32]) {
-        let place = self.passes.place(number);
-        self.sequences.read(place.item as u64, tokens, targets);
+        let item = self.permutations.sample(number).item;
+        self.sequences.read(item as u64, tokens, targets);
     }
 }
 

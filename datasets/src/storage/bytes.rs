@@ -8,12 +8,12 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use tempfile::{SpooledData, SpooledTempFile};
 
-/// Maximum bytes kept in memory: enough for enwik8 or 20,000 images of 64 x 64. More go to an unnamed file in the
-/// system's temporary folder, which is deleted after its last use.
+/// Maximum bytes kept in memory: enough for enwik8 or 20,000 images of 64 x 64. More go to an
+/// unnamed file in the system's temporary folder, which is deleted after its last use.
 const MAX_IN_MEMORY: u64 = 256 << 20;
 
-/// Bytes in memory, or in an unnamed file, of which the system reads a page at its first access. They never
-/// change. Clones share them.
+/// Bytes in memory, or in an unnamed file, of which the system reads a page at its first access.
+/// They never change. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Bytes {
     storage: Arc<Storage>,
@@ -52,8 +52,9 @@ impl From<&'static [u8]> for Bytes {
 }
 
 impl Bytes {
-    /// A copy of the first `len` bytes of a file, or of all if it has fewer by now. Files with a name are
-    /// never mapped, since reading from a map of a file that another program truncates ends the process.
+    /// A copy of the first `len` bytes of a file, or of all if it has fewer by now. Files with a
+    /// name are never mapped, since reading from a map of a file that another program truncates
+    /// ends the process.
     pub(crate) fn snapshot(file: &File, len: u64) -> io::Result<Self> {
         if len <= MAX_IN_MEMORY {
             let mut bytes = Vec::with_capacity(len as usize);
@@ -67,9 +68,10 @@ impl Bytes {
 
     /// Maps an unnamed file.
     fn map_unnamed(file: &File) -> io::Result<Self> {
-        // SAFETY: `Mmap::map` requires that the file does not change while it is mapped, since a `&[u8]` promises
-        // constant bytes. A file of `tempfile` has no name, so no other program opens it, and nothing in
-        // this crate writes to it after mapping. The map keeps its own reference to the file.
+        // SAFETY: `Mmap::map` requires that the file does not change while it is mapped, since a
+        // `&[u8]` guarantees constant bytes. A file of `tempfile` has no name, so no other program
+        // opens it, and nothing in this crate writes to it after mapping. The map keeps its own
+        // reference to the file.
         let map = unsafe { Mmap::map(file) }?;
         Ok(Storage::Mapped(map).into())
     }
@@ -94,8 +96,8 @@ impl Deref for Bytes {
     }
 }
 
-/// Copies the first `len` bytes of a file, or all if it has fewer by now. Holes stay holes, and where the file system
-/// can, it shares the blocks instead of copying them.
+/// Copies the first `len` bytes of a file, or all if it has fewer by now. Holes stay holes, and
+/// where the file system can, it shares the blocks instead of copying them.
 #[cfg(target_os = "linux")]
 fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
     use std::io::{Seek, SeekFrom};
@@ -104,9 +106,9 @@ fn copy_data(mut file: &File, mut copy: &File, len: u64) -> io::Result<()> {
     use rustix::fs::{self, SeekFrom as Place};
     use rustix::io::Errno;
 
-    let room = fs::statvfs(std::env::temp_dir())?;
-    let (available, blocks) = (room.f_bavail, file.metadata()?.blocks());
-    if available.saturating_mul(room.f_frsize) < blocks.saturating_mul(512).min(len) {
+    let disk = fs::statvfs(std::env::temp_dir())?;
+    let (available, blocks) = (disk.f_bavail, file.metadata()?.blocks());
+    if available.saturating_mul(disk.f_frsize) < blocks.saturating_mul(512).min(len) {
         return Err(io::ErrorKind::StorageFull.into());
     }
     copy.set_len(len.min(file.metadata()?.len()))?;
@@ -194,7 +196,8 @@ mod tests {
 
     #[test]
     fn snapshot_stays_when_its_file_is_cut() -> io::Result<()> {
-        // One that fits into memory, and one that does not: a hole, which takes no space on the disk.
+        // One that fits into memory, and one that does not: a hole, which takes no space on the
+        // disk.
         for len in [100_000, MAX_IN_MEMORY + 1] {
             let mut file = tempfile::tempfile()?;
             file.write_all(b"start")?;

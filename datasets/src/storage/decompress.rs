@@ -41,7 +41,7 @@ impl Format {
     }
 }
 
-/// Maximum ratio of unpacked and packed size above [`ALWAYS_ALLOWED`]. The ratio of text is 3 to 10.
+/// Maximum ratio of unpacked and packed size above [`ALWAYS_ALLOWED`]. Text has 3 to 10.
 const MAX_RATIO: u64 = 20;
 /// Number of unpacked bytes that is allowed for any archive.
 const ALWAYS_ALLOWED: u64 = 16 << 20;
@@ -212,14 +212,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn truncated_or_spoilt_archives_are_errors_or_whole(cut in 8_usize..1_000, place in 8_usize..1_000) {
+        fn truncated_or_spoilt_archives_are_errors_or_whole(cut in 8_usize..1_000, position in 8_usize..1_000) {
             let bytes: Vec<u8> = (0..3_000_u32).map(|i| (i * i % 255) as u8).collect();
             for packed in [gzip(&bytes)?, xz(&bytes)?, zip(&[("a", &bytes)])?] {
                 let cut = cut % (packed.len() - 8) + 8;
                 prop_assert!(read(&packed[..cut]).is_err());
                 let mut spoilt = packed.clone();
-                let place = place % (packed.len() - 8) + 8;
-                spoilt[place] ^= 0x55;
+                let position = position % (packed.len() - 8) + 8;
+                spoilt[position] ^= 0x55;
                 // Times and names may change; the checksums protect the contents.
                 if let Ok(read) = read(&spoilt) {
                     prop_assert_eq!(read, bytes.clone());

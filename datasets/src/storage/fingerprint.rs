@@ -14,8 +14,8 @@ use crate::storage::walk;
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 18;
 
-/// Size and hash of a file or a folder, to detect changes. It protects against accidents, not against
-/// deliberate manipulation.
+/// Size and hash of a file or a folder, to detect changes. It protects against accidents, not
+/// against deliberate manipulation.
 ///
 /// # Example
 ///
@@ -37,18 +37,18 @@ const CHUNK: usize = 1 << 18;
 pub struct Fingerprint {
     /// All bytes.
     pub bytes: u64,
-    /// XXH3 of 128 bits, in hexadecimal: of a file's bytes, or of the paths, sizes and bytes of a folder's files.
+    /// XXH3 of 128 bits, in hexadecimal: of a file's bytes, or of the paths, sizes and bytes of a
+    /// folder's files.
     pub hash: String,
 }
 
 impl Fingerprint {
-    /// Reads a file, or all files of a folder that a data set would read. `None` for what cannot be read twice, like a
-    /// pipe. Takes the time of reading, and no memory.
+    /// Reads a file, or all files of a folder that a data set would read. `None` for what cannot be
+    /// read twice, like a pipe. Takes the time of reading, and no memory.
     ///
     /// # Errors
-    ///
-    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or the errors of a folder that
-    /// cannot be listed.
+    /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable) or the errors
+    /// of a folder that cannot be listed.
     pub fn of(path: impl AsRef<Path>) -> Result<Option<Self>, DatasetError> {
         let path = path.as_ref();
         let unreadable = |source| DatasetError::from_io(path, source);

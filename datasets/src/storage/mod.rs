@@ -1,4 +1,4 @@
-//! Bytes that may be larger than the memory: files, pipes, their unpacked contents, and temporary files.
+//! Bytes that may be larger than the memory: files, pipes, unpacked contents, temporary files.
 
 mod bytes;
 mod decompress;

@@ -44,8 +44,8 @@ mod unix {
     /// Maximum number of bytes, so that an endless writer does not fill the disk.
     const MAX_BYTES: u64 = 16 << 30;
 
-    /// The content of pipes read by this process, by device, inode and path. A program may read its data more than
-    /// once, and a pipe is empty the second time.
+    /// The content of pipes read by this process, by device, inode and path. A program may read its
+    /// data more than once, and a pipe is empty the second time.
     static READ: LazyLock<Mutex<HashMap<Key, Bytes>>> = LazyLock::new(Mutex::default);
     type Key = (u64, u64, PathBuf);
 
@@ -182,7 +182,7 @@ mod tests {
             .err()
             .ok_or("there is no writer")?;
         assert!(
-            error.to_string().contains("nothing has been written into"),
+            error.to_string().contains("no data arrived on the pipe"),
             "{error}"
         );
         let to = path.clone();

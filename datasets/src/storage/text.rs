@@ -12,10 +12,10 @@ use crate::storage::{Bytes, Spool, unpacked};
 /// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Number of bytes that are inspected to detect UTF-16 without a byte order mark.
-const N_TOLD_BY: usize = 1_024;
+const N_EXAMINED: usize = 1_024;
 
-/// The text of a file: unpacked, in UTF-8, without a byte order mark, with line feeds as line ends. The report
-/// counts the file, and lists the conversions.
+/// The text of a file: unpacked, in UTF-8, without a byte order mark, with line feeds as line ends.
+/// The report counts the file, and lists the conversions.
 pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, DatasetError> {
     let unreadable = |source| DatasetError::from_io(path, source);
     let malformed = |found: &str| DatasetError::malformed(path, "text in UTF-8 or UTF-16", found);
@@ -30,14 +30,19 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
             let text = decode(&bytes[start..], encoding).map_err(unreadable)?;
             report.note(format!("decoded from {}", encoding.name()));
             text.ok_or_else(|| {
-                malformed(&format!("it is {}, but damaged or cut", encoding.name()))
+                malformed(&format!(
+                    "it is {}, but damaged or truncated",
+                    encoding.name()
+                ))
             })?
         }
     };
     if let Err(error) = str::from_utf8(&text) {
         let before = &text[..error.valid_up_to()];
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        return Err(malformed(&format!("line {line} has other bytes")));
+        return Err(malformed(&format!(
+            "line {line} has bytes that are neither"
+        )));
     }
     report.files += 1;
     if text.contains(&b'\r') && !text.contains(&b'\n') {
@@ -50,19 +55,18 @@ pub(crate) fn read_text(path: &Path, report: &mut ReadReport) -> Result<Bytes, D
     Ok(text)
 }
 
-/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order mark, with line feeds
-/// as line ends.
+/// The text of a file as data sets read it: unpacked, decoded from UTF-16, without a byte order
+/// mark, with line feeds as line ends.
 ///
 /// # Errors
-///
 /// A file that cannot be read or unpacked, or that is not text.
 pub fn read_text_file(path: impl AsRef<Path>) -> Result<String, DatasetError> {
     let text = read_text(path.as_ref(), &mut ReadReport::default())?;
     Ok(as_str(&text).to_owned())
 }
 
-/// The bytes of a file of any kind, unchanged except for text with a byte order mark: the mark is removed, and
-/// UTF-16 is decoded.
+/// The bytes of a file of any kind, unchanged except for text with a byte order mark: the mark is
+/// removed, and UTF-16 is decoded.
 pub(crate) fn without_marks(
     path: &Path,
     bytes: Bytes,
@@ -109,7 +113,7 @@ fn utf16_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
 
 /// UTF-16 of mostly ASCII, which has a zero in every other byte. Text in UTF-8 has none.
 fn utf16_without_mark(bytes: &[u8]) -> Option<(&'static Encoding, usize)> {
-    let start = &bytes[..bytes.len().min(N_TOLD_BY)];
+    let start = &bytes[..bytes.len().min(N_EXAMINED)];
     let n_zeros = |first: usize| {
         start
             .iter()
@@ -201,9 +205,9 @@ mod tests {
     #[test]
     fn what_is_no_text_is_named() {
         for (bytes, found) in [
-            (&b"one\ntwo\xff"[..], "line 2 has other bytes"),
+            (&b"one\ntwo\xff"[..], "line 2 has bytes that are neither"),
             (b"\xff\xfea\0\x00\xd8b\0", "it is UTF-16LE, but damaged"),
-            (b"\xff\xfea\0b", "it is UTF-16LE, but damaged or cut"),
+            (b"\xff\xfea\0b", "it is UTF-16LE, but damaged or truncated"),
             (b"\xff\xfe\0\0a\0\0\0", "it is UTF-32"),
         ] {
             let error = read(bytes).expect_err("no text").to_string();

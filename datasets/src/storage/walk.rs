@@ -12,9 +12,10 @@ use crate::storage::files::{Identity, identity};
 /// Maximum number of files and folders: three times those of ImageNet's training set.
 const MAX_ENTRIES: usize = 4_000_000;
 
-/// All files in a folder and its subfolders, in the order of their paths. Each real file is listed once, even if
-/// several links lead to it: by its own path if that is in the folder, otherwise by the first link. Hidden files are
-/// left out, and so are paths that are not files or folders; the report counts them.
+/// All files in a folder and its subfolders, in the order of their paths. Each real file is listed
+/// once, even if several links lead to it: by its own path if that is in the folder, otherwise by
+/// the first link. Hidden files are left out, and so are paths that are not files or folders; the
+/// report counts them.
 ///
 /// Paths are compared folder by folder and byte by byte, so the order is the same everywhere.
 pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf>, DatasetError> {
@@ -50,7 +51,7 @@ pub(crate) fn walk(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf
     while let Some(link) = walk.links.pop_first() {
         match fs::metadata(&link) {
             Ok(metadata) => walk.take(link, &metadata)?,
-            Err(_) => walk.report.skip("links that lead nowhere", link.display()),
+            Err(_) => walk.report.skip("broken links", link.display()),
         }
     }
     walk.files.sort();
@@ -103,7 +104,7 @@ impl Walk<'_> {
         let skipped = if !(metadata.is_file() || metadata.is_dir()) {
             "pipes, sockets and devices"
         } else if !self.is_new(&path, metadata)? {
-            "links to what was read already"
+            "links to what was already read"
         } else if metadata.is_file() {
             self.files.push(path);
             return Ok(());
@@ -188,7 +189,8 @@ mod tests {
         fs::write(inside("texts/one"), "1")?;
         fs::write(inside("two"), "2")?;
         fs::write(outside.path().join("three"), "3")?;
-        // Links to itself, its parent, a file, twice to an outside folder, nowhere, to each other, to a system folder.
+        // Links to itself, its parent, a file, twice to an outside folder, nowhere, to each other,
+        // to a system folder.
         symlink(".", inside("x"))?;
         symlink("..", inside("texts/up"))?;
         symlink("/", inside("all"))?;
@@ -210,7 +212,7 @@ mod tests {
                 .map(|of| of.count)
         };
         assert_eq!(counts("links to what was read"), Some(6));
-        assert_eq!(counts("links that lead nowhere"), Some(3));
+        assert_eq!(counts("broken links"), Some(3));
         let is_linux = cfg!(target_os = "linux");
         assert_eq!(
             counts("folders of the operating system"),

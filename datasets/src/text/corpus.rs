@@ -46,17 +46,17 @@ impl fmt::Debug for ByteCorpus {
 }
 
 impl ByteCorpus {
-    /// A copy of the bytes of a file or a pipe, of any format. Its name is the path as given. Only a
-    /// byte order mark at the start of a text is removed, and UTF-16 that starts with one becomes UTF-8.
+    /// A copy of the bytes of a file or a pipe, of any format. Its name is the path as given. Only
+    /// a byte order mark at the start of a text is removed, and UTF-16 that starts with one becomes
+    /// UTF-8.
     ///
-    /// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary folder, deleted
-    /// with the corpus.
+    /// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary
+    /// folder, deleted with the corpus.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
     /// [`Directory`](DatasetError::Directory), [`NoFile`](DatasetError::NoFile),
-    /// [`NoRoom`](DatasetError::NoRoom), [`Empty`](DatasetError::Empty), or those of a pipe.
+    /// [`NoSpace`](DatasetError::NoSpace), [`Empty`](DatasetError::Empty), or those of a pipe.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         Self::of_file(path, read_file(path)?)
@@ -66,9 +66,9 @@ impl ByteCorpus {
     /// [`open`](Self::open). The format is detected by the content, not by the name.
     ///
     /// # Errors
-    ///
-    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is damaged, cut off or
-    /// does not contain exactly one file, or [`Bomb`](DatasetError::Bomb) when its content is far larger than is usual.
+    /// Those of [`open`](Self::open), [`Malformed`](DatasetError::Malformed) for an archive that is
+    /// damaged, cut off or does not contain exactly one file, or [`Bomb`](DatasetError::Bomb) when
+    /// its content is far larger than is usual.
     pub fn open_unpacked(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         Self::of_file(path, unpacked(path)?)
@@ -84,7 +84,6 @@ impl ByteCorpus {
     /// A corpus of bytes in memory, with a name for messages and records.
     ///
     /// # Errors
-    ///
     /// [`Empty`](DatasetError::Empty) when there are no bytes.
     pub fn from_bytes(
         name: impl Into<String>,

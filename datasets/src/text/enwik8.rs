@@ -9,9 +9,10 @@ use crate::text::split::Splits;
 /// The two texts of 100,000,000 bytes of character-level benchmarks, from Matt Mahoney's
 /// [large text compression benchmark](https://www.mattmahoney.net/dc/textdata.html).
 ///
-/// Both are split into 90,000,000 bytes for training, 5,000,000 for validation and 5,000,000 for the test,
-/// in the order of the file, as in the literature. Tokens are bytes, of which
-/// enwik8 uses 205 and text8 27, so the model's vocabulary has 256 entries for both; unused ones cost nothing in bits per byte.
+/// Both are split into 90,000,000 bytes for training, 5,000,000 for validation and 5,000,000 for
+/// the test, in the order of the file, as in the literature. Tokens are bytes, of which enwik8 uses
+/// 205 and text8 27, so the model's vocabulary has 256 entries for both; unused ones cost nothing
+/// in bits per byte.
 ///
 /// # Example
 ///
@@ -40,36 +41,11 @@ impl Wikipedia {
     /// Reads the published file: raw, or packed as zip, gzip or xz, detected by the content.
     ///
     /// # Errors
-    ///
     /// [`WrongSize`](DatasetError::WrongSize) when it does not have 100,000,000 bytes,
     /// [`Malformed`](DatasetError::Malformed) when it starts with something else, or those of
     /// [`ByteCorpus::open_unpacked`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<Splits, DatasetError> {
-        let corpus = self.read(path.as_ref())?;
-        if corpus.len() != Self::LEN {
-            return Err(DatasetError::WrongSize {
-                corpus: corpus.name().to_owned(),
-                name: self.name(),
-                bytes: corpus.len(),
-                bytes_expected: Self::LEN,
-            });
-        }
-        Ok(corpus.split())
-    }
-
-    /// Reads a file with only the beginning of the text, of any length, and splits it 90 : 5 : 5.
-    ///
-    /// Bits per byte on a prefix are not comparable to those on the whole: there is less training data, and the
-    /// test data differs.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`open`](Self::open) except for the size.
-    pub fn open_prefix(self, path: impl AsRef<Path>) -> Result<Splits, DatasetError> {
-        Ok(self.read(path.as_ref())?.split())
-    }
-
-    fn read(self, path: &Path) -> Result<ByteCorpus, DatasetError> {
+        let path = path.as_ref();
         let corpus = ByteCorpus::open_unpacked(path)?;
         // Detects a mix-up of the two, and error pages instead of data.
         let start = self.start();
@@ -81,7 +57,15 @@ impl Wikipedia {
                 format!("it starts with \"{}\"", found.escape_ascii()),
             ));
         }
-        Ok(corpus)
+        if corpus.len() != Self::LEN {
+            return Err(DatasetError::WrongSize {
+                corpus: corpus.name().to_owned(),
+                name: self.name(),
+                bytes: corpus.len(),
+                bytes_expected: Self::LEN,
+            });
+        }
+        Ok(corpus.split())
     }
 
     fn name(self) -> &'static str {
@@ -113,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_is_named_and_a_prefix_must_be_asked_for() -> Result<(), Box<dyn Error>> {
+    fn another_size_is_named() -> Result<(), Box<dyn Error>> {
         let file = file_of(format!("<mediawiki {}", "x".repeat(989)).as_bytes())?;
         let error = Wikipedia::Enwik8
             .open(file.path())
@@ -121,23 +105,19 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "`{}` has 1000 bytes, but enwik8 has 100000000: use the whole file, or ask for a prefix \
-                 explicitly (figures on a prefix do not compare with published ones)",
+                "`{}` has 1,000 bytes, but enwik8 has 100,000,000: use the whole file, or read it like any \
+                 other text (figures on a part of it are not comparable with published ones)",
                 file.path().display()
             )
         );
-        let splits = Wikipedia::Enwik8.open_prefix(file.path())?;
-        let lengths = [splits.train, splits.valid, splits.test].map(|split| split.len());
-        assert_eq!(lengths, [900, 50, 50]);
         Ok(())
     }
 
     #[test]
     fn another_text_is_refused() -> Result<(), Box<dyn Error>> {
         let file = file_of(b" anarchism originated as a term of abuse")?;
-        Wikipedia::Text8.open_prefix(file.path())?;
         let error = Wikipedia::Enwik8
-            .open_prefix(file.path())
+            .open(file.path())
             .expect_err("it is text8");
         assert!(matches!(error, DatasetError::Malformed { .. }));
         assert!(
@@ -145,6 +125,10 @@ mod tests {
                 .to_string()
                 .contains("is not enwik8 (it starts with \" anarchism \")")
         );
+        let error = Wikipedia::Text8
+            .open(file.path())
+            .expect_err("only the beginning of text8");
+        assert!(matches!(error, DatasetError::WrongSize { bytes: 40, .. }));
         Ok(())
     }
 

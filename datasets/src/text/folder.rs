@@ -11,9 +11,9 @@ use crate::storage::{Spool, read_file, walk, without_marks};
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::Splits;
 
-/// All files of a folder and its subfolders, as one corpus: in the order of their paths, one directly after
-/// the other, each file read like [`ByteCorpus::open`]. Hidden files and paths that are not files are left out; a file
-/// with several links to it is read once.
+/// All files of a folder and its subfolders, as one corpus: in the order of their paths, one
+/// directly after the other, each file read like [`ByteCorpus::open`]. Hidden files and paths that
+/// are not files are left out; a file with several links to it is read once.
 ///
 /// # Example
 ///
@@ -50,15 +50,15 @@ struct FilePart {
 }
 
 impl FolderCorpus {
-    /// Reads all files: into memory up to 256 MiB, beyond that into a file in the system's temporary folder,
-    /// which is deleted with the corpus. The corpus has the folder's path as its name.
+    /// Reads all files: into memory up to 256 MiB, beyond that into a file in the system's
+    /// temporary folder, which is deleted with the corpus. The corpus has the folder's path as its
+    /// name.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`NothingIn`](DatasetError::NothingIn) when there is no file, [`Empty`](DatasetError::Empty) when
-    /// all are empty, or [`SystemFolder`](DatasetError::SystemFolder),
-    /// [`TooManyFiles`](DatasetError::TooManyFiles) and [`NoRoom`](DatasetError::NoRoom).
+    /// [`NothingIn`](DatasetError::NothingIn) when there is no file, [`Empty`](DatasetError::Empty)
+    /// when all are empty, or [`SystemFolder`](DatasetError::SystemFolder),
+    /// [`TooManyFiles`](DatasetError::TooManyFiles) and [`NoSpace`](DatasetError::NoSpace).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let folder = path.as_ref();
         let mut spool = Spool::new();
@@ -110,15 +110,14 @@ impl FolderCorpus {
             .map(|file| (file.path.as_path(), file.range.clone()))
     }
 
-    /// The parts that the names of files say, if some begin with `train`, and others with `val` or `dev`: those that
-    /// begin with `test` are to test on, and all others to train on.
+    /// The parts that the names of files say, if some begin with `train`, and others with `val` or
+    /// `dev`: those that begin with `test` are to test on, and all others to train on.
     ///
-    /// Otherwise splits the files, in order, into about 90 % of the bytes for training, 5 % for validation and 5 % for the test, so
-    /// that no file is in two splits: each border moves to the nearest start of a file that leaves every split at
-    /// least one.
+    /// Otherwise splits the files, in order, into about 90 % of the bytes for training, 5 % for
+    /// validation and 5 % for the test, so that no file is in two splits: each border moves to the
+    /// nearest start of a file that leaves every split at least one.
     ///
     /// # Errors
-    ///
     /// [`Setting`](SizeError::Setting) when there are fewer than three files.
     pub fn split_by_file(&self) -> Result<Splits, DatasetError> {
         let n_files = self.files.len();

@@ -1,7 +1,6 @@
 //! Bytes of texts, and of any other files.
 
 mod corpus;
-mod crops;
 pub(crate) mod enwik8;
 mod folder;
 mod overlap;
@@ -11,7 +10,6 @@ mod windows;
 
 pub(crate) use crate::holdout::SplitName;
 pub use corpus::ByteCorpus;
-pub use crops::RandomCrops;
 pub use enwik8::Wikipedia;
 pub use folder::FolderCorpus;
 pub use overlap::OverlappingWindows;

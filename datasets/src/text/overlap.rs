@@ -6,11 +6,11 @@ use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 use crate::text::windows::Windows;
 
-/// A split in windows that overlap by `context_length` tokens: every token but the first is predicted exactly once,
-/// and, except in the first window, from at least `context_length` tokens.
+/// A split in windows that overlap by `context_length` tokens: every token but the first is
+/// predicted exactly once, and, except in the first window, from at least `context_length` tokens.
 ///
-/// Where windows overlap, the later one has [`IGNORED`] targets. The last window ends with the split's last token,
-/// so it may overlap more.
+/// Where windows overlap, the later one has [`IGNORED`] targets. The last window ends with the
+/// split's last token, so it may overlap more.
 ///
 /// # Example
 ///
@@ -18,7 +18,8 @@ use crate::text::windows::Windows;
 /// use reformer_datasets::{ByteCorpus, OverlappingWindows, Sequences, SplitName};
 ///
 /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
-/// let split = ByteCorpus::from_bytes("eight", [0, 1, 2, 3, 4, 5, 6, 7])?.whole_as(SplitName::Valid);
+/// let eight = ByteCorpus::from_bytes("eight", [0, 1, 2, 3, 4, 5, 6, 7])?;
+/// let split = eight.whole_as(SplitName::Valid);
 /// let windows = OverlappingWindows::new(&split, 4, 2)?;
 /// assert_eq!(windows.n_sequences(), Some(3));
 /// let read = |number| {
@@ -42,9 +43,8 @@ impl<C: Corpus> OverlappingWindows<C> {
     /// Cuts the split.
     ///
     /// # Errors
-    ///
-    /// Those of [`Windows::new`], or [`ContextTooLong`](SizeError::ContextTooLong) when `context_length` is not
-    /// below `window_length`.
+    /// Those of [`Windows::new`], or [`ContextTooLong`](SizeError::ContextTooLong) when
+    /// `context_length` is not below `window_length`.
     pub fn new(
         split: &Split<C>,
         window_length: usize,

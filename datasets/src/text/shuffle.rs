@@ -2,7 +2,7 @@
 
 use crate::error::DatasetError;
 use crate::sequences::Sequences;
-use crate::sequences::passes::Passes;
+use crate::sequences::permutations::Permutations;
 use crate::text::corpus::ByteCorpus;
 use crate::text::split::{Corpus, Split};
 use crate::text::windows::{Window, Windows};
@@ -10,20 +10,20 @@ use crate::text::windows::{Window, Windows};
 /// Endless passes over a split, each with its own phase and its own order.
 ///
 /// Every pass has the same number of windows, so that sample `s` is window `s % n_windows` of pass
-/// `s / n_windows`. For `n` tokens and windows of `w`, that number is `n / w - 1`, or 1 where this is 0; the remaining
-/// tokens, `n - 1 - n_windows * w`, are the largest phase, with which the last target is the last token.
-/// From `2 * w` tokens on there are at least `w` phases, so a token can be anywhere in a window.
+/// `s / n_windows`. For `n` tokens and windows of `w`, that number is `n / w - 1`, or 1 where this
+/// is 0; the remaining tokens, `n - 1 - n_windows * w`, are the largest phase, with which the last
+/// target is the last token. From `2 * w` tokens on there are at least `w` phases, so a token can
+/// be anywhere in a window.
 #[derive(Debug)]
 pub struct ShuffledWindows<C = ByteCorpus> {
     windows: Windows<C>,
-    passes: Passes,
+    permutations: Permutations,
 }
 
 impl<C: Corpus> ShuffledWindows<C> {
     /// The stream of a seed.
     ///
     /// # Errors
-    ///
     /// Those of [`Windows::new`].
     pub(crate) fn new(
         split: &Split<C>,
@@ -34,15 +34,15 @@ impl<C: Corpus> ShuffledWindows<C> {
         let (n_windows, max_phase) = pass_shape(split.len(), window_length);
         Ok(Self {
             windows,
-            passes: Passes::new(seed, n_windows, max_phase),
+            permutations: Permutations::new(seed, n_windows, max_phase),
         })
     }
 
     /// The sample of this number; repeated calls return the same.
     fn sample(&self, number: u64) -> Window<C> {
-        let place = self.passes.place(number);
+        let sample = self.permutations.sample(number);
         self.windows
-            .starting_at(place.phase + place.item * self.windows.window_length())
+            .starting_at(sample.phase + sample.item * self.windows.window_length())
     }
 }
 
@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn a_seed_means_these_windows_for_ever() -> Result<(), DatasetError> {
         let stream = stream(103, 10, 2020)?;
-        // From a second implementation of ChaCha8, Lemire's method and the shuffle, in another language.
+        // From a second implementation of ChaCha8, Lemire's method and the shuffle, in another
+        // language.
         assert_eq!(starts(&stream, 0), [31, 51, 61, 11, 21, 41, 71, 81, 91]);
         assert_eq!(starts(&stream, 1), [84, 4, 44, 14, 64, 74, 24, 54, 34]);
         Ok(())

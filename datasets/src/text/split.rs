@@ -26,16 +26,15 @@ pub trait Corpus: Clone + fmt::Debug + Send + Sync + 'static {
     /// Writes the tokens from number `start` on, as many as the row has.
     ///
     /// # Shapes
-    ///
     /// - row: `[n]`
     ///
     /// # Panics
-    ///
     /// When there are fewer tokens.
     fn write(&self, start: usize, row: &mut [i32]);
 }
 
-/// The parts of a text: three contiguous ones of a corpus, which together are the whole of it, or those that its files are.
+/// The parts of a text: three contiguous ones of a corpus, which together are the whole of it, or
+/// those that its files are.
 #[derive(Clone, Debug)]
 pub struct Splits<C = ByteCorpus> {
     /// About the first 90 %.
@@ -47,8 +46,8 @@ pub struct Splits<C = ByteCorpus> {
 }
 
 impl<C: Corpus> Splits<C> {
-    /// The parts of a corpus, in order: about 90 % of its tokens for training, 5 % for validation and the rest for the
-    /// test. The two borders are at 90 % and 95 % of the length, rounded down.
+    /// The parts of a corpus, in order: about 90 % of its tokens for training, 5 % for validation
+    /// and the rest for the test. The two borders are at 90 % and 95 % of the length, rounded down.
     pub(crate) fn of(corpus: &C) -> Self {
         Self::at(corpus, borders(corpus.n_tokens()))
     }

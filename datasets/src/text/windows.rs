@@ -9,9 +9,9 @@ use crate::text::split::{Corpus, Split};
 
 /// A split, cut into adjacent windows: no two share an input.
 ///
-/// Window `i` has the inputs `phase + i * window_length .. phase + (i + 1) * window_length` of the split
-/// and, as targets, the token after each of them. A split of `n` tokens has
-/// `(n - 1 - phase) / window_length` windows, rounded down; the rest at its end is not used.
+/// Window `i` has the inputs `i * window_length .. (i + 1) * window_length` of the split and, as
+/// targets, the token after each of them. A split of `n` tokens has `(n - 1) / window_length`
+/// windows, rounded down; the rest at its end is not used.
 ///
 /// As a Burn [`Dataset`] its items are [`Window`]s.
 ///
@@ -35,16 +35,15 @@ use crate::text::split::{Corpus, Split};
 pub struct Windows<C = ByteCorpus> {
     split: Split<C>,
     window_length: usize,
-    phase: usize,
 }
 
 impl<C: Corpus> Windows<C> {
     /// Cuts the split from its first token on.
     ///
     /// # Errors
-    ///
     /// [`ZeroWindowLength`](SizeError::ZeroWindowLength), or
-    /// [`SplitTooShort`](SizeError::SplitTooShort) when the split has fewer than `window_length + 1` tokens.
+    /// [`SplitTooShort`](SizeError::SplitTooShort) when the split has fewer than
+    /// `window_length + 1` tokens.
     pub fn new(split: &Split<C>, window_length: usize) -> Result<Self, DatasetError> {
         if window_length == 0 {
             return Err(SizeError::ZeroWindowLength.into());
@@ -63,27 +62,7 @@ impl<C: Corpus> Windows<C> {
         Ok(Self {
             split: split.clone(),
             window_length,
-            phase: 0,
         })
-    }
-
-    /// The same split, cut from its token `phase` on.
-    ///
-    /// # Errors
-    ///
-    /// [`PhaseTooLarge`](SizeError::PhaseTooLarge) when no window would be left.
-    pub fn with_phase(self, phase: usize) -> Result<Self, DatasetError> {
-        let max_phase = self.split.len() - 1 - self.window_length;
-        if phase > max_phase {
-            return Err(SizeError::PhaseTooLarge {
-                corpus: self.split.corpus().name().to_owned(),
-                split: self.split.name(),
-                phase,
-                max_phase,
-            }
-            .into());
-        }
-        Ok(Self { phase, ..self })
     }
 
     /// The split that is cut.
@@ -96,12 +75,7 @@ impl<C: Corpus> Windows<C> {
         self.window_length
     }
 
-    /// Position in the split of the first window's first input.
-    pub fn phase(&self) -> usize {
-        self.phase
-    }
-
-    /// The window whose first input is the split's token `start`, independent of the phase.
+    /// The window whose first input is the split's token `start`.
     pub(crate) fn starting_at(&self, start: usize) -> Window<C> {
         Window {
             split: self.split.clone(),
@@ -113,11 +87,11 @@ impl<C: Corpus> Windows<C> {
 
 impl<C: Corpus> Dataset<Window<C>> for Windows<C> {
     fn get(&self, index: usize) -> Option<Window<C>> {
-        (index < self.len()).then(|| self.starting_at(self.phase + index * self.window_length))
+        (index < self.len()).then(|| self.starting_at(index * self.window_length))
     }
 
     fn len(&self) -> usize {
-        (self.split.len() - 1 - self.phase) / self.window_length
+        (self.split.len() - 1) / self.window_length
     }
 }
 
@@ -231,40 +205,21 @@ mod tests {
         );
     }
 
-    #[test]
-    fn phase_beyond_the_last_window_is_refused() -> Result<(), DatasetError> {
-        let split = ByteCorpus::from_bytes("ten.txt", *b"0123456789")?.whole_as(SplitName::Train);
-        let windows = Windows::new(&split, 4)?;
-        let last = windows.clone().with_phase(5)?;
-        assert_eq!(last.len(), 1);
-        assert_eq!(last.get(0).expect("there is one").targets(), b"6789");
-        assert_eq!(
-            windows
-                .with_phase(6)
-                .expect_err("10 bytes end too early")
-                .to_string(),
-            "a phase of 6 leaves no whole window in the train split of `ten.txt`: choose at most 5"
-        );
-        Ok(())
-    }
-
     proptest! {
         #[test]
         fn windows_are_neighbours_inside_their_split(
             len in 40_usize..3_000,
             window_length in 1_usize..40,
-            phase in 0_usize..40,
         ) {
             let bytes: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
             let splits = ByteCorpus::from_bytes("any", bytes.clone())?.split();
             for split in [splits.train, splits.valid, splits.test] {
-                let Some(max_phase) = split.len().checked_sub(window_length + 1) else {
+                if split.len() <= window_length {
                     prop_assert!(Windows::new(&split, window_length).is_err());
                     continue;
-                };
-                let phase = phase.min(max_phase);
-                let windows = Windows::new(&split, window_length)?.with_phase(phase)?;
-                let mut next = phase;
+                }
+                let windows = Windows::new(&split, window_length)?;
+                let mut next = 0;
                 for window in windows.iter() {
                     prop_assert_eq!(window.start(), next);
                     // Positions in the file: the last target must lie inside the split too.

@@ -1,10 +1,13 @@
-//! The normalisation in a SentencePiece model: a double-array trie and the texts that its values point at.
+//! The normalisation in a SentencePiece model: a double-array trie and the texts that its values
+//! point at.
 //!
-//! The library that applies it does not check its offsets and panics on wrong ones, so they are checked here. Format:
-//! <https://github.com/s-yata/darts-clone>. A unit of the trie has 32 bits: a label (8), whether there is a leaf (1), and
-//! an offset (22), which is shifted by 8 where bit 9 is set; a leaf has a value of 31 bits.
+//! The library that applies it does not check its offsets and panics on wrong ones, so they are
+//! checked here. Format: <https://github.com/s-yata/darts-clone>. A unit of the trie has 32 bits: a
+//! label (8), whether there is a leaf (1), and an offset (22), which is shifted by 8 where bit 9 is
+//! set; a leaf has a value of 31 bits.
 
-/// Checks a map, which has the trie's length in bytes, the trie, and the texts. On failure, describes the problem.
+/// Checks a map, which has the trie's length in bytes, the trie, and the texts. On failure,
+/// describes the problem.
 pub(super) fn check(map: &[u8]) -> Result<(), &'static str> {
     const CUT: &str = "its character map is cut off";
     let (length, rest) = map.split_first_chunk().ok_or(CUT)?;
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn wrong_places_are_found() {
-        // The root's children start at 256; `a` is one of them, whose leaf is at 512 with the value 1.
+        // The root's children start at 256; `a` is one of them, whose leaf is at 512, with value 1.
         let mut units = vec![0; 768];
         units[0] = 256 << 10;
         let child = 256 ^ 0x61;

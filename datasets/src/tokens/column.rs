@@ -19,8 +19,8 @@ use crate::tokens::tokenizer::MAX_VOCAB_SIZE;
 
 /// Bytes of text that any Parquet file may contain.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
-/// Maximum ratio of the bytes of text and of the files that they are from, above [`ALWAYS_ALLOWED`]: a Parquet file has
-/// equal texts once.
+/// Maximum ratio of the bytes of text and of the files that they are from, above
+/// [`ALWAYS_ALLOWED`]: a Parquet file has equal texts once.
 const MAX_RATIO: u64 = 200;
 
 /// The format of files with named columns.
@@ -33,8 +33,8 @@ pub enum ColumnFormat {
 }
 
 impl ColumnFormat {
-    /// The format that the name of a file promises: `.parquet`, or `.jsonl` or `.ndjson`, also with `.gz`, `.xz` or `.zip`
-    /// at the end.
+    /// The format that the name of a file suggests: `.parquet`, or `.jsonl` or `.ndjson`, also with
+    /// `.gz`, `.xz` or `.zip` at the end.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_lowercase();
         if name.ends_with(".parquet") {
@@ -65,12 +65,14 @@ pub enum ColumnKind {
 
 /// A column of a file, or of all files of a format in a folder, in the order of their paths.
 ///
-/// In a folder, files whose names begin with `train`, `val` or `dev`, and `test` are the splits, if there are some to
-/// validate on; those to test on are left out. Otherwise the splits are the first 90 % of all bytes or ids, the next 5 % and
-/// the rest. Entries that are missing, `null` or an empty list are left out, and the report counts them.
+/// In a folder, files whose names begin with `train`, `val` or `dev`, and `test` are the splits, if
+/// there are some to validate on; those to test on are left out. Otherwise the splits are the first
+/// 90 % of all bytes or ids, the next 5 % and the rest. Entries that are missing, `null` or an
+/// empty list are left out, and the report counts them.
 ///
-/// Files are read one by one, and Parquet files page by page. Texts go to memory up to 256 MiB, and beyond that to a file in
-/// the system's temporary folder. Each is followed by a byte 0, which ends it; those inside a text are left out.
+/// Files are read one by one, and Parquet files page by page. Texts go to memory up to 256 MiB, and
+/// beyond that to a file in the system's temporary folder. Each is followed by a byte 0, which ends
+/// it; those inside a text are left out.
 ///
 /// # Example
 ///
@@ -108,7 +110,6 @@ impl Column {
     /// What the column contains: that of its first entry.
     ///
     /// # Errors
-    ///
     /// Those of [`open_texts`](Self::open_texts), as far as they concern that entry.
     pub fn kind(&self) -> Result<ColumnKind, DatasetError> {
         let mut kind = ColumnKind::Texts;
@@ -131,12 +132,12 @@ impl Column {
     /// The splits of a column of texts, as bytes.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`NothingIn`](DatasetError::NothingIn) for a folder without such files, [`Malformed`](DatasetError::Malformed),
-    /// [`NoColumn`](DatasetError::NoColumn), [`NoParquet`](DatasetError::NoParquet), [`Empty`](DatasetError::Empty),
-    /// [`Bomb`](DatasetError::Bomb) for far more text than there are bytes in the files, [`NoRoom`](DatasetError::NoRoom)
-    /// or those of a folder.
+    /// [`NothingIn`](DatasetError::NothingIn) for a folder without such files,
+    /// [`Malformed`](DatasetError::Malformed), [`NoColumn`](DatasetError::NoColumn),
+    /// [`NoParquet`](DatasetError::NoParquet), [`Empty`](DatasetError::Empty),
+    /// [`Bomb`](DatasetError::Bomb) for far more text than there are bytes in the files,
+    /// [`NoSpace`](DatasetError::NoSpace) or those of a folder.
     pub fn open_texts(&self) -> Result<Splits, DatasetError> {
         let shards = self.shards()?;
         let read = |paths: &[PathBuf]| self.read_texts(paths, shards.report.clone());
@@ -147,11 +148,10 @@ impl Column {
         })
     }
 
-    /// The splits of a column of lists of ids, which follow each other as they are. Without a given size, the vocabulary
-    /// ends with the largest id.
+    /// The splits of a column of lists of ids, which follow each other as they are. Without a given
+    /// size, the vocabulary ends with the largest id.
     ///
     /// # Errors
-    ///
     /// Those of [`open_texts`](Self::open_texts), or [`IdTooLarge`](DatasetError::IdTooLarge).
     pub fn open_ids(&self, vocab_size: Option<usize>) -> Result<Splits<TokenCorpus>, DatasetError> {
         let shards = self.shards()?;
@@ -254,7 +254,8 @@ impl Column {
         read_documents(path, self.format, &self.name, report, take)
     }
 
-    /// Maximum number of bytes that a file may give. Files of text were limited when they were unpacked.
+    /// Maximum number of bytes that a file may give. Files of text were limited when they were
+    /// unpacked.
     fn limit(&self, path: &Path) -> Result<u64, DatasetError> {
         let metadata = std::fs::metadata(path);
         let metadata = metadata.map_err(|source| DatasetError::from_io(path, source))?;
@@ -270,7 +271,7 @@ impl Column {
             path: path.to_owned(),
             column: self.name.clone(),
             wanted: WANTED,
-            found: ", but one with both".to_owned(),
+            found: " (it has both)".to_owned(),
         }
     }
 
@@ -292,7 +293,7 @@ impl Column {
                 }
                 SplitName::Train => train.push(file),
                 SplitName::Valid => valid.push(file),
-                SplitName::Test => report.skip("files to test on", file.display()),
+                SplitName::Test => report.skip("files of the test part", file.display()),
             }
         }
         if train.is_empty() {

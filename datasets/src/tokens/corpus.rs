@@ -39,8 +39,9 @@ impl Width {
 
 /// Tokens of a text: ids of a vocabulary. Clones share them.
 ///
-/// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary folder, deleted with the
-/// corpus; an id takes one, two or four bytes, as the vocabulary needs. A [`ByteCorpus`] is a corpus of 256 tokens.
+/// They are kept in memory up to 256 MiB, and beyond that in a file in the system's temporary
+/// folder, deleted with the corpus; an id takes one, two or four bytes, as the vocabulary needs. A
+/// [`ByteCorpus`] is a corpus of 256 tokens.
 ///
 /// # Example
 ///
@@ -84,9 +85,8 @@ impl TokenCorpus {
     /// A corpus of ids in memory, with a name for messages and records.
     ///
     /// # Errors
-    ///
-    /// [`NoTokens`](DatasetError::NoTokens) without an id, or [`IdTooLarge`](DatasetError::IdTooLarge) for one that is
-    /// not below `vocab_size`.
+    /// [`NoTokens`](DatasetError::NoTokens) without an id, or
+    /// [`IdTooLarge`](DatasetError::IdTooLarge) for one that is not below `vocab_size`.
     pub fn from_ids(
         name: impl Into<String>,
         ids: &[u32],
@@ -139,7 +139,7 @@ impl TokenCorpus {
         report.with_count(self.n_tokens(), "tokens")
     }
 
-    /// Number of bytes of text that the tokens stand for; none for ids of an unknown tokenizer.
+    /// Number of bytes of text that the tokens represent; none for ids of an unknown tokenizer.
     pub fn text_bytes(&self) -> Option<usize> {
         self.shared.text_bytes
     }
@@ -150,8 +150,8 @@ impl TokenCorpus {
         width.ids(&bytes[start * *width as usize..])
     }
 
-    /// About 90 % of the tokens, in order, for training, 5 % for validation and the rest for the test, with borders as
-    /// in [`ByteCorpus::split`].
+    /// About 90 % of the tokens, in order, for training, 5 % for validation and the rest for the
+    /// test, with borders as in [`ByteCorpus::split`].
     pub fn split(&self) -> Splits<Self> {
         Splits::of(self)
     }
@@ -186,7 +186,8 @@ impl Corpus for TokenCorpus {
 }
 
 impl Split<TokenCorpus> {
-    /// Bytes of text that a token of its corpus stands for, on average; none for ids of an unknown tokenizer.
+    /// Bytes of text that a token of its corpus represents, on average; none for ids of an unknown
+    /// tokenizer.
     pub fn bytes_per_token(&self) -> Option<f64> {
         let text_bytes = self.corpus().text_bytes().filter(|&bytes| bytes > 0)?;
         Some(text_bytes as f64 / self.corpus().n_tokens() as f64)
@@ -278,7 +279,7 @@ mod tests {
     fn no_ids_and_too_large_ones_are_refused() {
         let none = TokenCorpus::from_ids("none", &[], 9).expect_err("no ids");
         assert!(none.to_string().contains("has 0 tokens"), "{none}");
-        let large = TokenCorpus::from_ids("large", &[3, 9], 9).expect_err("9 is no id");
+        let large = TokenCorpus::from_ids("large", &[3, 9], 9).expect_err("9 is not an id");
         assert_eq!(
             large.to_string(),
             "`large` has the id 9, and ids must be below 9: give the size of its vocabulary, or name the tokenizer that \

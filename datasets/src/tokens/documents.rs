@@ -18,11 +18,11 @@ pub(super) enum Document<'a> {
 pub(super) type Take<'a> = dyn FnMut(Document<'_>) -> Result<ControlFlow<()>, DatasetError> + 'a;
 
 /// Why entries are left out.
-pub(super) const EMPTY: &str = "records with nothing in the column";
+pub(super) const EMPTY: &str = "records with an empty column";
 /// The expected content of a column.
 pub(super) const WANTED: &str = "of texts or lists of ids";
 
-/// Passes the entries of a column of a file to `take`. The report counts the file and what is left out.
+/// Passes the entries of a column of a file to `take`. The report counts it, and what is left out.
 pub(super) fn read_documents(
     path: &Path,
     format: ColumnFormat,

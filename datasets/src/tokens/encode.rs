@@ -20,18 +20,18 @@ const RUN: usize = 1 << 12;
 
 /// The ids of a split of a text, as a corpus of its own.
 ///
-/// The text is encoded in pieces of about 64 KiB, by all threads, and never held in memory as a whole. A piece ends
-/// before a space after a word, so the ids are those of the whole text; only where a MiB has no such place, the ids next to
-/// a cut may be others. A byte 0 ends a text among several: it becomes the tokenizer's [`end`](Tokenizer::end), or, if it
-/// has none, what it makes of that character. A border of the split in a character moves behind it.
+/// The text is encoded in pieces of about 64 KiB, by all threads, and never held in memory as a
+/// whole. A piece ends before a space after a word, so the ids are those of the whole text; only
+/// where a MiB has no such position, the ids next to a cut may be others. A byte 0 ends a text
+/// among several: it becomes the tokenizer's [`end`](Tokenizer::end), or, if it has none, what it
+/// makes of that character. A border of the split in a character moves behind it.
 ///
-/// The corpus knows the number of bytes of the split, even if the tokenizer changes the text (as SentencePiece does with
-/// several spaces).
+/// The corpus knows the number of bytes of the split, even if the tokenizer changes the text (as
+/// SentencePiece does with several spaces).
 ///
 /// # Errors
-///
-/// [`NotUtf8`](DatasetError::NotUtf8), or [`Tokenizer`](DatasetError::Tokenizer) for a character that the vocabulary does not
-/// know.
+/// [`NotUtf8`](DatasetError::NotUtf8), or [`Tokenizer`](DatasetError::Tokenizer) for a character
+/// that the vocabulary does not know.
 pub fn encode(split: &Split, tokenizer: &Tokenizer) -> Result<Split<TokenCorpus>, DatasetError> {
     let unwritable = |source| DatasetError::from_io(split.corpus().name().as_ref(), source);
     let end = match tokenizer.end() {
@@ -65,11 +65,11 @@ pub fn encode(split: &Split, tokenizer: &Tokenizer) -> Result<Split<TokenCorpus>
     Ok(corpus.with_text_bytes(split.len()).whole_as(split.name()))
 }
 
-/// Bytes of text that an id of a split stands for, on average, as a tokenizer decodes it: of the first 4,194,304 ids, in
-/// runs of 4,096, at whose ends a cut character counts as three bytes. `None` without ids.
+/// Bytes of text that an id of a split represents, on average, as a tokenizer decodes it: of the
+/// first 4,194,304 ids, in runs of 4,096, at whose ends a cut character counts as three bytes.
+/// `None` without ids.
 ///
 /// # Errors
-///
 /// [`Tokenizer`](DatasetError::Tokenizer) for ids that cannot be put together.
 pub fn decoded_bytes_per_token(
     split: &Split<TokenCorpus>,
@@ -86,17 +86,16 @@ pub fn decoded_bytes_per_token(
     Ok((n_bytes > 0).then(|| n_bytes as f64 / n_ids as f64))
 }
 
-/// Trains a tokenizer on a split of a text: byte pair encoding with `vocab_size` entries, or fewer if the text has fewer
-/// pieces.
+/// Trains a tokenizer on a split of a text: byte pair encoding with `vocab_size` entries, or fewer
+/// if the text has fewer pieces.
 ///
-/// Entries are pieces of words with the space before them, and consist of bytes: nothing is unknown, and decoding is the
-/// inverse of encoding. Three are special; `</s>` ends a text. Of a text beyond 256 MiB, every `n`-th piece of about
-/// 64 KiB is read.
+/// Entries are pieces of words with the space before them, and consist of bytes: nothing is
+/// unknown, and decoding is the inverse of encoding. Three are special; `</s>` ends a text. Of a
+/// text beyond 256 MiB, every `n`-th piece of about 64 KiB is read.
 ///
 /// # Errors
-///
-/// [`Setting`](crate::SizeError::Setting) for a vocabulary below 259, [`NotUtf8`](DatasetError::NotUtf8), or
-/// [`Tokenizer`](DatasetError::Tokenizer).
+/// [`Setting`](crate::SizeError::Setting) for a vocabulary below 259,
+/// [`NotUtf8`](DatasetError::NotUtf8), or [`Tokenizer`](DatasetError::Tokenizer).
 pub fn train_tokenizer(split: &Split, vocab_size: usize) -> Result<Tokenizer, DatasetError> {
     let mut failed = None;
     let every = split.len().div_ceil(MAX_TRAINED_ON).max(1);
@@ -120,7 +119,7 @@ fn pieces(split: &Split, drops_space: bool) -> Pieces<'_> {
     let corpus = split.corpus();
     let text = corpus.as_bytes();
     let range = split.range();
-    let [start, end] = [range.start, range.end].map(|place| next_character(text, place));
+    let [start, end] = [range.start, range.end].map(|position| next_character(text, position));
     Pieces::new(corpus.name(), &text[start..end], start, drops_space)
 }
 

@@ -20,8 +20,9 @@ pub enum IdWidth {
     U32,
 }
 
-/// The ids in a file that has nothing else in it, such as nanoGPT's `train.bin`; the validation split is another such file,
-/// or else the ids after the first 90 %. Without a given size, the vocabulary ends with the largest id in the files.
+/// The ids in a file that has nothing else in it, such as nanoGPT's `train.bin`; the validation
+/// split is another such file, or else the ids after the first 90 %. Without a given size, the
+/// vocabulary ends with the largest id in the files.
 ///
 /// # Example
 ///
@@ -42,10 +43,10 @@ pub enum IdWidth {
 /// ```
 ///
 /// # Errors
-///
 /// Those of [`ByteCorpus::open`](crate::ByteCorpus::open) except [`Empty`](DatasetError::Empty),
-/// [`NoTokens`](DatasetError::NoTokens), [`Malformed`](DatasetError::Malformed) for a file that ends inside an id, or
-/// [`IdTooLarge`](DatasetError::IdTooLarge) for an id that is not below the size of the vocabulary, or 1,048,576.
+/// [`NoTokens`](DatasetError::NoTokens), [`Malformed`](DatasetError::Malformed) for a file that
+/// ends inside an id, or [`IdTooLarge`](DatasetError::IdTooLarge) for an id that is not below the
+/// size of the vocabulary, or 1,048,576.
 pub fn open_ids(
     path: &Path,
     valid: Option<&Path>,

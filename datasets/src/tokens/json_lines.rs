@@ -34,7 +34,7 @@ pub(super) fn read(
         if line.len() > MAX_LINE {
             let [found, limit] = [line.len(), MAX_LINE].map(|n| grouped(n as u64));
             return Err(malformed(format!(
-                "line {number} has {found} bytes, and may have {limit}"
+                "line {number} has {found} bytes, and at most {limit} are allowed"
             )));
         }
         let mut reader = serde_json::Deserializer::from_slice(line);
@@ -60,7 +60,7 @@ pub(super) fn read(
                     path: path.to_owned(),
                     column: column.to_owned(),
                     wanted: WANTED,
-                    found: format!(" in line {number}, but something else"),
+                    found: format!(" (in line {number} it is something else)"),
                 });
             }
         };

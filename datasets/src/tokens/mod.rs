@@ -2,10 +2,11 @@
 //!
 //! - [`Tokenizer`]: text as ids and back; read from `tokenizer.json` or `spiece.model`, or
 //!   [trained here](train_tokenizer).
-//! - [`TokenCorpus`]: all ids of a text, and the number of bytes that they stand for. Splits of it are cut into
-//!   [windows](crate::Windows) like those of bytes.
+//! - [`TokenCorpus`]: all ids of a text, and the number of bytes that they represent. Splits of it
+//!   are cut into [windows](crate::Windows) like those of bytes.
 //! - [`encode`]: a split of a text as ids. [`open_ids`]: files of ids, as nanoGPT writes them.
-//! - [`Column`]: the texts, or the ids, in a column of JSON Lines or Parquet files, read without holding a file in memory.
+//! - [`Column`]: the texts, or the ids, in a column of JSON Lines or Parquet files, read without
+//!   holding a file in memory.
 //!
 //! # Example
 //!

@@ -22,7 +22,8 @@ use crate::tokens::json_lines::quoted;
 
 /// Records that are read at a time.
 const BATCH: usize = 64;
-/// Maximum number of values that are read at a time, since a few bytes can stand for any number of equal ones.
+/// Maximum number of values that are read at a time, since a few bytes can stand for any number of
+/// equal ones.
 const MAX_VALUES: u64 = 1 << 26;
 
 type Outcome = Result<ControlFlow<()>, DatasetError>;
@@ -110,8 +111,8 @@ fn find(path: &Path, schema: &SchemaDescriptor, name: &str) -> Result<usize, Dat
         (PhysicalType::BYTE_ARRAY, 0) | (PhysicalType::INT32 | PhysicalType::INT64, 1) => {
             Ok(number)
         }
-        (_, 0) => Err(no_column(format!(", but one of {kind}"))),
-        _ => Err(no_column(format!(", but one of lists of {kind}"))),
+        (_, 0) => Err(no_column(format!(" (it is of {kind})"))),
+        _ => Err(no_column(format!(" (it is of lists of {kind})"))),
     }
 }
 
@@ -176,7 +177,8 @@ impl Column {
 /// How the values of a column are divided into records.
 struct Records<'a> {
     path: &'a Path,
-    /// Maximum definition level, which a value has, and maximum repetition level: 0 begins a record.
+    /// Maximum definition level, which a value has, and maximum repetition level: 0 begins a
+    /// record.
     levels: [i16; 2],
     budget: Arc<AtomicU64>,
 }

@@ -2,7 +2,7 @@
 
 use crate::error::DatasetError;
 
-/// Bytes of a piece, if there is a good place for a cut in them.
+/// Bytes of a piece, if there is a good position for a cut in them.
 const PIECE: usize = 1 << 16;
 /// Maximum bytes of a piece.
 const MAX_PIECE: usize = 1 << 20;
@@ -20,8 +20,9 @@ pub(super) struct Piece<'a> {
 
 /// The pieces of a text, in order.
 ///
-/// A cut is before a single space after a letter or a digit. Tokenizers begin a new word there, so the tokens are those of
-/// the whole text. Only where [`MAX_PIECE`] bytes have no such place, a cut is anywhere between two characters.
+/// A cut is before a single space after a letter or a digit. Tokenizers begin a new word there, so
+/// the tokens are those of the whole text. Only where [`MAX_PIECE`] bytes have no such position, a
+/// cut is anywhere between two characters.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
     name: &'a str,
@@ -52,7 +53,7 @@ impl<'a> Pieces<'a> {
         if n <= usual {
             return n;
         }
-        let is_good = |&place: &usize| is_between_words(self.rest, place);
+        let is_good = |&position: &usize| is_between_words(self.rest, position);
         let good = (1..usual).rev().find(is_good);
         let good = good.or_else(|| (usual..most.min(n)).find(is_good));
         good.unwrap_or_else(|| match n <= most {
@@ -94,11 +95,11 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// Whether a word ends at a place, and a space begins.
-fn is_between_words(text: &[u8], place: usize) -> bool {
-    text[place] == b' ' && {
-        let start = last_start(&text[..place]);
-        let last = str::from_utf8(&text[start..place]).ok();
+/// Whether a word ends at a position, and a space begins.
+fn is_between_words(text: &[u8], position: usize) -> bool {
+    text[position] == b' ' && {
+        let start = last_start(&text[..position]);
+        let last = str::from_utf8(&text[start..position]).ok();
         let last = last.and_then(|text| text.chars().next_back());
         last.is_some_and(char::is_alphanumeric)
     }
@@ -110,18 +111,18 @@ fn last_start(text: &[u8]) -> usize {
     start_of_character(text, start)
 }
 
-/// The place, or where the character starts that it is in.
-fn start_of_character(text: &[u8], place: usize) -> usize {
-    let most = place.saturating_sub(3);
-    let mut places = (most..=place).rev();
-    let start = places.find(|&place| is_start(text[place]));
-    start.unwrap_or(place)
+/// The position, or the start of the character that it is in.
+fn start_of_character(text: &[u8], position: usize) -> usize {
+    let most = position.saturating_sub(3);
+    let mut positions = (most..=position).rev();
+    let start = positions.find(|&position| is_start(text[position]));
+    start.unwrap_or(position)
 }
 
-/// The place, or where the next character starts, if a character goes on there.
-pub(super) fn next_character(text: &[u8], place: usize) -> usize {
-    let following = text[place..].iter().take(3);
-    place + following.take_while(|&&byte| !is_start(byte)).count()
+/// The position, or the start of the next character if it is inside one.
+pub(super) fn next_character(text: &[u8], position: usize) -> usize {
+    let following = text[position..].iter().take(3);
+    position + following.take_while(|&&byte| !is_start(byte)).count()
 }
 
 /// Whether a byte of UTF-8 begins a character.
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn zero_bytes_end_texts() -> Result<(), DatasetError> {
         let found = pieces(b"one\0\0two", [100, 200], false)?;
-        let told: Vec<_> = found.iter().map(|piece| (piece.text, piece.ends)).collect();
-        assert_eq!(told, [("one", true), ("", true), ("two", false)]);
+        let read: Vec<_> = found.iter().map(|piece| (piece.text, piece.ends)).collect();
+        assert_eq!(read, [("one", true), ("", true), ("two", false)]);
         Ok(())
     }
 

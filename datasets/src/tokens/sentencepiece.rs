@@ -53,7 +53,7 @@ struct Model {
 
 /// The tokenizer of a SentencePiece model. On failure, returns a description of the problem.
 pub(crate) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
-    let model = Model::parse(file).ok_or("it is cut off or something else")?;
+    let model = Model::parse(file).ok_or("it is truncated, or not a model")?;
     if ![UNIGRAM, BYTE_PAIRS].contains(&model.algorithm) {
         return Err("its algorithm is neither unigram nor byte pairs".to_owned());
     }
@@ -63,7 +63,7 @@ pub(crate) fn tokenizer(file: &[u8]) -> Result<Tokenizer, String> {
         .find(|(piece, _)| piece.len() > MAX_PIECE)
     {
         return Err(format!(
-            "a piece has {} bytes, and may have {MAX_PIECE}",
+            "a piece has {} bytes, and at most {MAX_PIECE} are allowed",
             piece.len()
         ));
     }
@@ -171,7 +171,7 @@ impl Model {
     }
 }
 
-/// Joins pieces to text; those of bytes, such as `<0xC3>`, become the characters that the bytes are.
+/// Joins pieces to text; those of bytes, such as `<0xC3>`, become their characters.
 fn decoder(spaces: Metaspace, byte_fallback: bool) -> DecoderWrapper {
     if !byte_fallback {
         return spaces.into();
@@ -200,13 +200,13 @@ impl Model {
             let cuts = text
                 .char_indices()
                 .skip(1)
-                .map(|(place, _)| text.split_at(place));
+                .map(|(offset, _)| text.split_at(offset));
             let known = cuts.filter(|(left, right)| {
                 vocabulary.contains_key(*left) && vocabulary.contains_key(*right)
             });
             merges.extend(known.map(|(left, right)| (left.to_owned(), right.to_owned())));
             if merges.len() > MAX_CUTS * pieces.len() {
-                return Err("its pieces can be cut in too many ways".into());
+                return Err("its pieces can be merged in too many ways".into());
             }
         }
         let mut builder = BPE::builder()
@@ -334,9 +334,9 @@ mod tests {
         }
 
         #[test]
-        fn no_spoilt_byte_makes_it_panic(place in 0..MODEL.len(), byte: u8) {
+        fn no_spoilt_byte_makes_it_panic(position in 0..MODEL.len(), byte: u8) {
             let mut file = MODEL.to_vec();
-            file[place] = byte;
+            file[position] = byte;
             let _ = tokenizer(&file);
         }
     }

@@ -17,21 +17,23 @@ use crate::tokens::Tokenizer;
 pub enum SubwordAlgorithm {
     /// Byte pair encoding: merges the most frequent neighbours, starting from bytes.
     Bpe,
-    /// A unigram language model: starts with many pieces, and drops those with the smallest effect on the loss.
+    /// A unigram language model: starts with many pieces, and drops those with the smallest effect
+    /// on the loss.
     Unigram,
 }
 
 /// Configuration for training [`Subwords`].
 #[derive(Config, Debug)]
 pub struct SubwordsConfig {
-    /// Pieces of the vocabulary, including three special ones; about 32,000 for WMT14. At least 259: one for each byte
-    /// and the special ones.
+    /// Pieces of the vocabulary, including three special ones; about 32,000 for WMT14. At least
+    /// 259: one for each byte and the special ones.
     pub vocab_size: usize,
     /// The training algorithm.
     #[config(default = "SubwordAlgorithm::Bpe")]
     pub algorithm: SubwordAlgorithm,
-    /// Whether a word at the start of a text has the same pieces as after a space. Decoding then takes away a space at the
-    /// start; without it, decoding is the inverse of encoding for every text.
+    /// Whether a word at the start of a text has the same pieces as after a space. Decoding then
+    /// takes away a space at the start; without it, decoding is the inverse of encoding for every
+    /// text.
     #[config(default = true)]
     pub prefix_space: bool,
 }
@@ -39,16 +41,15 @@ pub struct SubwordsConfig {
 impl SubwordsConfig {
     const MIN_VOCAB_SIZE: usize = 256 + 3;
 
-    /// Trains a vocabulary on sentences. It can be smaller than requested when they have fewer pieces.
+    /// Trains a vocabulary on sentences. It is smaller than requested if they have fewer pieces.
     ///
-    /// Pieces consist of bytes, so nothing is unknown and decoding is the inverse of encoding. A piece does not
-    /// cross a word border. The numbers 0, 1 and 2 are padding, begin and end.
+    /// Pieces consist of bytes, so nothing is unknown and decoding is the inverse of encoding. A
+    /// piece does not cross a word border. The numbers 0, 1 and 2 are padding, begin and end.
     ///
-    /// Byte pairs are the same for the same sentences; a unigram model can differ in pieces of equal
-    /// score. Train once, and [`save`](Subwords::save).
+    /// Byte pairs are the same for the same sentences; a unigram model can differ in pieces of
+    /// equal score. Train once, and [`save`](Subwords::save).
     ///
     /// # Errors
-    ///
     /// [`Setting`](SizeError::Setting) for a vocabulary below 259, or
     /// [`Tokenizer`](DatasetError::Tokenizer) when there are too few sentences.
     pub fn train<S: AsRef<str> + Send>(
@@ -165,10 +166,10 @@ pub struct Subwords {
 }
 
 impl Subwords {
-    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, written by [`save`](Self::save) or another program.
+    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, written by [`save`](Self::save) or
+    /// another program.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
     /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed), or
     /// [`Tokenizer`](DatasetError::Tokenizer) when it does not have these special tokens.
@@ -176,15 +177,15 @@ impl Subwords {
         Self::new(Tokenizer::open_json(path.as_ref())?, special)
     }
 
-    /// Loads a `.model` file of SentencePiece, unigram or byte pairs. Missing special tokens, in most files the
-    /// padding, are added at the end.
+    /// Loads a `.model` file of SentencePiece, unigram or byte pairs. Missing special tokens, in
+    /// most files the padding, are added at the end.
     ///
     /// The name of a special token in a sentence is encoded as that token.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
-    /// [`Directory`](DatasetError::Directory), or [`Malformed`](DatasetError::Malformed), also for another algorithm.
+    /// [`Directory`](DatasetError::Directory), or [`Malformed`](DatasetError::Malformed), also for
+    /// another algorithm.
     pub fn open_sentencepiece(
         path: impl AsRef<Path>,
         special: &SpecialTokens,
@@ -196,7 +197,7 @@ impl Subwords {
     fn new(tokenizer: Tokenizer, special: &SpecialTokens) -> Result<Self, DatasetError> {
         let number = |name: String| {
             tokenizer.id(&name).ok_or_else(|| {
-                let what = "has not the special tokens asked for";
+                let what = "lacks a requested special token";
                 DatasetError::tokenizer(what)(format!("there is no `{name}`").into())
             })
         };
@@ -208,7 +209,6 @@ impl Subwords {
     /// Writes a `tokenizer.json`.
     ///
     /// # Errors
-    ///
     /// [`Unwritable`](DatasetError::Unwritable).
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DatasetError> {
         self.tokenizer.save(path)
@@ -237,17 +237,18 @@ impl Subwords {
     /// The pieces of a sentence, without special tokens.
     ///
     /// # Errors
-    ///
-    /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that does not know a character.
+    /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that does not know a
+    /// character.
     pub fn encode(&self, sentence: &str) -> Result<Vec<u32>, DatasetError> {
         self.tokenizer.encode(sentence)
     }
 
-    /// The sentence of some pieces, as text. Special tokens, and numbers beyond the vocabulary, are left out.
+    /// The sentence of some pieces, as text. Special tokens, and numbers beyond the vocabulary, are
+    /// left out.
     ///
     /// # Errors
-    ///
-    /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that cannot put them together.
+    /// [`Tokenizer`](DatasetError::Tokenizer) for a loaded vocabulary that cannot put them
+    /// together.
     pub fn decode(&self, pieces: &[u32]) -> Result<String, DatasetError> {
         self.tokenizer.decode(pieces)
     }

@@ -8,13 +8,14 @@ use crate::error::DatasetError;
 use crate::storage::{Bytes, unpacked};
 use crate::tokens::sentencepiece;
 
-/// Names of the token that ends a text, in order of preference: those of GPT-2, of T5, Llama 2 and [`Subwords`], of
-/// Llama 3 and of Gemma.
+/// Names of the token that ends a text, in order of preference: those of GPT-2, of T5, Llama 2 and
+/// [`Subwords`], of Llama 3 and of Gemma.
 ///
 /// [`Subwords`]: crate::tokens::Subwords
 const END_NAMES: [&str; 4] = ["<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>"];
 
-/// Largest size of a vocabulary, several times that of the largest ones in use: a model has an embedding of each entry.
+/// Largest size of a vocabulary, several times that of the largest ones in use: a model has an
+/// embedding of each entry.
 pub(crate) const MAX_VOCAB_SIZE: usize = 1 << 20;
 
 /// Text as ids of a vocabulary, and back.
@@ -53,11 +54,10 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, or a `.model` file of SentencePiece (unigram or byte pairs).
-    /// The format is detected by the content.
+    /// Loads a `tokenizer.json` of Hugging Face's tokenizers, or a `.model` file of SentencePiece
+    /// (unigram or byte pairs). The format is detected by the content.
     ///
     /// # Errors
-    ///
     /// [`NotFound`](DatasetError::NotFound), [`Unreadable`](DatasetError::Unreadable),
     /// [`Directory`](DatasetError::Directory), [`Malformed`](DatasetError::Malformed), or
     /// [`Tokenizer`](DatasetError::Tokenizer) for more than 1,048,576 entries.
@@ -86,7 +86,8 @@ impl Tokenizer {
     }
 
     pub(crate) fn new(mut library: Library) -> Result<Self, DatasetError> {
-        // A file can ask for both, for batches of short texts; here a text is whole, whatever its length.
+        // A file can ask for both, for batches of short texts; here a text is whole, whatever its
+        // length.
         library
             .with_truncation(None)
             .map_err(DatasetError::tokenizer("cannot be used"))?;
@@ -129,7 +130,8 @@ impl Tokenizer {
         self.adds_space = self.decode(&a).is_ok_and(|a| a == " a");
     }
 
-    /// Whether a text that is encoded in pieces has to be without the space between two of them, which the tokenizer adds.
+    /// Whether a text that is encoded in pieces has to be without the space between two of them,
+    /// which the tokenizer adds.
     pub(super) fn drops_space(&self) -> bool {
         self.drops_space
     }
@@ -137,7 +139,6 @@ impl Tokenizer {
     /// Writes a `tokenizer.json`.
     ///
     /// # Errors
-    ///
     /// [`Unwritable`](DatasetError::Unwritable).
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), DatasetError> {
         let path = path.as_ref();
@@ -153,7 +154,8 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// The id that ends a text: that of `<|endoftext|>`, `</s>`, `<|end_of_text|>` or `<eos>`, if there is one.
+    /// The id that ends a text: that of `<|endoftext|>`, `</s>`, `<|end_of_text|>` or `<eos>`, if
+    /// there is one.
     pub fn end(&self) -> Option<u32> {
         self.end
     }
@@ -171,7 +173,6 @@ impl Tokenizer {
     /// The ids of a text, without special ones.
     ///
     /// # Errors
-    ///
     /// [`Tokenizer`](DatasetError::Tokenizer) for a vocabulary that does not know a character.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DatasetError> {
         let encoding = self
@@ -184,7 +185,6 @@ impl Tokenizer {
     /// The text of some ids. Special ones, and those beyond the vocabulary, are left out.
     ///
     /// # Errors
-    ///
     /// [`Tokenizer`](DatasetError::Tokenizer) for a vocabulary that cannot put them together.
     pub fn decode(&self, ids: &[u32]) -> Result<String, DatasetError> {
         let text = self

@@ -6,12 +6,12 @@ use burn::tensor::{Bool, Int, Tensor, TensorData};
 use crate::sequences::IGNORED;
 use crate::translation::pairs::TokenPairs;
 
-/// A batch for a translation model: each row has a source, and its target as decoder input and as prediction target.
+/// A batch for a translation model: each row has a source, and its target as decoder input and as
+/// prediction target.
 ///
 /// Rows are padded at their end to the length of the longest row.
 ///
 /// # Shapes
-///
 /// - source, source_mask_pad: `[batch_size, source_length]`
 /// - inputs, targets, input_mask_pad: `[batch_size, target_length]`
 #[derive(Clone, Debug)]

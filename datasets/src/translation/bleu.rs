@@ -9,10 +9,12 @@ use crate::translation::tokenize_13a::tokenize_13a;
 /// Largest n-gram order.
 const MAX_ORDER: usize = 4;
 
-/// The BLEU score (Papineni et al., 2002) of a whole corpus, as sacreBLEU (Post, 2018) computes it by default.
+/// The BLEU score (Papineni et al., 2002) of a whole corpus, as sacreBLEU (Post, 2018) computes it
+/// by default.
 ///
-/// Translations are compared as text, not as pieces of a model, so scores of different vocabularies are comparable.
-/// Scores are only comparable to others with the same [`SIGNATURE`](Self::SIGNATURE).
+/// Translations are compared as text, not as pieces of a model, so scores of different vocabularies
+/// are comparable. Scores are only comparable to others with the same
+/// [`SIGNATURE`](Self::SIGNATURE).
 ///
 /// # Example
 ///
@@ -21,7 +23,10 @@ const MAX_ORDER: usize = 4;
 ///
 /// # fn main() -> Result<(), reformer_datasets::DatasetError> {
 /// let bleu = Bleu::of_corpus(&["The cat sat on a mat."], &["The cat sat on the mat."])?;
-/// assert_eq!(format!("{bleu}"), "BLEU = 48.89 85.7/66.7/40.0/25.0 (BP = 1.000 ratio = 1.000 hyp_len = 7 ref_len = 7)");
+/// assert_eq!(
+///     bleu.to_string(),
+///     "BLEU = 48.89 85.7/66.7/40.0/25.0 (BP = 1.000 ratio = 1.000 hyp_len = 7 ref_len = 7)"
+/// );
 /// # Ok(())
 /// # }
 /// ```
@@ -40,8 +45,9 @@ pub struct Bleu {
 }
 
 impl Bleu {
-    /// How the score is computed, in sacreBLEU's notation: one reference for each sentence, case-sensitive, tokenised as in
-    /// the WMT evaluations, orders without a match count as half, a quarter, ... of one.
+    /// How the score is computed, in sacreBLEU's notation: one reference for each sentence,
+    /// case-sensitive, tokenised as in the WMT evaluations, orders without a match count as half, a
+    /// quarter, ... of one.
     ///
     /// The version is that of the sacreBLEU whose scores these were checked against.
     pub const SIGNATURE: &str = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0";
@@ -49,8 +55,8 @@ impl Bleu {
     /// The score of translations (hypotheses), each with its reference.
     ///
     /// # Errors
-    ///
-    /// [`OtherSentences`](DatasetError::OtherSentences) when there are not as many references as hypotheses.
+    /// [`OtherSentences`](DatasetError::OtherSentences) when there are not as many references as
+    /// hypotheses.
     pub fn of_corpus<H: AsRef<str>, R: AsRef<str>>(
         hypotheses: &[H],
         references: &[R],
@@ -160,7 +166,8 @@ impl Counts {
         }
     }
 
-    /// In percent. The `k`-th order without a match counts as `1 / 2^k` matches, unless no order has one.
+    /// In percent. The `k`-th order without a match counts as `1 / 2^k` matches, unless no order
+    /// has one.
     fn precisions(&self) -> [f64; MAX_ORDER] {
         let mut precisions = [0.0; MAX_ORDER];
         if self.matches == [0; MAX_ORDER] {

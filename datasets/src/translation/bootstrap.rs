@@ -2,10 +2,10 @@
 
 use super::bleu::{Counts, sentences};
 use crate::error::DatasetError;
-use crate::sequences::passes::{below, keyed_rng};
+use crate::sequences::random::{below, keyed_rng};
 
-/// The difference between the BLEU scores of two translators, with the interval that contains 95 % of its bootstrap
-/// samples: the paired bootstrap (Koehn, 2004).
+/// The difference between the BLEU scores of two translators, with the interval that contains 95 %
+/// of its bootstrap samples: the paired bootstrap (Koehn, 2004).
 ///
 /// # Example
 ///
@@ -30,13 +30,13 @@ pub struct BleuDifference {
 }
 
 impl BleuDifference {
-    /// Compares translations of the same sentences. Each translator can have several translations of all of
-    /// them, such as from models of several seeds: they are sampled together. The samples depend on the
-    /// seed.
+    /// Compares translations of the same sentences. Each translator can have several translations
+    /// of all of them, such as from models of several seeds: they are sampled together. The samples
+    /// depend on the seed.
     ///
     /// # Errors
-    /// [`OtherSentences`](DatasetError::OtherSentences) when some translation does not have a sentence for
-    /// each reference.
+    /// [`OtherSentences`](DatasetError::OtherSentences) when some translation does not have a
+    /// sentence for each reference.
     ///
     /// # Panics
     /// Without any sample.

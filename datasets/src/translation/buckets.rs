@@ -1,16 +1,17 @@
 //! Batches of pairs of similar length, with little padding.
 
-use crate::sequences::passes::{Remembered, keyed_rng, shuffle};
+use crate::sequences::permutations::Cache;
+use crate::sequences::random::{keyed_rng, shuffle};
 use crate::translation::pairs::TokenPairs;
 
-/// Endless passes over pairs, cut into batches of pairs of similar length. Each pass has its own batches
-/// in its own order, and every pass has the same number of them.
+/// Endless passes over pairs, cut into batches of pairs of similar length. Each pass has its own
+/// batches in its own order, and every pass has the same number of them.
 #[derive(Debug)]
-pub(super) struct BucketPasses {
+pub(super) struct ShuffledBuckets {
     buckets: Vec<Bucket>,
     n_batches: usize,
     seed: u64,
-    remembered: Remembered<Vec<Vec<usize>>>,
+    cache: Cache<Vec<Vec<usize>>>,
 }
 
 /// Pairs that are padded to similar lengths.
@@ -20,9 +21,9 @@ struct Bucket {
     batch_size: usize,
 }
 
-impl BucketPasses {
-    /// Passes over the pairs of at most `max_length` pieces, in batches of at most `max_tokens` on a side, padding included.
-    /// A longer pair is a batch of its own.
+impl ShuffledBuckets {
+    /// Passes over the pairs of at most `max_length` pieces, in batches of at most `max_tokens` on
+    /// a side, padding included. A longer pair is a batch of its own.
     pub(super) fn new(all: &TokenPairs, max_tokens: usize, max_length: usize, seed: u64) -> Self {
         let mut by_length: Vec<(usize, usize)> = (0..all.len())
             .map(|pair| (all.padded_length(pair), pair))
@@ -48,7 +49,7 @@ impl BucketPasses {
             buckets,
             n_batches,
             seed,
-            remembered: Remembered::new(),
+            cache: Cache::new(),
         }
     }
 
@@ -61,7 +62,7 @@ impl BucketPasses {
     pub(super) fn batch(&self, number: u64) -> Vec<usize> {
         let n_batches = self.n_batches as u64;
         let pass = number / n_batches;
-        let batches = self.remembered.get(pass, || self.draw(pass));
+        let batches = self.cache.get(pass, || self.draw(pass));
         batches[(number % n_batches) as usize].clone()
     }
 

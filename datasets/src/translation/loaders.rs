@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use crate::error::{DatasetError, SizeError};
 use crate::loading::{BatchSource, EvalLoader, TrainLoader};
 use crate::translation::batch::{HostPairs, PairBatch};
-use crate::translation::buckets::BucketPasses;
+use crate::translation::buckets::ShuffledBuckets;
 use crate::translation::pairs::TokenPairs;
 
 /// An endless stream of [`PairBatch`]es, resumable at any step: a [`TrainLoader`].
@@ -20,18 +20,22 @@ pub type PairEvalLoader<B> = EvalLoader<B, TokenPairs>;
 
 /// Configuration of a [`PairTrainLoader`].
 ///
-/// The stream consists of passes over the pairs. A batch has pairs of similar length; its pairs, and the order of
-/// the batches, are drawn for each pass from the seed and the pass's number. So the batch of a step is a
-/// function of the pairs, this configuration (except for `steps_per_epoch` and `n_workers`) and the step.
+/// The stream consists of passes over the pairs. A batch has pairs of similar length; its pairs,
+/// and the order of the batches, are drawn for each pass from the seed and the pass's number. So
+/// the batch of a step is a function of the pairs, this configuration (except for `steps_per_epoch`
+/// and `n_workers`) and the step.
 ///
-/// Its items, for [`DataLoader::num_items`](burn::data::dataloader::DataLoader::num_items) and `slice`, are batches.
+/// Its items, for [`DataLoader::num_items`](burn::data::dataloader::DataLoader::num_items) and
+/// `slice`, are batches.
 #[derive(Config, Debug)]
 pub struct PairTrainLoaderConfig {
-    /// Maximum pieces of a batch on either side, padding included; but a batch has at least one pair. At least 1.
+    /// Maximum pieces of a batch on either side, padding included; but a batch has at least one
+    /// pair. At least 1.
     pub max_tokens: usize,
     /// Batches in an epoch, the interval between two validations. At least 1.
     pub steps_per_epoch: usize,
-    /// Maximum pieces of a side, including the end token. Longer pairs and those with an empty side are left out.
+    /// Maximum pieces of a side, including the end token. Longer pairs and those with an empty side
+    /// are left out.
     #[config(default = 256)]
     pub max_length: usize,
     /// Seed of the batches of all passes.
@@ -46,10 +50,9 @@ impl PairTrainLoaderConfig {
     /// A loader before step 0.
     ///
     /// # Errors
-    ///
     /// [`Setting`](SizeError::Setting) when `max_tokens` is 0,
-    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), or [`NoSequences`](SizeError::NoSequences) when all
-    /// pairs are left out.
+    /// [`ZeroStepsPerEpoch`](SizeError::ZeroStepsPerEpoch), or
+    /// [`NoSequences`](SizeError::NoSequences) when all pairs are left out.
     pub fn init<B: Backend>(
         &self,
         pairs: &TokenPairs,
@@ -60,19 +63,19 @@ impl PairTrainLoaderConfig {
                 setting: "max_tokens",
                 value: 0,
                 limit: "at least 1",
-                way_out: "about 4096, what the memory allows",
+                way_out: "about 4096, or what fits into memory",
             }
             .into());
         }
-        let passes = BucketPasses::new(pairs, self.max_tokens, self.max_length, self.seed);
-        if passes.n_batches() == 0 {
+        let buckets = ShuffledBuckets::new(pairs, self.max_tokens, self.max_length, self.seed);
+        if buckets.n_batches() == 0 {
             return Err(SizeError::NoSequences.into());
         }
         let source = BucketedPairs {
             pairs: pairs.clone(),
-            passes: Arc::new(passes),
+            buckets: Arc::new(buckets),
         };
-        TrainLoader::of_batches(source, self.steps_per_epoch, self.n_workers, device)
+        TrainLoader::new(source, 1, self.steps_per_epoch, self.n_workers, device)
     }
 }
 
@@ -80,7 +83,7 @@ impl PairTrainLoaderConfig {
 #[derive(Clone, Debug)]
 pub struct BucketedPairs {
     pairs: TokenPairs,
-    passes: Arc<BucketPasses>,
+    buckets: Arc<ShuffledBuckets>,
 }
 
 impl BatchSource for BucketedPairs {
@@ -88,7 +91,7 @@ impl BatchSource for BucketedPairs {
     type Batch<B: Backend> = PairBatch<B>;
 
     fn read(&self, numbers: Range<u64>) -> HostPairs {
-        let pairs = numbers.flat_map(|number| self.passes.batch(number));
+        let pairs = numbers.flat_map(|number| self.buckets.batch(number));
         HostPairs::read(&self.pairs, pairs.collect())
     }
 
@@ -107,12 +110,11 @@ pub struct PairEvalLoaderConfig {
 }
 
 impl PairEvalLoaderConfig {
-    /// A loader of all pairs, in order, including long and empty ones: a score is that of the whole text.
+    /// A loader of all pairs, in order, long and empty ones too: scores are of the whole text.
     ///
     /// # Errors
-    ///
-    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), or [`NoSequences`](SizeError::NoSequences) when there are no
-    /// pairs or `max_pairs` is 0.
+    /// [`ZeroBatchSize`](SizeError::ZeroBatchSize), or [`NoSequences`](SizeError::NoSequences) when
+    /// there are no pairs or `max_pairs` is 0.
     pub fn init<B: Backend>(
         &self,
         pairs: &TokenPairs,

@@ -1,20 +1,24 @@
-//! Parallel text: pairs of a sentence and its translation, as batches of subwords, and scores of translations.
+//! Parallel text: pairs of a sentence and its translation, as batches of subwords, and scores.
 //!
 //! - [`ParallelText`]: two files line by line, or one with tabs, in the formats of WMT and Tatoeba.
 //! - [`Subwords`]: the joint vocabulary of both languages, trained here or loaded.
-//! - [`TokenPairs`]: a text as token numbers; [`PairTrainLoaderConfig`] and [`PairEvalLoaderConfig`] make
-//!   [`PairBatch`]es of them.
-//! - [`Bleu`]: the score of translations, as sacreBLEU computes it; [`BleuDifference`]: significance of a difference.
+//! - [`TokenPairs`]: a text as token numbers; [`PairTrainLoaderConfig`] and
+//!   [`PairEvalLoaderConfig`] make [`PairBatch`]es of them.
+//! - [`Bleu`]: the score of translations, as sacreBLEU computes it; [`BleuDifference`]:
+//!   significance of a difference.
 //!
 //! # Example
 //!
 //! ```
 //! use burn::data::dataloader::DataLoader;
 //! use burn_flex::Flex;
-//! use reformer_datasets::translation::{PairTrainLoaderConfig, ParallelText, SubwordsConfig, TokenPairs};
+//! use reformer_datasets::translation::{
+//!     PairTrainLoaderConfig, ParallelText, SubwordsConfig, TokenPairs,
+//! };
 //!
 //! # fn main() -> Result<(), reformer_datasets::DatasetError> {
-//! let text = ParallelText::from_pairs("greetings", [("Good day.", "Guten Tag."), ("Hello!", "Hallo!")]);
+//! let greetings = [("Good day.", "Guten Tag."), ("Hello!", "Hallo!")];
+//! let text = ParallelText::from_pairs("greetings", greetings);
 //! let subwords = SubwordsConfig::new(270).train(text.sentences())?;
 //! let pairs = TokenPairs::encode(&text, &subwords)?;
 //! let loader = PairTrainLoaderConfig::new(64, 10).init::<Flex>(&pairs, &Default::default())?;

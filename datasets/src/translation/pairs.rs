@@ -39,7 +39,6 @@ impl TokenPairs {
     /// Encodes all pairs of a text, on all cores. They keep their numbers.
     ///
     /// # Errors
-    ///
     /// Those of [`Subwords::encode`].
     pub fn encode(text: &ParallelText, subwords: &Subwords) -> Result<Self, DatasetError> {
         let encoded = (0..text.len())
@@ -88,7 +87,6 @@ impl TokenPairs {
     /// Source and target of a pair, without special tokens.
     ///
     /// # Panics
-    ///
     /// When there is no pair of this number.
     pub fn get(&self, index: usize) -> (&[u32], &[u32]) {
         let pieces = |range: Range<usize>| &self.shared.pieces[range];

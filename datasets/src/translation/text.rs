@@ -50,20 +50,19 @@ impl fmt::Debug for ParallelText {
 }
 
 impl ParallelText {
-    /// The sample that ships with the crate: 7,941 short sentences in English and German, from Tatoeba.
+    /// The sample that ships with the crate: 7,941 English and German sentences of Tatoeba.
     pub fn sample() -> Self {
         Self::table(ReadReport::new("tatoeba-eng-deu"), SAMPLE.into())
             .expect("the sample is a table")
     }
 
-    /// Two text files, whose lines of the same number are translations of each other, as in WMT. They may be packed as gzip,
-    /// xz or zip, and be UTF-8 or UTF-16.
+    /// Two text files, whose lines of the same number are translations of each other, as in WMT.
+    /// They may be packed as gzip, xz or zip, and be UTF-8 or UTF-16.
     ///
-    /// Only line feeds end a line: other line separators of Unicode occur in sentences. A carriage return before one
-    /// is left out. In a file without line feeds, carriage returns end lines.
+    /// Only line feeds end a line: other line separators of Unicode occur in sentences. A carriage
+    /// return before one is left out. In a file without line feeds, carriage returns end lines.
     ///
     /// # Errors
-    ///
     /// [`OtherLines`](DatasetError::OtherLines) when the files have different numbers of lines,
     /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8, or those of
     /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
@@ -93,13 +92,12 @@ impl ParallelText {
         })
     }
 
-    /// One text file with a pair in each line, a tab between source and target; text after a second tab is
-    /// left out.
+    /// One text file with a pair in each line, a tab between source and target; text after a second
+    /// tab is left out.
     ///
     /// # Errors
-    ///
-    /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8 or a line without a tab, or those of
-    /// [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
+    /// [`Malformed`](DatasetError::Malformed) for text that is not UTF-8 or a line without a tab,
+    /// or those of [`ByteCorpus::open_unpacked`](crate::ByteCorpus::open_unpacked).
     pub fn open_tsv(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
         let mut report = ReadReport::at(path);
@@ -161,16 +159,14 @@ impl ParallelText {
         self
     }
 
-    /// Splits the text into training and validation: of the different sources, in order, every `every`th is held out for
-    /// validation with all its translations, and where there are fewer sources, the last one. So no source is in
-    /// both.
+    /// Splits the text into training and validation: of the different sources, in order, every
+    /// `every`th is held out for validation with all its translations, and where there are fewer
+    /// sources, the last one. So no source is in both.
     ///
     /// # Errors
-    ///
     /// [`TooFew`](DatasetError::TooFew) when there are less than two different sources.
     ///
     /// # Panics
-    ///
     /// When `every` is 0.
     pub fn split_by_source(&self, every: usize) -> Result<[Self; 2], DatasetError> {
         assert!(every > 0, "there is no zeroth source");

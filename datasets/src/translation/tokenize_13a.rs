@@ -13,9 +13,9 @@ static RULES: LazyLock<[(Regex, &str); 4]> = LazyLock::new(|| {
         )
     };
     [
-        // ASCII punctuation except for comma, full stop, hyphen and apostrophe is a token of its own,
+        // ASCII punctuation is a token of its own, except for comma, full stop, hyphen, apostrophe;
         rule(r#"([{-~\[-` -&(-+:-@/])"#, " $1 "),
-        // comma and full stop too, unless there are digits on both sides,
+        // comma and full stop, too, unless there are digits on both sides;
         rule(r"([^0-9])([.,])", "$1 $2 "),
         rule(r"([.,])([^0-9])", " $1 $2"),
         // and a hyphen after a digit.
@@ -48,7 +48,8 @@ pub(super) fn tokenize_13a(sentence: &str) -> Vec<String> {
         .collect()
 }
 
-/// White space in Python, which defines the standard: Unicode's white space and four control characters.
+/// White space in Python, which defines the standard: Unicode's white space and four control
+/// characters.
 fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\x1c'..='\x1f').contains(&character)
 }

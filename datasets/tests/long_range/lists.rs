@@ -62,11 +62,11 @@ fn values_of_lists_are_those_of_the_benchmark() {
     for (source, found) in [
         ("[MAX 1", "1 of its lists are not closed"),
         ("[MAX ]", "a list is empty"),
-        ("1 ]", "goes on after its end"),
+        ("1 ]", "continues after its end"),
         ("]", "closes no list"),
-        ("1 2", "goes on after its end"),
+        ("1 2", "continues after its end"),
         ("", "it is empty"),
-        ("[MAX 1 ] [MIN", "goes on after its end"),
+        ("[MAX 1 ] [MIN", "continues after its end"),
     ] {
         let error = list_value(&list_symbols(source).unwrap()).expect_err(source);
         assert!(error.contains(found), "{source}: {error}");
@@ -74,7 +74,7 @@ fn values_of_lists_are_those_of_the_benchmark() {
     for source in ["[FIRST 1 ]", "10", "[max 1 ]", "[ MAX 1 ]", "é"] {
         let error = list_symbols(source).expect_err(source);
         assert!(
-            error.contains("is no digit and no operator"),
+            error.contains("is neither a digit nor an operator"),
             "{source}: {error}"
         );
     }
@@ -138,12 +138,15 @@ fn listops_is_read_from_its_files() -> Outcome {
             "Source\tTarget\n5\t5\n[MAX 4\t4\n",
             "line 3: 1 of its lists",
         ),
-        ("Source\tTarget\n[FIRST 4 ]\t4\n", "`[FIRST` is no digit"),
+        (
+            "Source\tTarget\n[FIRST 4 ]\t4\n",
+            "`[FIRST` is neither a digit",
+        ),
         ("Source\tTarget\n5\n", "line 2 has 1 fields"),
         ("Source\tTarget\n", "no record"),
         ("a\tb\n5\t5\n", "no column `Source`"),
         ("", "no column `Source`"),
-        ("Source\tTarget\n\u{0}\t5\n", "is no digit"),
+        ("Source\tTarget\n\u{0}\t5\n", "is neither a digit"),
     ] {
         write(at("basic_test.tsv"), table);
         let error = message(LongRangeTask::ListOps.open(folder.path(), Test, 2_000));

@@ -1,4 +1,5 @@
-//! The tasks of the Long Range Arena: rows of every format, what damaged files are answered with, and generated ListOps.
+//! The tasks of the Long Range Arena: rows of every format, what damaged files are answered with,
+//! and generated ListOps.
 
 mod images;
 mod lists;
@@ -51,7 +52,7 @@ fn a_single_input_is_encoded_like_a_row() {
     );
     for (task, text, found) in [
         (ListOps, "[MAX 4", "not closed"),
-        (ListOps, "a list", "no digit and no operator"),
+        (ListOps, "a list", "neither a digit nor an operator"),
         (Retrieval, "one", "no tab"),
         (Image, "an image", "no text"),
     ] {

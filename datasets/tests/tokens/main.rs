@@ -158,7 +158,7 @@ fn lists_of_ids_follow_each_other() {
 
 #[test]
 fn lines_that_are_no_records_are_named() {
-    for (lines, told) in [
+    for (lines, message) in [
         (
             "{\"text\": \"a\"}\nno json",
             "(line 2: expected ident at column 2)",
@@ -168,7 +168,7 @@ fn lines_that_are_no_records_are_named() {
         ("{\"text\": \"a", "(line 1: EOF"),
         (
             "{\"text\": 7}",
-            "has no column `text` of texts or lists of ids in line 1, but something else",
+            "has no column `text` of texts or lists of ids (in line 1 it is something else)",
         ),
         (
             "{\"words\": \"a\", \"n\": 1}",
@@ -180,14 +180,14 @@ fn lines_that_are_no_records_are_named() {
     ] {
         let folder = folder(&[("a.jsonl", lines.as_bytes())]);
         let column = column(folder.path().join("a.jsonl"), "text");
-        match told {
+        match message {
             "" => assert_eq!(text(&column.open_texts().unwrap()), "\0"),
             _ => {
                 let texts = column.open_texts().err().map(|error| error.to_string());
                 let ids = column.open_ids(None).err().map(|error| error.to_string());
                 let errors = [texts, ids].map(Option::unwrap_or_default);
                 assert!(
-                    errors.iter().any(|error| error.contains(told)),
+                    errors.iter().any(|error| error.contains(message)),
                     "{errors:?}"
                 );
             }

@@ -147,7 +147,7 @@ fn what_is_no_column_of_texts_or_ids_is_named() {
     );
     let number = error(in_file(&path, "n").open_texts());
     assert!(
-        number.contains(", but one of INT32: name another one"),
+        number.contains(" (it is of INT32): name another one"),
         "{number}"
     );
     let ids = error(in_file(&path, "ids").open_texts());
@@ -186,9 +186,9 @@ proptest! {
             3 => include_bytes!("../data/pyarrow.parquet").to_vec(),
             _ => include_bytes!("../data/pyarrow_v2.parquet").to_vec(),
         };
-        for (place, byte) in changes {
-            let place = place % bytes.len();
-            bytes[place] = byte;
+        for (position, byte) in changes {
+            let position = position % bytes.len();
+            bytes[position] = byte;
         }
         let folder = folder(&[("a.parquet", &bytes)]);
         let path = folder.path().join("a.parquet");

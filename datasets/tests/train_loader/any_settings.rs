@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn resuming_at_a_step_equals_going_on(
+    fn resuming_at_a_step_equals_continuing(
         config in (1_usize..30, 1_usize..9, 1_usize..7, any::<u64>()),
         start in 0_u64..60,
     ) {

@@ -16,11 +16,11 @@ const SHORTEST: usize = 4;
 impl Named for LongRangeTask {
     fn all() -> Vec<(&'static str, &'static str, Self)> {
         let about = |task| match task {
-            Self::ListOps => "The results of nested lists of operators",
-            Self::Text => "Whether a review is good or bad, by its bytes",
-            Self::Retrieval => "Whether two papers are linked, by their bytes",
-            Self::Image => "The classes of CIFAR-10, pixel by pixel",
-            Self::Pathfinder => "Whether a path joins two dots, pixel by pixel",
+            Self::ListOps => "The value of nested lists of digits",
+            Self::Text => "Whether a film review is positive, byte by byte",
+            Self::Retrieval => "Whether a citation links two papers, byte by byte",
+            Self::Image => "The object in an image, pixel by pixel",
+            Self::Pathfinder => "Whether a dashed path connects two dots, pixel by pixel",
         };
         let all = Self::ALL.map(|task| (task.name(), about(task), task));
         all.to_vec()

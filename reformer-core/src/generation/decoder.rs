@@ -159,11 +159,14 @@ impl<B: ReformerBackend> StepDecoder for LmDecoder<'_, B> {
         let (model, positions) = (self.model, &self.lengths);
         let tokens = host::tokens::<B>(next, next.len(), &model.output.weight.device());
         let layers = &mut self.layers;
-        let hidden = model.reformer.forward_at(tokens, positions, |number, x| {
-            let attention = &model.reformer.blocks[number].attention;
-            layers[number].step(attention, x, positions)
+        let logits = B::among_threads(|| {
+            let hidden = model.reformer.forward_at(tokens, positions, |number, x| {
+                let attention = &model.reformer.blocks[number].attention;
+                layers[number].step(attention, x, positions)
+            });
+            model.logits(hidden)
         });
-        let logits = host::logits(model.logits(hidden))?;
+        let logits = host::logits(logits)?;
         self.lengths.iter_mut().for_each(|length| *length += 1);
         Ok(logits)
     }

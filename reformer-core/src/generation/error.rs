@@ -13,7 +13,7 @@ pub enum GenerationError {
     #[error("there are no prompts: give at least one")]
     NoPrompts,
     /// A prompt without tokens.
-    #[error("prompt {} is empty, and a model continues something: give at least 1 token", number + 1)]
+    #[error("prompt {} is empty: give at least one token", number + 1)]
     EmptyPrompt {
         /// Index of the prompt, from 0.
         number: usize,
@@ -44,7 +44,7 @@ pub enum GenerationError {
         what: &'static str,
     },
     /// The model is not causal.
-    #[error("the model is not causal: a model that sees both sides cannot continue anything")]
+    #[error("the model sees both directions and cannot generate text: use a causal one")]
     NotCausal,
     /// Logits that contain NaN, or of which none is finite.
     #[error("the model's logits are not finite: its training diverged, lower the learning rate")]

@@ -67,8 +67,8 @@ pub(super) fn tokens<B: Backend>(
     Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
-/// Logits for sampling. None may be NaN or infinitely likely, and in each row one must be finite: absurd but finite
-/// weights give infinities alone, of which no token can be chosen.
+/// Logits for sampling. None may be NaN or plus infinity, and in each row one must be finite: huge but
+/// finite weights can give infinities only, of which no token can be chosen.
 ///
 /// # Shapes
 /// - logits: `[batch_size, 1, vocab_size]`

@@ -149,8 +149,8 @@ impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
                 .expect("one for each such attention")
                 .step(attention, x)
         };
-        let logits = model.decode_at(tokens, positions, attend, attend_to_source);
-        let logits = host::logits(logits)?;
+        let step = || model.decode_at(tokens, positions, attend, attend_to_source);
+        let logits = host::logits(B::among_threads(step))?;
         self.lengths.iter_mut().for_each(|length| *length += 1);
         Ok(logits)
     }

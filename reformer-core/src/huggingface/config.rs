@@ -140,13 +140,17 @@ impl HfConfig {
         if activation.is_none() {
             let names = ACTIVATIONS.map(|(name, _)| name).join(", ");
             let found = &self.hidden_act;
-            unsupported.push(format!("hidden_act \"{found}\" is none of {names}"));
+            unsupported.push(format!(
+                "hidden_act is \"{found}\", and only {names} are supported"
+            ));
         }
         let mut layers = Vec::new();
         for layer in &self.attn_layers {
             match KINDS.into_iter().find(|(name, _)| name == layer) {
                 Some((_, kind)) => layers.push(kind),
-                None => unsupported.push(format!("attn_layers \"{layer}\" is none of local, lsh")),
+                None => unsupported.push(format!(
+                    "attn_layers has \"{layer}\", and only local and lsh are supported"
+                )),
             }
         }
         let (Some((_, activation)), true) = (activation, unsupported.is_empty()) else {
@@ -316,7 +320,9 @@ impl HfConfig {
         }
         match ours.mode {
             Mode::Reversible | Mode::Plain => {}
-            Mode::Exact { .. } => refuse("mode is Exact, which rounds what layers add".into()),
+            Mode::Exact { .. } => {
+                refuse("mode is Exact, which rounds the outputs of layers".into())
+            }
             Mode::Ordinary => refuse("mode is Ordinary, which has one stream".into()),
         }
         if ours.logit_scale.is_some() {
@@ -368,7 +374,9 @@ impl HfConfig {
             Buckets::Factors(factors) => {
                 self.num_buckets = Some(HfBuckets::Factors(factors.clone()));
             }
-            Buckets::Auto => refuse("lsh.n_buckets is Auto, which splits otherwise".into()),
+            Buckets::Auto => {
+                refuse("lsh.n_buckets is Auto, which factors the number differently".into())
+            }
         }
         if lsh.duplicates == Duplicates::Exact || !lsh.wrap_rounds {
             refuse("lsh corrects duplicates, or rounds do not wrap".into());

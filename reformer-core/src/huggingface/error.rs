@@ -11,7 +11,7 @@ use crate::error::ConfigError;
 #[non_exhaustive]
 pub enum HfError {
     /// A file is missing or cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("`{path}`: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -19,19 +19,19 @@ pub enum HfError {
         source: std::io::Error,
     },
     /// The folder has no file of weights.
-    #[error("{folder} has neither model.safetensors nor pytorch_model.bin")]
+    #[error("`{folder}` has neither model.safetensors nor pytorch_model.bin")]
     NoWeights {
         /// The folder.
         folder: PathBuf,
     },
     /// A file exists already.
-    #[error("{path} exists: choose another folder, nothing was written")]
+    #[error("`{path}` exists: choose another folder, nothing was written")]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The configuration is not JSON, or a setting has the wrong type.
-    #[error("{path} is not the configuration of a Reformer: {source}")]
+    #[error("`{path}` is not the configuration of a Reformer: {source}")]
     Json {
         /// The file.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum HfError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The weights do not have the format of the file's name, or are truncated.
-    #[error("{path} is damaged or no checkpoint: {reason}")]
+    #[error("`{path}` is damaged or is not a checkpoint: {reason}")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum HfError {
     },
     /// The weights do not match the configured model.
     #[error(
-        "{path} does not fit its config.json: {}",
+        "`{path}` does not fit its config.json: {}",
         list(missing, unknown, shapes, types)
     )]
     Tensors {
@@ -105,7 +105,7 @@ fn list(
     });
     let types = types
         .iter()
-        .map(|(name, found)| format!("{name} holds {found} and no floating-point numbers"));
+        .map(|(name, found)| format!("{name} holds {found}, not floating-point numbers"));
     let wrong: Vec<String> = shapes.chain(types).collect();
     if !wrong.is_empty() {
         parts.push(few(&wrong, "; "));

@@ -172,7 +172,7 @@ impl Machine {
         match u64::try_from(number) {
             Ok(number) if number <= largest => self.push(PLAIN),
             _ => Err(format!(
-                "its pickle has an integer that is no size (0 to {largest})"
+                "its pickle has an integer that is not a size (0 to {largest})"
             )),
         }
     }

@@ -58,7 +58,7 @@ fn check_archive<R: Read + Seek>(
             return Err("a file in it is packed, which PyTorch does not do".to_owned());
         }
         if entry.data_start().is_none() {
-            return Err("a file in it has no beginning".to_owned());
+            return Err("the start of a file in it cannot be found".to_owned());
         }
         // All pickles are checked, since the reader decides which one it uses.
         if entry.name().ends_with(".pkl") {

@@ -1,5 +1,7 @@
 //! Decoding kernels: attention of the newest position of each sequence, over a cache of the others.
 
+use core::cell::RefCell;
+
 /// Number of keys that full attention sums up before it continues with the next ones.
 pub(crate) const KEYS_AT_ONCE: usize = 128;
 
@@ -33,17 +35,26 @@ impl VisibleKeys {
 
     /// Makes keys that are listed more than once count once.
     pub(crate) fn count_once(&mut self) {
-        let mut sorted = self.keys.clone();
-        sorted.sort_unstable();
-        let count = |key: &u32| {
-            if *key == self.own {
-                // Its own row is listed only if there is no other key, and then in every part.
-                return 1.0;
+        LISTED.with_borrow_mut(|listed| {
+            let n_rows = self.keys.iter().max().map_or(0, |&last| last as usize + 1);
+            listed.resize(n_rows.max(listed.len()), 0);
+            for &key in &self.keys {
+                listed[key as usize] += 1;
             }
-            let first = sorted.partition_point(|other| other < key);
-            let same = sorted[first..].iter().take_while(|other| *other == key);
-            same.count() as f32
-        };
-        self.counts = self.keys.iter().map(count).collect();
+            let count = |&key: &u32| match key == self.own {
+                // Its own row is listed only if there is no other key, and then in every part.
+                true => 1.0,
+                false => listed[key as usize] as f32,
+            };
+            self.counts = self.keys.iter().map(count).collect();
+            for &key in &self.keys {
+                listed[key as usize] = 0;
+            }
+        });
     }
+}
+
+thread_local! {
+    /// How often each row is listed: zeros between calls.
+    static LISTED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }

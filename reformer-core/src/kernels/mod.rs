@@ -74,6 +74,12 @@ pub trait ReformerBackend: Backend {
         None
     }
 
+    /// Runs a series of short operations where the kernels' threads are: otherwise each of them would
+    /// hand its work over to those and sleep, which takes longer than the work of a single token.
+    fn among_threads<R: Send>(operations: impl FnOnce() -> R + Send) -> R {
+        operations()
+    }
+
     /// Sorts positions by (bucket, position) in each round and assigns them to slots. Stable,
     /// linear in the length, and without composite keys that could overflow.
     ///

@@ -4,6 +4,7 @@
 use super::ReformerBackend;
 
 #[cfg(feature = "candle")]
+#[allow(deprecated)] // Burn will drop it.
 impl<F, I> ReformerBackend for burn_candle::Candle<F, I>
 where
     F: burn_candle::FloatCandleElement,

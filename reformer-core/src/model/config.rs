@@ -298,7 +298,7 @@ mod tests {
                 std: 1.0,
             }),
             "`position.dims` is [32, 31], but they must add up to `d_model` (64), but make 63: \
-             share the features out among the axes",
+             divide `d_model` among the axes",
         );
         refused(
             config().with_dropout(1.0),

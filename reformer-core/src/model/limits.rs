@@ -153,8 +153,13 @@ fn check_magnitude(field: &str, value: f64) -> Result<(), ConfigError> {
     ConfigError::finite(field, value)?;
     if value != 0.0 && !MAGNITUDES.contains(&value.abs()) {
         let (smallest, largest) = (MAGNITUDES.start(), MAGNITUDES.end());
-        let law = format!("its size must lie in {smallest:e} to {largest:e}");
-        return Err(ConfigError::new(field, value, law, "use a usual number"));
+        let law = format!("its magnitude must lie in {smallest:e} to {largest:e}");
+        return Err(ConfigError::new(
+            field,
+            value,
+            law,
+            "use a value nearer to 1",
+        ));
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ fn validate_axes(shape: &[usize], dims: &[usize], d_model: usize) -> Result<(), 
             "position.dims",
             format!("{dims:?}"),
             format!("they must add up to `d_model` ({d_model}), but make {sum}"),
-            "share the features out among the axes",
+            "divide `d_model` among the axes",
         ));
     }
     Ok(())

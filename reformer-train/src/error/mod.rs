@@ -201,6 +201,20 @@ pub enum TrainError {
         path: PathBuf,
     },
 
+    /// Rows of `metrics.csv` that are not of this run.
+    #[error(
+        "`{}` has a row of step {step}, but the run has {steps} steps: remove the rows of another run",
+        path.display()
+    )]
+    OtherRows {
+        /// The file.
+        path: PathBuf,
+        /// The last step of a row.
+        step: usize,
+        /// Steps of the run.
+        steps: usize,
+    },
+
     /// Lines of `metrics.csv` that are not valid rows.
     #[error(
         "line {line} of `{}` and {n_others} others are not rows of metrics, and were ignored",
@@ -226,6 +240,19 @@ pub enum TrainError {
         loss: f64,
         /// The norm of its gradients.
         gradient_norm: f64,
+        /// The probable cause, and a remedy.
+        cause: String,
+        /// The last good checkpoint, if there is one.
+        last_good: String,
+    },
+
+    /// The loss of an evaluation became infinite or NaN.
+    #[error("the loss of the evaluation after step {step} is {loss}: {cause}; {last_good}")]
+    DivergedEvaluation {
+        /// Training steps that were done.
+        step: usize,
+        /// The loss.
+        loss: f64,
         /// The probable cause, and a remedy.
         cause: String,
         /// The last good checkpoint, if there is one.

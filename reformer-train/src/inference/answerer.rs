@@ -163,7 +163,7 @@ impl<B: ReformerBackend> Answerer<B> {
         match &self.reading {
             Reading::Run(_) => {
                 let question = questions.get(row).expect("each row is of a question");
-                let place = question.place_at(span);
+                let place = question.range_at(span);
                 let n_chars = |text: &str| text.chars().count();
                 let start = n_chars(&question.context[..place.start]);
                 let text = question.context[place].to_owned();

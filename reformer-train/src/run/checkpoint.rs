@@ -188,10 +188,10 @@ pub struct Best {
 }
 
 impl Best {
-    /// Whether a loss is better than that of the best evaluation before. Losses are compared with the
-    /// precision of `metrics.csv`, so that a resumed run decides as an uninterrupted one.
+    /// Whether a loss is finite and better than that of the best evaluation before. Losses are compared with
+    /// the precision of `metrics.csv`, so that a resumed run decides as an uninterrupted one.
     pub(crate) fn is_beaten(before: Option<Self>, loss: f64) -> bool {
-        before.is_none_or(|best| best.loss.is_nan() || (loss as f32) < (best.loss as f32))
+        loss.is_finite() && before.is_none_or(|best| (loss as f32) < (best.loss as f32))
     }
 }
 

@@ -9,34 +9,50 @@ use crate::error::TrainError;
 use crate::run::checkpoint::Checkpoints;
 use crate::run::training_loop::scalar;
 
-/// A step whose loss or gradients are infinite or NaN.
+/// A loss that is not finite, in a training step or an evaluation.
 pub(crate) struct Diverged<'a> {
     pub(crate) config: &'a TrainConfig,
+    pub(crate) checkpoints: &'a Checkpoints,
     /// Training steps that were done before.
     pub(crate) step: usize,
-    /// Its loss, and the norm of its gradients.
-    pub(crate) numbers: [f64; 2],
-    /// Its learning rate.
+    /// Training steps after which the weights last changed.
+    pub(crate) last_update: usize,
+    /// The learning rate.
     pub(crate) rate: f64,
+    /// Whether these weights were not finite when training began.
+    pub(crate) was_broken_at_start: bool,
 }
 
 impl Diverged<'_> {
-    /// The probable cause, a remedy, and the checkpoint to continue from. `was_broken_at_start`: whether the weights
-    /// were not finite when training began.
-    pub(crate) fn explain(
-        &self,
-        was_broken_at_start: bool,
-        checkpoints: &Checkpoints,
-    ) -> TrainError {
+    /// The error of a training step.
+    pub(crate) fn of_step(&self, [loss, gradient_norm]: [f64; 2]) -> TrainError {
+        TrainError::Diverged {
+            step: self.step,
+            loss,
+            gradient_norm,
+            cause: self.cause(),
+            last_good: self.last_good(),
+        }
+    }
+
+    /// The error of an evaluation.
+    pub(crate) fn of_evaluation(&self, loss: f64) -> TrainError {
+        TrainError::DivergedEvaluation {
+            step: self.step,
+            loss,
+            cause: self.cause(),
+            last_good: self.last_good(),
+        }
+    }
+
+    /// The probable cause, and a remedy.
+    fn cause(&self) -> String {
         let &Self {
-            config,
-            step,
-            numbers: [loss, gradient_norm],
-            rate,
+            config, step, rate, ..
         } = self;
         let warmup_steps = config.schedule.warmup_steps();
-        let cause = match config.max_gradient_norm {
-            _ if was_broken_at_start => format!(
+        match config.max_gradient_norm {
+            _ if self.was_broken_at_start => format!(
                 "the weights after step {step} are not finite: remove that checkpoint to resume from an \
                  older one, or start a new run"
             ),
@@ -52,19 +68,15 @@ impl Diverged<'_> {
                 "probably the learning rate is too high, {rate:.2e} here: lower it, or use \
                  `--mode exact` if the drift of the reversible layers grew"
             ),
-        };
-        // Resuming repeats each step, so a checkpoint saved just before this step leads here again.
-        let mut complete = checkpoints.complete().into_iter();
-        let last_good = match complete.find(|saved| *saved < step) {
+        }
+    }
+
+    /// The checkpoint to continue from: one with older weights than these, since resuming repeats each step.
+    fn last_good(&self) -> String {
+        let mut complete = self.checkpoints.complete().into_iter();
+        match complete.find(|saved| *saved < self.last_update) {
             Some(step) => format!("the last good checkpoint is that of step {step}"),
             None => "there is no good checkpoint yet".to_owned(),
-        };
-        TrainError::Diverged {
-            step,
-            loss,
-            gradient_norm,
-            cause,
-            last_good,
         }
     }
 }

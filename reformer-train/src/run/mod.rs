@@ -251,9 +251,17 @@ impl Run {
     /// The rows of `metrics.csv`.
     ///
     /// # Errors
-    /// A file that is missing or of another form.
+    /// A file that is missing or of another form, or has rows of steps that the run does not have.
     pub fn rows(&self) -> Result<Vec<Row>, TrainError> {
-        read_rows(&self.metrics_path())
+        let path = self.metrics_path();
+        let rows = read_rows(&path)?;
+        // If fewer steps are requested than before, there can be rows of steps that are not repeated.
+        let before = self.written.as_ref().map_or(0, |written| written.steps);
+        let steps = self.config.steps.max(before);
+        match rows.iter().map(|row| row.step).max() {
+            Some(step) if step > steps => Err(TrainError::OtherRows { path, step, steps }),
+            _ => Ok(rows),
+        }
     }
 
     /// The same, empty for a run that has not begun.

@@ -43,8 +43,17 @@ impl Serialize for ModelConfig {
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
+        let has_kind = value.get("kind").is_some();
         add_kind(&mut value);
-        Self::deserialize(value).map_err(D::Error::custom)
+        let config = Self::deserialize(&value).map_err(D::Error::custom)?;
+        // Older versions wrote no kind, and may have written settings that are gone.
+        match config.unknown_setting(&value).filter(|_| has_kind) {
+            Some(setting) => Err(D::Error::custom(format!(
+                "`model.{setting}` is not a setting of {}: remove it, or change `model.kind`",
+                config.name()
+            ))),
+            None => Ok(config),
+        }
     }
 }
 
@@ -91,6 +100,16 @@ mod name {
 }
 
 impl ModelConfig {
+    /// The first of some settings in JSON that this kind does not have, if there is one.
+    fn unknown_setting<'a>(&self, settings: &'a Value) -> Option<&'a str> {
+        let known = serde_json::to_value(self).ok()?;
+        let mut settings = settings.as_object()?.iter();
+        let is_unknown = |(name, value): &(&String, &Value)| {
+            !value.is_null() && known.get(name.as_str()).is_none()
+        };
+        settings.find(is_unknown).map(|(name, _)| name.as_str())
+    }
+
     /// The name of this kind of model, with an article.
     pub fn name(&self) -> &'static str {
         match self {
@@ -300,3 +319,29 @@ impl<B: Backend> Model<B> {
 pub(crate) const ANOTHER: &str = "a batch is for another kind of model";
 /// Panic message of [`ModelConfig::reformer`].
 const NO_STACK: &str = "only a model of a program's own can be without a stack";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_contradict_the_kind_are_named() {
+        let reformer = ReformerConfig::new(256, 32, 2);
+        let lm = ModelConfig::from(ReformerLmConfig::new(reformer.clone()));
+        let classifier = ModelConfig::from(ReformerClassifierConfig::new(reformer, 3));
+        let mut json = serde_json::to_value(&lm).unwrap();
+        assert_eq!(ModelConfig::deserialize(&json).unwrap(), lm);
+        json["n_classes"] = 3.into();
+        let error = ModelConfig::deserialize(&json).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`model.n_classes` is not a setting of a language model: remove it, or change `model.kind`"
+        );
+
+        let mut older = serde_json::to_value(&classifier).unwrap();
+        let fields = older.as_object_mut().unwrap();
+        fields.remove("kind").unwrap();
+        fields.insert("gone".to_owned(), true.into());
+        assert_eq!(ModelConfig::deserialize(&older).unwrap(), classifier);
+    }
+}

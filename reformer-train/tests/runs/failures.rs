@@ -14,6 +14,7 @@ use burn::train::renderer::{
 };
 use burn_autodiff::Autodiff;
 use burn_flex::Flex;
+use reformer_core::Precision;
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_train::metrics::Quantity;
 use reformer_train::optimizer::SgdConfig;
@@ -69,7 +70,32 @@ fn loss_that_is_no_number_ends_the_run_with_step_cause_and_checkpoint() {
     assert!(page.contains(">stopped<"));
 }
 
-/// Steps that were left out.
+/// In half precision, steps whose gradients are not finite are skipped in silence while the loss is scaled down. An
+/// evaluation among them shows that the weights are useless.
+#[test]
+fn evaluation_that_is_not_finite_ends_the_run_and_no_checkpoint_is_called_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(1e30)
+        .with_steps(24)
+        .with_steps_per_epoch(12)
+        .with_checkpoint_every(Some(1));
+    config.model.reformer_mut().precision = Precision::F16;
+    let run = Run::create(config, folder.path().join("run")).unwrap();
+    let result = run.train::<B, _>(&Default::default(), 0, TrainOptions::silent());
+    let error = result.map(|_| ()).expect_err("the rate is far too high");
+    assert!(
+        matches!(error, TrainError::DivergedEvaluation { step: 12, .. }),
+        "{error}"
+    );
+    let message = error.to_string();
+    assert!(
+        message.starts_with("the loss of the evaluation after step 12 is ")
+            && message.ends_with("there is no good checkpoint yet"),
+        "{message}"
+    );
+}
+
+/// Steps that were skipped.
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
 fn count_skipped(error: &TrainError) {

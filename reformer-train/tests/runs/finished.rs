@@ -344,6 +344,35 @@ fn half_rows_are_cut_out_and_told_once() {
 }
 
 #[test]
+fn rows_of_steps_that_the_run_does_not_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(
+        &Run::create(config(Mode::Reversible, adam()), &path).unwrap(),
+        0,
+    );
+    let metrics = path.join("metrics.csv");
+    let own = fs::read_to_string(&metrics).unwrap();
+    let last = own.lines().next_back().unwrap();
+    let foreign = last.replacen("8,", "516,", 1);
+    fs::write(&metrics, format!("{own}{foreign}\n")).unwrap();
+    let before = files(&path);
+    for is_finished in [true, false] {
+        if !is_finished {
+            fs::remove_file(path.join("model.mpk")).unwrap();
+        }
+        let error = go_on(&path, &ResumeOptions::new()).unwrap_err();
+        let name = metrics.display();
+        let message = format!("`{name}` has a row of step 516, but the run has 8 steps");
+        assert!(error.to_string().starts_with(&message), "{error}");
+        assert_eq!(fs::read(&metrics).unwrap(), before[&metrics]);
+    }
+    fs::write(&metrics, own).unwrap();
+    let outcome = go_on(&path, &ResumeOptions::new()).unwrap();
+    assert_eq!(outcome.ending, Ending::Finished);
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_blamed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");

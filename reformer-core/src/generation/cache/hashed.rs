@@ -8,6 +8,9 @@ use crate::attention::{LshAttention, LshConfig, Window, hash};
 use crate::kernels::reference::with_local_round;
 use crate::kernels::{Duplicates, ReformerBackend, VisibleKeys};
 
+/// Heads that a thread looks keys up for; for fewer, another one is not woken.
+const HEADS_OF_TASK: usize = 8;
+
 /// The buckets of an LSH layer.
 #[derive(Debug, Clone)]
 pub(super) struct Hashed<B: Backend> {
@@ -102,6 +105,7 @@ impl<B: ReformerBackend> Hashed<B> {
         );
         heads
             .into_par_iter()
+            .with_min_len(HEADS_OF_TASK)
             .map(|((rounds, position), buckets)| {
                 let mut seen = VisibleKeys {
                     own: position as u32,

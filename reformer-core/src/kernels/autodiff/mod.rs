@@ -36,6 +36,10 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         B::at_once(n, bytes, device)
     }
 
+    fn among_threads<R: Send>(operations: impl FnOnce() -> R + Send) -> R {
+        B::among_threads(operations)
+    }
+
     fn reserved_bytes(device: &Self::Device) -> Option<u64> {
         B::reserved_bytes(device)
     }

@@ -13,6 +13,10 @@ use crate::kernels::{
 macro_rules! cpu_backends {
     ($backend:ty $(, $parameters:tt)* $(; where $($bounds:tt)*)?) => {
         impl<$($parameters),*> ReformerBackend for $backend $(where $($bounds)*)? {
+            fn among_threads<R: Send>(operations: impl FnOnce() -> R + Send) -> R {
+                rayon::scope(|_| operations())
+            }
+
             fn tiled_attention(
                 qkv: Qkv<Self>,
                 slots: &Slots<Self>,

@@ -1,19 +1,21 @@
 //! Decoding: attention of the newest positions, with the kernels for whole sequences.
 //!
 //! In a tile of a whole sequence, the result of a query does not depend on other queries, and
-//! masked keys add exact zeros at the end of sums. So a tile with only the newest query and its
-//! visible keys gives the same bits.
+//! masked keys add exact zeros at the end of sums. So the same arithmetic for only the newest query
+//! and its visible keys gives the same bits.
 
 use burn::tensor::{Tensor, TensorPrimitive};
 use rayon::prelude::*;
 
 use super::attention::joined;
-use super::element::{Element, with_element};
-use super::head::{self, HeadOutput, HeadRows, Rules, Tiles};
-use super::host::{Floats, Host, tensor};
-use super::tile::Tile;
-use crate::kernels::{KeyRule, Keys, Qkv, VisibleKeys, reference};
-use crate::random::Dropout;
+use super::element::{Element, widened, with_element};
+use super::head::{self, SCRATCH, Scratch, gather};
+use super::host::{Floats, Host, Rows, tensor};
+use super::product::{Factor, Kernel, Left, WithKernel, product};
+use super::simd::{exp, padded, tasks_of};
+use super::tile::NOWHERE;
+use crate::kernels::reference::SELF;
+use crate::kernels::{Keys, Qkv, VisibleKeys, reference};
 
 /// See [`ReformerBackend::key_rows`](crate::kernels::ReformerBackend::key_rows).
 pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
@@ -26,7 +28,9 @@ pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
     with_element!(dtype, E => {
         let q = Floats::<B, 4, E>::rows_of(qkv.q.clone());
         let mut keys = vec![E::default(); shape.iter().product()];
-        let heads = keys.par_chunks_mut((seq_length * d).max(1)).enumerate();
+        let of_head = (seq_length * d).max(1);
+        let heads = keys.par_chunks_mut(of_head).enumerate();
+        let heads = heads.with_min_len(tasks_of(of_head));
         heads.for_each(|(number, keys)| {
             let q = q.head(number);
             let mut scales = vec![0.0; seq_length];
@@ -79,71 +83,129 @@ fn decode<B: Host, E: Element>(
     seen: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
-    let [batch_size, n_heads, ..] = q.dims();
+    let [batch_size, n_heads, _, d] = q.dims();
     let [.., d_v] = v.dims();
     let (device, dtype) = (q.device(), q.dtype());
     let [q, k, v] = [q, k, v].map(Floats::<B, 4, E>::rows_of);
     let n = batch_size * n_heads;
-    let rules = Rules {
-        causal: false,
-        exclude_self,
-        keys: KeyRule::Across,
-        padded: None,
-        places: None,
-    };
     let of_head = |number: usize| {
-        let seen = &seen[number * seen.len() / n];
-        let rows = HeadRows {
-            q: q.head(number).first_everywhere(),
-            k: k.head(number),
-            unit_keys: None,
-            v: v.head(number),
-        };
         let mut output = vec![0.0; d_v];
-        let to = HeadOutput {
-            first: seen.own as usize,
-            output: &mut output,
-            max: &mut [f32::NEG_INFINITY],
-            sum: &mut [0.0],
-        };
-        let tiles = Newest {
-            seen,
-            rules: &rules,
-        };
-        head::forward(&tiles, 1, &rows, to);
+        SCRATCH.with_borrow_mut(|scratch| {
+            E::Factor::dispatch(Newest {
+                q: q.head(number),
+                k: k.head(number),
+                v: v.head(number),
+                seen: &seen[number * seen.len() / n],
+                exclude_self,
+                scratch: E::scratch(scratch),
+                output: &mut output,
+            });
+        });
         output
     };
-    let heads = (0..n).into_par_iter().map(of_head).collect();
+    let n_keys = seen.iter().map(|seen| seen.keys.len()).max();
+    let heads = (0..n)
+        .into_par_iter()
+        .with_min_len(tasks_of(n_keys.unwrap_or(0) * (d + d_v)))
+        .map(of_head)
+        .collect();
     joined::<E, B>(heads, [batch_size, n_heads, 1, d_v], dtype, &device)
 }
 
-/// One head, with a tile for each part.
-struct Newest<'a> {
+/// The newest position of a head.
+struct Newest<'a, E: Element> {
+    q: Rows<'a, E>,
+    k: Rows<'a, E>,
+    v: Rows<'a, E>,
     seen: &'a VisibleKeys,
-    rules: &'a Rules<'a>,
+    exclude_self: bool,
+    scratch: &'a mut Scratch<E>,
+    /// Zeros: `[d_v]`.
+    output: &'a mut [f32],
 }
 
-impl Tiles for Newest<'_> {
-    fn rules(&self) -> &Rules<'_> {
-        self.rules
-    }
+impl<E: Element> WithKernel<E::Factor> for Newest<'_, E> {
+    type Output = ();
 
-    fn n_tiles(&self) -> usize {
-        self.seen.ends.len()
-    }
-
-    fn place(&self, number: usize, tile: &mut Tile) {
-        let part = self.seen.part(number);
-        tile.start(core::iter::once(self.seen.own));
-        tile.push_keys(self.seen.keys[part.clone()].iter().copied());
-        tile.finish(0, self.rules);
-        if let Some(counts) = self.seen.counts.get(part) {
-            tile.counts.extend_from_slice(counts);
+    /// The arithmetic of [`head::forward`](super::head::forward) and its tiles in the same order.
+    /// Lanes are keys: with queries in them, as in a tile, one of sixteen would be in use.
+    #[inline(always)]
+    fn with_kernel<K: Kernel<Factor = E::Factor>>(self, kernel: K) {
+        let Self {
+            q,
+            k,
+            v,
+            seen,
+            exclude_self,
+            scratch,
+            output,
+        } = self;
+        let d_v = padded(v.d);
+        gather(&mut scratch.q, &[0], q, None);
+        let mut total = [f32::NEG_INFINITY, 0.0];
+        let mut keys = Vec::new();
+        for number in 0..seen.ends.len() {
+            let part = seen.part(number);
+            keys.clear();
+            keys.extend_from_slice(&seen.keys[part.clone()]);
+            let w = keys.len();
+            keys.resize(padded(w), NOWHERE);
+            gather(&mut scratch.k, &keys, k, None);
+            gather(&mut scratch.v, &keys[..w], v, None);
+            scratch.weights.resize(keys.len(), 0.0);
+            scratch.logits_of_row(kernel, q.d, keys.len());
+            let weights = &mut scratch.weights[..w];
+            if exclude_self {
+                for (logit, &key) in weights.iter_mut().zip(&keys) {
+                    *logit = if key == seen.own { SELF } else { *logit };
+                }
+            }
+            let max = weights.iter().fold(
+                f32::NEG_INFINITY,
+                |max, &logit| {
+                    if logit > max { logit } else { max }
+                },
+            );
+            for logit in &mut *weights {
+                *logit = exp(*logit - max);
+            }
+            if let Some(counts) = seen.counts.get(part) {
+                for (weight, count) in weights.iter_mut().zip(counts) {
+                    *weight /= count;
+                }
+            }
+            let sum = weights.iter().fold(0.0, |sum, weight| sum + weight);
+            scratch.sums.resize(d_v, 0.0);
+            let values = widened(&mut scratch.wide, &scratch.v);
+            let weights = Left::Rows(weights, w);
+            product(
+                kernel.simd(),
+                &mut scratch.sums,
+                weights,
+                values,
+                [1, w, d_v],
+            );
+            let lse = max + sum.ln();
+            merge(output, &mut total, &scratch.sums, [lse, exp(max - lse)]);
+        }
+        let [_, sum] = total;
+        for value in output {
+            *value /= sum;
         }
     }
+}
 
-    fn dropout(&self, _number: usize, _tile: &Tile, _query: usize) -> Option<(Dropout, usize)> {
-        None
+/// Merges a part into the sums of the others: their largest log-sum-exp, and the sum of weights
+/// relative to it. `scale` is the remaining factor of the part's values.
+#[inline(always)]
+fn merge(output: &mut [f32], [max, sum]: &mut [f32; 2], values: &[f32], [lse, scale]: [f32; 2]) {
+    let largest = max.max(lse);
+    let (old, new) = (exp(*max - largest), exp(lse - largest));
+    *sum = *sum * old + new;
+    *max = largest;
+    let new = new * scale;
+    for (output, value) in output.iter_mut().zip(values) {
+        *output = *output * old + value * new;
     }
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::host::{Floats, Host, Rows};
 use super::product::{Left, product};
-use super::simd::LANES;
+use super::simd::{LANES, tasks_of};
 
 /// Number of positions whose projections exist at a time: the columns of a product. If all
 /// positions fit a register, as in decoding, its width is used instead.
@@ -28,8 +28,10 @@ pub(in crate::kernels) fn hash<B: Host>(
         Floats::<B, 4>::row_major(rotations),
     );
     let n_spans = seq_length.div_ceil(SPAN);
+    let of_span = seq_length.min(SPAN) * d * n_rounds * n_projections;
     let spans: Vec<Vec<i32>> = (0..batch_size * n_heads * n_spans)
         .into_par_iter()
+        .with_min_len(tasks_of(of_span))
         .map(|number| {
             let (head, span) = (number / n_spans, number % n_spans);
             let size = d * n_rounds * n_projections;

@@ -154,11 +154,6 @@ pub(super) struct Rows<'a, E = f32> {
 }
 
 impl<'a, E: Element> Rows<'a, E> {
-    /// Uses the first row for all positions.
-    pub(super) fn first_everywhere(self) -> Self {
-        Self { stride: 0, ..self }
-    }
-
     #[inline(always)]
     pub(super) fn row(&self, number: usize) -> &'a [E] {
         &self.memory[number * self.stride..][..self.d]

@@ -2,7 +2,7 @@
 //!
 //! Burn's CPU backends iterate over broadcast and transposed tensors one element at a time, and a
 //! masked softmax of tensor operations mostly consists of such tensors. Here a tile is gathered
-//! once, its products are small matrix products, and masks are computed instead of stored. HeadTiles of
+//! once, its products are small matrix products, and masks are computed instead of stored. Heads of
 //! the batch run in parallel; the result of a head does not depend on the number of threads.
 
 mod activation;

@@ -169,6 +169,12 @@ pub(super) fn product<K: Kernel>(
     [m, k, n]: [usize; 3],
 ) {
     let mut column = 0;
+    // Two sums would wait for each other.
+    while m == 1 && column + 4 * K::LANES <= n {
+        let (c, b) = (&mut c[column..], &b[column..]);
+        block::<K, 1, 4>(kernel, c, (a, 0), b, k, [n, n], false);
+        column += 4 * K::LANES;
+    }
     while column < n {
         let wide = column + 2 * K::LANES <= n;
         let (c, b) = (&mut c[column..], &b[column..]);

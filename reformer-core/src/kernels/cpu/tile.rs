@@ -30,8 +30,6 @@ pub(super) struct Tile {
     pub(super) key_slots: Vec<u32>,
     /// Number of slots in reach, including empty ones.
     pub(super) reach: usize,
-    /// Divisors of the keys' weights, if they are known in advance.
-    pub(super) counts: Vec<f32>,
     /// Last position that is visible to each query.
     last_visible: Vec<u32>,
     /// Positions of the keys, [`NOWHERE`] for padding.
@@ -59,7 +57,6 @@ impl Tile {
         self.queries.resize(padded(self.n_queries), NOWHERE);
         self.keys.clear();
         self.key_slots.clear();
-        self.counts.clear();
         self.reach = 0;
     }
 
@@ -179,10 +176,6 @@ impl Tile {
     /// subtracting `log N_ij` from the logits. Divisors of zero weights do not matter.
     #[inline(always)]
     pub(super) fn divide_by_counts<S: Simd>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
-        let rows = weights.chunks_exact_mut(self.queries.len());
-        for (row, count) in rows.zip(&self.counts) {
-            row.iter_mut().for_each(|weight| *weight /= count);
-        }
         if !rules.places.as_ref().is_some_and(|places| places.count) {
             return;
         }

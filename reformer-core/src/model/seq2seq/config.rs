@@ -89,8 +89,8 @@ impl ReformerSeq2SeqConfig {
             return Err(ConfigError::new(
                 "position",
                 format!("{position:?}"),
-                "rotations count on from the source to the target, so that padding would move the \
-                 target",
+                "rotary positions continue from the source into the target, so padding of the \
+                 source would shift the target",
                 "use other positions, or `cross` Full",
             ));
         }

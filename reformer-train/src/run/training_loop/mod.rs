@@ -93,6 +93,8 @@ struct State<B: TrainBackend, M: RunModel<B>> {
     components: TrainingComponents<Components<B, M>>,
     /// Training steps that are done.
     step: usize,
+    /// Training steps after which the weights last changed.
+    last_update: usize,
     /// Steps in a row whose gradients were skipped.
     n_skipped: usize,
     n_worse: usize,
@@ -118,6 +120,7 @@ impl<B: TrainBackend, M: RunModel<B>> SupervisedLearningStrategy<Components<B, M
             learner,
             components,
             step: self.start,
+            last_update: self.start,
             n_skipped: 0,
             n_worse: self.n_worse,
             last_saved: None,
@@ -213,7 +216,8 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
             && let Some(loss) = self.evaluate(state, valid, &of_run)?
         {
             match loss {
-                Ok(loss) => self.take_in(state, loss)?,
+                Ok(loss) if loss.is_finite() => self.take_in(state, loss)?,
+                Ok(loss) => self.reject(state, loss)?,
                 Err(nothing) => (self.warn)(&nothing),
             }
             if self.config.checkpoint_every.is_none() || state.step >= self.config.steps {
@@ -245,25 +249,17 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
         let learner = &mut state.learner;
         let output = self.replicas.step(&learner.model(), batch)?;
         learner.lr_step();
-        let [loss, gradient_norm] = numbers(&output.item);
-        let is_finite = loss.is_finite() && gradient_norm.is_finite();
+        let numbers = numbers(&output.item);
+        let is_finite = numbers.iter().all(|number| number.is_finite());
         let is_skipped = self.loss_scale.update_and_check_skip(is_finite);
         if is_finite {
             state.n_skipped = 0;
+            state.last_update = state.step + 1;
             learner.optimizer_step(output.grads);
             self.replicas.failed()?;
         } else if !is_skipped {
             state.n_skipped += 1;
-            let diverged = Diverged {
-                config: &self.config,
-                step: state.step,
-                numbers: [loss, gradient_norm],
-                rate: state.learner.lr_current(),
-            };
-            // Later weights result from this training, not from its start.
-            let is_first = state.step == self.start;
-            let was_broken_at_start = is_first && !is_finite_module(&state.learner.model());
-            let error = diverged.explain(was_broken_at_start, &self.checkpoints);
+            let error = self.diverged(state).of_step(numbers);
             match self.config.bad_loss {
                 NonFiniteLoss::Skip(n) if state.n_skipped <= n => (self.warn)(&error),
                 _ => return Err(error),
@@ -299,6 +295,31 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
             state.n_worse += 1;
         }
         Ok(())
+    }
+
+    /// An evaluation whose loss is not finite. It ends the run, or counts as worse than the best one if the run
+    /// skips such steps.
+    fn reject(&self, state: &mut State<B, M>, loss: f64) -> Result<(), TrainError> {
+        let error = self.diverged(state).of_evaluation(loss);
+        match self.config.bad_loss {
+            NonFiniteLoss::Stop => return Err(error),
+            NonFiniteLoss::Skip(_) => (self.warn)(&error),
+        }
+        state.n_worse += 1;
+        Ok(())
+    }
+
+    /// Describes a loss that is not finite.
+    fn diverged(&self, state: &State<B, M>) -> Diverged<'_> {
+        let is_unchanged = state.last_update == self.start;
+        Diverged {
+            config: &self.config,
+            checkpoints: &self.checkpoints,
+            step: state.step,
+            last_update: state.last_update,
+            rate: state.learner.lr_current(),
+            was_broken_at_start: is_unchanged && !is_finite_module(&state.learner.model()),
+        }
     }
 
     /// Saves a checkpoint, unless the last one is of this step. All processes must have the same weights:

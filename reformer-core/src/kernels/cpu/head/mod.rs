@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 pub(super) use self::backward::{HeadGradients, Upstream, backward};
 pub(super) use self::forward::{HeadOutput, forward};
-pub(super) use self::scratch::{Scratch, ThreadScratch};
+pub(super) use self::scratch::{SCRATCH, Scratch, ThreadScratch, gather};
 use super::element::Element;
 use super::host::Rows;
 use super::simd::{dot, vectorized};

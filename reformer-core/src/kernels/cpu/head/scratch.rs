@@ -30,7 +30,7 @@ pub(super) fn prefetch_ahead<'a, E: 'a>(
 
 /// Gathers rows at positions, padded with zeros to whole registers.
 #[inline(always)]
-pub(super) fn gather<E: Element>(
+pub(in crate::kernels::cpu) fn gather<E: Element>(
     to: &mut Vec<E>,
     positions: &[u32],
     rows: Rows<E>,
@@ -97,19 +97,19 @@ pub(super) fn across_rows<'a, F: Factor, E: Element>(
 /// Per-thread buffers for numbers of one format, reused for all tiles.
 #[derive(Default)]
 pub(in crate::kernels) struct Scratch<E: Element> {
-    pub(super) q: Vec<E>,
-    pub(super) k: Vec<E>,
-    pub(super) v: Vec<E>,
+    pub(in crate::kernels::cpu) q: Vec<E>,
+    pub(in crate::kernels::cpu) k: Vec<E>,
+    pub(in crate::kernels::cpu) v: Vec<E>,
     pub(super) grad: Vec<E>,
     /// Factors of the two matrices of a product, unless they are the numbers themselves.
     pub(super) left: Vec<E::Factor>,
     pub(super) right: Vec<E::Factor>,
     pub(super) transposed: Transposed<E::Factor>,
-    pub(super) wide: Vec<f32>,
-    pub(super) weights: Vec<f32>,
+    pub(in crate::kernels::cpu) wide: Vec<f32>,
+    pub(in crate::kernels::cpu) weights: Vec<f32>,
     pub(super) grad_weights: Vec<f32>,
     pub(super) dropout: Vec<f32>,
-    pub(super) sums: Vec<f32>,
+    pub(in crate::kernels::cpu) sums: Vec<f32>,
     pub(super) stats: [Vec<f32>; 3],
 }
 
@@ -156,6 +156,22 @@ impl<E: Element> Scratch<E> {
         tile.mask(kernel.simd(), rules, &mut self.weights);
     }
 
+    /// Logits of one gathered query, of `d` features, and of gathered keys, a multiple of lanes:
+    /// `[keys]`.
+    #[inline(always)]
+    pub(in crate::kernels::cpu) fn logits_of_row<K: Kernel<Factor = E::Factor>>(
+        &mut self,
+        kernel: K,
+        d: usize,
+        n_keys: usize,
+    ) {
+        let terms = E::Factor::TERMS;
+        let q = Left::Rows(along_rows(&mut self.left, &self.q), padded(d) / terms);
+        let k = self.transposed.of(&self.k, padded(d));
+        let sizes = [1, d.div_ceil(terms), n_keys];
+        product(kernel, &mut self.weights, q, k, sizes);
+    }
+
     /// Draws dropout factors, `[keys, queries]`; empty without dropout.
     pub(super) fn draw_dropout(&mut self, tiles: &impl Tiles, number: usize, tile: &Tile) {
         self.dropout.clear();
@@ -190,5 +206,5 @@ pub(in crate::kernels) struct ThreadScratch {
 }
 
 thread_local! {
-    pub(super) static SCRATCH: RefCell<ThreadScratch> = RefCell::default();
+    pub(in crate::kernels::cpu) static SCRATCH: RefCell<ThreadScratch> = RefCell::default();
 }

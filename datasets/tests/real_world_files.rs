@@ -15,7 +15,7 @@ fn file(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The notes of a table that is read, which has so many records of `neg` and `pos`.
+/// The notes of a table that is read, which has these numbers of records of `neg` and `pos`.
 fn table(name: &str) -> (Vec<String>, Vec<u64>) {
     let report = LabelledTexts::open_table(file(name)).unwrap().report();
     let names: Vec<&str> = report
@@ -100,7 +100,11 @@ fn questions_are_read_in_every_form() {
     for (name, n_unanswered, said) in [
         ("int_ids.json", 0, ""),
         ("string_start.json", 0, ""),
-        ("one_off_by_one.json", 0, "1 answers found near their place"),
+        (
+            "one_off_by_one.json",
+            0,
+            "1 answers found near their offset",
+        ),
         (
             "f09e_one_without_answer.json",
             1,
@@ -150,7 +154,7 @@ fn cut_images_are_named_and_left_out() {
     let report = images.report().to_string();
     assert!(report.contains("2 files, 1 image, 768 tokens"), "{report}");
     assert!(
-        report.contains("1 damaged or cut images (first: ") && report.contains("cut.jpg"),
+        report.contains("1 damaged or truncated images (first: ") && report.contains("cut.jpg"),
         "{report}"
     );
     assert!(

@@ -10,14 +10,14 @@ const STRIDE: usize = 64;
 pub(super) struct Characters {
     text: Arc<str>,
     /// The byte offset of each [`STRIDE`]th character.
-    places: Vec<usize>,
+    offsets: Vec<usize>,
 }
 
 impl Characters {
     pub(super) fn of(text: String) -> Self {
-        let places = text.char_indices().step_by(STRIDE);
+        let strides = text.char_indices().step_by(STRIDE);
         Self {
-            places: places.map(|(place, _)| place).collect(),
+            offsets: strides.map(|(offset, _)| offset).collect(),
             text: text.into(),
         }
     }
@@ -28,27 +28,27 @@ impl Characters {
 
     /// The byte offset of a character; the length of the text if it has fewer characters.
     fn bytes_before(&self, character: usize) -> usize {
-        let Some(&place) = self.places.get(character / STRIDE) else {
+        let Some(&offset) = self.offsets.get(character / STRIDE) else {
             return self.text.len();
         };
-        let mut after = self.text[place..].char_indices();
+        let mut after = self.text[offset..].char_indices();
         let found = after.nth(character % STRIDE);
-        found.map_or(self.text.len(), |(further, _)| place + further)
+        found.map_or(self.text.len(), |(further, _)| offset + further)
     }
 
-    /// The byte range of an occurrence of `part` at most `max_moved` characters away from `start`, the nearest one, and
-    /// its distance in characters. Without `start`, `part` must occur exactly once.
+    /// The byte range of an occurrence of `part` at most `max_moved` characters away from `start`,
+    /// the nearest one, and its distance in characters. Without `start`, `part` must occur once.
     pub(super) fn find(
         &self,
         part: &str,
         start: Option<usize>,
         max_moved: usize,
     ) -> Option<(Range<usize>, usize)> {
-        let of = |place: usize| place..place + part.len();
+        let of = |offset: usize| offset..offset + part.len();
         let Some(start) = start else {
-            let place = self.text.find(part)?;
-            let is_only = self.text.rfind(part) == Some(place);
-            return is_only.then(|| (of(place), 0));
+            let offset = self.text.find(part)?;
+            let is_only = self.text.rfind(part) == Some(offset);
+            return is_only.then(|| (of(offset), 0));
         };
         let from = start.saturating_sub(max_moved);
         let near = &self.text[self.bytes_before(from)..];
@@ -57,8 +57,8 @@ impl Characters {
             .char_indices()
             .zip(from..=start.saturating_add(max_moved));
         candidates
-            .filter(|&((place, _), _)| near[place..].starts_with(part))
-            .map(|((place, _), character)| (of(first_byte + place), character.abs_diff(start)))
+            .filter(|&((offset, _), _)| near[offset..].starts_with(part))
+            .map(|((offset, _), character)| (of(first_byte + offset), character.abs_diff(start)))
             .min_by_key(|&(_, moved)| moved)
     }
 }
@@ -85,7 +85,7 @@ mod tests {
     proptest! {
         #[test]
         fn characters_are_counted(text in "[aé🗼]{0,200}", character in 0_usize..220) {
-            let expected = text.char_indices().nth(character).map_or(text.len(), |(place, _)| place);
+            let expected = text.char_indices().nth(character).map_or(text.len(), |(offset, _)| offset);
             prop_assert_eq!(Characters::of(text).bytes_before(character), expected);
         }
     }
