@@ -1,21 +1,24 @@
 //! Code that the programs of this crate share.
 //!
-//! A program (in `programs`) parses its arguments, makes a [`Job`](cli::device::Job) of them and passes it to
-//! [`run`](cli::device::run), the one place where a backend is chosen. [`cli::main`] turns an error into one
+//! A program (in `programs`) parses its arguments, makes a `Job` (`cli::device`) of them and passes it to
+//! `cli::device::run`, the one place where a backend is chosen. `cli::program` turns an error into one
 //! line and an exit code.
 
-#![deny(missing_docs)]
+// The crate is not published: its documentation is what readers of the code need.
+#![allow(missing_docs)]
+// Unit tests leave the programs out, and so the callers of much of the rest.
+#![cfg_attr(test, allow(dead_code, unused_imports))]
 
 // First, since its macros replace those of the standard library in all modules below.
 #[macro_use]
-pub mod out;
+mod out;
 
-pub mod cli;
-pub mod inference;
-pub mod measure;
-pub mod plot;
+mod cli;
+mod inference;
+mod measure;
+mod plot;
 // Unit tests cover parts; leaving whole programs out halves the time to build them.
 #[cfg(not(test))]
 pub mod programs;
-pub mod study;
-pub mod training;
+mod study;
+mod training;

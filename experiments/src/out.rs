@@ -33,12 +33,12 @@ macro_rules! eprintln {
 static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Prints a message on the standard output, unless an earlier one failed.
-pub fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     write(printable(text).as_bytes()).ok();
 }
 
 /// Prints a line on the standard error output, and ignores errors.
-pub fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     console::tell(text);
 }
 
@@ -46,7 +46,7 @@ pub fn tell(text: &str) {
 ///
 /// # Errors
 /// The error that kept something from being printed, such as a full disk.
-pub fn finish() -> io::Result<()> {
+pub(crate) fn finish() -> io::Result<()> {
     let flushed = io::stdout().flush();
     let failed = FAILURE
         .lock()
@@ -59,7 +59,7 @@ pub fn finish() -> io::Result<()> {
 }
 
 /// Whether an error is that of an [`Output`], which [`finish`] reports.
-pub fn is_unwritten(error: &anyhow::Error) -> bool {
+pub(crate) fn is_unwritten(error: &anyhow::Error) -> bool {
     let cause = error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
@@ -84,7 +84,7 @@ struct Unwritten;
 
 impl fmt::Display for Unwritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the standard output cannot be written")
+        f.write_str("cannot write to the standard output")
     }
 }
 
@@ -93,14 +93,14 @@ impl Error for Unwritten {}
 /// The standard output for results: unchanged in a file or a pipe, [`printable`] at a terminal. A program
 /// with no other output ends with its first error.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     is_terminal: bool,
 }
 
 impl Output {
     /// The standard output of this process.
     #[allow(clippy::new_without_default)]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             is_terminal: io::stdout().is_terminal(),
         }
@@ -109,10 +109,7 @@ impl Output {
 
 /// Writes results to a file, which is then complete or absent, or to the standard
 /// output.
-///
-/// # Errors
-/// Errors of `write`, or output that cannot be written.
-pub fn write_to(
+pub(crate) fn write_to(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -129,6 +126,11 @@ pub fn write_to(
     // An error inside `write` is the cause.
     made?;
     written.map_err(|error| named(path, &error).into())
+}
+
+/// Writes a file, which is then complete or absent.
+pub(crate) fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_to(Some(path), |file| Ok(file.write_all(bytes)?))
 }
 
 /// A file whose errors contain its name.

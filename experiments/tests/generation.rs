@@ -270,7 +270,7 @@ fn text_is_inspected() {
     );
     refused(
         &inspect(&["--text", "text.txt", "--tokens", "0"]),
-        &["nothing to look at"],
+        &["nothing to inspect"],
     );
 
     let Some(browser) = browser() else {

@@ -64,9 +64,9 @@ fn hidden_bytes_are_learned_shown_and_measured() {
     let output = printed(&train(MASKED, path, &format!("--name x {windows}")));
     for part in [
         "bits per byte on held-out data",
-        "Hidden:\n",
-        "Found:\n",
-        "What was there:\n",
+        "Masked:\n",
+        "Predicted:\n",
+        "Original:\n",
     ] {
         assert!(output.contains(part), "{part}: {output}");
     }

@@ -326,7 +326,7 @@ fn losses_that_are_no_numbers_are_an_error() {
     ];
     refused(
         &run(EVALUATE, path, &arguments),
-        &["the loss is", "weights are absurd"],
+        &["the loss is", "weights are damaged"],
     );
     assert!(!path.join("scores.json").exists());
     refused(

@@ -141,9 +141,9 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let [printed, told] =
         [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    assert!(told.starts_with("Finishing the step and saving"), "{told}");
+    assert!(told.starts_with("Finishing this step and saving"), "{told}");
     assert!(
-        printed.contains("Stopped: Ctrl-C. Go on with:"),
+        printed.contains("Stopped: Ctrl-C. Resume with:"),
         "{printed}"
     );
     assert!(printed.contains("--resume runs/stopped"), "{printed}");

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
 use common::{printed, refused, run};
 
@@ -23,7 +24,7 @@ fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
     ));
     assert!(json.contains("\"peak_bytes\""), "{json}");
     let table = printed(&memory(&small));
-    assert!(table.contains("reversible         4"), "{table}");
+    assert!(table.contains("| reversible | 4 | "), "{table}");
     refused(&memory(&["--length", "0"]), &["`--length` is 0"]);
     refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
 }
@@ -89,6 +90,20 @@ fn steps_are_timed_on_every_device_and_plotted() {
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.lines().count(), 5, "{table}");
     assert!(folder.path().join("steps.svg").exists());
+}
+
+#[test]
+fn published_steps_are_plotted_as_they_were() {
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benchmarks/steps");
+    let folder = tempfile::tempdir().unwrap();
+    let lines = published.join("steps.jsonl").display().to_string();
+    let table = printed(&run(PLOT, folder.path(), &[&lines, "--svg", "steps.svg"]));
+    let expected = fs::read_to_string(published.join("steps.md")).unwrap();
+    assert_eq!(table, expected);
+    let picture = fs::read_to_string(folder.path().join("steps.svg")).unwrap();
+    for kind in ["lsh", "local", "full"] {
+        assert!(picture.contains(kind), "{kind}");
+    }
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn full_standard_output_is_told_in_a_line_at_the_end() {
         let output = command.stdout(full()).output().unwrap();
         refused(
             &output,
-            &["the standard output cannot be written", "No space left"],
+            &["cannot write to the standard output", "No space left"],
         );
     };
     let text = format!("{SMALL} --steps 2 --name full --sample-tokens 20");
@@ -331,7 +331,7 @@ fn numbers_that_cannot_be_are_refused_in_a_line() {
         (
             TEXT,
             "--resume runs/text --length 7",
-            &["--length cannot change", "--preset RUN/config.json"],
+            &["--length cannot be changed", "--preset RUN/config.json"],
         ),
     ];
     for (program, arguments, parts) in cases {
@@ -382,7 +382,7 @@ fn data_may_come_through_a_pipe() {
         .current_dir(folder.path())
         .output();
     let output = printed(&output.expect("bash is there"));
-    assert!(output.contains("Kept 6"), "{output}");
+    assert!(output.contains("Saved 6"), "{output}");
     let kept = fs::read_to_string(folder.path().join("runs/piped.data-1")).unwrap();
     assert_eq!(kept, format!("text,label\n{rows}"));
     printed(&call(EVALUATE, folder.path(), "--checkpoint runs/piped"));

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{printed, refused, run};
+use experiments::programs::studies::STUDIES;
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 
@@ -21,8 +22,8 @@ fn every_program_is_called_by_words_of_its_own() {
     let words: BTreeSet<&str> = lines.iter().map(|line| line[2..24].trim()).collect();
     assert_eq!(words.len(), lines.len(), "{help}");
     let binaries = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
-    // All but itself, and two that are here alone.
-    let n = fs::read_dir(binaries).unwrap().count() - 1 + 2;
+    // All but itself, two that are here alone, and the studies.
+    let n = fs::read_dir(binaries).unwrap().count() - 1 + 2 + STUDIES.len();
     assert_eq!(
         words
             .iter()
@@ -162,20 +163,20 @@ fn runs_are_compared() {
     train("--name a --seed 1");
     train("--name b --seed 2");
     train("--name <c> --learning-rate 0.02");
-    let told = printed(&run(
+    let text = printed(&run(
         REFORMER,
         path,
         &["compare", "runs/a", "runs/b", "runs/<c>"],
     ));
     assert!(
-        told.contains("| a, b | 2 |") && told.contains("| <c> | 1 |"),
-        "{told}"
+        text.contains("| a, b | 2 |") && text.contains("| <c> | 1 |"),
+        "{text}"
     );
     assert!(
-        told.contains("| schedule.Cosine.rate |") && told.contains("| seed |"),
-        "{told}"
+        text.contains("| schedule.Cosine.rate |") && text.contains("| seed |"),
+        "{text}"
     );
-    assert!(!told.contains("window_length"), "{told}");
+    assert!(!text.contains("window_length"), "{text}");
     let page = fs::read_to_string(path.join("compare.html")).unwrap();
     assert!(
         page.contains("<svg") && page.contains("&lt;c&gt;") && !page.contains("<c>"),

@@ -5,35 +5,23 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use common::{printed, refused, run};
+use experiments::programs::Program;
+use experiments::programs::studies::STUDIES;
 
-macro_rules! programs {
-    ($($name:literal),* $(,)?) => { [$(($name, env!(concat!("CARGO_BIN_EXE_", $name)))),*] };
+const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
+
+/// Runs a study, called by its words after `study` or by the name of its results, in a folder and to its end.
+fn study(called: &str, folder: &Path, arguments: &[&str]) -> Output {
+    run(REFORMER, folder, &[&["study", called], arguments].concat())
 }
 
-const STUDIES: [(&str, &str); 17] = programs![
-    "ablation_across_buckets",
-    "ablation_duplicates",
-    "ablation_logit_scale",
-    "ablation_reversal",
-    "ablation_rotations",
-    "ablation_window",
-    "figure3_sharing_and_reversibility",
-    "figure4_hash_rounds",
-    "figure5_depth",
-    "figure5_speed",
-    "long_context",
-    "recall",
-    "table1_complexity",
-    "table2_duplication",
-    "table3_memory",
-    "table4_translation",
-    "use_of_context",
-];
-const FINDING: &str = env!("CARGO_BIN_EXE_finding");
-const LRA: &str = env!("CARGO_BIN_EXE_lra");
-const ROUNDS: &str = env!("CARGO_BIN_EXE_figure4_hash_rounds");
+/// The words after `study` that call a study.
+fn short(study: &Program) -> &'static str {
+    study.words.strip_prefix("study ").expect("a study")
+}
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -42,8 +30,13 @@ fn read(path: &Path) -> String {
 #[test]
 fn every_study_ends_and_nothing_is_measured_twice() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, program) in STUDIES {
-        ends(folder.path(), name, program, &[]);
+    // Those of several tasks have tests of their own.
+    let of_one_task = STUDIES
+        .iter()
+        .filter(|study| !["finding", "lra"].contains(&study.name));
+    assert!(of_one_task.clone().count() >= 17);
+    for study in of_one_task {
+        ends(folder.path(), study.name, short(study), &[]);
     }
 }
 
@@ -52,14 +45,14 @@ fn every_task_of_finding_ends() {
     let folder = tempfile::tempdir().unwrap();
     for task in ["pairs", "passages", "passages-backwards", "needles"] {
         let name = format!("finding_{}", task.replace('-', "_"));
-        ends(folder.path(), &name, FINDING, &["--task", task]);
+        ends(folder.path(), &name, "finding", &["--task", task]);
     }
 }
 
 #[test]
 fn tasks_of_the_long_range_arena_end() {
     let folder = tempfile::tempdir().unwrap();
-    ends(folder.path(), "lra_listops", LRA, &[]);
+    ends(folder.path(), "lra_listops", "lra", &[]);
     let results = folder.path().join("results/lra_listops/smoke");
     let table = read(&results.join("results.csv"));
     for row in [
@@ -78,10 +71,16 @@ fn tasks_of_the_long_range_arena_end() {
 
     cifar(&folder.path().join("cifar"));
     let image = ["--task", "image", "--data", "cifar"];
-    ends(folder.path(), "lra_image", LRA, &image);
+    ends(folder.path(), "lra_image", "lra", &image);
     let table = read(&folder.path().join("results/lra_image/smoke/results.csv"));
     assert!(table.contains("\"naive Bayes, pixels\",100.00"), "{table}");
-    let smoke = |more: &[&str]| run(LRA, folder.path(), &[&["--preset", "smoke"], more].concat());
+    let smoke = |more: &[&str]| {
+        study(
+            "lra",
+            folder.path(),
+            &[&["--preset", "smoke"], more].concat(),
+        )
+    };
     refused(&smoke(&["--task", "text"]), &["`text`", "--data"]);
     refused(
         &smoke(&["--task", "text", "--data", "cifar"]),
@@ -103,16 +102,15 @@ fn cifar(folder: &Path) {
     }
 }
 
-/// Runs a study at its smallest, twice.
-fn ends(folder: &Path, name: &str, program: &str, arguments: &[&str]) {
+/// Runs a study at its smallest, twice. `name` is that of its results.
+fn ends(folder: &Path, name: &str, called: &str, arguments: &[&str]) {
     let arguments = [arguments, &["--preset", "smoke"]].concat();
-    let smoke = || printed(&run(program, folder, &arguments));
+    let smoke = || printed(&study(called, folder, &arguments));
     let first = smoke();
     let results = folder.join("results").join(name).join("smoke");
     let text = read(&results.join("table.md"));
-    let program = Path::new(program).file_name().expect("a file");
-    let program = program.to_string_lossy();
-    assert!(text.starts_with("# ") && text.contains(&*program), "{text}");
+    let command = format!("`reformer study {called} ");
+    assert!(text.starts_with("# ") && text.contains(&command), "{text}");
     // A table of some rows, which is printed too.
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
     assert!(rows.len() >= 4, "{name}: {text}");
@@ -134,14 +132,14 @@ fn ends(folder: &Path, name: &str, program: &str, arguments: &[&str]) {
     let values: serde_json::Value = serde_json::from_str(&numbers).expect("JSON");
     assert!(values.is_array() || values.is_object(), "{name}");
     let again = smoke();
-    assert!(again.contains("Going on in"), "{again}");
+    assert!(again.contains("Resuming in"), "{again}");
     assert_eq!(read(&results.join("results.json")), numbers, "{name}");
 }
 
 #[test]
 fn an_interrupted_sweep_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let smoke = || printed(&run(ROUNDS, folder.path(), &["--preset", "smoke"]));
+    let smoke = || printed(&study("figure4", folder.path(), &["--preset", "smoke"]));
     smoke();
     let results = folder.path().join("results/figure4_hash_rounds/smoke");
     let weights = || -> BTreeMap<String, (Vec<u8>, std::time::SystemTime)> {
@@ -183,9 +181,9 @@ fn what_cannot_be_is_refused_in_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let smoke = |more: &[&str]| {
         let arguments = [&["--preset", "smoke"], more].concat();
-        run(ROUNDS, folder.path(), &arguments)
+        study("figure4", folder.path(), &arguments)
     };
-    refused(&smoke(&["--images", "none"]), &["`none` is not there"]);
+    refused(&smoke(&["--images", "none"]), &["`none` does not exist"]);
     refused(&smoke(&["--device", "cuda"]), &["--features cuda"]);
     printed(&smoke(&["--out", "here"]));
     let text = "To be, or not to be. ".repeat(400);
@@ -206,17 +204,17 @@ fn what_a_study_takes_is_what_the_documents_say() {
         "table3_memory",
     ];
     let is_row = |name: &str| !name.starts_with("ablation_") && !measured.contains(&name);
-    let trained = STUDIES.iter().filter(|(name, _)| is_row(name));
-    for (name, program) in trained.chain([&("finding", FINDING), &("lra", LRA)]) {
+    for program in STUDIES.iter().filter(|study| is_row(study.name)) {
+        let name = short(program);
         let mut arguments = vec!["--preset", "paper", "--plan"];
-        match *name {
+        match program.name {
             "figure3_sharing_and_reversibility" | "figure4_hash_rounds" => {
                 arguments.extend(["--images", "."]);
             }
             "table4_translation" => arguments.extend(["--data", "train.en", "train.de"]),
             _ => {}
         }
-        let plan = printed(&run(program, folder.path(), &arguments));
+        let plan = printed(&study(name, folder.path(), &arguments));
         let (_, time) = plan.rsplit_once("products: ").expect("a time");
         let (time, _) = time.split_once(" at ").expect("an assumption");
         let row = format!("| `{name}`");
@@ -233,10 +231,7 @@ fn what_a_study_takes_is_what_the_documents_say() {
 #[test]
 fn a_study_that_trains_nothing_has_no_plan() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, program) = STUDIES
-        .iter()
-        .find(|(name, _)| *name == "figure5_speed")
-        .unwrap();
-    let plan = run(program, folder.path(), &["--plan"]);
+    // Called by the name of its results.
+    let plan = study("figure5_speed", folder.path(), &["--plan"]);
     refused(&plan, &["figure5_speed", "--plan"]);
 }

@@ -59,7 +59,7 @@ fn byte_pairs_from_training_to_evaluation() {
     for part in [
         "bits per token (",
         "bits per byte)",
-        "A token of the validation data stands for",
+        "bytes per token on average",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

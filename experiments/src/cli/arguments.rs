@@ -1,147 +1,122 @@
 //! Flags about models, which several programs share.
 
 use anyhow::{Result, bail};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::generation::{BeamConfig, SamplerConfig};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
 use reformer_train::OptimizerConfig;
-use serde::{Deserialize, Serialize};
 
-/// Fractional bits of the grid in `--mode exact`.
-const FRACTION_BITS: u32 = 16;
+use super::named::{Named, named};
 
-/// A kind of attention, given by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KindName(pub AttentionKind);
-
-impl ValueEnum for KindName {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [KindName; AttentionKind::ALL.len()] = {
-            let mut all = [KindName(AttentionKind::ALL[0]); AttentionKind::ALL.len()];
-            let mut number = 0;
-            while number < all.len() {
-                all[number].0 = AttentionKind::ALL[number];
-                number += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0.name()).help(self.0.description()))
+impl Named for AttentionKind {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        let all = Self::ALL.iter();
+        all.map(|kind| (kind.name(), kind.description(), *kind))
+            .collect()
     }
 }
 
-/// How the backward pass obtains activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ModeName {
-    /// Recomputed from the output: memory does not grow with depth.
-    Reversible,
-    /// The same without rounding errors.
-    Exact,
-    /// All activations are stored: memory grows with depth.
-    Plain,
-    /// One residual stream, as in a Transformer, for comparison. Memory grows with depth.
-    Ordinary,
-}
-
-impl ModeName {
-    /// The mode with that name.
-    pub fn mode(self) -> Mode {
-        match self {
-            Self::Reversible => Mode::Reversible,
-            Self::Exact => Mode::Exact {
-                fraction_bits: FRACTION_BITS,
-            },
-            Self::Plain => Mode::Plain,
-            Self::Ordinary => Mode::Ordinary,
-        }
+impl Named for Mode {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        let exact = Self::Exact { fraction_bits: 16 };
+        vec![
+            (
+                "reversible",
+                "Recomputed from the output: memory does not grow with depth",
+                Self::Reversible,
+            ),
+            ("exact", "The same without rounding errors", exact),
+            (
+                "plain",
+                "All activations are stored: memory grows with depth",
+                Self::Plain,
+            ),
+            (
+                "ordinary",
+                "One residual stream, as in a Transformer, for comparison. Memory grows with depth",
+                Self::Ordinary,
+            ),
+        ]
     }
 }
 
-/// Parses the name of an optimizer, and gives it its usual settings.
-pub fn optimizer() -> impl TypedValueParser<Value = OptimizerConfig> {
-    let names = OptimizerConfig::NAMES.iter();
-    let names = names.map(|(name, about)| PossibleValue::new(*name).help(*about));
-    PossibleValuesParser::new(names)
-        .map(|name| OptimizerConfig::by_name(&name).expect("it is one of the possible values"))
+impl Named for Precision {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        vec![
+            ("f32", "The format of the weights", Self::Full),
+            (
+                "bf16",
+                "bfloat16: half the memory inside blocks, the range of f32",
+                Self::Bf16,
+            ),
+            (
+                "f16",
+                "float16: as small, with more digits and less range; the loss is scaled",
+                Self::F16,
+            ),
+        ]
+    }
 }
 
-/// The number format of computations in blocks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PrecisionName {
-    /// The format of the weights.
-    #[default]
-    F32,
-    /// bfloat16: half the memory inside blocks, the range of f32.
-    Bf16,
-    /// float16: as small, with more digits and less range; the loss is scaled.
-    F16,
-}
-
-impl PrecisionName {
-    /// The precision with that name.
-    pub fn precision(self) -> Precision {
-        match self {
-            Self::F32 => Precision::Full,
-            Self::Bf16 => Precision::Bf16,
-            Self::F16 => Precision::F16,
-        }
+/// Optimizers with their usual settings.
+impl Named for OptimizerConfig {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        let all = Self::NAMES.iter();
+        let all = all.map(|(name, about)| {
+            let config = Self::by_name(name).expect("it is one of the names");
+            (*name, *about, config)
+        });
+        all.collect()
     }
 }
 
 /// Flags that change a model.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
-pub struct ModelArguments {
+pub(crate) struct ModelArguments {
     /// Number of blocks, each of attention and feed-forward
     #[arg(long, value_name = "N")]
-    pub layers: Option<usize>,
+    pub(crate) layers: Option<usize>,
     /// Kinds of attention from the first block up, repeated for all blocks
-    #[arg(long, value_name = "KIND,...", value_delimiter = ',')]
-    pub attention: Option<Vec<KindName>>,
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = named::<AttentionKind>())]
+    pub(crate) attention: Option<Vec<AttentionKind>>,
     /// Width of each residual stream
     #[arg(long, value_name = "N")]
-    pub d_model: Option<usize>,
+    pub(crate) d_model: Option<usize>,
     /// Width inside the feed-forward layers (4 times the width of the model)
     #[arg(long, value_name = "N")]
-    pub d_ff: Option<usize>,
+    pub(crate) d_ff: Option<usize>,
     /// Number of attention heads; must divide the width of the model
     #[arg(long, value_name = "N")]
-    pub n_heads: Option<usize>,
+    pub(crate) n_heads: Option<usize>,
     /// Hash rounds of LSH attention
     #[arg(long, value_name = "N")]
-    pub n_rounds: Option<usize>,
+    pub(crate) n_rounds: Option<usize>,
     /// Hash buckets of LSH attention, an even number [default: chosen from the length]
     #[arg(long, value_name = "N")]
-    pub n_buckets: Option<usize>,
-    /// Earlier positions of its own bucket that a position sees in a round
+    pub(crate) n_buckets: Option<usize>,
+    /// Keys per hash round: the last N positions of the query's bucket
     #[arg(long, value_name = "N")]
-    pub window: Option<usize>,
+    pub(crate) window: Option<usize>,
     /// Positions in a chunk of LSH and local attention
     #[arg(long, value_name = "N")]
-    pub chunk_length: Option<usize>,
+    pub(crate) chunk_length: Option<usize>,
     /// Share of activations dropped in training
     #[arg(long, value_name = "SHARE", value_parser = finite)]
-    pub dropout: Option<f64>,
+    pub(crate) dropout: Option<f64>,
     /// How the backward pass obtains activations
-    #[arg(long, value_enum)]
-    pub mode: Option<ModeName>,
+    #[arg(long, value_parser = named::<Mode>())]
+    pub(crate) mode: Option<Mode>,
     /// Number format of computations in blocks; weights, streams and loss are f32
-    #[arg(long, value_enum)]
-    pub precision: Option<PrecisionName>,
+    #[arg(long, value_parser = named::<Precision>())]
+    pub(crate) precision: Option<Precision>,
 }
 
 impl ModelArguments {
-    /// Applies the changes.
-    pub fn apply(&self, model: &mut ReformerConfig) {
+    pub(crate) fn apply(&self, model: &mut ReformerConfig) {
         set(&mut model.n_layers, self.layers);
         set(&mut model.d_model, self.d_model);
         set(&mut model.n_heads, self.n_heads);
@@ -150,14 +125,13 @@ impl ModelArguments {
         set(&mut model.local.chunk_length, self.chunk_length);
         set(&mut model.lsh.n_buckets, self.n_buckets.map(Buckets::Count));
         set(&mut model.dropout, self.dropout);
-        set(&mut model.mode, self.mode.map(ModeName::mode));
-        let precision = self.precision.map(PrecisionName::precision);
-        set(&mut model.precision, precision);
+        set(&mut model.mode, self.mode);
+        set(&mut model.precision, self.precision);
         let window = self.window.map(|len| Window::Bucket { len });
         set(&mut model.lsh.window, window);
         model.d_ff = self.d_ff.or(model.d_ff);
         if let Some(attention) = &self.attention {
-            model.layers = attention.iter().map(|name| name.0).collect();
+            model.layers = attention.clone();
         }
     }
 }
@@ -165,30 +139,29 @@ impl ModelArguments {
 /// Flags of sampling.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
-pub struct SamplerArguments {
+pub(crate) struct SamplerArguments {
     /// Divides the logits: 0 takes the most probable token, 1 keeps the model's probabilities
     #[arg(long, default_value_t = 0.8, value_parser = finite)]
-    pub temperature: f64,
+    pub(crate) temperature: f64,
     /// Sample from this many of the most probable tokens
     #[arg(long, value_name = "K")]
-    pub top_k: Option<usize>,
+    pub(crate) top_k: Option<usize>,
     /// Sample from the most probable tokens whose probabilities sum to this
     #[arg(long, value_name = "SHARE", value_parser = finite)]
-    pub top_p: Option<f64>,
+    pub(crate) top_p: Option<f64>,
     /// Sample from tokens with at least this share of the largest probability
     #[arg(long, value_name = "SHARE", value_parser = finite)]
-    pub min_p: Option<f64>,
+    pub(crate) min_p: Option<f64>,
     /// Penalty for tokens that already occurred: above 1 makes them less probable
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = finite)]
-    pub repetition_penalty: f64,
+    pub(crate) repetition_penalty: f64,
     /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl SamplerArguments {
-    /// The sampler's configuration.
-    pub fn config(&self) -> SamplerConfig {
+    pub(crate) fn config(&self) -> SamplerConfig {
         SamplerConfig::new()
             .with_temperature(self.temperature)
             .with_top_k(self.top_k)
@@ -200,7 +173,7 @@ impl SamplerArguments {
 
 /// Flags of the beam search.
 #[derive(Debug, Clone, Args)]
-pub struct BeamArguments {
+pub(crate) struct BeamArguments {
     /// Hypotheses of the beam search; 1 is greedy search
     #[arg(
         long = "beam",
@@ -208,7 +181,7 @@ pub struct BeamArguments {
         value_name = "N",
         default_value_t = 4
     )]
-    pub size: usize,
+    pub(crate) size: usize,
     /// Exponent of its length penalty; 0 compares plain probabilities, more makes translations longer
     #[arg(
         long,
@@ -216,12 +189,11 @@ pub struct BeamArguments {
         default_value_t = 0.6,
         value_parser = finite
     )]
-    pub length_penalty: f64,
+    pub(crate) length_penalty: f64,
 }
 
 impl BeamArguments {
-    /// The search's configuration.
-    pub fn config(&self) -> BeamConfig {
+    pub(crate) fn config(&self) -> BeamConfig {
         BeamConfig::new()
             .with_beam_size(self.size)
             .with_length_penalty(self.length_penalty)
@@ -229,15 +201,12 @@ impl BeamArguments {
 }
 
 /// Largest number of sequences that a program computes at a time.
-pub const MOST_ROWS: usize = 1 << 10;
+pub(crate) const MOST_ROWS: usize = 1 << 10;
 /// Largest number of tokens that a program reads or writes in a sequence; more would fit in no memory.
-pub const MOST_TOKENS: usize = 1 << 24;
+pub(crate) const MOST_TOKENS: usize = 1 << 24;
 
 /// Refuses zero, or a number above a limit.
-///
-/// # Errors
-/// A number that is not from 1 to `most`, with the flag it belongs to.
-pub fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
+pub(crate) fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
     if number == 0 {
         bail!("`{flag}` is 0, but it must be at least 1: raise it");
     }
@@ -245,10 +214,7 @@ pub fn check_range(flag: &str, number: usize, most: usize) -> Result<()> {
 }
 
 /// Refuses a number above a limit.
-///
-/// # Errors
-/// A number above `most`, with the flag it belongs to.
-pub fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
+pub(crate) fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
     if number > most {
         bail!("`{flag}` is {number}, but it can be at most {most}: lower it");
     }
@@ -256,10 +222,7 @@ pub fn check_most(flag: &str, number: usize, most: usize) -> Result<()> {
 }
 
 /// Parses a finite number.
-///
-/// # Errors
-/// A text that is not a finite number.
-pub fn finite(text: &str) -> Result<f64, String> {
+pub(crate) fn finite(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
     match number.is_finite() {
         true => Ok(number),
@@ -268,7 +231,7 @@ pub fn finite(text: &str) -> Result<f64, String> {
 }
 
 /// Replaces a value if a new one is given.
-pub fn set<T>(value: &mut T, other: Option<T>) {
+pub(crate) fn set<T>(value: &mut T, other: Option<T>) {
     if let Some(other) = other {
         *value = other;
     }
@@ -284,12 +247,15 @@ mod tests {
         assert!(finite("nan").is_err() && finite("1e999").is_err() && finite("x").is_err());
         check_range("--batch", 1, 8).unwrap();
         check_range("--batch", 8, 8).unwrap();
-        let told = |number| check_range("--batch", number, 8).unwrap_err().to_string();
+        let message = |number| check_range("--batch", number, 8).unwrap_err().to_string();
         assert_eq!(
-            told(0),
+            message(0),
             "`--batch` is 0, but it must be at least 1: raise it"
         );
-        assert_eq!(told(9), "`--batch` is 9, but it can be at most 8: lower it");
+        assert_eq!(
+            message(9),
+            "`--batch` is 9, but it can be at most 8: lower it"
+        );
     }
 
     #[test]
@@ -300,12 +266,9 @@ mod tests {
         assert_eq!(model, before);
         let arguments = ModelArguments {
             window: Some(16),
-            attention: Some(vec![
-                KindName(AttentionKind::Full),
-                KindName(AttentionKind::Lsh),
-            ]),
-            mode: Some(ModeName::Plain),
-            precision: Some(PrecisionName::Bf16),
+            attention: Some(vec![AttentionKind::Full, AttentionKind::Lsh]),
+            mode: Some(Mode::Plain),
+            precision: Some(Precision::Bf16),
             ..ModelArguments::default()
         };
         arguments.apply(&mut model);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 /// A program's name, and the words after `reformer` that call it.
-pub type Words = (&'static str, &'static str);
+pub(crate) type Words = (&'static str, &'static str);
 
 /// A program that was called as a subcommand of `reformer`.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ static PART: OnceLock<Part> = OnceLock::new();
 
 /// Runs this process as the program with the given words and arguments. Only the first call has an
 /// effect.
-pub fn as_part(words: &'static str, all: Vec<Words>, arguments: Vec<OsString>) {
+pub(crate) fn as_part(words: &'static str, all: Vec<Words>, arguments: Vec<OsString>) {
     PART.get_or_init(|| Part {
         words,
         all,
@@ -29,7 +29,7 @@ pub fn as_part(words: &'static str, all: Vec<Words>, arguments: Vec<OsString>) {
 }
 
 /// The arguments of the program, after the name it was called by.
-pub fn arguments() -> Vec<OsString> {
+pub(crate) fn arguments() -> Vec<OsString> {
     match PART.get() {
         Some(part) => {
             let name = OsString::from(format!("reformer {}", part.words));
@@ -42,7 +42,7 @@ pub fn arguments() -> Vec<OsString> {
 }
 
 /// The words after the name of the executable that call the same program again.
-pub fn words() -> impl Iterator<Item = &'static str> {
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
     PART.get()
         .map_or("", |part| part.words)
         .split_ascii_whitespace()
@@ -50,7 +50,7 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 
 /// The shell command for a program of this crate, of the same form as the call of this one: as a subcommand of
 /// `reformer`, installed, or by cargo.
-pub fn command(name: &str) -> String {
+pub(crate) fn command(name: &str) -> String {
     let by_cargo = |binary: &str| format!("cargo run --release -p experiments --bin {binary} --");
     let is_built = env::current_exe().is_ok_and(|path| is_build(&path));
     match (PART.get(), is_built) {
@@ -74,7 +74,7 @@ fn is_build(path: &Path) -> bool {
 }
 
 /// Rewrites the examples (indented lines) of a help text in the form in which this program was called.
-pub fn examples(text: &str) -> String {
+pub(crate) fn examples(text: &str) -> String {
     match PART.get() {
         None => text.to_owned(),
         Some(part) => {
@@ -91,14 +91,14 @@ pub fn examples(text: &str) -> String {
 /// end of a line.
 fn example(line: &str, all: &[Words]) -> String {
     let mut words = line.split(' ').peekable();
-    let mut told: Vec<String> = Vec::new();
+    let mut written: Vec<String> = Vec::new();
     while let Some(word) = words.next() {
-        let is_first = told.iter().all(String::is_empty);
+        let is_first = written.iter().all(String::is_empty);
         let is_called = is_first || words.peek().is_none_or(|next| next.starts_with('-'));
         let part = all.iter().find(|(name, _)| is_called && *name == word);
-        told.push(part.map_or(word.to_owned(), |(_, words)| format!("reformer {words}")));
+        written.push(part.map_or(word.to_owned(), |(_, words)| format!("reformer {words}")));
     }
-    told.join(" ")
+    written.join(" ")
 }
 
 #[cfg(test)]

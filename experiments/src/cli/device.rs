@@ -14,7 +14,7 @@ use crate::cli::threads;
 /// The backends that a program can be compiled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum DeviceName {
+pub(crate) enum DeviceName {
     /// Burn's own CPU backend, the fastest on a CPU.
     Flex,
     /// The CPU backend on the crate `ndarray`.
@@ -25,29 +25,26 @@ pub enum DeviceName {
     Wgpu,
 }
 
-/// Work that can run on any backend.
-pub trait Job {
+/// Work that can run on any backend, with a result.
+pub(crate) trait Job<T = ()> {
     /// Runs on a device.
-    ///
-    /// # Errors
-    /// Any error of the work.
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()>;
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<T>;
 }
 
 /// Runs a job on the default device of a backend.
 ///
 /// # Errors
 /// A backend that is not compiled in, missing hardware, or the job's own errors.
-pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
+pub(crate) fn run<T>(name: DeviceName, job: impl Job<T>) -> Result<T> {
     match name {
         #[cfg(feature = "flex")]
-        DeviceName::Flex => run_on::<burn_flex::Flex>(name, job),
+        DeviceName::Flex => run_on::<T, burn_flex::Flex>(name, job),
         #[cfg(feature = "ndarray")]
-        DeviceName::Ndarray => run_on::<burn_ndarray::NdArray>(name, job),
+        DeviceName::Ndarray => run_on::<T, burn_ndarray::NdArray>(name, job),
         #[cfg(feature = "cuda")]
-        DeviceName::Cuda => run_on::<burn_cuda::Cuda>(name, job),
+        DeviceName::Cuda => run_on::<T, burn_cuda::Cuda>(name, job),
         #[cfg(feature = "wgpu")]
-        DeviceName::Wgpu => run_on::<burn_wgpu::Wgpu>(name, job),
+        DeviceName::Wgpu => run_on::<T, burn_wgpu::Wgpu>(name, job),
         #[allow(unreachable_patterns)] // Reachable if some backend is left out.
         name => bail!(
             "this program was compiled without the backend `{name}`: build it with \
@@ -58,7 +55,7 @@ pub fn run(name: DeviceName, job: impl Job) -> Result<()> {
 }
 
 /// Number of devices of the same kind as the default one.
-pub fn count<B: Backend>() -> usize {
+pub(crate) fn count<B: Backend>() -> usize {
     B::device_count(B::Device::default().to_id().type_id)
 }
 
@@ -66,7 +63,7 @@ pub fn count<B: Backend>() -> usize {
 ///
 /// # Errors
 /// A number without a device, or one that is given twice.
-pub fn numbered<B: Backend>(numbers: &[u16]) -> Result<Vec<B::Device>> {
+pub(crate) fn numbered<B: Backend>(numbers: &[u16]) -> Result<Vec<B::Device>> {
     let id = B::Device::default().to_id();
     let n_devices = count::<B>();
     let mut devices = Vec::new();
@@ -88,7 +85,7 @@ fn flag(name: DeviceName) -> String {
     format!("{name:?}").to_lowercase()
 }
 
-fn run_on<B: ReformerBackend>(name: DeviceName, job: impl Job) -> Result<()> {
+fn run_on<T, B: ReformerBackend>(name: DeviceName, job: impl Job<T>) -> Result<T> {
     threads::start()?;
     let device = B::Device::default();
     // If a driver is missing, backends panic at their first operation.

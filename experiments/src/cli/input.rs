@@ -21,7 +21,7 @@ const NOT_PLAIN: [&[u8]; 5] = [
 ];
 
 /// Lines of UTF-8 without their ends and without a byte order mark.
-pub struct Lines {
+pub(crate) struct Lines {
     /// Name of the source, for errors.
     name: String,
     reader: Box<dyn BufRead>,
@@ -30,10 +30,7 @@ pub struct Lines {
 
 impl Lines {
     /// The lines of a file, or those of the standard input.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn open(path: Option<&Path>) -> Result<Self> {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(Self::new("the standard input", stdin().lock()));
         };
@@ -51,7 +48,7 @@ impl Lines {
     }
 
     /// One line for each text; line breaks inside a text become spaces.
-    pub fn of_texts(name: &str, texts: &[String]) -> Self {
+    pub(crate) fn of_texts(name: &str, texts: &[String]) -> Self {
         let lines = texts
             .iter()
             .map(|text| text.replace(['\n', '\r'], " ") + "\n");
@@ -67,15 +64,12 @@ impl Lines {
     }
 
     /// Number and source of the last line, for errors.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("line {} of {}", self.n_read, self.name)
     }
 
     /// All that is left, with its line ends.
-    ///
-    /// # Errors
-    /// Input that cannot be read, or is not UTF-8.
-    pub fn rest(mut self) -> Result<String> {
+    pub(crate) fn rest(mut self) -> Result<String> {
         let mut text = String::new();
         for line in &mut self {
             text += &line?;
@@ -117,7 +111,7 @@ fn text_of(line: Vec<u8>, is_first: bool) -> Result<String> {
 }
 
 /// Lines that are read at a time: one at a terminal, where each line is answered at once.
-pub fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
+pub(crate) fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
     match path.is_none() && stdin().is_terminal() {
         true => 1,
         false => many,
@@ -125,10 +119,7 @@ pub fn lines_at_once(path: Option<&Path>, many: usize) -> usize {
 }
 
 /// Number of lines in a file; none if it can be read only once, as a pipe can.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn count_lines(path: &Path) -> Result<Option<usize>> {
+pub(crate) fn count_lines(path: &Path) -> Result<Option<usize>> {
     let count = || -> io::Result<Option<usize>> {
         // Not opened: the process writing into a pipe would see its reader leave.
         if !fs::metadata(path)?.is_file() {

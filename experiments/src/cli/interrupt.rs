@@ -9,12 +9,12 @@ use burn::train::Interrupter;
 use reformer_train::screen::dashboard;
 
 /// Exit code of a program that was ended by Ctrl-C, as in shells.
-pub const ENDED_BY_CTRL_C: u8 = 130;
+pub(crate) const ENDED_BY_CTRL_C: u8 = 130;
 
 /// A program that stopped on request and has printed how to resume: an error only for callers that need the
 /// results it does not have yet.
 #[derive(Debug)]
-pub struct Stopped;
+pub(crate) struct Stopped;
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +28,7 @@ impl Error for Stopped {}
 static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
 /// Makes Ctrl-C end the program from now on: everything is saved.
-pub fn end_at_once() {
+pub(crate) fn end_at_once() {
     ENDS_AT_ONCE.store(true, Ordering::Relaxed);
 }
 
@@ -38,7 +38,7 @@ pub fn end_at_once() {
 ///
 /// # Errors
 /// A handler that exists already.
-pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
+pub(crate) fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
     on_signals(interrupter, false)
 }
 
@@ -47,11 +47,11 @@ pub fn on_ctrl_c(interrupter: Interrupter) -> Result<()> {
 ///
 /// # Errors
 /// A handler that exists already.
-pub fn stops_measuring() -> Result<Interrupter> {
+pub(crate) fn stops_measuring() -> Result<Interrupter> {
     let interrupter = Interrupter::new();
     handle(
         interrupter.clone(),
-        Some("Measuring ends here; once more to end at once."),
+        Some("Stopping the measurement. Press Ctrl-C again to quit at once."),
     )?;
     Ok(interrupter)
 }
@@ -61,24 +61,24 @@ pub fn stops_measuring() -> Result<Interrupter> {
 ///
 /// # Errors
 /// A handler that exists already.
-pub fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<()> {
+pub(crate) fn on_signals(interrupter: Interrupter, is_one_of_several: bool) -> Result<()> {
     #[cfg(unix)]
     on_usr1(interrupter.clone())?;
-    let told = "Finishing the step and saving; once more to end at once.";
-    handle(interrupter, (!is_one_of_several).then_some(told))
+    let message = "Finishing this step and saving. Press Ctrl-C again to quit at once.";
+    handle(interrupter, (!is_one_of_several).then_some(message))
 }
 
-/// Stops at the first signal and prints `told`; without `told`, further signals do not end the program.
-fn handle(interrupter: Interrupter, told: Option<&'static str>) -> Result<()> {
+/// Stops at the first signal and prints the message; without one, further signals do not end the program.
+fn handle(interrupter: Interrupter, message: Option<&'static str>) -> Result<()> {
     ctrlc::set_handler(move || {
-        if ENDS_AT_ONCE.swap(true, Ordering::Relaxed) && told.is_some() {
+        if ENDS_AT_ONCE.swap(true, Ordering::Relaxed) && message.is_some() {
             dashboard::leave();
             std::process::exit(ENDED_BY_CTRL_C.into());
         }
         // First of all, since printing may fail.
         interrupter.stop(Some("Ctrl-C."));
-        if let Some(told) = told {
-            eprintln!("{told}");
+        if let Some(message) = message {
+            eprintln!("{message}");
         }
     })
     .context("Ctrl-C cannot be handled")

@@ -1,16 +1,18 @@
 //! The frame around every program: errors in one line, and handling of arguments.
 
-pub mod arguments;
-pub mod called;
-pub mod device;
-pub mod input;
-pub mod interrupt;
-pub mod overrides;
-pub mod preset;
-pub mod processes;
-pub mod progress;
-pub mod streams;
-pub mod threads;
+mod allocator;
+pub(crate) mod arguments;
+pub(crate) mod called;
+pub(crate) mod device;
+pub(crate) mod input;
+pub(crate) mod interrupt;
+pub(crate) mod named;
+pub(crate) mod overrides;
+pub(crate) mod preset;
+pub(crate) mod processes;
+pub(crate) mod progress;
+pub(crate) mod streams;
+pub(crate) mod threads;
 
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -24,26 +26,42 @@ use clap::{Command, FromArgMatches, Parser};
 use reformer_train::parallel;
 use reformer_train::screen::dashboard::KILLED;
 
+use crate::cli::allocator::keep_freed_memory;
 use crate::cli::interrupt::{ENDED_BY_CTRL_C, Stopped};
 use crate::out;
 
 /// Exit code for invalid arguments, as in programs with `clap`.
 const USAGE: i32 = 2;
 /// Characters of an error that are printed; names in files can be of any length.
-const MOST_TOLD: usize = 2000;
+const MOST_PRINTED: usize = 2000;
 /// Prefix with which the standard library prints an error of the operating system.
 const SYSTEM_ERROR: [&str; 2] = ["Os { code:", "(os error "];
 
 /// Text of the last panic, kept by the hook so that it can be printed in one line.
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
+/// Parses the arguments of a program, and runs it.
+pub(crate) fn program<A: Parser>(run: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    program_with(A::command(), run)
+}
+
+/// Like [`program`], with a command that contains more than the type's own, such as a help text.
+pub(crate) fn program_with<A: FromArgMatches>(
+    command: Command,
+    run: impl FnOnce(A) -> Result<()>,
+) -> ExitCode {
+    let arguments = parse_with(command);
+    keep_freed_memory();
+    main(|| run(arguments))
+}
+
 /// Parses the program's arguments. Invalid ones end the program, with an error of one line.
-pub fn parse<T: Parser>() -> T {
+pub(crate) fn parse<T: Parser>() -> T {
     parse_with(T::command())
 }
 
 /// Parses with a command that contains more than the type's own, such as a help text.
-pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
+pub(crate) fn parse_with<T: FromArgMatches>(command: Command) -> T {
     let mut command = prepared(command);
     if let Some(help) = command.get_after_help() {
         let help = called::examples(&help.to_string());
@@ -66,13 +84,13 @@ pub fn parse_with<T: FromArgMatches>(command: Command) -> T {
             .collect();
         let message = usage_error(&error, &given);
         parallel::await_turn();
-        tell_error(&message);
+        print_error(&message);
         std::process::exit(USAGE)
     })
 }
 
 /// A command as all programs parse with it.
-pub fn prepared(command: Command) -> Command {
+pub(crate) fn prepared(command: Command) -> Command {
     // A negative number is an invalid value, not a flag.
     command.allow_negative_numbers(true)
 }
@@ -81,19 +99,17 @@ pub fn prepared(command: Command) -> Command {
 fn usage_error(error: &clap::Error, given: &[String]) -> String {
     if let Some(changed) = changed_in_resumed(error, given) {
         return format!(
-            "{changed} cannot change in a run that goes on by --resume, only --steps and --patience can: \
+            "{changed} cannot be changed with --resume; only --steps and --patience can: \
              start a new run from its settings, by --preset RUN/config.json"
         );
     }
     let text = error.render().to_string();
-    let is_told = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let is_message = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let told: Vec<&str> = lines.take_while(is_told).collect();
-    let mut told = told.join(" ");
-    if let Some(rest) = told.strip_prefix("error: ") {
-        told = rest.to_owned();
-    }
-    told + "; see --help"
+    let lines: Vec<&str> = lines.take_while(is_message).collect();
+    let message = lines.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    format!("{message}; see --help")
 }
 
 /// The given flags that conflict with `--resume`, if that is the error.
@@ -127,7 +143,7 @@ fn changed_in_resumed(error: &clap::Error, given: &[String]) -> Option<String> {
 ///
 /// A panic is printed in one line as well, unless `RUST_BACKTRACE` is set. A closed pipe on the standard
 /// output is not an error; a full disk is one, reported once the program has done everything else.
-pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
+pub(crate) fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         let main_thread = thread::current().id();
         panic::set_hook(Box::new(move |panic| {
@@ -146,7 +162,9 @@ pub fn main(program: impl FnOnce() -> Result<()>) -> ExitCode {
         Ok(Err(error)) if !out::is_unwritten(&error) => return fail(&format!("{error:#}")),
         Ok(_) => {}
         Err(panic) if panic.contains(KILLED) => {
-            tell_error("killed from the dashboard: --resume RUN goes on from the last checkpoint");
+            print_error(
+                "killed from the dashboard: --resume RUN continues from the last checkpoint",
+            );
             code = ENDED_BY_CTRL_C.into();
         }
         // Some libraries panic where the system refuses a thread or a file.
@@ -168,11 +186,11 @@ fn internal_error(panic: &str) -> String {
 }
 
 fn unprinted(error: &std::io::Error) -> String {
-    format!("the standard output cannot be written: {error}; files were written all the same")
+    format!("cannot write to the standard output: {error}; all files were written")
 }
 
 /// Calls a function that may panic. The error is the panic's text.
-pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
     // Unwind-safe: callers drop the captured state after a panic.
     panic::catch_unwind(panic::AssertUnwindSafe(function)).map_err(|_| {
         let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,21 +200,21 @@ pub fn quietly<T>(function: impl FnOnce() -> T) -> Result<T, String> {
 
 fn fail(message: &str) -> ExitCode {
     parallel::await_turn();
-    tell_error(message);
+    print_error(message);
     parallel::abort(1);
     ExitCode::FAILURE
 }
 
 /// Prints an error in one line, without its middle part if it is very long.
-fn tell_error(message: &str) {
+fn print_error(message: &str) {
     eprintln!(
         "error: {}",
-        shortened(&message.replace('\n', " "), MOST_TOLD)
+        shortened(&message.replace('\n', " "), MOST_PRINTED)
     );
 }
 
 /// The beginning and the end of a text, together at most `most` characters.
-pub fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     let n_chars = text.chars().count();
     if n_chars <= most {
         return text.to_owned();
@@ -208,15 +226,12 @@ pub fn shortened(text: &str, most: usize) -> String {
 }
 
 /// An absolute path, so that the run can be resumed from any folder.
-///
-/// # Errors
-/// A path that cannot be made absolute.
-pub fn absolute(path: &Path) -> Result<PathBuf> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("`{}` is not a path", path.display()))
 }
 
 /// A path as an argument of a shell command that can be copied.
-pub fn shell_argument(path: &Path) -> String {
+pub(crate) fn shell_argument(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -260,20 +275,23 @@ mod tests {
 
     #[test]
     fn usage_errors_are_one_line() {
-        let told = |arguments: &[&str]| {
+        let message = |arguments: &[&str]| {
             let arguments = [&["program"], arguments].concat();
             let given: Vec<String> = arguments.iter().map(ToString::to_string).collect();
             usage_error(&Arguments::try_parse_from(arguments).unwrap_err(), &given)
         };
-        let negative = told(&["--length=-1"]);
+        let negative = message(&["--length=-1"]);
         assert!(
             negative.starts_with("invalid value '-1' for '--length"),
             "{negative}"
         );
-        let changed = told(&["--resume", "runs/x", "--length", "7"]);
-        assert!(changed.starts_with("--length cannot change"), "{changed}");
+        let changed = message(&["--resume", "runs/x", "--length", "7"]);
+        assert!(
+            changed.starts_with("--length cannot be changed"),
+            "{changed}"
+        );
         assert!(changed.contains("--preset RUN/config.json") && !changed.contains('\n'));
-        let misspelled = told(&["--lenght", "7"]);
+        let misspelled = message(&["--lenght", "7"]);
         assert!(misspelled.contains("'--length'"), "{misspelled}");
         for text in [negative, misspelled] {
             assert!(

@@ -6,17 +6,9 @@ use serde_json::Value;
 
 /// Changes a configuration. A value is parsed as JSON, or else taken as text.
 ///
-/// ```
-/// use experiments::cli::{overrides, preset};
-///
-/// let sets = ["steps=10", "model.reformer.lsh.n_rounds=8"].map(str::to_owned);
-/// let config = overrides::apply(preset::load("tiny").unwrap(), &sets).unwrap();
-/// assert_eq!((config.steps, config.model.reformer().lsh.n_rounds), (10, 8));
-/// ```
-///
 /// # Errors
 /// A change without `=`, an unknown setting, or a value that it cannot have.
-pub fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
+pub(crate) fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
     let mut json = serde_json::to_value(&config)?;
     for set in sets {
         let Some((key, value)) = set.split_once('=') else {
@@ -81,6 +73,9 @@ mod tests {
             .unwrap()
             .data;
         assert_eq!(data, DataConfig::Duplication { n_symbols: 9 });
+        let sets = ["steps=10", "model.reformer.lsh.n_rounds=8"].map(str::to_owned);
+        let both = apply(preset::load("tiny").unwrap(), &sets).unwrap();
+        assert_eq!((both.steps, both.model.reformer().lsh.n_rounds), (10, 8));
     }
 
     #[test]

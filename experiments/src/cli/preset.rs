@@ -12,7 +12,7 @@ use serde_json::Value;
 ///
 /// | name | model | data | for |
 /// |---|---|---|---|
-/// | tiny | 4 layers of width 64 | windows of 256 bytes | two minutes on two CPU cores |
+/// | tiny | 4 layers of width 64 | windows of 256 bytes | about a minute on two CPU cores |
 /// | small | 6 layers of width 256 | windows of 2,048 bytes | an hour on a few CPU cores, minutes on a GPU |
 /// | base | 12 layers of width 512 | windows of 16,384 bytes | a day on a GPU |
 /// | enwik8-64k | the paper's, 12 layers of width 1,024 | windows of 65,536 bytes | a large GPU |
@@ -38,7 +38,7 @@ use serde_json::Value;
 ///
 /// In the small ones weights start smaller than by Xavier's rule and embeddings larger, so that
 /// blocks begin by adding little to the embeddings: on the sample this needs half the steps.
-pub const PRESETS: [(&str, &str); 13] = [
+pub(crate) const PRESETS: [(&str, &str); 13] = [
     ("tiny", include_str!("../../presets/tiny.json")),
     ("small", include_str!("../../presets/small.json")),
     ("base", include_str!("../../presets/base.json")),
@@ -61,10 +61,7 @@ pub const PRESETS: [(&str, &str); 13] = [
 ];
 
 /// Loads a preset by its name.
-///
-/// # Errors
-/// An unknown name.
-pub fn load(name: &str) -> Result<TrainConfig> {
+pub(crate) fn load(name: &str) -> Result<TrainConfig> {
     let Some((_, json)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
         bail!(
             "there is no preset `{name}`: use one of {}",
@@ -77,10 +74,7 @@ pub fn load(name: &str) -> Result<TrainConfig> {
 
 /// Loads a preset by its name, or from a JSON or TOML file of the same form, for a program whose default preset
 /// is `default`. Settings that a file leaves out are those of `default`, or of the preset that its `preset` names.
-///
-/// # Errors
-/// An unknown name, or a file that cannot be read or is not a configuration.
-pub fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
+pub(crate) fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
     if PRESETS.iter().any(|(preset, _)| *preset == name) {
         return load(name);
     }
@@ -124,11 +118,11 @@ fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
     a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
 }
 
-/// Checks that a run trains what the program of a preset trains, before it goes on.
+/// Checks that a run trains what the program of a preset trains, before it is resumed.
 ///
 /// # Errors
 /// A run of a program for other models.
-pub fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
+pub(crate) fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
     let (found, wanted) = (run.kind(), load(preset)?.kind());
     ensure!(
         found == wanted,
@@ -156,7 +150,7 @@ fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     Ok(config)
 }
 
-/// The settings whose own settings are replaced one by one; others are replaced as a whole.
+/// Settings that are merged key by key; all others are replaced as a whole.
 const STRUCTURES: [&str; 5] = [
     "",
     "model",
@@ -306,14 +300,14 @@ mod tests {
 
     #[test]
     fn names_that_are_misspelt_bring_the_nearest_one_that_fits() {
-        let told = |name, default| load_or_read(name, default).unwrap_err().to_string();
-        let error = told("smal", "tiny");
+        let message = |name, default| load_or_read(name, default).unwrap_err().to_string();
+        let error = message("smal", "tiny");
         assert!(error.contains("did you mean `small`?"), "{error}");
         assert!(
             error.contains("There are tiny, small, base, enwik8-64k, and files"),
             "{error}"
         );
-        let error = told("small2", "images-16");
+        let error = message("small2", "images-16");
         assert!(
             error.contains("There are images-16, imagenet64, and"),
             "{error}"

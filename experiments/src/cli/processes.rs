@@ -16,7 +16,7 @@ use crate::cli::interrupt;
 /// Flags for several devices or processes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Several devices and machines (mpirun, srun)")]
-pub struct ProcessArguments {
+pub(crate) struct ProcessArguments {
     /// Devices of each process, by number, which share its part of every batch [default: with several processes on a
     /// machine, the GPU whose number is that of the process]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
@@ -24,7 +24,7 @@ pub struct ProcessArguments {
     /// Divide the optimizer's state among processes: less memory, more communication, the same weights
     #[arg(long)]
     shard_optimizer: bool,
-    /// Send gradients as bf16: half as much communication, other weights
+    /// Send gradients as bf16: half the communication, slightly different weights
     #[arg(long)]
     half_gradients: bool,
     /// Seconds after which a process that hangs ends the run in all others
@@ -37,12 +37,12 @@ impl ProcessArguments {
     ///
     /// # Errors
     /// A launcher of another MPI, or a program that was built without MPI.
-    pub fn join(&self) -> Result<Option<Group>> {
+    pub(crate) fn join(&self) -> Result<Option<Group>> {
         Ok(join(Duration::from_secs(self.wait))?)
     }
 
     /// How the processes share gradients and the optimizer.
-    pub fn sharing(&self) -> Sharing {
+    pub(crate) fn sharing(&self) -> Sharing {
         Sharing {
             optimizer: self.shard_optimizer,
             half_gradients: self.half_gradients,
@@ -54,7 +54,7 @@ impl ProcessArguments {
     ///
     /// # Errors
     /// A number without a device, or one that is given twice.
-    pub fn devices<B: AutodiffBackend>(
+    pub(crate) fn devices<B: AutodiffBackend>(
         &self,
         default: B::Device,
         group: Option<&Group>,
@@ -73,7 +73,7 @@ impl ProcessArguments {
 ///
 /// # Errors
 /// Data or a device that this machine lacks, or a process that does not connect.
-pub fn help<B: TrainBackend>(
+pub(crate) fn take_part<B: TrainBackend>(
     group: &Group,
     devices: &[B::Device],
     options: impl FnOnce(&Member) -> TrainOptions<B>,

@@ -17,13 +17,19 @@ use reformer_train::screen::Screen;
 
 /// A spinner on a terminal, which disappears when it is dropped.
 #[derive(Debug)]
-pub struct Waiting(ProgressBar);
+pub(crate) struct Waiting(ProgressBar);
 
 /// Shows a spinner with a message.
-pub fn waiting(what: &'static str) -> Waiting {
+pub(crate) fn waiting(what: &'static str) -> Waiting {
     let spinner = ProgressBar::new_spinner().with_message(what);
     spinner.enable_steady_tick(Duration::from_millis(100));
     Waiting(spinner)
+}
+
+/// Opens a model, with a spinner.
+pub(crate) fn loading<T>(open: impl FnOnce() -> T) -> T {
+    let _waiting = waiting("Loading the model");
+    open()
 }
 
 impl Drop for Waiting {
@@ -37,7 +43,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Progress through a number of items: a bar on a terminal, otherwise a line every few seconds.
 #[derive(Debug)]
-pub struct Counter {
+pub(crate) struct Counter {
     bar: ProgressBar,
     what: &'static str,
     started: Instant,
@@ -46,7 +52,7 @@ pub struct Counter {
 
 impl Counter {
     /// Starts at none of the items, which are called `what`, such as sequences.
-    pub fn new(doing: &str, what: &'static str) -> Self {
+    pub(crate) fn new(doing: &str, what: &'static str) -> Self {
         let style = format!("{doing} {{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left");
         let style = ProgressStyle::with_template(&style);
         Self {
@@ -58,7 +64,7 @@ impl Counter {
     }
 
     /// Sets how many are done, and how many there are.
-    pub fn set(&mut self, done: usize, all: usize) {
+    pub(crate) fn set(&mut self, done: usize, all: usize) {
         self.bar.set_length(all as u64);
         self.bar.set_position(done as u64);
         if self.bar.is_hidden() && self.last_line.elapsed() >= LINE_EVERY && done < all {
@@ -78,7 +84,7 @@ impl Drop for Counter {
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProgressName {
+pub(crate) enum ProgressName {
     /// Burn's dashboard on a terminal, otherwise lines
     Auto,
     /// Burn's dashboard; without a terminal, lines
@@ -90,7 +96,7 @@ pub enum ProgressName {
 impl ProgressName {
     /// The screen for a run of which `steps_done` steps are done. A launcher of several processes makes the
     /// first one's output look like a terminal, but shows it line by line.
-    pub fn screen(
+    pub(crate) fn screen(
         self,
         steps_done: usize,
         config: &TrainConfig,
@@ -105,7 +111,7 @@ impl ProgressName {
 }
 
 /// A bar on a terminal, otherwise a line every few seconds. A line for each validation.
-pub struct Lines {
+pub(crate) struct Lines {
     bar: ProgressBar,
     /// Text before every line.
     prefix: String,
@@ -123,7 +129,7 @@ pub struct Lines {
 
 impl Lines {
     /// Progress of a run of which `steps_done` steps are done.
-    pub fn new(steps_done: usize, config: &TrainConfig) -> Self {
+    pub(crate) fn new(steps_done: usize, config: &TrainConfig) -> Self {
         let steps = config.steps;
         let style = ProgressStyle::with_template("{prefix}{bar:30} {pos}/{len} {msg}");
         let bar = ProgressBar::new(steps as u64)
@@ -145,7 +151,7 @@ impl Lines {
     }
 
     /// Adds a text before every line, which names one of several trainings.
-    pub fn with_prefix(mut self, prefix: &str) -> Self {
+    pub(crate) fn with_prefix(mut self, prefix: &str) -> Self {
         self.prefix = format!("{prefix}  ");
         self.bar.set_prefix(self.prefix.clone());
         self

@@ -11,22 +11,19 @@ use serde_json::Value;
 
 /// Files with copies of pipes.
 #[derive(Debug, Default)]
-pub struct Kept(Vec<PathBuf>);
+pub(crate) struct SavedPipes(Vec<PathBuf>);
 
-impl Kept {
+impl SavedPipes {
     /// Copies pipes and devices that the data names to files, and names the files instead. They are next to
     /// the run's folder, under its name with `.data-1`, `.data-2`.
-    ///
-    /// # Errors
-    /// Data that cannot be read or written.
-    pub fn keep(&mut self, data: DataConfig, run: &Path) -> Result<DataConfig> {
+    pub(crate) fn save(&mut self, data: DataConfig, run: &Path) -> Result<DataConfig> {
         let mut json = serde_json::to_value(&data)?;
         self.replace(&mut json, run)?;
         Ok(serde_json::from_value(json)?)
     }
 
     /// Removes the files when their run was not started.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         for path in &self.0 {
             fs::remove_file(path).ok();
         }
@@ -37,8 +34,8 @@ impl Kept {
         match json {
             Value::String(text) => {
                 if is_stream(Path::new(text)) {
-                    let kept = self.keep_stream(Path::new(text), run)?;
-                    *text = kept.display().to_string();
+                    let copy = self.save_stream(Path::new(text), run)?;
+                    *text = copy.display().to_string();
                 }
                 Ok(())
             }
@@ -52,7 +49,7 @@ impl Kept {
         }
     }
 
-    fn keep_stream(&mut self, stream: &Path, run: &Path) -> Result<PathBuf> {
+    fn save_stream(&mut self, stream: &Path, run: &Path) -> Result<PathBuf> {
         let mut name = run.file_name().unwrap_or_default().to_owned();
         name.push(format!(".data-{}", self.0.len() + 1));
         let path = std::path::absolute(run)?.with_file_name(name);
@@ -73,11 +70,11 @@ impl Kept {
         }
         let n_bytes = copied.with_context(|| {
             let (stream, path) = (stream.display(), path.display());
-            format!("what comes through `{stream}` cannot be kept in `{path}`")
+            format!("the data from `{stream}` cannot be saved in `{path}`")
         })?;
         self.0.push(path.clone());
         println!(
-            "Kept {n_bytes} bytes that came through {} in {}",
+            "Saved {n_bytes} bytes from {} in {}",
             stream.display(),
             path.display()
         );
@@ -129,18 +126,18 @@ mod tests {
         };
         let pipe = at("pipe");
         let writer = std::thread::spawn(move || fs::write(pipe, "through"));
-        let mut kept = Kept::default();
-        let found = kept
-            .keep(data(at("pipe"), at("file")), &at("runs/x"))
+        let mut saved = SavedPipes::default();
+        let found = saved
+            .save(data(at("pipe"), at("file")), &at("runs/x"))
             .unwrap();
         writer.join().unwrap().unwrap();
         assert_eq!(found, data(at("runs/x.data-1"), at("file")));
         assert_eq!(fs::read_to_string(at("runs/x.data-1")).unwrap(), "through");
         assert_eq!(
-            kept.keep(DataConfig::Sample, &at("runs/x")).unwrap(),
+            saved.save(DataConfig::Sample, &at("runs/x")).unwrap(),
             DataConfig::Sample
         );
-        kept.remove();
+        saved.remove();
         assert!(!at("runs/x.data-1").exists());
     }
 }

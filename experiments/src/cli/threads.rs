@@ -21,7 +21,7 @@ const THREAD_BYTES: usize = (2 << 20) + (64 << 10);
 ///
 /// # Errors
 /// Too few threads, or too little memory for their stacks.
-pub fn start() -> Result<()> {
+pub(crate) fn start() -> Result<()> {
     let advice = "this program needs more threads than the system allows: raise the limits of processes \
                   and of memory (see `ulimit -a`), or set RAYON_NUM_THREADS to 1";
     reserve_addresses(n_computing().saturating_add(OTHERS)).context(advice)?;

@@ -10,10 +10,7 @@ use crate::cli::progress::Counter;
 
 /// Measures a model on the data that it was opened with, with a progress bar. Returns its predictions with the scores.
 /// `watch` may stop the measurement, as in [`Evaluation::measure`].
-///
-/// # Errors
-/// An impossible batch size or number of sequences.
-pub fn measure<B: ReformerBackend>(
+pub(crate) fn measure<B: ReformerBackend>(
     evaluation: &Evaluation<B>,
     device: &B::Device,
     mut watch: impl FnMut(usize, usize) -> ControlFlow<()>,

@@ -20,7 +20,7 @@ const FILES: [(&str, &[u8]); 2] = [
 
 /// The folder of a trained model.
 #[derive(Debug)]
-pub enum Checkpoint {
+pub(crate) enum Checkpoint {
     /// The given folder.
     Named(PathBuf),
     /// A temporary folder with the model that ships, which is removed with this value.
@@ -29,16 +29,11 @@ pub enum Checkpoint {
 
 impl Checkpoint {
     /// The given folder, or else the model that ships.
-    ///
-    /// # Errors
-    /// A temporary folder that cannot be written.
-    pub fn open(named: Option<&Path>) -> Result<Self> {
+    pub(crate) fn open(named: Option<&Path>) -> Result<Self> {
         if let Some(path) = named {
             return Ok(Self::Named(path.to_owned()));
         }
-        eprintln!(
-            "No --checkpoint is given: this is the model that ships, trained on Shakespeare."
-        );
+        eprintln!("No --checkpoint is given: using the model that ships, trained on Shakespeare.");
         let write = || {
             let folder = TempDir::with_prefix("reformer-")?;
             for (name, bytes) in FILES {
@@ -55,7 +50,7 @@ impl Checkpoint {
 
     /// The path, valid until this is dropped. Drop it once the model is read: a program that is killed
     /// leaves the folder behind.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Named(path) => path,
             Self::Shipped(folder) => folder.path(),

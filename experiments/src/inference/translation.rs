@@ -14,32 +14,27 @@ use crate::cli::arguments::BeamArguments;
 /// Flags of scoring translations.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Translation")]
-pub struct BleuArguments {
+pub(crate) struct BleuArguments {
     /// Sentences to translate and to score, from the start of the validation text; 0 for none
     #[arg(long, value_name = "N", default_value_t = 400)]
-    pub bleu_sentences: usize,
+    pub(crate) bleu_sentences: usize,
     /// Settings of the beam search.
     #[command(flatten)]
-    pub beam: BeamArguments,
+    pub(crate) beam: BeamArguments,
 }
 
 /// Translated sentences with their score.
 #[derive(Debug)]
-pub struct Scored<'a> {
+pub(crate) struct Scored<'a> {
     /// Sources and references.
-    pub sentences: Vec<(&'a str, &'a str)>,
-    /// The model's translations.
-    pub translations: Vec<String>,
-    /// Their BLEU.
-    pub bleu: Bleu,
+    pub(crate) sentences: Vec<(&'a str, &'a str)>,
+    pub(crate) translations: Vec<String>,
+    pub(crate) bleu: Bleu,
 }
 
 impl BleuArguments {
     /// Translates the beginning of a validation text.
-    ///
-    /// # Errors
-    /// Settings that cannot work, or sentences that cannot be translated.
-    pub fn score<'a, B: ReformerBackend>(
+    pub(crate) fn score<'a, B: ReformerBackend>(
         &self,
         model: &ReformerSeq2Seq<B>,
         pairs: &'a Pairs,
@@ -64,7 +59,7 @@ impl BleuArguments {
 ///
 /// # Errors
 /// Those of [`Translator::translate`].
-pub fn translate<B: ReformerBackend>(
+pub(crate) fn translate<B: ReformerBackend>(
     translator: &Translator<B>,
     sentences: &[&str],
 ) -> Result<Vec<String>, InferenceError> {
@@ -75,7 +70,7 @@ pub fn translate<B: ReformerBackend>(
 }
 
 /// A progress bar of translated sentences.
-pub fn translation_bar(sentences: usize) -> ProgressBar {
+pub(crate) fn translation_bar(sentences: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("translating {bar:30} {pos}/{len} sentences");
     ProgressBar::new(sentences as u64).with_style(style.expect("the template is a constant"))
 }

@@ -14,17 +14,17 @@ use burn::tensor::{Int, Tensor};
 
 /// Configuration of a [`TransformerLm`].
 #[derive(Config, Debug)]
-pub struct TransformerLmConfig {
+pub(crate) struct TransformerLmConfig {
     /// Vocabulary size.
-    pub vocab_size: usize,
+    pub(crate) vocab_size: usize,
     /// Width of the residual stream.
-    pub d_model: usize,
+    pub(crate) d_model: usize,
     /// Width inside the feed-forward layers.
-    pub d_ff: usize,
+    pub(crate) d_ff: usize,
     /// Number of attention heads.
-    pub n_heads: usize,
+    pub(crate) n_heads: usize,
     /// Number of layers.
-    pub n_layers: usize,
+    pub(crate) n_layers: usize,
 }
 
 impl TransformerLmConfig {
@@ -32,7 +32,7 @@ impl TransformerLmConfig {
     ///
     /// # Panics
     /// If `n_heads` does not divide `d_model`.
-    pub fn init<B: Backend>(&self, device: &B::Device) -> TransformerLm<B> {
+    pub(crate) fn init<B: Backend>(&self, device: &B::Device) -> TransformerLm<B> {
         let layers =
             TransformerEncoderConfig::new(self.d_model, self.d_ff, self.n_heads, self.n_layers)
                 .with_dropout(0.0)
@@ -48,7 +48,7 @@ impl TransformerLmConfig {
 /// Embeddings, Burn's Transformer with a causal mask, logits: what a user of Burn would write. It has
 /// no position embeddings, which cost next to nothing and are not compared.
 #[derive(Module, Debug)]
-pub struct TransformerLm<B: Backend> {
+pub(crate) struct TransformerLm<B: Backend> {
     embedding: Embedding<B>,
     layers: TransformerEncoder<B>,
     output: Linear<B>,
@@ -59,7 +59,11 @@ impl<B: Backend> TransformerLm<B> {
     ///
     /// # Shapes
     /// - tokens, targets: `[batch_size, seq_length]`
-    pub fn loss(&self, tokens: Tensor<B, 2, Int>, targets: Tensor<B, 2, Int>) -> Tensor<B, 1> {
+    pub(crate) fn loss(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        targets: Tensor<B, 2, Int>,
+    ) -> Tensor<B, 1> {
         let [batch_size, seq_length] = tokens.dims();
         let device = tokens.device();
         let mask = generate_autoregressive_mask::<B>(batch_size, seq_length, &device);
@@ -79,7 +83,7 @@ impl<B: AutodiffBackend> TransformerLm<B> {
     ///
     /// # Shapes
     /// - tokens, targets: `[batch_size, seq_length]`
-    pub fn gradients(
+    pub(crate) fn gradients(
         &self,
         tokens: Tensor<B, 2, Int>,
         targets: Tensor<B, 2, Int>,

@@ -22,14 +22,18 @@ use reformer_train::{ModelConfig, TrainConfig};
 /// weights, computes its logits once more. Layers that are
 /// [recomputed](reformer_core::reversible::Mode::is_recomputed) in the backward pass run their forward
 /// pass twice. So dense layers count 3 or 4 times, attention 3.5 or 4.5 times.
-pub fn training_step(config: &ReformerLmConfig, batch_size: usize, seq_length: usize) -> f64 {
+pub(crate) fn training_step(
+    config: &ReformerLmConfig,
+    batch_size: usize,
+    seq_length: usize,
+) -> f64 {
     let model = &config.reformer;
     (output(model) + layers(model, seq_length)) * (batch_size * seq_length) as f64
 }
 
 /// Operations of one step of any training. For an encoder-decoder, sentences count with their maximum length,
 /// and every decoder layer attends to the whole source. Classification heads are left out.
-pub fn step_of(config: &TrainConfig) -> f64 {
+pub(crate) fn step_of(config: &TrainConfig) -> f64 {
     let (batch_size, length) = (config.batch_size, config.window_length);
     let tokens = (batch_size * length) as f64;
     match &config.model {

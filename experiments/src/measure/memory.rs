@@ -10,7 +10,7 @@ use reformer_train::metrics::memory::ResidentMemory;
 use crate::cli::device::DeviceName;
 
 /// Available memory of the system, in bytes; none on systems where this is not implemented.
-pub fn available_bytes() -> Option<u64> {
+pub(crate) fn available_bytes() -> Option<u64> {
     available(&fs::read_to_string("/proc/meminfo").ok()?)
 }
 
@@ -26,7 +26,7 @@ fn available(meminfo: &str) -> Option<u64> {
 ///
 /// # Errors
 /// Too little memory, with the name of the tokens and a remedy.
-pub fn check_reading<B: Backend>(
+pub(crate) fn check_reading<B: Backend>(
     stack: &Reformer<B>,
     n_tokens: usize,
     device: DeviceName,
@@ -50,7 +50,7 @@ pub fn check_reading<B: Backend>(
 ///
 /// # Errors
 /// On systems other than Linux, where this is not implemented.
-pub fn peak_resident_bytes() -> Result<u64> {
+pub(crate) fn peak_resident_bytes() -> Result<u64> {
     ResidentMemory::of_this_process()
         .map(|memory| memory.peak)
         .context("the peak memory is read from `/proc/self/status`, which only Linux has")

@@ -1,8 +1,8 @@
 //! Measurements: memory, medians, counted operations, and Burn's own Transformer to compare with.
 
-pub mod allocator;
-pub mod burn_transformer;
-pub mod flops;
-pub mod median;
-pub mod memory;
-pub mod step;
+pub(crate) mod burn_transformer;
+pub(crate) mod flops;
+pub(crate) mod median;
+pub(crate) mod memory;
+pub(crate) mod step;
+pub(crate) mod subprocess;

@@ -10,7 +10,8 @@ use image::{ImageFormat, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
-use reformer_core::write_atomically;
+
+use crate::out::save;
 
 const PANEL: (u32, u32) = (560, 440);
 /// Panels in a row.
@@ -32,22 +33,22 @@ const COLORS: [RGBColor; 8] = [
 
 /// An axis of a panel.
 #[derive(Debug, Clone)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// Label, with its unit.
-    pub label: String,
+    pub(crate) label: String,
     /// Whether the axis is logarithmic.
-    pub log: bool,
+    pub(crate) log: bool,
 }
 
 impl Axis {
     /// A linear axis.
-    pub fn linear(label: impl Into<String>) -> Self {
+    pub(crate) fn linear(label: impl Into<String>) -> Self {
         let label = label.into();
         Self { label, log: false }
     }
 
     /// A logarithmic axis.
-    pub fn log(label: impl Into<String>) -> Self {
+    pub(crate) fn log(label: impl Into<String>) -> Self {
         let label = label.into();
         Self { label, log: true }
     }
@@ -89,18 +90,18 @@ fn number(value: f64) -> String {
 
 /// One line of a plot.
 #[derive(Debug, Clone)]
-pub struct Curve {
+pub(crate) struct Curve {
     /// Label in the legend.
-    pub label: String,
+    pub(crate) label: String,
     /// `(x, y)` in order of `x`. Points that are not finite, or not positive on a logarithmic axis, are left out.
-    pub points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<(f64, f64)>,
     /// Whether it is a reference or an expectation: drawn dashed.
-    pub dashed: bool,
+    pub(crate) dashed: bool,
 }
 
 impl Curve {
     /// A measured curve, drawn solid.
-    pub fn new(label: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+    pub(crate) fn new(label: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self {
             label: label.into(),
             points,
@@ -109,7 +110,7 @@ impl Curve {
     }
 
     /// A reference or expected curve, drawn dashed.
-    pub fn dashed(mut self) -> Self {
+    pub(crate) fn dashed(mut self) -> Self {
         self.dashed = true;
         self
     }
@@ -117,32 +118,26 @@ impl Curve {
 
 /// Curves in one pair of axes.
 #[derive(Debug, Clone)]
-pub struct Panel {
+pub(crate) struct Panel {
     /// Title.
-    pub title: String,
+    pub(crate) title: String,
     /// Horizontal axis.
-    pub x: Axis,
+    pub(crate) x: Axis,
     /// Vertical axis.
-    pub y: Axis,
+    pub(crate) y: Axis,
     /// Curves, each in a colour of its own.
-    pub curves: Vec<Curve>,
+    pub(crate) curves: Vec<Curve>,
 }
 
 /// Draws panels, two in a row, into `stem.svg` and `stem.png`. Panels without a point are left
 /// out.
-///
-/// # Errors
-/// Nothing to draw, or a file that cannot be written.
-pub fn write(panels: &[Panel], stem: &Path) -> Result<()> {
+pub(crate) fn write(panels: &[Panel], stem: &Path) -> Result<()> {
     write_svg(panels, &stem.with_extension("svg"))?;
     write_png(panels, &stem.with_extension("png"))
 }
 
 /// Draws panels, two in a row, as SVG.
-///
-/// # Errors
-/// Nothing to draw, or a file that cannot be written.
-pub fn write_svg(panels: &[Panel], path: &Path) -> Result<()> {
+pub(crate) fn write_svg(panels: &[Panel], path: &Path) -> Result<()> {
     save(path, svg(panels)?.as_bytes())
 }
 
@@ -150,7 +145,7 @@ pub fn write_svg(panels: &[Panel], path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Nothing to draw.
-pub fn svg(panels: &[Panel]) -> Result<String> {
+pub(crate) fn svg(panels: &[Panel]) -> Result<String> {
     let panels = places(panels)?;
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, size(panels.len())).into_drawing_area();
@@ -171,11 +166,6 @@ fn write_png(panels: &[Panel], path: &Path) -> Result<()> {
         .write_to(&mut png, ImageFormat::Png)
         .context("a picture cannot be packed")?;
     save(path, png.get_ref())
-}
-
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |file| std::io::Write::write_all(file, bytes))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
 fn size(n_panels: usize) -> (u32, u32) {

@@ -1,6 +1,6 @@
 //! Plots the curves of a run.
 
-pub mod figure;
+pub(crate) mod figure;
 
 use std::path::Path;
 
@@ -10,27 +10,24 @@ use reformer_train::metrics::{Quantity, Row};
 use crate::plot::figure::{Axis, Curve, Panel, write_svg};
 
 /// Bits per token over `x`, of the rows of one split (`train` or `valid`) that have both.
-pub fn bits(rows: &[Row], split: &str, x: impl Fn(&Row) -> Option<f64>) -> Vec<(f64, f64)> {
+pub(crate) fn bits(rows: &[Row], split: &str, x: impl Fn(&Row) -> Option<f64>) -> Vec<(f64, f64)> {
     let of_split = rows.iter().filter(|row| row.split == split);
     let point = |row: &Row| Some((x(row)?, row.get(Quantity::Bits)?));
     of_split.filter_map(point).collect()
 }
 
 /// Steps of training, for [`bits`].
-pub fn step(row: &Row) -> Option<f64> {
+pub(crate) fn step(row: &Row) -> Option<f64> {
     Some(row.step as f64)
 }
 
 /// Seconds of training, for [`bits`].
-pub fn seconds(row: &Row) -> Option<f64> {
+pub(crate) fn seconds(row: &Row) -> Option<f64> {
     row.get(Quantity::Seconds)
 }
 
 /// Plots bits per token over steps, in training and validation, as SVG. `token_name` is the name of a token.
-///
-/// # Errors
-/// No rows to draw, or a file that cannot be written.
-pub fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<()> {
+pub(crate) fn plot_loss(rows: &[Row], token_name: &str, path: &Path) -> Result<()> {
     let panel = Panel {
         title: String::new(),
         x: Axis::linear("step"),

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::device::{self, Job};
 use crate::cli::input::Lines;
-use crate::cli::progress::waiting;
+use crate::cli::progress::loading;
 use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
-use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
@@ -49,30 +48,19 @@ pub(super) struct Arguments {
     predict: PredictArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.predict.device;
-        device::run(device, Answers(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.predict.device, arguments))
 }
 
-struct Answers(Arguments);
-
-impl Job for Answers {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        let predict = &arguments.predict;
+        let predict = &self.predict;
         predict.check()?;
-        let model = {
-            let _waiting = waiting("Loading the model");
-            Answerer::<B::InnerBackend>::open(&predict.checkpoint, &device)?
-        };
-        let records = match arguments.question.is_empty() {
+        let open = || Answerer::<B::InnerBackend>::open(&predict.checkpoint, &device);
+        let model = loading(open)?;
+        let records = match self.question.is_empty() {
             true => predict.records("question", InputFormat::Jsonl)?,
-            false => asked(&arguments)?,
+            false => asked(&self)?,
         };
         predict.predict(records, &model)
     }

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::cli;
-use crate::cli::arguments::{KindName, MOST_ROWS, MOST_TOKENS, check_range};
+use crate::cli::arguments::{MOST_ROWS, MOST_TOKENS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::allocator::keep_freed_memory;
+use crate::cli::named::named;
 use crate::measure::median::median;
 use anyhow::Result;
 use clap::Parser;
 use rand::Rng;
 use reformer_core::Key;
-use reformer_core::attention::{Buckets, LshConfig, Window};
+use reformer_core::attention::{AttentionKind, Buckets, LshConfig, Window};
 use reformer_core::generation::{DecodingConfig, LmDecoder, StepDecoder};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
@@ -53,9 +53,10 @@ pub(super) struct Arguments {
         long,
         value_name = "KIND,...",
         value_delimiter = ',',
+        value_parser = named::<AttentionKind>(),
         default_value = "lsh"
     )]
-    attention: Vec<KindName>,
+    attention: Vec<AttentionKind>,
     /// Number of blocks
     #[arg(long, value_name = "N", default_value_t = 6)]
     depth: usize,
@@ -74,7 +75,7 @@ pub(super) struct Arguments {
     /// Hash buckets, an even number [default: chosen from the length]
     #[arg(long, value_name = "N")]
     n_buckets: Option<usize>,
-    /// Earlier positions of its own bucket that a position sees in a round
+    /// Keys per hash round: the last N positions of the query's bucket
     #[arg(long, value_name = "N", default_value_t = 64)]
     window: usize,
     /// Backend to compute on
@@ -87,7 +88,7 @@ pub(super) struct Arguments {
 
 /// Result at one context length.
 #[derive(Debug, Serialize)]
-struct Measurement {
+struct GenerationTiming {
     context: usize,
     /// Milliseconds of one decoding step.
     token_ms: f64,
@@ -98,37 +99,28 @@ struct Measurement {
     ratio: f64,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Bench(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Bench(Arguments);
-
-impl Job for Bench {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        check_range("--tokens", arguments.tokens, MOST_TOKENS)?;
-        check_range("--batch", arguments.batch, MOST_ROWS)?;
-        for &context in &arguments.contexts {
+        check_range("--tokens", self.tokens, MOST_TOKENS)?;
+        check_range("--batch", self.batch, MOST_ROWS)?;
+        for &context in &self.contexts {
             check_range("--contexts", context, MOST_TOKENS)?;
         }
-        if !arguments.json {
+        if !self.json {
             println!("context  ms a token  ratio  prefill s  cache MiB");
         }
         let mut first = None;
-        for &context in &arguments.contexts {
-            let mut measured = measure::<B::InnerBackend>(&arguments, context, &device)?;
+        for &context in &self.contexts {
+            let mut measured = measure::<B::InnerBackend>(&self, context, &device)?;
             measured.ratio = measured.token_ms / *first.get_or_insert(measured.token_ms);
-            if arguments.json {
+            if self.json {
                 println!("{}", serde_json::to_string(&measured)?);
             } else {
-                let Measurement {
+                let GenerationTiming {
                     token_ms,
                     ratio,
                     prefill_seconds,
@@ -148,7 +140,7 @@ fn measure<B: ReformerBackend>(
     arguments: &Arguments,
     context: usize,
     device: &B::Device,
-) -> Result<Measurement> {
+) -> Result<GenerationTiming> {
     let mut lsh = LshConfig::new()
         .with_n_rounds(arguments.n_rounds)
         .with_local_round(arguments.local_round)
@@ -160,7 +152,7 @@ fn measure<B: ReformerBackend>(
     }
     let stack = ReformerConfig::new(VOCAB_SIZE as usize, arguments.d_model, arguments.depth)
         .with_n_heads(arguments.n_heads)
-        .with_layers(arguments.attention.iter().map(|name| name.0).collect())
+        .with_layers(arguments.attention.clone())
         .with_lsh(lsh);
     let config = ReformerLmConfig::new(stack);
     config.validate()?;
@@ -185,7 +177,7 @@ fn measure<B: ReformerBackend>(
             seconds.push(begin.elapsed().as_secs_f64());
         }
     }
-    Ok(Measurement {
+    Ok(GenerationTiming {
         context,
         token_ms: 1e3 * median(seconds),
         prefill_seconds,

@@ -5,17 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
 use crate::measure::step::{Measurement, StepArguments, measure};
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: StepArguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
+    cli::program(|arguments: StepArguments| {
         let json = arguments.json;
-        let measurement = measure(arguments)?;
-        print(&measurement, json)
+        print(&measure(arguments)?, json)
     })
 }
 

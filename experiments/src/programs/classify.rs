@@ -4,9 +4,8 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, Job};
-use crate::cli::progress::waiting;
+use crate::cli::progress::loading;
 use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
-use crate::measure::allocator::keep_freed_memory;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
@@ -40,26 +39,16 @@ pub(super) struct Arguments {
     predict: PredictArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.predict.device;
-        device::run(device, Classify(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.predict.device, arguments))
 }
 
-struct Classify(Arguments);
-
-impl Job for Classify {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(Arguments { text, predict }) = self;
+        let Self { text, predict } = self;
         predict.check()?;
-        let model = {
-            let _waiting = waiting("Loading the model");
-            Classifier::<B::InnerBackend>::open(&predict.checkpoint, &device)?
-        };
+        let open = || Classifier::<B::InnerBackend>::open(&predict.checkpoint, &device);
+        let model = loading(open)?;
         let records: Records = match text.is_empty() {
             true => predict.records("text", InputFormat::Lines)?,
             false => Box::new(

@@ -1,13 +1,11 @@
 //! Compares runs on an HTML page.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use reformer_core::write_atomically;
 use reformer_train::TrainConfig;
 use reformer_train::metrics::{Quantity, Row, read_rows};
 use reformer_train::record::{read_regular, setting_below};
@@ -15,6 +13,7 @@ use reformer_train::report::escape;
 use serde_json::Value;
 
 use crate::cli;
+use crate::out;
 use crate::plot::figure::{self, Axis, Curve, Panel};
 use crate::plot::{bits, seconds, step};
 use crate::study::Table;
@@ -42,29 +41,26 @@ pub(super) struct Arguments {
 }
 
 /// Configuration and metrics of a run.
-struct Known {
+struct ComparedRun {
     name: String,
     config: TrainConfig,
     rows: Vec<Row>,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    cli::main(|| {
+pub(super) fn main() -> ExitCode {
+    cli::program(|arguments: Arguments| {
         let runs = arguments.runs.iter().map(|path| read(path));
-        let runs: Vec<Known> = runs.collect::<Result<_>>()?;
+        let runs: Vec<ComparedRun> = runs.collect::<Result<_>>()?;
         let (results, settings) = (results(&runs), settings(&runs)?);
         println!("{}\n{}", results.markdown(), settings.markdown());
         let page = page(&runs, &results, &settings)?;
-        write_atomically(&arguments.html, |file| file.write_all(page.as_bytes()))
-            .with_context(|| format!("`{}` cannot be written", arguments.html.display()))?;
+        out::save(&arguments.html, page.as_bytes())?;
         println!("Written to {}", arguments.html.display());
         Ok(())
     })
 }
 
-fn read(path: &Path) -> Result<Known> {
+fn read(path: &Path) -> Result<ComparedRun> {
     let file = path.join("config.json");
     let config = read_regular(&file)
         .with_context(|| format!("`{}` is not the folder of a run", path.display()))?;
@@ -72,10 +68,13 @@ fn read(path: &Path) -> Result<Known> {
         .with_context(|| format!("`{}` is not a configuration", file.display()))?;
     let rows = read_rows(&path.join("metrics.csv"))?;
     if bits(&rows, "valid", step).is_empty() {
-        bail!("`{}` has no evaluation yet: train it on", path.display());
+        bail!(
+            "`{}` has no evaluation yet: train it further",
+            path.display()
+        );
     }
     let name = path.file_name().unwrap_or(path.as_os_str());
-    Ok(Known {
+    Ok(ComparedRun {
         name: name.to_string_lossy().into_owned(),
         config,
         rows,
@@ -83,8 +82,8 @@ fn read(path: &Path) -> Result<Known> {
 }
 
 /// Groups runs that differ only in their seed, in the given order.
-fn groups(runs: &[Known]) -> Vec<Vec<&Known>> {
-    let mut groups: Vec<(TrainConfig, Vec<&Known>)> = Vec::new();
+fn groups(runs: &[ComparedRun]) -> Vec<Vec<&ComparedRun>> {
+    let mut groups: Vec<(TrainConfig, Vec<&ComparedRun>)> = Vec::new();
     for run in runs {
         let mut config = run.config.clone();
         config.seed = 0;
@@ -97,7 +96,7 @@ fn groups(runs: &[Known]) -> Vec<Vec<&Known>> {
 }
 
 /// Best results of each run, or of each group of runs that differ in their seed.
-fn results(runs: &[Known]) -> Table {
+fn results(runs: &[ComparedRun]) -> Table {
     let mut table = Table::new([
         "run",
         "seeds",
@@ -133,7 +132,7 @@ fn results(runs: &[Known]) -> Table {
 }
 
 /// The settings that differ between runs: a column for each run.
-fn settings(runs: &[Known]) -> Result<Table> {
+fn settings(runs: &[ComparedRun]) -> Result<Table> {
     let mut flat = Vec::new();
     for run in runs {
         let mut settings = BTreeMap::new();
@@ -169,8 +168,8 @@ fn flatten(path: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
     }
 }
 
-fn page(runs: &[Known], results: &Table, settings: &Table) -> Result<String> {
-    let panel = |title: &str, x: Axis, of: &dyn Fn(&Known, &Row) -> Option<f64>| Panel {
+fn page(runs: &[ComparedRun], results: &Table, settings: &Table) -> Result<String> {
+    let panel = |title: &str, x: Axis, of: &dyn Fn(&ComparedRun, &Row) -> Option<f64>| Panel {
         title: title.to_owned(),
         x,
         y: Axis::linear("bits per token, held-out"),
@@ -179,7 +178,7 @@ fn page(runs: &[Known], results: &Table, settings: &Table) -> Result<String> {
             .map(|run| Curve::new(&run.name, bits(&run.rows, "valid", |row| of(run, row))))
             .collect(),
     };
-    let tokens = |run: &Known, row: &Row| {
+    let tokens = |run: &ComparedRun, row: &Row| {
         let a_step = run.config.batch_size as f64 * run.config.window_length as f64;
         Some(row.step as f64 * a_step)
     };

@@ -47,17 +47,13 @@ pub(super) struct Arguments {
     to: PathBuf,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    cli::main(|| device::run(DeviceName::Flex, Convert(&arguments)))
+pub(super) fn main() -> ExitCode {
+    cli::program(|arguments: Arguments| device::run(DeviceName::Flex, arguments))
 }
 
-struct Convert<'a>(&'a Arguments);
-
-impl Job for Convert<'_> {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Arguments { from, to } = self.0;
+        let Self { from, to } = &self;
         let (model, config) = read::<B::InnerBackend>(from, &device)?;
         huggingface::save(&model, &config, to).map_err(|error| match error {
             HfError::Unsupported { .. } => anyhow::Error::from(error).context(format!(

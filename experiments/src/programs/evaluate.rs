@@ -1,6 +1,5 @@
 //! Measures a trained model on its validation data or on other files.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,11 +12,11 @@ use crate::inference::scores;
 use crate::inference::shipped::Checkpoint;
 use crate::inference::translation::BleuArguments;
 use crate::measure::memory::check_reading;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::out;
+use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use reformer_core::huggingface;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::write_atomically;
 use reformer_datasets::translation::Bleu;
 use reformer_train::inference::{InferenceError, Scores, open_hugging_face};
 use reformer_train::{Evaluation, Model};
@@ -71,12 +70,10 @@ pub(super) struct Arguments {
     bleu: BleuArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         arguments.bleu.beam.config().validate()?;
-        device::run(arguments.device, Evaluate(arguments))
+        device::run(arguments.device, arguments)
     })
 }
 
@@ -125,22 +122,19 @@ fn open_text<B: ReformerBackend>(
     if let Model::Lm(model) = &evaluation.model {
         let config = evaluation.config();
         let (length, n_rows) = (config.window_length, config.batch_size);
-        let told = [&*format!("windows of {length} tokens"), "lower `--length`"];
-        check_reading(&model.reformer, n_rows * length, arguments.device, told)?;
+        let limit = [&*format!("windows of {length} tokens"), "lower `--length`"];
+        check_reading(&model.reformer, n_rows * length, arguments.device, limit)?;
     }
     Ok(evaluation)
 }
 
-struct Evaluate(Arguments);
-
-impl Job for Evaluate {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        if let Some(n) = arguments.eval_windows {
+        if let Some(n) = self.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
-        let evaluation = open::<B::InnerBackend>(&arguments, &device)?;
-        let evaluation = evaluation.with_first(arguments.eval_windows);
+        let evaluation = open::<B::InnerBackend>(&self, &device)?;
+        let evaluation = evaluation.with_first(self.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;
         let length = evaluation.config().window_length;
@@ -157,36 +151,35 @@ impl Job for Evaluate {
         let is_stopped = interrupter.should_stop();
         if is_stopped {
             scores.stopped_after = Some(n_done);
-            println!("Stopped after {n_done} of {n} sequences; what follows is of these:");
+            println!("Stopped after {n_done} of {n} sequences; the results cover these only:");
         }
         if !scores.loss.is_finite() {
             bail!(
-                "the loss is {}: the weights are absurd, or the training diverged",
+                "the loss is {}: the weights are damaged, or the training diverged",
                 scores.loss
             );
         }
         println!("{} on {scores}", scores.model);
         let keep = |scores: &Scores| -> Result<()> {
-            let Some(path) = &arguments.json else {
+            let Some(path) = &self.json else {
                 return Ok(());
             };
             let json = serde_json::to_vec_pretty(scores)?;
-            write_atomically(path, |file| file.write_all(&json))
-                .with_context(|| format!("`{}` cannot be written", path.display()))
+            out::save(path, &json)
         };
         if let (Model::Seq2Seq(model), Some(pairs)) = (&evaluation.model, evaluation.pairs())
-            && arguments.bleu.bleu_sentences > 0
+            && self.bleu.bleu_sentences > 0
             && !is_stopped
         {
             // Scores so far are written first: translating takes longer, and Ctrl-C ends it.
             keep(&scores)?;
             interrupt::end_at_once();
             let batch_size = evaluation.config().batch_size;
-            let scored = arguments.bleu.score(model, pairs, batch_size)?;
+            let scored = self.bleu.score(model, pairs, batch_size)?;
             println!(
                 "{} sentences, beam of {}: {}\n{}",
                 scored.sentences.len(),
-                arguments.bleu.beam.size,
+                self.bleu.beam.size,
                 scored.bleu,
                 Bleu::SIGNATURE
             );

@@ -1,6 +1,5 @@
 //! Completes images with a trained model.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +7,7 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::allocator::keep_freed_memory;
+use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use image::codecs::png::PngEncoder;
@@ -17,7 +16,6 @@ use indicatif::ProgressBar;
 use reformer_core::Key;
 use reformer_core::generation::{DecodingConfig, LmDecoder, Logits, StepDecoder, generate};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::write_atomically;
 use reformer_datasets::START_TOKEN;
 use reformer_datasets::images::Picture;
 use reformer_train::{DataConfig, load_model};
@@ -67,45 +65,36 @@ pub(super) struct Arguments {
     device: DeviceName,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Complete(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Complete(Arguments);
-
-impl Job for Complete {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        arguments.sampler.config().validate()?;
-        check_range("--batch", arguments.batch, MOST_ROWS)?;
-        if !(0.0..1.0).contains(&arguments.keep) {
+        self.sampler.config().validate()?;
+        check_range("--batch", self.batch, MOST_ROWS)?;
+        if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",
-                arguments.keep
+                self.keep
             );
         }
-        let (model, config) = load_model::<B::InnerBackend>(&arguments.checkpoint, &device)?;
+        let (model, config) = load_model::<B::InnerBackend>(&self.checkpoint, &device)?;
         let model = model.into_lm()?;
         let DataConfig::Images { size, .. } = config.data else {
-            let folder = arguments.checkpoint.display();
+            let folder = self.checkpoint.display();
             bail!("the model in `{folder}` is not one of images: use generate_text");
         };
-        let scale = scale(&arguments, size)?;
-        check_place(&arguments.out)?;
-        let original = match &arguments.complete_from {
+        let scale = scale(&self, size)?;
+        check_place(&self.out)?;
+        let original = match &self.complete_from {
             Some(path) => Some(Picture::open(path, size)?),
             None => None,
         };
         let n_given = match &original {
             // At least one row is left to complete.
             Some(_) => {
-                let rows = (arguments.keep * size as f64).round() as usize;
+                let rows = (self.keep * size as f64).round() as usize;
                 rows.min(size - 1) * size * COLOURS
             }
             None => 0,
@@ -121,18 +110,17 @@ impl Job for Complete {
         let n_tokens = COLOURS * size * size;
         let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(n_tokens));
         let (mut decoder, first) = LmDecoder::prefill(&model, &[prompt], &decoding)?;
-        decoder.select(&vec![0; arguments.batch])?;
-        let first = Logits::new(first.row(0).repeat(arguments.batch), first.vocab_size());
+        decoder.select(&vec![0; self.batch])?;
+        let first = Logits::new(first.row(0).repeat(self.batch), first.vocab_size());
 
-        let mut images = vec![given.clone(); arguments.batch];
+        let mut images = vec![given.clone(); self.batch];
         let bar = ProgressBar::new((n_tokens - n_given) as u64);
         let sampler = |row| {
-            arguments
-                .sampler
+            self.sampler
                 .config()
-                .init(Key::new(arguments.sampler.seed).fold(row))
+                .init(Key::new(self.sampler.seed).fold(row))
         };
-        let mut samplers = (0..arguments.batch as u64)
+        let mut samplers = (0..self.batch as u64)
             .map(sampler)
             .collect::<Result<Vec<_>, _>>()?;
         generate(
@@ -161,8 +149,8 @@ impl Job for Complete {
         }
         pictures.extend(original);
         let grid = Picture::grid(&pictures, pictures.len()).enlarged(scale);
-        save(&grid, &arguments.out)?;
-        println!("Written to {}", arguments.out.display());
+        save(&grid, &self.out)?;
+        println!("Written to {}", self.out.display());
         Ok(())
     }
 }
@@ -191,7 +179,7 @@ fn check_place(path: &Path) -> Result<()> {
     let has_folder = folder.is_none_or(Path::is_dir);
     if path.is_dir() || !has_folder {
         bail!(
-            "`--out` is `{}`, which no file can be: name one in a folder that is there",
+            "`--out` is `{}`, which cannot be a file: name a file in an existing folder",
             path.display()
         );
     }
@@ -203,8 +191,8 @@ fn picture(tokens: &[u32]) -> Result<Picture> {
     Picture::from_tokens(&tokens).context("an image has three colours of every pixel")
 }
 
-/// Writes a file atomically: it is complete or absent.
-fn save(grid: &Picture, out: &Path) -> Result<()> {
+/// Writes a PNG file.
+fn save(grid: &Picture, path: &Path) -> Result<()> {
     let [width, height] = grid.size();
     let mut png = Vec::new();
     PngEncoder::new(&mut png).write_image(
@@ -213,6 +201,5 @@ fn save(grid: &Picture, out: &Path) -> Result<()> {
         height,
         ExtendedColorType::Rgb8,
     )?;
-    write_atomically(out, |file| file.write_all(&png))
-        .with_context(|| format!("`{}` cannot be written", out.display()))
+    out::save(path, &png)
 }

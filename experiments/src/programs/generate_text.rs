@@ -10,9 +10,8 @@ use crate::cli::arguments::{
     MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite,
 };
 use crate::cli::device::{self, DeviceName, Job};
-use crate::cli::progress::waiting;
+use crate::cli::progress::{loading, waiting};
 use crate::inference::shipped::Checkpoint;
-use crate::measure::allocator::keep_freed_memory;
 use crate::measure::memory::check_reading;
 use crate::out::Output;
 use anyhow::{Context, Result, bail};
@@ -102,13 +101,14 @@ impl Arguments {
             .count()
             > 1
         {
-            bail!("`--prompt-file -` is there twice, and the standard input can be read once");
+            bail!("`--prompt-file -` is given twice, but the standard input can be read only once");
         }
-        let told = self
+        let texts = self
             .prompt
             .iter()
             .map(|prompt| Ok(prompt.as_bytes().to_vec()));
-        told.chain(self.prompt_files.iter().map(|path| read(path)))
+        texts
+            .chain(self.prompt_files.iter().map(|path| read(path)))
             .collect()
     }
 }
@@ -143,39 +143,29 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Generate(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Generate(Arguments);
-
-impl Job for Generate {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        arguments.sampler.config().validate()?;
-        let n_prompts = arguments.prompt.len() + arguments.prompt_files.len();
-        let n_rows = arguments.batch.saturating_mul(n_prompts);
-        check_range("--batch", arguments.batch, MOST_ROWS)?;
+        self.sampler.config().validate()?;
+        let n_prompts = self.prompt.len() + self.prompt_files.len();
+        let n_rows = self.batch.saturating_mul(n_prompts);
+        check_range("--batch", self.batch, MOST_ROWS)?;
         check_most("--batch times --prompt", n_rows, MOST_ROWS)?;
-        check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
-        let prompts = arguments.prompts()?;
+        check_most("--tokens", self.tokens, MOST_TOKENS)?;
+        let prompts = self.prompts()?;
         let model = {
-            let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
-            let _waiting = waiting("Loading the model");
-            TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?
+            let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;
+            loading(|| TextModel::<B::InnerBackend>::open(checkpoint.path(), &device))?
         };
         let n_bytes = prompts.iter().map(Vec::len).sum();
-        let told = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
-        check_reading(&model.model().reformer, n_bytes, arguments.device, told)?;
-        match arguments.beam_size {
-            Some(beam_size) => search(&model, &arguments, &prompts, beam_size),
-            None => draw(&model, arguments, prompts),
+        let limit = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
+        check_reading(&model.model().reformer, n_bytes, self.device, limit)?;
+        match self.beam_size {
+            Some(beam_size) => search(&model, &self, &prompts, beam_size),
+            None => draw(&model, self, prompts),
         }
     }
 }
@@ -185,7 +175,7 @@ fn draw<B: ReformerBackend>(
     arguments: Arguments,
     prompts: Vec<Vec<u8>>,
 ) -> Result<()> {
-    let wish = GenerationRequest {
+    let request = GenerationRequest {
         n_samples: arguments.batch,
         n_tokens: arguments.tokens,
         sampler: arguments.sampler.config(),
@@ -193,9 +183,9 @@ fn draw<B: ReformerBackend>(
         stop: arguments.stop,
         prompts,
     };
-    let cost = match (&wish.prompts[..], wish.n_samples) {
-        ([prompt], 1) => stream(model, &wish, prompt)?,
-        _ => write_all(model, &wish)?,
+    let cost = match (&request.prompts[..], request.n_samples) {
+        ([prompt], 1) => stream(model, &request, prompt)?,
+        _ => write_all(model, &request)?,
     };
     if arguments.verbose {
         tell(&cost);
@@ -204,19 +194,22 @@ fn draw<B: ReformerBackend>(
 }
 
 /// Prints several texts once they are complete.
-fn write_all<B: ReformerBackend>(model: &TextModel<B>, wish: &GenerationRequest) -> Result<Cost> {
-    let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
+fn write_all<B: ReformerBackend>(
+    model: &TextModel<B>,
+    request: &GenerationRequest,
+) -> Result<Cost> {
+    let mut texts = vec![Vec::new(); request.prompts.len() * request.n_samples];
     let cost = {
         let _waiting = waiting("Writing");
-        model.stream(wish, |row, text| {
+        model.stream(request, |row, text| {
             texts[row].extend_from_slice(text);
             anyhow::Ok(())
         })?
     };
     for (row, text) in texts.iter().enumerate() {
-        let (prompt, sample) = (row / wish.n_samples, row % wish.n_samples);
+        let (prompt, sample) = (row / request.n_samples, row % request.n_samples);
         let title = format!("prompt {}, continuation {}", prompt + 1, sample + 1);
-        print(&title, &wish.prompts[prompt], text)?;
+        print(&title, &request.prompts[prompt], text)?;
     }
     Ok(cost)
 }
@@ -236,13 +229,13 @@ fn tell(cost: &Cost) {
 /// Prints a single text while it is generated.
 fn stream<B: ReformerBackend>(
     model: &TextModel<B>,
-    wish: &GenerationRequest,
+    request: &GenerationRequest,
     prompt: &[u8],
 ) -> Result<Cost> {
     let mut reading = Some(waiting("Reading the prompt"));
     let mut output = Output::new();
     let mut writer = Utf8Writer::new(Output::new());
-    let cost = model.stream(wish, |_, text| {
+    let cost = model.stream(request, |_, text| {
         if reading.take().is_some() {
             output.write_all(prompt)?;
         }

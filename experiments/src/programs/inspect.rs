@@ -1,7 +1,7 @@
 //! Shows how LSH attention hashes a text.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,11 +11,10 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
-use crate::measure::allocator::keep_freed_memory;
+use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::write_atomically;
 use reformer_train::inference::TextModel;
 
 const EXAMPLES: &str = "\
@@ -57,39 +56,30 @@ pub(super) struct Arguments {
     device: DeviceName,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Inspect(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Inspect(Arguments);
-
-impl Job for Inspect {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        let path = &arguments.text;
-        check_most("--tokens", arguments.tokens, MOST_TOKENS)?;
-        let text = start(path, MOST_TOKEN_BYTES * arguments.tokens as u64)
+        let path = &self.text;
+        check_most("--tokens", self.tokens, MOST_TOKENS)?;
+        let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
-        let checkpoint = Checkpoint::open(arguments.checkpoint.as_deref())?;
+        let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;
         let inspection = {
-            let _waiting = waiting("Looking");
+            let _waiting = waiting("Inspecting");
             let model = TextModel::<B::InnerBackend>::open(checkpoint.path(), &device)?;
-            inspect(&model, &text, &arguments)?
+            inspect(&model, &text, &self)?
         };
         let title = format!("{} in {checkpoint}", path.display());
-        write(&arguments.html, inspection.page(&title)?.as_bytes())?;
-        write(&arguments.json, &serde_json::to_vec(&inspection)?)?;
+        out::save(&self.html, inspection.page(&title)?.as_bytes())?;
+        out::save(&self.json, &serde_json::to_vec(&inspection)?)?;
         println!("{}", inspection.summary());
         println!(
             "Written to {} and {}",
-            arguments.html.display(),
-            arguments.json.display()
+            self.html.display(),
+            self.json.display()
         );
         Ok(())
     }
@@ -113,11 +103,11 @@ fn inspect<B: ReformerBackend>(
     let mut tokens = model.codec().encode(text)?;
     tokens.truncate(arguments.tokens);
     if tokens.is_empty() {
-        bail!("there is nothing to look at: give a text, and `--tokens` of at least 1");
+        bail!("there is nothing to inspect: give a text, and `--tokens` of at least 1");
     }
     let inspected = model.inspect(&tokens)?;
     if inspected.is_empty() {
-        bail!("the model has no LSH layer, so there are no buckets to look at");
+        bail!("the model has no LSH layer, so there are no buckets to inspect");
     }
     let mut spelled = Vec::new();
     let mut stream = model.codec().stream(&[]);
@@ -129,9 +119,4 @@ fn inspect<B: ReformerBackend>(
         tokens: spelled,
         layers: inspected.into_iter().map(layer).collect(),
     })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically(path, |file| file.write_all(bytes))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }

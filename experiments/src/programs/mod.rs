@@ -1,13 +1,41 @@
 //! The programs, each as `main` of a module. They are part of the library so that what they share,
 //! training on every backend above all, is compiled once and not for each of them.
 
+use std::process::ExitCode;
+
+/// A program of this crate.
+#[derive(Debug)]
+pub struct Program {
+    /// Words after `reformer` that call it.
+    pub words: &'static str,
+    /// Name of its own binary; a study, which has none, has that of its results here.
+    pub name: &'static str,
+    about: &'static str,
+    main: fn() -> ExitCode,
+    /// Its flags.
+    flags: fn() -> clap::Command,
+}
+
+/// A list of programs: the words that call each, its name, one line about it, its `main`, and its flags.
+macro_rules! programs {
+    ($($words:literal, $name:literal, $about:literal, $main:path, $flags:ty;)*) => {
+        &[$($crate::programs::Program {
+            words: $words,
+            name: $name,
+            about: $about,
+            main: $main,
+            flags: <$flags as clap::CommandFactory>::command,
+        }),*]
+    };
+}
+
 pub mod answer;
 pub mod bench_generation;
 pub mod bench_memory;
 pub mod bench_step;
 pub mod classify;
-pub mod compare;
-pub mod convert;
+mod compare;
+mod convert;
 pub mod evaluate;
 pub mod generate_image;
 pub mod generate_text;

@@ -1,16 +1,18 @@
 //! Plots and tabulates results of `bench_step --json` by length.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli;
-use crate::plot::figure::{Axis, Curve, Panel, write_svg};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use serde::Deserialize;
+
+use crate::cli;
+use crate::cli::named::name_of;
+use crate::measure::step::Measurement;
+use crate::plot::figure::{Axis, Curve, Panel, write_svg};
+use crate::study::Table;
 
 const EXAMPLES: &str = "\
 Example:
@@ -30,32 +32,13 @@ pub(super) struct Arguments {
     svg: Option<PathBuf>,
 }
 
-/// The fields that are read of a line.
-#[derive(Debug, Deserialize)]
-struct Measurement {
-    seconds: f64,
-    tokens_per_second: f64,
-    peak_mib: Option<f64>,
-    /// Missing if it was measured with `--bare`.
-    ratio_to_limit: Option<f64>,
-    settings: Settings,
-}
-
-#[derive(Debug, Deserialize)]
-struct Settings {
-    length: usize,
-    attention: String,
-}
-
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         let measurements = read(&arguments.measurements)?;
         if let Some(path) = &arguments.svg {
             draw(&measurements, path)?;
         }
-        print!("{}", table(&measurements));
+        print!("{}", table(&measurements).markdown());
         Ok(())
     })
 }
@@ -81,29 +64,36 @@ fn read(path: &Path) -> Result<Vec<Measurement>> {
     Ok(measurements)
 }
 
-/// One row for each length and kind of attention, in Markdown.
-fn table(measurements: &[Measurement]) -> String {
+/// One row for each length and kind of attention.
+fn table(measurements: &[Measurement]) -> Table {
     let mut rows: Vec<_> = measurements.iter().collect();
-    rows.sort_by_key(|row| (row.settings.length, &row.settings.attention));
-    let mut table =
-        "| length | attention | seconds a step | tokens/s | peak MiB | ratio to limit |\n\
-                     |---:|---|---:|---:|---:|---:|\n"
-            .to_owned();
+    rows.sort_by_key(|row| (row.settings.length, attention(row)));
+    let mut table = Table::new([
+        "length",
+        "attention",
+        "seconds a step",
+        "tokens/s",
+        "peak MiB",
+        "ratio to limit",
+    ]);
+    let rounded = |value: Option<f64>, decimals: usize| {
+        value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+    };
     for row in rows {
-        let peak = row
-            .peak_mib
-            .map_or("-".to_owned(), |peak| format!("{peak:.0}"));
-        let ratio = row
-            .ratio_to_limit
-            .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-        writeln!(
-            table,
-            "| {} | {} | {:.3} | {:.0} | {peak} | {ratio} |",
-            row.settings.length, row.settings.attention, row.seconds, row.tokens_per_second
-        )
-        .expect("a string takes everything");
+        table.row([
+            row.settings.length.to_string(),
+            attention(row).to_owned(),
+            format!("{:.3}", row.seconds),
+            format!("{:.0}", row.tokens_per_second),
+            rounded(row.peak_mib, 0),
+            rounded(row.ratio_to_limit, 2),
+        ]);
     }
     table
+}
+
+fn attention(measurement: &Measurement) -> &'static str {
+    name_of(&measurement.settings.attention).unwrap_or("-")
 }
 
 /// One curve for each kind of attention, by length.
@@ -115,7 +105,7 @@ fn panel(
     let mut curves = BTreeMap::<_, Vec<_>>::new();
     for measurement in measurements {
         if let Some(value) = of(measurement) {
-            let curve = curves.entry(&measurement.settings.attention).or_default();
+            let curve = curves.entry(attention(measurement)).or_default();
             curve.push((measurement.settings.length as f64, value));
         }
     }
@@ -143,47 +133,4 @@ fn draw(measurements: &[Measurement], path: &Path) -> Result<()> {
         }),
     ];
     write_svg(&panels, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn measurement(length: usize, attention: &str, seconds: f64) -> Measurement {
-        Measurement {
-            seconds,
-            tokens_per_second: length as f64 / seconds,
-            peak_mib: Some(100.0),
-            ratio_to_limit: Some(1.5),
-            settings: Settings {
-                length,
-                attention: attention.to_owned(),
-            },
-        }
-    }
-
-    #[test]
-    fn rows_are_in_order_of_length() {
-        let table = table(&[
-            measurement(2048, "lsh", 0.5),
-            measurement(1024, "full", 0.25),
-        ]);
-        let rows: Vec<_> = table.lines().skip(2).collect();
-        assert_eq!(rows[0], "| 1024 | full | 0.250 | 4096 | 100 | 1.50 |");
-        assert_eq!(rows[1], "| 2048 | lsh | 0.500 | 4096 | 100 | 1.50 |");
-    }
-
-    #[test]
-    fn picture_has_every_kind() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("steps.svg");
-        let all = [
-            measurement(1024, "lsh", 0.25),
-            measurement(2048, "lsh", 0.5),
-            measurement(1024, "full", 0.3),
-        ];
-        draw(&all, &path).unwrap();
-        let picture = fs::read_to_string(path).unwrap();
-        assert!(picture.contains("lsh") && picture.contains("full"));
-    }
 }

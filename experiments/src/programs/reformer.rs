@@ -6,88 +6,56 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{Arg, CommandFactory};
+use clap::Arg;
 
 use super::{studies, *};
 use crate::cli;
 use crate::cli::called;
 use crate::measure::step::StepArguments;
 
-/// A program of this crate.
-struct Program {
-    /// Name of its own binary, if it has one.
-    name: &'static str,
-    /// Words after `reformer` that call it.
-    words: &'static str,
-    about: &'static str,
-    main: fn() -> ExitCode,
-    /// Its flags.
-    flags: fn() -> clap::Command,
-}
-
-macro_rules! programs {
-    ($($title:literal { $($name:literal, $words:literal, $about:literal, $main:path, $flags:ty;)* })*) => {
-        /// All programs, grouped by purpose.
-        static PROGRAMS: &[(&str, &[Program])] = &[$(($title, &[$(Program {
-            name: $name,
-            words: $words,
-            about: $about,
-            main: $main,
-            flags: <$flags as CommandFactory>::command,
-        }),*])),*];
-    };
-}
-
-programs! {
-    "Training" {
-        "train_text", "train text", "the next byte of a text", train_text::main, train_text::Arguments;
-        "train_images", "train images", "the next colour of an image", train_images::main, train_images::Arguments;
-        "train_translation", "train translation", "sentences in another language", train_translation::main, train_translation::Arguments;
-        "train_masked", "train masked", "hidden bytes of a text", train_masked::main, train_masked::Arguments;
-        "train_classifier", "train classifier", "classes of texts", train_classifier::main, train_classifier::Arguments;
-        "train_qa", "train qa", "answers to questions, as spans of a text", train_qa::main, train_qa::Arguments;
-        "train_duplication", "train duplication", "the paper's synthetic task", train_duplication::main, train_duplication::Arguments;
-        "train_recall", "train recall", "retrieval of what was read before", train_recall::main, train_recall::Arguments;
-    }
-    "Trained models" {
-        "generate_text", "generate text", "continue texts", generate_text::main, generate_text::Arguments;
-        "generate_image", "generate image", "complete images", generate_image::main, generate_image::Arguments;
-        "translate", "translate", "translate sentences", translate::main, translate::Arguments;
-        "classify", "predict classes", "classify texts", classify::main, classify::Arguments;
-        "answer", "predict answers", "answer questions about texts", answer::main, answer::Arguments;
-        "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main, evaluate::Arguments;
-        "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main, compare::Arguments;
-        "convert", "convert", "write a language model as a Hugging Face folder", convert::main, convert::Arguments;
-        "inspect", "inspect", "show buckets and attention of a text", inspect::main, inspect::Arguments;
-    }
-    "Measurements" {
-        "bench_step", "bench step", "time and memory of a training step", bench_step::main, StepArguments;
-        "bench_memory", "bench memory", "memory by depth and mode", bench_memory::main, bench_memory::Arguments;
-        "bench_generation", "bench generation", "time of a token and memory of the cache", bench_generation::main, bench_generation::Arguments;
-        "plot_steps", "bench plot", "plot results of `bench step`", plot_steps::main, plot_steps::Arguments;
-    }
-    "Tables and figures of the paper, and questions beyond it" {
-        "table1_complexity", "study table1", "memory and time of attention over length", studies::table1::main, studies::table1::Arguments;
-        "table2_duplication", "study table2", "duplication, by rounds in training and evaluation", studies::table2::main, studies::table2::Arguments;
-        "table3_memory", "study table3", "from a Transformer to a Reformer", studies::table3::main, studies::table3::Arguments;
-        "table4_translation", "study table4", "translation with reversible layers", studies::table4::main, studies::table4::Arguments;
-        "figure3_sharing_and_reversibility", "study figure3", "shared queries and keys, reversible layers", studies::figure3::main, studies::Arguments;
-        "figure4_hash_rounds", "study figure4", "hash rounds against full attention", studies::figure4::main, studies::Arguments;
-        "figure5_depth", "study figure5-depth", "bits per byte over depth", studies::figure5_depth::main, studies::Arguments;
-        "figure5_speed", "study figure5-speed", "time over length", studies::figure5_speed::main, studies::figure5_speed::Arguments;
-        "long_context", "study long-context", "a million tokens", studies::long_context::main, studies::long_context::Arguments;
-        "recall", "study recall", "how much of exact attention hashing finds", studies::recall::main, studies::Arguments;
-        "finding", "study finding", "retrieval tasks, up to 128 times the trained length", studies::finding::main, studies::finding::Arguments;
-        "lra", "study lra", "tasks of the Long Range Arena, with full, local and LSH attention", studies::lra::main, studies::lra::Arguments;
-        "use_of_context", "study use-of-context", "bits by position in long windows", studies::use_of_context::main, studies::Arguments;
-        "ablation_across_buckets", "study across-buckets", "chunks within or across buckets", studies::ablation_across_buckets, studies::Arguments;
-        "ablation_duplicates", "study duplicates", "keys that several rounds find", studies::ablation_duplicates, studies::Arguments;
-        "ablation_logit_scale", "study logit-scale", "the scale of logits", studies::ablation_logit_scale, studies::Arguments;
-        "ablation_reversal", "study reversal", "exact and ordinary reversal", studies::ablation_reversal, studies::Arguments;
-        "ablation_rotations", "study rotations", "fixed and redrawn rotations", studies::ablation_rotations, studies::Arguments;
-        "ablation_window", "study window", "chunks, or the last of a bucket", studies::ablation_window, studies::Arguments;
-    }
-}
+/// All programs, grouped by purpose.
+static PROGRAMS: [(&str, &[Program]); 4] = [
+    (
+        "Training",
+        programs! {
+            "train text", "train_text", "the next byte of a text", train_text::main, train_text::Arguments;
+            "train images", "train_images", "the next colour of an image", train_images::main, train_images::Arguments;
+            "train translation", "train_translation", "sentences in another language", train_translation::main, train_translation::Arguments;
+            "train masked", "train_masked", "hidden bytes of a text", train_masked::main, train_masked::Arguments;
+            "train classifier", "train_classifier", "classes of texts", train_classifier::main, train_classifier::Arguments;
+            "train qa", "train_qa", "answers to questions, as spans of a text", train_qa::main, train_qa::Arguments;
+            "train duplication", "train_duplication", "the paper's synthetic task", train_duplication::main, train_duplication::Arguments;
+            "train recall", "train_recall", "retrieval of what was read before", train_recall::main, train_recall::Arguments;
+        },
+    ),
+    (
+        "Trained models",
+        programs! {
+            "generate text", "generate_text", "continue texts", generate_text::main, generate_text::Arguments;
+            "generate image", "generate_image", "complete images", generate_image::main, generate_image::Arguments;
+            "translate", "translate", "translate sentences", translate::main, translate::Arguments;
+            "predict classes", "classify", "classify texts", classify::main, classify::Arguments;
+            "predict answers", "answer", "answer questions about texts", answer::main, answer::Arguments;
+            "evaluate", "evaluate", "measure a model on held-out or other data", evaluate::main, evaluate::Arguments;
+            "compare", "compare", "runs side by side: curves, best results, settings that differ", compare::main, compare::Arguments;
+            "convert", "convert", "write a language model as a Hugging Face folder", convert::main, convert::Arguments;
+            "inspect", "inspect", "show buckets and attention of a text", inspect::main, inspect::Arguments;
+        },
+    ),
+    (
+        "Measurements",
+        programs! {
+            "bench step", "bench_step", "time and memory of a training step", bench_step::main, StepArguments;
+            "bench memory", "bench_memory", "memory by depth and mode", bench_memory::main, bench_memory::Arguments;
+            "bench generation", "bench_generation", "time of a token and memory of the cache", bench_generation::main, bench_generation::Arguments;
+            "bench plot", "plot_steps", "plot results of `bench step`", plot_steps::main, plot_steps::Arguments;
+        },
+    ),
+    (
+        "Tables and figures of the paper, and questions beyond it",
+        studies::STUDIES,
+    ),
+];
 
 /// Shell code that registers completions, which are computed on demand.
 const BASH: &str = "\
@@ -100,25 +68,36 @@ complete -o default -F _reformer reformer
 const ZSH: &str = "autoload -U +X bashcompinit && bashcompinit\n";
 const FISH: &str = "complete -c reformer -a '(reformer complete (commandline -opc)[2..-1])'\n";
 
-/// Runs the program.
 pub fn main() -> ExitCode {
     let given: Vec<OsString> = env::args_os().skip(1).collect();
     let words: Vec<_> = given.iter().map(|word| word.to_string_lossy()).collect();
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words[..] {
-        [] => told(&help("")),
-        ["help" | "--help" | "-h", ref group @ ..] => told(&help(group.first().unwrap_or(&""))),
-        ["--version" | "-V"] => told(&format!("reformer {}\n", env!("CARGO_PKG_VERSION"))),
+        [] => print_and_exit(&help("")),
+        ["help" | "--help" | "-h", ref group @ ..] => {
+            print_and_exit(&help(group.first().unwrap_or(&"")))
+        }
+        ["--version" | "-V"] => {
+            print_and_exit(&format!("reformer {}\n", env!("CARGO_PKG_VERSION")))
+        }
         ["completions", ref shell @ ..] => cli::main(|| completions(shell)),
         ["complete", ref before @ ..] => cli::main(|| complete(before)),
         _ => match called_by(&words) {
             Some((program, n_words)) => {
-                let all = all().map(|program| (program.name, program.words));
-                called::as_part(program.words, all.collect(), given[n_words..].to_vec());
+                // A study has no binary of its own name that examples could call.
+                let with_binary = all().filter(|program| !program.words.starts_with("study "));
+                let with_binary = with_binary.map(|program| (program.name, program.words));
+                called::as_part(
+                    program.words,
+                    with_binary.collect(),
+                    given[n_words..].to_vec(),
+                );
                 (program.main)()
             }
             None => match (words[0], words.get(1)) {
-                (group, None | Some(&("--help" | "-h"))) if is_group(group) => told(&help(group)),
+                (group, None | Some(&("--help" | "-h"))) if is_group(group) => {
+                    print_and_exit(&help(group))
+                }
                 _ => cli::main(|| unknown(&words)),
             },
         },
@@ -129,8 +108,8 @@ fn all() -> impl Iterator<Item = &'static Program> {
     PROGRAMS.iter().flat_map(|(_, programs)| programs.iter())
 }
 
-/// The program that an invocation begins with, and the number of words that call it: its words, the name of its
-/// binary, or its group and that name (`study table1_complexity`).
+/// The program that an invocation begins with, and the number of words that call it: its words, its name, or its
+/// group and that name (`study table1_complexity`).
 fn called_by(given: &[&str]) -> Option<(&'static Program, usize)> {
     let called = |program: &'static Program| {
         let words: Vec<&str> = program.words.split(' ').collect();
@@ -161,7 +140,8 @@ fn is_group(word: &str) -> bool {
     all().any(|program| program.words.starts_with(&prefix))
 }
 
-fn told(text: &str) -> ExitCode {
+/// Prints a text, as a program.
+fn print_and_exit(text: &str) -> ExitCode {
     cli::main(|| {
         print!("{text}");
         Ok(())
@@ -173,7 +153,7 @@ fn help(prefix: &str) -> String {
     let mut text = "Train, use and measure Reformers: models of very long sequences\n\n\
                     Usage: reformer PROGRAM [OPTIONS]\n"
         .to_owned();
-    for (title, programs) in PROGRAMS {
+    for (title, programs) in &PROGRAMS {
         let programs: Vec<_> = programs
             .iter()
             .filter(|program| program.words.starts_with(prefix))

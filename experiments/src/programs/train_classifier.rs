@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::named::named;
 use crate::inference::scores;
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::labelled::LabelledArguments;
-use crate::training::long_range::{self, task_parser};
-use crate::training::{Program, TrainArguments, train};
+use crate::training::long_range;
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;
@@ -19,7 +19,7 @@ use reformer_train::{DataConfig, Evaluation, ModelConfig, Run, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
-  Minutes on the sample: is a passage German, English of our day, or English of Shakespeare's?
+  Minutes on the sample: is a passage German, modern English or Shakespeare's English?
     train_classifier
   A table with the columns text and label, between tabs or commas:
     train_classifier --data reviews.csv --length 2048 --name mine
@@ -53,22 +53,19 @@ pub(super) struct Arguments {
 #[command(next_help_heading = "Data")]
 struct ClassifierData {
     /// A task of the Long Range Arena, instead of texts
-    #[arg(long, value_parser = task_parser(), conflicts_with_all = ["valid", "resume", "join"])]
+    #[arg(long, value_parser = named::<LongRangeTask>(), conflicts_with_all = ["valid", "resume", "join"])]
     task: Option<LongRangeTask>,
     #[command(flatten)]
     files: LabelledArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(flags, &Classifier(data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Classifier(arguments.data)))
 }
 
 struct Classifier(ClassifierData);
 
-impl Program for Classifier {
+impl TrainingProgram for Classifier {
     fn name(&self) -> &'static str {
         "train_classifier"
     }

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_train::DataConfig;
@@ -31,17 +30,14 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, &Duplication(arguments.symbols)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Duplication(arguments.symbols)))
 }
 
 /// Sets the number of symbols, if it is given.
 struct Duplication(Option<usize>);
 
-impl Program for Duplication {
+impl TrainingProgram for Duplication {
     fn name(&self) -> &'static str {
         "train_duplication"
     }

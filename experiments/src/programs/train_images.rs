@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{self, absolute};
-use crate::measure::allocator::keep_freed_memory;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_train::DataConfig;
@@ -33,17 +32,14 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, &Images(arguments.data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Images(arguments.data)))
 }
 
 /// Data at this path, if it is given.
 struct Images(Option<PathBuf>);
 
-impl Program for Images {
+impl TrainingProgram for Images {
     fn name(&self) -> &'static str {
         "train_images"
     }

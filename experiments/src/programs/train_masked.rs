@@ -4,9 +4,8 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::allocator::keep_freed_memory;
 use crate::training::text::TextArguments;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
@@ -43,16 +42,13 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(flags, &Masked(data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Masked(arguments.data)))
 }
 
 struct Masked(TextArguments);
 
-impl Program for Masked {
+impl TrainingProgram for Masked {
     fn name(&self) -> &'static str {
         "train_masked"
     }
@@ -103,7 +99,7 @@ impl Job for Show<'_> {
                 filled,
                 text,
             } = found;
-            println!("\nHidden:\n{shown}\n\nFound:\n{filled}\n\nWhat was there:\n{text}");
+            println!("\nMasked:\n{shown}\n\nPredicted:\n{filled}\n\nOriginal:\n{text}");
         }
         Ok(())
     }

@@ -1,20 +1,18 @@
 //! Trains a model to answer questions by marking a span of a text.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::inference::scores;
-use crate::measure::allocator::keep_freed_memory;
+use crate::out;
 use crate::training::labelled::LabelledArguments;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
-use reformer_core::write_atomically;
 use reformer_train::data::{QuestionFiles, QuestionsConfig};
 use reformer_train::{DataConfig, Evaluation, Run};
 
@@ -45,16 +43,13 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments { data, train: flags } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(flags, &Answers(data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Answers(arguments.data)))
 }
 
 struct Answers(LabelledArguments);
 
-impl Program for Answers {
+impl TrainingProgram for Answers {
     fn name(&self) -> &'static str {
         "train_qa"
     }
@@ -94,8 +89,7 @@ impl Job for Score<'_> {
         let named: BTreeMap<_, _> = answers.iter().map(|(q, answer)| (&q.id, answer)).collect();
         let path = run.folder().join("answers.json");
         let json = serde_json::to_vec_pretty(&named)?;
-        write_atomically(&path, |file| file.write_all(&json))
-            .with_context(|| format!("`{}` cannot be written", path.display()))?;
+        out::save(&path, &json)?;
         println!("\nSome answers:");
         let n_shown = 5.min(answers.len());
         for (question, answer) in (0..n_shown).map(|n| answers[n * answers.len() / n_shown]) {

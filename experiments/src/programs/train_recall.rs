@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
-use crate::training::{Program, TrainArguments, train};
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use reformer_train::DataConfig;
@@ -69,16 +68,13 @@ impl TaskName {
     }
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| train(arguments.train, &Recall(arguments.data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Recall(arguments.data)))
 }
 
 struct Recall(Option<TaskName>);
 
-impl Program for Recall {
+impl TrainingProgram for Recall {
     fn name(&self) -> &'static str {
         "train_recall"
     }

@@ -1,28 +1,25 @@
 //! Trains a language model on a text.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::{self, shell_argument};
-use crate::measure::allocator::keep_freed_memory;
-use crate::out::Output;
+use crate::out::{self, Output};
 use crate::training::text::TextArguments;
 use crate::training::tokenizing::{TokenArguments, fit_vocabulary};
-use crate::training::{Program, TrainArguments, train};
-use anyhow::{Context, Result, bail};
+use crate::training::{TrainArguments, TrainingProgram, train};
+use anyhow::{Result, bail};
 use clap::Parser;
 use reformer_core::generation::SamplerConfig;
 use reformer_core::kernels::TrainBackend;
-use reformer_core::write_atomically;
 use reformer_train::inference::{GenerationRequest, InferenceError, TextModel, Utf8Writer};
 use reformer_train::{DataConfig, Run, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
-  Two minutes on the sample that ships with the project:
+  About a minute on the sample that ships with the project:
     train_text
   Your own file, a larger model, a GPU:
     train_text --data book.txt --preset small --device cuda --name my-first
@@ -47,7 +44,7 @@ Examples:
   The same run with one setting changed:
     train_text --preset runs/my-first/config.json --set model.reformer.dropout=0.2
 
-Presets: tiny (the default; two minutes on two CPU cores), small, base, enwik8-64k.
+Presets: tiny (the default; about a minute on two CPU cores), small, base, enwik8-64k.
 A run is written to OUT/NAME: config.json, checkpoint/, metrics.csv, report.html (open it in a browser
 while it trains), samples.jsonl, loss.svg, model.mpk, sample.txt.
 Values that are not given come from the preset.";
@@ -67,23 +64,15 @@ pub(super) struct Arguments {
     train: TrainArguments,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let Arguments {
-        data,
-        tokens,
-        sample_tokens,
-        train: arguments,
-    } = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         let program = Text {
-            data,
-            tokens,
-            init_from: arguments.init_from.clone(),
-            sample_tokens,
+            data: arguments.data,
+            tokens: arguments.tokens,
+            init_from: arguments.train.init_from.clone(),
+            sample_tokens: arguments.sample_tokens,
         };
-        train(arguments, &program)
+        train(arguments.train, &program)
     })
 }
 
@@ -94,7 +83,7 @@ struct Text {
     sample_tokens: usize,
 }
 
-impl Program for Text {
+impl TrainingProgram for Text {
     fn name(&self) -> &'static str {
         "train_text"
     }
@@ -120,7 +109,7 @@ impl Program for Text {
             let n_tokens = self.sample_tokens;
             device::run(device, Sample { run, n_tokens })?;
         }
-        println!("\nGo on writing with:\n  {}", generate_command(run));
+        println!("\nGenerate more text with:\n  {}", generate_command(run));
         Ok(())
     }
 }
@@ -140,8 +129,8 @@ impl Job for Sample<'_> {
         let mut bytes = Vec::new();
         let mut writer = Utf8Writer::new(Output::new());
         println!("\nA sample:");
-        let wish = GenerationRequest::new(beginning, n_tokens, sampler, run.config().seed);
-        model.stream(&wish, |_, text| {
+        let request = GenerationRequest::new(beginning, n_tokens, sampler, run.config().seed);
+        model.stream(&request, |_, text| {
             bytes.extend_from_slice(text);
             // It is saved even if it cannot be printed.
             text.iter().try_for_each(|&byte| writer.push(byte)).ok();
@@ -149,8 +138,7 @@ impl Job for Sample<'_> {
         })?;
         writer.finish().ok();
         let path = run.folder().join("sample.txt");
-        write_atomically(&path, |file| file.write_all(&bytes))
-            .with_context(|| format!("`{}` cannot be written", path.display()))?;
+        out::save(&path, &bytes)?;
         println!("");
         Ok(())
     }

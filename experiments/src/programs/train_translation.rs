@@ -1,18 +1,16 @@
 //! Trains an encoder-decoder to translate.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::{self, absolute};
 use crate::inference::translation::{BleuArguments, Scored};
-use crate::measure::allocator::keep_freed_memory;
-use crate::training::{Program, TrainArguments, train};
+use crate::out;
+use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::write_atomically;
 use reformer_datasets::translation::Bleu;
 use reformer_train::data::{PairFiles, PairsConfig};
 use reformer_train::{DataConfig, Run, load_model};
@@ -50,7 +48,7 @@ pub(super) struct Arguments {
 /// Data to train on.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Data")]
-pub struct PairArguments {
+pub(crate) struct PairArguments {
     /// Two line-aligned files, or one with tabs [default: a sample of Tatoeba]
     #[arg(long, value_name = "PATH", num_args = 1..=2, conflicts_with = "resume")]
     data: Vec<PathBuf>,
@@ -62,19 +60,16 @@ pub struct PairArguments {
     reverse: bool,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
+    cli::program(|arguments: Arguments| {
         let Arguments {
             pairs,
             bleu,
-            train: arguments,
+            train: flags,
         } = arguments;
         // Checked before the training, not after it.
         bleu.beam.config().validate()?;
-        train(arguments, &Translation { pairs, bleu })
+        train(flags, &Translation { pairs, bleu })
     })
 }
 
@@ -83,7 +78,7 @@ impl PairArguments {
     ///
     /// # Errors
     /// A preset for another task, or, without files, one that has no text of its own.
-    pub fn data(&self, preset: DataConfig) -> Result<DataConfig> {
+    pub(crate) fn data(&self, preset: DataConfig) -> Result<DataConfig> {
         let DataConfig::Pairs(mut pairs) = preset else {
             bail!("this preset is not for translation: use translation or wmt-base");
         };
@@ -109,7 +104,7 @@ fn files(paths: &[PathBuf]) -> Result<Option<PairFiles>> {
     Ok(PairFiles::at(&paths?))
 }
 
-impl Program for Translation {
+impl TrainingProgram for Translation {
     fn name(&self) -> &'static str {
         "train_translation"
     }
@@ -154,13 +149,16 @@ impl Job for Score<'_> {
             bleu,
         } = arguments.score(&model, pairs, config.batch_size)?;
         let score = format!("{bleu}\n{}", Bleu::SIGNATURE);
-        write(run, "bleu.txt", |file| writeln!(file, "{score}"))?;
-        write(run, "translations.tsv", |file| {
-            let mut rows = sentences.iter().zip(&translations);
-            rows.try_for_each(|((source, reference), translation)| {
-                writeln!(file, "{source}\t{reference}\t{translation}")
-            })
-        })?;
+        let file = |name| run.folder().join(name);
+        out::save(&file("bleu.txt"), format!("{score}\n").as_bytes())?;
+        let rows = sentences.iter().zip(&translations);
+        let rows = rows.map(|((source, reference), translation)| {
+            format!("{source}\t{reference}\t{translation}\n")
+        });
+        out::save(
+            &file("translations.tsv"),
+            rows.collect::<String>().as_bytes(),
+        )?;
         println!("\nSome translations:");
         let n_shown = 8.min(sentences.len());
         for number in (0..n_shown).map(|n| n * sentences.len() / n_shown) {
@@ -173,14 +171,4 @@ impl Job for Score<'_> {
         );
         Ok(())
     }
-}
-
-fn write(
-    run: &Run,
-    name: &str,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<()> {
-    let path = run.folder().join(name);
-    write_atomically(&path, |file| write(file))
-        .with_context(|| format!("`{}` cannot be written", path.display()))
 }

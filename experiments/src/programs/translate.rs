@@ -8,9 +8,8 @@ use crate::cli;
 use crate::cli::arguments::{BeamArguments, MOST_ROWS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::input::{Lines, count_lines, lines_at_once};
-use crate::cli::progress::waiting;
+use crate::cli::progress::loading;
 use crate::inference::translation::translation_bar;
-use crate::measure::allocator::keep_freed_memory;
 use crate::out;
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -60,29 +59,19 @@ pub(super) struct Arguments {
     device: DeviceName,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse();
-    keep_freed_memory();
-    cli::main(|| {
-        let device = arguments.device;
-        device::run(device, Translate(arguments))
-    })
+    cli::program(|arguments: Arguments| device::run(arguments.device, arguments))
 }
 
-struct Translate(Arguments);
-
-impl Job for Translate {
+impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self(arguments) = self;
-        check_range("--batch", arguments.batch, MOST_ROWS)?;
-        let mut sentences = Sentences::open(&arguments)?;
-        let translator = {
-            let _waiting = waiting("Loading the model");
-            let (folder, beam) = (&arguments.checkpoint, arguments.beam.config());
-            Translator::<B::InnerBackend>::open(folder, beam, arguments.batch, &device)?
-        };
-        out::write_to(arguments.output.as_deref(), |output| {
+        check_range("--batch", self.batch, MOST_ROWS)?;
+        let mut sentences = Sentences::open(&self)?;
+        let translator = loading(|| {
+            let (folder, beam) = (&self.checkpoint, self.beam.config());
+            Translator::<B::InnerBackend>::open(folder, beam, self.batch, &device)
+        })?;
+        out::write_to(self.output.as_deref(), |output| {
             sentences.translate(&translator, output)
         })
     }

@@ -14,22 +14,22 @@ use crate::cli::preset;
 /// Flags for text and images.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Data")]
-pub struct DataArguments {
+pub(crate) struct DataArguments {
     /// A text, or a folder of them [default: the sample that ships with the project]
     #[arg(long, value_name = "PATH", conflicts_with = "enwik8")]
-    pub text: Option<PathBuf>,
+    pub(crate) text: Option<PathBuf>,
     /// The official enwik8, raw or packed
     #[arg(long, value_name = "FILE")]
-    pub enwik8: Option<PathBuf>,
+    pub(crate) enwik8: Option<PathBuf>,
     /// A folder or an archive of images, or the folder of downsampled ImageNet's .npz files [default:
     /// none; contests on images are left out]
     #[arg(long, value_name = "PATH")]
-    pub images: Option<PathBuf>,
+    pub(crate) images: Option<PathBuf>,
 }
 
 /// Kinds of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DataKind {
+pub(crate) enum DataKind {
     /// Predicting the next byte of a text.
     Text,
     /// Predicting the next colour of an image.
@@ -44,15 +44,15 @@ pub enum DataKind {
 
 /// A training at each scale, as changes to a preset.
 #[derive(Debug, Clone, Copy)]
-pub struct BaseTraining {
+pub(crate) struct BaseTraining {
     /// Kind of data.
-    pub data: DataKind,
+    pub(crate) data: DataKind,
     /// Changes at every scale.
-    pub all: &'static [&'static str],
+    pub(crate) all: &'static [&'static str],
     /// Changes in `cpu`.
-    pub cpu: &'static [&'static str],
+    pub(crate) cpu: &'static [&'static str],
     /// Changes in `paper`.
-    pub paper: &'static [&'static str],
+    pub(crate) paper: &'static [&'static str],
 }
 
 /// LSH attention as in the paper: hash rounds only, no local round.
@@ -83,13 +83,10 @@ const PAPER: &[&str] = &[
 
 impl DataArguments {
     /// The data of a kind; none if it is missing.
-    ///
-    /// # Errors
-    /// A path that does not exist.
-    pub fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
+    pub(crate) fn data(&self, kind: DataKind, scale: Scale) -> Result<Option<DataConfig>> {
         let absolute = |path: &Path| match path.exists() {
             true => Ok(std::path::absolute(path)?),
-            false => bail!("`{}` is not there", path.display()),
+            false => bail!("`{}` does not exist", path.display()),
         };
         Ok(match (kind, &self.text, &self.enwik8, &self.images) {
             (DataKind::Duplication, ..) => Some(DataConfig::Duplication { n_symbols: 127 }),
@@ -124,10 +121,7 @@ impl DataArguments {
 
 impl BaseTraining {
     /// The configuration at a scale; none without data.
-    ///
-    /// # Errors
-    /// Changes that cannot be made, or data that does not exist.
-    pub fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
+    pub(crate) fn config(&self, scale: Scale, data: &DataArguments) -> Result<Option<TrainConfig>> {
         let Some(data) = data.data(self.data, scale)? else {
             return Ok(None);
         };

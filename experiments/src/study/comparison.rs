@@ -21,46 +21,44 @@ use crate::plot::{bits, step};
 
 /// A study that trains variants on some data.
 #[derive(Debug)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// Name of its program.
-    pub name: &'static str,
-    /// Its title.
-    pub title: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
     /// The claim of the paper, or of the peers, that it tests.
-    pub claim: &'static str,
+    pub(crate) claim: &'static str,
     /// Contests, each a panel of the figure.
-    pub contests: Vec<Contest>,
+    pub(crate) contests: Vec<Contest>,
 }
 
 /// Variants that are trained on the same data.
 #[derive(Debug)]
-pub struct Contest {
+pub(crate) struct Contest {
     /// Prefix of the names of its folders.
-    pub key: &'static str,
-    /// Its title.
-    pub title: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
     /// The configuration that variants change.
-    pub base: BaseTraining,
+    pub(crate) base: BaseTraining,
     /// Variants; the others are compared with the first one.
-    pub variants: Vec<Variant>,
+    pub(crate) variants: Vec<Variant>,
 }
 
 /// A variant of a training.
 #[derive(Debug, Clone)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// Part of the name of its folder.
-    pub key: String,
+    pub(crate) key: String,
     /// Its label in tables and figures.
-    pub label: String,
+    pub(crate) label: String,
     /// Changes to the base, in the form of `--set`.
-    pub sets: Vec<String>,
+    pub(crate) sets: Vec<String>,
     /// The paper's number, if there is one.
-    pub paper: Option<&'static str>,
+    pub(crate) paper: Option<&'static str>,
 }
 
 impl Variant {
     /// A variant without a number in the paper.
-    pub fn new(key: impl Into<String>, label: impl Into<String>, sets: &[&str]) -> Self {
+    pub(crate) fn new(key: impl Into<String>, label: impl Into<String>, sets: &[&str]) -> Self {
         Self {
             key: key.into(),
             label: label.into(),
@@ -72,7 +70,7 @@ impl Variant {
 
 /// Results of a variant.
 #[derive(Debug, Clone, Serialize)]
-struct Outcome {
+struct VariantResult {
     contest: &'static str,
     variant: String,
     /// Held-out bits in the last evaluation, for each seed.
@@ -97,15 +95,12 @@ struct Counted {
 /// All numbers of a comparison.
 #[derive(Debug, Serialize)]
 struct Values {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<VariantResult>,
     counted: Vec<Counted>,
 }
 
 /// Trains all variants of all contests that have data, from each seed, and writes the report.
-///
-/// # Errors
-/// Any error of a training.
-pub fn compare(
+pub(crate) fn compare(
     comparison: &Comparison,
     arguments: &StudyArguments,
     data: &DataArguments,
@@ -220,7 +215,7 @@ fn report(
     .write(study)
 }
 
-fn row(contest: &Contest, variant: &Variant, outcome: &Outcome) -> [String; 9] {
+fn row(contest: &Contest, variant: &Variant, outcome: &VariantResult) -> [String; 9] {
     [
         contest.title.to_owned(),
         variant.label.clone(),
@@ -240,15 +235,7 @@ fn counted(contest: &Contest, trained: &[Trained], study: &Study) -> Result<Vec<
     let tables = counting::tables(contest.base.data).iter();
     let counted = tables.enumerate().map(|(number, counting)| {
         let bits = study.remember(&format!("{}-counted-{number}", contest.key), || {
-            let mut bits = f64::NAN;
-            let bits_of = &mut bits;
-            let job = Count {
-                counting,
-                folder,
-                bits: bits_of,
-            };
-            device::run(study.device(), job)?;
-            Ok(bits)
+            device::run(study.device(), Count { counting, folder })
         })?;
         Ok(Counted {
             contest: contest.key,
@@ -262,19 +249,17 @@ fn counted(contest: &Contest, trained: &[Trained], study: &Study) -> Result<Vec<
 struct Count<'a> {
     counting: &'a Counting,
     folder: &'a Path,
-    bits: &'a mut f64,
 }
 
-impl Job for Count<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<f64> for Count<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<f64> {
         let run = Run::resume(self.folder)?;
-        *self.bits = self.counting.bits::<B>(&run, &device)?;
-        Ok(())
+        Ok(self.counting.bits::<B>(&run, &device)?)
     }
 }
 
 /// The number of steps of each contest, as text.
-fn steps(outcomes: &[Outcome]) -> String {
+fn steps(outcomes: &[VariantResult]) -> String {
     let mut steps: Vec<String> = outcomes
         .iter()
         .map(|outcome| format!("{}: {}", outcome.contest, outcome.steps))
@@ -284,7 +269,7 @@ fn steps(outcomes: &[Outcome]) -> String {
 }
 
 /// The number of seeds of each variant, as text.
-fn seeds(outcomes: &[Outcome]) -> String {
+fn seeds(outcomes: &[VariantResult]) -> String {
     match outcomes.first().map_or(0, |outcome| outcome.bits.len()) {
         1 => "one seed".to_owned(),
         n => format!("{n} seeds"),
@@ -297,7 +282,7 @@ fn outcome(
     variant: &Variant,
     trained: &[Trained],
     reference: &mut Option<Vec<f64>>,
-) -> Result<Outcome> {
+) -> Result<VariantResult> {
     let mut last = Vec::new();
     for trained in trained {
         let row = trained.rows.iter().rfind(|row| row.split == "valid");
@@ -313,7 +298,7 @@ fn outcome(
         .iter()
         .zip(reference.iter())
         .map(|(own, first)| own - first);
-    Ok(Outcome {
+    Ok(VariantResult {
         contest: contest.key,
         variant: variant.label.clone(),
         differences: differences.collect(),

@@ -47,9 +47,6 @@ pub(super) fn tables(data: DataKind) -> &'static [Counting] {
 
 impl Counting {
     /// Bits per token on the validation data of a run, counted on its training batches.
-    ///
-    /// # Errors
-    /// Settings that a data loader refuses.
     pub(super) fn bits<B: AutodiffBackend>(
         &self,
         run: &Run,

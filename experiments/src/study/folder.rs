@@ -1,22 +1,20 @@
 //! The folder of a study, and its files.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use reformer_core::write_atomically;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Scale, StudyArguments};
 use crate::cli::device::DeviceName;
+use crate::out;
 
 /// A study in its folder.
 #[derive(Debug, Clone)]
-pub struct Study {
-    name: &'static str,
+pub(crate) struct Study {
     scale: Scale,
     device: DeviceName,
     folder: PathBuf,
@@ -27,16 +25,15 @@ impl Study {
     ///
     /// # Errors
     /// A folder that cannot be written, or one where the same study was begun with other settings.
-    pub fn open(
+    pub(crate) fn open(
         name: &'static str,
         arguments: &StudyArguments,
         settings: &impl Serialize,
     ) -> Result<Self> {
         if arguments.plan {
-            bail!("`{name}` trains nothing that --plan could tell: it takes minutes");
+            bail!("`{name}` trains no models, so --plan has nothing to print");
         }
         let study = Self {
-            name,
             scale: arguments.preset,
             device: arguments.device,
             folder: arguments.out.join(name).join(arguments.preset.name()),
@@ -44,13 +41,13 @@ impl Study {
         // Created first, since every measurement writes below it.
         let points = study.folder.join("points");
         fs::create_dir_all(&points)
-            .with_context(|| format!("the folder `{}` cannot be made", points.display()))?;
+            .with_context(|| format!("the folder `{}` cannot be created", points.display()))?;
         let settings = serde_json::to_value(settings)?;
         let path = study.folder.join("config.json");
         match read::<Value>(&path)? {
             None => study.write_json("config.json", &settings)?,
             Some(earlier) if earlier == settings => {
-                println!("Going on in {}", study.folder.display());
+                println!("Resuming in {}", study.folder.display());
             }
             Some(_) => bail!(
                 "`{}` holds this study with other settings (see its config.json): remove it, or \
@@ -60,32 +57,22 @@ impl Study {
         }
         Ok(study)
     }
-
-    /// Its name, equal to that of its program.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Its scale.
-    pub fn scale(&self) -> Scale {
+    pub(crate) fn scale(&self) -> Scale {
         self.scale
     }
 
     /// The backend it computes on.
-    pub fn device(&self) -> DeviceName {
+    pub(crate) fn device(&self) -> DeviceName {
         self.device
     }
 
     /// The folder it writes to.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Returns the stored measurement of this name, or else measures and stores it.
-    ///
-    /// # Errors
-    /// A measurement that fails, or cannot be read or written.
-    pub fn remember<T: Serialize + DeserializeOwned>(
+    pub(crate) fn remember<T: Serialize + DeserializeOwned>(
         &self,
         key: &str,
         measure: impl FnOnce() -> Result<T>,
@@ -100,21 +87,14 @@ impl Study {
     }
 
     /// Writes a JSON file into the folder.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         self.write(name, &format!("{}\n", serde_json::to_string_pretty(value)?))
     }
 
     /// Writes a text file into the folder.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.folder.join(name);
-        write_atomically(&path, |file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("`{}` cannot be written", path.display()))
+        out::save(&path, text.as_bytes())
     }
 }
 
@@ -140,7 +120,6 @@ mod tests {
             preset: Scale::Smoke,
             out: out.to_owned(),
             device: DeviceName::Flex,
-            measure: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Study`] has a folder, in which every measurement is stored at once, so that an interrupted
 //! study can be resumed. It measures [trainings](open_and_train), one after the other, or
-//! steps in [processes of their own](subprocess). At the end it writes a [`Report`].
+//! steps in [processes of their own](crate::measure::subprocess). At the end it writes a [`Report`].
 //!
 //! ```text
 //! results/NAME/PRESET/
@@ -18,16 +18,13 @@
 pub(crate) mod base_training;
 #[cfg(not(test))]
 mod comparison;
-pub mod subprocess;
-// Comparisons, which use it, are left out of the unit tests.
-#[cfg_attr(test, allow(dead_code))]
 mod counting;
 mod folder;
 #[cfg(not(test))]
 mod plan;
-pub mod recall;
+pub(crate) mod recall;
 mod report;
-pub mod statistics;
+pub(crate) mod statistics;
 #[cfg(not(test))]
 mod steps;
 mod table;
@@ -41,21 +38,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::device::DeviceName;
 
-pub use base_training::{BaseTraining, DataArguments, DataKind};
+pub(crate) use base_training::{BaseTraining, DataArguments, DataKind};
 #[cfg(not(test))]
-pub use comparison::{Comparison, Contest, Variant, compare};
-pub use folder::Study;
-pub use report::Report;
+pub(crate) use comparison::{Comparison, Contest, Variant, compare};
+pub(crate) use folder::Study;
+pub(crate) use report::Report;
 #[cfg(not(test))]
-pub use steps::{measure_steps, step};
-pub use table::Table;
+pub(crate) use steps::{measure_steps, step};
+pub(crate) use table::Table;
 #[cfg(not(test))]
-pub use trainings::{Trained, Training, open_and_train, open_and_train_as};
+pub(crate) use trainings::{Trained, Training, open_and_train, open_and_train_as};
 
 /// The scale of a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scale {
+pub(crate) enum Scale {
     /// Seconds, to check that it works; the numbers are meaningless.
     Smoke,
     /// Minutes on two CPU cores: small models that show the effect.
@@ -66,7 +63,7 @@ pub enum Scale {
 
 impl Scale {
     /// Selects one of three values by the scale.
-    pub fn pick<T>(self, smoke: T, cpu: T, paper: T) -> T {
+    pub(crate) fn pick<T>(self, smoke: T, cpu: T, paper: T) -> T {
         match self {
             Self::Smoke => smoke,
             Self::Cpu => cpu,
@@ -75,50 +72,47 @@ impl Scale {
     }
 
     /// Its name on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.pick("smoke", "cpu", "paper")
     }
 }
 
 /// Flags that change every training of a study.
 #[derive(Debug, Clone, Default, Args)]
-pub struct SetArguments {
+pub(crate) struct SetArguments {
     /// Change any setting of all trainings, by its path in their config.json; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub(crate) sets: Vec<String>,
 }
 
 /// Flags for the seeds of a study.
 #[derive(Debug, Clone, Default, Args)]
-pub struct SeedArguments {
+pub(crate) struct SeedArguments {
     /// Number of seeds from which each variant is trained [default: 3 in cpu, otherwise 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
-    pub seeds: Option<u64>,
+    pub(crate) seeds: Option<u64>,
 }
 
 impl SeedArguments {
     /// The seeds of a study, beginning with that of its preset.
-    pub fn of(&self, first: u64, scale: Scale) -> std::ops::Range<u64> {
+    pub(crate) fn of(&self, first: u64, scale: Scale) -> std::ops::Range<u64> {
         first..first + self.seeds.unwrap_or(scale.pick(1, 3, 1))
     }
 }
 
 /// Flags of every study.
 #[derive(Debug, Clone, Args)]
-pub struct StudyArguments {
+pub(crate) struct StudyArguments {
     /// Scale of the study
     #[arg(long, value_enum, default_value = "cpu")]
-    pub preset: Scale,
+    pub(crate) preset: Scale,
     /// Folder of results; the study writes into OUT/NAME/PRESET, or resumes there
     #[arg(long, value_name = "FOLDER", default_value = "results")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
-    pub device: DeviceName,
+    pub(crate) device: DeviceName,
     /// Print the planned trainings, their number of operations and the estimated time on a large GPU, and stop
     #[arg(long)]
-    pub plan: bool,
-    /// Measure this in a subprocess, and print it as JSON
-    #[arg(long, value_name = "JSON", hide = true)]
-    pub measure: Option<String>,
+    pub(crate) plan: bool,
 }

@@ -11,28 +11,22 @@ use super::table::{Table, quoted};
 use crate::cli::called;
 use crate::cli::device::DeviceName;
 use crate::plot::figure::{self, Panel};
-
-/// The report of a study.
 #[derive(Debug)]
-pub struct Report<'a, T> {
-    /// Its heading.
-    pub title: &'a str,
+pub(crate) struct Report<'a, T> {
+    pub(crate) title: &'a str,
     /// Notes below the table: the claims of the paper, and how the numbers were measured.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// The paper's numbers, ours and their difference.
-    pub table: Table,
+    pub(crate) table: Table,
     /// Panels, laid out like the paper's figure.
-    pub panels: Vec<Panel>,
+    pub(crate) panels: Vec<Panel>,
     /// All numbers.
-    pub values: &'a T,
+    pub(crate) values: &'a T,
 }
 
 impl<T: Serialize> Report<'_, T> {
     /// Writes the report into the study's folder, and prints the table.
-    ///
-    /// # Errors
-    /// A file that cannot be written, or nothing to draw.
-    pub fn write(&self, study: &Study) -> Result<()> {
+    pub(crate) fn write(&self, study: &Study) -> Result<()> {
         study.write_json("results.json", self.values)?;
         study.write("results.csv", &self.table.csv())?;
         study.write("curves.csv", &self.curves())?;

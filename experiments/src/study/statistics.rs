@@ -3,7 +3,7 @@
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The mean of some numbers: not a number if there are none.
-pub fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
@@ -16,18 +16,18 @@ fn range(values: &[f64]) -> [f64; 2] {
 }
 
 /// The smallest and the largest of some numbers as a cell of a table, with this many decimals.
-pub fn between(values: &[f64], decimals: usize) -> String {
+pub(crate) fn between(values: &[f64], decimals: usize) -> String {
     let [least, most] = range(values);
     format!("{least:.decimals$}..{most:.decimals$}")
 }
 
 /// The 95 % confidence interval of a mean as a cell of a table: a dash for fewer than two numbers.
-pub fn margin(values: &[f64]) -> String {
+pub(crate) fn margin(values: &[f64]) -> String {
     interval(values).map_or_else(|| "-".to_owned(), |half| format!("±{half:.3}"))
 }
 
 /// Half the width of the 95 % confidence interval of a mean (Student's t). None for fewer than two numbers.
-pub fn interval(values: &[f64]) -> Option<f64> {
+pub(crate) fn interval(values: &[f64]) -> Option<f64> {
     let n = values.len() as f64;
     if values.len() < 2 {
         return None;

@@ -4,14 +4,15 @@ use anyhow::Result;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Study, subprocess};
+use super::Study;
 use crate::measure::step::{Measurement, StepArguments};
+use crate::measure::subprocess::measure_in_subprocess;
 
 /// Parses arguments of `bench_step`.
 ///
 /// # Panics
 /// If they are invalid.
-pub fn step(words: &str) -> StepArguments {
+pub(crate) fn step(words: &str) -> StepArguments {
     StepArguments::parse_from(std::iter::once("bench_step").chain(words.split_whitespace()))
 }
 
@@ -19,7 +20,10 @@ pub fn step(words: &str) -> StepArguments {
 ///
 /// # Errors
 /// A step that cannot be measured; earlier results are kept.
-pub fn measure_steps(study: &Study, steps: &[(String, StepArguments)]) -> Result<Vec<Measurement>> {
+pub(crate) fn measure_steps(
+    study: &Study,
+    steps: &[(String, StepArguments)],
+) -> Result<Vec<Measurement>> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
     let bar =
         ProgressBar::new(steps.len() as u64).with_style(style.expect("the template is a constant"));
@@ -28,7 +32,7 @@ pub fn measure_steps(study: &Study, steps: &[(String, StepArguments)]) -> Result
         bar.set_message(key.clone());
         let mut step = step.clone();
         step.device = study.device();
-        let measurement: Measurement = study.remember(key, || subprocess::ask(&step))?;
+        let measurement: Measurement = study.remember(key, || measure_in_subprocess(&step))?;
         let peak = measurement.peak_mib.unwrap_or(f64::NAN);
         let line = format!("{key}: {:.3} s, {peak:.0} MiB", measurement.seconds);
         match bar.is_hidden() {

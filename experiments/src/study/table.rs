@@ -4,14 +4,14 @@ use reformer_train::report::escape;
 
 /// Rows of text below column names.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these columns.
-    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn new<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
         Self {
             columns: columns.into_iter().map(Into::into).collect(),
             rows: vec![],
@@ -22,14 +22,14 @@ impl Table {
     ///
     /// # Panics
     /// If it does not have a cell for each column.
-    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         let cells: Vec<String> = cells.into_iter().map(Into::into).collect();
         assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
         self.rows.push(cells);
     }
 
     /// In Markdown; columns of numbers are aligned to the right.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let is_number = |cell: &str| {
             let cell = cell.trim_start_matches('>').replace([' ', ',', '%'], "");
             cell.is_empty() || cell == "-" || cell.parse::<f64>().is_ok()
@@ -53,7 +53,7 @@ impl Table {
     }
 
     /// In HTML.
-    pub fn html(&self) -> String {
+    pub(crate) fn html(&self) -> String {
         let line = |tag: &str, cells: &[String]| {
             let cells = cells
                 .iter()
@@ -66,7 +66,7 @@ impl Table {
     }
 
     /// As CSV.
-    pub fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let line = |cells: &Vec<String>| {
             let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
             cells.join(",") + "\n"

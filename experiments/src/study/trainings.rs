@@ -21,23 +21,19 @@ use crate::cli::progress::Lines;
 
 /// One training of a study.
 #[derive(Debug, Clone)]
-pub struct Training {
+pub(crate) struct Training {
     /// Its folder below `runs/`.
-    pub key: String,
+    pub(crate) key: String,
     /// Its label in messages and tables.
-    pub label: String,
-    /// Its configuration.
-    pub config: TrainConfig,
+    pub(crate) label: String,
+    pub(crate) config: TrainConfig,
     /// Folder of an earlier training, whose weights it starts from.
-    pub start_from: Option<String>,
+    pub(crate) start_from: Option<String>,
 }
 
 impl Training {
     /// One training of a changed configuration for each seed.
-    ///
-    /// # Errors
-    /// Changes that cannot be made.
-    pub fn by_seed(
+    pub(crate) fn by_seed(
         key: &str,
         label: &str,
         base: &TrainConfig,
@@ -60,18 +56,14 @@ impl Training {
 
 /// A finished training.
 #[derive(Debug, Clone)]
-pub struct Trained {
+pub(crate) struct Trained {
     /// Its folder, for [`reformer_train::load_model`].
-    pub folder: PathBuf,
-    /// Its metrics.
-    pub rows: Vec<Row>,
+    pub(crate) folder: PathBuf,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// Opens a study whose settings are those of its trainings, and runs them. None with `--plan`, which only prints.
-///
-/// # Errors
-/// A folder that cannot be used, or a training that fails.
-pub fn open_and_train(
+pub(crate) fn open_and_train(
     name: &'static str,
     arguments: &StudyArguments,
     trainings: &[Training],
@@ -81,10 +73,7 @@ pub fn open_and_train(
 }
 
 /// Like [`open_and_train`], for a study with settings in a form of its own.
-///
-/// # Errors
-/// A folder that cannot be used, or a training that fails.
-pub fn open_and_train_as(
+pub(crate) fn open_and_train_as(
     name: &'static str,
     arguments: &StudyArguments,
     settings: &impl Serialize,
@@ -98,35 +87,26 @@ pub fn open_and_train_as(
         return Ok(None);
     }
     let study = Study::open(name, arguments, settings)?;
-    let trained = train_all(&study, trainings)?;
+    let job = TrainAll {
+        study: &study,
+        trainings,
+    };
+    let trained = device::run(study.device(), job)?;
     Ok(Some((study, trained)))
 }
 
-/// Runs all trainings that are not finished, and resumes the one that was interrupted.
-///
-/// # Errors
-/// [`Stopped`] if it is interrupted again.
-fn train_all(study: &Study, trainings: &[Training]) -> Result<Vec<Trained>> {
-    let mut trained = Vec::new();
-    let job = TrainAll {
-        study,
-        trainings,
-        trained: &mut trained,
-    };
-    device::run(study.device(), job)?;
-    Ok(trained)
-}
-
+/// Runs all trainings that are not finished, and resumes the one that was interrupted. If it is interrupted
+/// again, the error is [`Stopped`].
 struct TrainAll<'a> {
     study: &'a Study,
     trainings: &'a [Training],
-    trained: &'a mut Vec<Trained>,
 }
 
-impl Job for TrainAll<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<Trained>> for TrainAll<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Trained>> {
         let interrupter = Interrupter::new();
         interrupt::on_ctrl_c(interrupter.clone())?;
+        let mut all = Vec::new();
         for (number, training) in self.trainings.iter().enumerate() {
             let place = format!(
                 "[{}/{}] {}",
@@ -137,14 +117,14 @@ impl Job for TrainAll<'_> {
             let trained = train::<B>(self.study, training, &place, &interrupter, &device)
                 .with_context(|| format!("training `{}`", training.key))?;
             match trained {
-                Some(trained) => self.trained.push(trained),
+                Some(trained) => all.push(trained),
                 None => {
-                    println!("Stopped. The same command goes on.");
+                    println!("Stopped. Run the same command again to resume.");
                     return Err(Stopped.into());
                 }
             }
         }
-        Ok(())
+        Ok(all)
     }
 }
 

@@ -17,15 +17,12 @@ use reformer_train::{DataConfig, Ending, Run, RunOutcome};
 
 use crate::cli::called;
 use crate::cli::shell_argument;
-use crate::training::Program;
+use crate::training::TrainingProgram;
 
 /// Prints the model, the data and the device before a training.
-///
-/// # Errors
-/// A run whose files cannot be read.
 pub(crate) fn announce<B: AutodiffBackend>(
     run: &Run,
-    program: &dyn Program,
+    program: &dyn TrainingProgram,
     step: usize,
     device: &B::Device,
 ) -> Result<()> {
@@ -45,13 +42,13 @@ pub(crate) fn announce<B: AutodiffBackend>(
     } = run.data_report();
     println!("Training data: {train}\nValidation data: {valid}");
     if let Some(bytes) = bytes_per_token {
-        println!("A token of the validation data stands for {bytes:.3} bytes on average");
+        println!("Validation data: {bytes:.3} bytes per token on average");
     }
     if let Some(n) = run.questions().map(|asked| asked.n_left_out)
         && n > 0
     {
         println!(
-            "{n} questions are not trained on, since their answer stands beyond {} tokens (--length)",
+            "{n} questions are left out: their answer lies beyond the first {} tokens (--length)",
             config.window_length
         );
     }
@@ -66,7 +63,7 @@ pub(crate) fn announce<B: AutodiffBackend>(
         println!("{extension}");
     }
     println!(
-        "Writing to {}; if it stops, go on with:\n  {}",
+        "Writing to {}; if it stops, resume with:\n  {}",
         run.folder().display(),
         resume_command(program, run.folder())
     );
@@ -100,7 +97,7 @@ fn describe(data: &DataConfig) -> String {
         DataConfig::AssociativeRecall { n_pairs, .. } => format!("{n_pairs} pairs and questions"),
         DataConfig::ReturningPassages {
             shortest, longest, ..
-        } => format!("passages of {shortest} to {longest} symbols that return"),
+        } => format!("repeated passages of {shortest} to {longest} symbols"),
         DataConfig::Own(name) => name.clone(),
         DataConfig::Needles { path, n_needles } => {
             let text = match path {
@@ -141,7 +138,7 @@ fn describe_column(column: &Column) -> String {
 /// Prints the results of a training.
 pub(crate) fn report<B: ReformerBackend>(
     run: &Run,
-    program: &dyn Program,
+    program: &dyn TrainingProgram,
     outcome: &RunOutcome<B>,
     started: Instant,
 ) {
@@ -153,7 +150,7 @@ pub(crate) fn report<B: ReformerBackend>(
             outcome.best.map_or(0, |best| best.step)
         ),
         Ending::Interrupted(reason) => println!(
-            "\nStopped: {reason} Go on with:\n  {}",
+            "\nStopped: {reason} Resume with:\n  {}",
             resume_command(program, run.folder())
         ),
     }
@@ -175,7 +172,7 @@ pub(crate) fn report<B: ReformerBackend>(
 }
 
 /// The shell command that resumes a run.
-fn resume_command(program: &dyn Program, folder: &Path) -> String {
+fn resume_command(program: &dyn TrainingProgram, folder: &Path) -> String {
     format!(
         "{} --resume {}",
         called::command(program.name()),

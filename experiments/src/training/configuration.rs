@@ -6,46 +6,47 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use reformer_train::{ModelConfig, OptimizerConfig, TrainConfig};
 
-use super::program::Program;
-use crate::cli::arguments::{ModelArguments, finite, optimizer, set};
+use super::program::TrainingProgram;
+use crate::cli::arguments::{ModelArguments, finite, set};
 use crate::cli::device::DeviceName;
+use crate::cli::named::named;
 use crate::cli::overrides;
 use crate::cli::preset;
 use crate::cli::processes::ProcessArguments;
 use crate::cli::progress::ProgressName;
-use crate::cli::streams::Kept;
+use crate::cli::streams::SavedPipes;
 
 /// Flags of every training program.
 #[derive(Debug, Args)]
-pub struct TrainArguments {
+pub(crate) struct TrainArguments {
     /// Configuration to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
-    pub preset: Option<String>,
+    pub(crate) preset: Option<String>,
     /// Change any setting of the configuration, by its path in config.json; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub(crate) sets: Vec<String>,
     /// Name of the run [default: that of the preset and a number]
     #[arg(long)]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Folder of runs
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Start from the weights of a run or of a Hugging Face folder, with a new optimizer; without --preset the model
     /// is built like the one there
     #[arg(long, value_name = "RUN|FOLDER")]
-    pub init_from: Option<PathBuf>,
+    pub(crate) init_from: Option<PathBuf>,
     /// Resume the run in this folder, with its own configuration; --steps makes it longer
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "sets", "name", "out", "init_from", "RunArguments", "ModelArguments"])]
-    pub resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
-    pub device: DeviceName,
+    pub(crate) device: DeviceName,
     /// Display of progress
     #[arg(long, value_enum, default_value = "auto")]
-    pub progress: ProgressName,
+    pub(crate) progress: ProgressName,
     /// Write curves for TensorBoard as well, into the run's folder; a resumed run continues them in any case
     #[arg(long)]
-    pub tensorboard: bool,
+    pub(crate) tensorboard: bool,
     #[command(flatten)]
     pub(super) processes: ProcessArguments,
     #[command(flatten)]
@@ -96,7 +97,7 @@ struct RunArguments {
     #[arg(long, value_name = "N")]
     eval_context: Option<usize>,
     /// Optimizer, with its usual settings
-    #[arg(long, value_parser = optimizer())]
+    #[arg(long, value_parser = named::<OptimizerConfig>())]
     optimizer: Option<OptimizerConfig>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE", value_parser = finite)]
@@ -111,14 +112,11 @@ struct RunArguments {
 
 /// The configuration from the arguments, for a run in this folder. Without a preset, the model is
 /// built like the one that it starts from.
-///
-/// # Errors
-/// Flags that contradict each other, or data that cannot be read.
 pub(super) fn config(
     arguments: &TrainArguments,
-    program: &dyn Program,
+    program: &dyn TrainingProgram,
     pretrained: Option<&ModelConfig>,
-    kept: &mut Kept,
+    saved: &mut SavedPipes,
     folder: &Path,
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
@@ -126,7 +124,7 @@ pub(super) fn config(
     if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
         build_as(&mut config.model, model);
     }
-    config.data = kept.keep(program.data(config.data)?, folder)?;
+    config.data = saved.save(program.data(config.data)?, folder)?;
     if arguments.preset.is_none() {
         program.set_defaults(&mut config);
     }
@@ -182,7 +180,7 @@ fn build_as(own: &mut ModelConfig, other: &ModelConfig) {
 ///
 /// # Errors
 /// A name that is no single part of a path.
-pub(super) fn folder(arguments: &TrainArguments, program: &dyn Program) -> Result<PathBuf> {
+pub(super) fn folder(arguments: &TrainArguments, program: &dyn TrainingProgram) -> Result<PathBuf> {
     if let Some(name) = &arguments.name {
         let is_one_part = Path::new(name).components().count() == 1;
         if !is_one_part || name.starts_with('.') {

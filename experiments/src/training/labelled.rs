@@ -10,7 +10,7 @@ use crate::cli::absolute;
 /// Flags that name labelled texts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
-pub struct LabelledArguments {
+pub(crate) struct LabelledArguments {
     /// Data to train on: see below [default: a sample that ships with the project]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
@@ -21,18 +21,12 @@ pub struct LabelledArguments {
 
 impl LabelledArguments {
     /// The path of the training data, if it is given.
-    ///
-    /// # Errors
-    /// A path that cannot be used.
-    pub fn data(&self) -> Result<Option<PathBuf>> {
+    pub(crate) fn data(&self) -> Result<Option<PathBuf>> {
         self.data.as_deref().map(absolute).transpose()
     }
 
     /// Training and validation data, if they are given; `at` converts each path.
-    ///
-    /// # Errors
-    /// A path that cannot be used.
-    pub fn files<F>(&self, at: fn(PathBuf) -> F) -> Result<Option<(F, Option<F>)>> {
+    pub(crate) fn files<F>(&self, at: fn(PathBuf) -> F) -> Result<Option<(F, Option<F>)>> {
         let valid = self.valid.as_deref().map(absolute).transpose()?;
         Ok(self.data()?.map(|data| (at(data), valid.map(at))))
     }

@@ -3,30 +3,35 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reformer_core::attention::Buckets;
 use reformer_datasets::long_range::{ListOpsConfig, LongRangeTask};
 use reformer_train::data::LongRangeConfig;
 use reformer_train::{DataConfig, ModelConfig, TrainConfig};
 
+use crate::cli::named::Named;
+
 /// The shortest generated lists are this part of the longest ones, as in the benchmark (500 and 2,000).
 const SHORTEST: usize = 4;
 
-/// Reads the name of a task.
-pub fn task_parser() -> impl TypedValueParser<Value = LongRangeTask> {
-    let names = LongRangeTask::ALL.map(LongRangeTask::name);
-    PossibleValuesParser::new(names).map(|name| {
-        let mut tasks = LongRangeTask::ALL.into_iter();
-        let task = tasks.find(|task| task.name() == name);
-        task.expect("it is one of the possible values")
-    })
+impl Named for LongRangeTask {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        let about = |task| match task {
+            Self::ListOps => "The value of nested lists of digits",
+            Self::Text => "Whether a film review is positive, byte by byte",
+            Self::Retrieval => "Whether a citation links two papers, byte by byte",
+            Self::Image => "The object in an image, pixel by pixel",
+            Self::Pathfinder => "Whether a dashed path connects two dots, pixel by pixel",
+        };
+        let all = Self::ALL.map(|task| (task.name(), about(task), task));
+        all.to_vec()
+    }
 }
 
 /// The data of a task: the files in a folder, or generated lists.
 ///
 /// # Errors
 /// No folder for a task that cannot be generated.
-pub fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
+pub(crate) fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
     Ok(DataConfig::LongRange(match (task, path) {
         (task, Some(path)) => LongRangeConfig::Files { task, path },
         (LongRangeTask::ListOps, None) => LongRangeConfig::Lists(ListOpsConfig::new()),
@@ -38,13 +43,13 @@ pub fn data(task: LongRangeTask, path: Option<PathBuf>) -> Result<DataConfig> {
 }
 
 /// Sets the length of the benchmark, with as many buckets as go with the length.
-pub fn set_defaults(config: &mut TrainConfig, task: LongRangeTask) {
+pub(crate) fn set_defaults(config: &mut TrainConfig, task: LongRangeTask) {
     config.window_length = task.max_length();
     config.model.reformer_mut().lsh.n_buckets = Buckets::Auto;
 }
 
 /// Makes generated lists fill the length of the configuration, which no answer can be found without.
-pub fn fill_length(config: &mut TrainConfig) {
+pub(crate) fn fill_length(config: &mut TrainConfig) {
     if let DataConfig::LongRange(LongRangeConfig::Lists(lists)) = &mut config.data {
         lists.max_length = config.window_length;
         lists.min_length = config.window_length / SHORTEST;
@@ -52,7 +57,7 @@ pub fn fill_length(config: &mut TrainConfig) {
 }
 
 /// Gives a classifier the task's classes and tokens.
-pub fn fit_model(model: &mut ModelConfig, task: LongRangeTask) {
+pub(crate) fn fit_model(model: &mut ModelConfig, task: LongRangeTask) {
     if let ModelConfig::Classifier(model) = model {
         model.n_classes = task.classes().len();
         let vocab_size = &mut model.reformer.vocab_size;

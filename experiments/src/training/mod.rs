@@ -4,14 +4,14 @@
 pub(crate) mod announcement;
 #[cfg(not(test))]
 mod configuration;
-pub mod labelled;
-pub mod long_range;
+pub(crate) mod labelled;
+pub(crate) mod long_range;
 #[cfg(not(test))]
-pub mod program;
-pub mod text;
-pub mod tokenizing;
+pub(crate) mod program;
+pub(crate) mod text;
+pub(crate) mod tokenizing;
 
 #[cfg(not(test))]
-pub use configuration::TrainArguments;
+pub(crate) use configuration::TrainArguments;
 #[cfg(not(test))]
-pub use program::{Program, train};
+pub(crate) use program::{TrainingProgram, train};

@@ -18,7 +18,7 @@ use crate::cli::interrupt::{self, Stopped};
 use crate::cli::preset;
 use crate::cli::processes;
 use crate::cli::shell_argument;
-use crate::cli::streams::Kept;
+use crate::cli::streams::SavedPipes;
 use crate::plot::plot_loss;
 use crate::training::announcement::{announce, report};
 
@@ -26,7 +26,7 @@ use crate::training::announcement::{announce, report};
 const SAMPLE_TOKENS: usize = 120;
 
 /// The parts in which training programs differ.
-pub trait Program {
+pub(crate) trait TrainingProgram {
     /// Its name, for commands that a user can copy.
     fn name(&self) -> &'static str;
 
@@ -44,34 +44,25 @@ pub trait Program {
     fn set_defaults(&self, _config: &mut TrainConfig) {}
 
     /// Adapts a model to the data, such as the number of classes. Called before `--set`.
-    ///
-    /// # Errors
-    /// Data that cannot be read.
     fn fit_model(&self, _config: &mut TrainConfig) -> Result<()> {
         Ok(())
     }
 
     /// Runs after the training, on the model in the run's folder.
-    ///
-    /// # Errors
-    /// Any error of that work.
     fn finish(&self, _run: &Run, _device: DeviceName) -> Result<()> {
         Ok(())
     }
 }
 
 /// Starts or resumes a run, and trains to its end.
-///
-/// # Errors
-/// A configuration, data, a device or a folder that cannot be used.
-pub fn train(arguments: TrainArguments, program: &dyn Program) -> Result<()> {
+pub(crate) fn train(arguments: TrainArguments, program: &dyn TrainingProgram) -> Result<()> {
     device::run(arguments.device, Train(arguments, program))?;
     // The other processes have waited while the first one worked alone.
     parallel::leave();
     Ok(())
 }
 
-struct Train<'a>(TrainArguments, &'a dyn Program);
+struct Train<'a>(TrainArguments, &'a dyn TrainingProgram);
 
 impl Job for Train<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
@@ -80,7 +71,7 @@ impl Job for Train<'_> {
         let devices = arguments.processes.devices::<B>(device, group.as_ref())?;
         let device = devices[0].clone();
         if let Some(group) = group.as_ref().filter(|group| !group.is_first()) {
-            return processes::help::<B>(group, &devices, |member| {
+            return processes::take_part::<B>(group, &devices, |member| {
                 with_samples(TrainOptions::silent(), member.config(), None)
             });
         }
@@ -98,7 +89,7 @@ impl Job for Train<'_> {
         };
         let point = run.resume_point::<B>(&device)?;
         for damaged in &point.damaged {
-            eprintln!("warning: {damaged}; going on from an older checkpoint");
+            eprintln!("warning: {damaged}; resuming from an older checkpoint");
         }
         announce::<B>(&run, program, point.step, &device)?;
         let started = Instant::now();
@@ -173,7 +164,7 @@ fn measured(finished: Result<()>) -> Result<()> {
 /// Creates a new run.
 fn create<B: AutodiffBackend>(
     arguments: &TrainArguments,
-    program: &dyn Program,
+    program: &dyn TrainingProgram,
     device: &B::Device,
 ) -> Result<Run> {
     let folder = folder(arguments, program)?;
@@ -182,21 +173,21 @@ fn create<B: AutodiffBackend>(
     let pretrained = start_from.as_deref();
     let pretrained = pretrained.map(|folder| Pretrained::<B>::open(folder, device));
     let pretrained = pretrained.transpose()?;
-    let mut kept = Kept::default();
+    let mut saved = SavedPipes::default();
     let model = pretrained.as_ref().map(Pretrained::config);
-    let run = config(arguments, program, model, &mut kept, &folder).and_then(|config| {
+    let run = config(arguments, program, model, &mut saved, &folder).and_then(|config| {
         config.model.reformer().precision.check::<B>(device)?;
         // Before the run is created, since training could not start with unsuitable weights.
-        let taken = pretrained.map(|pretrained| pretrained.start(&config.model, device));
-        let taken = taken.transpose()?.map(|(_, taken)| taken);
+        let reused = pretrained.map(|pretrained| pretrained.start(&config.model, device));
+        let reused = reused.transpose()?.map(|(_, reused)| reused);
         let run = Run::create_from(config, &folder, start_from.as_deref())?;
-        match taken {
-            Some(taken) => println!("Starting from other weights: {taken}"),
+        match reused {
+            Some(reused) => println!("Starting from the given weights: {reused}"),
             None => tell_start_of_preset(arguments),
         }
         Ok(run)
     });
-    run.inspect_err(|_| kept.remove())
+    run.inspect_err(|_| saved.remove())
 }
 
 /// Names the weights that a preset's run started from, since its configuration does not contain them.
@@ -206,7 +197,7 @@ fn tell_start_of_preset(arguments: &TrainArguments) {
     if let Some(start) = config.and_then(Path::parent).and_then(Run::start_of) {
         let start = shell_argument(&start);
         println!(
-            "Starting from random weights; the run of this preset started from others: --init-from {start}"
+            "Starting from random weights; the run of this preset did not: add --init-from {start}"
         );
     }
 }

@@ -15,7 +15,7 @@ const COLUMN: &str = "text";
 
 /// Flags that name a text to train on.
 #[derive(Debug, Args)]
-pub struct TextArguments {
+pub(crate) struct TextArguments {
     /// Text (or any file): 90 % of it for training, 5 % for validation [default: a sample of Shakespeare]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["resume", "join"])]
     data: Option<PathBuf>,
@@ -70,7 +70,7 @@ impl TextArguments {
     ///
     /// # Errors
     /// A preset for other data, a path that cannot be used, or a column that is not there.
-    pub fn config(&self, preset: DataConfig) -> Result<DataConfig> {
+    pub(crate) fn config(&self, preset: DataConfig) -> Result<DataConfig> {
         if !preset.is_language() {
             bail!("this preset is not for texts: use tiny, small, base or enwik8-64k");
         }

@@ -14,7 +14,7 @@ use crate::cli::absolute;
 
 /// Flags that choose a tokenizer.
 #[derive(Debug, Args)]
-pub struct TokenArguments {
+pub(crate) struct TokenArguments {
     /// Tokenizer: bpe:N trains one of N entries on the training text; or a tokenizer.json of Hugging Face or a
     /// spiece.model [default: that of --init-from; otherwise a token is a byte]
     #[arg(long, value_name = "bpe:N|FILE", conflicts_with = "resume")]
@@ -51,7 +51,7 @@ impl TokenArguments {
     ///
     /// # Errors
     /// Flags that do not go with the data.
-    pub fn config(&self, data: DataConfig, init_from: Option<&Path>) -> Result<DataConfig> {
+    pub(crate) fn config(&self, data: DataConfig, init_from: Option<&Path>) -> Result<DataConfig> {
         let tokenizer = match &self.tokenizer {
             Some(TokenizerName::Bpe(vocab_size)) => Some(TokenizerConfig::Bpe {
                 vocab_size: *vocab_size,
@@ -123,10 +123,7 @@ fn check_bytes(folder: &Path) -> Result<()> {
 
 /// Gives the model as many tokens as the data has. A model that starts from trained weights keeps those that it has in
 /// addition.
-///
-/// # Errors
-/// A tokenizer or ids that cannot be read.
-pub fn fit_vocabulary(config: &mut TrainConfig, is_pretrained: bool) -> Result<()> {
+pub(crate) fn fit_vocabulary(config: &mut TrainConfig, is_pretrained: bool) -> Result<()> {
     if let Some(n) = config.data.vocab_size()? {
         let own = &mut config.model.reformer_mut().vocab_size;
         *own = match is_pretrained {

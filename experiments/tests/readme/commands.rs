@@ -66,12 +66,14 @@ impl Command {
         };
         if let Some(binary) = words.iter().position(|word| word == "--bin") {
             let name = words.get(binary + 1)?;
+            let is_alone = !words.iter().any(|word| word == "--features");
             let arguments = words.iter().position(|word| word == "--");
             let arguments = arguments.map_or(&[][..], |place| &words[place + 1..]);
-            return (name != "NAME").then(|| Self {
-                words: [vec![name.clone()], given(arguments)].concat(),
-                is_alone: !words.iter().any(|word| word == "--features"),
-            });
+            // `reformer` is called by the words after it.
+            let name = Some(name.clone()).filter(|name| name != "reformer");
+            let words: Vec<String> = name.into_iter().chain(given(arguments)).collect();
+            let is_program = words.first().is_some_and(|name| name != "NAME");
+            return is_program.then_some(Self { words, is_alone });
         }
         let start = words.iter().position(|word| is_program(word))?;
         let n_skipped = usize::from(words[start] == "reformer");
@@ -222,6 +224,10 @@ fn commands_are_read_as_a_shell_reads_them() {
     assert_eq!(
         of("reformer train text --data 'a b' | cat"),
         some("train|text|--data|a b", true)
+    );
+    assert_eq!(
+        of("cargo run --release -p experiments --bin reformer -- study table2 --seeds 1"),
+        some("study|table2|--seeds|1", true)
     );
     assert_eq!(of("cargo test --release"), None);
     assert!(check(&["train_text", "--stepz", "3"]).is_err());

@@ -188,10 +188,7 @@ impl fmt::Display for ClassScores {
         let names: Vec<String> = self.names.iter().map(|name| shown(name)).collect();
         let name = names.iter().map(|name| name.chars().count()).max();
         let name = name.unwrap_or(0);
-        write!(
-            f,
-            "\nRows are the right classes, columns what the model says:"
-        )?;
+        write!(f, "\nRows: true class. Columns: predicted class.")?;
         write!(f, "\n{:name$}    ", "")?;
         let n_columns = confusion.first().map_or(0, Vec::len);
         // Names that are numbers themselves stand for their columns: others count from 1.
@@ -254,7 +251,7 @@ mod tests {
         assert_eq!(
             scores.to_string(),
             "The most frequent class alone would be right in 60.00 %.\n\
-             Rows are the right classes, columns what the model says:\n\
+             Rows: true class. Columns: predicted class.\n\
              \u{20}             1  2  3\n\
              neg       1   2  1  0\n\
              positive  2   0  1  1"

@@ -55,10 +55,7 @@ impl<B: ReformerBackend> Translator<B> {
         batch_size: usize,
     ) -> Result<Self, InferenceError> {
         beam.validate()?;
-        if batch_size == 0 {
-            let law = "a sentence must be translated at a time";
-            return Err(ConfigError::new("batch_size", batch_size, law, "use 32").into());
-        }
+        ConfigError::at_least_one("batch_size", batch_size)?;
         let end = Some(subwords.eos());
         Ok(Self {
             model,

@@ -13,36 +13,34 @@ const DIGITS: f32 = 1e4;
 
 /// A text, and what each LSH layer does to it.
 #[derive(Debug, Serialize)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// The text of each token.
-    pub tokens: Vec<String>,
-    /// The LSH layers.
-    pub layers: Vec<Layer>,
+    pub(crate) tokens: Vec<String>,
+    pub(crate) layers: Vec<Layer>,
 }
 
 /// An LSH layer.
 #[derive(Debug, Serialize)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// Number of the block, from 0 up.
-    pub number: usize,
-    /// Its heads.
-    pub heads: Vec<Head>,
+    pub(crate) number: usize,
+    pub(crate) heads: Vec<Head>,
 }
 
 /// A head.
 #[derive(Debug, Serialize)]
-pub struct Head {
+pub(crate) struct Head {
     /// Bucket of each position in each round: `[n_rounds][tokens]`.
-    pub buckets: Vec<Vec<u32>>,
+    pub(crate) buckets: Vec<Vec<u32>>,
     /// Share of full attention that each position finds (its coverage).
-    pub coverage: Vec<f32>,
+    pub(crate) coverage: Vec<f32>,
     /// Keys that each position attends to: position and weight, the largest first.
-    pub weights: Vec<Vec<(usize, f32)>>,
+    pub(crate) weights: Vec<Vec<(usize, f32)>>,
 }
 
 impl Layer {
     /// Converts the inspected heads of a block, with the `n_largest` weights of each position.
-    pub fn new(number: usize, heads: Vec<InspectedHead>, n_largest: usize) -> Self {
+    pub(crate) fn new(number: usize, heads: Vec<InspectedHead>, n_largest: usize) -> Self {
         let round = |share: f32| (share * DIGITS).round() / DIGITS;
         let heads = heads.into_iter().map(|head| Head {
             buckets: head.buckets,
@@ -65,10 +63,7 @@ impl Layer {
 
 impl Inspection {
     /// A self-contained HTML page.
-    ///
-    /// # Errors
-    /// None in practice: data of this kind can always be written as JSON.
-    pub fn page(&self, title: &str) -> serde_json::Result<String> {
+    pub(crate) fn page(&self, title: &str) -> serde_json::Result<String> {
         let data = escape_json(&serde_json::to_string(self)?);
         Ok(fill(PAGE, |name| match name {
             "title" => escape(title),
@@ -82,7 +77,7 @@ impl Inspection {
     }
 
     /// Mean coverage of each layer in words.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let layers = self.layers.iter().map(|layer| {
             let shares: Vec<f32> = layer
                 .heads

@@ -14,49 +14,43 @@ use crate::cli::device::DeviceName;
 use crate::cli::input::{Lines, lines_at_once};
 use crate::out;
 
-pub use records::{InputFormat, Record, Records};
-pub use table::{OutputFormat, RecordWriter};
+pub(crate) use records::{InputFormat, Record, Records};
+pub(crate) use table::{OutputFormat, RecordWriter};
 
 /// Flags of programs that apply a model.
 #[derive(Debug, Args)]
-pub struct PredictArguments {
+pub(crate) struct PredictArguments {
     /// Folder of the run, or of a Hugging Face model
     #[arg(long, value_name = "FOLDER")]
-    pub checkpoint: PathBuf,
+    pub(crate) checkpoint: PathBuf,
     /// File to read [default: the standard input]
     #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
+    pub(crate) input: Option<PathBuf>,
     /// Format of the input [default: from the file's name]
     #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: Option<InputFormat>,
+    pub(crate) format: Option<InputFormat>,
     /// File to write [default: the standard output]
     #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Format of the output [default: a table if the file's name ends with .csv, else jsonl]
     #[arg(long = "as", value_enum, value_name = "FORMAT")]
-    pub output_format: Option<OutputFormat>,
+    pub(crate) output_format: Option<OutputFormat>,
     /// Records in a batch
     #[arg(long, value_name = "N", default_value_t = 16)]
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
-    pub device: DeviceName,
+    pub(crate) device: DeviceName,
 }
 
 impl PredictArguments {
     /// Checks the flags.
-    ///
-    /// # Errors
-    /// The first flag with an impossible value.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_range("--batch", self.batch, MOST_ROWS)
     }
 
     /// The records of the input; plain texts are stored in `field`.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is in another format.
-    pub fn records(&self, field: &'static str, default: InputFormat) -> Result<Records> {
+    pub(crate) fn records(&self, field: &'static str, default: InputFormat) -> Result<Records> {
         let path = self.input.as_deref();
         let of_path = || path.and_then(InputFormat::of_path);
         let format = self.format.or_else(of_path).unwrap_or(default);
@@ -68,10 +62,7 @@ impl PredictArguments {
     }
 
     /// Writes the model's output for each record, in order, batch by batch.
-    ///
-    /// # Errors
-    /// Records that cannot be read, processed by the model, or written.
-    pub fn predict(&self, records: Records, model: &impl Predict) -> Result<()> {
+    pub(crate) fn predict(&self, records: Records, model: &impl Predict) -> Result<()> {
         let at_once = lines_at_once(self.input.as_deref(), self.batch);
         let is_csv = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "csv");
         let format = self.output_format.unwrap_or(match &self.output {
@@ -109,19 +100,13 @@ impl PredictArguments {
 }
 
 /// A model that adds fields to records.
-pub trait Predict {
+pub(crate) trait Predict {
     /// Checks that a record has the fields that the model needs.
-    ///
-    /// # Errors
-    /// The first field that is missing or is not text.
     fn check(&self, record: &Record) -> Result<()>;
 
     /// Whether a record is longer than the model reads.
     fn is_cut(&self, record: &Record) -> bool;
 
     /// Adds the model's output to checked records.
-    ///
-    /// # Errors
-    /// Records that the model cannot process.
     fn predict(&self, records: &mut [Record]) -> Result<()>;
 }

@@ -12,30 +12,25 @@ use crate::cli::input::Lines;
 
 /// Named fields, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Record(Vec<(String, Value)>);
+pub(crate) struct Record(Vec<(String, Value)>);
 
 impl Record {
     /// A record with a text.
-    pub fn of_text(field: &str, text: impl Into<String>) -> Self {
+    pub(crate) fn of_text(field: &str, text: impl Into<String>) -> Self {
         Self(vec![(field.to_owned(), Value::String(text.into()))])
     }
 
     /// The fields in order.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
-
-    /// The value of a field.
-    pub fn get(&self, field: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, field: &str) -> Option<&Value> {
         let found = self.0.iter().find(|(name, _)| name == field);
         found.map(|(_, value)| value)
     }
 
     /// The text of a field.
-    ///
-    /// # Errors
-    /// A field that is missing or is not text.
-    pub fn text(&self, field: &str) -> Result<&str> {
+    pub(crate) fn text(&self, field: &str) -> Result<&str> {
         let names = || self.0.iter().map(|(name, _)| name.as_str());
         match self.get(field) {
             Some(Value::String(text)) => Ok(text),
@@ -48,7 +43,7 @@ impl Record {
     }
 
     /// Sets a field: replaces it if it exists, otherwise appends it.
-    pub fn set(&mut self, field: &str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, field: &str, value: impl Into<Value>) {
         let value = value.into();
         match self.0.iter_mut().find(|(name, _)| name == field) {
             Some((_, old)) => *old = value,
@@ -74,7 +69,7 @@ impl Serialize for Record {
 
 /// How records are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InputFormat {
+pub(crate) enum InputFormat {
     /// Each line is a text.
     Lines,
     /// The whole file is one text.
@@ -89,7 +84,7 @@ pub enum InputFormat {
 
 impl InputFormat {
     /// The format that the ending of a file's name stands for.
-    pub fn of_path(path: &Path) -> Option<Self> {
+    pub(crate) fn of_path(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
             "csv" | "tsv" => Some(Self::Csv),
@@ -100,10 +95,7 @@ impl InputFormat {
     }
 
     /// The records of a text. A text that is not a record becomes its `field`.
-    ///
-    /// # Errors
-    /// Text in another format.
-    pub fn read(self, lines: Lines, field: &'static str) -> Result<Records> {
+    pub(crate) fn read(self, lines: Lines, field: &'static str) -> Result<Records> {
         Ok(match self {
             Self::Lines => Box::new(lines.map(move |line| Ok(Record::of_text(field, line?)))),
             Self::Whole => {
@@ -119,7 +111,7 @@ impl InputFormat {
 }
 
 /// Records, read one at a time.
-pub type Records = Box<dyn Iterator<Item = Result<Record>>>;
+pub(crate) type Records = Box<dyn Iterator<Item = Result<Record>>>;
 
 fn json_lines(mut lines: Lines, field: &'static str) -> impl Iterator<Item = Result<Record>> {
     std::iter::from_fn(move || {
@@ -130,7 +122,7 @@ fn json_lines(mut lines: Lines, field: &'static str) -> impl Iterator<Item = Res
                 Err(error) => return Some(Err(error)),
             };
             let record = serde_json::from_str(&line)
-                .map_err(|error| anyhow!("it is no JSON: {error}"))
+                .map_err(|error| anyhow!("it is not JSON: {error}"))
                 .and_then(|value| Record::of_json(value, field));
             return Some(record.with_context(|| lines.place()));
         }
@@ -153,7 +145,7 @@ fn table(text: &str, field: &str) -> Result<Vec<Record>> {
 /// The records of a JSON document.
 fn json(text: &str, field: &str) -> Result<Vec<Record>> {
     let value: Value =
-        serde_json::from_str(text).map_err(|error| anyhow!("the input is no JSON: {error}"))?;
+        serde_json::from_str(text).map_err(|error| anyhow!("the input is not JSON: {error}"))?;
     match value {
         Value::Array(values) => (1..)
             .zip(values)

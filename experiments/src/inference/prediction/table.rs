@@ -10,7 +10,7 @@ use super::records::Record;
 
 /// Formats of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     /// A JSON object in each line
     Jsonl,
     /// A comma-separated table with the columns of the first record
@@ -18,7 +18,7 @@ pub enum OutputFormat {
 }
 
 /// Writes records one after another.
-pub struct RecordWriter<'a> {
+pub(crate) struct RecordWriter<'a> {
     output: &'a mut dyn Write,
     format: OutputFormat,
     /// The columns of a table, once a record was written.
@@ -27,7 +27,7 @@ pub struct RecordWriter<'a> {
 
 impl<'a> RecordWriter<'a> {
     /// Writes to an output.
-    pub fn new(output: &'a mut dyn Write, format: OutputFormat) -> Self {
+    pub(crate) fn new(output: &'a mut dyn Write, format: OutputFormat) -> Self {
         Self {
             output,
             format,
@@ -36,10 +36,7 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// Writes a record.
-    ///
-    /// # Errors
-    /// Output that cannot be written.
-    pub fn write(&mut self, record: &Record) -> Result<()> {
+    pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
         let line = match self.format {
             OutputFormat::Jsonl => serde_json::to_vec(record).map(|mut line| {
                 line.push(b'\n');
@@ -52,10 +49,7 @@ impl<'a> RecordWriter<'a> {
     }
 
     /// Flushes the output.
-    ///
-    /// # Errors
-    /// Output that cannot be written.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         Ok(self.output.flush()?)
     }
 

@@ -2,13 +2,15 @@
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
+use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, ExactUpTo, LocalConfig, LshConfig, Window};
 use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 use reformer_core::reversible::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::arguments::{MOST_TOKENS, ModeName, PrecisionName, check_most, check_range};
+use crate::cli::arguments::{MOST_TOKENS, check_most, check_range};
 use crate::cli::device::DeviceName;
+use crate::cli::named::{Named, by_name, named};
 use crate::measure::burn_transformer::TransformerLmConfig;
 
 const EXAMPLES: &str = "\
@@ -27,7 +29,7 @@ Examples:
 
 A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
 the time that its matrix products would take at the rate of one large product, measured in the same
-run. Operations are counted as documented at `experiments::measure::flops::training_step`.";
+run. Operations are counted as documented in experiments/src/measure/flops.rs.";
 
 /// Byte vocabulary.
 pub(super) const VOCAB_SIZE: usize = 256;
@@ -35,7 +37,7 @@ pub(super) const VOCAB_SIZE: usize = 256;
 /// Measure the time and memory of a training step.
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 #[command(version, after_help = EXAMPLES)]
-pub struct StepArguments {
+pub(crate) struct StepArguments {
     /// Bytes in a sequence
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) length: usize,
@@ -64,13 +66,15 @@ pub struct StepArguments {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) chunk: usize,
     /// Kind of attention in all blocks
-    #[arg(long, value_enum, default_value = "lsh")]
+    #[arg(long, value_parser = named::<StepAttention>(), default_value = "lsh")]
+    #[serde(with = "by_name")]
     pub(crate) attention: StepAttention,
     /// Keys that a query of LSH attention sees in a round
     #[arg(long, value_enum, default_value = "chunk")]
     pub(crate) window: WindowName,
     /// Add a local round to LSH attention, in which a position sees its neighbours
     #[arg(long)]
+    #[serde(default)]
     pub(crate) local_round: bool,
     /// Use hashing even where the sequence is short enough for exact attention
     #[arg(long, conflicts_with = "exact_where_cheaper")]
@@ -79,12 +83,13 @@ pub struct StepArguments {
     #[arg(long)]
     pub(crate) exact_where_cheaper: bool,
     /// Number format of computations in blocks
-    #[arg(long, value_enum, default_value = "f32")]
-    #[serde(default)]
-    pub(crate) precision: PrecisionName,
+    #[arg(long, value_parser = named::<Precision>(), default_value = "f32")]
+    #[serde(with = "by_name", default = "full")]
+    pub(crate) precision: Precision,
     /// How the backward pass obtains activations
-    #[arg(long, value_enum, default_value = "reversible")]
-    pub(crate) mode: ModeName,
+    #[arg(long, value_parser = named::<Mode>(), default_value = "reversible")]
+    #[serde(with = "by_name")]
+    pub(crate) mode: Mode,
     /// Positions in a chunk of the feed-forward layers and of the loss
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) ff_chunk: usize,
@@ -104,30 +109,34 @@ pub struct StepArguments {
     /// Skip the warm-up and the rate of a large product: for steps that take minutes or most
     /// of the memory
     #[arg(long)]
+    #[serde(default)]
     pub(crate) bare: bool,
 }
 
+/// The precision of measurements that were made before there was another.
+fn full() -> Precision {
+    Precision::Full
+}
+
 /// The model whose step is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepAttention {
-    /// A Reformer with LSH attention.
-    Lsh,
-    /// A Reformer with local attention.
-    Local,
-    /// A Reformer with exact attention.
-    Full,
-    /// Burn's own Transformer, by plain autodiff.
+    /// A Reformer with this attention in all layers.
+    Reformer(AttentionKind),
+    /// Burn's own Transformer, which attends exactly.
     Transformer,
 }
 
-impl StepAttention {
-    fn kind(self) -> AttentionKind {
-        match self {
-            Self::Lsh => AttentionKind::Lsh,
-            Self::Local => AttentionKind::Local,
-            Self::Full | Self::Transformer => AttentionKind::Full,
-        }
+impl Named for StepAttention {
+    fn all() -> Vec<(&'static str, &'static str, Self)> {
+        let own = (
+            "transformer",
+            "Burn's own Transformer, by plain autodiff",
+            Self::Transformer,
+        );
+        let kinds = AttentionKind::all().into_iter();
+        let kinds = kinds.map(|(name, about, kind)| (name, about, Self::Reformer(kind)));
+        kinds.chain([own]).collect()
     }
 }
 
@@ -142,9 +151,6 @@ pub(crate) enum WindowName {
 }
 
 /// The Reformer of the requested size.
-///
-/// # Errors
-/// Settings that cannot work.
 pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
     let window = match arguments.window {
         WindowName::Chunk => Window::Chunk {
@@ -167,19 +173,19 @@ pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
     if arguments.exact_where_cheaper {
         lsh.exact_up_to = ExactUpTo::Cheaper;
     }
-    let mode = match arguments.attention {
-        StepAttention::Transformer => Mode::Plain,
-        _ => arguments.mode.mode(),
+    let (kind, mode) = match arguments.attention {
+        StepAttention::Reformer(kind) => (kind, arguments.mode),
+        StepAttention::Transformer => (AttentionKind::Full, Mode::Plain),
     };
     let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.depth)
         .with_n_heads(arguments.n_heads)
         .with_d_head(Some(arguments.d_head))
         .with_d_ff(Some(arguments.d_ff))
-        .with_layers(vec![arguments.attention.kind()])
+        .with_layers(vec![kind])
         .with_lsh(lsh)
         .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
         .with_mode(mode)
-        .with_precision(arguments.precision.precision())
+        .with_precision(arguments.precision)
         .with_ff_chunk_length(Some(arguments.ff_chunk));
     let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
     config.validate()?;
@@ -192,9 +198,6 @@ pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
 }
 
 /// Burn's Transformer of the requested size.
-///
-/// # Errors
-/// Heads that do not make up the width.
 pub(super) fn transformer(arguments: &StepArguments) -> Result<TransformerLmConfig> {
     let StepArguments {
         d_model,
@@ -206,7 +209,7 @@ pub(super) fn transformer(arguments: &StepArguments) -> Result<TransformerLmConf
     } = *arguments;
     if n_heads * d_head != d_model {
         bail!(
-            "{n_heads} heads of {d_head} do not make {d_model}, as Burn's Transformer needs: change \
+            "Burn's Transformer needs n_heads * d_head = d_model ({n_heads} * {d_head} is not {d_model}): change \
              `--d-head`"
         );
     }

@@ -16,13 +16,13 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use rayon::ThreadPoolBuilder;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::Trainable;
+use reformer_core::model::{ReformerLm, Trainable};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
 use arguments::{StepAttention, VOCAB_SIZE, config, transformer};
 
-pub use arguments::StepArguments;
+pub(crate) use arguments::StepArguments;
 
 /// Rows and columns of the matrices whose product determines the rate.
 const GEMM_SIZE: usize = 2048;
@@ -31,7 +31,7 @@ const MOST_THREADS: usize = 1024;
 
 /// Result of a measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     /// Median of the timed steps.
     pub(crate) seconds: f64,
     pub(crate) tokens_per_second: f64,
@@ -44,75 +44,52 @@ pub struct Measurement {
     /// `seconds` over `gflop / gemm_gflops`.
     pub(crate) ratio_to_limit: Option<f64>,
     pub(crate) parameters: usize,
-    loss: f64,
+    pub(crate) loss: f64,
     pub(crate) settings: StepArguments,
 }
 
 /// Measures a step. The number of threads takes effect only once in a process.
-///
-/// # Errors
-/// Settings that cannot work, or a device that does not exist.
-pub fn measure(arguments: StepArguments) -> Result<Measurement> {
+pub(crate) fn measure(arguments: StepArguments) -> Result<Measurement> {
     let threads = arguments.threads.unwrap_or(0); // 0: one for each core
     check_most("--threads", threads, MOST_THREADS)?;
     ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
         .with_context(|| format!("{threads} threads cannot be started"))?;
-    let mut measurement = None;
-    let bench = Bench {
-        measurement: &mut measurement,
-        arguments,
-    };
-    device::run(bench.arguments.device, bench)?;
-    measurement.context("nothing was measured")
+    device::run(arguments.device, arguments)
 }
 
-struct Bench<'a> {
-    arguments: StepArguments,
-    measurement: &'a mut Option<Measurement>,
-}
-
-impl Job for Bench<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self {
-            arguments,
-            measurement,
-        } = self;
+impl Job<Measurement> for StepArguments {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Measurement> {
+        let arguments = self;
         let config = config(&arguments)?;
-        arguments.precision.precision().check::<B>(&device)?;
+        arguments.precision.check::<B>(&device)?;
         let gemm_gflops = match arguments.bare {
             true => None,
             false => Some(gemm_rate::<B::InnerBackend>(&device)?),
         };
         let warm_up = usize::from(!arguments.bare);
 
-        let size = arguments.batch * arguments.length;
-        let tokens = tokens::<B>(&arguments, &device);
-        let (parameters, seconds, loss) = match arguments.attention {
+        let steps = [warm_up, arguments.steps];
+        let size = [arguments.batch, arguments.length];
+        let (parameters, (seconds, loss)) = match arguments.attention {
             StepAttention::Transformer => {
                 let model = transformer(&arguments)?.init::<B>(&device);
+                let tokens = tokens::<B>(size, &device);
                 let step = |_| model.gradients(tokens.clone(), tokens.clone());
-                let (seconds, loss) = time::<B>([warm_up, arguments.steps], &device, step)?;
-                (model.num_params(), seconds, loss)
+                (model.num_params(), time::<B>(steps, &device, step)?)
             }
-            _ => {
+            StepAttention::Reformer(_) => {
                 let model = config.init::<B>(&device);
-                let step = |step| {
-                    let pass = Pass::train(Key::new(0).fold(step));
-                    let (loss, gradients) = model.gradients((tokens.clone(), tokens.clone()), pass);
-                    (loss.loss, gradients)
-                };
-                let (seconds, loss) = time::<B>([warm_up, arguments.steps], &device, step)?;
-                (model.num_params(), seconds, loss)
+                (model.num_params(), time_lm(&model, size, steps, &device)?)
             }
         };
         let seconds = median(seconds);
         let gflop = flops::training_step(&config, arguments.batch, arguments.length) / 1e9;
         let peak_mib = peak_mib::<B>(arguments.device, &device)?;
-        *measurement = Some(Measurement {
+        Ok(Measurement {
             seconds,
-            tokens_per_second: size as f64 / seconds,
+            tokens_per_second: (size[0] * size[1]) as f64 / seconds,
             peak_mib,
             gflop,
             gemm_gflops,
@@ -120,8 +97,7 @@ impl Job for Bench<'_> {
             parameters,
             loss,
             settings: arguments,
-        });
-        Ok(())
+        })
     }
 }
 
@@ -134,9 +110,23 @@ fn peak_mib<B: ReformerBackend>(name: DeviceName, device: &B::Device) -> Result<
     Ok(bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)))
 }
 
+/// Times steps of a language model on random bytes, `[batch, length]`, as [`time`] does.
+pub(crate) fn time_lm<B: TrainBackend>(
+    model: &ReformerLm<B>,
+    size: [usize; 2],
+    steps: [usize; 2],
+    device: &B::Device,
+) -> Result<(Vec<f64>, f64)> {
+    let tokens = tokens::<B>(size, device);
+    time::<B>(steps, device, |step| {
+        let pass = Pass::train(Key::new(0).fold(step));
+        let (loss, gradients) = model.gradients((tokens.clone(), tokens.clone()), pass);
+        (loss.loss, gradients)
+    })
+}
+
 /// Random bytes, `[batch, length]`.
-fn tokens<B: AutodiffBackend>(arguments: &StepArguments, device: &B::Device) -> Tensor<B, 2, Int> {
-    let shape = [arguments.batch, arguments.length];
+fn tokens<B: AutodiffBackend>(shape: [usize; 2], device: &B::Device) -> Tensor<B, 2, Int> {
     let mut stream = Key::new(1).stream();
     let bytes: Vec<i32> = (0..shape[0] * shape[1])
         .map(|_| (rand::Rng::next_u32(&mut stream) % VOCAB_SIZE as u32) as i32)

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{comparison, help};
+use super::About;
 use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 /// Chunks of the sorted sequence with one chunk back, as in the peers.
@@ -12,7 +12,7 @@ const WITHIN: &str =
     r#"model.reformer.lsh.window={"Chunk":{"before":1,"after":0,"within_bucket":true}}"#;
 
 /// Keys that several rounds find are counted once, or in each round.
-pub fn ablation_duplicates() -> ExitCode {
+pub(super) fn duplicates() -> ExitCode {
     let duplicates = |rule| format!("model.reformer.lsh.duplicates={rule}");
     ablation(
         "ablation_duplicates",
@@ -32,7 +32,7 @@ pub fn ablation_duplicates() -> ExitCode {
 }
 
 /// Chunks of the sorted sequence against the last positions of a bucket.
-pub fn ablation_window() -> ExitCode {
+pub(super) fn window() -> ExitCode {
     ablation(
         "ablation_window",
         "Look at chunks of the sorted sequence, or at the last positions of a query's bucket",
@@ -49,7 +49,7 @@ pub fn ablation_window() -> ExitCode {
 }
 
 /// Chunks see other buckets, or only their own.
-pub fn ablation_across_buckets() -> ExitCode {
+pub(super) fn across_buckets() -> ExitCode {
     ablation(
         "ablation_across_buckets",
         "Look at chunks of the sorted sequence within a query's bucket, or across buckets",
@@ -65,7 +65,7 @@ pub fn ablation_across_buckets() -> ExitCode {
 }
 
 /// Scale of the logits where keys are normalised queries.
-pub fn ablation_logit_scale() -> ExitCode {
+pub(super) fn logit_scale() -> ExitCode {
     ablation(
         "ablation_logit_scale",
         "Multiply the logits of shared queries and keys with 1, or with 1 / sqrt(d_head)",
@@ -91,7 +91,7 @@ pub fn ablation_logit_scale() -> ExitCode {
 }
 
 /// Rotations drawn anew in each step, or once.
-pub fn ablation_rotations() -> ExitCode {
+pub(super) fn rotations() -> ExitCode {
     ablation(
         "ablation_rotations",
         "Draw the rotations of hashing anew in each step, or once",
@@ -112,7 +112,7 @@ pub fn ablation_rotations() -> ExitCode {
 }
 
 /// Activations are recomputed with rounding errors, recomputed exactly, or stored.
-pub fn ablation_reversal() -> ExitCode {
+pub(super) fn reversal() -> ExitCode {
     ablation(
         "ablation_reversal",
         "Recompute activations from the output, exactly or with rounding errors, or store them",
@@ -155,13 +155,15 @@ fn ablation(
     bases: Bases,
     variants: Vec<Variant>,
 ) -> ExitCode {
-    let help = help(
+    About {
         name,
-        " --enwik8 enwik8.zip",
-        "Minutes on two CPU cores",
-        "The paper's width and lengths; a day or two on a large GPU",
-    );
-    comparison(about, &help, name, |scale: Scale| Comparison {
+        about,
+        flags: " --enwik8 enwik8.zip",
+        cpu: "Minutes on two CPU cores",
+        paper: "The paper's width and lengths; a day or two on a large GPU",
+        notes: "",
+    }
+    .comparison(|scale| Comparison {
         name,
         title,
         claim,

@@ -2,24 +2,21 @@
 
 use std::process::ExitCode;
 
-use super::{comparison, help};
+use super::About;
 use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 const NAME: &str = "figure3_sharing_and_reversibility";
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    comparison(
-        "Train with shared and with separate queries and keys, and reversible against ordinary layers",
-        &help(
-            NAME,
-            " --enwik8 enwik8.zip --images imagenet64/",
-            "Forty minutes on two CPU cores",
-            "The paper's 3 layers of width 1,024 on 64K bytes and 12K dims; days on a large GPU",
-        ),
-        NAME,
-        figure,
-    )
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train with shared and with separate queries and keys, and reversible against ordinary layers",
+        flags: " --enwik8 enwik8.zip --images imagenet64/",
+        cpu: "Forty minutes on two CPU cores",
+        paper: "The paper's 3 layers of width 1,024 on 64K bytes and 12K dims; days on a large GPU",
+        notes: "",
+    }
+    .comparison(figure)
 }
 
 fn figure(_: Scale) -> Comparison {

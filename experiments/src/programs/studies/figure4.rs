@@ -2,25 +2,22 @@
 
 use std::process::ExitCode;
 
-use super::{comparison, help};
+use super::About;
 use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 const NAME: &str = "figure4_hash_rounds";
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    comparison(
-        "Train with 1 to 16 hash rounds and with full attention",
-        &help(
-            NAME,
-            " --enwik8 enwik8.zip --images imagenet64/",
-            "Two hours on two CPU cores",
-            "The paper's 3 layers of width 1,024; full attention is quadratic, and takes days on a large \
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train with 1 to 16 hash rounds and with full attention",
+        flags: " --enwik8 enwik8.zip --images imagenet64/",
+        cpu: "Two hours on two CPU cores",
+        paper: "The paper's 3 layers of width 1,024; full attention is quadratic, and takes days on a large \
              GPU",
-        ),
-        NAME,
-        figure,
-    )
+        notes: "",
+    }
+    .comparison(figure)
 }
 
 fn figure(scale: Scale) -> Comparison {

@@ -2,24 +2,21 @@
 
 use std::process::ExitCode;
 
-use super::{comparison, help};
+use super::About;
 use crate::study::{BaseTraining, Comparison, Contest, DataKind, Scale, Variant};
 
 const NAME: &str = "figure5_depth";
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    comparison(
-        "Train Reformers of several depths on text",
-        &help(
-            NAME,
-            " --enwik8 enwik8.zip",
-            "Ten minutes on two CPU cores",
-            "The paper's 3 to 20 layers of width 1,024 on 64K bytes; some 16 GB, and weeks on one GPU",
-        ),
-        NAME,
-        figure,
-    )
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train Reformers of several depths on text",
+        flags: " --enwik8 enwik8.zip",
+        cpu: "Ten minutes on two CPU cores",
+        paper: "The paper's 3 to 20 layers of width 1,024 on 64K bytes; some 16 GB, and weeks on one GPU",
+        notes: "",
+    }
+    .comparison(figure)
 }
 
 fn figure(scale: Scale) -> Comparison {

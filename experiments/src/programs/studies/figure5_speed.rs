@@ -3,42 +3,24 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 
-use super::{help, parse};
-use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
+use super::About;
 use crate::measure::step::{Measurement, StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
+use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step};
 
 const NAME: &str = "figure5_speed";
 const ROUNDS: [usize; 4] = [1, 2, 4, 8];
 
-/// Flags.
-#[derive(Debug, Parser)]
-#[command(version)]
-pub(in crate::programs) struct Arguments {
-    #[command(flatten)]
-    study: StudyArguments,
-}
-
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about =
-        "Time a step at several lengths with as many tokens, with 1 to 8 hash rounds and exactly";
-    let help = help(
-        NAME,
-        "",
-        "Five minutes on two CPU cores",
-        "The paper's 3 layers of width 1,024 and 64K tokens; minutes on a large GPU",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| match &arguments.study.measure {
-        Some(task) => subprocess::answer(task, measure),
-        None => figure(&arguments.study),
-    })
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Time a step at several lengths with as many tokens, with 1 to 8 hash rounds and exactly",
+        cpu: "Five minutes on two CPU cores",
+        paper: "The paper's 3 layers of width 1,024 and 64K tokens; minutes on a large GPU",
+        ..About::default()
+    }
+    .measured(measure, figure)
 }
 
 /// Tokens of a step, lengths, and the model.

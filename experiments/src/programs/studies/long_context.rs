@@ -3,42 +3,25 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 
-use super::{help, parse};
-use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
+use super::About;
 use crate::measure::step::{StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
+use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step};
 
 const NAME: &str = "long_context";
 /// The memory of one accelerator, in MiB.
 const LIMIT_MIB: f64 = 16.0 * 1024.0;
 
-/// Flags.
-#[derive(Debug, Parser)]
-#[command(version)]
-pub(in crate::programs) struct Arguments {
-    #[command(flatten)]
-    study: StudyArguments,
-}
-
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Measure one training step on 64K, 256K and 1M tokens";
-    let help = help(
-        NAME,
-        "",
-        "Ten minutes on two CPU cores, and 15 GB of memory",
-        "6 layers of width 512; below 16 GB, a minute on a large GPU",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| match &arguments.study.measure {
-        Some(task) => subprocess::answer(task, measure),
-        None => study(&arguments.study),
-    })
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Measure one training step on 64K, 256K and 1M tokens",
+        cpu: "Ten minutes on two CPU cores, and 15 GB of memory",
+        paper: "6 layers of width 512; below 16 GB, a minute on a large GPU",
+        ..About::default()
+    }
+    .measured(measure, study)
 }
 
 fn points(scale: Scale) -> Vec<(String, StepArguments)> {

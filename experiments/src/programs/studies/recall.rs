@@ -9,13 +9,13 @@ use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_train::{Batch, Evaluation};
 use serde::{Deserialize, Serialize};
 
-use super::{Arguments, help, parse};
-use crate::cli;
+use super::{About, Arguments};
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::recall::{Found, Head, ROUNDS, Seen, Sum, Way, heads, sorted_far, ways};
+use crate::study::recall::{
+    Head, ROUNDS, Recalled, Seen, Selection, Sum, heads, selections, sorted_far,
+};
 use crate::study::{
     BaseTraining, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
 };
@@ -63,18 +63,16 @@ const MODELS: [(&str, &str, &[&str]); 3] = [
     ),
 ];
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Measure how much of exact attention's softmax hashing finds in trained models";
-    let help = help(
-        NAME,
-        " --enwik8 enwik8.zip",
-        "Fifteen minutes on two CPU cores",
-        "Models of the paper's size, windows of 8,192",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Measure how much of exact attention's softmax hashing finds in trained models",
+        flags: " --enwik8 enwik8.zip",
+        cpu: "Fifteen minutes on two CPU cores",
+        paper: "Models of the paper's size, windows of 8,192",
+        notes: "",
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 /// Results of one model at one length.
@@ -83,15 +81,17 @@ struct Measured {
     model: String,
     seed: u64,
     length: usize,
-    /// For each way of finding, after each number of rounds (or keys).
-    ways: Vec<WayFound>,
+    /// For each selection, after each number of rounds (or keys).
+    #[serde(rename = "ways")]
+    selections: Vec<SelectionResult>,
 }
 
-/// Results of one way of finding.
+/// Results of one selection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct WayFound {
-    way: String,
-    /// Numbers of rounds, or of keys for ways without rounds.
+struct SelectionResult {
+    #[serde(rename = "way")]
+    selection: String,
+    /// Numbers of rounds, or of keys for selections without rounds.
     amounts: Vec<usize>,
     /// Sums over all layers and heads.
     sums: Vec<Sum>,
@@ -141,20 +141,18 @@ fn measure(
     trained: &Trained,
     length: usize,
 ) -> Result<Measured> {
-    let mut found = None;
     let job = Look {
         trained,
         length,
         scale: study.scale(),
-        found: &mut found,
     };
-    device::run(study.device(), job)?;
+    let selections = device::run(study.device(), job)?;
     let (model, _) = training.key.rsplit_once('-').unwrap_or((&training.key, ""));
     Ok(Measured {
         model: model.to_owned(),
         seed: training.config.seed,
         length,
-        ways: found.unwrap_or_default(),
+        selections,
     })
 }
 
@@ -162,11 +160,10 @@ struct Look<'a> {
     trained: &'a Trained,
     length: usize,
     scale: Scale,
-    found: &'a mut Option<Vec<WayFound>>,
 }
 
-impl Job for Look<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<SelectionResult>> for Look<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<SelectionResult>> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_length(self.length, 1);
         let model = evaluation.model.clone().into_lm()?;
@@ -176,43 +173,47 @@ impl Job for Look<'_> {
                 all.extend(heads(&model.reformer, batch.tokens));
             }
         }
-        *self.found = Some(look::<B::InnerBackend>(&all, self.scale, &device));
-        Ok(())
+        Ok(look::<B::InnerBackend>(&all, self.scale, &device))
     }
 }
 
-/// Recall of every way of finding in some heads.
-fn look<B: ReformerBackend>(heads: &[Head], scale: Scale, device: &B::Device) -> Vec<WayFound> {
-    let ways = ways(window(scale));
+/// Recall of every selection in some heads.
+fn look<B: ReformerBackend>(
+    heads: &[Head],
+    scale: Scale,
+    device: &B::Device,
+) -> Vec<SelectionResult> {
+    let selections = selections(window(scale));
     let n_queries = scale.pick(8, 64, 256);
     let found: Vec<Vec<Vec<Sum>>> = heads
         .par_iter()
         .enumerate()
         .map(|(number, head)| {
             let key = Key::new(number as u64);
-            of_head::<B>(head, &ways, n_queries, key, device)
+            of_head::<B>(head, &selections, n_queries, key, device)
         })
         .collect();
-    ways.iter()
+    selections
+        .iter()
         .enumerate()
-        .map(|(way, name)| {
-            let mut sums = vec![Sum::default(); found[0][way].len()];
+        .map(|(number, selection)| {
+            let mut sums = vec![Sum::default(); found[0][number].len()];
             let mut by_head: Vec<(usize, usize, Vec<Sum>)> = Vec::new();
             for (head, found) in heads.iter().zip(&found) {
-                add(&mut sums, &found[way]);
+                add(&mut sums, &found[number]);
                 let same =
                     |of: &&mut (usize, usize, Vec<Sum>)| (of.0, of.1) == (head.layer, head.number);
                 match by_head.iter_mut().find(same) {
-                    Some((_, _, sums)) => add(sums, &found[way]),
-                    None => by_head.push((head.layer, head.number, found[way].clone())),
+                    Some((_, _, sums)) => add(sums, &found[number]),
+                    None => by_head.push((head.layer, head.number, found[number].clone())),
                 }
             }
-            let amounts = match name {
-                Way::Hashed { .. } => ROUNDS.to_vec(),
-                Way::Best | Way::Recent => AMOUNTS.to_vec(),
+            let amounts = match selection {
+                Selection::Hashed { .. } => ROUNDS.to_vec(),
+                Selection::Best | Selection::Recent => AMOUNTS.to_vec(),
             };
-            WayFound {
-                way: name.label(),
+            SelectionResult {
+                selection: selection.label(),
                 amounts,
                 sums,
                 by_head,
@@ -221,7 +222,7 @@ fn look<B: ReformerBackend>(heads: &[Head], scale: Scale, device: &B::Device) ->
         .collect()
 }
 
-/// Numbers of keys for ways without rounds.
+/// Numbers of keys for selections without rounds.
 const AMOUNTS: [usize; 6] = [32, 64, 128, 256, 512, 1024];
 
 fn add(sums: &mut [Sum], others: &[Sum]) {
@@ -230,33 +231,33 @@ fn add(sums: &mut [Sum], others: &[Sum]) {
     }
 }
 
-/// Recall of every way of finding in a head, over some queries in the last three quarters of the sequence.
+/// Recall of every selection in a head, over some queries in the last three quarters of the sequence.
 fn of_head<B: ReformerBackend>(
     head: &Head,
-    ways: &[Way],
+    selections: &[Selection],
     n_queries: usize,
     key: Key,
     device: &B::Device,
 ) -> Vec<Vec<Sum>> {
     let length = head.seq_length();
     // Two buckets for each window's length, as the automatic choice has it.
-    let seen: Vec<Option<Seen>> = ways
+    let seen: Vec<Option<Seen>> = selections
         .iter()
-        .map(|way| Seen::new::<B>(head, *way, n_buckets(length), key, device))
+        .map(|selection| Seen::new::<B>(head, *selection, n_buckets(length), key, device))
         .collect();
-    let mut sums = vec![Vec::new(); ways.len()];
+    let mut sums = vec![Vec::new(); selections.len()];
     for query in (length / 4..length).step_by((length * 3 / 4 / n_queries).max(1)) {
         let weights = head.weights(query);
         let far = sorted_far(&weights);
-        for ((way, seen), sums) in ways.iter().zip(&seen).zip(&mut sums) {
-            let keys = match (way, seen) {
+        for ((selection, seen), sums) in selections.iter().zip(&seen).zip(&mut sums) {
+            let keys = match (selection, seen) {
                 (_, Some(seen)) => seen.keys(query),
-                (Way::Recent, _) => AMOUNTS.iter().map(|&n| recent(query, n)).collect(),
+                (Selection::Recent, _) => AMOUNTS.iter().map(|&n| recent(query, n)).collect(),
                 _ => AMOUNTS.iter().map(|&n| largest(&weights, n)).collect(),
             };
             sums.resize(keys.len(), Sum::default());
             for (sum, keys) in sums.iter_mut().zip(&keys) {
-                sum.add(Found::new(head, &weights, keys, &far));
+                sum.add(Recalled::new(head, &weights, keys, &far));
             }
         }
     }
@@ -287,28 +288,28 @@ fn of_model<'a>(
     model: &str,
     length: usize,
 ) -> Vec<(&'a str, Vec<(usize, Sum)>)> {
-    let mut ways: Vec<(&str, Vec<(usize, Sum)>)> = Vec::new();
+    let mut selections: Vec<(&str, Vec<(usize, Sum)>)> = Vec::new();
     let same = measured
         .iter()
         .filter(|measured| measured.model == model && measured.length == length);
     for measured in same {
-        for (number, found) in measured.ways.iter().enumerate() {
+        for (number, found) in measured.selections.iter().enumerate() {
             let sums = found
                 .amounts
                 .iter()
                 .copied()
                 .zip(found.sums.iter().copied());
-            match ways.get_mut(number) {
+            match selections.get_mut(number) {
                 Some((_, all)) => {
                     for ((_, all), (_, sum)) in all.iter_mut().zip(sums) {
                         all.join(sum);
                     }
                 }
-                None => ways.push((&found.way, sums.collect())),
+                None => selections.push((&found.selection, sums.collect())),
             }
         }
     }
-    ways
+    selections
 }
 
 fn report(study: &Study, measured: &[Measured]) -> Result<()> {
@@ -327,8 +328,8 @@ fn report(study: &Study, measured: &[Measured]) -> Result<()> {
     let mut panels = Vec::new();
     for (model, label, _) in MODELS {
         for &length in lengths(study.scale()) {
-            let ways = of_model(measured, model, length);
-            for (way, sums) in &ways {
+            let selections = of_model(measured, model, length);
+            for (selection, sums) in &selections {
                 let is_hashed = sums.len() == ROUNDS.len();
                 for (amount, sum) in sums {
                     if is_hashed && ![2, 4, 8].contains(amount) {
@@ -337,7 +338,7 @@ fn report(study: &Study, measured: &[Measured]) -> Result<()> {
                     table.row([
                         label.to_owned(),
                         length.to_string(),
-                        (*way).to_owned(),
+                        (*selection).to_owned(),
                         if is_hashed {
                             amount.to_string()
                         } else {
@@ -353,10 +354,12 @@ fn report(study: &Study, measured: &[Measured]) -> Result<()> {
                 }
             }
             // Curves of centred vectors and of chunks within buckets are left out: they coincide with others.
-            let drawn = |way: &&(&str, _)| !way.0.contains("centred") && !way.0.contains("within");
-            let curves = ways.iter().filter(drawn).map(|(way, sums)| {
+            let drawn = |selection: &&(&str, _)| {
+                !selection.0.contains("centred") && !selection.0.contains("within")
+            };
+            let curves = selections.iter().filter(drawn).map(|(selection, sums)| {
                 let points = sums.iter().map(|(_, sum)| (sum.keys(), sum.far()));
-                Curve::new(*way, points.collect())
+                Curve::new(*selection, points.collect())
             });
             panels.push(Panel {
                 title: format!("{label}, {length} tokens"),

@@ -6,7 +6,6 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use burn::nn::attention::{MhaInput, MultiHeadAttentionConfig, generate_autoregressive_mask};
 use burn::tensor::{Distribution, Tensor};
-use clap::Parser;
 use indicatif::ProgressIterator;
 use reformer_core::attention::{
     ExactUpTo, FullAttentionConfig, HeadsConfig, LshAttentionConfig, LshConfig, Window,
@@ -15,13 +14,12 @@ use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
-use super::{help, parse};
-use crate::cli;
+use super::About;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::allocator::keep_freed_memory;
 use crate::measure::memory::peak_resident_bytes;
+use crate::measure::subprocess::measure_in_subprocess;
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, subprocess};
+use crate::study::{Report, Scale, Study, StudyArguments, Table};
 
 const NAME: &str = "table1_complexity";
 const N_HEADS: usize = 4;
@@ -29,14 +27,6 @@ const N_HEADS: usize = 4;
 const D_HEAD: usize = 32;
 /// The chunk length is fixed, so that `4 l / n_c` is constant.
 const CHUNK: usize = 64;
-
-/// Flags.
-#[derive(Debug, Parser)]
-#[command(version)]
-pub(in crate::programs) struct Arguments {
-    #[command(flatten)]
-    study: StudyArguments,
-}
 
 /// A kind of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,22 +81,16 @@ struct Measured {
     seconds: f64,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Measure memory and time of scaled dot-product, memory-efficient and LSH attention over \
-                 length, and compare their growth with the formulae";
-    let help = help(
-        NAME,
-        "",
-        "Three minutes on two CPU cores",
-        "Lengths up to 64K, to 8K where all logits are held; minutes on a large GPU",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| match &arguments.study.measure {
-        Some(task) => subprocess::answer(task, measure),
-        None => table(&arguments.study),
-    })
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Measure memory and time of scaled dot-product, memory-efficient and LSH attention over \
+                length, and compare their growth with the formulae",
+        cpu: "Three minutes on two CPU cores",
+        paper: "Lengths up to 64K, to 8K where all logits are held; minutes on a large GPU",
+        ..About::default()
+    }
+    .measured(|task: Task| device::run(task.device, task), table)
 }
 
 fn tasks(scale: Scale, device: DeviceName) -> Vec<Task> {
@@ -126,26 +110,9 @@ fn tasks(scale: Scale, device: DeviceName) -> Vec<Task> {
     tasks
 }
 
-fn measure(task: Task) -> Result<Measured> {
-    let mut measured = None;
-    let device = task.device;
-    let job = Layer {
-        task,
-        measured: &mut measured,
-    };
-    device::run(device, job)?;
-    measured.context("nothing was measured")
-}
-
-struct Layer<'a> {
-    task: Task,
-    measured: &'a mut Option<Measured>,
-}
-
-impl Job for Layer<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let Self { task, measured } = self;
-        let layer = layer::<B>(&task, &device);
+impl Job<Measured> for Task {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Measured> {
+        let layer = layer::<B>(&self, &device);
         let shape = |length| [1, length, N_HEADS * D_HEAD];
         let step = |length| {
             let x = Tensor::<B, 3>::random(shape(length), Distribution::Default, &device);
@@ -157,20 +124,19 @@ impl Job for Layer<'_> {
         };
         step(2 * CHUNK)?; // Warms up threads and kernels.
         let before = peak_resident_bytes()?;
-        let first = step(task.length)?;
-        let seconds = first.min(step(task.length)?);
+        let first = step(self.length)?;
+        let seconds = first.min(step(self.length)?);
         let bytes = peak_resident_bytes()? - before;
-        let on_cpu = matches!(task.device, DeviceName::Flex | DeviceName::Ndarray);
-        *measured = Some(Measured {
-            kind: task.kind,
-            length: task.length,
+        let on_cpu = matches!(self.device, DeviceName::Flex | DeviceName::Ndarray);
+        Ok(Measured {
+            kind: self.kind,
+            length: self.length,
             mib: match on_cpu {
                 true => bytes as f64 / f64::from(1 << 20),
                 false => f64::NAN,
             },
             seconds,
-        });
-        Ok(())
+        })
     }
 }
 
@@ -217,7 +183,7 @@ fn table(arguments: &StudyArguments) -> Result<()> {
     let mut measured: Vec<Measured> = Vec::new();
     for task in tasks.iter().progress() {
         let key = format!("{}-{}", task.kind.paper().0.replace(' ', "-"), task.length);
-        measured.push(study.remember(&key, || subprocess::ask(task))?);
+        measured.push(study.remember(&key, || measure_in_subprocess(task))?);
     }
     let mut table = Table::new([
         "attention",

@@ -12,11 +12,9 @@ use reformer_core::model::Loss;
 use reformer_datasets::{DuplicationConfig, EvalLoaderConfig};
 use reformer_train::{DataConfig, TrainConfig, load_model};
 
-use super::{help, parse};
-use crate::cli;
+use super::About;
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
 use crate::study::statistics::{between, mean};
@@ -30,19 +28,19 @@ const NAME: &str = "table2_duplication";
 const EVAL_SEED: u64 = 2020;
 
 /// Kinds of attention, in the order of the paper's columns.
-const COLUMNS: [Way; 5] = [
-    Way::Full,
-    Way::Lsh(8),
-    Way::Lsh(4),
-    Way::Lsh(2),
-    Way::Lsh(1),
+const COLUMNS: [Attention; 5] = [
+    Attention::Full,
+    Attention::Lsh(8),
+    Attention::Lsh(4),
+    Attention::Lsh(2),
+    Attention::Lsh(1),
 ];
 /// Kinds of attention in the order of the paper's rows, with the paper's numbers.
-const ROWS: [(Way, [f64; 5]); 4] = [
-    (Way::Full, [100.0, 94.8, 92.5, 76.9, 52.5]),
-    (Way::Lsh(4), [0.8, 100.0, 99.9, 99.4, 91.9]),
-    (Way::Lsh(2), [0.8, 100.0, 99.9, 98.1, 86.8]),
-    (Way::Lsh(1), [0.8, 99.9, 99.6, 94.8, 77.9]),
+const ROWS: [(Attention, [f64; 5]); 4] = [
+    (Attention::Full, [100.0, 94.8, 92.5, 76.9, 52.5]),
+    (Attention::Lsh(4), [0.8, 100.0, 99.9, 99.4, 91.9]),
+    (Attention::Lsh(2), [0.8, 100.0, 99.9, 98.1, 86.8]),
+    (Attention::Lsh(1), [0.8, 99.9, 99.6, 94.8, 77.9]),
 ];
 
 /// One layer of four heads, 16 buckets, the same decay for all weights, as in the paper.
@@ -95,12 +93,12 @@ impl PositionsName {
 
 /// A kind of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Attention {
     Full,
     Lsh(usize),
 }
 
-impl Way {
+impl Attention {
     fn name(self) -> String {
         match self {
             Self::Full => "Full".to_owned(),
@@ -123,7 +121,7 @@ impl Way {
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(in crate::programs) struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     study: StudyArguments,
     #[command(flatten)]
@@ -135,19 +133,16 @@ pub(in crate::programs) struct Arguments {
     positions: PositionsName,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Train on 0w0w with full attention and with 4, 2 and 1 hash rounds, and evaluate each \
-                 with others";
-    let help = help(
-        NAME,
-        "",
-        "An hour or two on two CPU cores",
-        "The paper's length of 1,024 and 150,000 steps; a day on a large GPU, below 2 GB",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| table(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train on 0w0w with full attention and with 4, 2 and 1 hash rounds, and evaluate each with \
+                others",
+        cpu: "An hour or two on two CPU cores",
+        paper: "The paper's length of 1,024 and 150,000 steps; a day on a large GPU, below 2 GB",
+        ..About::default()
+    }
+    .run(|arguments: Arguments| table(&arguments))
 }
 
 fn table(arguments: &Arguments) -> Result<()> {
@@ -191,33 +186,30 @@ fn table(arguments: &Arguments) -> Result<()> {
 type Cells = [[Vec<f64>; 5]; 4];
 
 /// Percentage of the second half's tokens predicted correctly, for each of several draws of rotations.
-fn accuracies(trained: &Trained, way: Way, study: &Study) -> Result<Vec<f64>> {
+fn accuracies(trained: &Trained, way: Attention, study: &Study) -> Result<Vec<f64>> {
     let n_draws = match way {
-        Way::Full => 1,
-        Way::Lsh(_) => study.scale().pick(2, 8, 8),
+        Attention::Full => 1,
+        Attention::Lsh(_) => study.scale().pick(2, 8, 8),
     };
-    let mut accuracies = Vec::new();
     let job = Evaluate {
         trained,
         way,
         n_draws,
         n_sequences: study.scale().pick(4, 64, 128),
-        accuracies: &mut accuracies,
     };
-    device::run(study.device(), job)?;
-    Ok(accuracies)
+    device::run(study.device(), job)
 }
 
 struct Evaluate<'a> {
     trained: &'a Trained,
-    way: Way,
+    way: Attention,
     n_draws: u64,
     n_sequences: usize,
-    accuracies: &'a mut Vec<f64>,
 }
 
-impl Job for Evaluate<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<f64>> for Evaluate<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<f64>> {
+        let mut accuracies = Vec::new();
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
         for draw in 0..self.n_draws {
@@ -238,9 +230,9 @@ impl Job for Evaluate<'_> {
                 right += n_right?;
                 of += n?;
             }
-            self.accuracies.push(100.0 * right / of);
+            accuracies.push(100.0 * right / of);
         }
-        Ok(())
+        Ok(accuracies)
     }
 }
 
@@ -309,8 +301,8 @@ fn panels(trained: &[&Trained], cells: &Cells) -> Vec<Panel> {
             let rounds = COLUMNS.iter().zip(cells);
             let mut points: Vec<(f64, f64)> = rounds
                 .filter_map(|(way, cell)| match way {
-                    Way::Lsh(rounds) => Some((*rounds as f64, *cell)),
-                    Way::Full => None,
+                    Attention::Lsh(rounds) => Some((*rounds as f64, *cell)),
+                    Attention::Full => None,
                 })
                 .collect();
             points.reverse();

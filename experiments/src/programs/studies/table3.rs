@@ -3,25 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use serde::Serialize;
 
-use super::{help, parse};
-use crate::cli;
-use crate::measure::allocator::keep_freed_memory;
+use super::About;
 use crate::measure::step::{Measurement, StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step, subprocess};
+use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step};
 
 const NAME: &str = "table3_memory";
-
-/// Flags.
-#[derive(Debug, Parser)]
-#[command(version)]
-pub(in crate::programs) struct Arguments {
-    #[command(flatten)]
-    study: StudyArguments,
-}
 
 /// A row of the table.
 struct Model {
@@ -107,25 +96,19 @@ impl Sizes {
     }
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Measure memory and time of the models between a Transformer and a Reformer over layers, \
-                 length and d_ff";
-    let help = help(
-        NAME,
-        "",
-        "Five minutes on two CPU cores",
-        "Width 1,024 up to 16K tokens; minutes on a large GPU with 80 GB",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| match &arguments.study.measure {
-        Some(task) => subprocess::answer(task, measure),
-        None => table(&arguments.study),
-    })
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Measure memory and time of the models between a Transformer and a Reformer over layers, \
+                 length and d_ff",
+        cpu: "Five minutes on two CPU cores",
+        paper: "Width 1,024 up to 16K tokens; minutes on a large GPU with 80 GB",
+        ..About::default()
+    }
+    .measured(measure, table)
 }
 
-/// BaseTraining sizes, the values each size is varied over, and the flags that all measurements share.
+/// The base sizes, the values each size is varied over, and the flags that all measurements share.
 fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
     let sizes = |layers, length, d_ff| Sizes {
         layers,

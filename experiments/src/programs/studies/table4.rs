@@ -12,13 +12,11 @@ use reformer_train::metrics::Quantity;
 use reformer_train::{Run, TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
-use super::{help, parse};
-use crate::cli;
+use super::About;
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
 use crate::cli::preset;
 use crate::inference::translation::translate;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{bits, step};
 use crate::programs::train_translation::PairArguments;
@@ -33,7 +31,7 @@ const NAME: &str = "table4_translation";
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(in crate::programs) struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     pairs: PairArguments,
     #[command(flatten)]
@@ -83,19 +81,16 @@ struct Score {
     seconds: f64,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about =
-        "Train an encoder-decoder with ordinary and with reversible layers, and compare BLEU";
-    let help = help(
-        NAME,
-        " --data train.en train.de --valid newstest2014.en newstest2014.de",
-        "Two hours on two CPU cores; without --data on the shipped 7,941 short sentences",
-        "The paper's base model on WMT14 (your files), 100,000 steps; two days on a large GPU, 30 GB",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| table(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train an encoder-decoder with ordinary and with reversible layers, and compare BLEU",
+        flags: " --data train.en train.de --valid newstest2014.en newstest2014.de",
+        cpu: "Two hours on two CPU cores; without --data on the shipped 7,941 short sentences",
+        paper: "The paper's base model on WMT14 (your files), 100,000 steps; two days on a large GPU, 30 GB",
+        notes: "",
+    }
+    .run(|arguments: Arguments| table(&arguments))
 }
 
 /// The training that the rows share.
@@ -143,14 +138,11 @@ fn table(arguments: &Arguments) -> Result<()> {
 }
 
 fn score(training: &Training, trained: &Trained, study: &Study) -> Result<Score> {
-    let mut translated = None;
     let job = Translate {
         trained,
         n_sentences: study.scale().pick(4, 400, usize::MAX),
-        translated: &mut translated,
     };
-    device::run(study.device(), job)?;
-    let [translations, references] = translated.context("nothing was translated")?;
+    let [translations, references] = device::run(study.device(), job)?;
     let last = trained.rows.iter().rfind(|row| row.split == "valid");
     let get = |quantity| last.and_then(|row| row.get(quantity)).unwrap_or(f64::NAN);
     Ok(Score {
@@ -166,11 +158,10 @@ fn score(training: &Training, trained: &Trained, study: &Study) -> Result<Score>
 struct Translate<'a> {
     trained: &'a Trained,
     n_sentences: usize,
-    translated: &'a mut Option<[Vec<String>; 2]>,
 }
 
-impl Job for Translate<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<[Vec<String>; 2]> for Translate<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<[Vec<String>; 2]> {
         let run = Run::resume(&self.trained.folder)?;
         let (model, config) = load_model::<B::InnerBackend>(run.folder(), &device)?;
         let model = model.into_seq2seq()?;
@@ -183,8 +174,7 @@ impl Job for Translate<'_> {
         let translator = Translator::new(model, subwords, beam, config.batch_size)?;
         let translations = translate(&translator, &sources)?;
         let references = references.into_iter().map(str::to_owned).collect();
-        *self.translated = Some([translations, references]);
-        Ok(())
+        Ok([translations, references])
     }
 }
 

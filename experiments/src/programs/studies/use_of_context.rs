@@ -11,11 +11,9 @@ use reformer_core::model::ReformerLm;
 use reformer_train::{Batch, Evaluation, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use super::{Arguments, help, parse};
-use crate::cli;
+use super::{About, Arguments};
 use crate::cli::device::{self, Job};
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::plot::{self, seconds};
 use crate::study::statistics::{between, margin, mean};
@@ -65,7 +63,7 @@ const BORDERS: [f64; 4] = [0.0, 1.0 / 16.0, 1.0 / 4.0, 1.0];
 
 /// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Outcome {
+struct ModelResult {
     model: String,
     seed: u64,
     /// Bits per byte, for the positions between each two borders.
@@ -78,19 +76,16 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Train on long windows of text with local, LSH and full attention, and measure bits by \
-                 position";
-    let help = help(
-        NAME,
-        " --text novels/",
-        "Three hours on two CPU cores",
-        "Windows of 64K bytes; days, since full attention is quadratic",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: NAME,
+        about: "Train on long windows of text with local, LSH and full attention, and measure bits by position",
+        flags: " --text novels/",
+        cpu: "Three hours on two CPU cores",
+        paper: "Windows of 64K bytes; days, since full attention is quadratic",
+        notes: "",
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -108,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     };
     let n_seeds = seeds.count();
-    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut outcomes: Vec<ModelResult> = Vec::new();
     for (number, (training, trained)) in trainings.iter().zip(&trained).enumerate() {
         let bits = study.remember(&training.key, || {
             println!("measuring {}", training.label);
@@ -128,14 +123,14 @@ fn outcome(
     trained: &Trained,
     bits: Vec<f64>,
     equal_seconds: Option<f64>,
-) -> Result<Outcome> {
+) -> Result<ModelResult> {
     let points = plot::bits(&trained.rows, "valid", seconds);
     let last = points.last();
     let &(seconds, all) =
         last.with_context(|| format!("`{}` was never evaluated", training.key))?;
     let limit = equal_seconds.unwrap_or(seconds);
     let within = points.iter().rfind(|(seconds, _)| *seconds <= limit);
-    Ok(Outcome {
+    Ok(ModelResult {
         model: model.to_owned(),
         seed: training.config.seed,
         bits,
@@ -155,24 +150,20 @@ fn parts(length: usize) -> impl Iterator<Item = [usize; 2]> {
 
 /// Bits per byte of held-out windows, for each range of positions.
 fn by_position(trained: &Trained, study: &Study) -> Result<Vec<f64>> {
-    let mut bits = Vec::new();
     let job = Measure {
         trained,
         scale: study.scale(),
-        bits: &mut bits,
     };
-    device::run(study.device(), job)?;
-    Ok(bits)
+    device::run(study.device(), job)
 }
 
 struct Measure<'a> {
     trained: &'a Trained,
     scale: Scale,
-    bits: &'a mut Vec<f64>,
 }
 
-impl Job for Measure<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Vec<f64>> for Measure<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<f64>> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_first(Some(self.scale.pick(1, 32, 64)));
         let model = evaluation.model.clone().into_lm()?;
@@ -190,8 +181,7 @@ impl Job for Measure<'_> {
             }
         }
         let bits = |[nats, n]: [f64; 2]| nats / n / std::f64::consts::LN_2;
-        *self.bits = sums.into_iter().map(bits).collect();
-        Ok(())
+        Ok(sums.into_iter().map(bits).collect())
     }
 }
 
@@ -213,7 +203,7 @@ fn report(
     study: &Study,
     base: &TrainConfig,
     trained: &[Trained],
-    outcomes: &[Outcome],
+    outcomes: &[ModelResult],
     n_seeds: usize,
 ) -> Result<()> {
     let length = base.window_length;
@@ -234,7 +224,7 @@ fn report(
     let mut table = Table::new(columns);
     let first = &outcomes[..n_seeds];
     for ((_, label, _), outcomes) in MODELS.iter().zip(outcomes.chunks(n_seeds)) {
-        let of = |get: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(get).collect::<Vec<f64>>();
+        let of = |get: &dyn Fn(&ModelResult) -> f64| outcomes.iter().map(get).collect::<Vec<f64>>();
         let of_part = |part: usize| of(&|outcome| outcome.bits[part]);
         let last = of_part(names.len() - 1);
         let pairs = last.iter().zip(first);
@@ -271,13 +261,18 @@ fn report(
 }
 
 /// The mean; none unless every training has a value.
-fn at_equal_seconds(outcomes: &[Outcome]) -> String {
+fn at_equal_seconds(outcomes: &[ModelResult]) -> String {
     let bits = outcomes.iter().map(|outcome| outcome.at_equal_seconds);
     let bits: Option<Vec<f64>> = bits.collect();
     bits.map_or_else(|| "-".to_owned(), |bits| format!("{:.3}", mean(&bits)))
 }
 
-fn panels(length: usize, trained: &[Trained], outcomes: &[Outcome], n_seeds: usize) -> Vec<Panel> {
+fn panels(
+    length: usize,
+    trained: &[Trained],
+    outcomes: &[ModelResult],
+    n_seeds: usize,
+) -> Vec<Panel> {
     let position = |[start, end]: [usize; 2]| ((start + end) / 2) as f64;
     let by_position = MODELS.iter().zip(outcomes.chunks(n_seeds));
     let by_position = by_position.map(|((_, label, _), outcomes)| {

@@ -8,36 +8,36 @@ use reformer_core::model::Reformer;
 
 /// Queries, keys and values of one head and one sequence, on the host: `[seq_length, d_head]` each.
 #[derive(Debug, Clone)]
-pub struct Head {
+pub(crate) struct Head {
     /// Number of its layer.
-    pub layer: usize,
+    pub(crate) layer: usize,
     /// Number of the head in it.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Width of a row.
-    pub d: usize,
+    pub(crate) d: usize,
     /// Queries after the projection.
-    pub projected: Vec<f32>,
+    pub(crate) projected: Vec<f32>,
     /// Queries as they enter the logits: rotated by position.
-    pub queries: Vec<f32>,
+    pub(crate) queries: Vec<f32>,
     /// Keys as they enter the logits, with the scale of logits.
-    pub keys: Vec<f32>,
+    pub(crate) keys: Vec<f32>,
     /// Values.
-    pub values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
 }
 
 impl Head {
     /// Length of the sequence.
-    pub fn seq_length(&self) -> usize {
+    pub(crate) fn seq_length(&self) -> usize {
         self.queries.len() / self.d
     }
 
     /// The row of a position.
-    pub fn row<'a>(&self, rows: &'a [f32], position: usize) -> &'a [f32] {
+    pub(crate) fn row<'a>(&self, rows: &'a [f32], position: usize) -> &'a [f32] {
         &rows[position * self.d..][..self.d]
     }
 
     /// Softmax of a query over all earlier keys. Empty for the first position, which has none.
-    pub fn weights(&self, query: usize) -> Vec<f64> {
+    pub(crate) fn weights(&self, query: usize) -> Vec<f64> {
         let q = self.row(&self.queries, query);
         let dot = |k: &[f32]| -> f64 { q.iter().zip(k).map(|(q, k)| f64::from(q * k)).sum() };
         let logits: Vec<f64> = (0..query)
@@ -55,7 +55,10 @@ impl Head {
 ///
 /// # Shapes
 /// - tokens: `[1, seq_length]`
-pub fn heads<B: ReformerBackend>(model: &Reformer<B>, tokens: Tensor<B, 2, Int>) -> Vec<Head> {
+pub(crate) fn heads<B: ReformerBackend>(
+    model: &Reformer<B>,
+    tokens: Tensor<B, 2, Int>,
+) -> Vec<Head> {
     let mut heads = Vec::new();
     model.visit_attention(tokens, &Pass::eval(), |layer, attention, x| {
         if attention.is_local() {

@@ -10,8 +10,8 @@ use reformer_train::metrics::Quantity;
 use reformer_train::{TrainConfig, load_model};
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
-use super::task::{Measurement, Task};
+use super::LayerResult;
+use super::task::{EvaluationLength, Task};
 use crate::cli::device::{self, Job};
 use crate::measure::median::median;
 use crate::study::{Study, Trained, Training};
@@ -38,13 +38,13 @@ impl Decoded {
     }
 }
 
-impl Outcome {
+impl LayerResult {
     /// Summarises a training.
     ///
     /// # Errors
     /// A training that was never evaluated.
     pub(super) fn new(
-        way: &str,
+        variant: &str,
         training: &Training,
         trained: &Trained,
         decoded: Vec<Decoded>,
@@ -53,7 +53,7 @@ impl Outcome {
         let last = last.with_context(|| format!("`{}` was never evaluated", training.key))?;
         let get = |quantity| last.get(quantity).unwrap_or(f64::NAN);
         Ok(Self {
-            way: way.to_owned(),
+            variant: variant.to_owned(),
             seed: training.config.seed,
             trained: get(Quantity::Accuracy),
             step_seconds: get(Quantity::Seconds) / last.step as f64,
@@ -64,39 +64,31 @@ impl Outcome {
 }
 
 /// Evaluates a trained model at several lengths.
-///
-/// # Errors
-/// A model or a text that cannot be read.
 pub(super) fn decode(
     study: &Study,
     task: Task,
     trained: &Trained,
-    measurement: Measurement,
+    evaluated: EvaluationLength,
 ) -> Result<Decoded> {
-    let mut decoded = None;
     let job = Ask {
         task,
         trained,
-        measurement,
-        decoded: &mut decoded,
+        evaluated,
     };
-    device::run(study.device(), job)?;
-    decoded.context("a device was asked")
+    device::run(study.device(), job)
 }
 
 struct Ask<'a> {
     task: Task,
     trained: &'a Trained,
-    measurement: Measurement,
-    decoded: &'a mut Option<Decoded>,
+    evaluated: EvaluationLength,
 }
 
-impl Job for Ask<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
+impl Job<Decoded> for Ask<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Decoded> {
         let (model, config) = load_model::<B::InnerBackend>(&self.trained.folder, &device)?;
         let model = model.into_lm()?;
-        *self.decoded = Some(ask(&model, &config, self.task, self.measurement)?);
-        Ok(())
+        ask(&model, &config, self.task, self.evaluated)
     }
 }
 
@@ -105,14 +97,14 @@ fn ask<B: ReformerBackend>(
     model: &ReformerLm<B>,
     config: &TrainConfig,
     task: Task,
-    measurement: Measurement,
+    evaluated: EvaluationLength,
 ) -> Result<Decoded> {
-    let Measurement {
+    let EvaluationLength {
         length,
         n,
         n_sequences,
-    } = measurement;
-    let (sequences, end) = task.sequences(config, measurement)?;
+    } = evaluated;
+    let (sequences, end) = task.sequences(config, evaluated)?;
     let (mut tokens, mut targets) = (vec![0; length], vec![0; length]);
     // Settings that follow from a length use the length of training.
     let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(length));

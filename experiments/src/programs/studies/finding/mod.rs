@@ -15,31 +15,27 @@ use serde::{Deserialize, Serialize};
 use self::decode::{Decoded, decode};
 use self::report::report;
 use self::task::{Stage, Task};
-use super::{help, parse};
-use crate::cli;
+use super::About;
 use crate::cli::overrides;
-use crate::measure::allocator::keep_freed_memory;
 use crate::study::{Training, open_and_train};
-
-const NAME: &str = "finding";
 
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(in crate::programs) struct Arguments {
+pub(super) struct Arguments {
     /// Task
     #[arg(long, value_enum, default_value = "pairs")]
     task: Task,
     /// Kinds of the second layer to train [default: all]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = WAYS.map(|way| way.key))]
-    ways: Vec<String>,
+    #[arg(long, alias = "ways", value_name = "NAMES", value_delimiter = ',', value_parser = VARIANTS.map(|variant| variant.key))]
+    variants: Vec<String>,
     #[command(flatten)]
     study: super::Arguments,
 }
 
 /// A kind of the second layer, which has to find the content; the first layer is local.
 #[derive(Clone, Copy)]
-struct Way {
+struct Variant {
     key: &'static str,
     label: &'static str,
     sets: &'static [&'static str],
@@ -52,7 +48,7 @@ struct Way {
 /// has 60 % of the weight at an angle of 0.
 const ONE_LENGTH: &[&str] = &["model.reformer.query_length=6.0"];
 
-impl Way {
+impl Variant {
     /// The first stage, from each seed.
     fn beginnings(&self, base: &TrainConfig, seeds: &Range<u64>) -> Result<Vec<Training>> {
         let key = format!("beginning-{}", self.key);
@@ -70,14 +66,14 @@ impl Way {
 }
 
 /// All kinds of the second layer. Hashing is the paper's, without a local round.
-static WAYS: [Way; 8] = [
-    Way {
+static VARIANTS: [Variant; 8] = [
+    Variant {
         key: "full",
         label: "full attention",
         sets: &[r#"model.reformer.layers=["Local","Full"]"#],
         main: &[],
     },
-    Way {
+    Variant {
         key: "separate",
         label: "full attention, keys of their own",
         sets: &[
@@ -86,31 +82,31 @@ static WAYS: [Way; 8] = [
         ],
         main: &[],
     },
-    Way {
+    Variant {
         key: "lsh-1",
         label: "LSH, 1 round",
         sets: &["model.reformer.lsh.n_rounds=1"],
         main: ONE_LENGTH,
     },
-    Way {
+    Variant {
         key: "lsh-2",
         label: "LSH, 2 rounds",
         sets: &["model.reformer.lsh.n_rounds=2"],
         main: ONE_LENGTH,
     },
-    Way {
+    Variant {
         key: "lsh-4",
         label: "LSH, 4 rounds",
         sets: &["model.reformer.lsh.n_rounds=4"],
         main: ONE_LENGTH,
     },
-    Way {
+    Variant {
         key: "lsh-8",
         label: "LSH, 8 rounds",
         sets: &["model.reformer.lsh.n_rounds=8"],
         main: ONE_LENGTH,
     },
-    Way {
+    Variant {
         key: "local",
         label: "local alone, 32 to 64 keys",
         sets: &[
@@ -119,7 +115,7 @@ static WAYS: [Way; 8] = [
         ],
         main: &[],
     },
-    Way {
+    Variant {
         key: "window",
         label: "local alone, 128 to 256 keys",
         sets: &[
@@ -132,8 +128,9 @@ static WAYS: [Way; 8] = [
 
 /// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Outcome {
-    way: String,
+struct LayerResult {
+    #[serde(rename = "way")]
+    variant: String,
     seed: u64,
     /// Percent right in the last evaluation, at the length of training, with questions anywhere.
     trained: f64,
@@ -144,19 +141,17 @@ struct Outcome {
     decoded: Vec<Decoded>,
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about = "Train on retrieval tasks with full attention, hashing and windows, and evaluate at \
-         up to 128 times the length";
-    let help = help(
-        NAME,
-        " --task pairs",
-        "An hour on two CPU cores",
-        "Longer sequences and more pairs, an hour on a large GPU",
-    );
-    let arguments: Arguments = parse(NAME, about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: "finding",
+        about: "Train on retrieval tasks with full attention, hashing and windows, and evaluate at up to 128 \
+                times the length",
+        flags: " --task pairs",
+        cpu: "An hour on two CPU cores",
+        paper: "Longer sequences and more pairs, an hour on a large GPU",
+        notes: "The study of a task is in OUT/finding_TASK/PRESET.",
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -173,16 +168,17 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let (beginning, base) = (stage(Stage::Beginning)?, stage(Stage::Main)?);
     let seeds = seeds.of(base.seed, scale);
-    let all = arguments.ways.is_empty();
-    let is_named = |way: &&Way| all || arguments.ways.iter().any(|name| name == way.key);
-    let ways = WAYS.iter().filter(is_named);
+    let all = arguments.variants.is_empty();
+    let is_named =
+        |variant: &&Variant| all || arguments.variants.iter().any(|name| name == variant.key);
+    let variants = VARIANTS.iter().filter(is_named);
     let (mut trainings, mut main) = (Vec::new(), Vec::new());
-    for way in ways {
-        let beginnings = way.beginnings(&beginning, &seeds)?;
-        let of_way = way.trainings(&base, &seeds)?;
-        for (beginning, mut training) in beginnings.iter().zip(of_way) {
+    for variant in variants {
+        let beginnings = variant.beginnings(&beginning, &seeds)?;
+        let of_variant = variant.trainings(&base, &seeds)?;
+        for (beginning, mut training) in beginnings.iter().zip(of_variant) {
             training.start_from = Some(beginning.key.clone());
-            main.push((way, training));
+            main.push((variant, training));
         }
         trainings.extend(beginnings);
     }
@@ -193,16 +189,16 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut outcomes = Vec::new();
     let trained = &trained[n_beginnings..];
-    for ((way, training), trained) in main.iter().zip(trained) {
+    for ((variant, training), trained) in main.iter().zip(trained) {
         let mut decoded = Vec::new();
-        for measurement in task.measurements(scale, &training.config) {
-            let key = format!("{}-{}", training.key, measurement.key());
+        for evaluated in task.lengths(scale, &training.config) {
+            let key = format!("{}-{}", training.key, evaluated.key());
             decoded.push(study.remember(&key, || {
-                println!("{}: {}", training.label, measurement.label());
-                decode(&study, task, trained, measurement)
+                println!("{}: {}", training.label, evaluated.label());
+                decode(&study, task, trained, evaluated)
             })?);
         }
-        outcomes.push(Outcome::new(way.label, training, trained, decoded)?);
+        outcomes.push(LayerResult::new(variant.label, training, trained, decoded)?);
     }
     report(&study, task, &outcomes)
 }

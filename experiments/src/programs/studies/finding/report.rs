@@ -4,16 +4,13 @@ use anyhow::Result;
 
 use super::decode::Decoded;
 use super::task::Task;
-use super::{Outcome, WAYS, Way};
+use super::{LayerResult, VARIANTS, Variant};
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::statistics::{between, mean};
 use crate::study::{Report, Study, Table};
 
 /// Writes the report.
-///
-/// # Errors
-/// A file that cannot be written.
-pub(super) fn report(study: &Study, task: Task, outcomes: &[Outcome]) -> Result<()> {
+pub(super) fn report(study: &Study, task: Task, outcomes: &[LayerResult]) -> Result<()> {
     Report {
         title: title(task),
         notes: notes(task, outcomes),
@@ -26,14 +23,14 @@ pub(super) fn report(study: &Study, task: Task, outcomes: &[Outcome]) -> Result<
 
 fn title(task: Task) -> &'static str {
     match task {
-        Task::Pairs => "Associative recall: the value that stood beside a key",
-        Task::Passages => "Passages that return",
-        Task::PassagesBackwards => "Passages that return backwards",
+        Task::Pairs => "Associative recall: the value paired with a key",
+        Task::Passages => "Repeated passages",
+        Task::PassagesBackwards => "Passages repeated backwards",
         Task::Needles => "A needle in a novel",
     }
 }
 
-fn notes(task: Task, outcomes: &[Outcome]) -> Vec<String> {
+fn notes(task: Task, outcomes: &[LayerResult]) -> Vec<String> {
     let chance = match task {
         Task::Pairs => "1 of 64 values, 1.6 %",
         Task::Passages | Task::PassagesBackwards => "1 of 128 symbols, 0.8 %",
@@ -42,28 +39,32 @@ fn notes(task: Task, outcomes: &[Outcome]) -> Vec<String> {
     let steps = outcomes.first().map_or(0, |outcome| outcome.steps);
     let seeds = outcomes
         .iter()
-        .filter(|outcome| outcome.way == outcomes[0].way)
+        .filter(|outcome| outcome.variant == outcomes[0].variant)
         .count();
     vec![format!(
         "Right answers in percent, mean and range over {seeds} seeds; chance is {chance}. Layers are local and as named, in turn; \
          {steps} steps, after a beginning with short sequences. In training: of the last evaluation, questions \
-         anywhere. Elsewhere all questions stand at the end: what is before them is read at once, the rest \
-         token by token from the decoder's cache, and what depends on a length (the number of buckets) stays \
+         anywhere. Elsewhere all questions come last: the text before them is read in one pass, the rest \
+         token by token with the decoder's cache, and what depends on a length (the number of buckets) stays \
          that of training. Times are those of this machine: a step of training with its share of \
          evaluations, and the median of a token."
     )]
 }
 
-/// The trained kinds of the second layer, in the order of [`WAYS`].
-fn trained(outcomes: &[Outcome]) -> impl Iterator<Item = &'static Way> {
-    let is_trained = |way: &&Way| outcomes.iter().any(|outcome| outcome.way == way.label);
-    WAYS.iter().filter(is_trained)
+/// The trained kinds of the second layer, in the order of [`VARIANTS`].
+fn trained(outcomes: &[LayerResult]) -> impl Iterator<Item = &'static Variant> {
+    let is_trained = |variant: &&Variant| {
+        outcomes
+            .iter()
+            .any(|outcome| outcome.variant == variant.label)
+    };
+    VARIANTS.iter().filter(is_trained)
 }
 
 /// Decoding results of a kind: for each length and number of items, those of all seeds.
-fn decoded<'a>(outcomes: &'a [Outcome], way: &str) -> Vec<Vec<&'a Decoded>> {
+fn decoded<'a>(outcomes: &'a [LayerResult], variant: &str) -> Vec<Vec<&'a Decoded>> {
     let mut places: Vec<Vec<&Decoded>> = Vec::new();
-    for outcome in outcomes.iter().filter(|outcome| outcome.way == way) {
+    for outcome in outcomes.iter().filter(|outcome| outcome.variant == variant) {
         for (number, decoded) in outcome.decoded.iter().enumerate() {
             match places.get_mut(number) {
                 Some(place) => place.push(decoded),
@@ -83,7 +84,7 @@ fn token_ms(decoded: &[&Decoded]) -> f64 {
     mean(&times)
 }
 
-fn table(outcomes: &[Outcome]) -> Table {
+fn table(outcomes: &[LayerResult]) -> Table {
     let mut table = Table::new([
         "second layer",
         "tokens",
@@ -94,14 +95,16 @@ fn table(outcomes: &[Outcome]) -> Table {
         "s a step",
     ]);
     let cells = |values: &[f64]| [format!("{:.1}", mean(values)), between(values, 1)];
-    for way in trained(outcomes) {
-        let of_way = outcomes.iter().filter(|outcome| outcome.way == way.label);
+    for variant in trained(outcomes) {
+        let of_variant = outcomes
+            .iter()
+            .filter(|outcome| outcome.variant == variant.label);
         let [trained, seconds]: [Vec<f64>; 2] = [
-            of_way.clone().map(|outcome| outcome.trained).collect(),
-            of_way.map(|outcome| outcome.step_seconds).collect(),
+            of_variant.clone().map(|outcome| outcome.trained).collect(),
+            of_variant.map(|outcome| outcome.step_seconds).collect(),
         ];
         let [percent, range] = cells(&trained);
-        let label = way.label.to_owned();
+        let label = variant.label.to_owned();
         table.row([
             label.clone(),
             "in training".to_owned(),
@@ -111,7 +114,7 @@ fn table(outcomes: &[Outcome]) -> Table {
             "-".to_owned(),
             format!("{:.3}", mean(&seconds)),
         ]);
-        for place in decoded(outcomes, way.label) {
+        for place in decoded(outcomes, variant.label) {
             let [percent, range] = cells(&right(&place));
             table.row([
                 label.clone(),
@@ -127,7 +130,7 @@ fn table(outcomes: &[Outcome]) -> Table {
     table
 }
 
-fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
+fn panels(outcomes: &[LayerResult]) -> Vec<Panel> {
     let first = outcomes.first().map_or(&[][..], |outcome| &outcome.decoded);
     let most = first.iter().map(|decoded| decoded.n).max().unwrap_or(0);
     let shortest = first.iter().map(|decoded| decoded.length).min();
@@ -140,10 +143,10 @@ fn panels(outcomes: &[Outcome]) -> Vec<Panel> {
         x,
         y,
         curves: trained(outcomes)
-            .map(|way| {
-                let places = decoded(outcomes, way.label).into_iter();
+            .map(|variant| {
+                let places = decoded(outcomes, variant.label).into_iter();
                 let points = places.filter(|place| keep(place[0]));
-                Curve::new(way.label, points.map(|place| point(&place)).collect())
+                Curve::new(variant.label, points.map(|place| point(&place)).collect())
             })
             .collect(),
     };

@@ -31,7 +31,7 @@ pub(super) enum Task {
 
 /// A length to evaluate at, with the number of items to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Measurement {
+pub(super) struct EvaluationLength {
     /// Tokens of a sequence.
     pub(super) length: usize,
     /// Number of pairs or sentences; passages are as many as in training.
@@ -40,7 +40,7 @@ pub(super) struct Measurement {
     pub(super) n_sequences: u64,
 }
 
-impl Measurement {
+impl EvaluationLength {
     pub(super) fn key(self) -> String {
         format!("{}-{}", self.length, self.n)
     }
@@ -180,10 +180,10 @@ impl Task {
     }
 
     /// The lengths at which a trained model is evaluated.
-    pub(super) fn measurements(self, scale: Scale, config: &TrainConfig) -> Vec<Measurement> {
+    pub(super) fn lengths(self, scale: Scale, config: &TrainConfig) -> Vec<EvaluationLength> {
         let trained = config.window_length;
         let most = scale.pick(2, 128, 32);
-        let of = |length: usize, n| Measurement {
+        let of = |length: usize, n| EvaluationLength {
             length,
             n,
             n_sequences: (scale.pick(512, 65_536, 1 << 20) / length as u64).clamp(2, 16),
@@ -214,9 +214,9 @@ impl Task {
     pub(super) fn sequences(
         self,
         config: &TrainConfig,
-        measurement: Measurement,
+        evaluated: EvaluationLength,
     ) -> Result<(Arc<dyn Sequences>, usize)> {
-        let Measurement { length, n, .. } = measurement;
+        let EvaluationLength { length, n, .. } = evaluated;
         Ok(match &config.data {
             DataConfig::AssociativeRecall {
                 n_keys, n_values, ..

@@ -29,9 +29,6 @@ pub(super) struct Baseline {
 }
 
 /// Baselines that are counted on all training rows of a configuration.
-///
-/// # Errors
-/// Data that cannot be read.
 pub(super) fn baselines(config: &TrainConfig) -> Result<Vec<Baseline>> {
     let DataConfig::LongRange(data) = &config.data else {
         bail!("the baselines are for tasks of the Long Range Arena");

@@ -18,23 +18,22 @@ use serde::{Deserialize, Serialize};
 
 use self::baselines::{Baseline, baselines};
 use self::report::report;
-use super::{help, parse};
+use super::About;
+use crate::cli::absolute;
 use crate::cli::device::{self, Job};
+use crate::cli::named::named;
 use crate::cli::overrides;
-use crate::cli::{self, absolute};
-use crate::measure::allocator::keep_freed_memory;
 use crate::study::statistics::mean;
 use crate::study::{
-    SeedArguments, SetArguments, Study, StudyArguments, Trained, Training, open_and_train,
+    SeedArguments, SetArguments, StudyArguments, Trained, Training, open_and_train,
 };
-use crate::training::long_range::task_parser;
 
 /// Flags.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(in crate::programs) struct Arguments {
+pub(super) struct Arguments {
     /// Task
-    #[arg(long, value_parser = task_parser(), default_value = "listops")]
+    #[arg(long, value_parser = named::<LongRangeTask>(), default_value = "listops")]
     task: LongRangeTask,
     /// Folder of the benchmark's files for it, see train_classifier [default: lists are generated]
     #[arg(long, value_name = "PATH")]
@@ -48,7 +47,7 @@ pub(in crate::programs) struct Arguments {
 }
 
 /// Trained models: key, name, and changes to the base. All layers are of the kind that is named; LSH layers are
-/// the library's, with a local round beside the hash rounds. Differences are to the first model.
+/// the library's, with a local round in addition to the hash rounds. Differences are to the first model.
 const MODELS: [(&str, &str, &[&str]); 5] = [
     (
         "full",
@@ -88,7 +87,7 @@ const MODELS: [(&str, &str, &[&str]); 5] = [
 
 /// Results of a training.
 #[derive(Debug, Clone, Serialize)]
-struct Outcome {
+struct ModelResult {
     model: &'static str,
     seed: u64,
     #[serde(flatten)]
@@ -109,7 +108,7 @@ struct Tested {
 /// All numbers of the study.
 #[derive(Debug, Serialize)]
 struct Values {
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ModelResult>,
     baselines: Vec<Baseline>,
 }
 
@@ -124,23 +123,17 @@ fn name(task: LongRangeTask) -> &'static str {
     }
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
-    let about =
-        "Train classifiers on a task of the Long Range Arena with full, local and LSH attention";
-    let help = help(
-        "lra",
-        "",
-        "Lists of up to 128 symbols",
-        "The benchmark's lengths and model sizes",
-    );
-    let help = format!(
-        "{help}\n\nThe study of a task is in OUT/lra_TASK/PRESET. Tasks with files:\n  \
-         lra --task image --data cifar-10-batches-bin"
-    );
-    let arguments: Arguments = parse("lra", about, &help);
-    keep_freed_memory();
-    cli::main(|| run(&arguments))
+pub(super) fn main() -> ExitCode {
+    About {
+        name: "lra",
+        about: "Train classifiers on a task of the Long Range Arena with full, local and LSH attention",
+        cpu: "Lists of up to 128 symbols",
+        paper: "The benchmark's lengths and model sizes",
+        notes: "The study of a task is in OUT/lra_TASK/PRESET. Tasks with files:\n    \
+                reformer study lra --task image --data cifar-10-batches-bin",
+        ..About::default()
+    }
+    .run(|arguments: Arguments| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -164,9 +157,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     for ((training, trained), model) in trainings.iter().zip(&trained).zip(models) {
         let tested = study.remember(&format!("test-{}", training.key), || {
             println!("testing {}", training.label);
-            test(trained, &study)
+            device::run(study.device(), Test(trained))
         })?;
-        outcomes.push(Outcome {
+        outcomes.push(ModelResult {
             model,
             seed: training.config.seed,
             tested,
@@ -198,30 +191,16 @@ fn seconds_per_step(trained: &Trained, training: &Training) -> Result<f64> {
 }
 
 /// Measures a model on the part for the test.
-fn test(trained: &Trained, study: &Study) -> Result<Tested> {
-    let mut tested = None;
-    let job = Test {
-        trained,
-        tested: &mut tested,
-    };
-    device::run(study.device(), job)?;
-    tested.context("nothing was tested")
-}
+struct Test<'a>(&'a Trained);
 
-struct Test<'a> {
-    trained: &'a Trained,
-    tested: &'a mut Option<Tested>,
-}
-
-impl Job for Test<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let evaluation = Evaluation::<B::InnerBackend>::open_test(&self.trained.folder, &device)?;
+impl Job<Tested> for Test<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Tested> {
+        let evaluation = Evaluation::<B::InnerBackend>::open_test(&self.0.folder, &device)?;
         let measured = evaluation.measure(&device, |_, _| ControlFlow::Continue(()))?;
-        *self.tested = Some(Tested {
+        Ok(Tested {
             accuracy: measured.accuracy(),
             bits: measured.bits(),
             n_rows: measured.n_targets,
-        });
-        Ok(())
+        })
     }
 }

@@ -5,7 +5,7 @@ use reformer_datasets::long_range::LongRangeTask;
 use reformer_train::TrainConfig;
 use reformer_train::metrics::{Quantity, Row};
 
-use super::{MODELS, Outcome, Values};
+use super::{MODELS, ModelResult, Values};
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::statistics::{between, margin, mean};
 use crate::study::{Report, Study, Table, Trained};
@@ -53,7 +53,7 @@ fn table(task: LongRangeTask, values: &Values, n_seeds: usize) -> Table {
     for baseline in &values.baselines {
         table.row(alone(baseline.label.clone(), baseline.accuracy));
     }
-    let accuracies = |outcomes: &[Outcome]| -> Vec<f64> {
+    let accuracies = |outcomes: &[ModelResult]| -> Vec<f64> {
         outcomes.iter().map(|own| own.tested.accuracy).collect()
     };
     let first = accuracies(&values.outcomes[..n_seeds]);
@@ -61,7 +61,7 @@ fn table(task: LongRangeTask, values: &Values, n_seeds: usize) -> Table {
         let own = accuracies(outcomes);
         let pairs = own.iter().zip(&first);
         let differences: Vec<f64> = pairs.map(|(own, first)| own - first).collect();
-        let mean_of = |get: fn(&Outcome) -> f64| {
+        let mean_of = |get: fn(&ModelResult) -> f64| {
             let values: Vec<f64> = outcomes.iter().map(get).collect();
             mean(&values)
         };
@@ -89,7 +89,7 @@ fn notes(base: &TrainConfig, task: LongRangeTask, values: &Values, n_seeds: usiz
         "Rows of the part for the test ({n_rows}) with the right class after {} steps of {} rows: means over \
          {n_seeds} seeds, their range, and differences to full attention from the same seeds with the 95 % interval \
          of their mean (Student's t). All layers are of the kind that is named; those with LSH have a local round \
-         beside the hash rounds. Baselines are counted on all training rows.",
+         in addition to the hash rounds. Baselines are counted on all training rows.",
         base.steps, base.batch_size
     )];
     let mut published =

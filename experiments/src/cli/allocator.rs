@@ -6,7 +6,7 @@
 /// most of them back in between, and each page is then cleared again: a quarter of the time of a
 /// small model, and, because it maps whatever is above 32 MiB by itself, a fifth of a step of
 /// 65,536 tokens. Does nothing on other systems.
-pub fn keep_freed_memory() {
+pub(super) fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `mallopt` may be called at any time; it changes when memory moves between the
     // allocator and the system, and nothing about memory in use.

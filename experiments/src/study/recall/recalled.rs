@@ -1,4 +1,4 @@
-//! The share of a query's softmax that a way of finding covers.
+//! The share of a query's softmax that a selection of keys covers.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,24 +7,24 @@ use super::head::Head;
 
 /// The part of one query's softmax that was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Found {
+pub(crate) struct Recalled {
     /// Number of distinct keys found.
-    pub keys: f64,
+    pub(crate) keys: f64,
     /// Softmax mass on them.
-    pub mass: f64,
+    pub(crate) mass: f64,
     /// Softmax mass beyond the last [`NEAR`] keys on them.
-    pub far: f64,
+    pub(crate) far: f64,
     /// All softmax mass beyond the last [`NEAR`] keys.
-    pub far_of: f64,
+    pub(crate) far_of: f64,
     /// The largest mass beyond the last [`NEAR`] keys that as many keys can have.
-    pub far_best: f64,
+    pub(crate) far_best: f64,
     /// Distance of the output to that of exact attention, relative to the norm of the latter.
-    pub error: f64,
+    pub(crate) error: f64,
 }
 
-impl Found {
+impl Recalled {
     /// Sums over the keys that are seen.
-    pub fn new(head: &Head, weights: &[f64], seen: &[bool], sorted_far: &[f64]) -> Self {
+    pub(crate) fn new(head: &Head, weights: &[f64], seen: &[bool], sorted_far: &[f64]) -> Self {
         let far_from = weights.len().saturating_sub(NEAR);
         let mass_in = |range: core::ops::Range<usize>| -> f64 {
             range.filter(|&key| seen[key]).map(|key| weights[key]).sum()
@@ -44,7 +44,7 @@ impl Found {
 }
 
 /// Cumulative sums of the weights beyond the last [`NEAR`] keys, in descending order of weights.
-pub fn sorted_far(weights: &[f64]) -> Vec<f64> {
+pub(crate) fn sorted_far(weights: &[f64]) -> Vec<f64> {
     let mut far = weights[..weights.len().saturating_sub(NEAR)].to_vec();
     far.sort_by(|a, b| b.total_cmp(a));
     let mut sum = 0.0;
@@ -91,14 +91,14 @@ fn error(head: &Head, weights: &[f64], seen: &[bool], mass: f64) -> f64 {
 
 /// Sums over several queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sum {
-    total: Found,
+pub(crate) struct Sum {
+    total: Recalled,
     n: f64,
 }
 
 impl Sum {
     /// Adds a query.
-    pub fn add(&mut self, found: Found) {
+    pub(crate) fn add(&mut self, found: Recalled) {
         self.n += 1.0;
         let total = &mut self.total;
         total.keys += found.keys;
@@ -110,39 +110,39 @@ impl Sum {
     }
 
     /// Adds the sums of other queries.
-    pub fn join(&mut self, other: Self) {
+    pub(crate) fn join(&mut self, other: Self) {
         let n = self.n + other.n;
         self.add(other.total);
         self.n = n;
     }
 
     /// Mean number of keys.
-    pub fn keys(&self) -> f64 {
+    pub(crate) fn keys(&self) -> f64 {
         self.total.keys / self.n
     }
 
     /// Mean share of the softmax mass.
-    pub fn mass(&self) -> f64 {
+    pub(crate) fn mass(&self) -> f64 {
         self.total.mass / self.n
     }
 
     /// Mean share of the mass beyond the neighbours.
-    pub fn far(&self) -> f64 {
+    pub(crate) fn far(&self) -> f64 {
         self.total.far / self.total.far_of
     }
 
     /// The largest possible share with as many keys.
-    pub fn far_best(&self) -> f64 {
+    pub(crate) fn far_best(&self) -> f64 {
         self.total.far_best / self.total.far_of
     }
 
     /// Mean mass beyond the neighbours.
-    pub fn far_of(&self) -> f64 {
+    pub(crate) fn far_of(&self) -> f64 {
         self.total.far_of / self.n
     }
 
     /// Mean relative error of the output.
-    pub fn error(&self) -> f64 {
+    pub(crate) fn error(&self) -> f64 {
         self.total.error / self.n
     }
 }

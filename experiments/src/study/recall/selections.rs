@@ -1,4 +1,4 @@
-//! Ways of finding keys: the neighbours, hashing of several kinds, and the best possible.
+//! Selections of keys: the neighbours, hashing of several kinds, and the best possible.
 
 use burn::tensor::{Tensor, TensorData};
 use reformer_core::Key;
@@ -8,11 +8,11 @@ use reformer_core::kernels::ReformerBackend;
 use super::head::Head;
 
 /// Numbers of hash rounds, the largest last.
-pub const ROUNDS: [usize; 5] = [1, 2, 4, 8, 16];
+pub(crate) const ROUNDS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// The vectors that are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HashedVectors {
+pub(crate) enum HashedVectors {
     /// Queries before they are rotated by position, as in reformer_pytorch.
     Projected,
     /// Queries as they enter the logits, rotated by position.
@@ -23,7 +23,7 @@ pub enum HashedVectors {
 
 /// The keys of a bucket, or near it, that a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowRule {
+pub(crate) enum WindowRule {
     /// The last keys of its bucket, this many.
     Bucket(usize),
     /// Its own and the previous chunk of the sorted sequence, within the bucket or across buckets.
@@ -35,9 +35,9 @@ pub enum WindowRule {
     },
 }
 
-/// A way of finding keys, for growing numbers of keys.
+/// A method of selecting keys, for growing numbers of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Selection {
     /// The last keys.
     Recent,
     /// The keys with the largest weights.
@@ -53,9 +53,9 @@ pub enum Way {
     },
 }
 
-impl Way {
+impl Selection {
     /// Its label in tables and figures.
-    pub fn label(self) -> String {
+    pub(crate) fn label(self) -> String {
         let Self::Hashed {
             vectors,
             window,
@@ -82,9 +82,9 @@ impl Way {
     }
 }
 
-/// All compared ways, with windows of this length.
-pub fn ways(len: usize) -> Vec<Way> {
-    let hashed = |vectors, window, local| Way::Hashed {
+/// All compared selections, with windows of this length.
+pub(crate) fn selections(len: usize) -> Vec<Selection> {
+    let hashed = |vectors, window, local| Selection::Hashed {
         vectors,
         window,
         local,
@@ -95,8 +95,8 @@ pub fn ways(len: usize) -> Vec<Way> {
         within,
     };
     vec![
-        Way::Best,
-        Way::Recent,
+        Selection::Best,
+        Selection::Recent,
         hashed(HashedVectors::Projected, bucket, false),
         hashed(HashedVectors::Projected, bucket, true),
         hashed(HashedVectors::Rotated, bucket, false),
@@ -109,7 +109,7 @@ pub fn ways(len: usize) -> Vec<Way> {
 
 /// The buckets of a head in every round, sorted.
 #[derive(Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     window: WindowRule,
     local: bool,
     /// For each round: the bucket of each position, and its rank when sorted by bucket and position.
@@ -118,18 +118,18 @@ pub struct Seen {
 
 impl Seen {
     /// Hashes a head into `n_buckets` buckets, in as many rounds as the largest of [`ROUNDS`].
-    pub fn new<B: ReformerBackend>(
+    pub(crate) fn new<B: ReformerBackend>(
         head: &Head,
-        way: Way,
+        selection: Selection,
         n_buckets: usize,
         key: Key,
         device: &B::Device,
     ) -> Option<Self> {
-        let Way::Hashed {
+        let Selection::Hashed {
             vectors,
             window,
             local,
-        } = way
+        } = selection
         else {
             return None;
         };
@@ -167,7 +167,7 @@ impl Seen {
     }
 
     /// The earlier keys that a query sees after each number of [`ROUNDS`].
-    pub fn keys(&self, query: usize) -> Vec<Vec<bool>> {
+    pub(crate) fn keys(&self, query: usize) -> Vec<Vec<bool>> {
         let mut seen = vec![false; query];
         if self.local {
             let len = match self.window {

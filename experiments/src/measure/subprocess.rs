@@ -12,7 +12,7 @@ use crate::cli::called;
 ///
 /// # Errors
 /// Any error of the subprocess, such as running out of memory.
-pub fn ask<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
+pub(crate) fn measure_in_subprocess<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
     let own = std::env::current_exe().context("the path of this program is unknown")?;
     let output = Command::new(own)
         .args(called::words())
@@ -24,20 +24,18 @@ pub fn ask<T: DeserializeOwned>(task: &impl Serialize) -> Result<T> {
         let message = String::from_utf8_lossy(&output.stderr);
         match message.trim().trim_start_matches("error: ") {
             "" => bail!(
-                "a measurement was ended ({}): is memory short?",
+                "the measuring process was killed ({}): out of memory?",
                 output.status
             ),
             message => bail!("{message}"),
         }
     }
-    serde_json::from_slice(&output.stdout).context("a measurement is not what it should be")
+    serde_json::from_slice(&output.stdout)
+        .context("the measuring process printed something else than a measurement")
 }
 
 /// The part of the subprocess: measures, and prints the result.
-///
-/// # Errors
-/// An invalid task, or an error of the measurement.
-pub fn answer<A: DeserializeOwned, T: Serialize>(
+pub(crate) fn run_measurement<A: DeserializeOwned, T: Serialize>(
     task: &str,
     measure: impl FnOnce(A) -> Result<T>,
 ) -> Result<()> {

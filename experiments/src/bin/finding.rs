@@ -1,5 +1,0 @@
-//! See `experiments::programs::studies::finding`.
-
-fn main() -> std::process::ExitCode {
-    experiments::programs::studies::finding::main()
-}

@@ -1,5 +1,0 @@
-//! See `experiments::programs::studies::lra`.
-
-fn main() -> std::process::ExitCode {
-    experiments::programs::studies::lra::main()
-}
