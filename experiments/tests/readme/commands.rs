@@ -7,30 +7,35 @@ use experiments::programs::reformer::check;
 use reformer_datasets::ByteCorpus;
 
 use crate::common::{printed, run};
-use crate::{documents, regex};
+use crate::{documents, regex, root};
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 
 /// First words of commands that are of no program of ours.
-const OTHERS: [&str; 6] = ["cargo", "pip", "python", ".ci/run", "run=runs/large", "if"];
+const OTHERS: [&str; 6] = ["cargo", "pip", "python", "cd", "sh", "if"];
+/// What stands for something that a user chooses, and a choice.
+const PLACEHOLDERS: [(&str, Option<&str>); 3] =
+    [("...", None), ("CHANGES", None), ("SEED", Some("1"))];
 
-/// Programs that are run if what a command names is there, with settings that make them short.
-const SHORT: [(&str, &str); 5] = [
+/// Programs that are run, with this argument, if what a command names is there: with settings that make them short.
+const SHORT: [(&str, Option<&str>, &str); 5] = [
     (
         "train_text",
+        None,
         "--sample-tokens 5 --set steps=2 --set steps_per_epoch=2 --set eval_windows=2 --set batch_size=2 \
          --set window_length=48 --set model.reformer.d_model=16 --set model.reformer.n_heads=2 \
          --set model.reformer.n_layers=1",
     ),
     (
         "train_classifier",
+        Some("listops"),
         "--set steps=2 --set steps_per_epoch=2 --set batch_size=2 --set model.reformer.d_model=16 \
          --set model.reformer.n_heads=2 --set model.reformer.n_layers=1 --set data.LongRange.Lists.n_train=9 \
          --set data.LongRange.Lists.n_valid=9 --set data.LongRange.Lists.n_test=9",
     ),
-    ("generate_text", "--tokens 20"),
-    ("evaluate", ""),
-    ("classify", ""),
+    ("generate_text", None, "--tokens 20"),
+    ("evaluate", None, ""),
+    ("classify", None, ""),
 ];
 /// The settings with which a run is resumed, since the others are its own.
 const RESUMED: &str = "--steps 3 --sample-tokens 5";
@@ -58,13 +63,20 @@ impl Command {
     fn of(line: &str) -> Option<Self> {
         let words = words(line);
         let is_end = |word: &&String| !["|", "&&", ";"].contains(&word.as_str());
-        // Placeholders stand for what a user adds.
-        let is_given = |word: &&String| *word != "..." && !word.starts_with('$');
-        let given = |words: &[String]| -> Vec<String> {
-            let own = words.iter().take_while(is_end);
-            own.filter(is_given).cloned().collect()
+        let chosen = |word: &String| {
+            let placeholder = PLACEHOLDERS.iter().find(|(name, _)| name == word);
+            match placeholder {
+                Some((_, choice)) => choice.map(str::to_owned),
+                None => Some(word.clone()).filter(|word| !word.starts_with('$')),
+            }
         };
-        if let Some(binary) = words.iter().position(|word| word == "--bin") {
+        let given = |words: &[String]| -> Vec<String> {
+            words.iter().take_while(is_end).filter_map(chosen).collect()
+        };
+        if words.first().is_some_and(|word| word == "cargo") {
+            let is_run = words.get(1).is_some_and(|word| word == "run");
+            let binary = words.iter().position(|word| word == "--bin");
+            let binary = binary.filter(|_| is_run)?;
             let name = words.get(binary + 1)?;
             let is_alone = !words.iter().any(|word| word == "--features");
             let arguments = words.iter().position(|word| word == "--");
@@ -93,15 +105,17 @@ impl Command {
 
     /// Runs the command in a folder if it is short, and if what it needs is there.
     fn run(&self, folder: &Path) -> bool {
-        let short = SHORT.iter().find(|(name, _)| *name == self.words[0]);
-        let Some((_, settings)) = short.filter(|_| self.is_alone) else {
+        let has = |wanted: &str| self.words.iter().any(|word| word == wanted);
+        let short = SHORT
+            .iter()
+            .find(|(name, with, _)| *name == self.words[0] && with.is_none_or(has));
+        let Some((.., settings)) = short.filter(|_| self.is_alone) else {
             return false;
         };
         let is_missing = |pair: &[String]| {
             let is_path = PATHS.contains(&pair[0].as_str()) && !pair[1].starts_with("bpe:");
             is_path && !folder.join(&pair[1]).exists()
         };
-        let has = |wanted: &str| self.words.iter().any(|word| word == wanted);
         if has("cuda") || self.words.windows(2).any(is_missing) {
             return false;
         }
@@ -144,22 +158,25 @@ fn words(line: &str) -> Vec<String> {
 /// The commands of a document: the lines of its shell code, and what begins a row of a table with flags.
 fn commands(text: &str) -> Vec<Command> {
     let code = regex(r"(?ms)^```sh\n(.*?)^```");
-    let code = code.captures_iter(text).flat_map(|block| {
+    let text = text.replace("\\\n", " ");
+    let code = code.captures_iter(&text).flat_map(|block| {
         let lines = block.get(1).expect("the code").as_str().lines();
         lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
     });
     let code = code.filter_map(|line| {
         let command = Command::of(line);
         let first = line.split(' ').next().unwrap_or_default();
+        let is_script = first.contains('/') && root().join(first).exists();
+        let is_other = OTHERS.contains(&first) || first.contains('=') || is_script;
         assert!(
-            command.is_some() || OTHERS.contains(&first),
+            command.is_some() || is_other,
             "`{line}` is a command of no program"
         );
         command
     });
     let row = regex(r"(?m)^\| `(\w+ -[^`]*)`");
     let rows = row
-        .captures_iter(text)
+        .captures_iter(&text)
         .filter_map(|cell| Command::of(&cell[1]));
     code.chain(rows).collect()
 }
@@ -195,7 +212,7 @@ fn examples_of_help_texts_are_accepted() {
         let called: Vec<&str> = words[1].split(' ').chain(["--help"]).collect();
         let help = help(&called);
         let (_, examples) = help.split_once("Examples:").expect("examples");
-        let examples = examples.lines().filter(|line| line.starts_with("    "));
+        let examples = examples.lines().filter(|line| line.contains(" reformer "));
         for command in examples.filter_map(Command::of) {
             command.check(&words[1]);
             n_shown += 1;
