@@ -35,7 +35,7 @@ impl<B: Backend> From<Tensor<B, 3>> for Attended<B> {
 pub trait AttentionLayer<B: ReformerBackend>: Module<B> + ModuleDisplay {
     /// Mixes positions. The same input and pass have to give the same result, with and without
     /// autodiff: the backward pass calls this again. Random numbers therefore come from the
-    /// [pass](Pass::dropout).
+    /// pass.
     ///
     /// # Shapes
     /// - x, output: `[batch_size, seq_length, d_model]`
