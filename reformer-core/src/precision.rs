@@ -79,3 +79,19 @@ pub(crate) fn widen<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D>
         _ => x,
     }
 }
+
+#[cfg(all(test, feature = "ndarray", feature = "flex"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_is_refused_where_there_is_none() {
+        for precision in [Precision::Bf16, Precision::F16] {
+            let device = Default::default();
+            precision.check::<burn_flex::Flex>(&device).unwrap();
+            let device = Default::default();
+            let error = precision.check::<burn_ndarray::NdArray>(&device);
+            assert_eq!(error.unwrap_err().field, "precision");
+        }
+    }
+}
