@@ -66,7 +66,7 @@ fn normalisation_is_the_reference() {
         let grad = normal::<Gpu, 3>(4, shape);
         let [on_host, g] = [&x, &grad].map(|tensor| judged(tensor.clone()));
         let [gamma_on_host, beta_on_host] = [&gamma, &beta].map(|tensor| judged(tensor.clone()));
-        let exact = reference::layer_norm(
+        let exact = reference::layer_normalization(
             on_host.clone(),
             gamma_on_host.clone(),
             beta_on_host,
@@ -77,8 +77,12 @@ fn normalisation_is_the_reference() {
             |dtype| Gpu::layer_normalization(x.clone(), gamma.clone(), beta.clone(), 1e-6, dtype);
         let found = numbers(normalise(DType::F32));
         assert_close("output", &found, &numbers(exact.clone()), NEAR);
-        let expected =
-            reference::layer_norm_backward(on_host.clone(), gamma_on_host.clone(), 1e-6, g);
+        let expected = reference::layer_normalization_backward(
+            on_host.clone(),
+            gamma_on_host.clone(),
+            1e-6,
+            g,
+        );
         let differentiate =
             |grad| Gpu::layer_normalization_backward(x.clone(), gamma.clone(), 1e-6, grad);
         let run = || {
@@ -108,7 +112,7 @@ fn normalisation_is_the_reference() {
                 assert_rounded("norm", &numbers(found), &exact, dtype);
             }
             let rounded = grad.clone().cast(dtype);
-            let expected = reference::layer_norm_backward(
+            let expected = reference::layer_normalization_backward(
                 on_host.clone(),
                 gamma_on_host.clone(),
                 1e-6,
@@ -228,7 +232,7 @@ fn gradients_of_biases_are_sums() {
             let grad = strided(3, shape).cast(dtype);
             let run = || {
                 let (x, weight) = (x.clone().cast(dtype), weight.clone().cast(dtype));
-                let of = Gpu::linear_layer_backward(x, weight, grad.clone(), wanted);
+                let of = Gpu::linear_layer_backward(x, weight, grad.clone(), wanted, dtype);
                 assert!(of.x.is_none() && of.weight.is_none());
                 of.bias.unwrap()
             };
@@ -259,8 +263,15 @@ fn gradients_of_weights_are_sums_of_parts() {
     let whole = |seed, d| integers::<Gpu, 3>(seed, [batch_size, length, d], 9).float() - 4.0;
     let (x, grad) = (whole(1, 16), whole(2, 24));
     let weight = Tensor::<Gpu, 2>::zeros([16, 24], &Default::default());
-    let of = Gpu::linear_layer_backward(x.clone(), weight.clone(), grad.clone(), wanted);
-    let expected = reference::linear_backward(judged(x), judged(weight), judged(grad), wanted);
+    let of =
+        Gpu::linear_layer_backward(x.clone(), weight.clone(), grad.clone(), wanted, DType::F32);
+    let expected = reference::linear_layer_backward(
+        judged(x),
+        judged(weight),
+        judged(grad),
+        wanted,
+        DType::F32,
+    );
     assert_eq!(
         numbers(of.weight.unwrap()),
         numbers(expected.weight.unwrap())
@@ -283,14 +294,21 @@ fn linear_layers_of_half_precision_have_wide_parameters() {
         let bias = whole(3, [1, 1, 24]).reshape([24]);
         let output = Gpu::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
         assert_eq!(output.dtype(), dtype);
-        let exact = reference::linear(wide(x.clone()), judged(weight.clone()), Some(judged(bias)));
+        let exact =
+            reference::linear_layer(wide(x.clone()), judged(weight.clone()), Some(judged(bias)));
         assert_rounded("output", &numbers(output), &exact, dtype);
 
         let grad = whole(4, [2, 300, 24]).cast(dtype);
         let lowered = weight.clone().cast(dtype);
         let found =
-            Gpu::linear_layer_backward_as(x.clone(), lowered, grad.clone(), wanted, DType::F32);
-        let expected = reference::linear_backward(wide(x), judged(weight), wide(grad), wanted);
+            Gpu::linear_layer_backward(x.clone(), lowered, grad.clone(), wanted, DType::F32);
+        let expected = reference::linear_layer_backward(
+            wide(x),
+            judged(weight),
+            wide(grad),
+            wanted,
+            DType::F32,
+        );
         let (found_x, expected_x) = (found.x.unwrap(), expected.x.unwrap());
         assert_rounded("dx", &numbers(found_x), &expected_x, dtype);
         let pairs = [

@@ -7,8 +7,8 @@ use super::Accumulator;
 use super::keys::{key_rows, through_keys};
 use super::tile::Tile;
 use crate::kernels::{
-    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Qkv, ReformerBackend, Slots,
-    TileShape, TiledAttention,
+    AttentionGradients, AttentionOutput, KeyRule, Qkv, ReformerBackend, Slots, TileShape,
+    TiledAttention,
 };
 use crate::precision::widen;
 
@@ -32,7 +32,7 @@ pub fn tiled_attention<B: ReformerBackend>(
         ));
     }
     let mut attended = state.expect("a round at least").finish();
-    if rules.tile.wrap && n_rounds > 1 {
+    if rules.rounds_like_the_peers(n_rounds) {
         attended = attended.rounded_like_the_peers();
     }
     attended.output = attended.output.cast(v.dtype());
@@ -101,7 +101,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
     fn tile(&self, q: &Tensor<B, 4>, k: &Tensor<B, 4>, v: &Tensor<B, 4>) -> Tile<B> {
         let rules = self.rules;
         let n_rounds = self.slots.order.dims()[2];
-        let correct = rules.duplicates == Duplicates::Exact && n_rounds > 1;
+        let correct = rules.counts_rounds(n_rounds);
         let own = self.by_query(self.own.clone());
         Tile {
             q: self.queries(q),

@@ -30,7 +30,7 @@ use super::rows::{add_rounds, dims, divisors, join_rounds, statistics, through_k
 use crate::kernels::{
     AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
 };
-use plan::{LaunchSizes, Limits, Plan, Sweep, nearness};
+use plan::{LaunchSizes, Limits, Plan, Sweep};
 use portion::Portion;
 use sort_keys::sort_keys;
 
@@ -52,9 +52,8 @@ struct Attention<R: CubeRuntime> {
 
 impl<R: CubeRuntime> Attention<R> {
     fn tiled<B: Cube<Runtime = R>>(qkv: Qkv<B>, slots: &Slots<B>, rules: &TiledAttention) -> Self {
-        slots.check(&qkv, rules);
         let [_, _, n_rounds, n_slots] = slots.order.dims();
-        let [unit, after, width] = nearness(rules);
+        let [unit, after, width] = rules.nearness();
         let mut attention = Self::new(
             qkv,
             Plan::tiled(rules, n_rounds),
@@ -80,7 +79,6 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     fn full<B: Cube<Runtime = R>>(qkv: Qkv<B>, masking: &Masking<B>) -> Self {
-        masking.check(&qkv);
         let numbers = LaunchSizes::of_one_round(masking.dropout);
         Self::new(qkv, Plan::full(masking), numbers, &masking.mask_pad, None)
     }
@@ -394,13 +392,7 @@ pub(in crate::kernels) fn tiled_attention<B: Cube>(
     rules: &TiledAttention,
 ) -> AttentionOutput<B> {
     let dtype = qkv.v.dtype();
-    let attention = Attention::tiled(qkv, slots, rules);
-    let wraps = rules.tile.wrap && attention.numbers.n_rounds > 1;
-    let attended = output_of(attention, dtype);
-    match wraps {
-        true => attended.rounded_like_the_peers(),
-        false => attended,
-    }
+    output_of(Attention::tiled(qkv, slots, rules), dtype)
 }
 
 /// See [`ReformerBackend::tiled_attention_backward`](crate::kernels::ReformerBackend::tiled_attention_backward).

@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::tensor_cores::{PLANE, SIDE, bytes_of_info, row_of, units_of};
 use crate::kernels::reference::slice_length;
-use crate::kernels::{Duplicates, KeyRule, Masking, TiledAttention};
+use crate::kernels::{KeyRule, Masking, TiledAttention};
 use crate::random::{Dropout, Key};
 
 /// Maximum bytes of shared memory per cube, if available: two cubes or more then fit a
@@ -70,7 +70,7 @@ pub(super) struct Plan {
     pub(super) before: u32,
     pub(super) after: u32,
     pub(super) wrap: bool,
-    /// Whether keys must be near by [`nearness`].
+    /// Whether keys must be near by [`TiledAttention::nearness`].
     pub(super) near: bool,
     /// Number of rounds if weights are divided by those that see the key, otherwise zero.
     pub(super) counted_rounds: u32,
@@ -220,7 +220,7 @@ impl Plan {
     }
 
     pub(super) fn tiled(rules: &TiledAttention, n_rounds: usize) -> Self {
-        let count = rules.duplicates == Duplicates::Exact && n_rounds > 1;
+        let count = rules.counts_rounds(n_rounds);
         Self {
             sorted: true,
             length: rules.tile.length as u32,
@@ -349,18 +349,6 @@ impl LaunchSizes {
             heads.len() as u32,
             blocks as u32,
         )
-    }
-}
-
-/// Distance within which a query sees a key in a round: the unit of sort keys, and `after` and `width`
-/// of [`Sizes`].
-pub(super) fn nearness(rules: &TiledAttention) -> [usize; 3] {
-    let tile = rules.tile;
-    match rules.keys {
-        KeyRule::Band(band) => [1, band, 2 * band],
-        KeyRule::Across | KeyRule::SameBucket => {
-            [tile.length, tile.after, tile.before + tile.after]
-        }
     }
 }
 
