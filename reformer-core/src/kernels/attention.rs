@@ -135,6 +135,31 @@ pub struct TiledAttention {
     pub dropout: Option<(f64, Key)>,
 }
 
+impl TiledAttention {
+    /// Whether weights are divided by the number of rounds in which a key is seen.
+    pub(in crate::kernels) fn counts_rounds(&self, n_rounds: usize) -> bool {
+        self.duplicates == Duplicates::Exact && n_rounds > 1
+    }
+
+    /// Whether the output is [rounded](AttentionOutput::rounded_like_the_peers).
+    pub(in crate::kernels) fn rounds_like_the_peers(&self, n_rounds: usize) -> bool {
+        self.tile.wrap && n_rounds > 1
+    }
+
+    /// Distance within which a query sees a key in a round: `[unit, after, width]`. In units of so
+    /// many slots, `place of query - place of key + after` must be in `0..=width`.
+    #[cfg(any(feature = "flex", feature = "ndarray", feature = "cube"))]
+    pub(in crate::kernels) fn nearness(&self) -> [usize; 3] {
+        let tile = self.tile;
+        match self.keys {
+            KeyRule::Band(band) => [1, band, 2 * band],
+            KeyRule::Across | KeyRule::SameBucket => {
+                [tile.length, tile.after, tile.before + tile.after]
+            }
+        }
+    }
+}
+
 /// Assignment of positions to slots in each round.
 ///
 /// `n_slots` is a multiple of the tile's length and at least `seq_length`.
@@ -152,6 +177,11 @@ pub struct Slots<B: Backend> {
 }
 
 impl<B: Backend> Slots<B> {
+    /// Number of hash rounds.
+    pub(in crate::kernels) fn n_rounds(&self) -> usize {
+        self.order.dims()[2]
+    }
+
     /// Checks that these slots match a sequence and tiles.
     ///
     /// # Panics

@@ -4,79 +4,84 @@
 //! computed first, and its results are registered afterwards. This waits for the queue only, never
 //! for the device.
 
-use burn::tensor::{Bool, DType, Int, Shape, Tensor, TensorPrimitive};
+use burn::tensor::{Bool, Shape, TensorPrimitive};
 use burn_fusion::stream::OperationStreams;
 use burn_fusion::{Fusion, FusionBackend, FusionHandle, FusionTensor, NoOp, get_client};
 use burn_ir::{InitOperationIr, OperationIr};
 
-use super::{
-    AttentionGradients, AttentionOutput, DeviceAddress, Keys, LayerNormGradients, Masking, Qkv,
-    ReformerBackend, Rotation, SlotLayout, Slots, TiledAttention,
-};
+use super::operations::names::*;
+use super::operations::operations;
+use super::{DeviceAddress, Keys, ReformerBackend};
 use crate::random::Key;
 
+/// Every operation for which a fused backend has kernels. The others are tensor operations, which
+/// fusion fuses.
 impl<B: FusionBackend + ReformerBackend> ReformerBackend for Fusion<B> {
-    fn bucket_sort(
-        buckets: Tensor<Self, 4, Int>,
-        n_buckets: usize,
-        layout: SlotLayout,
-    ) -> Slots<Self> {
-        let slots = B::bucket_sort(ints(buckets.clone()), n_buckets, layout);
-        Slots {
-            order: of_ints(slots.order),
-            slot_of: of_ints(slots.slot_of),
-            buckets,
-            mask_pad: None,
-        }
+    const BIAS_WITH_ACTIVATION: bool = B::BIAS_WITH_ACTIVATION;
+
+    fn at_once(n: usize, bytes: usize, device: &Self::Device) -> usize {
+        B::at_once(n, bytes, device)
     }
 
-    fn tiled_attention(
-        qkv: Qkv<Self>,
-        slots: &Slots<Self>,
-        rules: &TiledAttention,
-    ) -> AttentionOutput<Self> {
-        of_output(B::tiled_attention(rows(qkv), &inner_slots(slots), rules))
+    fn reserved_bytes(device: &Self::Device) -> Option<u64> {
+        B::reserved_bytes(device)
     }
 
-    fn tiled_attention_backward(
-        qkv: Qkv<Self>,
-        slots: &Slots<Self>,
-        rules: &TiledAttention,
-        output: AttentionOutput<Self>,
-        grad: Tensor<Self, 4>,
-    ) -> AttentionGradients<Self> {
-        let slots = inner_slots(slots);
-        let (output, grad) = (inner_output(output), floats(grad));
-        let gradients = B::tiled_attention_backward(rows(qkv), &slots, rules, output, grad);
-        of_gradients(gradients)
-    }
-
-    fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
-        of_output(B::full_attention(rows(qkv), &inner_masking(masking)))
-    }
-
-    fn full_attention_backward(
-        qkv: Qkv<Self>,
-        masking: &Masking<Self>,
-        output: AttentionOutput<Self>,
-        grad: Tensor<Self, 4>,
-    ) -> AttentionGradients<Self> {
-        let masking = inner_masking(masking);
-        let (output, grad) = (inner_output(output), floats(grad));
-        of_gradients(B::full_attention_backward(
-            rows(qkv),
-            &masking,
-            output,
-            grad,
-        ))
-    }
-
-    fn hash(
-        vectors: Tensor<Self, 4>,
-        rotations: Tensor<Self, 4>,
-        factors: &[usize],
-    ) -> Tensor<Self, 4, Int> {
-        of_ints(B::hash(floats(vectors), floats(rotations), factors))
+    operations! {
+        bucket_sort(buckets, n_buckets, layout) =>
+            B::bucket_sort(buckets.resolve(), n_buckets, layout).register();
+        sort_rounds(buckets, n_buckets, layout, local) =>
+            B::sort_rounds(buckets.resolve(), n_buckets, layout, local).register();
+        tiled_attention(qkv, slots, rules) =>
+            B::tiled_attention(qkv.resolve(), &slots.clone().resolve(), rules).register();
+        tiled_attention_backward(qkv, slots, rules, output, grad) => {
+            let (slots, output, grad) = (slots.clone().resolve(), output.resolve(), grad.resolve());
+            B::tiled_attention_backward(qkv.resolve(), &slots, rules, output, grad).register()
+        };
+        full_attention(qkv, masking) =>
+            B::full_attention(qkv.resolve(), &masking.clone().resolve()).register();
+        full_attention_backward(qkv, masking, output, grad) => {
+            let masking = masking.clone().resolve();
+            let (output, grad) = (output.resolve(), grad.resolve());
+            B::full_attention_backward(qkv.resolve(), &masking, output, grad).register()
+        };
+        hash(vectors, rotations, factors) =>
+            B::hash(vectors.resolve(), rotations.resolve(), factors).register();
+        token_vectors_backward(weight, tokens, grad) =>
+            B::token_vectors_backward(weight.resolve(), tokens.resolve(), grad.resolve()).register();
+        token_loss(logits, targets) => B::token_loss(logits.resolve(), targets.resolve()).register();
+        token_loss_backward(logits, targets, grad) =>
+            B::token_loss_backward(logits.resolve(), targets.resolve(), grad.resolve()).register();
+        linear_layer(x, weight, bias) =>
+            B::linear_layer(x.resolve(), weight.resolve(), bias.resolve()).register();
+        linear_layer_backward(x, weight, grad, wanted, dtype) => {
+            let (x, weight, grad) = (x.resolve(), weight.resolve(), grad.resolve());
+            B::linear_layer_backward(x, weight, grad, wanted, dtype).register()
+        };
+        activation(x, activation) => B::activation(x.resolve(), activation).register();
+        activation_backward(x, activation, grad) =>
+            B::activation_backward(x.resolve(), activation, grad.resolve()).register();
+        biased_activation(x, bias, activation) =>
+            B::biased_activation(x.resolve(), bias.resolve(), activation).register();
+        biased_activation_backward(x, bias, activation, grad) => {
+            let (x, bias, grad) = (x.resolve(), bias.resolve(), grad.resolve());
+            B::biased_activation_backward(x, bias, activation, grad).register()
+        };
+        residual(x, parts, direction) =>
+            B::residual(x.resolve(), parts.resolve(), direction).register();
+        residual_at(x, start, part, direction) =>
+            B::residual_at(x.resolve(), start, part.resolve(), direction).register();
+        layer_normalization(x, gamma, beta, epsilon, dtype) => {
+            let (x, gamma, beta) = (x.resolve(), gamma.resolve(), beta.resolve());
+            B::layer_normalization(x, gamma, beta, epsilon, dtype).register()
+        };
+        layer_normalization_backward(x, gamma, epsilon, grad) => {
+            let (x, gamma, grad) = (x.resolve(), gamma.resolve(), grad.resolve());
+            B::layer_normalization_backward(x, gamma, epsilon, grad).register()
+        };
+        rotate(heads, base, rotation) => B::rotate(heads.resolve(), base, rotation).register();
+        rotate_at(heads, positions, base) =>
+            B::rotate_at(heads.resolve(), positions, base).register();
     }
 
     fn dropout_factors<const D: usize>(
@@ -85,86 +90,119 @@ impl<B: FusionBackend + ReformerBackend> ReformerBackend for Fusion<B> {
         key: Key,
         device: &Self::Device,
     ) -> Tensor<Self, D> {
-        of_floats(B::dropout_factors(shape, rate, key, device))
-    }
-
-    fn token_vectors_backward(
-        weight: Tensor<Self, 2>,
-        tokens: Tensor<Self, 2, Int>,
-        grad: Tensor<Self, 3>,
-    ) -> Tensor<Self, 2> {
-        let grad = floats(grad);
-        of_floats(B::token_vectors_backward(
-            floats(weight),
-            ints(tokens),
-            grad,
-        ))
-    }
-
-    fn layer_normalization(
-        x: Tensor<Self, 3>,
-        gamma: Tensor<Self, 1>,
-        beta: Tensor<Self, 1>,
-        epsilon: f64,
-        dtype: DType,
-    ) -> Tensor<Self, 3> {
-        let (gamma, beta) = (floats(gamma), floats(beta));
-        of_floats(B::layer_normalization(
-            floats(x),
-            gamma,
-            beta,
-            epsilon,
-            dtype,
-        ))
-    }
-
-    fn layer_normalization_backward(
-        x: Tensor<Self, 3>,
-        gamma: Tensor<Self, 1>,
-        epsilon: f64,
-        grad: Tensor<Self, 3>,
-    ) -> LayerNormGradients<Self> {
-        let (gamma, grad) = (floats(gamma), floats(grad));
-        let of = B::layer_normalization_backward(floats(x), gamma, epsilon, grad);
-        LayerNormGradients {
-            x: of_floats(of.x),
-            gamma: of_floats(of.gamma),
-            beta: of_floats(of.beta),
-        }
-    }
-
-    fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
-        of_floats(B::rotate(floats(heads), base, rotation))
-    }
-
-    fn rotate_at(heads: Tensor<Self, 4>, positions: &[usize], base: f64) -> Tensor<Self, 4> {
-        of_floats(B::rotate_at(floats(heads), positions, base))
+        B::dropout_factors(shape, rate, key, device).register()
     }
 
     fn device_address<const D: usize>(tensor: &Tensor<Self, D>) -> Option<DeviceAddress> {
-        B::device_address(&floats(tensor.clone()))
+        B::device_address(&tensor.clone().resolve())
     }
 }
 
-fn floats<B: FusionBackend, const D: usize>(tensor: Tensor<Fusion<B>, D>) -> Tensor<B, D> {
-    let tensor = tensor.into_primitive().tensor();
-    let client = tensor.client.clone();
-    let tensor = client.resolve_tensor_float::<B>(tensor);
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+/// What the operations queued so far compute, on the backend below.
+trait Resolve {
+    type Inner;
+
+    fn resolve(self) -> Self::Inner;
 }
 
-fn ints<B: FusionBackend, const D: usize>(tensor: Tensor<Fusion<B>, D, Int>) -> Tensor<B, D, Int> {
-    let tensor = tensor.into_primitive();
-    let client = tensor.client.clone();
-    Tensor::from_primitive(client.resolve_tensor_int::<B>(tensor))
+/// Results of the backend below, registered with fusion.
+trait Register {
+    type Outer;
+
+    fn register(self) -> Self::Outer;
 }
 
-fn bools<B: FusionBackend, const D: usize>(
-    tensor: Tensor<Fusion<B>, D, Bool>,
-) -> Tensor<B, D, Bool> {
-    let tensor = tensor.into_primitive();
-    let client = tensor.client.clone();
-    Tensor::from_primitive(client.resolve_tensor_bool::<B>(tensor))
+impl<B: FusionBackend, const D: usize> Resolve for Tensor<Fusion<B>, D> {
+    type Inner = Tensor<B, D>;
+
+    fn resolve(self) -> Tensor<B, D> {
+        let tensor = self.into_primitive().tensor();
+        let client = tensor.client.clone();
+        let tensor = client.resolve_tensor_float::<B>(tensor);
+        Tensor::from_primitive(TensorPrimitive::Float(tensor))
+    }
+}
+
+impl<B: FusionBackend, const D: usize> Resolve for Tensor<Fusion<B>, D, Int> {
+    type Inner = Tensor<B, D, Int>;
+
+    fn resolve(self) -> Tensor<B, D, Int> {
+        let tensor = self.into_primitive();
+        let client = tensor.client.clone();
+        Tensor::from_primitive(client.resolve_tensor_int::<B>(tensor))
+    }
+}
+
+impl<B: FusionBackend, const D: usize> Resolve for Tensor<Fusion<B>, D, Bool> {
+    type Inner = Tensor<B, D, Bool>;
+
+    fn resolve(self) -> Tensor<B, D, Bool> {
+        let tensor = self.into_primitive();
+        let client = tensor.client.clone();
+        Tensor::from_primitive(client.resolve_tensor_bool::<B>(tensor))
+    }
+}
+
+impl<T: Resolve> Resolve for Option<T> {
+    type Inner = Option<T::Inner>;
+
+    fn resolve(self) -> Self::Inner {
+        self.map(T::resolve)
+    }
+}
+
+impl<T: Resolve> Resolve for Vec<T> {
+    type Inner = Vec<T::Inner>;
+
+    fn resolve(self) -> Self::Inner {
+        self.into_iter().map(T::resolve).collect()
+    }
+}
+
+impl<B: FusionBackend> Resolve for Qkv<Fusion<B>> {
+    type Inner = Qkv<B>;
+
+    fn resolve(self) -> Qkv<B> {
+        Qkv {
+            q: self.q.resolve(),
+            keys: match self.keys {
+                Keys::Own(k) => Keys::Own(k.resolve()),
+                Keys::UnitQueries(length) => Keys::UnitQueries(length),
+            },
+            v: self.v.resolve(),
+        }
+    }
+}
+
+impl<B: FusionBackend> Resolve for Masking<Fusion<B>> {
+    type Inner = Masking<B>;
+
+    fn resolve(self) -> Masking<B> {
+        Masking {
+            causal: self.causal,
+            exclude_self: self.exclude_self,
+            dropout: self.dropout,
+            mask_pad: self.mask_pad.resolve(),
+        }
+    }
+}
+
+/// Resolves the tensors of a structure, field by field.
+macro_rules! resolve_fields {
+    ($($name:ident { $($field:ident),* })*) => {
+        $(impl<B: FusionBackend> Resolve for $name<Fusion<B>> {
+            type Inner = $name<B>;
+
+            fn resolve(self) -> Self::Inner {
+                $name { $($field: self.$field.resolve()),* }
+            }
+        })*
+    };
+}
+
+resolve_fields! {
+    Slots { order, slot_of, buckets, mask_pad }
+    AttentionOutput { output, max, log_sum }
 }
 
 /// Registers a computed tensor with fusion.
@@ -184,73 +222,71 @@ fn known<B: FusionBackend>(
     }
 }
 
-fn of_floats<B: FusionBackend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<Fusion<B>, D> {
-    let (shape, dtype, device) = (tensor.shape(), tensor.dtype(), tensor.device());
-    let handle = B::float_tensor_handle(tensor.into_primitive().tensor());
-    Tensor::from_primitive(TensorPrimitive::Float(known::<B>(
-        handle, shape, dtype, &device,
-    )))
-}
+impl<B: FusionBackend, const D: usize> Register for Tensor<B, D> {
+    type Outer = Tensor<Fusion<B>, D>;
 
-fn of_ints<B: FusionBackend, const D: usize>(
-    tensor: Tensor<B, D, Int>,
-) -> Tensor<Fusion<B>, D, Int> {
-    let (shape, dtype, device) = (tensor.shape(), tensor.dtype(), tensor.device());
-    let handle = B::int_tensor_handle(tensor.into_primitive());
-    Tensor::from_primitive(known::<B>(handle, shape, dtype, &device))
-}
-
-fn rows<B: FusionBackend>(qkv: Qkv<Fusion<B>>) -> Qkv<B> {
-    Qkv {
-        q: floats(qkv.q),
-        keys: match qkv.keys {
-            Keys::Own(k) => Keys::Own(floats(k)),
-            Keys::UnitQueries(length) => Keys::UnitQueries(length),
-        },
-        v: floats(qkv.v),
+    fn register(self) -> Self::Outer {
+        let (shape, dtype, device) = (self.shape(), self.dtype(), self.device());
+        let handle = B::float_tensor_handle(self.into_primitive().tensor());
+        let tensor = known::<B>(handle, shape, dtype, &device);
+        Tensor::from_primitive(TensorPrimitive::Float(tensor))
     }
 }
 
-fn inner_slots<B: FusionBackend>(slots: &Slots<Fusion<B>>) -> Slots<B> {
-    Slots {
-        order: ints(slots.order.clone()),
-        slot_of: ints(slots.slot_of.clone()),
-        buckets: ints(slots.buckets.clone()),
-        mask_pad: slots.mask_pad.clone().map(bools),
+impl<B: FusionBackend, const D: usize> Register for Tensor<B, D, Int> {
+    type Outer = Tensor<Fusion<B>, D, Int>;
+
+    fn register(self) -> Self::Outer {
+        let (shape, dtype, device) = (self.shape(), self.dtype(), self.device());
+        let handle = B::int_tensor_handle(self.into_primitive());
+        Tensor::from_primitive(known::<B>(handle, shape, dtype, &device))
     }
 }
 
-fn inner_masking<B: FusionBackend>(masking: &Masking<Fusion<B>>) -> Masking<B> {
-    Masking {
-        causal: masking.causal,
-        exclude_self: masking.exclude_self,
-        dropout: masking.dropout,
-        mask_pad: masking.mask_pad.clone().map(bools),
+impl<B: FusionBackend, const D: usize> Register for Tensor<B, D, Bool> {
+    type Outer = Tensor<Fusion<B>, D, Bool>;
+
+    fn register(self) -> Self::Outer {
+        let (shape, dtype, device) = (self.shape(), self.dtype(), self.device());
+        let handle = B::bool_tensor_handle(self.into_primitive());
+        Tensor::from_primitive(known::<B>(handle, shape, dtype, &device))
     }
 }
 
-fn inner_output<B: FusionBackend>(output: AttentionOutput<Fusion<B>>) -> AttentionOutput<B> {
-    AttentionOutput {
-        output: floats(output.output),
-        max: floats(output.max),
-        log_sum: floats(output.log_sum),
+impl<T: Register> Register for Option<T> {
+    type Outer = Option<T::Outer>;
+
+    fn register(self) -> Self::Outer {
+        self.map(T::register)
     }
 }
 
-fn of_output<B: FusionBackend>(output: AttentionOutput<B>) -> AttentionOutput<Fusion<B>> {
-    AttentionOutput {
-        output: of_floats(output.output),
-        max: of_floats(output.max),
-        log_sum: of_floats(output.log_sum),
+impl<S: Register, T: Register> Register for (S, T) {
+    type Outer = (S::Outer, T::Outer);
+
+    fn register(self) -> Self::Outer {
+        (self.0.register(), self.1.register())
     }
 }
 
-fn of_gradients<B: FusionBackend>(
-    gradients: AttentionGradients<B>,
-) -> AttentionGradients<Fusion<B>> {
-    AttentionGradients {
-        q: of_floats(gradients.q),
-        k: gradients.k.map(of_floats),
-        v: of_floats(gradients.v),
-    }
+/// Registers the tensors of a structure, field by field.
+macro_rules! register_fields {
+    ($($name:ident { $($field:ident),* })*) => {
+        $(impl<B: FusionBackend> Register for $name<B> {
+            type Outer = $name<Fusion<B>>;
+
+            fn register(self) -> Self::Outer {
+                $name { $($field: self.$field.register()),* }
+            }
+        })*
+    };
+}
+
+register_fields! {
+    Slots { order, slot_of, buckets, mask_pad }
+    AttentionOutput { output, max, log_sum }
+    AttentionGradients { q, k, v }
+    LinearGradients { x, weight, bias }
+    LayerNormGradients { x, gamma, beta }
+    TokenLoss { nll, n_correct }
 }

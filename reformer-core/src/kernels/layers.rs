@@ -1,8 +1,8 @@
 //! Results of the kernels of position-wise layers, and their shape checks.
 
 use burn::config::Config;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
 
 /// Which gradients of a linear layer are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +24,6 @@ pub struct LinearGradients<B: Backend> {
     pub weight: Option<Tensor<B, 2>>,
     /// `[d_out]`.
     pub bias: Option<Tensor<B, 1>>,
-}
-
-impl<B: Backend> LinearGradients<B> {
-    /// The same with the gradients of weight and bias in another type.
-    pub(in crate::kernels) fn with_parameters_in(self, dtype: DType) -> Self {
-        Self {
-            x: self.x,
-            weight: self.weight.map(|weight| weight.cast(dtype)),
-            bias: self.bias.map(|bias| bias.cast(dtype)),
-        }
-    }
 }
 
 /// Activation function between the two projections.
@@ -89,4 +78,18 @@ pub(super) fn check_linear_backward(x: [usize; 3], weight: [usize; 2], grad: [us
         [x[0], x[1], weight[1]],
         "gradient of a linear layer with weight {weight:?} on an input {x:?}"
     );
+}
+
+/// Checks that the parameters of a layer normalisation match its input.
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cube"))]
+pub(super) fn check_norm(x: [usize; 3], parameters: &[[usize; 1]]) {
+    let fit = parameters.iter().all(|&[d]| d == x[2]);
+    assert!(fit, "parameters {parameters:?} do not fit a norm of {x:?}");
+}
+
+/// Checks that the gradient of a layer normalisation's output matches its shape.
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cube"))]
+pub(super) fn check_norm_backward(x: [usize; 3], gamma: [usize; 1], grad: [usize; 3]) {
+    check_norm(x, &[gamma]);
+    assert_eq!(x, grad, "gradient of the norm of {x:?}");
 }

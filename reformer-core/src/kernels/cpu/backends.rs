@@ -1,13 +1,8 @@
 //! The backends that use these kernels.
 
-use burn::tensor::{DType, Int, Tensor};
-
-use crate::kernels::Activation;
-use crate::kernels::{
-    AttentionGradients, AttentionOutput, LayerNormGradients, LinearGradients, LinearParents,
-    Masking, Qkv, ReformerBackend, Residual, Rotation, Slots, TiledAttention, TokenLoss,
-    VisibleKeys, cpu, reference,
-};
+use crate::kernels::operations::names::*;
+use crate::kernels::operations::{kernels_or_reference, operations};
+use crate::kernels::{ReformerBackend, cpu};
 
 /// These kernels for `f32` and half precision, and the reference for other types.
 macro_rules! cpu_backends {
@@ -17,235 +12,34 @@ macro_rules! cpu_backends {
                 rayon::scope(|_| operations())
             }
 
-            fn tiled_attention(
-                qkv: Qkv<Self>,
-                slots: &Slots<Self>,
-                rules: &TiledAttention,
-            ) -> AttentionOutput<Self> {
-                if cpu::serves(&qkv.q) {
-                    return cpu::tiled_attention(qkv, slots, rules);
-                }
-                reference::tiled_attention(qkv, slots, rules)
+            kernels_or_reference! { cpu:
+                tiled_attention(qkv, slots, rules) if cpu::serves(&qkv.q);
+                tiled_attention_backward(qkv, slots, rules, output, grad) if cpu::serves(&qkv.q);
+                full_attention(qkv, masking) if cpu::serves(&qkv.q);
+                full_attention_backward(qkv, masking, output, grad) if cpu::serves(&qkv.q);
+                hash(vectors, rotations, factors) if cpu::serves(&vectors);
+                token_loss(logits, targets) if cpu::serves(&logits);
+                token_loss_backward(logits, targets, grad) if cpu::serves(&logits);
+                linear_layer(x, weight, bias) if cpu::serves(&x);
+                linear_layer_backward(x, weight, grad, wanted, dtype) if cpu::serves(&grad);
+                activation(x, activation) if cpu::serves(&x);
+                activation_backward(x, activation, grad) if cpu::serves(&x);
+                residual(x, parts, direction) if cpu::serves(&x);
+                residual_at(x, start, part, direction) if cpu::serves(&x);
+                layer_normalization(x, gamma, beta, epsilon, dtype) if cpu::serves(&x);
+                layer_normalization_backward(x, gamma, epsilon, grad) if cpu::serves(&x);
+                rotate(heads, base, rotation) if cpu::serves(&heads);
+                rotate_at(heads, positions, base) if cpu::serves(&heads);
+                key_rows(qkv) if cpu::serves(&qkv.q);
+                write_rows(cache, rows, values) if cpu::serves(&cache);
+                decode_attention(q, kv, seen, exclude_self) if cpu::lends(&q);
             }
 
-            fn tiled_attention_backward(
-                qkv: Qkv<Self>,
-                slots: &Slots<Self>,
-                rules: &TiledAttention,
-                output: AttentionOutput<Self>,
-                grad: Tensor<Self, 4>,
-            ) -> AttentionGradients<Self> {
-                if cpu::serves(&qkv.q) {
-                    return cpu::tiled_attention_backward(qkv, slots, rules, output, grad);
-                }
-                reference::tiled_attention_backward(qkv, slots, rules, output, grad)
-            }
-
-            fn full_attention(qkv: Qkv<Self>, masking: &Masking<Self>) -> AttentionOutput<Self> {
-                if cpu::serves(&qkv.q) {
-                    return cpu::full_attention(qkv, masking);
-                }
-                reference::full_attention(qkv, masking)
-            }
-
-            fn full_attention_backward(
-                qkv: Qkv<Self>,
-                masking: &Masking<Self>,
-                output: AttentionOutput<Self>,
-                grad: Tensor<Self, 4>,
-            ) -> AttentionGradients<Self> {
-                if cpu::serves(&qkv.q) {
-                    return cpu::full_attention_backward(qkv, masking, output, grad);
-                }
-                reference::full_attention_backward(qkv, masking, output, grad)
-            }
-
-            fn hash(
-                vectors: Tensor<Self, 4>,
-                rotations: Tensor<Self, 4>,
-                factors: &[usize],
-            ) -> Tensor<Self, 4, Int> {
-                if cpu::serves(&vectors) {
-                    return cpu::hash(vectors, rotations, factors);
-                }
-                reference::hash(vectors.cast(rotations.dtype()), rotations, factors)
-            }
-
-            fn token_loss(
-                logits: Tensor<Self, 3>,
-                targets: Tensor<Self, 2, Int>,
-            ) -> TokenLoss<Self> {
-                if cpu::serves(&logits) {
-                    return cpu::token_loss(logits, targets);
-                }
-                reference::token_loss(logits, targets)
-            }
-
-            fn token_loss_backward(
-                logits: Tensor<Self, 3>,
-                targets: Tensor<Self, 2, Int>,
-                grad: Tensor<Self, 1>,
-            ) -> Tensor<Self, 3> {
-                if cpu::serves(&logits) {
-                    return cpu::token_loss_backward(logits, targets, grad);
-                }
-                reference::token_loss_backward(logits, targets, grad)
-            }
-
-            fn residual(
-                x: Tensor<Self, 3>,
-                parts: Vec<Tensor<Self, 3>>,
-                direction: Residual,
-            ) -> Tensor<Self, 3> {
-                if cpu::serves(&x) {
-                    return cpu::residual(x, parts, direction);
-                }
-                reference::residual(x, parts, direction)
-            }
-
-            fn residual_at(
-                x: Tensor<Self, 3>,
-                start: usize,
-                part: Tensor<Self, 3>,
-                direction: Residual,
-            ) -> Tensor<Self, 3> {
-                if cpu::serves(&x) {
-                    return cpu::residual_at(x, start, part, direction);
-                }
-                reference::residual_at(x, start, part, direction)
-            }
-
-            fn layer_normalization(
-                x: Tensor<Self, 3>,
-                gamma: Tensor<Self, 1>,
-                beta: Tensor<Self, 1>,
-                epsilon: f64,
-                dtype: DType,
-            ) -> Tensor<Self, 3> {
-                if cpu::serves(&x) {
-                    return cpu::layer_normalization(x, gamma, beta, epsilon, dtype);
-                }
-                reference::layer_norm(x, gamma, beta, epsilon, dtype)
-            }
-
-            fn linear_layer(
-                x: Tensor<Self, 3>,
-                weight: Tensor<Self, 2>,
-                bias: Option<Tensor<Self, 1>>,
-            ) -> Tensor<Self, 3> {
-                if cpu::serves(&x) {
-                    return cpu::linear(x, weight, bias);
-                }
-                reference::linear(x, weight, bias)
-            }
-
-            fn linear_layer_backward(
-                x: Tensor<Self, 3>,
-                weight: Tensor<Self, 2>,
-                grad: Tensor<Self, 3>,
-                wanted: LinearParents,
-            ) -> LinearGradients<Self> {
-                let dtype = grad.dtype();
-                Self::linear_layer_backward_as(x, weight, grad, wanted, dtype)
-            }
-
-            fn weight_beside(weight: Tensor<Self, 2>, dtype: DType) -> Tensor<Self, 2> {
-                match cpu::serves(&weight) {
+            operations! {
+                weight_beside(weight, dtype) => match cpu::serves(&weight) {
                     true => weight,
                     false => weight.cast(dtype),
-                }
-            }
-
-            fn linear_layer_backward_as(
-                x: Tensor<Self, 3>,
-                weight: Tensor<Self, 2>,
-                grad: Tensor<Self, 3>,
-                wanted: LinearParents,
-                dtype: DType,
-            ) -> LinearGradients<Self> {
-                let gradients = match cpu::serves(&grad) {
-                    true => cpu::linear_backward(x, weight, grad, wanted),
-                    false => reference::linear_backward(x, weight, grad, wanted),
                 };
-                gradients.with_parameters_in(dtype)
-            }
-
-            fn activation(x: Tensor<Self, 3>, activation: Activation) -> Tensor<Self, 3> {
-                if cpu::serves(&x) {
-                    return cpu::activation(x, activation);
-                }
-                reference::activation(x, activation)
-            }
-
-            fn activation_backward(
-                x: Tensor<Self, 3>,
-                activation: Activation,
-                grad: Tensor<Self, 3>,
-            ) -> Tensor<Self, 3> {
-                if cpu::serves(&x) {
-                    return cpu::activation_backward(x, activation, grad);
-                }
-                reference::activation_backward(x, activation, grad)
-            }
-
-            fn rotate_at(
-                heads: Tensor<Self, 4>,
-                positions: &[usize],
-                base: f64,
-            ) -> Tensor<Self, 4> {
-                if cpu::serves(&heads) {
-                    return cpu::rotate_at(heads, positions, base);
-                }
-                reference::rotate_at(heads, positions, base)
-            }
-
-            fn key_rows(qkv: &Qkv<Self>) -> Tensor<Self, 4> {
-                if cpu::serves(&qkv.q) {
-                    return cpu::key_rows(qkv);
-                }
-                reference::key_rows(qkv)
-            }
-
-            fn write_rows(
-                cache: Tensor<Self, 4>,
-                rows: &[usize],
-                values: Tensor<Self, 4>,
-            ) -> Tensor<Self, 4> {
-                if cpu::serves(&cache) {
-                    return cpu::write_rows(cache, rows, values);
-                }
-                reference::write_rows(cache, rows, values)
-            }
-
-            fn decode_attention(
-                q: Tensor<Self, 4>,
-                [k, v]: [Tensor<Self, 4>; 2],
-                seen: &[VisibleKeys],
-                exclude_self: bool,
-            ) -> Tensor<Self, 4> {
-                if cpu::lends(&q) {
-                    return cpu::decode_attention(q, [k, v], seen, exclude_self);
-                }
-                reference::decode_attention(q, [k, v], seen, exclude_self)
-            }
-
-            fn layer_normalization_backward(
-                x: Tensor<Self, 3>,
-                gamma: Tensor<Self, 1>,
-                epsilon: f64,
-                grad: Tensor<Self, 3>,
-            ) -> LayerNormGradients<Self> {
-                if cpu::serves(&x) {
-                    return cpu::layer_normalization_backward(x, gamma, epsilon, grad);
-                }
-                reference::layer_norm_backward(x, gamma, epsilon, grad)
-            }
-
-            fn rotate(heads: Tensor<Self, 4>, base: f64, rotation: Rotation) -> Tensor<Self, 4> {
-                if cpu::serves(&heads) {
-                    return cpu::rotate(heads, base, rotation);
-                }
-                reference::rotate(heads, base, rotation)
             }
         }
     };

@@ -11,16 +11,14 @@ use super::pairs::Pair;
 use super::row::Onto;
 use super::simd::vectorized;
 use super::singles::{product, rows_product};
-use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
-pub(in crate::kernels) fn linear<B: Host>(
+pub(in crate::kernels) fn linear_layer<B: Host>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 3> {
-    check_linear(x.dims(), weight.dims(), bias.as_ref().map(Tensor::dims));
     if Pair::serves(x.dtype()) {
         return with_element!(weight.dtype(), W => linear_of_pairs::<B, W>(x, weight, bias));
     }
@@ -63,15 +61,29 @@ fn linear_of_pairs<B: Host, W: Element>(
     tensor(output, [batch_size, seq_length, d_out], dtype, &device)
 }
 
-/// See [`ReformerBackend::linear_layer_backward_as`](crate::kernels::ReformerBackend::linear_layer_backward_as).
+/// See [`ReformerBackend::linear_layer_backward`](crate::kernels::ReformerBackend::linear_layer_backward).
+pub(in crate::kernels) fn linear_layer_backward<B: Host>(
+    x: Tensor<B, 3>,
+    weight: Tensor<B, 2>,
+    grad: Tensor<B, 3>,
+    wanted: LinearParents,
+    dtype: DType,
+) -> LinearGradients<B> {
+    let of = backward(x, weight, grad, wanted);
+    LinearGradients {
+        x: of.x,
+        weight: of.weight.map(|weight| weight.cast(dtype)),
+        bias: of.bias.map(|bias| bias.cast(dtype)),
+    }
+}
+
 /// Gradients of parameters are in `f32`.
-pub(in crate::kernels) fn linear_backward<B: Host>(
+fn backward<B: Host>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     grad: Tensor<B, 3>,
     wanted: LinearParents,
 ) -> LinearGradients<B> {
-    check_linear_backward(x.dims(), weight.dims(), grad.dims());
     if Pair::serves(grad.dtype()) {
         let dtype = weight.dtype();
         return with_element!(dtype, W => backward_of_pairs::<B, W>(x, weight, grad, wanted));
@@ -211,11 +223,13 @@ mod tests {
                 bias: true,
             };
             let found = B::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
-            let expected = reference::linear(single(x.clone()), wide.clone(), Some(bias.clone()));
+            let expected =
+                reference::linear_layer(single(x.clone()), wide.clone(), Some(bias.clone()));
             assert_eq!(found.dtype(), dtype);
             let gradients =
-                B::linear_layer_backward_as(x.clone(), weight, grad.clone(), all, DType::F32);
-            let of = reference::linear_backward(single(x), wide, single(grad), all);
+                B::linear_layer_backward(x.clone(), weight, grad.clone(), all, DType::F32);
+            let of =
+                reference::linear_layer_backward(single(x), wide, single(grad), all, DType::F32);
             let pairs = [
                 (found.flatten::<1>(0, 2), expected.flatten::<1>(0, 2)),
                 (
@@ -259,7 +273,7 @@ mod tests {
                 let linear = if kernel {
                     Autodiff::<B>::linear_layer
                 } else {
-                    reference::linear
+                    reference::linear_layer
                 };
                 let with_bias = linear(x.clone(), weight.clone(), Some(bias.clone()));
                 (with_bias + linear(x, weight, None) * 0.5).flatten(0, 2)
@@ -317,7 +331,7 @@ mod tests {
             let linear = if kernel {
                 Autodiff::<B>::linear_layer
             } else {
-                reference::linear
+                reference::linear_layer
             };
             let x = inputs[0].clone().reshape([2, 9, 12]);
             let weight = inputs[1].clone().reshape([5, 9]).transpose();

@@ -20,7 +20,6 @@ pub(in crate::kernels) fn full_attention<B: Host>(
     qkv: Qkv<B>,
     masking: &Masking<B>,
 ) -> AttentionOutput<B> {
-    masking.check(&qkv);
     let all = All::new(&qkv, masking);
     attention::forward(qkv, &all)
 }
@@ -32,7 +31,6 @@ pub(in crate::kernels) fn full_attention_backward<B: Host>(
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
-    masking.check(&qkv);
     let all = All::new(&qkv, masking);
     attention::backward(qkv, &all, output, grad)
 }

@@ -36,7 +36,7 @@ use burn::tensor::{DType, Tensor};
 
 pub(super) use activation::{activation, activation_backward};
 pub(super) use decode::{decode_attention, key_rows, write_rows};
-pub(super) use dense::{linear, linear_backward};
+pub(super) use dense::{linear_layer, linear_layer_backward};
 pub(super) use full::{full_attention, full_attention_backward};
 pub(super) use hash::hash;
 pub(super) use loss::{token_loss, token_loss_backward};

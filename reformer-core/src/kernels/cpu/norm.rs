@@ -22,7 +22,6 @@ pub(in crate::kernels) fn layer_normalization<B: Host>(
     dtype: DType,
 ) -> Tensor<B, 3> {
     let (shape, device) = (x.dims(), x.device());
-    check(shape, &[gamma.dims(), beta.dims()]);
     let d = shape[2];
     let (x, gamma, beta) = (
         rows_of_batch(x),
@@ -73,8 +72,6 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
     grad: Tensor<B, 3>,
 ) -> LayerNormGradients<B> {
     let (shape, device) = (x.dims(), x.device());
-    check(shape, &[gamma.dims()]);
-    assert_eq!(shape, grad.dims(), "gradient of the norm of {shape:?}");
     let types = [x.dtype(), gamma.dtype()];
     let (x, gamma) = (rows_of_batch(x), Floats::row_major(gamma));
     let (x, gamma) = (Matrix::of_batch(&x), &gamma.slice()[..shape[2]]);
@@ -121,14 +118,6 @@ fn backward<E: Element>(
         add(&mut total.beta, &sums.beta);
     }
     (dx, total)
-}
-
-fn check(shape: [usize; 3], parameters: &[[usize; 1]]) {
-    let fit = parameters.iter().all(|&[d]| d == shape[2]);
-    assert!(
-        fit,
-        "parameters {parameters:?} do not fit a norm of {shape:?}"
-    );
 }
 
 /// The mean, and the inverse of the standard deviation.
@@ -229,7 +218,7 @@ mod tests {
                 let norm = if kernel {
                     Autodiff::<B>::layer_normalization
                 } else {
-                    reference::layer_norm
+                    reference::layer_normalization
                 };
                 // Rows are slices of wider rows.
                 let x = inputs[0].clone().reshape([batch_size, seq_length, d + 3]);

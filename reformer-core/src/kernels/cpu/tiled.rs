@@ -6,9 +6,7 @@ use super::attention::{self, HeadTiles};
 use super::head::{Places, Rules, Tiles};
 use super::host::{Host, integers};
 use super::tile::{NOWHERE, Tile};
-use crate::kernels::{
-    AttentionGradients, AttentionOutput, Duplicates, KeyRule, Qkv, Slots, TiledAttention,
-};
+use crate::kernels::{AttentionGradients, AttentionOutput, KeyRule, Qkv, Slots, TiledAttention};
 use crate::random::Dropout;
 
 /// See [`ReformerBackend::tiled_attention`](crate::kernels::ReformerBackend::tiled_attention).
@@ -17,13 +15,7 @@ pub(in crate::kernels) fn tiled_attention<B: Host>(
     slots: &Slots<B>,
     rules: &TiledAttention,
 ) -> AttentionOutput<B> {
-    slots.check(&qkv, rules);
-    let sorted = Sorted::new(slots, rules);
-    let output = attention::forward(qkv, &sorted);
-    if rules.tile.wrap && sorted.n_rounds > 1 {
-        return output.rounded_like_the_peers();
-    }
-    output
+    attention::forward(qkv, &Sorted::new(slots, rules))
 }
 
 /// See [`ReformerBackend::tiled_attention_backward`](crate::kernels::ReformerBackend::tiled_attention_backward).
@@ -34,7 +26,6 @@ pub(in crate::kernels) fn tiled_attention_backward<B: Host>(
     output: AttentionOutput<B>,
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
-    slots.check(&qkv, rules);
     attention::backward(qkv, &Sorted::new(slots, rules), output, grad)
 }
 
@@ -61,7 +52,7 @@ impl<'a> Sorted<'a> {
             true => integers(tensor),
             false => Vec::new(),
         };
-        let counts = counts(rules, n_rounds);
+        let counts = rules.counts_rounds(n_rounds);
         Self {
             rules,
             order: integers(&slots.order),
@@ -77,17 +68,11 @@ impl<'a> Sorted<'a> {
 
     /// Places and buckets of a head's positions, if the rules need them.
     fn places(&self, head: usize) -> Option<Places> {
-        let count = counts(self.rules, self.n_rounds);
+        let count = self.rules.counts_rounds(self.n_rounds);
         if !count && self.rules.keys == KeyRule::Across {
             return None;
         }
-        let tile = self.rules.tile;
-        let (unit, after, width) = match self.rules.keys {
-            KeyRule::Band(band) => (1, band, 2 * band),
-            KeyRule::Across | KeyRule::SameBucket => {
-                (tile.length, tile.after, tile.before + tile.after)
-            }
-        };
+        let [unit, after, width] = self.rules.nearness();
         Some(Places {
             n_rounds: self.n_rounds,
             places: self.by_position(&self.slot_of, head, |slot| slot / unit as u32),
@@ -114,11 +99,6 @@ impl<'a> Sorted<'a> {
         }
         numbers
     }
-}
-
-/// Whether to count the rounds in which a key is seen.
-fn counts(rules: &TiledAttention, n_rounds: usize) -> bool {
-    rules.duplicates == Duplicates::Exact && n_rounds > 1
 }
 
 impl HeadTiles for Sorted<'_> {

@@ -111,8 +111,24 @@ fn activate<F: Float, N: Size>(
     output[ABSOLUTE_POS] = Vector::cast_from(y);
 }
 
-/// `activation(x + bias)`.
+/// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation).
 pub(in crate::kernels) fn activation<B: Cube>(
+    x: Floats<B, 3>,
+    activation: Activation,
+) -> Floats<B, 3> {
+    activated(x, None, activation)
+}
+
+/// See [`ReformerBackend::biased_activation`](crate::kernels::ReformerBackend::biased_activation).
+pub(in crate::kernels) fn biased_activation<B: Cube>(
+    x: Floats<B, 3>,
+    bias: Floats<B, 1>,
+    activation: Activation,
+) -> Floats<B, 3> {
+    activated(x, Some(bias), activation)
+}
+
+fn activated<B: Cube>(
     x: Floats<B, 3>,
     bias: Option<Floats<B, 1>>,
     activation: Activation,
@@ -196,8 +212,30 @@ fn differentiate<F: Float, N: Size>(
     }
 }
 
-/// Gradients of [`activation`] for the gradient `grad` of its output: of the input, and of the bias.
+/// See [`ReformerBackend::activation_backward`](crate::kernels::ReformerBackend::activation_backward).
 pub(in crate::kernels) fn activation_backward<B: Cube>(
+    x: Floats<B, 3>,
+    activation: Activation,
+    grad: Floats<B, 3>,
+) -> Floats<B, 3> {
+    differentiated(x, None, activation, grad).0
+}
+
+/// See [`ReformerBackend::biased_activation_backward`](crate::kernels::ReformerBackend::biased_activation_backward).
+pub(in crate::kernels) fn biased_activation_backward<B: Cube>(
+    x: Floats<B, 3>,
+    bias: Floats<B, 1>,
+    activation: Activation,
+    grad: Floats<B, 3>,
+) -> (Floats<B, 3>, Floats<B, 1>) {
+    match differentiated(x, Some(bias), activation, grad) {
+        (x, Some(bias)) => (x, bias),
+        (_, None) => unreachable!("there is a bias"),
+    }
+}
+
+/// Gradients of the input and of the bias.
+fn differentiated<B: Cube>(
     x: Floats<B, 3>,
     bias: Option<Floats<B, 1>>,
     activation: Activation,
@@ -237,17 +275,4 @@ pub(in crate::kernels) fn activation_backward<B: Cube>(
     );
     let of_bias = biased.then(|| B::of_floats::<3>(sum_rows(&sums, DType::F32)).reshape([d]));
     (B::of_floats(dx), of_bias)
-}
-
-/// See [`ReformerBackend::biased_activation_backward`](crate::kernels::ReformerBackend::biased_activation_backward).
-pub(in crate::kernels) fn biased_activation_backward<B: Cube>(
-    x: Floats<B, 3>,
-    bias: Floats<B, 1>,
-    activation: Activation,
-    grad: Floats<B, 3>,
-) -> (Floats<B, 3>, Floats<B, 1>) {
-    match activation_backward(x, Some(bias), activation, grad) {
-        (x, Some(bias)) => (x, bias),
-        (_, None) => unreachable!("there is a bias"),
-    }
 }

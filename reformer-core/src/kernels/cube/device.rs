@@ -1,5 +1,6 @@
 //! Tensors of a CubeCL runtime, and the grids of kernels.
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Int, Shape, Tensor, TensorPrimitive};
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::client::ComputeClient;
@@ -57,8 +58,18 @@ where
 }
 
 /// Whether these kernels support a type; otherwise the reference is used.
-pub(super) fn serves(dtype: DType) -> bool {
+pub(super) fn serves_type(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}
+
+/// Whether these kernels support the type of a tensor.
+pub(super) fn serves<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
+    serves_type(tensor.dtype())
+}
+
+/// Whether a tensor is in single precision.
+pub(super) fn single<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool {
+    tensor.dtype() == DType::F32
 }
 
 /// Whether a device has tensor cores for matrices of this type with accumulation in single

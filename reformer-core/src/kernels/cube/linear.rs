@@ -10,8 +10,7 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use super::common::{UNITS, row_at};
 use super::device::{Cube, Floats, offsets, side_by_side, width};
 use super::sums::{sum_of_rows, sum_rows};
-use crate::kernels::layers::check_linear_backward;
-use crate::kernels::{LinearGradients, LinearParents};
+use crate::kernels::{LinearGradients, LinearParents, reference};
 
 #[cube(launch, address_type = "dynamic")]
 fn add_bias<F: Float, N: Size>(
@@ -30,13 +29,22 @@ fn add_bias<F: Float, N: Size>(
     x[at] = Vector::cast_from(Vector::<f32, N>::cast_from(x[at]) + bias[column]);
 }
 
-/// Adds a bias in `f32` to every row of a product, in place; the product must not be shared.
-pub(in crate::kernels) fn plus_bias<B: Cube>(
-    product: Floats<B, 3>,
-    bias: Floats<B, 1>,
+/// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
+pub(in crate::kernels) fn linear_layer<B: Cube>(
+    x: Floats<B, 3>,
+    weight: Floats<B, 2>,
+    bias: Option<Floats<B, 1>>,
 ) -> Floats<B, 3> {
+    let product = reference::linear_layer(x, weight, None);
+    match bias {
+        Some(bias) => plus_bias(product, bias),
+        None => product,
+    }
+}
+
+/// Adds a bias in `f32` to every row of a product, in place; the product must not be shared.
+fn plus_bias<B: Cube>(product: Floats<B, 3>, bias: Floats<B, 1>) -> Floats<B, 3> {
     let [batch_size, seq_length, d] = product.dims();
-    assert_eq!(bias.dims(), [d], "bias of {:?}", product.dims());
     let product = side_by_side(B::floats(product));
     let width = width(&[&product]);
     let n_units = batch_size * seq_length * d / width;
@@ -57,7 +65,7 @@ pub(in crate::kernels) fn plus_bias<B: Cube>(
     B::of_floats(product)
 }
 
-/// See [`ReformerBackend::linear_layer_backward_as`](crate::kernels::ReformerBackend::linear_layer_backward_as).
+/// See [`ReformerBackend::linear_layer_backward`](crate::kernels::ReformerBackend::linear_layer_backward).
 pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     x: Floats<B, 3>,
     weight: Floats<B, 2>,
@@ -65,7 +73,6 @@ pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     wanted: LinearParents,
     dtype: DType,
 ) -> LinearGradients<B> {
-    check_linear_backward(x.dims(), weight.dims(), grad.dims());
     LinearGradients {
         x: wanted
             .x

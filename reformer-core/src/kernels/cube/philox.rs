@@ -1,13 +1,13 @@
 //! Counter-based random numbers, with the same bits as [`Key`](crate::Key) on the host.
 
-use burn::tensor::DType;
+use burn::tensor::Element;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::common::UNITS;
 use super::device::{Cube, Floats, offsets};
-use crate::random::Dropout;
+use crate::random::{Dropout, Key};
 
 /// The random bits of one counter.
 #[derive(CubeType, Clone, Copy)]
@@ -127,10 +127,11 @@ fn draw<F: Float>(
 /// See [`ReformerBackend::dropout_factors`](crate::kernels::ReformerBackend::dropout_factors).
 pub(in crate::kernels) fn dropout_factors<B: Cube, const D: usize>(
     shape: [usize; D],
-    dropout: Dropout,
-    dtype: DType,
+    rate: f64,
+    key: Key,
     device: &B::Device,
 ) -> Floats<B, D> {
+    let (dropout, dtype) = (Dropout::new(key, rate), B::FloatElem::dtype());
     let n = shape.iter().product::<usize>();
     // Rows of a tensor created from a shape may be padded to addresses that suit the device.
     let factors = B::floats(Floats::<B, 1>::empty([n], (device, dtype)));

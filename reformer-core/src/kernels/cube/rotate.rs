@@ -122,14 +122,31 @@ fn words(pairs: usize, base: f64) -> Vec<u32> {
         .collect()
 }
 
-/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate) and, if `positions` are
-/// given, [`rotate_at`](crate::kernels::ReformerBackend::rotate_at). The output has the memory
-/// layout `[batch_size, seq_length, n_heads, d_head]`, so that merging the heads copies nothing.
+/// See [`ReformerBackend::rotate`](crate::kernels::ReformerBackend::rotate).
 pub(in crate::kernels) fn rotate<B: Cube>(
+    heads: Floats<B, 4>,
+    base: f64,
+    rotation: Rotation,
+) -> Floats<B, 4> {
+    rotated(heads, None, base, rotation)
+}
+
+/// See [`ReformerBackend::rotate_at`](crate::kernels::ReformerBackend::rotate_at).
+pub(in crate::kernels) fn rotate_at<B: Cube>(
+    heads: Floats<B, 4>,
+    positions: &[usize],
+    base: f64,
+) -> Floats<B, 4> {
+    rotated(heads, Some(positions), base, Rotation::Apply)
+}
+
+/// Rotation by the given positions, or by all in their order. The output has the memory layout
+/// `[batch_size, seq_length, n_heads, d_head]`, so that merging the heads copies nothing.
+fn rotated<B: Cube>(
     heads: Floats<B, 4>,
     positions: Option<&[usize]>,
     base: f64,
-    rotation: Rotation,
+    direction: Rotation,
 ) -> Floats<B, 4> {
     let device = heads.device();
     let heads = side_by_side(B::floats(heads));
@@ -173,7 +190,7 @@ pub(in crate::kernels) fn rotate<B: Cube>(
         output.clone().into_tensor_arg(),
         on_device(words(pairs, base)).into_array_arg(),
         on_device(given).into_array_arg(),
-        rotation.sign(),
+        direction.sign(),
         n_units,
         positions.is_some(),
         pairs,

@@ -118,10 +118,11 @@ fn add_tokens<I: Int, N: Size>(
 
 /// See [`ReformerBackend::token_vectors_backward`](crate::kernels::ReformerBackend::token_vectors_backward).
 pub(in crate::kernels) fn token_vectors_backward<B: Cube>(
-    n_tokens: usize,
+    weight: Floats<B, 2>,
     tokens: Ints<B, 2>,
     grad: Floats<B, 3>,
 ) -> Floats<B, 2> {
+    let n_tokens = weight.dims()[0];
     let [batch_size, seq_length, d] = grad.dims();
     let n_rows = batch_size * seq_length;
     assert_eq!(

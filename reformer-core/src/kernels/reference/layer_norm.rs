@@ -7,7 +7,7 @@ use crate::kernels::LayerNormGradients;
 use crate::precision::widen;
 
 /// See [`ReformerBackend::layer_normalization`](crate::kernels::ReformerBackend::layer_normalization).
-pub fn layer_norm<B: Backend>(
+pub fn layer_normalization<B: Backend>(
     x: Tensor<B, 3>,
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
@@ -27,7 +27,7 @@ pub fn layer_norm<B: Backend>(
 ///
 /// With `n` the normalised input and `g = gamma * grad`:
 /// `dx = (g - mean(g) - n * mean(g * n)) / deviation`.
-pub fn layer_norm_backward<B: Backend>(
+pub fn layer_normalization_backward<B: Backend>(
     x: Tensor<B, 3>,
     gamma: Tensor<B, 1>,
     epsilon: f64,

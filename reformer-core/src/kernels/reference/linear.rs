@@ -1,14 +1,14 @@
 //! Linear layers.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
 use crate::kernels::layers::{check_linear, check_linear_backward};
 use crate::kernels::{LinearGradients, LinearParents};
 use crate::precision::widen;
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
-pub fn linear<B: Backend>(
+pub fn linear_layer<B: Backend>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
@@ -23,24 +23,25 @@ pub fn linear<B: Backend>(
 }
 
 /// See [`ReformerBackend::linear_layer_backward`](crate::kernels::ReformerBackend::linear_layer_backward).
-pub fn linear_backward<B: Backend>(
+pub fn linear_layer_backward<B: Backend>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,
     grad: Tensor<B, 3>,
     wanted: LinearParents,
+    dtype: DType,
 ) -> LinearGradients<B> {
     check_linear_backward(x.dims(), weight.dims(), grad.dims());
     let [batch_size, seq_length, d_in] = x.dims();
     let d_out = grad.dims()[2];
     let n_rows = batch_size * seq_length;
-    let dtype = grad.dtype();
     LinearGradients {
         x: wanted
             .x
             .then(|| grad.clone().matmul(weight.transpose().unsqueeze())),
         weight: wanted.weight.then(|| {
             let x = x.reshape([n_rows, d_in]);
-            x.transpose().matmul(grad.clone().reshape([n_rows, d_out]))
+            let product = x.transpose().matmul(grad.clone().reshape([n_rows, d_out]));
+            product.cast(dtype)
         }),
         bias: wanted
             .bias
