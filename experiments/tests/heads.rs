@@ -104,7 +104,7 @@ fn hidden_bytes_are_learned_shown_and_measured() {
         &["`causal` is true", "both sides"],
     );
     let text = train(TEXT, path, "--set model.reformer.causal=false");
-    refused(&text, &["`causal` is false", "hide tokens"]);
+    refused(&text, &["`causal` is false", "mask tokens"]);
     let missing = call(EVALUATE, path, "--checkpoint runs/x --data none.txt");
     refused(&missing, &["none.txt", "no file"]);
     let nowhere = call(EVALUATE, path, "--checkpoint runs/none");

@@ -39,7 +39,7 @@ pub struct Measured {
     pub n_correct: usize,
     /// Targets, of which there is at least one.
     pub n_targets: usize,
-    /// Bytes of text that a target stands for, on average, if targets are not bytes and it is known.
+    /// Mean bytes of text per target, if targets are not bytes and it is known.
     pub bytes_per_target: Option<f64>,
     /// For a classifier: the predicted class of each text.
     pub classes: Vec<usize>,
@@ -86,8 +86,8 @@ impl<B: ReformerBackend> Evaluation<B> {
         })
     }
 
-    /// A model that comes from elsewhere, such as one of Hugging Face, on any sequences. Of the configuration, the model
-    /// and the settings of evaluations matter. With the bytes of text that a token stands for on average, bits per byte are
+    /// A model that is not of a run, such as one of Hugging Face, on any sequences. Of the configuration, only the
+    /// model and the settings of evaluations matter. With the mean bytes of text per token, bits per byte are
     /// measured too.
     ///
     /// # Errors

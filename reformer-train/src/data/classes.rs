@@ -172,7 +172,7 @@ impl QuestionsConfig {
             return Err(ConfigError::new(
                 "window_length",
                 length,
-                "no question of the data fits in with its answer",
+                "no question of the data fits together with its answer",
                 "raise it",
             )
             .into());

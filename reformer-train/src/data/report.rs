@@ -10,8 +10,8 @@ pub struct DataReport {
     pub train: ReadReport,
     /// Of the validation data.
     pub valid: ReadReport,
-    /// Bytes of text that a token of the validation data stands for, on average, if tokens are not bytes and it is known:
-    /// bits per byte are bits per token over this.
+    /// Mean bytes of text per token of the validation data, if tokens are not bytes and it is known: bits per
+    /// byte are bits per token divided by this.
     pub bytes_per_token: Option<f64>,
 }
 

@@ -236,7 +236,7 @@ fn of_run(text: &Split, folder: &Path) -> Result<Data, TrainError> {
     Ok(Data::of_ids(ids.clone(), ids, Some(Arc::new(tokenizer))))
 }
 
-/// The average number of bytes of text that a token of a split stands for, if it is known.
+/// Mean bytes of text per token of a split, if it is known.
 pub(crate) fn bytes_per_token(
     split: &Split<TokenCorpus>,
     tokenizer: Option<&Tokenizer>,

@@ -179,7 +179,7 @@ impl Codec {
         let tokens = prompt[prompt.len().saturating_sub(OVERLAP)..].to_vec();
         TextStream {
             codec: self,
-            n_told: tokens.len(),
+            n_written: tokens.len(),
             tokens,
         }
     }
@@ -209,7 +209,7 @@ pub struct TextStream<'a> {
     codec: &'a Codec,
     tokens: Vec<u32>,
     /// Number of tokens whose text was returned already.
-    n_told: usize,
+    n_written: usize,
 }
 
 impl TextStream<'_> {
@@ -225,16 +225,16 @@ impl TextStream<'_> {
         }
         // Whether a piece begins with a space depends on the ones before it.
         self.tokens.push(token);
-        let before = self.codec.decode(&self.tokens[..self.n_told])?;
+        let before = self.codec.decode(&self.tokens[..self.n_written])?;
         let all = self.codec.decode(&self.tokens)?;
-        let n_new = self.tokens.len() - self.n_told;
+        let n_new = self.tokens.len() - self.n_written;
         let is_whole = !all.ends_with("\u{FFFD}".as_bytes()) || n_new > MOST_OF_CHARACTER;
         let Some(new) = all.strip_prefix(before.as_slice()).filter(|_| is_whole) else {
             return Ok(Vec::new());
         };
         let settled = self.tokens.len().saturating_sub(OVERLAP);
         self.tokens.drain(..settled);
-        self.n_told = self.tokens.len();
+        self.n_written = self.tokens.len();
         Ok(new.to_vec())
     }
 }

@@ -101,7 +101,8 @@ pub enum InferenceError {
 
     /// A sentence that is longer than a model translates.
     #[error(
-        "{n_pieces} pieces with the end are more than the {limit} that the model has positions for: split the sentence"
+        "{n_pieces} pieces, end token included, are more than the {limit} that the model has positions for: split \
+         the sentence"
     )]
     LongSentence {
         /// Its number of pieces.

@@ -237,18 +237,18 @@ mod tests {
     #[test]
     fn length_is_that_of_the_model_the_text_or_the_flag() {
         let of = |text: &str, length| window_length(&bytes(text), length, 6, Path::new("a.txt"));
-        let told = |text: &str, length| of(text, length).unwrap_err().to_string();
+        let refused = |text: &str, length| of(text, length).unwrap_err().to_string();
         assert_eq!(of("abcdefgh", None).unwrap(), 6);
         assert_eq!(of("abcd", None).unwrap(), 3);
         assert_eq!(of("abcd", Some(2)).unwrap(), 2);
-        assert!(told("abcd", Some(7)).starts_with("`length` is 7, but it can be at most 6"));
-        assert!(told("abcd", Some(0)).starts_with("`length` is 0"));
+        assert!(refused("abcd", Some(7)).starts_with("`length` is 7, but it can be at most 6"));
+        assert!(refused("abcd", Some(0)).starts_with("`length` is 0"));
         assert_eq!(
-            told("abcd", Some(4)),
+            refused("abcd", Some(4)),
             "`a.txt` has 4 tokens, but a window of 4 needs 5: choose a longer text, or lower `length`"
         );
         assert_eq!(
-            told("a", None),
+            refused("a", None),
             "`a.txt` has 1 tokens, but a window of 1 needs 2: choose a longer text"
         );
     }

@@ -303,16 +303,16 @@ mod tests {
         TextModel::of_run(model, Codec::of_bytes(&config.data), &config)
     }
 
-    fn wish(prompt: &str, n_tokens: usize, seed: u64) -> GenerationRequest {
+    fn request(prompt: &str, n_tokens: usize, seed: u64) -> GenerationRequest {
         GenerationRequest::new(prompt, n_tokens, SamplerConfig::new(), seed)
     }
 
     fn written(
         model: &TextModel<Flex>,
-        wish: &GenerationRequest,
+        request: &GenerationRequest,
     ) -> Result<Vec<Vec<u8>>, InferenceError> {
-        let mut texts = vec![Vec::new(); wish.prompts.len() * wish.n_samples];
-        model.stream(wish, |row, text| {
+        let mut texts = vec![Vec::new(); request.prompts.len() * request.n_samples];
+        model.stream(request, |row, text| {
             texts[row].extend_from_slice(text);
             Ok::<_, InferenceError>(())
         })?;
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn same_seed_gives_the_same_text_beyond_the_window() {
         let model = model();
-        let text = |seed| written(&model, &wish("ROMEO:", 40, seed)).unwrap();
+        let text = |seed| written(&model, &request("ROMEO:", 40, seed)).unwrap();
         assert_eq!(text(3)[0].len(), 40);
         assert_eq!(text(3), text(3));
         assert_ne!(text(3), text(4));
@@ -331,27 +331,27 @@ mod tests {
     #[test]
     fn samples_of_several_prompts_come_in_order_and_the_first_is_as_alone() {
         let model = model();
-        let mut wish = wish("ROMEO:", 10, 1);
-        let alone = written(&model, &wish).unwrap();
-        wish.prompts.push(b"A".to_vec());
-        wish.n_samples = 3;
-        let all = written(&model, &wish).unwrap();
+        let mut request = request("ROMEO:", 10, 1);
+        let alone = written(&model, &request).unwrap();
+        request.prompts.push(b"A".to_vec());
+        request.n_samples = 3;
+        let all = written(&model, &request).unwrap();
         assert_eq!(all.len(), 6);
         assert_eq!(all[0], alone[0]);
         assert_ne!(all[1], all[0]);
         let texts = all.iter().map(|text| String::from_utf8_lossy(text));
-        assert!(texts.eq(model.generate(&wish).unwrap()));
+        assert!(texts.eq(model.generate(&request).unwrap()));
     }
 
     #[test]
     fn text_ends_before_a_stop_string() {
         let model = model();
-        let mut wish = wish("ROMEO:", 40, 3);
-        let whole = written(&model, &wish).unwrap().remove(0);
+        let mut request = request("ROMEO:", 40, 3);
+        let whole = written(&model, &request).unwrap().remove(0);
         // Any byte will do that is a character by itself.
         let stop = whole.iter().find(|byte| byte.is_ascii()).copied().unwrap();
-        wish.stop = vec![char::from(stop).to_string()];
-        let text = written(&model, &wish).unwrap().remove(0);
+        request.stop = vec![char::from(stop).to_string()];
+        let text = written(&model, &request).unwrap().remove(0);
         let place = whole.iter().position(|&byte| byte == stop).unwrap();
         assert_eq!(text, whole[..place]);
     }
@@ -369,11 +369,12 @@ mod tests {
     }
 
     #[test]
-    fn impossible_wishes_are_refused() {
+    fn impossible_requests_are_refused() {
         let model = model();
-        let refused = |wish: &GenerationRequest| written(&model, wish).unwrap_err().to_string();
-        assert!(refused(&wish("", 1, 0)).starts_with("prompt 1 is empty"));
-        assert!(refused(&wish("x", 0, 0)).starts_with("0 tokens"));
+        let refused =
+            |request: &GenerationRequest| written(&model, request).unwrap_err().to_string();
+        assert!(refused(&request("", 1, 0)).starts_with("prompt 1 is empty"));
+        assert!(refused(&request("x", 0, 0)).starts_with("0 tokens"));
         let cold = SamplerConfig::new().with_temperature(-1.0);
         assert!(
             refused(&GenerationRequest::new("x", 1, cold, 0)).starts_with("`temperature` is -1")
@@ -384,7 +385,7 @@ mod tests {
         assert!(long.starts_with("token 256 is outside"), "{long}");
         let nothing = GenerationRequest {
             n_samples: 0,
-            ..wish("x", 1, 0)
+            ..request("x", 1, 0)
         };
         assert!(refused(&nothing).starts_with("0 continuations"));
     }

@@ -148,7 +148,7 @@ impl Lines {
     }
 
     /// The error that describes invalid lines, if there are any; a killed run can leave an incomplete last one.
-    pub(crate) fn trouble(&self, path: &Path) -> Option<TrainError> {
+    pub(crate) fn error(&self, path: &Path) -> Option<TrainError> {
         let (first, others) = self.broken.split_first()?;
         Some(TrainError::BadRows {
             path: path.to_owned(),

@@ -249,7 +249,7 @@ mod tests {
     }
 
     /// Algorithms 4 to 6 of the paper on plain numbers, with sums where the code has means: the
-    /// weights after some steps. `columns` of 0 stands for a vector.
+    /// weights after some steps. 0 `columns`: of a vector.
     fn by_the_paper(config: AdafactorConfig, columns: usize, n: usize, steps: usize) -> Vec<f64> {
         let mut x = numbers(0, n);
         let rows = n.checked_div(columns).unwrap_or(0);

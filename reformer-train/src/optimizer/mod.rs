@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn state_of_another_optimizer_is_told_apart() {
+    fn state_of_another_optimizer_has_another_name() {
         let [adam, sgd] = ["adam", "sgd"].map(|name| OptimizerConfig::by_name(name).unwrap());
         let record = adam.init::<B, Linear<B>>().to_record();
         assert_eq!(record.name(), adam.name());

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn launchers_are_told_apart() {
+    fn launchers_are_distinguished() {
         assert_eq!(of(&[]), None);
         let open_mpi = [("OMPI_COMM_WORLD_SIZE", 4), ("OMPI_COMM_WORLD_RANK", 3)];
         assert_eq!(of(&open_mpi), Some(("mpirun", 4, 3)));

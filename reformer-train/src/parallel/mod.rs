@@ -4,9 +4,9 @@
 //!
 //! [`Run::train_on`](crate::Run::train_on) takes several. Each step, the weights go from the first
 //! device to the others, each computes the gradients of its rows, and their mean, weighted by targets,
-//! goes to the optimizer on the first. One thread feeds all devices in turn: in Burn 0.21 the clean-up
+//! goes to the optimizer on the first. One thread feeds the devices one after the other: in Burn 0.21 the clean-up
 //! after a backward pass looks at the graphs of all threads, and one that is being built can lose the
-//! nodes that nothing holds in that moment (burn-autodiff, `runtime/graph.rs`,
+//! nodes that nothing references at that moment (burn-autodiff, `runtime/graph.rs`,
 //! `cleanup_orphaned_entries`). Devices still work at the same time as far as nothing waits for them;
 //! a process for each device has no such limit.
 //!

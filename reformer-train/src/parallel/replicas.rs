@@ -97,7 +97,7 @@ impl<B: Backend> Replicas<B> {
                 "batch_size",
                 batch_size,
                 format!("each of {} devices needs a row", self.n_replicas),
-                "raise it, or take fewer devices",
+                "raise it, or use fewer devices",
             ));
         }
         Ok(rows_of(batch_size, &self.numbers, self.n_replicas))

@@ -73,7 +73,7 @@ impl AtomicRecorder {
     }
 
     /// Remembers failed writes and returns success.
-    pub(crate) fn going_on(failure: Failure) -> Self {
+    pub(crate) fn lenient(failure: Failure) -> Self {
         Self {
             failure,
             is_lenient: true,
@@ -323,7 +323,7 @@ mod tests {
     fn failure_can_be_only_noted() {
         let folder = tempfile::tempdir().unwrap();
         let failure = Failure::default();
-        let recorder = AtomicRecorder::going_on(failure.clone());
+        let recorder = AtomicRecorder::lenient(failure.clone());
         save(&recorder, &folder.path().join("no/such/folder")).unwrap();
         assert!(matches!(failure.take(), Some(TrainError::Write { .. })));
     }

@@ -57,8 +57,8 @@ impl CsvLog {
                 is_ended: false,
             },
         };
-        if let Some(trouble) = lines.trouble(&path) {
-            failure.set(trouble);
+        if let Some(error) = lines.error(&path) {
+            failure.set(error);
         }
         let n_rows = lines.rows.len();
         lines.rows.retain(|row| row.step <= step);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_rows_are_cut_out_and_told_once() {
+    fn lines_that_are_not_rows_are_dropped_and_reported_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
         let [first, second] = [row(1, "train"), row(2, "train")];
@@ -271,10 +271,10 @@ mod tests {
         let page = Page::new(folder.path().to_owned(), config, "flex".to_owned());
         let failure = Failure::default();
         CsvLog::open(page, 2, [10, 10], failure.clone()).unwrap();
-        let told = failure.take().expect("two lines are not rows").to_string();
+        let message = failure.take().expect("two lines are not rows").to_string();
         assert!(
-            told.starts_with("line 3 of `") && told.contains("1 others"),
-            "{told}"
+            message.starts_with("line 3 of `") && message.contains("1 others"),
+            "{message}"
         );
         assert_eq!(read_rows(&path).unwrap(), [first, second]);
         let whole = fs::read_to_string(&path).unwrap();

@@ -41,7 +41,7 @@ window.onerror = (message) => {
 
   // ---- Scales -------------------------------------------------------------------------------
 
-  /** Maps a range of values to pixels; `ticks` are the values to write beside the axis. */
+  /** Maps a range of values to pixels; `ticks` are the values to write next to the axis. */
   function scale([low, high], [from, to], log) {
     const forward = log ? Math.log10 : (value) => value;
     const back = log ? (value) => 10 ** value : (value) => value;
@@ -253,8 +253,8 @@ window.onerror = (message) => {
       this.tip.replaceChildren(...rows);
       this.tip.hidden = false;
       const room = this.figure.clientWidth - this.tip.offsetWidth - 8;
-      const beside = x + 30 > room ? x - this.tip.offsetWidth : x + 30;
-      this.tip.style.left = `${Math.max(8, beside)}px`;
+      const left = x + 30 > room ? x - this.tip.offsetWidth : x + 30;
+      this.tip.style.left = `${Math.max(8, left)}px`;
       const [svg, figure] = [this.svg, this.figure].map((node) => node.getBoundingClientRect());
       this.tip.style.top = `${svg.top - figure.top + 12}px`;
     }

@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_told_from_what_is_around_them() {
+    fn tensors_of_layers_are_distinguished_from_others() {
         for name in [
             "reformer.blocks.0.norm.gamma",
             "reformer.norm.beta",

@@ -195,7 +195,7 @@ where
             checkpoints: Checkpoints::of_run(folder),
             samples: Samples::of_run(folder),
             write: options.write.clone(),
-            troubles: Failure::default(),
+            warnings: Failure::default(),
             fatal: Failure::default(),
             warn: options.warn,
             shares_optimizer: options.sharing.optimizer,
@@ -272,7 +272,7 @@ fn with_files<B: TrainBackend, M: RunModel<B>>(
             config.steps.div_ceil(TRAIN_ROWS),
             config.checkpoint_every.unwrap_or(config.steps_per_epoch),
         ],
-        strategy.troubles.clone(),
+        strategy.warnings.clone(),
     )?;
     let log = match has_events {
         true => log.with_events()?,
@@ -284,7 +284,7 @@ fn with_files<B: TrainBackend, M: RunModel<B>>(
         best: strategy.best.clone(),
         newest: step,
     };
-    let recorder = AtomicRecorder::going_on(strategy.troubles.clone()).of(run.owner());
+    let recorder = AtomicRecorder::lenient(strategy.warnings.clone()).of(run.owner());
     let training = training
         .with_metric_logger(log)
         .with_file_checkpointer(recorder)

@@ -255,55 +255,6 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// The language model.
-    ///
-    /// # Errors
-    /// [`TrainError::OtherModel`] if it is of another kind.
-    pub fn into_lm(self) -> Result<ReformerLm<B>, TrainError> {
-        match self {
-            Self::Lm(model) => Ok(model),
-            other => Err(other.instead_of(name::LM)),
-        }
-    }
-
-    /// The encoder-decoder.
-    ///
-    /// # Errors
-    /// [`TrainError::OtherModel`] if it is of another kind.
-    pub fn into_seq2seq(self) -> Result<ReformerSeq2Seq<B>, TrainError> {
-        match self {
-            Self::Seq2Seq(model) => Ok(model),
-            other => Err(other.instead_of(name::SEQ2SEQ)),
-        }
-    }
-
-    /// The classifier.
-    ///
-    /// # Errors
-    /// [`TrainError::OtherModel`] if it is of another kind.
-    pub fn into_classifier(self) -> Result<ReformerClassifier<B>, TrainError> {
-        match self {
-            Self::Classifier(model) => Ok(model),
-            other => Err(other.instead_of(name::CLASSIFIER)),
-        }
-    }
-
-    /// The question answering model.
-    ///
-    /// # Errors
-    /// [`TrainError::OtherModel`] if it is of another kind.
-    pub fn into_question_answering(self) -> Result<ReformerQuestionAnswering<B>, TrainError> {
-        match self {
-            Self::QuestionAnswering(model) => Ok(model),
-            other => Err(other.instead_of(name::QUESTION_ANSWERING)),
-        }
-    }
-
-    fn instead_of(&self, wanted: &'static str) -> TrainError {
-        let found = self.name();
-        TrainError::OtherModel { found, wanted }
-    }
-
     /// The stack, if the model has a single one.
     pub(crate) fn reformer(&self) -> Option<&Reformer<B>> {
         match self {
@@ -313,6 +264,37 @@ impl<B: Backend> Model<B> {
             Self::Seq2Seq(_) => None,
         }
     }
+}
+
+/// Defines a method for each kind of model that returns the model.
+macro_rules! into_kind {
+    ($($doc:literal $method:ident: $kind:ident($model:ident), $name:expr;)+) => {
+        impl<B: Backend> Model<B> {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// [`TrainError::OtherModel`] if it is of another kind.
+                pub fn $method(self) -> Result<$model<B>, TrainError> {
+                    match self {
+                        Self::$kind(model) => Ok(model),
+                        other => Err(TrainError::OtherModel {
+                            found: other.name(),
+                            wanted: $name,
+                        }),
+                    }
+                }
+            )+
+        }
+    };
+}
+
+into_kind! {
+    "The language model." into_lm: Lm(ReformerLm), name::LM;
+    "The encoder-decoder." into_seq2seq: Seq2Seq(ReformerSeq2Seq), name::SEQ2SEQ;
+    "The classifier." into_classifier: Classifier(ReformerClassifier), name::CLASSIFIER;
+    "The question answering model."
+    into_question_answering: QuestionAnswering(ReformerQuestionAnswering), name::QUESTION_ANSWERING;
 }
 
 /// Panic message; the data of a run is checked against its model before it begins.

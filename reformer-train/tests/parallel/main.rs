@@ -222,7 +222,7 @@ fn run_is_resumed_to_the_bit_and_with_any_number_of_processes() {
     assert_close(&alone(&Run::resume(run.folder()).unwrap()), &straight);
 }
 
-/// Asserts that the processes end soon and not well. Answers what they said.
+/// Asserts that the processes fail soon. Returns their standard error.
 fn fails(order: &Order) -> Option<String> {
     let begin = Instant::now();
     let output = run_processes(2, order)?;
@@ -238,10 +238,10 @@ fn panic_of_one_process_ends_all() {
         last: Last::Panics,
         ..Order::of(&runs.create("panics"))
     };
-    let Some(told) = fails(&order) else {
+    let Some(stderr) = fails(&order) else {
         return;
     };
-    assert!(told.contains("as it was told to"), "{told}");
+    assert!(stderr.contains("a panic of the test"), "{stderr}");
 }
 
 #[test]
@@ -252,13 +252,13 @@ fn process_that_hangs_ends_all_with_one_line() {
         timeout: Duration::from_secs(2),
         ..Order::of(&runs.create("hangs"))
     };
-    let Some(told) = fails(&order) else {
+    let Some(stderr) = fails(&order) else {
         return;
     };
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(
-        told.starts_with("error: process 0 waited 2 s for 1 others"),
-        "{told}"
+        stderr.starts_with("error: process 0 waited 2 s for 1 others"),
+        "{stderr}"
     );
 }
 

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 pub(crate) fn mpirun() -> Option<Command> {
     let skipped = |reason: &str| {
         // Not caught by the test harness: a skipped test must not look like one that passed.
-        let told = format!("SKIPPED: {reason}, so no processes train together\n");
-        io::stderr().write_all(told.as_bytes()).ok();
+        let message = format!("SKIPPED: {reason}, so no processes train together\n");
+        io::stderr().write_all(message.as_bytes()).ok();
         None
     };
     if !cfg!(feature = "mpi") {

@@ -17,7 +17,7 @@ use super::{B, Trained, bytes, losses, weights};
 
 /// The variable that holds a test process's task.
 const ORDER: &str = "REFORMER_TEST_ORDER";
-/// Longer than any process needs, short enough to see that no process waits for ever.
+/// Longer than any process needs, short enough to notice one that waits for ever.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The task of the processes of a test: train the run in a folder.
@@ -70,7 +70,7 @@ fn process_of_a_run() {
     let device = Default::default();
     let mut options = TrainOptions::silent().with_samples(move |_| match order.last {
         Last::Writes => Some("a sample".to_owned()),
-        Last::Panics => panic!("as it was told to"),
+        Last::Panics => panic!("a panic of the test"),
         Last::Hangs => loop {
             thread::sleep(TIMEOUT);
         },
@@ -88,7 +88,7 @@ fn process_of_a_run() {
             let member = Member::wait(&group).unwrap().expect("there is a run");
             member
                 .train_on::<B>(&[device], options)
-                .map(|helped| weights(&helped.model))
+                .map(|outcome| weights(&outcome.model))
         }
     };
     match trained {
@@ -121,7 +121,7 @@ pub(super) fn run_processes(n_processes: usize, order: &Order) -> Option<Output>
     Some(command.output().unwrap())
 }
 
-/// Trains with so many processes, and asserts that all end with the same bits.
+/// Trains with `n_processes`, and asserts that all end with the same bits.
 pub(super) fn together(n_processes: usize, order: &Order) -> Option<Trained> {
     let output = run_processes(n_processes, order)?;
     assert!(output.status.success(), "{output:?}");

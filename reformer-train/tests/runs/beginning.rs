@@ -51,7 +51,7 @@ fn start(
 }
 
 #[test]
-fn what_attended_exactly_goes_on_with_hashing() {
+fn model_with_full_attention_is_trained_further_with_hashing() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
     let before = trained(&exact);
@@ -131,7 +131,7 @@ fn vocabulary_positions_and_head_may_be_others() {
 }
 
 #[test]
-fn the_rows_that_both_vocabularies_have_are_taken() {
+fn rows_that_both_vocabularies_have_are_reused() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
     trained(&exact);

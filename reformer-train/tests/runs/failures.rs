@@ -1,4 +1,4 @@
-//! What goes wrong is told, and nothing is lost that need not be.
+//! Failures are reported, and only what depends on them is lost.
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ fn config(rate: f64) -> TrainConfig {
 }
 
 #[test]
-fn loss_that_is_no_number_ends_the_run_with_step_cause_and_checkpoint() {
+fn loss_that_is_not_finite_ends_the_run_with_step_cause_and_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(1e30).with_checkpoint_every(Some(1));
     let run = Run::create(config, folder.path().join("run")).unwrap();
@@ -103,10 +103,10 @@ fn count_skipped(error: &TrainError) {
     SKIPPED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A model that gives no chance at all to `X`, and a text in which it is rare: the loss of some
+/// A model that gives `X` a probability of 0, and a text in which it is rare: the loss of some
 /// steps is infinite.
 #[test]
-fn steps_without_a_number_are_left_out_where_that_is_wanted() {
+fn steps_whose_loss_is_not_finite_are_skipped_if_the_run_allows_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("text");
     let mut text = vec![b'a'; 4000];
@@ -114,14 +114,14 @@ fn steps_without_a_number_are_left_out_where_that_is_wanted() {
         .skip(130)
         .step_by(260)
         .for_each(|byte| *byte = b'X');
-    // Nothing strange in the part that is kept for validation.
+    // None in the part that is for validation.
     text.iter_mut().skip(3500).for_each(|byte| *byte = b'a');
     fs::write(&path, text).unwrap();
     let mut config = config(0.1).with_bad_loss(NonFiniteLoss::Skip(8));
     config.data = DataConfig::File(path);
     let run = Run::create(config.with_steps(6), folder.path().join("run")).unwrap();
     run.train::<B, _>(&Default::default(), 0, TrainOptions::silent())
-        .expect("nothing is strange yet");
+        .expect("all losses are finite yet");
 
     let checkpoints = Checkpoints::of_run(run.folder());
     let device = Default::default();
@@ -146,16 +146,16 @@ fn steps_without_a_number_are_left_out_where_that_is_wanted() {
     options.warn = count_skipped;
     let outcome = run
         .train::<B, _>(&device, 6, options)
-        .expect("some steps are good");
+        .expect("some losses are finite");
     assert_eq!(outcome.ending, Ending::Finished);
     let n_skipped = SKIPPED.load(Ordering::Relaxed);
     assert!((3..24).contains(&n_skipped), "{n_skipped} of 24");
     assert!(outcome.valid.iter().all(|row| row.loss().is_finite()));
 }
 
-/// What happens to the folder of the run after its first step.
+/// What the renderer damages in the folder of the run after its first step.
 static DAMAGE: Mutex<Option<(PathBuf, &str)>> = Mutex::new(None);
-static TOLD: Mutex<Vec<String>> = Mutex::new(vec![]);
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(vec![]);
 
 /// Puts files where folders are: not even an administrator can write there then.
 struct Vandal;
@@ -190,19 +190,25 @@ impl MetricsRenderer for Vandal {
 }
 
 #[test]
-fn folder_that_cannot_be_written_is_told_and_training_goes_on() {
-    // One at a time: of several troubles at once only the first is told.
+fn folder_that_cannot_be_written_is_reported_and_training_continues() {
+    // One at a time: of several failures at once only the first is reported.
     for file in ["checkpoint/", "report.html"] {
         let folder = tempfile::tempdir().unwrap();
         let run = Run::create(config(0.1), folder.path().join("run")).unwrap();
         *DAMAGE.lock().unwrap() = Some((run.folder().to_owned(), file));
         let mut options = TrainOptions::new(Screen::Renderer(Vandal));
-        options.warn = |error| TOLD.lock().unwrap().push(error.to_string());
+        options.warn = |error| WARNINGS.lock().unwrap().push(error.to_string());
         let outcome = run.train::<B, _>(&Default::default(), 0, options);
-        assert_eq!(outcome.expect("it goes on").ending, Ending::Finished);
-        let told = std::mem::take(&mut *TOLD.lock().unwrap());
+        assert_eq!(
+            outcome.expect("training continues").ending,
+            Ending::Finished
+        );
+        let warnings = std::mem::take(&mut *WARNINGS.lock().unwrap());
         let is_named = |line: &String| line.contains(file) && line.contains("cannot be written");
-        assert!(told.iter().any(is_named), "{file} is missing: {told:?}");
+        assert!(
+            warnings.iter().any(is_named),
+            "{file} is missing: {warnings:?}"
+        );
         assert!(run.folder().join("model.mpk").is_file());
         let rows = run.rows().unwrap();
         assert!(rows.iter().all(|row| row.get(Quantity::Loss).is_some()));

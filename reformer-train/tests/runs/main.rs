@@ -13,6 +13,7 @@ mod kill;
 mod measuring;
 mod own;
 mod own_model;
+mod refused;
 mod report;
 mod resume;
 mod tokens;

@@ -144,7 +144,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
             && self.replicas.is_first()
             && let Err(error) = self.samples.add(&Sample { step, text })
         {
-            self.troubles.set(error);
+            self.warnings.set(error);
         }
         Ok(())
     }

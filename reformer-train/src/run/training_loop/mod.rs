@@ -78,7 +78,7 @@ pub(crate) struct TrainingLoop<B: TrainBackend, M: RunModel<B>> {
     pub(crate) samples: Samples,
     pub(crate) write: Option<WriteSample<M::InnerModule>>,
     /// Errors that do not end the run.
-    pub(crate) troubles: Failure,
+    pub(crate) warnings: Failure,
     /// The error that ends it.
     pub(crate) fatal: Failure,
     pub(crate) warn: Warn,
@@ -137,7 +137,7 @@ impl<B: TrainBackend, M: RunModel<B>> SupervisedLearningStrategy<Components<B, M
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = (state.step, ending);
         // Dropping it joins the checkpointer's threads, after which the result of their writes is known.
         drop(state.components.checkpointer.take());
-        self.report_troubles();
+        self.report_warnings();
         (state.learner.model(), state.components.event_processor)
     }
 }
@@ -160,7 +160,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
     ) -> Result<Ending, TrainError> {
         let mut ending = match self.owes_evaluation {
             true => self.measure(state, valid)?,
-            false => self.hopeless(state),
+            false => self.early_ending(state),
         };
         loop {
             if let Some(ending) = ending {
@@ -216,7 +216,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
             && let Some(loss) = self.evaluate(state, valid, &of_run)?
         {
             match loss {
-                Ok(loss) if loss.is_finite() => self.take_in(state, loss)?,
+                Ok(loss) if loss.is_finite() => self.compare(state, loss)?,
                 Ok(loss) => self.reject(state, loss)?,
                 Err(nothing) => (self.warn)(&nothing),
             }
@@ -228,14 +228,14 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
             self.save(state)?;
             return Ok(Some(Ending::Interrupted(reason)));
         }
-        Ok(self.hopeless(state))
+        Ok(self.early_ending(state))
     }
 
     /// Early stopping: the ending of a run whose loss has not improved for too long.
-    fn hopeless(&self, state: &State<B, M>) -> Option<Ending> {
-        let is_hopeless = |patience| state.n_worse >= patience && state.step < self.config.steps;
-        let is_hopeless = self.config.patience.is_some_and(is_hopeless);
-        is_hopeless.then_some(Ending::Early)
+    fn early_ending(&self, state: &State<B, M>) -> Option<Ending> {
+        let has_stagnated = |patience| state.n_worse >= patience && state.step < self.config.steps;
+        let has_stagnated = self.config.patience.is_some_and(has_stagnated);
+        has_stagnated.then_some(Ending::Early)
     }
 
     /// A training step, whose gradients are applied if they are finite.
@@ -275,12 +275,12 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
         let events = &mut state.components.event_processor;
         events.process_train(LearnerEvent::ProcessedItem(item));
         state.step += 1;
-        self.report_troubles();
+        self.report_warnings();
         Ok(())
     }
 
     /// Compares an evaluation with the best one before.
-    fn take_in(&self, state: &mut State<B, M>, loss: f64) -> Result<(), TrainError> {
+    fn compare(&self, state: &mut State<B, M>, loss: f64) -> Result<(), TrainError> {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         if Best::is_beaten(*best, loss) {
             *best = Some(Best {
@@ -338,8 +338,8 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
     }
 
     /// Reports files that could not be written.
-    fn report_troubles(&self) {
-        if let Some(error) = self.troubles.take() {
+    fn report_warnings(&self) {
+        if let Some(error) = self.warnings.take() {
             (self.warn)(&error);
         }
     }
