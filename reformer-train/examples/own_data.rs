@@ -47,12 +47,7 @@ fn train(run: &Run) -> Result<f64, TrainError> {
     let step = run.resume_point::<Autodiff<Flex>>(&device)?.step;
     let outcome = run.train::<Autodiff<Flex>, _>(&device, step, TrainOptions::silent())?;
     let last = outcome.valid.last().expect("it is evaluated");
-    println!(
-        "{} after {} steps: {}",
-        run.folder().display(),
-        last.step,
-        last.loss()
-    );
+    println!("{} nats after {} steps", last.loss(), last.step);
     Ok(last.loss())
 }
 
