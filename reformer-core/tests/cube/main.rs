@@ -5,32 +5,30 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod attention;
 #[allow(dead_code)]
 #[path = "../laws/cases.rs"]
 mod cases;
 #[allow(dead_code)]
 #[path = "../laws/common.rs"]
 mod common;
-mod half;
-mod layers;
+mod large;
 mod model;
 #[cfg(feature = "wgpu")]
 mod reads;
-mod sorting;
 #[allow(dead_code)]
 #[path = "../laws/steps.rs"]
 mod steps;
+#[path = "../suite/mod.rs"]
+mod suite;
 
-use std::io::Write;
 use std::panic::catch_unwind;
 #[cfg(feature = "wgpu")]
 use std::sync::RwLockWriteGuard;
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{BasicOps, Tensor, TensorData};
 use burn_flex::Flex;
+use suite::{Subject, say};
 
 /// What is tested: CUDA where only that is built in.
 #[cfg(feature = "wgpu")]
@@ -65,16 +63,18 @@ fn found() -> bool {
     *FOUND
 }
 
-/// Writes a line that the test harness does not keep to itself.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Judged by the reference on the host.
+pub(crate) struct OnGpu;
+
+impl Subject for OnGpu {
+    type Backend = Gpu;
+    type Judge = Flex;
+    const TOLERANCE: f64 = 2e-5;
+    const THINNED: bool = true;
+
+    fn take() -> Option<impl Sized> {
+        adapter()
+    }
 }
 
-/// The same tensor on the backend that judges.
-pub(crate) fn judged<const D: usize, K>(tensor: Tensor<Gpu, D, K>) -> Tensor<Flex, D, K>
-where
-    K: BasicOps<Gpu> + BasicOps<Flex>,
-{
-    let data: TensorData = tensor.into_data();
-    Tensor::from_data(data, &Default::default())
-}
+suite::kernel_laws!(kernels: crate::OnGpu);

@@ -2,7 +2,8 @@
 
 use crate::common::{assert_close, drawn, integers};
 use crate::steps::{Step, stack};
-use crate::{Gpu, adapter, say};
+use crate::suite::say;
+use crate::{Gpu, adapter};
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder};
 use burn::tensor::backend::AutodiffBackend;

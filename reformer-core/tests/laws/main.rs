@@ -19,4 +19,6 @@ mod precision;
 mod properties;
 mod seq2seq;
 mod steps;
+#[path = "../suite/mod.rs"]
+mod suite;
 mod translating;

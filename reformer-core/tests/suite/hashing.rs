@@ -1,43 +1,47 @@
-//! Hashing, sorting and random numbers against what the host computes.
+//! Hashing, sorting and random numbers against what the judge computes.
 
+use super::Subject;
 use crate::common::{integers, normal};
-use crate::{Gpu, adapter, judged};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
-use burn_flex::Flex;
 use reformer_core::Key;
 use reformer_core::kernels::{ReformerBackend, SlotLayout, Slots, reference};
 
-fn list<const D: usize>(tensor: Tensor<Flex, D, Int>) -> Vec<i32> {
+fn list<B: Backend, const D: usize>(tensor: Tensor<B, D, Int>) -> Vec<i32> {
     tensor.into_data().iter::<i32>().collect()
 }
 
 /// Orders of all rounds; the reference has no more slots than it needs, and what the kernel has
 /// beyond them must be empty.
-fn assert_same_order(buckets: Tensor<Gpu, 4, Int>, n_buckets: usize, layout: SlotLayout) {
-    let found = Gpu::bucket_sort(buckets.clone(), n_buckets, layout);
-    assert_order_of(found, judged(buckets.clone()), n_buckets, layout);
-    let rounds = reference::with_local_round(judged(buckets.clone()), n_buckets);
-    let found = Gpu::sort_rounds(buckets, n_buckets, layout, true);
-    assert_order_of(found, rounds, n_buckets, layout);
+pub(crate) fn assert_same_order<S: Subject>(
+    buckets: Tensor<S::Backend, 4, Int>,
+    n_buckets: usize,
+    layout: SlotLayout,
+) {
+    let found = S::Backend::bucket_sort(buckets.clone(), n_buckets, layout);
+    assert_order_of::<S>(found, S::judged(buckets.clone()), n_buckets, layout);
+    let rounds = reference::with_local_round(S::judged(buckets.clone()), n_buckets);
+    let found = S::Backend::sort_rounds(buckets, n_buckets, layout, true);
+    assert_order_of::<S>(found, rounds, n_buckets, layout);
 }
 
-fn assert_order_of(
-    found: Slots<Gpu>,
-    buckets: Tensor<Flex, 4, Int>,
+fn assert_order_of<S: Subject>(
+    found: Slots<S::Backend>,
+    buckets: Tensor<S::Judge, 4, Int>,
     n_buckets: usize,
     layout: SlotLayout,
 ) {
     let expected = reference::bucket_sort(buckets.clone(), n_buckets, layout);
     let name = format!("{:?}, {n_buckets} buckets, {layout:?}", buckets.dims());
     assert_eq!(
-        list(judged(found.slot_of)),
+        list(S::judged(found.slot_of)),
         list(expected.slot_of),
         "{name}"
     );
-    assert_eq!(list(judged(found.buckets)), list(buckets), "{name}");
+    assert_eq!(list(S::judged(found.buckets)), list(buckets), "{name}");
     let (n_found, n_expected) = (found.order.dims()[3], expected.order.dims()[3]);
     assert!(n_found >= n_expected, "{name}");
-    let found = list(judged(found.order));
+    let found = list(S::judged(found.order));
     let expected = list(expected.order);
     let rounds = found.chunks(n_found).zip(expected.chunks(n_expected));
     for (found, expected) in rounds {
@@ -46,9 +50,7 @@ fn assert_order_of(
     }
 }
 
-#[test]
-fn sorting_is_the_reference() {
-    let Some(_adapter) = adapter() else { return };
+pub(crate) fn sorting_is_the_reference<S: Subject>() {
     let layouts = [
         SlotLayout::Dense(1),
         SlotLayout::Dense(64),
@@ -68,50 +70,42 @@ fn sorting_is_the_reference() {
     for (shape, n_buckets) in shapes {
         for layout in layouts {
             let buckets = integers(n_buckets as u64, shape, n_buckets as u32);
-            assert_same_order(buckets, n_buckets, layout);
+            assert_same_order::<S>(buckets, n_buckets, layout);
         }
     }
     // All in one, and as they lie in a model: heads between positions.
-    let one = Tensor::<Gpu, 4, Int>::zeros([1, 1, 2, 1000], &Default::default());
-    assert_same_order(one + 5, 9, SlotLayout::BucketAligned(32));
-    let strided: Tensor<Gpu, 4, Int> = integers(3, [1, 300, 2, 2], 8);
-    assert_same_order(strided.permute([0, 2, 3, 1]), 8, SlotLayout::Dense(16));
-}
-
-/// A whole length of the paper, in a row that many cubes share.
-#[test]
-fn a_long_sequence_is_sorted() {
-    if let Some(_adapter) = adapter() {
-        let buckets = integers(1, [1, 1, 1, 1 << 17], 4097);
-        assert_same_order(buckets, 4097, SlotLayout::BucketAligned(32));
-    }
+    let one = Tensor::<S::Backend, 4, Int>::zeros([1, 1, 2, 1000], &Default::default());
+    assert_same_order::<S>(one + 5, 9, SlotLayout::BucketAligned(32));
+    let strided: Tensor<S::Backend, 4, Int> = integers(3, [1, 300, 2, 2], 8);
+    assert_same_order::<S>(strided.permute([0, 2, 3, 1]), 8, SlotLayout::Dense(16));
 }
 
 /// With whole numbers every order of additions gives the same, ties included.
-#[test]
-fn hashing_whole_numbers_is_the_reference() {
-    let Some(_adapter) = adapter() else { return };
+pub(crate) fn hashing_whole_numbers_is_the_reference<S: Subject>() {
     let cases: [(_, &[usize]); 4] = [(4, &[8]), (64, &[16, 32]), (20, &[2, 4, 6]), (128, &[200])];
     for (d_head, factors) in cases {
         let n_projections = factors.iter().sum::<usize>() / 2;
         // Few values, so that ties are common.
-        let vectors = integers::<Gpu, 4>(1, [2, 3, 131, d_head], 3).float() - 1.0;
-        let rotations = integers::<Gpu, 4>(2, [3, d_head, 2, n_projections], 5).float() - 2.0;
-        let found = Gpu::hash(vectors.clone(), rotations.clone(), factors);
-        let expected = reference::hash(judged(vectors), judged(rotations), factors);
-        assert_eq!(list(judged(found)), list(expected), "{d_head}, {factors:?}");
+        let vectors = integers::<S::Backend, 4>(1, [2, 3, 131, d_head], 3).float() - 1.0;
+        let rotations =
+            integers::<S::Backend, 4>(2, [3, d_head, 2, n_projections], 5).float() - 2.0;
+        let found = S::Backend::hash(vectors.clone(), rotations.clone(), factors);
+        let expected = reference::hash(S::judged(vectors), S::judged(rotations), factors);
+        assert_eq!(
+            list(S::judged(found)),
+            list(expected),
+            "{d_head}, {factors:?}"
+        );
     }
 }
 
 /// A bucket may differ only where two projections are equal but for rounding.
-#[test]
-fn hashing_follows_the_largest_projection() {
-    let Some(_adapter) = adapter() else { return };
+pub(crate) fn hashing_follows_the_largest_projection<S: Subject>() {
     let (d_head, half, n_rounds) = (64, 32, 3);
-    let vectors: Tensor<Gpu, 4> = normal(1, [1, 500, 2, d_head]);
+    let vectors: Tensor<S::Backend, 4> = normal(1, [1, 500, 2, d_head]);
     let vectors = vectors.swap_dims(1, 2);
-    let rotations: Tensor<Gpu, 4> = normal(2, [2, d_head, n_rounds, half]);
-    let found = list(judged(Gpu::hash(
+    let rotations: Tensor<S::Backend, 4> = normal(2, [2, d_head, n_rounds, half]);
+    let found = list(S::judged(S::Backend::hash(
         vectors.clone(),
         rotations.clone(),
         &[2 * half],
@@ -138,15 +132,17 @@ fn hashing_follows_the_largest_projection() {
     }
 }
 
-#[test]
-fn dropout_draws_the_same_bits() {
-    let Some(_adapter) = adapter() else { return };
+pub(crate) fn dropout_draws_the_same_bits<S: Subject>() {
     for n in [1, 4, 1023, 4097] {
         let key = Key::new(n as u64).fold(3);
-        let found = Gpu::dropout_factors([3, n], 0.3, key, &Default::default());
-        let expected = reference::dropout_factors::<Flex, 2>([3, n], 0.3, key, &Default::default());
+        let found = S::Backend::dropout_factors([3, n], 0.3, key, &Default::default());
+        let expected =
+            reference::dropout_factors::<S::Judge, 2>([3, n], 0.3, key, &Default::default());
         assert_eq!(
-            judged(found).into_data().iter::<f32>().collect::<Vec<_>>(),
+            S::judged(found)
+                .into_data()
+                .iter::<f32>()
+                .collect::<Vec<_>>(),
             expected.into_data().iter::<f32>().collect::<Vec<_>>()
         );
     }
