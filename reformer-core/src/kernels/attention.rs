@@ -177,6 +177,7 @@ pub struct Slots<B: Backend> {
 }
 
 impl<B: Backend> Slots<B> {
+    /// Number of hash rounds.
     pub(in crate::kernels) fn n_rounds(&self) -> usize {
         self.order.dims()[2]
     }

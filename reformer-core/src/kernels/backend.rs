@@ -31,8 +31,7 @@ pub trait ReformerBackend: Backend {
         n
     }
 
-    /// Bytes that this process has reserved on a device, with those kept for later tensors. `None` where
-    /// tensors are in the memory of the process.
+    /// Bytes reserved on a device, with those kept for later tensors. `None` for host memory.
     fn reserved_bytes(_device: &Self::Device) -> Option<u64> {
         None
     }
@@ -176,8 +175,7 @@ pub trait ReformerBackend: Backend {
         reference::token_loss_backward(logits, targets, grad)
     }
 
-    /// A linear layer on every position: `x weight + bias`. Weight and bias are cast to the type of the
-    /// input.
+    /// A linear layer on every position: `x weight + bias`, with parameters in the type of `x`.
     ///
     /// # Shapes
     /// - x: `[batch_size, seq_length, d_in]`, weight: `[d_in, d_out]`, bias: `[d_out]`

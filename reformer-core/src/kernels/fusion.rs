@@ -4,16 +4,14 @@
 //! computed first, and its results are registered afterwards. This waits for the queue only, never
 //! for the device.
 
-use burn::tensor::{Bool, DType, Int, Shape, Tensor, TensorPrimitive};
+use burn::tensor::{Bool, Shape, TensorPrimitive};
 use burn_fusion::stream::OperationStreams;
 use burn_fusion::{Fusion, FusionBackend, FusionHandle, FusionTensor, NoOp, get_client};
 use burn_ir::{InitOperationIr, OperationIr};
 
+use super::operations::names::*;
 use super::operations::operations;
-use super::{
-    AttentionGradients, AttentionOutput, DeviceAddress, Keys, LayerNormGradients, LinearGradients,
-    Masking, Qkv, ReformerBackend, Slots, TokenLoss,
-};
+use super::{DeviceAddress, Keys, ReformerBackend};
 use crate::random::Key;
 
 /// Every operation for which a fused backend has kernels. The others are tensor operations, which

@@ -86,3 +86,10 @@ pub(super) fn check_norm(x: [usize; 3], parameters: &[[usize; 1]]) {
     let fit = parameters.iter().all(|&[d]| d == x[2]);
     assert!(fit, "parameters {parameters:?} do not fit a norm of {x:?}");
 }
+
+/// Checks that the gradient of a layer normalisation's output matches its shape.
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cube"))]
+pub(super) fn check_norm_backward(x: [usize; 3], gamma: [usize; 1], grad: [usize; 3]) {
+    check_norm(x, &[gamma]);
+    assert_eq!(x, grad, "gradient of the norm of {x:?}");
+}

@@ -4,13 +4,14 @@ mod attention;
 mod layers;
 mod step;
 
+use burn::tensor::Bool;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Bool, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
+use super::ReformerBackend;
+use super::operations::names::*;
 use super::operations::operations;
-use super::{Masking, ReformerBackend, Slots};
 use crate::random::Key;
 use attention::{Kind, attention};
 

@@ -1,5 +1,6 @@
 //! The backends that use these kernels.
 
+use crate::kernels::operations::names::*;
 use crate::kernels::operations::{kernels_or_reference, operations};
 use crate::kernels::{ReformerBackend, cpu};
 

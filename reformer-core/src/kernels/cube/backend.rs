@@ -1,9 +1,9 @@
 //! The backends that use these kernels.
 
-use burn::tensor::Tensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::device::{self, serves, single};
+use crate::kernels::operations::names::*;
 use crate::kernels::operations::{kernels_or_reference, operations};
 use crate::kernels::{ReformerBackend, cube};
 use crate::random::Key;

@@ -13,6 +13,7 @@ mod device;
 mod hash;
 mod linear;
 mod loss;
+mod merge;
 mod norm;
 mod philox;
 mod residual;

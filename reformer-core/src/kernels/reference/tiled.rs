@@ -21,7 +21,7 @@ pub fn tiled_attention<B: ReformerBackend>(
     slots.check(&qkv, rules);
     let (k, Qkv { q, v, .. }) = (key_rows(&qkv), qkv);
     let mut state: Option<Accumulator<B>> = None;
-    let n_rounds = slots.order.dims()[2];
+    let n_rounds = slots.n_rounds();
     for round in 0..n_rounds {
         let round = Round::new(slots, rules, round);
         let (output, lse) = round.tile(&q, &k, &v).forward();
@@ -51,7 +51,7 @@ pub fn tiled_attention_backward<B: ReformerBackend>(
     let (q, k, v) = (&qkv.q, &key_rows(&qkv), &qkv.v);
     let delta = (widen(output.output) * widen(grad.clone())).sum_dim(3);
     let [mut dq, mut dk, mut dv] = [q, k, v].map(|tensor| widen(tensor.zeros_like()));
-    for round in 0..slots.order.dims()[2] {
+    for round in 0..slots.n_rounds() {
         let round = Round::new(slots, rules, round);
         let grads = round.tile(q, k, v).backward(
             round.queries(&grad) * round.occupied().cast(grad.dtype()),
@@ -100,7 +100,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
     /// Inputs of the softmax of this round.
     fn tile(&self, q: &Tensor<B, 4>, k: &Tensor<B, 4>, v: &Tensor<B, 4>) -> Tile<B> {
         let rules = self.rules;
-        let n_rounds = self.slots.order.dims()[2];
+        let n_rounds = self.slots.n_rounds();
         let correct = rules.counts_rounds(n_rounds);
         let own = self.by_query(self.own.clone());
         Tile {
@@ -171,7 +171,7 @@ impl<'a, B: ReformerBackend> Round<'a, B> {
             ..
         } = self.rules.tile;
         let tile_of = self.slots.slot_of.clone().div_scalar(length as i64);
-        let n_rounds = self.slots.order.dims()[2];
+        let n_rounds = self.slots.n_rounds();
         let mut count: Option<Tensor<B, 5, Int>> = None;
         for round in 0..n_rounds {
             let mut seen = if let KeyRule::Band(band) = self.rules.keys {

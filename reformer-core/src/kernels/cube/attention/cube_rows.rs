@@ -3,7 +3,8 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
+use super::sizes::Sizes;
 
 /// Location of a row, in slots from the start of its round.
 #[derive(CubeType, Clone, Copy)]

@@ -5,10 +5,11 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use super::logit::{any_in_sight, factor_of, logit_of, range_of};
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
 use super::rounds::{join, keep};
 use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
 use super::shared_rows::{load_block, put, room_for, shared_row};
+use super::sizes::Sizes;
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 

@@ -11,9 +11,10 @@ use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use super::logit::{
     any_in_sight, factor_of_pair, gradients_of_pair, is_itself, logit_of, range_of, statistics_of,
 };
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
 use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
 use super::shared_rows::{load_block, put, room_for, shared_row};
+use super::sizes::Sizes;
 use crate::kernels::cube::common::{Four, head_at};
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to

@@ -4,9 +4,10 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::{CubeBlock, seen_from};
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
 use super::row::{MASKED_POSITION, RowInfo, near};
 use super::shared_rows::SharedRows;
+use super::sizes::Sizes;
 use crate::kernels::cube::philox::factor;
 use crate::kernels::reference::SELF;
 

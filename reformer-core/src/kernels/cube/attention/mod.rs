@@ -6,6 +6,7 @@
 //! previous ones. Rows of a tile are gathered by position, and keys that are queries are normalised
 //! when they are read. Blocks of keys that no query of the cube can see are skipped.
 
+mod arguments;
 mod cube_rows;
 mod forward;
 mod gradients;
@@ -15,134 +16,27 @@ mod portion;
 mod rounds;
 mod row;
 mod shared_rows;
+mod sizes;
 mod sort_keys;
 mod tensor_cores;
 
 use core::ops::Range;
 
-use burn::tensor::{Bool, DType, Element, Tensor};
+use burn::tensor::{DType, Tensor};
 use burn_cubecl::cubecl::prelude::{AddressType, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::device::{Cube, cubes, empty, has_tensor_cores, offsets, room_for_rounds, side_by_side};
-use super::rows::{add_rounds, dims, divisors, join_rounds, statistics, through_keys};
-use crate::kernels::{
-    AttentionGradients, AttentionOutput, Keys, Masking, Qkv, Slots, TiledAttention,
-};
-use plan::{LaunchSizes, Limits, Plan, Sweep};
+use super::device::{Cube, cubes, empty, offsets, room_for_rounds};
+use super::merge::{add_rounds, join_rounds, through_keys};
+use super::rows::{dims, statistics};
+use crate::kernels::{AttentionGradients, AttentionOutput, Masking, Qkv, Slots, TiledAttention};
+use arguments::{Attention, in_eights};
+use plan::{Limits, Plan, Sweep};
 use portion::Portion;
-use sort_keys::sort_keys;
-
-/// Arguments of the kernels.
-struct Attention<R: CubeRuntime> {
-    plan: Plan,
-    numbers: LaunchSizes,
-    q: CubeTensor<R>,
-    k: CubeTensor<R>,
-    v: CubeTensor<R>,
-    /// Divisors of queries if they are also keys, and the length of these keys.
-    divisors: CubeTensor<R>,
-    unit_keys: Option<f64>,
-    order: CubeTensor<R>,
-    sort_keys: CubeTensor<R>,
-    mask: CubeTensor<R>,
-    on_tensor_cores: bool,
-}
+use sizes::LaunchSizes;
 
 impl<R: CubeRuntime> Attention<R> {
-    fn tiled<B: Cube<Runtime = R>>(qkv: Qkv<B>, slots: &Slots<B>, rules: &TiledAttention) -> Self {
-        let [_, _, n_rounds, n_slots] = slots.order.dims();
-        let [unit, after, width] = rules.nearness();
-        let mut attention = Self::new(
-            qkv,
-            Plan::tiled(rules, n_rounds),
-            LaunchSizes {
-                n_slots,
-                n_rounds,
-                after,
-                width,
-                ..LaunchSizes::of_one_round(rules.dropout)
-            },
-            &slots.mask_pad,
-            Some(into_contiguous(B::ints(slots.order.clone()))),
-        );
-        let plan = attention.plan;
-        if plan.near || plan.counted_rounds > 0 {
-            let of_positions = [&slots.slot_of, &slots.buckets];
-            let [slot_of, buckets] =
-                of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
-            let gap = if plan.near { width + 1 } else { 0 };
-            attention.sort_keys = sort_keys(slot_of, buckets, unit, gap);
-        }
-        attention
-    }
-
-    fn full<B: Cube<Runtime = R>>(qkv: Qkv<B>, masking: &Masking<B>) -> Self {
-        let numbers = LaunchSizes::of_one_round(masking.dropout);
-        Self::new(qkv, Plan::full(masking), numbers, &masking.mask_pad, None)
-    }
-
-    fn new<B: Cube<Runtime = R>>(
-        qkv: Qkv<B>,
-        plan: Plan,
-        numbers: LaunchSizes,
-        mask_pad: &Option<Tensor<B, 2, Bool>>,
-        order: Option<CubeTensor<R>>,
-    ) -> Self {
-        let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
-        let (q, v) = (side_by_side(B::floats(qkv.q)), B::floats(qkv.v));
-        // Kernels need all arguments, including those that they are compiled not to use.
-        let beside = q.clone();
-        let nothing = |dtype| empty(&beside, [1, 1, 1, 1], dtype);
-        let order = order.unwrap_or_else(|| nothing(B::IntElem::dtype()));
-        let mask = mask_pad.as_ref().map(|mask| {
-            let mask = mask.clone().int().cast(order.dtype);
-            into_contiguous(B::ints(mask))
-        });
-        let (k, unit_keys) = match qkv.keys {
-            Keys::Own(k) => (B::floats(k), None),
-            Keys::UnitQueries(length) => (q.clone(), Some(length)),
-        };
-        let plan = Plan {
-            d_head: d_head as u32,
-            d_v: d_v as u32,
-            padded: mask.is_some(),
-            unit_keys: unit_keys.is_some(),
-            ..plan
-        };
-        let on_tensor_cores =
-            plan.suits_cores(Limits::of(&q.client)) && has_tensor_cores(&q.client, q.dtype);
-        let [q, k, v] = [q, k, v].map(|rows| {
-            if on_tensor_cores {
-                in_eights(rows)
-            } else {
-                rows
-            }
-        });
-        Self {
-            plan,
-            on_tensor_cores,
-            numbers: LaunchSizes {
-                n_heads,
-                seq_length,
-                n_keys,
-                ..numbers
-            },
-            divisors: match unit_keys {
-                Some(length) => divisors(&q, length),
-                None => nothing(DType::F32),
-            },
-            sort_keys: nothing(DType::I32),
-            mask: mask.unwrap_or_else(|| nothing(order.dtype)),
-            unit_keys,
-            order,
-            q,
-            k,
-            v,
-        }
-    }
-
     /// Uninitialised rows `[batch_size, n_heads, length, d]` with the memory layout
     /// `[batch_size, length, n_heads, d]`: merging the heads then copies nothing.
     fn rows(&self, length: usize, d: usize, dtype: DType) -> CubeTensor<R> {
@@ -173,7 +67,7 @@ impl<R: CubeRuntime> Attention<R> {
         Portion::new(room, bytes, self.n(), self.numbers.n_rounds)
     }
 
-    /// Results of the rounds of a range of heads: see [`rows`](super::rows).
+    /// Results of the rounds of a range of heads: see [`merge`](super::merge).
     fn results(
         &self,
         of: &Portion,
@@ -344,17 +238,6 @@ impl<R: CubeRuntime> Attention<R> {
             plan,
             [self.q.dtype.into(), self.order.dtype.into()],
         );
-    }
-}
-
-/// Rows whose features are contiguous and can be read as vectors of eight.
-fn in_eights<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
-    let mut strides = rows.meta.strides().iter().rev();
-    let side_by_side = strides.next() == Some(&1);
-    match side_by_side && strides.all(|stride| stride.is_multiple_of(tensor_cores::EIGHT as usize))
-    {
-        true => rows,
-        false => into_contiguous(rows),
     }
 }
 

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::Task;
-use super::plan::Sizes;
+use super::sizes::Sizes;
 use crate::kernels::reference::FORBIDDEN;
 
 /// Merged statistics of an output row.

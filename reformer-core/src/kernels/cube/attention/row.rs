@@ -4,7 +4,8 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::Task;
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
+use super::sizes::Sizes;
 use crate::kernels::cube::common::{Four, four_of};
 use crate::kernels::cube::philox::fold;
 

@@ -4,8 +4,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::{CubeBlock, Task};
-use super::plan::{Plan, Sizes};
+use super::plan::Plan;
 use super::row::{NO_SLOT, RowInfo, row_info, slot_over_rounds};
+use super::sizes::Sizes;
 
 /// Metadata of rows, shared by all units of a cube.
 #[derive(CubeType, Clone, Copy)]

@@ -13,9 +13,10 @@ use super::rows::{
 use super::{EIGHT, Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use crate::kernels::cube::attention::logit::{factor_of, is_itself};
-use crate::kernels::cube::attention::plan::{Plan, Sizes};
+use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::rounds::{Joined, join, keep};
 use crate::kernels::cube::attention::row::slot_over_rounds;
+use crate::kernels::cube::attention::sizes::Sizes;
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is

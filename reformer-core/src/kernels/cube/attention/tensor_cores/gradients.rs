@@ -14,8 +14,9 @@ use super::rows::{
 use super::{EIGHT, Eight, HALF, OWN, Pair, SIDE, in_quad, place_of};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
-use crate::kernels::cube::attention::plan::{Plan, Sizes};
+use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::row::slot_over_rounds;
+use crate::kernels::cube::attention::sizes::Sizes;
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`

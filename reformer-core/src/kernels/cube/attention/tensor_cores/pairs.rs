@@ -6,8 +6,9 @@ use burn_cubecl::cubecl::prelude::*;
 use super::rows::{Row, compared_rounds};
 use super::{HALF, in_quad};
 use crate::kernels::cube::attention::logit::{masked, sees};
-use crate::kernels::cube::attention::plan::{Plan, Sizes};
+use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::row::near;
+use crate::kernels::cube::attention::sizes::Sizes;
 
 /// The exponential with the precision of the instruction for it, which errs by far less than a
 /// weight in half precision.

@@ -6,10 +6,11 @@ use burn_cubecl::cubecl::prelude::*;
 use super::{HALF, PLANE, QUAD, SIDE};
 use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task};
 use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
-use crate::kernels::cube::attention::plan::{Plan, Sizes};
+use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::row::{
     MASKED_POSITION, NO_SLOT, RowInfo, row_info, slot_over_rounds,
 };
+use crate::kernels::cube::attention::sizes::Sizes;
 
 type Quadruple<E> = Vector<E, Const<4>>;
 
