@@ -284,7 +284,10 @@ fn folders_of_other_models_are_named() {
         ..enwik8()
     };
     write(&both_sides, folder.path());
-    refused(&text(folder.path(), &["--prompt", "A"]), &["not causal"]);
+    refused(
+        &text(folder.path(), &["--prompt", "A"]),
+        &["sees both directions"],
+    );
 
     let config = folder.path().join("config.json");
     let other = fs::read_to_string(&config)

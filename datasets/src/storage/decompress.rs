@@ -200,7 +200,8 @@ mod tests {
         for packed in [gzip(&zeros)?, xz(&zeros)?, zip(&[("a", &zeros)])?] {
             let error = read(&packed).expect_err("a bomb").to_string();
             assert!(
-                error.contains("more than 16,777,216 bytes") && error.contains("unpack it first"),
+                error.contains("more than 16,777,216 bytes")
+                    && error.contains("unpack it and name the result"),
                 "{error}"
             );
         }

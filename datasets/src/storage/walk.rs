@@ -211,7 +211,7 @@ mod tests {
                 .find(|of| of.reason.starts_with(start))
                 .map(|of| of.count)
         };
-        assert_eq!(counts("links to what was read"), Some(6));
+        assert_eq!(counts("links to what was already read"), Some(6));
         assert_eq!(counts("broken links"), Some(3));
         let is_linux = cfg!(target_os = "linux");
         assert_eq!(

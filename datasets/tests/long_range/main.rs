@@ -54,7 +54,7 @@ fn a_single_input_is_encoded_like_a_row() {
         (ListOps, "[MAX 4", "not closed"),
         (ListOps, "a list", "neither a digit nor an operator"),
         (Retrieval, "one", "no tab"),
-        (Image, "an image", "no text"),
+        (Image, "an image", "not text"),
     ] {
         assert!(row(task, text).unwrap_err().contains(found));
     }

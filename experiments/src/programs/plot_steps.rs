@@ -15,7 +15,7 @@ use crate::plot::figure::{Axis, Curve, Panel, write_svg};
 use crate::study::Table;
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
   for kind in lsh local full; do for length in 1024 4096 16384; do
     bench_step --attention $kind --length $length --json >> steps.jsonl
   done; done

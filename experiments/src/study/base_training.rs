@@ -198,6 +198,6 @@ mod tests {
         assert!(base.config(Scale::Cpu, &data).unwrap().is_none());
         data.images = Some("no/images".into());
         let message = base.config(Scale::Cpu, &data).unwrap_err().to_string();
-        assert_eq!(message, "`no/images` is not there");
+        assert_eq!(message, "`no/images` does not exist");
     }
 }

@@ -113,7 +113,8 @@ impl Command {
             return false;
         };
         let is_missing = |pair: &[String]| {
-            let is_path = PATHS.contains(&pair[0].as_str()) && !pair[1].starts_with("bpe:");
+            // Texts here are too short for the pieces that are asked for.
+            let is_path = PATHS.contains(&pair[0].as_str());
             is_path && !folder.join(&pair[1]).exists()
         };
         if has("cuda") || self.words.windows(2).any(is_missing) {
@@ -211,7 +212,7 @@ fn examples_of_help_texts_are_accepted() {
     for words in program.captures_iter(&all) {
         let called: Vec<&str> = words[1].split(' ').chain(["--help"]).collect();
         let help = help(&called);
-        let (_, examples) = help.split_once("Examples:").expect("examples");
+        let (_, examples) = help.split_once("Examples:").expect(&words[1]);
         let examples = examples.lines().filter(|line| line.contains(" reformer "));
         for command in examples.filter_map(Command::of) {
             command.check(&words[1]);

@@ -120,8 +120,8 @@ fn settings_without_a_counterpart_are_all_listed() {
     });
     let error = load(folder.path()).unwrap_err().to_string();
     for part in [
-        "hidden_act \"mish\"",
-        "attn_layers \"sparse\"",
+        "hidden_act is \"mish\"",
+        "attn_layers has \"sparse\"",
         "tie_word_embeddings",
     ] {
         assert!(error.contains(part), "{part} is not in: {error}");

@@ -221,7 +221,7 @@ fn not_in_a_file(name: &str) -> ConfigError {
     ConfigError::new(
         "data.Own",
         name,
-        "only the program that trained this run can generate its data",
+        "only the program that trains on them can generate these sequences",
         "evaluate with that program",
     )
 }

@@ -61,7 +61,7 @@ fn data_that_is_missing_or_has_changed_is_named() {
     };
     let alone = refused(Run::create(on_own(), &path));
     assert!(
-        alone.contains("made by the program that trains on them"),
+        alone.contains("only the program that trains on them"),
         "{alone}"
     );
     let sample = config(Mode::Reversible, adam());

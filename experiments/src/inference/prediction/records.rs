@@ -241,7 +241,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (format, text, part) in [
             (InputFormat::Jsonl, "{}\n7\n", "line 2 of"),
-            (InputFormat::Jsonl, "{}\n{\n", "it is no JSON"),
+            (InputFormat::Jsonl, "{}\n{\n", "it is not JSON"),
             (InputFormat::Json, "{}", "neither a list"),
             (InputFormat::Csv, "text,n\na,1\n\"b,2\nc,3\n", "line 3"),
             (InputFormat::Csv, "text\na \"b\n\"c\"\"\nd", "line 3"),
