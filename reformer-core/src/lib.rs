@@ -78,12 +78,16 @@ pub mod reversible;
 
 pub use burn;
 pub use burn_autodiff;
+#[cfg(feature = "candle")]
+pub use burn_candle;
 #[cfg(feature = "cuda")]
 pub use burn_cuda;
 #[cfg(feature = "flex")]
 pub use burn_flex;
 #[cfg(feature = "ndarray")]
 pub use burn_ndarray;
+#[cfg(feature = "tch")]
+pub use burn_tch;
 #[cfg(feature = "wgpu")]
 pub use burn_wgpu;
 

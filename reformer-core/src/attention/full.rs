@@ -36,7 +36,7 @@ impl FullAttentionConfig {
     /// If the configuration is not [valid](Self::validate).
     pub fn init<B: Backend>(&self, device: &B::Device) -> FullAttention<B> {
         FullAttention {
-            heads: self.heads.init(self.share_qk, device),
+            heads: self.heads.projections(self.share_qk, device),
             causal: self.heads.causal,
             dropout: self.heads.dropout,
         }

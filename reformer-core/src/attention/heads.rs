@@ -80,11 +80,23 @@ impl HeadsConfig {
         Ok(())
     }
 
-    /// Initialises the projections. `share_qk` makes the key of a position its normalised query.
+    /// Initialises projections with keys of their own.
     ///
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
-    pub(super) fn init<B: Backend>(&self, share_qk: bool, device: &B::Device) -> Heads<B> {
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Heads<B> {
+        self.projections(false, device)
+    }
+
+    /// Initialises projections in which the key of a position is its normalised query.
+    ///
+    /// # Panics
+    /// If the configuration is not [valid](Self::validate).
+    pub fn init_shared_qk<B: Backend>(&self, device: &B::Device) -> Heads<B> {
+        self.projections(true, device)
+    }
+
+    pub(super) fn projections<B: Backend>(&self, share_qk: bool, device: &B::Device) -> Heads<B> {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
@@ -262,7 +274,7 @@ mod tests {
     fn heads(share_qk: bool) -> Heads<Flex> {
         HeadsConfig::new(16, 2)
             .with_query_length(Some(3.0))
-            .init(share_qk, &Default::default())
+            .projections(share_qk, &Default::default())
     }
 
     #[test]

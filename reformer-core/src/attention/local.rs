@@ -74,7 +74,7 @@ impl LocalAttentionConfig {
             panic!("{error}");
         }
         LocalAttention {
-            heads: self.heads.init(self.local.share_qk, device),
+            heads: self.heads.projections(self.local.share_qk, device),
             causal: self.heads.causal,
             dropout: self.heads.dropout,
             local: self.local.clone(),

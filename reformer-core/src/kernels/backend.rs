@@ -16,8 +16,8 @@ use crate::random::Key;
 /// is a counter-based [`Key`]: backward draws the same mask again instead of storing it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a backend on which a Reformer runs",
-    note = "there are `Flex`, `NdArray`, `Cuda`, `Wgpu` and `Autodiff` of them, each behind a feature of its name",
-    note = "they are those of Burn 0.21, `reformer_core::burn`: types of another release are others"
+    note = "implemented by `Flex`, `NdArray`, `Cuda`, `Wgpu`, `Candle`, `LibTorch` and `Autodiff` of them; each needs the feature of its name",
+    note = "use the types re-exported by `reformer_core` (Burn 0.21): those of another release are different types"
 )]
 pub trait ReformerBackend: Backend {
     /// Whether adding a bias in [`biased_activation`](Self::biased_activation) is cheaper than in

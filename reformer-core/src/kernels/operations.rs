@@ -106,7 +106,7 @@ macro_rules! kernels_or_reference {
 }
 
 /// Calls a kernel. What all kernels of an operation have in common is here: shapes are checked
-/// before, and wrapped rounds are rounded after. The reference does so itself.
+/// before, and wrapped rounds are rounded after. The reference does so itself, except for norms.
 #[cfg(any(feature = "flex", feature = "ndarray", feature = "cube"))]
 macro_rules! kernel {
     ($kernels:ident, tiled_attention($qkv:ident, $slots:ident, $rules:ident)) => {{

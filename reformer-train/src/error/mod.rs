@@ -203,7 +203,7 @@ pub enum TrainError {
 
     /// Rows of `metrics.csv` that are not of this run.
     #[error(
-        "`{}` has a row of step {step}, but the run has {steps} steps: remove the rows of another run",
+        "`{}` has a row of step {step}, but the run has {steps} steps: remove the rows after its last step",
         path.display()
     )]
     OtherRows {

@@ -13,6 +13,9 @@ use thiserror::Error;
 
 use crate::error::TrainError;
 
+/// Most texts that are continued at a time.
+pub(super) const MOST_ROWS: usize = 1 << 16;
+
 /// Why a trained model cannot be used on a text. Each message is one line, with the way out; its causes are
 /// [sources](std::error::Error::source).
 #[derive(Debug, Error)]
@@ -43,6 +46,12 @@ pub enum InferenceError {
         /// Its folder.
         path: PathBuf,
     },
+
+    /// More continuations than any memory holds.
+    #[error(
+        "{0} continuations are asked for, but there can be at most {MOST_ROWS}: ask for fewer at a time"
+    )]
+    TooManyRows(usize),
 
     /// A Hugging Face folder without the file of its tokenizer.
     #[error(
@@ -127,7 +136,10 @@ pub enum InferenceError {
     },
 
     /// The names of classes in a Hugging Face folder.
-    #[error("`{}` has no labels", path.display())]
+    #[error(
+        "the labels in `{}` cannot be read: `id2label` has to name each class by its number",
+        path.display()
+    )]
     Labels {
         /// The file.
         path: PathBuf,

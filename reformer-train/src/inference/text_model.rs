@@ -16,7 +16,7 @@ use reformer_core::model::ReformerLm;
 use reformer_core::{Key, Pass};
 
 use super::codec::Codec;
-use super::error::InferenceError;
+use super::error::{InferenceError, MOST_ROWS};
 use super::request::{BeamResult, Cost, GenerationRequest};
 use crate::config::TrainConfig;
 use crate::run::{check_finite, load_model};
@@ -84,11 +84,14 @@ impl<B: ReformerBackend> TextModel<B> {
     /// # Errors
     /// A request that cannot be fulfilled, such as one without samples.
     pub fn generate(&self, request: &GenerationRequest) -> Result<Vec<String>, InferenceError> {
-        let mut texts = vec![Vec::new(); request.prompts.len() * request.n_samples];
+        let mut texts: Vec<Vec<u8>> = Vec::new();
         self.stream(request, |row, text| {
+            texts.resize(texts.len().max(row + 1), Vec::new());
             texts[row].extend_from_slice(text);
             Ok::<_, InferenceError>(())
         })?;
+        // Continuations after the last one that has a text are empty.
+        texts.resize(request.prompts.len() * request.n_samples, Vec::new());
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(texts.into_iter().map(text).collect())
     }
@@ -111,6 +114,10 @@ impl<B: ReformerBackend> TextModel<B> {
     {
         if request.n_samples == 0 {
             return Err(InferenceError::NoSamples.into());
+        }
+        let n_rows = request.prompts.len().saturating_mul(request.n_samples);
+        if n_rows > MOST_ROWS {
+            return Err(InferenceError::TooManyRows(n_rows).into());
         }
         let start = Instant::now();
         let prompts = self.encode(&request.prompts)?;

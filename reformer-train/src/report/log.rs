@@ -35,8 +35,8 @@ pub(crate) struct CsvLog {
 }
 
 impl CsvLog {
-    /// Opens the log of a run after `step` steps, and drops rows of later steps, which will be
-    /// repeated. Rows are means of training steps and end at multiples of the
+    /// Opens the log of a run after `step` steps, and drops rows of later steps and evaluations after
+    /// `n_evaluated` ones, which will be repeated. Rows are means of training steps and end at multiples of the
     /// numbers of `rows_every`. These include the checkpoint interval, so that a resumed run
     /// averages the same steps as an uninterrupted one.
     ///
@@ -44,7 +44,7 @@ impl CsvLog {
     /// A file that cannot be written, or has other columns.
     pub(crate) fn open(
         page: Page,
-        step: usize,
+        [step, n_evaluated]: [usize; 2],
         rows_every: [usize; 2],
         failure: Failure,
     ) -> Result<Self, TrainError> {
@@ -61,7 +61,14 @@ impl CsvLog {
             failure.set(error);
         }
         let n_rows = lines.rows.len();
-        lines.rows.retain(|row| row.step <= step);
+        let last = |row: &Row| {
+            if row.split == "valid" {
+                n_evaluated
+            } else {
+                step
+            }
+        };
+        lines.rows.retain(|row| row.step <= last(row));
         let rows = lines.rows;
         let is_clean = lines.is_ended && lines.broken.is_empty() && rows.len() == n_rows;
         let write = || -> io::Result<File> {
@@ -202,7 +209,7 @@ mod tests {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
         let config = TrainConfig::new(model.into(), DataConfig::Sample);
         let page = Page::new(run.to_owned(), config, "flex".to_owned());
-        CsvLog::open(page, step, [10, 10], Failure::default())
+        CsvLog::open(page, [step, step], [10, 10], Failure::default())
     }
 
     #[test]

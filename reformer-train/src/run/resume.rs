@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::load::{load_as, model_path};
 use super::lock::Lock;
 use super::{Run, RunOutcome};
+use crate::config::NonFiniteLoss;
 use crate::error::TrainError;
 use crate::metrics::row::Row;
 use crate::record::{AtomicRecorder, write_atomically};
@@ -90,10 +91,12 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// The state after the evaluations up to a step.
-    pub(crate) fn of(rows: &[Row], step: usize) -> Self {
+    /// The state after the evaluations up to a step. One that is not finite has ended the run, unless such
+    /// losses are skipped: it is done again.
+    fn of(rows: &[Row], step: usize, policy: NonFiniteLoss) -> Self {
         let mut standing = Self::default();
-        let is_counted = |row: &&Row| row.split == "valid" && row.step <= step;
+        let is_done = |row: &Row| row.loss().is_finite() || policy != NonFiniteLoss::Stop;
+        let is_counted = |row: &&Row| row.split == "valid" && row.step <= step && is_done(row);
         for row in rows.iter().filter(is_counted) {
             let (step, loss) = (row.step, row.loss());
             standing.last = Some(step);
@@ -122,7 +125,7 @@ impl Run {
             let law = format!("{done} steps are done");
             return refused(law, "name more, or start a new run");
         }
-        let standing = Standing::of(&self.rows_if_any()?, usize::MAX);
+        let standing = self.standing_after(&self.rows_if_any()?, usize::MAX);
         match (self.config.patience, standing.last) {
             (Some(patience), Some(last)) if standing.n_worse >= patience && last < steps => {
                 refused(
@@ -142,7 +145,11 @@ impl Run {
             0 => vec![],
             _ => self.rows_if_any()?,
         };
-        Ok(Standing::of(&rows, step))
+        Ok(self.standing_after(&rows, step))
+    }
+
+    fn standing_after(&self, rows: &[Row], step: usize) -> Standing {
+        Standing::of(rows, step, self.config.bad_loss)
     }
 
     /// The requested number of steps, if it differs from config.json.
@@ -166,7 +173,7 @@ impl Run {
         if !AtomicRecorder::file(model_path(&self.folder)).is_file() {
             return Ok(None);
         }
-        let standing = Standing::of(&self.rows_if_any()?, usize::MAX);
+        let standing = self.standing_after(&self.rows_if_any()?, usize::MAX);
         let is_patient = |patience| standing.n_worse < patience;
         Ok(match standing.last {
             Some(last) if last >= self.config.steps => Some(Ending::Finished),
@@ -187,7 +194,7 @@ impl Run {
         let rows = self.rows()?;
         Ok(RunOutcome {
             model,
-            best: Standing::of(&rows, usize::MAX).best,
+            best: self.standing_after(&rows, usize::MAX).best,
             valid: rows
                 .into_iter()
                 .filter(|row| row.split == "valid")

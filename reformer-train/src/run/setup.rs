@@ -260,20 +260,21 @@ fn with_files<B: TrainBackend, M: RunModel<B>>(
     has_events: bool,
 ) -> Result<SupervisedTraining<Components<B, M>>, TrainError> {
     let config = run.config();
-    run.begin()?;
     strategy.checkpoints.remove_incomplete(usize::MAX);
     // An evaluation that is still due writes its sample again.
     let n_evaluated = step - usize::from(strategy.owes_evaluation);
     strategy.samples.rewind(n_evaluated)?;
     let log = CsvLog::open(
         run.page::<B>(device),
-        step,
+        [step, n_evaluated],
         [
             config.steps.div_ceil(TRAIN_ROWS),
             config.checkpoint_every.unwrap_or(config.steps_per_epoch),
         ],
         strategy.warnings.clone(),
     )?;
+    // Fewer steps than before are written down once no row has more.
+    run.begin()?;
     let log = match has_events {
         true => log.with_events()?,
         false => log,

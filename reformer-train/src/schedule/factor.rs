@@ -33,7 +33,7 @@ pub enum RateFactor {
     DecayEvery {
         /// Steps between two reductions.
         steps: usize,
-        /// RateFactor of each reduction.
+        /// Factor of each reduction.
         share: f64,
     },
     /// `(1 + cos(pi * progress)) / 2`, where the progress goes from 0 to 1 and begins again.

@@ -160,7 +160,7 @@ fn rows_that_both_vocabularies_have_are_reused() {
 }
 
 #[test]
-fn settings_that_change_what_weights_compute_are_message() {
+fn settings_that_change_what_weights_compute_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let exact = folder.path().join("exact");
     trained(&exact);

@@ -93,6 +93,19 @@ fn evaluation_that_is_not_finite_ends_the_run_and_no_checkpoint_is_called_good()
             && message.ends_with("there is no good checkpoint yet"),
         "{message}"
     );
+    // The weights of the checkpoint are no better when the run is resumed.
+    let run = Run::resume(folder.path().join("run")).unwrap();
+    let step = run.resume_point::<B>(&Default::default()).unwrap().step;
+    assert_eq!(step, 12);
+    let result = run.train::<B, _>(&Default::default(), step, TrainOptions::silent());
+    let error = result.map(|_| ()).expect_err("it is evaluated again");
+    assert!(
+        matches!(error, TrainError::DivergedEvaluation { step: 12, .. }),
+        "{error}"
+    );
+    let rows = run.rows().unwrap();
+    let n_valid = rows.iter().filter(|row| row.split == "valid").count();
+    assert_eq!(n_valid, 1);
 }
 
 /// Steps that were skipped.

@@ -44,7 +44,8 @@ pub(crate) struct Measurement {
     /// `seconds` over `gflop / gemm_gflops`.
     pub(crate) ratio_to_limit: Option<f64>,
     pub(crate) parameters: usize,
-    pub(crate) loss: f64,
+    /// `None` if it is not finite.
+    pub(crate) loss: Option<f64>,
     pub(crate) settings: StepArguments,
 }
 
@@ -95,7 +96,7 @@ impl Job<Measurement> for StepArguments {
             gemm_gflops,
             ratio_to_limit: gemm_gflops.map(|gflops| seconds * gflops / gflop),
             parameters,
-            loss,
+            loss: Some(loss).filter(|loss| loss.is_finite()),
             settings: arguments,
         })
     }

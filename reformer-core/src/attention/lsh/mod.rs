@@ -46,7 +46,7 @@ impl LshAttentionConfig {
             panic!("{error}");
         }
         LshAttention {
-            heads: self.heads.init(true, device),
+            heads: self.heads.init_shared_qk(device),
             rotations: None,
             config: self.clone(),
         }

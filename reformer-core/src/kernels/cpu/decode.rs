@@ -149,6 +149,9 @@ impl<E: Element> WithKernel<E::Factor> for Newest<'_, E> {
             keys.clear();
             keys.extend_from_slice(&seen.keys[part.clone()]);
             let w = keys.len();
+            if w == 0 {
+                continue;
+            }
             keys.resize(padded(w), NOWHERE);
             gather(&mut scratch.k, &keys, k, None);
             gather(&mut scratch.v, &keys[..w], v, None);
