@@ -16,9 +16,8 @@ use crate::study::Table;
 
 const EXAMPLES: &str = "\
 Examples:
-  for kind in lsh local full; do for length in 1024 4096 16384; do
-    bench_step --attention $kind --length $length --json >> steps.jsonl
-  done; done
+  bench_step --attention lsh --length 1024 --json >> steps.jsonl
+  bench_step --attention lsh --length 4096 --json >> steps.jsonl
   plot_steps steps.jsonl --svg steps.svg";
 
 /// Plot time and memory of training steps by length, and print them as a table.

@@ -62,7 +62,7 @@ impl Command {
     /// The command in a line of a shell, if it is of a program of ours.
     fn of(line: &str) -> Option<Self> {
         let words = words(line);
-        let is_end = |word: &&String| !["|", "&&", ";"].contains(&word.as_str());
+        let is_end = |word: &&String| !["|", "&&", ";", ">", ">>"].contains(&word.as_str());
         let chosen = |word: &String| {
             let placeholder = PLACEHOLDERS.iter().find(|(name, _)| name == word);
             match placeholder {

@@ -33,11 +33,7 @@ impl CrossAttentionConfig {
     /// If the configuration is not [valid](Self::validate).
     pub fn init<B: Backend>(&self, device: &B::Device) -> CrossAttention<B> {
         CrossAttention {
-            heads: self
-                .heads
-                .clone()
-                .with_rotary_base(None)
-                .init(false, device),
+            heads: self.heads.clone().with_rotary_base(None).init(device),
             dropout: self.heads.dropout,
         }
     }

@@ -246,7 +246,7 @@ mod tests {
             let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
             let config = TrainConfig::new(model.into(), DataConfig::Sample);
             let page = Page::new(folder.clone(), config, "flex".to_owned());
-            let mut log = CsvLog::open(page, from, [10, 4], Failure::default()).unwrap();
+            let mut log = CsvLog::open(page, [from, from], [10, 4], Failure::default()).unwrap();
             for step in from..ends_at {
                 log.log(trained(step as f64), 1, &Split::Train);
             }
@@ -277,7 +277,7 @@ mod tests {
         let config = TrainConfig::new(model.into(), DataConfig::Sample);
         let page = Page::new(folder.path().to_owned(), config, "flex".to_owned());
         let failure = Failure::default();
-        CsvLog::open(page, 2, [10, 10], failure.clone()).unwrap();
+        CsvLog::open(page, [2, 2], [10, 10], failure.clone()).unwrap();
         let message = failure.take().expect("two lines are not rows").to_string();
         assert!(
             message.starts_with("line 3 of `") && message.contains("1 others"),
