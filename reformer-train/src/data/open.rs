@@ -222,7 +222,7 @@ fn not_in_a_file(name: &str) -> ConfigError {
         "data.Own",
         name,
         "only the program that trains on them can generate these sequences",
-        "evaluate with that program",
+        "use that program",
     )
 }
 

@@ -78,7 +78,7 @@ fn data_that_is_missing_or_has_changed_is_named() {
         "{changed}"
     );
     let missing = refused(Run::resume(&path));
-    assert!(missing.contains("made by the program"), "{missing}");
+    assert!(missing.contains("only the program that trains on them"), "{missing}");
 }
 
 #[test]
