@@ -79,6 +79,7 @@ pub mod reversible;
 pub use burn;
 pub use burn_autodiff;
 #[cfg(feature = "candle")]
+#[allow(deprecated)] // Burn will drop it.
 pub use burn_candle;
 #[cfg(feature = "cuda")]
 pub use burn_cuda;

@@ -1,6 +1,6 @@
 //! A training step on Candle, where every operation is the reference's, against that of flex.
 
-#![allow(deprecated)] // Burn will drop this backend.
+#![allow(deprecated, clippy::unwrap_used)] // Burn will drop this backend.
 
 use burn::module::AutodiffModule;
 use burn::optim::{Optimizer, SgdConfig};
