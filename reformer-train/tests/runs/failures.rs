@@ -1,7 +1,7 @@
 //! Failures are reported, and only what depends on them is lost.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -70,69 +70,28 @@ fn loss_that_is_not_finite_ends_the_run_with_step_cause_and_checkpoint() {
     assert!(page.contains(">stopped<"));
 }
 
-/// In half precision, steps whose gradients are not finite are skipped in silence while the loss is scaled down. An
-/// evaluation among them shows that the weights are useless.
+/// In half precision, gradients that are not finite are skipped in silence while their scale is too large. A loss
+/// that is not finite shows that the weights are useless.
 #[test]
-fn evaluation_that_is_not_finite_ends_the_run_and_no_checkpoint_is_called_good() {
+fn loss_that_is_not_finite_ends_a_run_in_half_precision_too() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(1e30)
-        .with_steps(24)
-        .with_steps_per_epoch(12)
-        .with_checkpoint_every(Some(1));
+    let mut config = config(1e30).with_steps(24);
     config.model.reformer_mut().precision = Precision::F16;
     let run = Run::create(config, folder.path().join("run")).unwrap();
     let result = run.train::<B, _>(&Default::default(), 0, TrainOptions::silent());
     let error = result.map(|_| ()).expect_err("the rate is far too high");
-    assert!(
-        matches!(error, TrainError::DivergedEvaluation { step: 12, .. }),
-        "{error}"
-    );
-    let message = error.to_string();
-    assert!(
-        message.starts_with("the loss of the evaluation after step 12 is ")
-            && message.ends_with("there is no good checkpoint yet"),
-        "{message}"
-    );
-    // The weights of the checkpoint are no better when the run is resumed.
-    let run = Run::resume(folder.path().join("run")).unwrap();
-    let step = run.resume_point::<B>(&Default::default()).unwrap().step;
-    assert_eq!(step, 12);
-    let result = run.train::<B, _>(&Default::default(), step, TrainOptions::silent());
-    let error = result.map(|_| ()).expect_err("it is evaluated again");
-    assert!(
-        matches!(error, TrainError::DivergedEvaluation { step: 12, .. }),
-        "{error}"
-    );
-    let rows = run.rows().unwrap();
-    let n_valid = rows.iter().filter(|row| row.split == "valid").count();
-    assert_eq!(n_valid, 1);
-}
-
-/// Steps that were skipped.
-static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-
-fn count_skipped(error: &TrainError) {
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
-    SKIPPED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A model that gives `X` a probability of 0, and a text in which it is rare: the loss of some
-/// steps is infinite.
-#[test]
-fn steps_whose_loss_is_not_finite_are_skipped_if_the_run_allows_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("text");
+/// A run whose model gives `X` a probability of 0 after 6 steps, and is to do 30. `texts` puts some into the text.
+fn run_without_x(folder: &Path, config: TrainConfig, texts: impl FnOnce(&mut [u8])) -> Run {
+    let path = folder.join("text");
     let mut text = vec![b'a'; 4000];
-    text.iter_mut()
-        .skip(130)
-        .step_by(260)
-        .for_each(|byte| *byte = b'X');
-    // None in the part that is for validation.
-    text.iter_mut().skip(3500).for_each(|byte| *byte = b'a');
+    texts(&mut text);
     fs::write(&path, text).unwrap();
-    let mut config = config(0.1).with_bad_loss(NonFiniteLoss::Skip(8));
+    let mut config = config;
     config.data = DataConfig::File(path);
-    let run = Run::create(config.with_steps(6), folder.path().join("run")).unwrap();
+    let run = Run::create(config.with_steps(6), folder.join("run")).unwrap();
     run.train::<B, _>(&Default::default(), 0, TrainOptions::silent())
         .expect("all losses are finite yet");
 
@@ -153,8 +112,62 @@ fn steps_whose_loss_is_not_finite_are_skipped_if_the_run_allows_it() {
     Recorder::<B>::record(&AtomicRecorder::default(), record, checkpoints.model(6)).unwrap();
     let json = serde_json::to_string(&run.config().clone().with_steps(30)).unwrap();
     fs::write(run.folder().join("config.json"), json).unwrap();
+    Run::resume(run.folder()).unwrap()
+}
 
-    let run = Run::resume(run.folder()).unwrap();
+/// There are some in what the run is evaluated on, and none in what it trains on.
+#[test]
+fn evaluation_that_is_not_finite_ends_the_run_also_when_it_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(0.1)
+        .with_steps_per_epoch(6)
+        .with_checkpoint_every(Some(1));
+    let run = run_without_x(folder.path(), config, |text| {
+        let validation = text[3610..3790].iter_mut();
+        validation.step_by(8).for_each(|byte| *byte = b'X');
+    });
+    let mut step = 6;
+    for _ in 0..2 {
+        let result = run.train::<B, _>(&Default::default(), step, TrainOptions::silent());
+        let error = result.map(|_| ()).expect_err("X cannot be predicted");
+        assert!(
+            matches!(error, TrainError::DivergedEvaluation { step: 12, .. }),
+            "{error}"
+        );
+        let start = "the loss of the evaluation after step 12 is ";
+        assert!(error.to_string().starts_with(start), "{error}");
+        // The weights of the checkpoint are no better when the run is resumed.
+        step = run.resume_point::<B>(&Default::default()).unwrap().step;
+        assert_eq!(step, 12);
+    }
+    let rows = run.rows().unwrap();
+    let evaluated = rows.iter().filter(|row| row.split == "valid");
+    assert_eq!(evaluated.map(|row| row.step).collect::<Vec<_>>(), [6, 12]);
+}
+
+/// Steps that were skipped.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+fn count_skipped(error: &TrainError) {
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    SKIPPED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A model that gives `X` a probability of 0, and a text in which it is rare: the loss of some
+/// steps is infinite.
+#[test]
+fn steps_whose_loss_is_not_finite_are_skipped_if_the_run_allows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(0.1).with_bad_loss(NonFiniteLoss::Skip(8));
+    // None in the part that is for validation.
+    let run = run_without_x(folder.path(), config, |text| {
+        let training = text[..3500].iter_mut();
+        training
+            .skip(130)
+            .step_by(260)
+            .for_each(|byte| *byte = b'X');
+    });
+    let device = Default::default();
     let mut options = TrainOptions::silent();
     options.warn = count_skipped;
     let outcome = run

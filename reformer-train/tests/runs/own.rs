@@ -78,7 +78,10 @@ fn data_that_is_missing_or_has_changed_is_named() {
         "{changed}"
     );
     let missing = refused(Run::resume(&path));
-    assert!(missing.contains("only the program that trains on them"), "{missing}");
+    assert!(
+        missing.contains("only the program that trains on them"),
+        "{missing}"
+    );
 }
 
 #[test]

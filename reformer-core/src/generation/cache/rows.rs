@@ -125,12 +125,12 @@ fn around<B: Backend>(cache: Tensor<B, 4>, most: usize) -> Tensor<B, 4> {
     let n = cache.dims()[2];
     if n <= most {
         // A tensor with its own memory: a view would be copied whenever a row is written.
-        let (shape, device) = (cache.dims(), cache.device());
+        let (shape, device, dtype) = (cache.dims(), cache.device(), cache.dtype());
         let data = TensorData {
             shape: shape.into(),
             ..cache.into_data()
         };
-        return Tensor::from_data(data, &device);
+        return Tensor::from_data(data, (&device, dtype));
     }
     let first = n - most;
     let turn = n - first % most;
@@ -141,6 +141,7 @@ fn around<B: Backend>(cache: Tensor<B, 4>, most: usize) -> Tensor<B, 4> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::DType;
     use burn_flex::Flex;
 
     fn numbered(n: usize) -> Tensor<Flex, 4> {
@@ -162,6 +163,17 @@ mod tests {
                 assert!(position + 5 >= n && position < n);
             }
         }
+    }
+
+    #[test]
+    fn short_and_long_beginnings_have_the_type_of_the_model() {
+        let cache = |n: usize| {
+            let half = || numbered(n).cast(DType::BF16);
+            KeysValues::new(half(), half(), 5)
+        };
+        let joined = KeysValues::join(vec![cache(3), cache(8)]);
+        assert_eq!(joined.k.dtype(), DType::BF16);
+        assert_eq!(joined.bytes(), 2 * 2 * 5 * 2);
     }
 
     #[test]

@@ -251,7 +251,9 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
         learner.lr_step();
         let numbers = numbers(&output.item);
         let is_finite = numbers.iter().all(|number| number.is_finite());
-        let is_skipped = self.loss_scale.update_and_check_skip(is_finite);
+        // The loss is not scaled, so no smaller scale would help it.
+        let [loss, _] = numbers;
+        let is_skipped = loss.is_finite() && self.loss_scale.update_and_check_skip(is_finite);
         if is_finite {
             state.n_skipped = 0;
             state.last_update = state.step + 1;
