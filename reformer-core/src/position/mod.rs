@@ -94,7 +94,7 @@ impl PositionConfig {
     ///
     /// # Panics
     /// If the configuration is not [valid](Self::validate).
-    pub(crate) fn init<B: Backend>(&self, d_model: usize, device: &B::Device) -> Position<B> {
+    pub fn init<B: Backend>(&self, d_model: usize, device: &B::Device) -> Position<B> {
         if let Err(error) = self.validate(d_model) {
             panic!("{error}");
         }
