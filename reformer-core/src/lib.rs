@@ -78,9 +78,6 @@ pub mod reversible;
 
 pub use burn;
 pub use burn_autodiff;
-#[cfg(feature = "candle")]
-#[allow(deprecated)] // Burn will drop it.
-pub use burn_candle;
 #[cfg(feature = "cuda")]
 pub use burn_cuda;
 #[cfg(feature = "flex")]

@@ -16,7 +16,7 @@ use crate::random::Key;
 /// is a counter-based [`Key`]: backward draws the same mask again instead of storing it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a backend on which a Reformer runs",
-    note = "implemented by `Flex`, `NdArray`, `Cuda`, `Wgpu`, `Candle`, `LibTorch` and `Autodiff` of them; each needs the feature of its name",
+    note = "implemented by `Flex`, `NdArray`, `Cuda`, `Wgpu`, `LibTorch` (feature `tch`) and `Autodiff` of them; each needs the feature of its name",
     note = "use the types re-exported by `reformer_core` (Burn 0.21): those of another release are different types"
 )]
 pub trait ReformerBackend: Backend {

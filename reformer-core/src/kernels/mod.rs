@@ -2,7 +2,7 @@
 //!
 //! Model code requires a [`ReformerBackend`]. Every method has a default body of Burn's tensor
 //! operations (module [`reference`](mod@reference)), so another backend needs one line, in its own
-//! crate or in this one (features `candle` and `tch`):
+//! crate or in this one (feature `tch`):
 //!
 //! ```
 //! # use burn::tensor::backend::Backend;
@@ -29,7 +29,7 @@ mod decode;
 mod fusion;
 mod layers;
 mod operations;
-#[cfg(any(feature = "candle", feature = "tch"))]
+#[cfg(feature = "tch")]
 mod plain;
 pub mod reference;
 mod train_backend;
