@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use common::hugging_face::{crime_and_punishment, enwik8, write};
 use common::{printed, refused, run, run_with};
-use reformer_core::huggingface::HfConfig;
+use reformer_core::huggingface::HuggingFaceConfig;
 
 const TEXT: &str = env!("CARGO_BIN_EXE_generate_text");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
@@ -175,7 +175,7 @@ fn pieces_of_a_hugging_face_folder_are_continued() {
 
     // Another tokenizer than that of the model.
     let folder = tempfile::tempdir().unwrap();
-    let smaller = HfConfig {
+    let smaller = HuggingFaceConfig {
         vocab_size: 300,
         ..crime_and_punishment()
     };

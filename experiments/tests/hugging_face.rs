@@ -13,7 +13,7 @@ use burn_flex::Flex;
 use common::hugging_face::{crime_and_punishment, enwik8, write};
 use common::{printed, refused, run};
 use reformer_core::Pass;
-use reformer_core::huggingface::{self, HfConfig};
+use reformer_core::huggingface::{self, HuggingFaceConfig};
 use reformer_core::model::Loss;
 use reformer_train::inference::Codec;
 use reformer_train::record::AtomicRecorder;
@@ -135,7 +135,7 @@ fn tokens_are_measured_in_bytes_of_the_text_as_well() {
     // Another tokenizer than that of the model.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let smaller = HfConfig {
+    let smaller = HuggingFaceConfig {
         vocab_size: 300,
         ..crime_and_punishment()
     };
@@ -200,7 +200,7 @@ fn measurements_that_cannot_be_are_refused() {
         &["has another head", "only language models"],
     );
     let folder = tempfile::tempdir().unwrap();
-    let both_sides = HfConfig {
+    let both_sides = HuggingFaceConfig {
         is_decoder: false,
         ..enwik8()
     };
@@ -279,7 +279,7 @@ fn models_are_converted() {
 #[test]
 fn folders_of_other_models_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let both_sides = HfConfig {
+    let both_sides = HuggingFaceConfig {
         is_decoder: false,
         ..enwik8()
     };
@@ -299,7 +299,7 @@ fn folders_of_other_models_are_named() {
         &["model_type is \"bert\""],
     );
 
-    let wider = HfConfig {
+    let wider = HuggingFaceConfig {
         feed_forward_size: 65,
         ..enwik8()
     };

@@ -6,7 +6,7 @@ use std::iter::successors;
 
 use pyo3::PyErr;
 use pyo3::exceptions::{PyFileNotFoundError, PyMemoryError, PyValueError};
-use reformer_core::huggingface::HfError;
+use reformer_core::huggingface::HuggingFaceError;
 use reformer_train::TrainError;
 
 /// The exception for an error: an `OSError` where a file is missing or cannot be read, else a `ValueError`. Its
@@ -23,8 +23,10 @@ pub(crate) fn exception(error: impl Error + 'static) -> PyErr {
     }
     let message = message.replace(char::is_control, " ");
     let error: &(dyn Error + 'static) = &error;
-    let has_no_weights = matches!(error.downcast_ref(), Some(HfError::NoWeights { .. }))
-        || matches!(error.downcast_ref(), Some(TrainError::NoWeights { .. }));
+    let has_no_weights = matches!(
+        error.downcast_ref(),
+        Some(HuggingFaceError::NoWeights { .. })
+    ) || matches!(error.downcast_ref(), Some(TrainError::NoWeights { .. }));
     match of_system {
         Some(kind) => io::Error::new(kind, message).into(),
         None if has_no_weights => PyFileNotFoundError::new_err(message),

@@ -19,8 +19,8 @@ pub use crate::attention::{
 pub use crate::feed_forward::{Activation, FeedForward, FeedForwardConfig};
 pub use crate::kernels::{ReformerBackend, TrainBackend};
 pub use crate::model::{
-    Labels, LmLoss, Loss, Reformer, ReformerClassifier, ReformerClassifierConfig, ReformerConfig,
-    ReformerEncoder, ReformerEncoderConfig, ReformerLm, ReformerLmConfig,
+    Labels, Loss, LossOutput, Reformer, ReformerClassifier, ReformerClassifierConfig,
+    ReformerConfig, ReformerEncoder, ReformerEncoderConfig, ReformerLm, ReformerLmConfig,
     ReformerQuestionAnswering, ReformerQuestionAnsweringConfig, ReformerSeq2Seq,
     ReformerSeq2SeqConfig, Trainable,
 };

@@ -15,7 +15,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use reformer_core::Pass;
-use reformer_core::huggingface::{self, HfError};
+use reformer_core::huggingface::{self, HuggingFaceError};
 use reformer_core::kernels::TrainBackend;
 use reformer_core::model::{Loss, ReformerLm, ReformerLmConfig, Trainable};
 use reformer_core::reversible::Mode;
@@ -113,7 +113,7 @@ struct Case<B: AutodiffBackend> {
 }
 
 impl<B: TrainBackend> Case<B> {
-    fn load(folder: &Path) -> Result<Self, HfError> {
+    fn load(folder: &Path) -> Result<Self, HuggingFaceError> {
         let device = Default::default();
         let (mut model, config) = huggingface::load::<B>(folder, &device)?;
         let expected = read(&folder.join("expected.safetensors"));
@@ -251,7 +251,7 @@ fn folders(parent: &Path) -> Vec<PathBuf> {
     folders
 }
 
-fn check<B: TrainBackend>(folder: &Path) -> Result<(), HfError> {
+fn check<B: TrainBackend>(folder: &Path) -> Result<(), HuggingFaceError> {
     let case = Case::<B>::load(folder)?;
     case.check_buckets();
     case.check_outputs();
@@ -272,7 +272,7 @@ fn check_all<B: TrainBackend>() {
     for folder in folders(Path::new(&more)) {
         match check::<B>(&folder) {
             // A setting of Hugging Face's that is refused is named.
-            Err(error @ HfError::Unsupported { .. }) => {
+            Err(error @ HuggingFaceError::Unsupported { .. }) => {
                 println!("{}: refused, {error}", folder.display());
             }
             result => result.unwrap(),

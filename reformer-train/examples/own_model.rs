@@ -26,7 +26,7 @@ struct ConvLm<B: Backend> {
 impl<B: ReformerBackend> Loss<B> for ConvLm<B> {
     type Batch = Batch<B>;
 
-    fn loss(&self, batch: Batch<B>, _pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, batch: Batch<B>, _pass: &Pass<B>) -> LossOutput<B> {
         let batch = batch.into_tokens();
         let x = self.embedding.forward(batch.tokens).swap_dims(1, 2);
         let hidden = self.conv.forward(x).swap_dims(1, 2).tanh();

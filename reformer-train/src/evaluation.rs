@@ -8,7 +8,7 @@ use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::{LmLoss, Loss};
+use reformer_core::model::{Loss, LossOutput};
 use reformer_datasets::labelled::{ClassifiedRows, Questions};
 use reformer_datasets::{ReadReport, Sequences};
 
@@ -226,7 +226,7 @@ impl<B: ReformerBackend> Evaluation<B> {
     }
 
     /// The loss of a batch. Predictions are appended to those of earlier batches.
-    fn measure_batch(&self, batch: Batch<B>, measured: &mut Measured) -> LmLoss<B> {
+    fn measure_batch(&self, batch: Batch<B>, measured: &mut Measured) -> LossOutput<B> {
         let Batch::Labelled(batch) = batch else {
             return self.model.loss(batch, &self.pass());
         };

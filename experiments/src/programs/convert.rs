@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use reformer_core::huggingface::{self, Head, HfError};
+use reformer_core::huggingface::{self, Head, HuggingFaceError};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use reformer_core::model::{ReformerLm, ReformerLmConfig};
 use reformer_train::run::check_finite;
@@ -56,7 +56,7 @@ impl Job for Arguments {
         let Self { from, to } = &self;
         let (model, config) = read::<B::InnerBackend>(from, &device)?;
         huggingface::save(&model, &config, to).map_err(|error| match error {
-            HfError::Unsupported { .. } => anyhow::Error::from(error).context(format!(
+            HuggingFaceError::Unsupported { .. } => anyhow::Error::from(error).context(format!(
                 "Hugging Face has no model like that in `{}`",
                 from.display()
             )),

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use burn_flex::Flex;
-use reformer_core::huggingface::{self, HfBuckets, HfConfig};
+use reformer_core::huggingface::{self, HuggingFaceBuckets, HuggingFaceConfig};
 
 /// `google/reformer-enwik8`, but small.
-pub(crate) fn enwik8() -> HfConfig {
-    HfConfig {
+pub(crate) fn enwik8() -> HuggingFaceConfig {
+    HuggingFaceConfig {
         attention_head_size: 16,
         attn_layers: ["local", "local", "lsh", "local"].map(Into::into).to_vec(),
         axial_pos_embds_dim: vec![8, 24],
@@ -19,22 +19,22 @@ pub(crate) fn enwik8() -> HfConfig {
         lsh_attn_chunk_length: 32,
         max_position_embeddings: 512,
         num_attention_heads: 2,
-        num_buckets: Some(HfBuckets::Count(16)),
+        num_buckets: Some(HuggingFaceBuckets::Count(16)),
         num_hashes: 4,
         vocab_size: 258,
-        ..HfConfig::default()
+        ..HuggingFaceConfig::default()
     }
 }
 
 /// `google/reformer-crime-and-punishment`, but small, and with the vocabulary of a test's model.
-pub(crate) fn crime_and_punishment() -> HfConfig {
-    HfConfig {
+pub(crate) fn crime_and_punishment() -> HuggingFaceConfig {
+    HuggingFaceConfig {
         attn_layers: ["local", "lsh"]
             .repeat(2)
             .into_iter()
             .map(Into::into)
             .collect(),
-        num_buckets: Some(HfBuckets::Factors(vec![4, 8])),
+        num_buckets: Some(HuggingFaceBuckets::Factors(vec![4, 8])),
         num_hashes: 1,
         vocab_size: 400,
         ..enwik8()
@@ -42,7 +42,7 @@ pub(crate) fn crime_and_punishment() -> HfConfig {
 }
 
 /// Writes a folder with random weights.
-pub(crate) fn write(config: &HfConfig, folder: &Path) {
+pub(crate) fn write(config: &HuggingFaceConfig, folder: &Path) {
     let config = config.to_config().expect("settings of a test");
     let model = config.init::<Flex>(&Default::default());
     huggingface::save(&model, &config, folder).expect("an empty folder");

@@ -3,7 +3,7 @@
 use burn::module::Initializer;
 use serde::{Deserialize, Serialize};
 
-use super::error::HfError;
+use super::error::HuggingFaceError;
 use crate::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
 use crate::feed_forward::Activation;
 use crate::kernels::Duplicates;
@@ -16,7 +16,7 @@ use crate::reversible::Mode;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)] // The names and their documentation are Hugging Face's.
-pub struct HfConfig {
+pub struct HuggingFaceConfig {
     pub model_type: String,
     pub architectures: Option<Vec<String>>,
     pub attention_head_size: usize,
@@ -46,7 +46,7 @@ pub struct HfConfig {
     pub lsh_num_chunks_before: usize,
     pub max_position_embeddings: usize,
     pub num_attention_heads: usize,
-    pub num_buckets: Option<HfBuckets>,
+    pub num_buckets: Option<HuggingFaceBuckets>,
     pub num_hashes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_hidden_layers: Option<usize>,
@@ -57,14 +57,14 @@ pub struct HfConfig {
 /// A number of buckets, or its factors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum HfBuckets {
+pub enum HuggingFaceBuckets {
     /// One number.
     Count(usize),
     /// Its factors.
     Factors(Vec<usize>),
 }
 
-impl Default for HfConfig {
+impl Default for HuggingFaceConfig {
     fn default() -> Self {
         Self {
             model_type: "reformer".into(),
@@ -126,13 +126,13 @@ const ACTIVATIONS: [(&str, Activation); 11] = [
 const KINDS: [(&str, AttentionKind); 2] =
     [("local", AttentionKind::Local), ("lsh", AttentionKind::Lsh)];
 
-impl HfConfig {
+impl HuggingFaceConfig {
     /// The equivalent configuration of ours: as in Hugging Face, with chunks across buckets, rounds
     /// that wrap into each other and uncorrected duplicates.
     ///
     /// # Errors
     /// All settings without a counterpart, or a setting that cannot work.
-    pub fn to_config(&self) -> Result<ReformerLmConfig, HfError> {
+    pub fn to_config(&self) -> Result<ReformerLmConfig, HuggingFaceError> {
         let mut unsupported = self.unsupported();
         let activation = ACTIVATIONS
             .into_iter()
@@ -154,7 +154,7 @@ impl HfConfig {
             }
         }
         let (Some((_, activation)), true) = (activation, unsupported.is_empty()) else {
-            return Err(HfError::Unsupported {
+            return Err(HuggingFaceError::Unsupported {
                 settings: unsupported,
             });
         };
@@ -228,8 +228,8 @@ impl HfConfig {
         let chunks = self.max_position_embeddings / chunk.max(1);
         let n_buckets = match &self.num_buckets {
             None => Buckets::AutoFactored(chunks.isqrt().max(chunk).saturating_mul(2)),
-            Some(HfBuckets::Count(count)) => Buckets::Count(*count),
-            Some(HfBuckets::Factors(factors)) => Buckets::Factors(factors.clone()),
+            Some(HuggingFaceBuckets::Count(count)) => Buckets::Count(*count),
+            Some(HuggingFaceBuckets::Factors(factors)) => Buckets::Factors(factors.clone()),
         };
         LshConfig::new()
             .with_n_rounds(self.num_hashes)
@@ -259,7 +259,7 @@ impl HfConfig {
     ///
     /// # Errors
     /// All settings that Hugging Face does not have.
-    pub fn from_config(config: &ReformerLmConfig) -> Result<Self, HfError> {
+    pub fn from_config(config: &ReformerLmConfig) -> Result<Self, HuggingFaceError> {
         let ours = &config.reformer;
         let mut unsupported = Vec::new();
         let mut refuse = |setting: String| unsupported.push(setting);
@@ -332,7 +332,7 @@ impl HfConfig {
             refuse("query_length is set".into());
         }
         if !unsupported.is_empty() {
-            return Err(HfError::Unsupported {
+            return Err(HuggingFaceError::Unsupported {
                 settings: unsupported,
             });
         }
@@ -370,9 +370,9 @@ impl HfConfig {
         }
         match &lsh.n_buckets {
             Buckets::AutoFactored(_) => self.num_buckets = None,
-            Buckets::Count(count) => self.num_buckets = Some(HfBuckets::Count(*count)),
+            Buckets::Count(count) => self.num_buckets = Some(HuggingFaceBuckets::Count(*count)),
             Buckets::Factors(factors) => {
-                self.num_buckets = Some(HfBuckets::Factors(factors.clone()));
+                self.num_buckets = Some(HuggingFaceBuckets::Factors(factors.clone()));
             }
             Buckets::Auto => {
                 refuse("lsh.n_buckets is Auto, which factors the number differently".into())

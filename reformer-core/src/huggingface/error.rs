@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 /// Why a Hugging Face folder cannot be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum HfError {
+pub enum HuggingFaceError {
     /// A file is missing or cannot be read or written.
     #[error("`{path}`: {source}")]
     Io {

@@ -30,8 +30,8 @@ use burn_store::{ModuleSnapshot, TensorSnapshot};
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-pub use config::{HfBuckets, HfConfig};
-pub use error::HfError;
+pub use config::{HuggingFaceBuckets, HuggingFaceConfig};
+pub use error::HuggingFaceError;
 
 use crate::files::write_atomically;
 use crate::model::{
@@ -95,7 +95,7 @@ pub fn head(folder: &Path) -> Option<Head> {
 pub fn load<B: Backend>(
     folder: &Path,
     device: &B::Device,
-) -> Result<(ReformerLm<B>, ReformerLmConfig), HfError> {
+) -> Result<(ReformerLm<B>, ReformerLmConfig), HuggingFaceError> {
     let config = read_config(folder)?.to_config()?;
     let weights = Weights::open(folder)?;
     let config = config.with_output_bias(weights.contains(OUTPUT_BIAS));
@@ -112,7 +112,7 @@ pub fn load<B: Backend>(
 pub fn load_classifier<B: Backend>(
     folder: &Path,
     device: &B::Device,
-) -> Result<(ReformerClassifier<B>, ReformerClassifierConfig), HfError> {
+) -> Result<(ReformerClassifier<B>, ReformerClassifierConfig), HuggingFaceError> {
     let hf = read_config(folder)?;
     let reformer = hf.to_config()?.reformer;
     let mut entries = stack(&reformer);
@@ -142,7 +142,7 @@ pub fn load_question_answering<B: Backend>(
         ReformerQuestionAnswering<B>,
         ReformerQuestionAnsweringConfig,
     ),
-    HfError,
+    HuggingFaceError,
 > {
     let config = ReformerQuestionAnsweringConfig::new(read_config(folder)?.to_config()?.reformer);
     let mut entries = stack(&config.reformer);
@@ -165,7 +165,7 @@ fn fill<B: Backend, M: Module<B>>(
     entries: Vec<Entry>,
     path: &Path,
     mut found: BTreeMap<String, TensorSnapshot>,
-) -> Result<M, HfError> {
+) -> Result<M, HuggingFaceError> {
     let ours = shapes(&model);
     let (mut missing, mut shapes, mut types) = (Vec::new(), Vec::new(), Vec::new());
     let mut snapshots = Vec::new();
@@ -191,7 +191,7 @@ fn fill<B: Backend, M: Module<B>>(
         .into_iter()
         .any(|names| !names.is_empty());
     if is_wrong || !shapes.is_empty() || !types.is_empty() {
-        return Err(HfError::Tensors {
+        return Err(HuggingFaceError::Tensors {
             path: path.to_path_buf(),
             missing,
             unknown,
@@ -216,12 +216,12 @@ pub fn save<B: Backend>(
     model: &ReformerLm<B>,
     config: &ReformerLmConfig,
     folder: &Path,
-) -> Result<(), HfError> {
-    let hf = HfConfig::from_config(config)?;
+) -> Result<(), HuggingFaceError> {
+    let hf = HuggingFaceConfig::from_config(config)?;
     let (config_path, weights_path) = (folder.join(CONFIG), folder.join(SAFETENSORS));
     for path in [&config_path, &weights_path] {
         if path.exists() {
-            return Err(HfError::Exists { path: path.clone() });
+            return Err(HuggingFaceError::Exists { path: path.clone() });
         }
     }
     fs::create_dir_all(folder).map_err(io(folder))?;
@@ -251,7 +251,7 @@ pub fn save<B: Backend>(
     let metadata = [("format".to_string(), "pt".to_string())].into();
     let bytes =
         safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(&weights_path, e))?;
-    let json = serde_json::to_vec_pretty(&hf).map_err(|source| HfError::Json {
+    let json = serde_json::to_vec_pretty(&hf).map_err(|source| HuggingFaceError::Json {
         path: config_path.clone(),
         source,
     })?;
@@ -261,16 +261,16 @@ pub fn save<B: Backend>(
     Ok(())
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> HfError {
+fn io(path: &Path) -> impl Fn(std::io::Error) -> HuggingFaceError {
     let path = path.to_path_buf();
-    move |source| HfError::Io {
+    move |source| HuggingFaceError::Io {
         path: path.clone(),
         source,
     }
 }
 
-fn damaged(path: &Path, reason: impl core::fmt::Display) -> HfError {
-    HfError::Damaged {
+fn damaged(path: &Path, reason: impl core::fmt::Display) -> HuggingFaceError {
+    HuggingFaceError::Damaged {
         path: path.to_path_buf(),
         reason: one_line(&reason.to_string()),
     }
@@ -293,10 +293,10 @@ fn one_line(text: &str) -> String {
     line
 }
 
-fn read_config(folder: &Path) -> Result<HfConfig, HfError> {
+fn read_config(folder: &Path) -> Result<HuggingFaceConfig, HuggingFaceError> {
     let path = folder.join(CONFIG);
     let text = read_json(&path)?;
-    serde_json::from_str(&text).map_err(|source| HfError::Json { path, source })
+    serde_json::from_str(&text).map_err(|source| HuggingFaceError::Json { path, source })
 }
 
 /// The tensors of a model by their paths.

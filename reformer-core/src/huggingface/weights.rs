@@ -10,7 +10,7 @@ use burn_store::{ModuleStore, SafetensorsStore, TensorSnapshot};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::error::HfError;
+use super::error::HuggingFaceError;
 use super::tensors::Entry;
 use super::{damaged, io, pytorch};
 
@@ -37,7 +37,7 @@ impl Format {
     ];
 
     /// The names of a file's tensors, without other data of each: there can be a million.
-    fn names(self, path: &Path) -> Result<BTreeSet<String>, HfError> {
+    fn names(self, path: &Path) -> Result<BTreeSet<String>, HuggingFaceError> {
         match self {
             Self::Safetensors => header_names(path),
             Self::Pytorch => Ok(self.read(path)?.into_keys().collect()),
@@ -45,7 +45,7 @@ impl Format {
     }
 
     /// A file's tensors, whose values are loaded lazily.
-    fn read(self, path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, HfError> {
+    fn read(self, path: &Path) -> Result<BTreeMap<String, TensorSnapshot>, HuggingFaceError> {
         match self {
             Self::Safetensors => {
                 let mut store = SafetensorsStore::from_file(path);
@@ -79,7 +79,7 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Finds the file or the index of shards, and reads the names of the tensors.
-    pub(super) fn open(folder: &Path) -> Result<Self, HfError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, HuggingFaceError> {
         for (name, format) in Format::FILES {
             let path = folder.join(name);
             if path.exists() {
@@ -101,7 +101,7 @@ impl Weights {
                 });
             }
         }
-        Err(HfError::NoWeights {
+        Err(HuggingFaceError::NoWeights {
             folder: folder.to_path_buf(),
         })
     }
@@ -120,12 +120,12 @@ impl Weights {
         &self,
         entries: &[Entry],
         unused: &[&str],
-    ) -> Result<BTreeMap<String, TensorSnapshot>, HfError> {
+    ) -> Result<BTreeMap<String, TensorSnapshot>, HuggingFaceError> {
         let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.theirs.as_str()).collect();
         if self.names().count() > 2 * wanted.len() + MAX_STRANGERS {
             let is_unknown = |name: &&String| !wanted.contains(name.as_str());
             let is_missing = |name: &&str| !self.contains(name);
-            return Err(HfError::Tensors {
+            return Err(HuggingFaceError::Tensors {
                 path: self.path.clone(),
                 missing: wanted
                     .iter()
@@ -150,7 +150,10 @@ impl Weights {
 }
 
 /// The files listed in an index, which must be in the same folder.
-fn indexed(folder: &Path, path: &Path) -> Result<BTreeMap<PathBuf, BTreeSet<String>>, HfError> {
+fn indexed(
+    folder: &Path,
+    path: &Path,
+) -> Result<BTreeMap<PathBuf, BTreeSet<String>>, HuggingFaceError> {
     let text = read_json(path)?;
     let index: Index = serde_json::from_str(&text).map_err(|e| damaged(path, e))?;
     let mut files = BTreeMap::<PathBuf, BTreeSet<String>>::new();
@@ -172,7 +175,7 @@ fn indexed(folder: &Path, path: &Path) -> Result<BTreeMap<PathBuf, BTreeSet<Stri
 }
 
 /// The names in the header of a safetensors file.
-fn header_names(path: &Path) -> Result<BTreeSet<String>, HfError> {
+fn header_names(path: &Path) -> Result<BTreeSet<String>, HuggingFaceError> {
     let mut file = File::open(path).map_err(io(path))?;
     let mut length = [0; 8];
     file.read_exact(&mut length)
@@ -194,7 +197,7 @@ fn header_names(path: &Path) -> Result<BTreeSet<String>, HfError> {
 }
 
 /// Refuses missing paths and those that are not regular files: reading a pipe would block.
-fn check_file(path: &Path) -> Result<u64, HfError> {
+fn check_file(path: &Path) -> Result<u64, HuggingFaceError> {
     let metadata = fs::metadata(path).map_err(io(path))?;
     match metadata.is_file() {
         true => Ok(metadata.len()),
@@ -203,7 +206,7 @@ fn check_file(path: &Path) -> Result<u64, HfError> {
 }
 
 /// The text of a small file.
-pub(super) fn read_json(path: &Path) -> Result<String, HfError> {
+pub(super) fn read_json(path: &Path) -> Result<String, HuggingFaceError> {
     let length = check_file(path)?;
     if length > MAX_JSON {
         let reason = format!("it has {length} bytes, of at most {MAX_JSON}");

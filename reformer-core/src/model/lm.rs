@@ -10,7 +10,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
 use super::config::ReformerConfig;
-use super::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
+use super::loss::{LossOutput, gradients_in_chunks, loss_in_chunks};
 use super::reformer::Reformer;
 use super::stack_tape::{halves, side_by_side};
 use super::trainable::{Loss, Trainable, gradients_by_graph};
@@ -177,7 +177,7 @@ impl<B: ReformerBackend, L: AttentionLayer<B>> Loss<B> for ReformerLm<B, L> {
     /// Tokens, and their targets, of which negative ones are ignored: both `[batch_size, seq_length]`.
     type Batch = (Tensor<B, 2, Int>, Tensor<B, 2, Int>);
 
-    fn loss(&self, (tokens, targets): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, (tokens, targets): Self::Batch, pass: &Pass<B>) -> LossOutput<B> {
         let streams = self.reformer.streams(tokens, pass);
         let chunk_length = self.chunk_length(targets.dims()[0], pass);
         loss_in_chunks(targets, chunk_length, |chunk, range| {
@@ -194,7 +194,7 @@ impl<B: TrainBackend, L: TrainAttentionLayer<B>> Trainable<B> for ReformerLm<B, 
         batch: Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         if !self.reformer.mode().is_recomputed() {
             return gradients_by_graph(self, batch, &pass, scale);
         }
@@ -220,6 +220,6 @@ impl<B: TrainBackend, L: TrainAttentionLayer<B>> Trainable<B> for ReformerLm<B, 
         );
         let gradients = gradients.map(|stream| stream.finish().expect("positions have gradients"));
         let drift = Some(self.reformer.backward(tape, gradients, &mut sum));
-        (LmLoss { drift, ..loss }, sum.into_params())
+        (LossOutput { drift, ..loss }, sum.into_params())
     }
 }

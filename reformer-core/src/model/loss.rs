@@ -12,7 +12,7 @@ use crate::reversible::{GradientSum, pull_back};
 
 /// The loss of a model that predicts tokens, classes or positions.
 #[derive(Debug, Clone)]
-pub struct LmLoss<B: Backend> {
+pub struct LossOutput<B: Backend> {
     /// Mean negative log-likelihood of the targets, in nats, and 0 if there are none: `[1]`.
     pub loss: Tensor<B, 1>,
     /// Number of targets whose logit is the largest: `[1]`.
@@ -24,7 +24,7 @@ pub struct LmLoss<B: Backend> {
     pub drift: Option<Tensor<B, 1>>,
 }
 
-impl<B: Backend> LmLoss<B> {
+impl<B: Backend> LossOutput<B> {
     /// The loss of `n_targets` targets from the sum of their negative log-likelihoods.
     pub(super) fn of_sum(
         nll: Tensor<B, 1>,
@@ -40,10 +40,10 @@ impl<B: Backend> LmLoss<B> {
     }
 }
 
-impl<A: AutodiffBackend> LmLoss<A> {
+impl<A: AutodiffBackend> LossOutput<A> {
     /// The same numbers, detached from the graph.
-    pub fn inner(self) -> LmLoss<A::InnerBackend> {
-        LmLoss {
+    pub fn inner(self) -> LossOutput<A::InnerBackend> {
+        LossOutput {
             loss: self.loss.inner(),
             n_correct: self.n_correct.inner(),
             n_targets: self.n_targets.inner(),
@@ -52,7 +52,7 @@ impl<A: AutodiffBackend> LmLoss<A> {
     }
 }
 
-impl<B: Backend> LmLoss<B> {
+impl<B: Backend> LossOutput<B> {
     /// The same numbers on another device.
     pub fn to_device(self, device: &B::Device) -> Self {
         Self {
@@ -73,7 +73,7 @@ pub(super) fn loss_in_chunks<B: ReformerBackend>(
     targets: Tensor<B, 2, Int>,
     chunk_length: usize,
     logits: impl Fn(u64, Range<usize>) -> Tensor<B, 3>,
-) -> LmLoss<B> {
+) -> LossOutput<B> {
     let n_targets = count_targets(targets.clone());
     let mut total = Total::new();
     for (chunk, range) in chunk_ranges(targets.dims()[1], Some(chunk_length)) {
@@ -100,7 +100,7 @@ pub(super) fn gradients_in_chunks<B, A, M>(
     module: &M,
     sum: &mut GradientSum,
     mut take: impl FnMut(Range<usize>, Tensor<B, 3>),
-) -> LmLoss<B>
+) -> LossOutput<B>
 where
     B: ReformerBackend,
     A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
@@ -156,8 +156,8 @@ impl<B: Backend> Total<B> {
         plus(&mut self.n_correct, n_correct);
     }
 
-    fn finish(self, n_targets: Tensor<B, 1>) -> LmLoss<B> {
+    fn finish(self, n_targets: Tensor<B, 1>) -> LossOutput<B> {
         let sum = |sum: Option<Tensor<B, 1>>| sum.unwrap_or_else(|| n_targets.zeros_like());
-        LmLoss::of_sum(sum(self.nll), sum(self.n_correct), n_targets.clone())
+        LossOutput::of_sum(sum(self.nll), sum(self.n_correct), n_targets.clone())
     }
 }

@@ -18,7 +18,7 @@ pub use block::Block;
 pub use config::ReformerConfig;
 pub use encoder::{ReformerEncoder, ReformerEncoderConfig};
 pub use lm::{ReformerLm, ReformerLmConfig};
-pub use loss::LmLoss;
+pub use loss::LossOutput;
 pub use reformer::{Recorded, Reformer};
 pub use seq2seq::{
     Cross, CrossKind, Decoder, DecoderBlock, Encoder, ReformerSeq2Seq, ReformerSeq2SeqConfig,

@@ -3,7 +3,7 @@
 use burn::module::{AutodiffModule, Module};
 use burn::optim::GradientsParams;
 
-use super::loss::LmLoss;
+use super::loss::LossOutput;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::pass::Pass;
 
@@ -13,7 +13,7 @@ pub trait Loss<B: ReformerBackend>: Module<B> {
     type Batch;
 
     /// Mean loss of a batch, without gradients.
-    fn loss(&self, batch: Self::Batch, pass: &Pass<B>) -> LmLoss<B>;
+    fn loss(&self, batch: Self::Batch, pass: &Pass<B>) -> LossOutput<B>;
 }
 
 /// A model with a [`Loss`] and its gradients: those of this crate, and any other [`Module`]. Nothing
@@ -40,7 +40,7 @@ pub trait Trainable<B: TrainBackend>: Loss<B> + AutodiffModule<B> {
         &self,
         batch: Self::Batch,
         pass: Pass<B>,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         self.scaled_gradients(batch, pass, 1.0)
     }
 
@@ -52,7 +52,7 @@ pub trait Trainable<B: TrainBackend>: Loss<B> + AutodiffModule<B> {
         batch: Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         gradients_by_graph(self, batch, &pass, scale)
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn gradients_by_graph<A, M>(
     batch: M::Batch,
     pass: &Pass<A>,
     scale: f64,
-) -> (LmLoss<A::InnerBackend>, GradientsParams)
+) -> (LossOutput<A::InnerBackend>, GradientsParams)
 where
     A: TrainBackend,
     M: Loss<A> + AutodiffModule<A>,

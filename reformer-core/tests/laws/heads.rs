@@ -10,10 +10,10 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor};
 use burn_autodiff::Autodiff;
 use reformer_core::attention::LocalConfig;
-use reformer_core::huggingface::{self, HfError};
+use reformer_core::huggingface::{self, HuggingFaceError};
 use reformer_core::kernels::ReformerBackend;
 use reformer_core::model::{
-    Labels, LmLoss, Loss, ReformerClassifierConfig, ReformerConfig,
+    Labels, Loss, LossOutput, ReformerClassifierConfig, ReformerConfig,
     ReformerQuestionAnsweringConfig, SpanLogits, Trainable,
 };
 use reformer_core::reversible::Mode;
@@ -69,7 +69,7 @@ fn classifier_modes_agree<B: ReformerBackend>() {
 }
 
 /// Loss, and numbers of right and of all targets.
-fn all_numbers<B: Backend>(loss: LmLoss<B>) -> Vec<f64> {
+fn all_numbers<B: Backend>(loss: LossOutput<B>) -> Vec<f64> {
     numbers(Tensor::cat(
         vec![loss.loss, loss.n_correct, loss.n_targets],
         0,
@@ -353,7 +353,7 @@ fn other_heads_are_refused_by_name<B: ReformerBackend>() {
     let device = Default::default();
     let (folder, ..) = with_head(&[("qa_outputs", [3, 64])]);
     let error = huggingface::load_question_answering::<B>(folder.path(), &device).unwrap_err();
-    assert!(matches!(error, HfError::Tensors { .. }), "{error}");
+    assert!(matches!(error, HuggingFaceError::Tensors { .. }), "{error}");
     assert!(error.to_string().contains("qa_outputs.weight"), "{error}");
     let error = huggingface::load_classifier::<B>(folder.path(), &device).unwrap_err();
     assert!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use reformer_core::huggingface::HfError;
+use reformer_core::huggingface::HuggingFaceError;
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use tempfile::TempDir;
 
@@ -209,7 +209,10 @@ fn settings_beyond_all_measure_are_named() {
             config[setting] = value;
         });
         let error = load(folder.path()).map(|_| ()).unwrap_err();
-        assert!(matches!(error, HfError::Config(_)), "{setting}: {error}");
+        assert!(
+            matches!(error, HuggingFaceError::Config(_)),
+            "{setting}: {error}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn_flex::Flex;
 use burn_store::ModuleSnapshot;
 use reformer_core::Pass;
-use reformer_core::huggingface::{self, HfConfig, HfError};
+use reformer_core::huggingface::{self, HuggingFaceConfig, HuggingFaceError};
 use reformer_core::model::{ReformerConfig, ReformerLm, ReformerLmConfig};
 use tempfile::TempDir;
 
@@ -17,7 +17,9 @@ pub(crate) fn data(folder: &str) -> PathBuf {
         .join(folder)
 }
 
-pub(crate) fn load(folder: &Path) -> Result<(ReformerLm<Flex>, ReformerLmConfig), HfError> {
+pub(crate) fn load(
+    folder: &Path,
+) -> Result<(ReformerLm<Flex>, ReformerLmConfig), HuggingFaceError> {
     huggingface::load(folder, &Default::default())
 }
 
@@ -82,7 +84,7 @@ fn pickled_weights_are_those_of_safetensors() {
 
 #[test]
 fn an_old_output_bias_is_used_and_kept() {
-    let reformer = HfConfig::default().to_config().unwrap().reformer;
+    let reformer = HuggingFaceConfig::default().to_config().unwrap().reformer;
     let config = ReformerLmConfig::new(reformer).with_output_bias(true);
     let model = crate::common::drawn(config.init::<Flex>(&Default::default()));
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +99,7 @@ fn nothing_is_overwritten() {
     let folder = copy("causal-short");
     let (model, config) = load(folder.path()).unwrap();
     let error = huggingface::save(&model, &config, folder.path()).unwrap_err();
-    assert!(matches!(error, HfError::Exists { .. }), "{error}");
+    assert!(matches!(error, HuggingFaceError::Exists { .. }), "{error}");
 }
 
 #[test]
@@ -153,7 +155,7 @@ fn tensors_that_do_not_fit_are_all_listed() {
         config["num_hidden_layers"] = 2.into();
         config["vocab_size"] = 41.into();
     });
-    let Err(HfError::Tensors {
+    let Err(HuggingFaceError::Tensors {
         missing,
         unknown,
         shapes,
@@ -190,7 +192,7 @@ fn a_truncated_file_is_damaged() {
         fs::write(&path, &bytes[..length]).unwrap();
         let error = load(folder.path()).unwrap_err();
         assert!(
-            matches!(error, HfError::Damaged { .. }),
+            matches!(error, HuggingFaceError::Damaged { .. }),
             "{length}: {error}"
         );
         assert!(error.to_string().contains("model.safetensors"));
@@ -203,7 +205,7 @@ fn a_truncated_file_is_damaged() {
         fs::write(&path, &pickled[..length]).unwrap();
         let error = load(folder.path()).unwrap_err();
         assert!(
-            matches!(error, HfError::Damaged { .. }),
+            matches!(error, HuggingFaceError::Damaged { .. }),
             "{length}: {error}"
         );
     }

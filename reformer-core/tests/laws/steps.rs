@@ -6,7 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use reformer_core::attention::{AttentionKind, Buckets, ExactUpTo, LocalConfig, LshConfig, Window};
-use reformer_core::model::{LmLoss, ReformerConfig};
+use reformer_core::model::{LossOutput, ReformerConfig};
 
 /// A small stack with all kinds of attention, which hashes at any length.
 pub(crate) fn stack(vocab_size: u32, n_layers: usize) -> ReformerConfig {
@@ -39,7 +39,7 @@ pub(crate) struct Step {
 impl Step {
     pub(crate) fn new<B: AutodiffBackend, M: Module<B>>(
         model: &M,
-        loss: LmLoss<B::InnerBackend>,
+        loss: LossOutput<B::InnerBackend>,
         gradients: &GradientsParams,
     ) -> Self {
         Self {

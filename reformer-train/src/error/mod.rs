@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use reformer_core::ConfigError;
-use reformer_core::huggingface::HfError;
+use reformer_core::huggingface::HuggingFaceError;
 use reformer_datasets::{DatasetError, SizeError};
 use thiserror::Error;
 
@@ -122,7 +122,7 @@ pub enum TrainError {
 
     /// A folder of Hugging Face that cannot be read.
     #[error(transparent)]
-    HuggingFace(#[from] HfError),
+    HuggingFace(#[from] HuggingFaceError),
 
     /// A run that has trained some steps, but has no checkpoint to resume from.
     #[error(

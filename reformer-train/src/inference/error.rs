@@ -7,7 +7,7 @@ use std::str::Utf8Error;
 
 use reformer_core::ConfigError;
 use reformer_core::generation::GenerationError;
-use reformer_core::huggingface::HfError;
+use reformer_core::huggingface::HuggingFaceError;
 use reformer_datasets::{DatasetError, shown};
 use thiserror::Error;
 
@@ -183,8 +183,8 @@ pub enum InferenceError {
     },
 }
 
-impl From<HfError> for InferenceError {
-    fn from(error: HfError) -> Self {
+impl From<HuggingFaceError> for InferenceError {
+    fn from(error: HuggingFaceError) -> Self {
         Self::Model(error.into())
     }
 }

@@ -16,7 +16,7 @@ use burn::train::metric::{
     Adaptor, ItemLazy, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric,
     NumericAttributes, NumericEntry, SerializedEntry,
 };
-use reformer_core::model::LmLoss;
+use reformer_core::model::LossOutput;
 
 use crate::metrics::hashing::Hashing;
 
@@ -28,7 +28,7 @@ pub use row::{Row, read_rows};
 #[derive(Debug, Clone)]
 pub struct StepOutput<B: Backend> {
     /// Loss and counts, on the device.
-    pub loss: LmLoss<B>,
+    pub loss: LossOutput<B>,
     /// Global norm of the gradients, before clipping; in training only.
     pub gradient_norm: Option<Tensor<B, 1>>,
     /// Statistics of hashing; in evaluations only.
@@ -42,7 +42,7 @@ impl<B: Backend> ItemLazy for StepOutput<B> {
 
     /// Waits for the step and reads its numbers, all at once.
     fn sync(self) -> StepStats {
-        let LmLoss {
+        let LossOutput {
             loss,
             n_correct,
             n_targets,
@@ -242,7 +242,7 @@ mod tests {
     fn output_is_read_with_and_without_what_can_be_missing() {
         let one = |value: f32| Tensor::<Flex, 1>::from_data([value], &Default::default());
         let output = StepOutput {
-            loss: LmLoss {
+            loss: LossOutput {
                 loss: one(2.5),
                 n_correct: one(3.0),
                 n_targets: one(7.0),

@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 use burn::train::{Interrupter, TrainOutput, TrainStep};
 use reformer_core::ConfigError;
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::LmLoss;
+use reformer_core::model::LossOutput;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Sharing;
@@ -206,7 +206,7 @@ impl<B: Backend> Replicas<B> {
 }
 
 /// A loss, and the factor of its gradients, `[1]`.
-type Weighted<B> = (LmLoss<B>, Tensor<B, 1>);
+type Weighted<B> = (LossOutput<B>, Tensor<B, 1>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -248,7 +248,7 @@ impl<B: TrainBackend> Replicas<B> {
     fn loss_of_all(
         &self,
         group: &Group,
-        own: &LmLoss<B::InnerBackend>,
+        own: &LossOutput<B::InnerBackend>,
     ) -> Result<Weighted<B::InnerBackend>, ParallelError> {
         let [loss, n_correct, n_targets] = [&own.loss, &own.n_correct, &own.n_targets].map(number);
         let drift = own.drift.as_ref().map_or(f64::NAN, number);
@@ -258,7 +258,7 @@ impl<B: TrainBackend> Replicas<B> {
         let divisor = sum(2).max(1.0);
         let one = |value: f64| Tensor::from_data([value as f32], &self.devices[0]);
         let drift = all.iter().map(|one| one[3]).fold(f64::NAN, f64::max);
-        let loss = LmLoss {
+        let loss = LossOutput {
             loss: one(sum(0) / divisor),
             n_correct: one(sum(1)),
             n_targets: one(sum(2)),

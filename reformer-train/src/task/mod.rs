@@ -16,7 +16,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{LmLoss, Loss, Reformer};
+use reformer_core::model::{Loss, LossOutput, Reformer};
 use reformer_core::{Key, Pass};
 
 use crate::data::batch::Batch;
@@ -116,7 +116,7 @@ pub(crate) fn probe<B: ReformerBackend>(
 
 impl<A: TrainBackend, M: RunModel<A>> Task<A, M> {
     /// The loss of a batch and its gradients.
-    fn gradients(&self, batch: Batch<A>) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+    fn gradients(&self, batch: Batch<A>) -> (LossOutput<A::InnerBackend>, GradientsParams) {
         if self.n_parts == 1 {
             return self.gradients_of_part(batch, 0);
         }
@@ -140,7 +140,7 @@ impl<A: TrainBackend, M: RunModel<A>> Task<A, M> {
         &self,
         part: Batch<A>,
         number: usize,
-    ) -> (LmLoss<A::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<A::InnerBackend>, GradientsParams) {
         let pass = Pass::train(Key::new(self.seed).fold(part.step()));
         let pass = pass
             .with_part((self.first_part + number) as u64)
@@ -169,25 +169,27 @@ pub(crate) fn share<B: Backend>(part: Tensor<B, 1>, all: &Tensor<B, 1>) -> Tenso
 
 /// The loss of a batch from those of its parts, weighted by their shares of its targets.
 pub(crate) fn joined<B: Backend>(
-    parts: Vec<(LmLoss<B>, Tensor<B, 1>)>,
+    parts: Vec<(LossOutput<B>, Tensor<B, 1>)>,
     n_targets: Tensor<B, 1>,
-) -> LmLoss<B> {
+) -> LossOutput<B> {
     let zero = n_targets.zeros_like();
-    let empty = LmLoss {
+    let empty = LossOutput {
         loss: zero.clone(),
         n_correct: zero,
         n_targets,
         drift: None,
     };
-    parts.into_iter().fold(empty, |sum, (part, weight)| LmLoss {
-        loss: sum.loss + part.loss * weight,
-        n_correct: sum.n_correct + part.n_correct,
-        n_targets: sum.n_targets,
-        drift: match (sum.drift, part.drift) {
-            (Some(largest), Some(drift)) => Some(largest.max_pair(drift)),
-            (largest, drift) => largest.or(drift),
-        },
-    })
+    parts
+        .into_iter()
+        .fold(empty, |sum, (part, weight)| LossOutput {
+            loss: sum.loss + part.loss * weight,
+            n_correct: sum.n_correct + part.n_correct,
+            n_targets: sum.n_targets,
+            drift: match (sum.drift, part.drift) {
+                (Some(largest), Some(drift)) => Some(largest.max_pair(drift)),
+                (largest, drift) => largest.or(drift),
+            },
+        })
 }
 
 impl<A: TrainBackend, M: RunModel<A>> TrainStep for Task<A, M> {

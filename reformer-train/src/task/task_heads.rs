@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use reformer_core::Pass;
 use reformer_core::kernels::ReformerBackend;
-use reformer_core::model::{Labels, LmLoss, SpanLogits};
+use reformer_core::model::{Labels, LossOutput, SpanLogits};
 use reformer_datasets::labelled::LabelledBatch;
 
 use crate::task::model::{ANOTHER, Model};
@@ -23,7 +23,7 @@ impl<B: Backend> HeadLogits<B> {
     ///
     /// # Shapes
     /// - targets: `[batch_size, n_targets]`, one for a class and two for an answer
-    pub fn loss(self, targets: &Tensor<B, 2, Int>) -> LmLoss<B> {
+    pub fn loss(self, targets: &Tensor<B, 2, Int>) -> LossOutput<B> {
         match self {
             Self::Classes(logits) => Labels::Class(column(targets, 0)).loss(logits),
             Self::Spans(logits) => logits.loss(column(targets, 0), column(targets, 1)),

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use reformer_core::Pass;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{Labels, LmLoss, Loss, Seq2SeqInput, Trainable};
+use reformer_core::model::{Labels, Loss, LossOutput, Seq2SeqInput, Trainable};
 use reformer_datasets::translation::PairBatch;
 
 use crate::data::batch::Batch;
@@ -55,7 +55,7 @@ macro_rules! of_kind {
 impl<B: ReformerBackend> Loss<B> for Model<B> {
     type Batch = Batch<B>;
 
-    fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LossOutput<B> {
         let pass = pass.clone();
         of_kind!(self, batch, pass, |model| model.loss(batch, &pass))
     }
@@ -68,7 +68,7 @@ impl<B: TrainBackend> Trainable<B> for Model<B> {
         batch: Batch<B>,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         of_kind!(self, batch, pass, |model| {
             model.scaled_gradients(batch, pass, scale)
         })

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::record::Recorder;
 use burn::tensor::{Tensor, TensorData, Tolerance};
 use reformer_core::attention::AttentionKind;
-use reformer_core::huggingface::{self, HfBuckets, HfConfig};
+use reformer_core::huggingface::{self, HuggingFaceBuckets, HuggingFaceConfig};
 use reformer_core::model::{ReformerClassifierConfig, ReformerLm, ReformerLmConfig};
 use reformer_core::position::PositionConfig;
 use reformer_core::reversible::Mode;
@@ -259,7 +259,7 @@ fn layers_of_other_shapes_are_refused() {
 
 /// A model that Hugging Face has, too.
 fn hugging_face() -> ReformerLmConfig {
-    let config = HfConfig {
+    let config = HuggingFaceConfig {
         attention_head_size: 8,
         attn_layers: vec!["local".into(), "lsh".into()],
         axial_pos_embds_dim: vec![4, 12],
@@ -271,10 +271,10 @@ fn hugging_face() -> ReformerLmConfig {
         lsh_attn_chunk_length: 8,
         max_position_embeddings: 64,
         num_attention_heads: 2,
-        num_buckets: Some(HfBuckets::Count(8)),
+        num_buckets: Some(HuggingFaceBuckets::Count(8)),
         num_hashes: 2,
         vocab_size: 256,
-        ..HfConfig::default()
+        ..HuggingFaceConfig::default()
     };
     config.to_config().unwrap()
 }

@@ -8,7 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::backend::Backend;
 use burn_flex::Flex;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
-use reformer_core::model::{Labels, LmLoss, Loss, Reformer, Trainable};
+use reformer_core::model::{Labels, Loss, LossOutput, Reformer, Trainable};
 use reformer_core::reversible::Mode;
 use reformer_core::{ConfigError, Pass};
 use reformer_train::metrics::Quantity;
@@ -31,7 +31,7 @@ struct TwoLayers<B: Backend> {
 impl<B: ReformerBackend> Loss<B> for TwoLayers<B> {
     type Batch = Batch<B>;
 
-    fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, batch: Batch<B>, pass: &Pass<B>) -> LossOutput<B> {
         let batch = batch.into_tokens();
         let hidden = self.reformer.forward(batch.tokens, pass);
         let logits = self.outer.forward(self.inner.forward(hidden).tanh());

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor};
 use super::{ReformerSeq2Seq, Seq2SeqInput};
 use crate::chunks::Filling;
 use crate::kernels::{ReformerBackend, TrainBackend};
-use crate::model::loss::{LmLoss, gradients_in_chunks, loss_in_chunks};
+use crate::model::loss::{LossOutput, gradients_in_chunks, loss_in_chunks};
 use crate::model::stack_tape::mean;
 use crate::model::trainable::{Loss, Trainable, gradients_by_graph};
 use crate::pass::{Pass, Source};
@@ -17,7 +17,7 @@ impl<B: ReformerBackend> Loss<B> for ReformerSeq2Seq<B> {
     /// Input and targets, of which negative ones are ignored: `[batch_size, target_length]`.
     type Batch = (Seq2SeqInput<B>, Tensor<B, 2, Int>);
 
-    fn loss(&self, (input, targets): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, (input, targets): Self::Batch, pass: &Pass<B>) -> LossOutput<B> {
         let source = self.encode(input.source, input.source_mask_pad, pass);
         let pass = Self::decoder_pass(pass, input.input_mask_pad, source);
         let streams = self
@@ -40,7 +40,7 @@ impl<B: TrainBackend> Trainable<B> for ReformerSeq2Seq<B> {
         batch: Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         if !self.mode.is_recomputed() {
             return gradients_by_graph(self, batch, &pass, scale);
         }
@@ -90,6 +90,6 @@ impl<B: TrainBackend> Trainable<B> for ReformerSeq2Seq<B> {
             .encoder
             .backward(encoder_tape, embedding, gradient, &mut sum);
         let drift = Some(decoder.drift.max_pair(encoder.drift));
-        (LmLoss { drift, ..loss }, sum.into_params())
+        (LossOutput { drift, ..loss }, sum.into_params())
     }
 }

@@ -14,7 +14,7 @@ use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
 use crate::model::limits;
-use crate::model::loss::LmLoss;
+use crate::model::loss::LossOutput;
 use crate::model::reformer::Reformer;
 use crate::model::trainable::{Loss, Trainable};
 use crate::pass::{Pass, dropout};
@@ -86,7 +86,7 @@ impl<B: Backend> Labels<B> {
     ///
     /// # Shapes
     /// - logits: `[batch_size, n_classes]`
-    pub fn loss(self, logits: Tensor<B, 2>) -> LmLoss<B> {
+    pub fn loss(self, logits: Tensor<B, 2>) -> LossOutput<B> {
         let n_logits =
             Tensor::from_floats([logits.shape().num_elements() as f32], &logits.device());
         match self {
@@ -96,14 +96,14 @@ impl<B: Backend> Labels<B> {
                 let sides = logits.clone().greater_elem(0.0);
                 let n_correct = sides.equal(is_in.clone().greater_elem(0.5)).float().sum();
                 let log_probs = is_in * log_sigmoid(logits.clone()) + is_out * log_sigmoid(-logits);
-                LmLoss {
+                LossOutput {
                     loss: -log_probs.mean(),
                     n_correct,
                     n_targets: n_logits,
                     drift: None,
                 }
             }
-            Self::Values(values) => LmLoss {
+            Self::Values(values) => LossOutput {
                 loss: (logits - values).square().mean(),
                 n_correct: n_logits.zeros_like(),
                 n_targets: n_logits,
@@ -191,7 +191,7 @@ impl<B: ReformerBackend> Loss<B> for ReformerClassifier<B> {
     /// Tokens, `[batch_size, seq_length]`, and labels.
     type Batch = (Tensor<B, 2, Int>, Labels<B>);
 
-    fn loss(&self, (tokens, labels): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, (tokens, labels): Self::Batch, pass: &Pass<B>) -> LossOutput<B> {
         labels.loss(self.forward(tokens, pass))
     }
 }
@@ -202,7 +202,7 @@ impl<B: TrainBackend> Trainable<B> for ReformerClassifier<B> {
         (tokens, labels): Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         let of_head = pass.fold(HEAD);
         let parts = (&self.reformer, &self.head);
         head_gradients(parts, tokens, pass, scale, |hidden| {

@@ -21,7 +21,7 @@ pub use question_answering::{
 };
 
 use super::config::ReformerConfig;
-use super::loss::LmLoss;
+use super::loss::LossOutput;
 use super::reformer::Reformer;
 use crate::kernels::TrainBackend;
 use crate::pass::Pass;
@@ -48,7 +48,7 @@ fn projection<B: Backend>(
 ///
 /// # Shapes
 /// - logits: `[n_rows, n_columns]`, targets: `[n_rows]`
-fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> LmLoss<B> {
+fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> LossOutput<B> {
     let [_, n_columns] = logits.dims();
     let last = n_columns as i64 - 1;
     let is_target = targets
@@ -62,7 +62,7 @@ fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -
     let columns = targets.clamp(0, last).unsqueeze_dim::<2>(1);
     let log_probs = log_softmax(logits, 1).gather(1, columns);
     let nll = (log_probs.squeeze_dim::<1>(1) * weight).sum().neg();
-    LmLoss::of_sum(nll, n_correct, n_targets)
+    LossOutput::of_sum(nll, n_correct, n_targets)
 }
 
 /// Loss of a head on a stack, and the gradients of both, multiplied by `scale`, with the memory of
@@ -72,8 +72,8 @@ fn head_gradients<A, H>(
     tokens: Tensor<A, 2, Int>,
     pass: Pass<A>,
     scale: f64,
-    loss: impl FnOnce(Tensor<A, 3>) -> LmLoss<A>,
-) -> (LmLoss<A::InnerBackend>, GradientsParams)
+    loss: impl FnOnce(Tensor<A, 3>) -> LossOutput<A>,
+) -> (LossOutput<A::InnerBackend>, GradientsParams)
 where
     A: TrainBackend,
     H: AutodiffModule<A>,
@@ -84,7 +84,7 @@ where
     let mut sum = GradientSum::new();
     sum.add(&mut gradients, head);
     let drift = recorded.add_gradients(reformer, &mut gradients, &mut sum);
-    let loss = LmLoss {
+    let loss = LossOutput {
         drift,
         ..loss.inner()
     };

@@ -14,7 +14,7 @@ use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::linear::linear;
 use crate::model::config::ReformerConfig;
-use crate::model::loss::LmLoss;
+use crate::model::loss::LossOutput;
 use crate::model::reformer::Reformer;
 use crate::model::trainable::{Loss, Trainable};
 use crate::pass::Pass;
@@ -85,11 +85,11 @@ impl<B: Backend> SpanLogits<B> {
     ///
     /// # Shapes
     /// - start, end: `[batch_size]`
-    pub fn loss(self, start: Tensor<B, 1, Int>, end: Tensor<B, 1, Int>) -> LmLoss<B> {
+    pub fn loss(self, start: Tensor<B, 1, Int>, end: Tensor<B, 1, Int>) -> LossOutput<B> {
         let start = cross_entropy(self.start, start);
         let end = cross_entropy(self.end, end);
         let nll = start.loss * start.n_targets.clone() + end.loss * end.n_targets.clone();
-        LmLoss::of_sum(
+        LossOutput::of_sum(
             nll,
             start.n_correct + end.n_correct,
             start.n_targets + end.n_targets,
@@ -213,7 +213,7 @@ impl<B: ReformerBackend> Loss<B> for ReformerQuestionAnswering<B> {
     /// `[batch_size]`. Padding cannot be an answer; positions outside the sequence are ignored.
     type Batch = (Tensor<B, 2, Int>, [Tensor<B, 1, Int>; 2]);
 
-    fn loss(&self, (tokens, [start, end]): Self::Batch, pass: &Pass<B>) -> LmLoss<B> {
+    fn loss(&self, (tokens, [start, end]): Self::Batch, pass: &Pass<B>) -> LossOutput<B> {
         let spans = self.forward(tokens, pass);
         let spans = spans.without_padding(pass.mask_pad().cloned());
         spans.loss(start, end)
@@ -226,7 +226,7 @@ impl<B: TrainBackend> Trainable<B> for ReformerQuestionAnswering<B> {
         (tokens, [start, end]): Self::Batch,
         pass: Pass<B>,
         scale: f64,
-    ) -> (LmLoss<B::InnerBackend>, GradientsParams) {
+    ) -> (LossOutput<B::InnerBackend>, GradientsParams) {
         let mask_pad = pass.mask_pad().cloned();
         let parts = (&self.reformer, &self.output);
         head_gradients(parts, tokens, pass, scale, |hidden| {

@@ -7,7 +7,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn::train::{EventProcessorTraining, InferenceStep, LearnerEvent, TrainingItem, ValidLoader};
 use reformer_core::kernels::TrainBackend;
-use reformer_core::model::LmLoss;
+use reformer_core::model::LossOutput;
 
 use super::{Components, State, TrainingLoop, scalar};
 use crate::error::TrainError;
@@ -114,7 +114,7 @@ impl<B: TrainBackend, M: RunModel<B>> TrainingLoop<B, M> {
     ) {
         let one = |value: f64| Tensor::from_data([value as f32], &self.device);
         let output = StepOutput {
-            loss: LmLoss {
+            loss: LossOutput {
                 loss: one(nll / n_targets.max(1.0)),
                 n_correct: one(n_correct),
                 n_targets: one(n_targets),
