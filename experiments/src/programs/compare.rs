@@ -9,7 +9,7 @@ use clap::Parser;
 use reformer_train::TrainConfig;
 use reformer_train::metrics::{Quantity, Row, read_rows};
 use reformer_train::record::{read_regular, setting_below};
-use reformer_train::report::escape;
+use reformer_train::report::{HtmlPage, escape};
 use serde_json::Value;
 
 use crate::cli;
@@ -27,6 +27,11 @@ Examples:
 
 The page is self-contained: held-out bits over steps, tokens and seconds, the best results of each run, and the
 settings in which they differ. Runs that differ only in their seed share a row, with their mean and range.";
+
+/// Tables can be wider than the page.
+const STYLE: &str = "\
+section { overflow-x: auto; }
+section > svg { max-width: 100%; height: auto; border-radius: 12px; }";
 
 /// Compare runs: curves, best results and settings that differ.
 #[derive(Debug, Parser)]
@@ -202,15 +207,18 @@ fn page(runs: &[ComparedRun], results: &Table, settings: &Table) -> Result<Strin
             units.join(", ")
         ),
     };
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Runs side by side</title>\n\
-         <style>body {{ font: 15px sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }}\n\
-         table {{ border-collapse: collapse }} td, th {{ padding: 0.2em 0.8em; border-bottom: 1px solid #ddd; \
-         text-align: left }} svg {{ max-width: 100%; height: auto }}</style>\n\
-         <h1>Runs side by side</h1>\n<p>{}</p>\n{}\n{}\n<h2>Settings that differ</h2>\n{}</html>\n",
-        escape(&note),
-        results.html(),
-        figure::svg(&panels)?,
-        settings.html()
-    ))
+    let page = HtmlPage {
+        title: "Runs side by side",
+        header: format!("  <p class=\"progress-text\">{}</p>", escape(&note)),
+        main: format!(
+            "<section>\n{}\n</section>\n<section>\n{}</section>\n\
+             <section>\n<h2>Settings that differ</h2>\n{}\n</section>",
+            results.html(),
+            figure::svg(&panels)?,
+            settings.html()
+        ),
+        style: STYLE,
+        ..HtmlPage::default()
+    };
+    Ok(page.render())
 }

@@ -4,11 +4,10 @@ use std::io;
 
 use serde::Serialize;
 
+use super::frame::{HtmlPage, escape, fill};
 use super::{Environment, Phase, Report, Sample, Series, Status};
 
-const TEMPLATE: &str = include_str!("template.html");
-/// The style of all pages.
-pub const STYLE: &str = include_str!("style.css");
+const TEMPLATE: &str = include_str!("report.html");
 const SCRIPT: &str = include_str!("script.js");
 
 /// The data of the script.
@@ -25,69 +24,36 @@ pub(super) fn page(report: &Report, written: u64) -> io::Result<String> {
         series: &report.series,
         written,
     };
-    let data = escape_json(&serde_json::to_string(&data)?);
     let running = report.status.phase == Phase::Running;
-    let refresh = report.refresh_seconds.filter(|_| running);
-    let refresh = refresh.map(|s| format!("<meta http-equiv=\"refresh\" content=\"{s}\">"));
-    Ok(fill(TEMPLATE, |name| match name {
-        "refresh" => refresh.clone().unwrap_or_default(),
-        "title" => escape(&report.title),
-        "style" => STYLE.trim_end().to_owned(),
-        "phase" => phase(report.status.phase).to_owned(),
-        "progress" => progress(&report.status),
-        "percent" => format!("{:.2}", percent(&report.status)),
-        "last_values" => last_values(&report.series),
-        "hide_samples" if report.samples.is_empty() => " hidden".to_owned(),
-        "hide_samples" => String::new(),
-        "samples" => samples(&report.samples),
-        "hide_data_sets" if report.data.is_empty() => " hidden".to_owned(),
-        "hide_data_sets" => String::new(),
-        "data_sets" => rows(&report.data),
-        "environment" => environment(&report.environment),
-        "config" => escape(&report.config_json),
-        "data" => data.clone(),
-        "script" => SCRIPT.trim_end().to_owned(),
-        unknown => unreachable!("the template has no place for {unknown}"),
-    }))
+    let page = HtmlPage {
+        title: &report.title,
+        header: header(&report.status),
+        main: fill(TEMPLATE, |name| match name {
+            "last_values" => last_values(&report.series),
+            "hide_samples" if report.samples.is_empty() => " hidden".to_owned(),
+            "hide_samples" => String::new(),
+            "samples" => samples(&report.samples),
+            "hide_data_sets" if report.data.is_empty() => " hidden".to_owned(),
+            "hide_data_sets" => String::new(),
+            "data_sets" => rows(&report.data),
+            "environment" => environment(&report.environment),
+            "config" => escape(&report.config_json),
+            unknown => unreachable!("the template has no place for {unknown}"),
+        }),
+        style: "",
+        script: Some((SCRIPT, serde_json::to_string(&data)?)),
+        refresh_seconds: report.refresh_seconds.filter(|_| running),
+    };
+    Ok(page.render())
 }
 
-/// Replaces each `{{name}}` by a text. Inserted texts are not searched again.
-pub fn fill(template: &str, text: impl Fn(&str) -> String) -> String {
-    let mut page = String::new();
-    let mut rest = template;
-    while let Some((before, (name, after))) = rest
-        .split_once("{{")
-        .and_then(|(before, place)| Some((before, place.split_once("}}")?)))
-    {
-        page += before;
-        page += &text(name);
-        rest = after;
-    }
-    page + rest
-}
-
-/// Text as HTML, in elements and in quoted attributes.
-pub fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => html += "&amp;",
-            '<' => html += "&lt;",
-            '>' => html += "&gt;",
-            '"' => html += "&quot;",
-            '\'' => html += "&#39;",
-            other => html.push(other),
-        }
-    }
-    html
-}
-
-/// JSON that is safe inside a script element: nothing in it ends the element or a line.
-/// These characters occur in strings only, where they can be escaped.
-pub fn escape_json(json: &str) -> String {
-    json.replace('<', "\\u003c")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+fn header(status: &Status) -> String {
+    let (phase, progress, percent) = (phase(status.phase), progress(status), percent(status));
+    format!(
+        "  <span class=\"phase {phase}\">{phase}</span>\n\
+         \x20 <p class=\"progress-text\">{progress}<span id=\"updated\"></span></p>\n\
+         \x20 <div class=\"progress\"><div style=\"width: {percent:.2}%\"></div></div>"
+    )
 }
 
 fn phase(phase: Phase) -> &'static str {
@@ -235,7 +201,6 @@ mod tests {
             "as often as it is content"
         );
         for part in [
-            STYLE.trim_end(),
             SCRIPT.trim_end(),
             ": 3 files</dd>",
             "step 3 of 12 · 25 % · 1 h 2 min",

@@ -3,13 +3,14 @@
 //! The page loads nothing: style, script and data are inline, and its content security policy
 //! forbids the rest. Without scripts it still shows the last values.
 
+mod frame;
 mod html;
 pub(crate) mod log;
 pub(crate) mod page;
 pub(crate) mod samples;
 pub(crate) mod tensorboard;
 
-pub use html::{STYLE, escape, escape_json, fill};
+pub use frame::{HtmlPage, escape};
 
 use std::io::Write;
 use std::path::Path;

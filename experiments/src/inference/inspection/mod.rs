@@ -1,11 +1,11 @@
 //! How LSH attention hashes a text, as an HTML page and as JSON.
 
 use reformer_core::attention::InspectedHead;
-use reformer_train::report::{STYLE, escape, escape_json, fill};
+use reformer_train::report::{HtmlPage, escape};
 use serde::Serialize;
 
-const PAGE: &str = include_str!("page.html");
-const OWN_STYLE: &str = include_str!("page.css");
+const MAIN: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Factor for rounding shares to four decimals.
@@ -64,16 +64,18 @@ impl Layer {
 impl Inspection {
     /// A self-contained HTML page.
     pub(crate) fn page(&self, title: &str) -> serde_json::Result<String> {
-        let data = escape_json(&serde_json::to_string(self)?);
-        Ok(fill(PAGE, |name| match name {
-            "title" => escape(title),
-            "summary" => escape(&self.summary()),
-            "style" => STYLE.trim_end().to_owned(),
-            "own_style" => OWN_STYLE.trim_end().to_owned(),
-            "data" => data.clone(),
-            "script" => SCRIPT.trim_end().to_owned(),
-            unknown => unreachable!("the template has no place for {unknown}"),
-        }))
+        let page = HtmlPage {
+            title,
+            header: format!(
+                "  <p class=\"progress-text\">{}</p>",
+                escape(&self.summary())
+            ),
+            main: MAIN.to_owned(),
+            style: STYLE,
+            script: Some((SCRIPT, serde_json::to_string(self)?)),
+            refresh_seconds: None,
+        };
+        Ok(page.render())
     }
 
     /// Mean coverage of each layer in words.
