@@ -7,10 +7,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::folder::Study;
-use super::table::{Table, quoted};
+use super::table::{Table, csv_text};
 use crate::cli::called;
 use crate::cli::device::DeviceName;
 use crate::plot::figure::{self, Panel};
+
+/// What a study found.
 #[derive(Debug)]
 pub(crate) struct Report<'a, T> {
     pub(crate) title: &'a str,
@@ -53,16 +55,17 @@ impl<T: Serialize> Report<'_, T> {
 
     /// The points of all curves as CSV, one per line.
     fn curves(&self) -> String {
-        let mut text = "panel,curve,x,y\n".to_owned();
+        let mut rows = vec![["panel", "curve", "x", "y"].map(str::to_owned)];
         for panel in &self.panels {
             for curve in &panel.curves {
-                for (x, y) in &curve.points {
-                    let (panel, label) = (quoted(&panel.title), quoted(&curve.label));
-                    text += &format!("{panel},{label},{x},{y}\n");
-                }
+                let points = curve.points.iter();
+                rows.extend(points.map(|(x, y)| {
+                    let (panel, curve) = (panel.title.clone(), curve.label.clone());
+                    [panel, curve, x.to_string(), y.to_string()]
+                }));
             }
         }
-        text
+        csv_text(rows)
     }
 }
 

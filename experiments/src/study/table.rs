@@ -1,5 +1,7 @@
 //! Tables, in Markdown, HTML and CSV.
 
+use std::iter;
+
 use reformer_train::report::escape;
 
 /// Rows of text below column names.
@@ -67,21 +69,25 @@ impl Table {
 
     /// As CSV.
     pub(crate) fn csv(&self) -> String {
-        let line = |cells: &Vec<String>| {
-            let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
-            cells.join(",") + "\n"
-        };
-        let rows = self.rows.iter().map(line);
-        line(&self.columns) + &rows.collect::<String>()
+        csv_text(iter::once(&self.columns).chain(&self.rows))
     }
 }
 
-/// A cell of a CSV file (RFC 4180).
-pub(super) fn quoted(cell: &str) -> String {
-    match cell.contains([',', '"', '\n']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
+/// Rows of cells as CSV (RFC 4180).
+///
+/// # Panics
+/// If a row has not as many cells as the first.
+pub(super) fn csv_text<R: IntoIterator<Item: AsRef<[u8]>>>(
+    rows: impl IntoIterator<Item = R>,
+) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer
+            .write_record(row)
+            .expect("rows of one length, written to memory");
     }
+    let bytes = writer.into_inner().expect("memory takes everything");
+    String::from_utf8(bytes).expect("cells are text")
 }
 
 #[cfg(test)]
