@@ -23,7 +23,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peer", choices=["sdpa", "sdpa-checkpointed", "lucid"])
     parser.add_argument("--length", type=int, default=4096)
-    parser.add_argument("--depth", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--d-model", type=int, default=256)
     parser.add_argument("--d-ff", type=int, default=1024)
     parser.add_argument("--n-heads", type=int, default=4)
@@ -64,7 +64,7 @@ class Transformer(nn.Module):
         self.checkpointed = checkpointed
         self.tokens = nn.Embedding(VOCAB_SIZE, size.d_model)
         self.positions = nn.Embedding(size.length, size.d_model)
-        self.blocks = nn.ModuleList(Block(size) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.LayerNorm(size.d_model)
         self.logits = nn.Linear(size.d_model, VOCAB_SIZE)
 
@@ -81,7 +81,7 @@ def reformer_pytorch(size):
     return ReformerLM(
         num_tokens=VOCAB_SIZE,
         dim=size.d_model,
-        depth=size.depth,
+        depth=size.layers,
         heads=size.n_heads,
         dim_head=size.d_model // size.n_heads,
         ff_mult=size.d_ff // size.d_model,

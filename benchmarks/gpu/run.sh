@@ -34,7 +34,7 @@ measure() {
 note "{\"name\": \"machine\", \"gpu\": \"$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null | head -n 1 | tr -d '"\\')\"}"
 
 # The step of the README's tables in f32, and one with twice the width and heads in bf16.
-lsh="--attention lsh --window bucket --local-round --always-hash"
+lsh="--attention lsh --window-kind bucket --local-round --always-hash"
 for size in "small f32 256 4" "medium bf16 512 8"; do
     set -- $size
     model="--precision $2 --d-model $3 --n-heads $4 --d-ff $((4 * $3)) --steps 10"
@@ -50,10 +50,10 @@ for size in "small f32 256 4" "medium bf16 512 8"; do
 done
 
 # The paper's model on 64K tokens: 12 layers, d_model 1024, d_ff 4096, 8 heads of 128.
-large="--length 65536 --depth 12 --d-model 1024 --d-ff 4096 --n-heads 8 --steps 3"
+large="--length 65536 --layers 12 --d-model 1024 --d-ff 4096 --n-heads 8 --steps 3"
 for rounds in 1 4; do
     measure "ours lsh large, $rounds rounds" \
-        "$bench" --device "$device" --json $large --d-head 128 --n-rounds $rounds --ff-chunk 4096
+        "$bench" --device "$device" --json $large --d-head 128 --n-rounds $rounds --ff-chunk-length 4096
     measure "lucid large, $rounds rounds" "$python" "$here/peers.py" lucid $large --n-rounds $rounds
 done
 measure "sdpa-checkpointed large" "$python" "$here/peers.py" sdpa-checkpointed $large

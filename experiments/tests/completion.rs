@@ -42,7 +42,7 @@ fn images_are_completed() {
     printed(&run(TRAIN_IMAGES, folder.path(), &train));
 
     let complete = |arguments: &[&str]| {
-        let checkpoint = ["--checkpoint", "runs/i", "--batch", "2"];
+        let checkpoint = ["--checkpoint", "runs/i", "--samples", "2"];
         run(IMAGE, folder.path(), &[&checkpoint, arguments].concat())
     };
     let half = [
@@ -50,7 +50,7 @@ fn images_are_completed() {
         "photos/03.png",
         "--scale",
         "1",
-        "--out",
+        "--output",
         "grid.png",
     ];
     assert!(printed(&complete(&half)).contains("grid.png"));
@@ -63,7 +63,7 @@ fn images_are_completed() {
         assert_eq!(column(number, 7), column(3, 7), "the upper half is given");
     }
     assert_eq!(column(0, 8), image::Rgb([0; 3]));
-    printed(&complete(&["--keep", "0.9", "--out", "nothing.png"]));
+    printed(&complete(&["--keep", "0.9", "--output", "nothing.png"]));
     // What is looked at is enlarged.
     let shown = image::open(folder.path().join("nothing.png")).unwrap();
     assert_eq!((shown.width(), shown.height()), (16 * (2 * 16 + 1), 256));
@@ -85,12 +85,12 @@ fn lines_are_translated() {
     let folder = tempfile::tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);
     let train = "--name t --steps 2 --layers 1 --d-model 16 --n-heads 2 --batch-size 8 \
-                 --eval-windows 8 --bleu-sentences 4 --beam 2 --set model.reformer.vocab_size=300 \
+                 --eval-windows 8 --bleu-sentences 4 --beam-size 2 --set model.reformer.vocab_size=300 \
                  --set model.reformer.position={\"Learned\":{\"max_length\":60,\"std\":1.0,\"sinusoidal\":false}}";
     let train: Vec<&str> = train.split_whitespace().collect();
     printed(&run(TRAIN_TRANSLATION, folder.path(), &train));
     let translate = |arguments: &[&str]| {
-        let checkpoint = ["--checkpoint", "runs/t", "--beam", "2"];
+        let checkpoint = ["--checkpoint", "runs/t", "--beam-size", "2"];
         run(TRANSLATE, folder.path(), &[&checkpoint, arguments].concat())
     };
 
@@ -112,13 +112,20 @@ fn lines_are_translated() {
         translations[1..].join("\n")
     );
     for batch in ["1", "3", "50"] {
-        let file = translate(&["--input", "in.txt", "--output", "out.txt", "--batch", batch]);
+        let file = translate(&[
+            "--input",
+            "in.txt",
+            "--output",
+            "out.txt",
+            "--batch-size",
+            batch,
+        ]);
         assert_eq!(printed(&file), "");
         assert_eq!(fs::read_to_string(at("out.txt")).unwrap(), expected);
         let piped = run_with(
             TRANSLATE,
             folder.path(),
-            "--checkpoint runs/t --beam 2",
+            "--checkpoint runs/t --beam-size 2",
             &input,
         );
         assert_eq!(printed(&piped), expected);
@@ -156,7 +163,10 @@ fn lines_are_translated() {
             &["--text", "a", "--output", "no/where"],
             &["`no/where` cannot be written"],
         ),
-        (&["--text", "a", "--batch", "0"], &["`--batch` is 0"]),
+        (
+            &["--text", "a", "--batch-size", "0"],
+            &["`--batch-size` is 0"],
+        ),
         (
             &["--text", "a", "--length-penalty", "-1"],
             &["`length_penalty` is -1"],

@@ -34,7 +34,7 @@ fn bytes_of_a_hugging_face_folder_are_continued() {
     let prompts = ["--prompt", "In 1965, ", "--prompt", "B", "--tokens", "12"];
     let several = printed(&text(
         folder.path(),
-        &[&prompts[..], &["--batch", "2"]].concat(),
+        &[&prompts[..], &["--samples", "2"]].concat(),
     ));
     assert_eq!(
         several.matches("--- prompt 1, continuation").count(),
@@ -107,7 +107,7 @@ fn the_model_that_ships_can_be_tried_at_once() {
         "\u{feff}To be,\r\nor not to be: that is the question.",
     )
     .unwrap();
-    printed(&run(INSPECT, path, &["--text", "a.txt"]));
+    printed(&run(INSPECT, path, &["--input", "a.txt"]));
     let json = fs::read_to_string(path.join("inspect.json")).unwrap();
     assert!(
         !json.contains("\\r") && !json.contains('\u{feff}'),
@@ -231,7 +231,7 @@ fn text_is_inspected() {
         )
     };
     let told = printed(&inspect(&[
-        "--text",
+        "--input",
         "text.txt",
         "--tokens",
         "100",
@@ -265,11 +265,11 @@ fn text_is_inspected() {
         }
     }
     refused(
-        &inspect(&["--text", "none.txt"]),
+        &inspect(&["--input", "none.txt"]),
         &["`none.txt` cannot be read"],
     );
     refused(
-        &inspect(&["--text", "text.txt", "--tokens", "0"]),
+        &inspect(&["--input", "text.txt", "--tokens", "0"]),
         &["nothing to inspect"],
     );
 

@@ -303,8 +303,8 @@ fn numbers_that_cannot_be_are_refused_in_a_line() {
         ),
         (
             GENERATE,
-            "--batch 1000000000",
-            &["`--batch` is 1000000000", "1024"],
+            "--samples 1000000000",
+            &["`--samples` is 1000000000", "1024"],
         ),
         (
             GENERATE,

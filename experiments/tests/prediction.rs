@@ -79,7 +79,7 @@ fn texts_are_classified() {
     fs::write(path.join("in.jsonl"), jsonl).unwrap();
     for arguments in [
         &["--input", "in.txt"][..],
-        &["--input", "in.txt", "--batch", "1"],
+        &["--input", "in.txt", "--batch-size", "1"],
         &["--input", "in.jsonl"],
     ] {
         assert_eq!(printed(&classify(arguments)), found, "{arguments:?}");
@@ -143,7 +143,10 @@ fn texts_are_classified() {
             &["line 2 of `latin1.txt`", "not UTF-8"],
         ),
         (&["--input", "none.txt"], &["`none.txt` cannot be read"]),
-        (&["--text", "a", "--batch", "0"], &["`--batch` is 0"]),
+        (
+            &["--text", "a", "--batch-size", "0"],
+            &["`--batch-size` is 0"],
+        ),
     ];
     for (arguments, parts) in cases {
         refused(&classify(arguments), parts);

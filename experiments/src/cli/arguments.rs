@@ -176,8 +176,8 @@ impl SamplerArguments {
 pub(crate) struct BeamArguments {
     /// Hypotheses of the beam search; 1 is greedy search
     #[arg(
-        long = "beam",
-        alias = "beam-size",
+        long = "beam-size",
+        alias = "beam",
         value_name = "N",
         default_value_t = 4
     )]
@@ -245,16 +245,16 @@ mod tests {
     fn numbers_that_cannot_be_are_named() {
         assert_eq!(finite("-0.5"), Ok(-0.5));
         assert!(finite("nan").is_err() && finite("1e999").is_err() && finite("x").is_err());
-        check_range("--batch", 1, 8).unwrap();
-        check_range("--batch", 8, 8).unwrap();
-        let message = |number| check_range("--batch", number, 8).unwrap_err().to_string();
+        check_range("--tokens", 1, 8).unwrap();
+        check_range("--tokens", 8, 8).unwrap();
+        let message = |number| check_range("--tokens", number, 8).unwrap_err().to_string();
         assert_eq!(
             message(0),
-            "`--batch` is 0, but it must be at least 1: raise it"
+            "`--tokens` is 0, but it must be at least 1: raise it"
         );
         assert_eq!(
             message(9),
-            "`--batch` is 9, but it can be at most 8: lower it"
+            "`--tokens` is 9, but it can be at most 8: lower it"
         );
     }
 

@@ -25,7 +25,7 @@ Examples:
   Exact attention, whose cost grows with the length:
     bench_generation --contexts 1024,4096 --attention full
   Eight sequences at a time, as JSON:
-    bench_generation --batch 8 --json";
+    bench_generation --batch-size 8 --json";
 
 /// Byte vocabulary.
 const VOCAB_SIZE: u32 = 256;
@@ -46,8 +46,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 100)]
     tokens: usize,
     /// Sequences at a time
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    batch: usize,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 1)]
+    batch_size: usize,
     /// Kinds of attention, repeated for all blocks
     #[arg(
         long,
@@ -58,8 +58,8 @@ pub(super) struct Arguments {
     )]
     attention: Vec<AttentionKind>,
     /// Number of blocks
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    depth: usize,
+    #[arg(long, alias = "depth", value_name = "N", default_value_t = 6)]
+    layers: usize,
     /// Width of each residual stream
     #[arg(long, value_name = "N", default_value_t = 256)]
     d_model: usize,
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--tokens", self.tokens, MOST_TOKENS)?;
-        check_range("--batch", self.batch, MOST_ROWS)?;
+        check_range("--batch-size", self.batch_size, MOST_ROWS)?;
         for &context in &self.contexts {
             check_range("--contexts", context, MOST_TOKENS)?;
         }
@@ -150,7 +150,7 @@ fn measure<B: ReformerBackend>(
     if let Some(n_buckets) = arguments.n_buckets {
         lsh.n_buckets = Buckets::Count(n_buckets);
     }
-    let stack = ReformerConfig::new(VOCAB_SIZE as usize, arguments.d_model, arguments.depth)
+    let stack = ReformerConfig::new(VOCAB_SIZE as usize, arguments.d_model, arguments.layers)
         .with_n_heads(arguments.n_heads)
         .with_layers(arguments.attention.clone())
         .with_lsh(lsh);
@@ -161,7 +161,7 @@ fn measure<B: ReformerBackend>(
     let mut stream = Key::new(1).stream();
     let mut random =
         |n: usize| -> Vec<u32> { (0..n).map(|_| stream.next_u32() % VOCAB_SIZE).collect() };
-    let prompts: Vec<Vec<u32>> = (0..arguments.batch).map(|_| random(context)).collect();
+    let prompts: Vec<Vec<u32>> = (0..arguments.batch_size).map(|_| random(context)).collect();
     // One token more, to warm up.
     let decoding =
         DecodingConfig::new(context).with_max_length(Some(context + arguments.tokens + 1));
@@ -170,7 +170,7 @@ fn measure<B: ReformerBackend>(
     let prefill_seconds = begin.elapsed().as_secs_f64();
     let mut seconds = Vec::with_capacity(arguments.tokens);
     for number in 0..=arguments.tokens {
-        let tokens = random(arguments.batch);
+        let tokens = random(arguments.batch_size);
         let begin = Instant::now();
         decoder.step(&tokens)?;
         if number > 0 {

@@ -25,7 +25,7 @@ Examples:
   Four completions of the upper half of a photograph:
     generate_image --checkpoint runs/images-16-1 --complete-from cat.png
   Images from scratch:
-    generate_image --checkpoint runs/images-16-1 --batch 8 --out eight.png
+    generate_image --checkpoint runs/images-16-1 --samples 8 --output eight.png
 
 The PNG file shows, from left to right: the given part, the completions, the original.";
 
@@ -50,10 +50,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = finite)]
     keep: f64,
     /// Images to generate
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    batch: usize,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 4)]
+    samples: usize,
     /// File to write
-    #[arg(long, value_name = "FILE", default_value = "completions.png")]
+    #[arg(
+        long = "output",
+        alias = "out",
+        value_name = "FILE",
+        default_value = "completions.png"
+    )]
     out: PathBuf,
     /// Pixels to a side that each pixel is drawn as [default: enough for an image 256 wide]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -72,7 +77,7 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
-        check_range("--batch", self.batch, MOST_ROWS)?;
+        check_range("--samples", self.samples, MOST_ROWS)?;
         if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",
@@ -110,17 +115,17 @@ impl Job for Arguments {
         let n_tokens = COLOURS * size * size;
         let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(n_tokens));
         let (mut decoder, first) = LmDecoder::prefill(&model, &[prompt], &decoding)?;
-        decoder.select(&vec![0; self.batch])?;
-        let first = Logits::new(first.row(0).repeat(self.batch), first.vocab_size());
+        decoder.select(&vec![0; self.samples])?;
+        let first = Logits::new(first.row(0).repeat(self.samples), first.vocab_size());
 
-        let mut images = vec![given.clone(); self.batch];
+        let mut images = vec![given.clone(); self.samples];
         let bar = ProgressBar::new((n_tokens - n_given) as u64);
         let sampler = |row| {
             self.sampler
                 .config()
                 .init(Key::new(self.sampler.seed).fold(row))
         };
-        let mut samplers = (0..self.batch as u64)
+        let mut samplers = (0..self.samples as u64)
             .map(sampler)
             .collect::<Result<Vec<_>, _>>()?;
         generate(
@@ -160,7 +165,7 @@ fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
     let fitting = (SHOWN / size.max(1)).max(1) as u32;
     let scale = arguments.scale.unwrap_or(fitting);
     // The given part and the original are drawn next to the completions.
-    let n_pictures = arguments.batch as u64 + 2 * u64::from(arguments.complete_from.is_some());
+    let n_pictures = arguments.samples as u64 + 2 * u64::from(arguments.complete_from.is_some());
     let side = size as u64 * u64::from(scale);
     if n_pictures * side * side > MOST_PIXELS {
         bail!(
@@ -179,7 +184,7 @@ fn check_place(path: &Path) -> Result<()> {
     let has_folder = folder.is_none_or(Path::is_dir);
     if path.is_dir() || !has_folder {
         bail!(
-            "`--out` is `{}`, which cannot be a file: name a file in an existing folder",
+            "`--output` is `{}`, which cannot be a file: name a file in an existing folder",
             path.display()
         );
     }

@@ -31,7 +31,7 @@ Examples:
   Another text, less random, that ends with the speech:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --seed 2 --top-p 0.9 --stop $'\\n\\n'
   Three continuations of each of two prompts:
-    generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --prompt 'JULIET:' --batch 3
+    generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --prompt 'JULIET:' --samples 3
   The best continuation by beam search with eight hypotheses:
     generate_text --checkpoint runs/tiny-1 --prompt 'ROMEO:' --tokens 40 --beam-size 8
   The continuation of a whole file, however long, with the time that reading it took:
@@ -61,15 +61,21 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 500)]
     tokens: usize,
     /// Continuations of each prompt
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    batch: usize,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 1)]
+    samples: usize,
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     #[command(flatten)]
     sampler: SamplerArguments,
     /// Search for the most probable continuations (beam search) with this many hypotheses, instead of sampling
-    #[arg(long, value_name = "N", conflicts_with_all = ["batch", "stop"], help_heading = "Beam search")]
+    #[arg(
+        long,
+        alias = "beam",
+        value_name = "N",
+        conflicts_with_all = ["samples", "stop"],
+        help_heading = "Beam search"
+    )]
     beam_size: Option<usize>,
     /// Exponent of the length penalty of the search; 0 compares plain probabilities
     #[arg(
@@ -151,9 +157,9 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
         let n_prompts = self.prompt.len() + self.prompt_files.len();
-        let n_rows = self.batch.saturating_mul(n_prompts);
-        check_range("--batch", self.batch, MOST_ROWS)?;
-        check_most("--batch times --prompt", n_rows, MOST_ROWS)?;
+        let n_rows = self.samples.saturating_mul(n_prompts);
+        check_range("--samples", self.samples, MOST_ROWS)?;
+        check_most("--samples times --prompt", n_rows, MOST_ROWS)?;
         check_most("--tokens", self.tokens, MOST_TOKENS)?;
         let prompts = self.prompts()?;
         let model = {
@@ -176,7 +182,7 @@ fn draw<B: ReformerBackend>(
     prompts: Vec<Vec<u8>>,
 ) -> Result<()> {
     let request = GenerationRequest {
-        n_samples: arguments.batch,
+        n_samples: arguments.samples,
         n_tokens: arguments.tokens,
         sampler: arguments.sampler.config(),
         seed: arguments.sampler.seed,

@@ -19,9 +19,9 @@ use reformer_train::inference::TextModel;
 
 const EXAMPLES: &str = "\
 Examples:
-  inspect --checkpoint runs/small-1 --text chapter.txt
+  inspect --checkpoint runs/small-1 --input chapter.txt
   The beginning of a longer text, also as JSON:
-    inspect --checkpoint runs/small-1 --text book.txt --tokens 2000 --json buckets.json
+    inspect --checkpoint runs/small-1 --input book.txt --tokens 2000 --json buckets.json
 
 The page is self-contained. Point at a token: it shows the tokens in the same bucket in each round, the keys it
 attends to, and the share of full attention that it finds.";
@@ -37,8 +37,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,
     /// File with the text
-    #[arg(long, value_name = "FILE")]
-    text: PathBuf,
+    #[arg(long, alias = "text", value_name = "FILE")]
+    input: PathBuf,
     /// Number of tokens to inspect, from the beginning
     #[arg(long, value_name = "N", default_value_t = 512)]
     tokens: usize,
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
 
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        let path = &self.text;
+        let path = &self.input;
         check_most("--tokens", self.tokens, MOST_TOKENS)?;
         let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;

@@ -15,7 +15,7 @@ Examples:
   With full attention instead of hashing:
     train_recall --attention local,full --name full
   Repeated passages, which takes longer:
-    train_recall --data passages --length 1024
+    train_recall --task passages --length 1024
 
 The loss counts the value that belongs to a key, the repeated part of a passage, or the letter that a planted
 sentence names.";
@@ -25,8 +25,8 @@ sentence names.";
 #[command(version, after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// Task [default: that of the preset, pairs]
-    #[arg(long, value_enum, conflicts_with_all = ["resume", "join"])]
-    data: Option<TaskName>,
+    #[arg(long, alias = "data", value_enum, conflicts_with_all = ["resume", "join"])]
+    task: Option<TaskName>,
     #[command(flatten)]
     train: TrainArguments,
 }
@@ -69,7 +69,7 @@ impl TaskName {
 }
 
 pub fn main() -> ExitCode {
-    cli::program(|arguments: Arguments| train(arguments.train, &Recall(arguments.data)))
+    cli::program(|arguments: Arguments| train(arguments.train, &Recall(arguments.task)))
 }
 
 struct Recall(Option<TaskName>);
@@ -92,7 +92,7 @@ impl TrainingProgram for Recall {
                 | DataConfig::ReturningPassages { .. }
                 | DataConfig::Needles { .. }),
             ) => Ok(preset),
-            (None, _) => bail!("this preset is for other data: use `recall`, or give --data"),
+            (None, _) => bail!("this preset is for other data: use `recall`, or give --task"),
         }
     }
 }

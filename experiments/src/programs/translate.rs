@@ -23,9 +23,9 @@ Examples:
   Lines from the terminal:
     translate --checkpoint runs/translation-1
   A file, with a wider beam:
-    translate --checkpoint runs/translation-1 --input news.en --output news.de --beam 8
+    translate --checkpoint runs/translation-1 --input news.en --output news.de --beam-size 8
   In a pipeline that waits for each answer:
-    ... | translate --checkpoint runs/translation-1 --batch 1 | ...
+    ... | translate --checkpoint runs/translation-1 --batch-size 1 | ...
 
 Each line is a sentence and is translated to one line; empty lines stay empty. A run that is not finished is
 read from its newest checkpoint.";
@@ -52,8 +52,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     beam: BeamArguments,
     /// Sentences at a time
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch: usize,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 32)]
+    batch_size: usize,
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     device: DeviceName,
@@ -65,11 +65,11 @@ pub fn main() -> ExitCode {
 
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        check_range("--batch", self.batch, MOST_ROWS)?;
+        check_range("--batch-size", self.batch_size, MOST_ROWS)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
             let (folder, beam) = (&self.checkpoint, self.beam.config());
-            Translator::<B::InnerBackend>::open(folder, beam, self.batch, &device)
+            Translator::<B::InnerBackend>::open(folder, beam, self.batch_size, &device)
         })?;
         out::write_to(self.output.as_deref(), |output| {
             sentences.translate(&translator, output)
@@ -86,13 +86,16 @@ struct Sentences {
 
 impl Sentences {
     fn open(arguments: &Arguments) -> Result<Self> {
-        let many = BATCHES_AT_ONCE * arguments.batch;
+        let many = BATCHES_AT_ONCE * arguments.batch_size;
         let (path, text) = (arguments.input.as_deref(), &arguments.text);
         let (lines, at_once) = match path {
             _ if !text.is_empty() => (Lines::of_texts("--text", text), many),
             Some(_) => (Lines::open(path)?, many),
             // At a terminal each line is answered at once.
-            None => (Lines::open(path)?, lines_at_once(path, arguments.batch)),
+            None => (
+                Lines::open(path)?,
+                lines_at_once(path, arguments.batch_size),
+            ),
         };
         let n_lines = path.map(count_lines).transpose()?.flatten();
         Ok(Self {

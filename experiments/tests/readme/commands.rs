@@ -251,3 +251,25 @@ fn commands_are_read_as_a_shell_reads_them() {
     assert!(check(&["train_txt"]).is_err());
     assert!(check(&["train_text", "--resume", "x", "--layers", "3"]).is_err());
 }
+
+#[test]
+fn flags_of_published_commands_are_accepted() {
+    for command in [
+        "bench_step --depth 2 --chunk 16 --ff-chunk 64 --window bucket --batch 2",
+        "bench_generation --depth 2 --window 16 --batch 2",
+        "generate_text --prompt x --batch 2",
+        "generate_text --prompt x --beam 2",
+        "generate_image --checkpoint x --batch 2 --out x.png",
+        "translate --checkpoint x --beam 2 --batch 1",
+        "classify --checkpoint x --batch 1",
+        "answer --checkpoint x --batch 1",
+        "train_translation --beam 2",
+        "train_recall --data passages",
+        "inspect --text x",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        if let Err(error) = check(&words) {
+            panic!("`{command}`: {error}");
+        }
+    }
+}

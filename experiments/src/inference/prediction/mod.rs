@@ -36,8 +36,8 @@ pub(crate) struct PredictArguments {
     #[arg(long = "as", value_enum, value_name = "FORMAT")]
     pub(crate) output_format: Option<OutputFormat>,
     /// Records in a batch
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub(crate) batch: usize,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 16)]
+    pub(crate) batch_size: usize,
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     pub(crate) device: DeviceName,
@@ -46,7 +46,7 @@ pub(crate) struct PredictArguments {
 impl PredictArguments {
     /// Checks the flags.
     pub(crate) fn check(&self) -> Result<()> {
-        check_range("--batch", self.batch, MOST_ROWS)
+        check_range("--batch-size", self.batch_size, MOST_ROWS)
     }
 
     /// The records of the input; plain texts are stored in `field`.
@@ -63,7 +63,7 @@ impl PredictArguments {
 
     /// Writes the model's output for each record, in order, batch by batch.
     pub(crate) fn predict(&self, records: Records, model: &impl Predict) -> Result<()> {
-        let at_once = lines_at_once(self.input.as_deref(), self.batch);
+        let at_once = lines_at_once(self.input.as_deref(), self.batch_size);
         let is_csv = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "csv");
         let format = self.output_format.unwrap_or(match &self.output {
             Some(path) if is_csv(path) => OutputFormat::Csv,

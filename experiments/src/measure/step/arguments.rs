@@ -35,6 +35,7 @@ run. Operations are counted as documented in experiments/src/measure/flops.rs.";
 pub(super) const VOCAB_SIZE: usize = 256;
 
 /// Measure the time and memory of a training step.
+// In JSON, settings keep the names that they have in published measurements.
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct StepArguments {
@@ -42,11 +43,13 @@ pub(crate) struct StepArguments {
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) length: usize,
     /// Sequences in a step
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) batch: usize,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 1)]
+    #[serde(rename = "batch")]
+    pub(crate) batch_size: usize,
     /// Number of blocks, each of attention and feed-forward
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    pub(crate) depth: usize,
+    #[arg(long, alias = "depth", value_name = "N", default_value_t = 6)]
+    #[serde(rename = "depth")]
+    pub(crate) layers: usize,
     /// Width of each residual stream
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) d_model: usize,
@@ -63,15 +66,23 @@ pub(crate) struct StepArguments {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) n_rounds: usize,
     /// Positions in a chunk of LSH and local attention
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) chunk: usize,
+    #[arg(long, alias = "chunk", value_name = "N", default_value_t = 64)]
+    #[serde(rename = "chunk")]
+    pub(crate) chunk_length: usize,
     /// Kind of attention in all blocks
     #[arg(long, value_parser = named::<StepAttention>(), default_value = "lsh")]
     #[serde(with = "by_name")]
     pub(crate) attention: StepAttention,
     /// Keys that a query of LSH attention sees in a round
-    #[arg(long, value_enum, default_value = "chunk")]
-    pub(crate) window: WindowName,
+    #[arg(
+        long,
+        alias = "window",
+        value_name = "KIND",
+        value_enum,
+        default_value = "chunk"
+    )]
+    #[serde(rename = "window")]
+    pub(crate) window_kind: WindowKind,
     /// Add a local round to LSH attention, in which a position sees its neighbours
     #[arg(long)]
     #[serde(default)]
@@ -91,8 +102,9 @@ pub(crate) struct StepArguments {
     #[serde(with = "by_name")]
     pub(crate) mode: Mode,
     /// Positions in a chunk of the feed-forward layers and of the loss
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub(crate) ff_chunk: usize,
+    #[arg(long, alias = "ff-chunk", value_name = "N", default_value_t = 1024)]
+    #[serde(rename = "ff_chunk")]
+    pub(crate) ff_chunk_length: usize,
     /// Timed steps; their median is reported
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) steps: usize,
@@ -143,7 +155,7 @@ impl Named for StepAttention {
 /// Keys that a query of LSH attention sees in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum WindowName {
+pub(crate) enum WindowKind {
     /// Its own chunk of the sorted sequence and the one before, as in the peers.
     Chunk,
     /// The last positions of its own bucket, as many as a chunk has.
@@ -152,20 +164,20 @@ pub(crate) enum WindowName {
 
 /// The Reformer of the requested size.
 pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
-    let window = match arguments.window {
-        WindowName::Chunk => Window::Chunk {
+    let window = match arguments.window_kind {
+        WindowKind::Chunk => Window::Chunk {
             before: 1,
             after: 0,
             within_bucket: false,
         },
-        WindowName::Bucket => Window::Bucket {
-            len: arguments.chunk,
+        WindowKind::Bucket => Window::Bucket {
+            len: arguments.chunk_length,
         },
     };
     let mut lsh = LshConfig::new()
         .with_n_rounds(arguments.n_rounds)
         .with_local_round(arguments.local_round)
-        .with_chunk_length(arguments.chunk)
+        .with_chunk_length(arguments.chunk_length)
         .with_window(window);
     if arguments.always_hash {
         lsh.exact_up_to = ExactUpTo::Never;
@@ -177,22 +189,22 @@ pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
         StepAttention::Reformer(kind) => (kind, arguments.mode),
         StepAttention::Transformer => (AttentionKind::Full, Mode::Plain),
     };
-    let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.depth)
+    let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.layers)
         .with_n_heads(arguments.n_heads)
         .with_d_head(Some(arguments.d_head))
         .with_d_ff(Some(arguments.d_ff))
         .with_layers(vec![kind])
         .with_lsh(lsh)
-        .with_local(LocalConfig::new().with_chunk_length(arguments.chunk))
+        .with_local(LocalConfig::new().with_chunk_length(arguments.chunk_length))
         .with_mode(mode)
         .with_precision(arguments.precision)
-        .with_ff_chunk_length(Some(arguments.ff_chunk));
-    let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk);
+        .with_ff_chunk_length(Some(arguments.ff_chunk_length));
+    let config = ReformerLmConfig::new(model).with_loss_chunk_length(arguments.ff_chunk_length);
     config.validate()?;
     check_range("--length", arguments.length, MOST_TOKENS)?;
-    check_range("--batch", arguments.batch, MOST_TOKENS)?;
-    let n_tokens = arguments.length.saturating_mul(arguments.batch);
-    check_most("--length times --batch", n_tokens, MOST_TOKENS)?;
+    check_range("--batch-size", arguments.batch_size, MOST_TOKENS)?;
+    let n_tokens = arguments.length.saturating_mul(arguments.batch_size);
+    check_most("--length times --batch-size", n_tokens, MOST_TOKENS)?;
     check_range("--steps", arguments.steps, MOST_TOKENS)?;
     Ok(config)
 }
@@ -204,7 +216,7 @@ pub(super) fn transformer(arguments: &StepArguments) -> Result<TransformerLmConf
         d_ff,
         n_heads,
         d_head,
-        depth,
+        layers,
         ..
     } = *arguments;
     if n_heads * d_head != d_model {
@@ -214,6 +226,6 @@ pub(super) fn transformer(arguments: &StepArguments) -> Result<TransformerLmConf
         );
     }
     Ok(TransformerLmConfig::new(
-        VOCAB_SIZE, d_model, d_ff, n_heads, depth,
+        VOCAB_SIZE, d_model, d_ff, n_heads, layers,
     ))
 }

@@ -72,7 +72,7 @@ impl Job<Measurement> for StepArguments {
         let warm_up = usize::from(!arguments.bare);
 
         let steps = [warm_up, arguments.steps];
-        let size = [arguments.batch, arguments.length];
+        let size = [arguments.batch_size, arguments.length];
         let (parameters, (seconds, loss)) = match arguments.attention {
             StepAttention::Transformer => {
                 let model = transformer(&arguments)?.init::<B>(&device);
@@ -86,7 +86,7 @@ impl Job<Measurement> for StepArguments {
             }
         };
         let seconds = median(seconds);
-        let gflop = flops::training_step(&config, arguments.batch, arguments.length) / 1e9;
+        let gflop = flops::training_step(&config, arguments.batch_size, arguments.length) / 1e9;
         let peak_mib = peak_mib::<B>(arguments.device, &device)?;
         Ok(Measurement {
             seconds,

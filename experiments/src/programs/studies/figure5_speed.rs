@@ -30,17 +30,17 @@ fn setting(scale: Scale) -> (usize, Vec<usize>, &'static str) {
         (
             256,
             powers(7, 8),
-            "--depth 1 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk 16 --steps 1 --bare",
+            "--layers 1 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk-length 16 --steps 1 --bare",
         ),
         (
             16_384,
             powers(10, 14),
-            "--depth 1 --d-model 256 --chunk 64 --steps 3",
+            "--layers 1 --d-model 256 --chunk-length 64 --steps 3",
         ),
         (
             65_536,
             powers(10, 16),
-            "--depth 3 --d-model 1024 --n-heads 8 --d-head 64 --d-ff 4096 --chunk 64 --steps 5",
+            "--layers 3 --d-model 1024 --n-heads 8 --d-head 64 --d-ff 4096 --chunk-length 64 --steps 5",
         ),
     )
 }
@@ -49,7 +49,7 @@ fn points(scale: Scale) -> Vec<(String, StepArguments)> {
     let (tokens, lengths, model) = setting(scale);
     let mut points = Vec::new();
     for &length in &lengths {
-        let size = format!("{model} --length {length} --batch {}", tokens / length);
+        let size = format!("{model} --length {length} --batch-size {}", tokens / length);
         for rounds in ROUNDS {
             points.push((
                 format!("lsh-{rounds}-{length}"),

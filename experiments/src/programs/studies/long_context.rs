@@ -31,12 +31,12 @@ fn points(scale: Scale) -> Vec<(String, StepArguments)> {
         &[1 << 16, 1 << 18, 1 << 20],
     );
     let model = scale.pick(
-        "--depth 2 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk 16",
-        "--depth 6 --d-model 256 --n-heads 4 --d-head 64 --d-ff 1024 --n-rounds 2 --ff-chunk 4096",
-        "--depth 6 --d-model 512 --n-heads 8 --d-head 64 --d-ff 2048 --n-rounds 2 --ff-chunk 16384",
+        "--layers 2 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk-length 16",
+        "--layers 6 --d-model 256 --n-heads 4 --d-head 64 --d-ff 1024 --n-rounds 2 --ff-chunk-length 4096",
+        "--layers 6 --d-model 512 --n-heads 8 --d-head 64 --d-ff 2048 --n-rounds 2 --ff-chunk-length 16384",
     );
     let point = |&length: &usize| {
-        let words = format!("{model} --window bucket --length {length} --steps 1 --bare");
+        let words = format!("{model} --window-kind bucket --length {length} --steps 1 --bare");
         (format!("length-{length}"), step(&words))
     };
     lengths.iter().map(point).collect()

@@ -123,7 +123,7 @@ fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
                 (Axes::Length, vec![128, 256]),
                 (Axes::DFf, vec![32, 64]),
             ],
-            "--d-model 16 --n-heads 2 --d-head 8 --chunk 16 --steps 1 --bare",
+            "--d-model 16 --n-heads 2 --d-head 8 --chunk-length 16 --steps 1 --bare",
         ),
         (
             sizes(2, 2048, 512),
@@ -132,7 +132,7 @@ fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
                 (Axes::Length, vec![1024, 2048, 4096]),
                 (Axes::DFf, vec![512, 2048, 8192]),
             ],
-            "--d-model 128 --n-heads 4 --d-head 32 --chunk 64 --steps 1 --bare",
+            "--d-model 128 --n-heads 4 --d-head 32 --chunk-length 64 --steps 1 --bare",
         ),
         (
             sizes(3, 4096, 4096),
@@ -141,7 +141,7 @@ fn setting(scale: Scale) -> (Sizes, [(Axes, Vec<usize>); 3], &'static str) {
                 (Axes::Length, vec![4096, 8192, 16_384]),
                 (Axes::DFf, vec![4096, 8192, 16_384]),
             ],
-            "--d-model 1024 --n-heads 8 --d-head 128 --chunk 64 --steps 3",
+            "--d-model 1024 --n-heads 8 --d-head 128 --chunk-length 64 --steps 3",
         ),
     )
 }
@@ -159,7 +159,7 @@ fn points(scale: Scale) -> Vec<(String, StepArguments)> {
                 } = middle.with(*axis, value);
                 let chunk = if row.chunked { length / 8 } else { length };
                 let words = format!(
-                    "{model} {} --depth {layers} --length {length} --d-ff {d_ff} --ff-chunk {chunk}",
+                    "{model} {} --layers {layers} --length {length} --d-ff {d_ff} --ff-chunk-length {chunk}",
                     row.flags
                 );
                 let name = row.name.to_lowercase().replace([' ', '(', ')', '\''], "-");
