@@ -8,25 +8,64 @@ use std::path::Path;
 use common::{printed, refused, run};
 
 const GENERATION: &str = env!("CARGO_BIN_EXE_bench_generation");
-#[cfg(target_os = "linux")]
-const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
 const STEP: &str = env!("CARGO_BIN_EXE_bench_step");
 const PLOT: &str = env!("CARGO_BIN_EXE_plot_steps");
 
 #[cfg(target_os = "linux")]
 #[test]
-fn memory_of_a_step_is_printed_and_bad_sizes_are_refused() {
+fn memory_is_compared_over_depth_and_bad_sizes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = |arguments: &[&str]| run(MEMORY, folder.path(), arguments);
-    let small = ["--length", "256", "--d-model", "16", "--mode", "reversible"];
-    let json = printed(&memory(
-        &[&small[..], &["--json", "--layers", "2"]].concat(),
+    let step = |more: &str| {
+        let small = "--length 256 --d-model 16 --n-heads 2 --d-head 8 --d-ff 32 --chunk-length 16 --steps 1";
+        let arguments: Vec<&str> = small.split(' ').chain(more.split(' ')).collect();
+        run(STEP, folder.path(), &arguments)
+    };
+    let table = printed(&step("--sweep-layers 1,2 --attention local,lsh"));
+    assert_eq!(table.lines().count(), 6, "{table}");
+    for row in [
+        "| reversible | 1 | ",
+        "| reversible | 2 | ",
+        "| plain | 2 | ",
+    ] {
+        assert!(table.contains(row), "{table}");
+    }
+    let json = printed(&step(
+        "--sweep-layers 2 --sweep-modes ordinary --attention local,lsh --json",
     ));
-    assert!(json.contains("\"peak_bytes\""), "{json}");
-    let table = printed(&memory(&small));
-    assert!(table.contains("| reversible | 4 | "), "{table}");
-    refused(&memory(&["--length", "0"]), &["`--length` is 0"]);
-    refused(&memory(&["--layers", "0"]), &["`n_layers` is 0"]);
+    let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(measured["settings"]["mode"], "ordinary");
+    assert_eq!(measured["settings"]["depth"], 2);
+    assert_eq!(measured["settings"]["attention"], "local,lsh");
+    assert!(measured["peak_mib"].as_f64().unwrap() > 1.0, "{json}");
+
+    let failed = step("--sweep-layers 1,0");
+    refused(&failed, &["0 layers", "`n_layers` is 0"]);
+    let table = String::from_utf8_lossy(&failed.stdout);
+    assert!(
+        table.contains("| reversible | 1 | "),
+        "what was measured is kept: {table}"
+    );
+    for (arguments, parts) in [
+        (
+            "--sweep-layers 1 --batch-size 0",
+            ["`--batch-size` is 0", "raise it"],
+        ),
+        (
+            "--sweep-layers 1 --attention transformer",
+            ["Transformer has no modes", "`--layers`"],
+        ),
+        (
+            "--attention transformer,lsh",
+            ["one kind of attention", "alone"],
+        ),
+    ] {
+        refused(&step(arguments), &parts);
+    }
+    for conflict in ["--layers 1", "--mode plain"] {
+        let output = step(&format!("--sweep-layers 1 {conflict}"));
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    assert_eq!(step("--sweep-modes plain").status.code(), Some(2));
 }
 
 #[test]

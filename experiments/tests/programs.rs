@@ -13,7 +13,7 @@ const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 const CLASSIFY: &str = env!("CARGO_BIN_EXE_train_classifier");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
-const MEMORY: &str = env!("CARGO_BIN_EXE_bench_memory");
+const STEP: &str = env!("CARGO_BIN_EXE_bench_step");
 
 /// A model that trains in a moment.
 const SMALL: [&str; 14] = [
@@ -394,7 +394,7 @@ fn backend_that_is_not_compiled_in_is_named() {
 
 #[test]
 fn help_has_examples() {
-    for program in [TRAIN, GENERATE, MEMORY] {
+    for program in [TRAIN, GENERATE, STEP] {
         let help = printed(&run(program, Path::new("."), &["--help"]));
         assert!(help.contains("Examples:"), "{help}");
     }

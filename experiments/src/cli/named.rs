@@ -27,7 +27,13 @@ pub(crate) fn name_of<T: Named + PartialEq>(value: &T) -> Option<&'static str> {
     found.map(|(name, ..)| name)
 }
 
-/// Values as their names in JSON, by `#[serde(with = "by_name")]`.
+/// The names of several values, as a flag can have them.
+pub(crate) fn names_of<T: Named + PartialEq>(values: &[T]) -> Option<String> {
+    let names: Option<Vec<&str>> = values.iter().map(name_of).collect();
+    Some(names?.join(","))
+}
+
+/// A value as its name in JSON, by `#[serde(with = "by_name")]`.
 pub(crate) mod by_name {
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
@@ -46,5 +52,29 @@ pub(crate) mod by_name {
     ) -> Result<T, D::Error> {
         let name = String::deserialize(deserializer)?;
         find(&name).ok_or_else(|| de::Error::custom(format!("there is no `{name}`")))
+    }
+}
+
+/// Several values as their names in JSON, by `#[serde(with = "by_names")]`.
+pub(crate) mod by_names {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    use super::{Named, find, names_of};
+
+    pub(crate) fn serialize<T: Named + PartialEq, S: Serializer>(
+        values: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let names = names_of(values).ok_or_else(|| ser::Error::custom("a value without a name"))?;
+        serializer.serialize_str(&names)
+    }
+
+    pub(crate) fn deserialize<'a, T: Named, D: Deserializer<'a>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        let names = String::deserialize(deserializer)?;
+        let value = |name: &str| find(name).ok_or_else(|| format!("there is no `{name}`"));
+        let values: Result<_, String> = names.split(',').map(value).collect();
+        values.map_err(de::Error::custom)
     }
 }

@@ -31,7 +31,6 @@ macro_rules! programs {
 
 pub mod answer;
 pub mod bench_generation;
-pub mod bench_memory;
 pub mod bench_step;
 pub mod classify;
 mod compare;

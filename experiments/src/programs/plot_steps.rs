@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::cli;
-use crate::cli::named::name_of;
+use crate::cli::named::names_of;
 use crate::measure::step::Measurement;
 use crate::plot::figure::{Axis, Curve, Panel, write_svg};
-use crate::study::Table;
+use crate::study::{Table, cell};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,24 +75,21 @@ fn table(measurements: &[Measurement]) -> Table {
         "peak MiB",
         "ratio to limit",
     ]);
-    let rounded = |value: Option<f64>, decimals: usize| {
-        value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
-    };
     for row in rows {
         table.row([
             row.settings.length.to_string(),
-            attention(row).to_owned(),
+            attention(row),
             format!("{:.3}", row.seconds),
             format!("{:.0}", row.tokens_per_second),
-            rounded(row.peak_mib, 0),
-            rounded(row.ratio_to_limit, 2),
+            cell(row.peak_mib, 0),
+            cell(row.ratio_to_limit, 2),
         ]);
     }
     table
 }
 
-fn attention(measurement: &Measurement) -> &'static str {
-    name_of(&measurement.settings.attention).unwrap_or("-")
+fn attention(measurement: &Measurement) -> String {
+    names_of(&measurement.settings.attention).unwrap_or("-".to_owned())
 }
 
 /// One curve for each kind of attention, by length.

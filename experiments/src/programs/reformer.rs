@@ -11,7 +11,6 @@ use clap::Arg;
 use super::{studies, *};
 use crate::cli;
 use crate::cli::called;
-use crate::measure::step::StepArguments;
 
 /// All programs, grouped by purpose.
 static PROGRAMS: [(&str, &[Program]); 4] = [
@@ -45,8 +44,7 @@ static PROGRAMS: [(&str, &[Program]); 4] = [
     (
         "Measurements",
         programs! {
-            "bench step", "bench_step", "time and memory of a training step", bench_step::main, StepArguments;
-            "bench memory", "bench_memory", "memory by depth and mode", bench_memory::main, bench_memory::Arguments;
+            "bench step", "bench_step", "time and memory of a training step, and memory over depth", bench_step::main, bench_step::Arguments;
             "bench generation", "bench_generation", "time of a token and memory of the cache", bench_generation::main, bench_generation::Arguments;
             "bench plot", "plot_steps", "plot results of `bench step`", plot_steps::main, plot_steps::Arguments;
         },

@@ -73,6 +73,11 @@ impl Table {
     }
 }
 
+/// A number with this many decimals, or a dash where there is none.
+pub(crate) fn cell(value: Option<f64>, decimals: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
 /// Rows of cells as CSV (RFC 4180).
 ///
 /// # Panics

@@ -10,34 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::arguments::{MOST_TOKENS, check_most, check_range};
 use crate::cli::device::DeviceName;
-use crate::cli::named::{Named, by_name, named};
+use crate::cli::named::{Named, by_name, by_names, named};
 use crate::measure::burn_transformer::TransformerLmConfig;
-
-const EXAMPLES: &str = "\
-Examples:
-  The step of the tables in the README:
-    bench_step --length 4096
-  Exact attention, for comparison:
-    bench_step --length 4096 --attention full
-  Burn's own Transformer of the same size, and ours with exact attention where that is cheaper:
-    bench_step --length 512 --attention transformer
-    bench_step --length 512 --exact-where-cheaper
-  On a GPU, in half precision:
-    bench_step --length 65536 --device cuda --precision bf16
-  As JSON:
-    bench_step --length 65536 --steps 1 --json
-
-A step is forward, loss and backward, without the optimizer, after one step to warm up. The limit is
-the time that its matrix products would take at the rate of one large product, measured in the same
-run. Operations are counted as documented in experiments/src/measure/flops.rs.";
 
 /// Byte vocabulary.
 pub(super) const VOCAB_SIZE: usize = 256;
 
-/// Measure the time and memory of a training step.
-// In JSON, settings keep the names that they have in published measurements.
+/// Settings of a training step. In JSON they keep the names that they have in published measurements.
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
-#[command(version, after_help = EXAMPLES)]
 pub(crate) struct StepArguments {
     /// Bytes in a sequence
     #[arg(long, value_name = "N", default_value_t = 4096)]
@@ -69,10 +49,16 @@ pub(crate) struct StepArguments {
     #[arg(long, alias = "chunk", value_name = "N", default_value_t = 64)]
     #[serde(rename = "chunk")]
     pub(crate) chunk_length: usize,
-    /// Kind of attention in all blocks
-    #[arg(long, value_parser = named::<StepAttention>(), default_value = "lsh")]
-    #[serde(with = "by_name")]
-    pub(crate) attention: StepAttention,
+    /// Kinds of attention from the first block up, repeated for all blocks
+    #[arg(
+        long,
+        value_name = "KIND,...",
+        value_delimiter = ',',
+        value_parser = named::<StepAttention>(),
+        default_value = "lsh"
+    )]
+    #[serde(with = "by_names")]
+    pub(crate) attention: Vec<StepAttention>,
     /// Keys that a query of LSH attention sees in a round
     #[arg(
         long,
@@ -114,10 +100,6 @@ pub(crate) struct StepArguments {
     /// Backend to compute on
     #[arg(long, value_enum, default_value = "flex")]
     pub(crate) device: DeviceName,
-    /// Print one line of JSON
-    #[arg(long)]
-    #[serde(skip)]
-    pub(crate) json: bool,
     /// Skip the warm-up and the rate of a large product: for steps that take minutes or most
     /// of the memory
     #[arg(long)]
@@ -125,17 +107,24 @@ pub(crate) struct StepArguments {
     pub(crate) bare: bool,
 }
 
+impl StepArguments {
+    /// Whether the model is Burn's own Transformer.
+    pub(crate) fn is_transformer(&self) -> bool {
+        self.attention.contains(&StepAttention::Transformer)
+    }
+}
+
 /// The precision of measurements that were made before there was another.
 fn full() -> Precision {
     Precision::Full
 }
 
-/// The model whose step is timed.
+/// Attention of the model whose step is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepAttention {
-    /// A Reformer with this attention in all layers.
+    /// That of a Reformer.
     Reformer(AttentionKind),
-    /// Burn's own Transformer, which attends exactly.
+    /// Burn's own Transformer, which attends exactly in all layers.
     Transformer,
 }
 
@@ -185,15 +174,22 @@ pub(super) fn config(arguments: &StepArguments) -> Result<ReformerLmConfig> {
     if arguments.exact_where_cheaper {
         lsh.exact_up_to = ExactUpTo::Cheaper;
     }
-    let (kind, mode) = match arguments.attention {
-        StepAttention::Reformer(kind) => (kind, arguments.mode),
-        StepAttention::Transformer => (AttentionKind::Full, Mode::Plain),
+    if arguments.is_transformer() && arguments.attention.len() > 1 {
+        bail!("Burn's Transformer has one kind of attention: give `--attention transformer` alone");
+    }
+    let mode = match arguments.is_transformer() {
+        true => Mode::Plain,
+        false => arguments.mode,
     };
+    let kinds = arguments.attention.iter().map(|attention| match attention {
+        StepAttention::Reformer(kind) => *kind,
+        StepAttention::Transformer => AttentionKind::Full,
+    });
     let model = ReformerConfig::new(VOCAB_SIZE, arguments.d_model, arguments.layers)
         .with_n_heads(arguments.n_heads)
         .with_d_head(Some(arguments.d_head))
         .with_d_ff(Some(arguments.d_ff))
-        .with_layers(vec![kind])
+        .with_layers(kinds.collect())
         .with_lsh(lsh)
         .with_local(LocalConfig::new().with_chunk_length(arguments.chunk_length))
         .with_mode(mode)

@@ -20,7 +20,7 @@ use reformer_core::model::{ReformerLm, Trainable};
 use reformer_core::{Key, Pass};
 use serde::{Deserialize, Serialize};
 
-use arguments::{StepAttention, VOCAB_SIZE, config, transformer};
+use arguments::{VOCAB_SIZE, config, transformer};
 
 pub(crate) use arguments::StepArguments;
 
@@ -49,6 +49,15 @@ pub(crate) struct Measurement {
     pub(crate) settings: StepArguments,
 }
 
+impl Measurement {
+    /// The peak without parameters and their gradients, in MiB.
+    pub(crate) fn activation_mib(&self) -> Option<f64> {
+        const BYTES_OF_F32: usize = 4;
+        let others = (2 * BYTES_OF_F32 * self.parameters) as f64 / f64::from(1 << 20);
+        Some(self.peak_mib? - others)
+    }
+}
+
 /// Measures a step. The number of threads takes effect only once in a process.
 pub(crate) fn measure(arguments: StepArguments) -> Result<Measurement> {
     let threads = arguments.threads.unwrap_or(0); // 0: one for each core
@@ -73,14 +82,14 @@ impl Job<Measurement> for StepArguments {
 
         let steps = [warm_up, arguments.steps];
         let size = [arguments.batch_size, arguments.length];
-        let (parameters, (seconds, loss)) = match arguments.attention {
-            StepAttention::Transformer => {
+        let (parameters, (seconds, loss)) = match arguments.is_transformer() {
+            true => {
                 let model = transformer(&arguments)?.init::<B>(&device);
                 let tokens = tokens::<B>(size, &device);
                 let step = |_| model.gradients(tokens.clone(), tokens.clone());
                 (model.num_params(), time::<B>(steps, &device, step)?)
             }
-            StepAttention::Reformer(_) => {
+            false => {
                 let model = config.init::<B>(&device);
                 (model.num_params(), time_lm(&model, size, steps, &device)?)
             }
@@ -112,7 +121,7 @@ fn peak_mib<B: ReformerBackend>(name: DeviceName, device: &B::Device) -> Result<
 }
 
 /// Times steps of a language model on random bytes, `[batch, length]`, as [`time`] does.
-pub(crate) fn time_lm<B: TrainBackend>(
+fn time_lm<B: TrainBackend>(
     model: &ReformerLm<B>,
     size: [usize; 2],
     steps: [usize; 2],

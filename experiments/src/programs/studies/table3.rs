@@ -251,10 +251,9 @@ fn table(arguments: &StudyArguments) -> Result<()> {
     .write(&study)
 }
 
-/// MiB without parameters and their gradients; not a number on a GPU, where memory is not measured.
+/// MiB without parameters and their gradients; not a number where the peak is not known.
 fn activations(step: &Measurement) -> f64 {
-    let parameters = 2.0 * 4.0 * step.parameters as f64 / f64::from(1 << 20);
-    step.peak_mib.unwrap_or(f64::NAN) - parameters
+    step.activation_mib().unwrap_or(f64::NAN)
 }
 
 /// Slope between the first and the last point.

@@ -1,5 +1,0 @@
-//! See `experiments::programs::bench_memory`.
-
-fn main() -> std::process::ExitCode {
-    experiments::programs::bench_memory::main()
-}
