@@ -118,7 +118,7 @@ pub(crate) fn write_to(
     };
     let mut made = Ok(());
     let written = write_atomically(path, |file| {
-        made = write(&mut Named { path, file });
+        made = write(&mut NamedFile { path, file });
         made.as_ref()
             .map(|_| ())
             .map_err(|_| io::ErrorKind::Other.into())
@@ -134,12 +134,12 @@ pub(crate) fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// A file whose errors contain its name.
-struct Named<'a, W> {
+struct NamedFile<'a, W> {
     path: &'a Path,
     file: W,
 }
 
-impl<W: Write> Write for Named<'_, W> {
+impl<W: Write> Write for NamedFile<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file
             .write(bytes)

@@ -39,7 +39,7 @@ fn memory_is_compared_over_depth_and_bad_sizes_are_refused() {
     assert!(measured["peak_mib"].as_f64().unwrap() > 1.0, "{json}");
 
     let failed = step("--sweep-layers 1,0");
-    refused(&failed, &["0 layers", "`n_layers` is 0"]);
+    refused(&failed, &["layers 0, mode reversible", "`n_layers` is 0"]);
     let table = String::from_utf8_lossy(&failed.stdout);
     assert!(
         table.contains("| reversible | 1 | "),

@@ -101,17 +101,17 @@ impl ProgressName {
         steps_done: usize,
         config: &TrainConfig,
         is_launched: bool,
-    ) -> Screen<Lines> {
+    ) -> Screen<ProgressLines> {
         let is_terminal = io::stdout().is_terminal();
         match self {
             Self::Auto | Self::Dashboard if is_terminal && !is_launched => Screen::Dashboard,
-            _ => Screen::Renderer(Lines::new(steps_done, config)),
+            _ => Screen::Renderer(ProgressLines::new(steps_done, config)),
         }
     }
 }
 
 /// A bar on a terminal, otherwise a line every few seconds. A line for each validation.
-pub(crate) struct Lines {
+pub(crate) struct ProgressLines {
     bar: ProgressBar,
     /// Text before every line.
     prefix: String,
@@ -127,7 +127,7 @@ pub(crate) struct Lines {
     valid: Averages,
 }
 
-impl Lines {
+impl ProgressLines {
     /// Progress of a run of which `steps_done` steps are done.
     pub(crate) fn new(steps_done: usize, config: &TrainConfig) -> Self {
         let steps = config.steps;
@@ -203,7 +203,7 @@ fn add(averages: &mut Averages, state: &MetricState) {
     }
 }
 
-impl MetricsRendererTraining for Lines {
+impl MetricsRendererTraining for ProgressLines {
     fn update_train(&mut self, state: MetricState) {
         add(&mut self.train, &state);
     }
@@ -253,12 +253,12 @@ impl MetricsRendererTraining for Lines {
     }
 }
 
-impl MetricsRendererEvaluation for Lines {
+impl MetricsRendererEvaluation for ProgressLines {
     fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
     fn render_test(&mut self, _item: EvaluationProgress, _indicators: Vec<ProgressType>) {}
 }
 
-impl MetricsRenderer for Lines {
+impl MetricsRenderer for ProgressLines {
     fn manual_close(&mut self) {}
     fn register_metric(&mut self, _definition: MetricDefinition) {}
 }

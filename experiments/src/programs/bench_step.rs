@@ -105,7 +105,7 @@ fn sweep(arguments: &Arguments) -> Result<()> {
     let mut measured = Vec::new();
     let result = steps(arguments).try_for_each(|step| {
         let measurement: Measurement = measure_in_subprocess(&step)
-            .with_context(|| format!("{} layers, {}", step.layers, mode_of(&step)))?;
+            .with_context(|| format!("layers {}, mode {}", step.layers, mode_of(&step)))?;
         if arguments.json {
             print(&measurement, true)?;
         }

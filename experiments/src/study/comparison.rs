@@ -100,7 +100,7 @@ struct Values {
 }
 
 /// Trains all variants of all contests that have data, from each seed, and writes the report.
-pub(crate) fn compare(
+pub(crate) fn run_comparison(
     comparison: &Comparison,
     arguments: &StudyArguments,
     data: &DataArguments,

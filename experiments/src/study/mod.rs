@@ -40,7 +40,7 @@ use crate::cli::device::DeviceName;
 
 pub(crate) use base_training::{BaseTraining, DataArguments, DataKind};
 #[cfg(not(test))]
-pub(crate) use comparison::{Comparison, Contest, Variant, compare};
+pub(crate) use comparison::{Comparison, Contest, Variant, run_comparison};
 pub(crate) use folder::Study;
 pub(crate) use report::Report;
 #[cfg(not(test))]

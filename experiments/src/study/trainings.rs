@@ -17,7 +17,7 @@ use super::plan::plan;
 use crate::cli::device::{self, Job};
 use crate::cli::interrupt::{self, Stopped};
 use crate::cli::overrides;
-use crate::cli::progress::Lines;
+use crate::cli::progress::ProgressLines;
 
 /// One training of a study.
 #[derive(Debug, Clone)]
@@ -152,7 +152,7 @@ fn train<B: TrainBackend>(
     }
     if !folder.join("model.mpk").exists() {
         let point = run.resume_point::<B>(device)?;
-        let lines = Lines::new(point.step, run.config()).with_prefix(place);
+        let lines = ProgressLines::new(point.step, run.config()).with_prefix(place);
         let mut options = TrainOptions::new(Screen::Renderer(lines));
         options.interrupter = interrupter.clone();
         let outcome = run.train::<B, _>(device, point.step, options)?;

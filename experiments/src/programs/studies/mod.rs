@@ -26,7 +26,7 @@ use super::Program;
 use crate::cli;
 use crate::measure::subprocess::run_measurement;
 use crate::study::{
-    Comparison, DataArguments, Scale, SeedArguments, SetArguments, StudyArguments, compare,
+    Comparison, DataArguments, Scale, SeedArguments, SetArguments, StudyArguments, run_comparison,
 };
 
 /// All studies. A new one is its file, a line here, and a row in `experiments/README.md`.
@@ -104,7 +104,7 @@ impl About {
     fn comparison(self, comparison: impl FnOnce(Scale) -> Comparison) -> ExitCode {
         self.run(|arguments: Arguments| {
             let comparison = comparison(arguments.study.preset);
-            compare(
+            run_comparison(
                 &comparison,
                 &arguments.study,
                 &arguments.data,

@@ -14,7 +14,7 @@ use crate::cli::device::{self, Job};
 use crate::cli::overrides;
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::recall::{
-    Head, ROUNDS, Recalled, Seen, Selection, Sum, heads, selections, sorted_far,
+    HeadVectors, ROUNDS, Recalled, Seen, Selection, Sum, heads, selections, sorted_far,
 };
 use crate::study::{
     BaseTraining, DataKind, Report, Scale, Study, Table, Trained, Training, open_and_train,
@@ -77,7 +77,7 @@ pub(super) fn main() -> ExitCode {
 
 /// Results of one model at one length.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Measured {
+struct RecallResult {
     model: String,
     seed: u64,
     length: usize,
@@ -140,7 +140,7 @@ fn measure(
     training: &Training,
     trained: &Trained,
     length: usize,
-) -> Result<Measured> {
+) -> Result<RecallResult> {
     let job = Look {
         trained,
         length,
@@ -148,7 +148,7 @@ fn measure(
     };
     let selections = device::run(study.device(), job)?;
     let (model, _) = training.key.rsplit_once('-').unwrap_or((&training.key, ""));
-    Ok(Measured {
+    Ok(RecallResult {
         model: model.to_owned(),
         seed: training.config.seed,
         length,
@@ -167,7 +167,7 @@ impl Job<Vec<SelectionResult>> for Look<'_> {
         let evaluation = Evaluation::<B::InnerBackend>::open(&self.trained.folder, &[], &device)?
             .with_length(self.length, 1);
         let model = evaluation.model.clone().into_lm()?;
-        let mut all: Vec<Head> = Vec::new();
+        let mut all: Vec<HeadVectors> = Vec::new();
         for batch in evaluation.batches(self.scale.pick(1, 4, 16), &device)? {
             if let Batch::Tokens(batch) = batch {
                 all.extend(heads(&model.reformer, batch.tokens));
@@ -179,7 +179,7 @@ impl Job<Vec<SelectionResult>> for Look<'_> {
 
 /// Recall of every selection in some heads.
 fn look<B: ReformerBackend>(
-    heads: &[Head],
+    heads: &[HeadVectors],
     scale: Scale,
     device: &B::Device,
 ) -> Vec<SelectionResult> {
@@ -233,7 +233,7 @@ fn add(sums: &mut [Sum], others: &[Sum]) {
 
 /// Recall of every selection in a head, over some queries in the last three quarters of the sequence.
 fn of_head<B: ReformerBackend>(
-    head: &Head,
+    head: &HeadVectors,
     selections: &[Selection],
     n_queries: usize,
     key: Key,
@@ -284,7 +284,7 @@ fn largest(weights: &[f64], n: usize) -> Vec<bool> {
 
 /// Sums over seeds.
 fn of_model<'a>(
-    measured: &'a [Measured],
+    measured: &'a [RecallResult],
     model: &str,
     length: usize,
 ) -> Vec<(&'a str, Vec<(usize, Sum)>)> {
@@ -312,7 +312,7 @@ fn of_model<'a>(
     selections
 }
 
-fn report(study: &Study, measured: &[Measured]) -> Result<()> {
+fn report(study: &Study, measured: &[RecallResult]) -> Result<()> {
     let mut table = Table::new([
         "model",
         "length",

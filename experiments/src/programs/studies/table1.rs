@@ -31,7 +31,7 @@ const CHUNK: usize = 64;
 /// A kind of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum LayerKind {
     /// Burn's own: all logits at once.
     ScaledDotProduct,
     /// Ours: in slices of queries, recomputed in the backward pass.
@@ -40,7 +40,7 @@ enum Kind {
     Lsh,
 }
 
-impl Kind {
+impl LayerKind {
     const ALL: [Self; 3] = [Self::ScaledDotProduct, Self::MemoryEfficient, Self::Lsh];
 
     /// Name, and the paper's complexity of memory and time, each with its power of the length.
@@ -64,8 +64,8 @@ impl Kind {
 
 /// The task of one process: forward and backward pass of one layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Task {
-    kind: Kind,
+struct LayerStep {
+    kind: LayerKind,
     length: usize,
     n_rounds: usize,
     device: DeviceName,
@@ -73,8 +73,8 @@ struct Task {
 
 /// Result of one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Measured {
-    kind: Kind,
+struct LayerCost {
+    kind: LayerKind,
     length: usize,
     /// Peak memory beyond that of the program before the layer; unknown on a GPU.
     mib: f64,
@@ -90,17 +90,17 @@ pub(super) fn main() -> ExitCode {
         paper: "Lengths up to 64K, to 8K where all logits are held; minutes on a large GPU",
         ..About::default()
     }
-    .measured(|task: Task| device::run(task.device, task), table)
+    .measured(|task: LayerStep| device::run(task.device, task), table)
 }
 
-fn tasks(scale: Scale, device: DeviceName) -> Vec<Task> {
+fn tasks(scale: Scale, device: DeviceName) -> Vec<LayerStep> {
     let powers = |from: u32, to: u32| (from..=to).map(|exponent| 1 << exponent);
     let (from, to) = scale.pick((7, 8), (10, 14), (10, 16));
     let most_logits = scale.pick(256, 4096, 8192);
     let mut tasks = Vec::new();
-    for kind in Kind::ALL {
-        let fits = |length: &usize| kind != Kind::ScaledDotProduct || *length <= most_logits;
-        tasks.extend(powers(from, to).filter(fits).map(|length| Task {
+    for kind in LayerKind::ALL {
+        let fits = |length: &usize| kind != LayerKind::ScaledDotProduct || *length <= most_logits;
+        tasks.extend(powers(from, to).filter(fits).map(|length| LayerStep {
             kind,
             length,
             n_rounds: 4,
@@ -110,8 +110,8 @@ fn tasks(scale: Scale, device: DeviceName) -> Vec<Task> {
     tasks
 }
 
-impl Job<Measured> for Task {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Measured> {
+impl Job<LayerCost> for LayerStep {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<LayerCost> {
         let layer = layer::<B>(&self, &device);
         let shape = |length| [1, length, N_HEADS * D_HEAD];
         let step = |length| {
@@ -128,7 +128,7 @@ impl Job<Measured> for Task {
         let seconds = first.min(step(self.length)?);
         let bytes = peak_resident_bytes()? - before;
         let on_cpu = matches!(self.device, DeviceName::Flex | DeviceName::Ndarray);
-        Ok(Measured {
+        Ok(LayerCost {
             kind: self.kind,
             length: self.length,
             mib: match on_cpu {
@@ -142,10 +142,10 @@ impl Job<Measured> for Task {
 
 type Attend<B> = Box<dyn Fn(Tensor<B, 3>) -> Tensor<B, 3>>;
 
-fn layer<B: ReformerBackend>(task: &Task, device: &B::Device) -> Attend<B> {
+fn layer<B: ReformerBackend>(task: &LayerStep, device: &B::Device) -> Attend<B> {
     let heads = HeadsConfig::new(N_HEADS * D_HEAD, N_HEADS);
     match task.kind {
-        Kind::ScaledDotProduct => {
+        LayerKind::ScaledDotProduct => {
             let layer = MultiHeadAttentionConfig::new(N_HEADS * D_HEAD, N_HEADS)
                 .with_dropout(0.0)
                 .init::<B>(device);
@@ -156,11 +156,11 @@ fn layer<B: ReformerBackend>(task: &Task, device: &B::Device) -> Attend<B> {
                     .context
             })
         }
-        Kind::MemoryEfficient => {
+        LayerKind::MemoryEfficient => {
             let layer = FullAttentionConfig::new(heads).init::<B>(device);
             Box::new(move |x| layer.forward(x, &Pass::train(Key::new(1))).output)
         }
-        Kind::Lsh => {
+        LayerKind::Lsh => {
             let lsh = LshConfig::new()
                 .with_n_rounds(task.n_rounds)
                 .with_local_round(false)
@@ -180,7 +180,7 @@ fn layer<B: ReformerBackend>(task: &Task, device: &B::Device) -> Attend<B> {
 fn table(arguments: &StudyArguments) -> Result<()> {
     let tasks = tasks(arguments.preset, arguments.device);
     let study = Study::open(NAME, arguments, &tasks)?;
-    let mut measured: Vec<Measured> = Vec::new();
+    let mut measured: Vec<LayerCost> = Vec::new();
     for task in tasks.iter().progress() {
         let key = format!("{}-{}", task.kind.paper().0.replace(' ', "-"), task.length);
         measured.push(study.remember(&key, || measure_in_subprocess(task))?);
@@ -205,9 +205,9 @@ fn table(arguments: &StudyArguments) -> Result<()> {
         y: Axis::log(unit),
         curves: vec![],
     });
-    for kind in Kind::ALL {
-        let own: Vec<&Measured> = measured.iter().filter(|m| m.kind == kind).collect();
-        let of = |value: fn(&Measured) -> f64| -> Vec<(f64, f64)> {
+    for kind in LayerKind::ALL {
+        let own: Vec<&LayerCost> = measured.iter().filter(|m| m.kind == kind).collect();
+        let of = |value: fn(&LayerCost) -> f64| -> Vec<(f64, f64)> {
             own.iter().map(|m| (m.length as f64, value(m))).collect()
         };
         let (memory, time) = (of(|m| m.mib), of(|m| m.seconds));

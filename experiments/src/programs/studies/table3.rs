@@ -13,7 +13,7 @@ use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, s
 const NAME: &str = "table3_memory";
 
 /// A row of the table.
-struct Model {
+struct ModelRow {
     name: &'static str,
     flags: &'static str,
     /// Whether feed-forward layers and loss are computed in chunks.
@@ -23,43 +23,43 @@ struct Model {
     time: &'static str,
 }
 
-const MODELS: [Model; 6] = [
-    Model {
+const MODELS: [ModelRow; 6] = [
+    ModelRow {
         name: "Transformer (Burn's own)",
         flags: "--attention transformer",
         chunked: false,
         memory: "max(b l d_ff, b n_h l^2) n_l",
         time: "(b l d_ff + b n_h l^2) n_l",
     },
-    Model {
+    ModelRow {
         name: "Transformer (memory-efficient attention)",
         flags: "--attention full --mode ordinary",
         chunked: false,
         memory: "max(b l d_ff, b n_h l^2) n_l",
         time: "(b l d_ff + b n_h l^2) n_l",
     },
-    Model {
+    ModelRow {
         name: "Reversible Transformer",
         flags: "--attention full",
         chunked: false,
         memory: "max(b l d_ff, b n_h l^2)",
         time: "(b n_h l d_ff + b n_h l^2) n_l",
     },
-    Model {
+    ModelRow {
         name: "Chunked Reversible Transformer",
         flags: "--attention full",
         chunked: true,
         memory: "max(b l d_model, b n_h l^2)",
         time: "(b n_h l d_ff + b n_h l^2) n_l",
     },
-    Model {
+    ModelRow {
         name: "LSH Transformer",
         flags: "--attention lsh --mode ordinary --always-hash",
         chunked: false,
         memory: "max(b l d_ff, b n_h l n_r c) n_l",
         time: "(b l d_ff + b n_h n_r l c) n_l",
     },
-    Model {
+    ModelRow {
         name: "Reformer",
         flags: "--attention lsh --always-hash",
         chunked: true,

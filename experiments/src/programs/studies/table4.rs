@@ -43,7 +43,7 @@ pub(super) struct Arguments {
 }
 
 /// A row of the table.
-struct Model {
+struct ModelRow {
     key: &'static str,
     name: &'static str,
     set: &'static str,
@@ -51,14 +51,14 @@ struct Model {
     paper: &'static str,
 }
 
-const MODELS: [Model; 2] = [
-    Model {
+const MODELS: [ModelRow; 2] = [
+    ModelRow {
         key: "transformer",
         name: "ordinary layers (Vaswani et al., base)",
         set: r#"model.reformer.mode="Ordinary""#,
         paper: "27.3",
     },
-    Model {
+    ModelRow {
         key: "reversible",
         name: "reversible layers (base, 100K steps)",
         set: r#"model.reformer.mode="Reversible""#,
@@ -71,7 +71,7 @@ const N_SAMPLES: usize = 1000;
 
 /// Results of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Score {
+struct TranslationResult {
     model: String,
     bleu: f64,
     translations: Vec<String>,
@@ -132,12 +132,12 @@ fn table(arguments: &Arguments) -> Result<()> {
         scores.push(study.remember(&training.key, || score(training, trained, &study))?);
     }
     let n_seeds = seeds.count();
-    let of_models: Vec<&[Score]> = scores.chunks(n_seeds).collect();
+    let of_models: Vec<&[TranslationResult]> = scores.chunks(n_seeds).collect();
     let of_first_seed: Vec<&Trained> = trained.iter().step_by(n_seeds).collect();
     report(&study, &of_first_seed, &of_models)
 }
 
-fn score(training: &Training, trained: &Trained, study: &Study) -> Result<Score> {
+fn score(training: &Training, trained: &Trained, study: &Study) -> Result<TranslationResult> {
     let job = Translate {
         trained,
         n_sentences: study.scale().pick(4, 400, usize::MAX),
@@ -145,7 +145,7 @@ fn score(training: &Training, trained: &Trained, study: &Study) -> Result<Score>
     let [translations, references] = device::run(study.device(), job)?;
     let last = trained.rows.iter().rfind(|row| row.split == "valid");
     let get = |quantity| last.and_then(|row| row.get(quantity)).unwrap_or(f64::NAN);
-    Ok(Score {
+    Ok(TranslationResult {
         model: training.label.clone(),
         bleu: Bleu::of_corpus(&translations, &references)?.score,
         translations,
@@ -178,7 +178,7 @@ impl Job<[Vec<String>; 2]> for Translate<'_> {
     }
 }
 
-fn report(study: &Study, trained: &[&Trained], scores: &[&[Score]]) -> Result<()> {
+fn report(study: &Study, trained: &[&Trained], scores: &[&[TranslationResult]]) -> Result<()> {
     let is_paper = study.scale() == Scale::Paper;
     let mut table = Table::new([
         "model",
@@ -192,7 +192,7 @@ fn report(study: &Study, trained: &[&Trained], scores: &[&[Score]]) -> Result<()
     ]);
     for (model, scores) in MODELS.iter().zip(scores) {
         let paper: f64 = model.paper.parse()?;
-        let of = |get: fn(&Score) -> f64| scores.iter().map(get).collect::<Vec<f64>>();
+        let of = |get: fn(&TranslationResult) -> f64| scores.iter().map(get).collect::<Vec<f64>>();
         let (bleu, bits) = (of(|score| score.bleu), of(|score| score.bits));
         table.row([
             model.name.to_owned(),
@@ -226,7 +226,7 @@ fn report(study: &Study, trained: &[&Trained], scores: &[&[Score]]) -> Result<()
 }
 
 /// The note below the table, with the confidence interval of the difference between the rows.
-fn note(scores: &[&[Score]]) -> Result<String> {
+fn note(scores: &[&[TranslationResult]]) -> Result<String> {
     let [ordinary, reversible] = [0, 1].map(|model: usize| {
         let translations = scores[model].iter().map(|score| &score.translations);
         translations.collect::<Vec<_>>()

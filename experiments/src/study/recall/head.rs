@@ -8,7 +8,7 @@ use reformer_core::model::Reformer;
 
 /// Queries, keys and values of one head and one sequence, on the host: `[seq_length, d_head]` each.
 #[derive(Debug, Clone)]
-pub(crate) struct Head {
+pub(crate) struct HeadVectors {
     /// Number of its layer.
     pub(crate) layer: usize,
     /// Number of the head in it.
@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) values: Vec<f32>,
 }
 
-impl Head {
+impl HeadVectors {
     /// Length of the sequence.
     pub(crate) fn seq_length(&self) -> usize {
         self.queries.len() / self.d
@@ -58,7 +58,7 @@ impl Head {
 pub(crate) fn heads<B: ReformerBackend>(
     model: &Reformer<B>,
     tokens: Tensor<B, 2, Int>,
-) -> Vec<Head> {
+) -> Vec<HeadVectors> {
     let mut heads = Vec::new();
     model.visit_attention(tokens, &Pass::eval(), |layer, attention, x| {
         if attention.is_local() {
@@ -73,7 +73,7 @@ pub(crate) fn heads<B: ReformerBackend>(
         let part = |rows: &[f32], number: usize| {
             rows[number * seq_length * d..][..seq_length * d].to_vec()
         };
-        heads.extend((0..of_layer.n_heads).map(|number| Head {
+        heads.extend((0..of_layer.n_heads).map(|number| HeadVectors {
             layer,
             number,
             d,

@@ -8,7 +8,7 @@ mod head;
 mod recalled;
 mod selections;
 
-pub(crate) use head::{Head, heads};
+pub(crate) use head::{HeadVectors, heads};
 pub(crate) use recalled::{Recalled, Sum, sorted_far};
 pub(crate) use selections::{ROUNDS, Seen, Selection, selections};
 

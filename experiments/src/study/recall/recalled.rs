@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::NEAR;
-use super::head::Head;
+use super::head::HeadVectors;
 
 /// The part of one query's softmax that was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,12 @@ pub(crate) struct Recalled {
 
 impl Recalled {
     /// Sums over the keys that are seen.
-    pub(crate) fn new(head: &Head, weights: &[f64], seen: &[bool], sorted_far: &[f64]) -> Self {
+    pub(crate) fn new(
+        head: &HeadVectors,
+        weights: &[f64],
+        seen: &[bool],
+        sorted_far: &[f64],
+    ) -> Self {
         let far_from = weights.len().saturating_sub(NEAR);
         let mass_in = |range: core::ops::Range<usize>| -> f64 {
             range.filter(|&key| seen[key]).map(|key| weights[key]).sum()
@@ -63,7 +68,7 @@ fn best(sorted_far: &[f64], keys: usize) -> f64 {
     }
 }
 
-fn error(head: &Head, weights: &[f64], seen: &[bool], mass: f64) -> f64 {
+fn error(head: &HeadVectors, weights: &[f64], seen: &[bool], mass: f64) -> f64 {
     let mut exact = vec![0.0; head.d];
     let mut found = vec![0.0; head.d];
     for (key, &weight) in weights.iter().enumerate() {

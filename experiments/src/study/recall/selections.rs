@@ -5,7 +5,7 @@ use reformer_core::Key;
 use reformer_core::attention::{hash, rotations};
 use reformer_core::kernels::ReformerBackend;
 
-use super::head::Head;
+use super::head::HeadVectors;
 
 /// Numbers of hash rounds, the largest last.
 pub(crate) const ROUNDS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -119,7 +119,7 @@ pub(crate) struct Seen {
 impl Seen {
     /// Hashes a head into `n_buckets` buckets, in as many rounds as the largest of [`ROUNDS`].
     pub(crate) fn new<B: ReformerBackend>(
-        head: &Head,
+        head: &HeadVectors,
         selection: Selection,
         n_buckets: usize,
         key: Key,

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 
 /// A kind of the second layer, which has to find the content; the first layer is local.
 #[derive(Clone, Copy)]
-struct Variant {
+struct LayerVariant {
     key: &'static str,
     label: &'static str,
     sets: &'static [&'static str],
@@ -48,7 +48,7 @@ struct Variant {
 /// has 60 % of the weight at an angle of 0.
 const ONE_LENGTH: &[&str] = &["model.reformer.query_length=6.0"];
 
-impl Variant {
+impl LayerVariant {
     /// The first stage, from each seed.
     fn beginnings(&self, base: &TrainConfig, seeds: &Range<u64>) -> Result<Vec<Training>> {
         let key = format!("beginning-{}", self.key);
@@ -66,14 +66,14 @@ impl Variant {
 }
 
 /// All kinds of the second layer. Hashing is the paper's, without a local round.
-static VARIANTS: [Variant; 8] = [
-    Variant {
+static VARIANTS: [LayerVariant; 8] = [
+    LayerVariant {
         key: "full",
         label: "full attention",
         sets: &[r#"model.reformer.layers=["Local","Full"]"#],
         main: &[],
     },
-    Variant {
+    LayerVariant {
         key: "separate",
         label: "full attention, keys of their own",
         sets: &[
@@ -82,31 +82,31 @@ static VARIANTS: [Variant; 8] = [
         ],
         main: &[],
     },
-    Variant {
+    LayerVariant {
         key: "lsh-1",
         label: "LSH, 1 round",
         sets: &["model.reformer.lsh.n_rounds=1"],
         main: ONE_LENGTH,
     },
-    Variant {
+    LayerVariant {
         key: "lsh-2",
         label: "LSH, 2 rounds",
         sets: &["model.reformer.lsh.n_rounds=2"],
         main: ONE_LENGTH,
     },
-    Variant {
+    LayerVariant {
         key: "lsh-4",
         label: "LSH, 4 rounds",
         sets: &["model.reformer.lsh.n_rounds=4"],
         main: ONE_LENGTH,
     },
-    Variant {
+    LayerVariant {
         key: "lsh-8",
         label: "LSH, 8 rounds",
         sets: &["model.reformer.lsh.n_rounds=8"],
         main: ONE_LENGTH,
     },
-    Variant {
+    LayerVariant {
         key: "local",
         label: "local alone, 32 to 64 keys",
         sets: &[
@@ -115,7 +115,7 @@ static VARIANTS: [Variant; 8] = [
         ],
         main: &[],
     },
-    Variant {
+    LayerVariant {
         key: "window",
         label: "local alone, 128 to 256 keys",
         sets: &[
@@ -170,7 +170,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let seeds = seeds.of(base.seed, scale);
     let all = arguments.variants.is_empty();
     let is_named =
-        |variant: &&Variant| all || arguments.variants.iter().any(|name| name == variant.key);
+        |variant: &&LayerVariant| all || arguments.variants.iter().any(|name| name == variant.key);
     let variants = VARIANTS.iter().filter(is_named);
     let (mut trainings, mut main) = (Vec::new(), Vec::new());
     for variant in variants {
@@ -187,7 +187,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let Some((study, trained)) = open_and_train(task.study(), study, &trainings)? else {
         return Ok(());
     };
-    let mut outcomes = Vec::new();
+    let mut results = Vec::new();
     let trained = &trained[n_beginnings..];
     for ((variant, training), trained) in main.iter().zip(trained) {
         let mut decoded = Vec::new();
@@ -198,7 +198,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 decode(&study, task, trained, evaluated)
             })?);
         }
-        outcomes.push(LayerResult::new(variant.label, training, trained, decoded)?);
+        results.push(LayerResult::new(variant.label, training, trained, decoded)?);
     }
-    report(&study, task, &outcomes)
+    report(&study, task, &results)
 }

@@ -4,19 +4,19 @@ use anyhow::Result;
 
 use super::decode::Decoded;
 use super::task::Task;
-use super::{LayerResult, VARIANTS, Variant};
+use super::{LayerResult, LayerVariant, VARIANTS};
 use crate::plot::figure::{Axis, Curve, Panel};
 use crate::study::statistics::{between, mean};
 use crate::study::{Report, Study, Table};
 
 /// Writes the report.
-pub(super) fn report(study: &Study, task: Task, outcomes: &[LayerResult]) -> Result<()> {
+pub(super) fn report(study: &Study, task: Task, results: &[LayerResult]) -> Result<()> {
     Report {
         title: title(task),
-        notes: notes(task, outcomes),
-        table: table(outcomes),
-        panels: panels(outcomes),
-        values: &outcomes,
+        notes: notes(task, results),
+        table: table(results),
+        panels: panels(results),
+        values: &results,
     }
     .write(study)
 }
@@ -30,16 +30,16 @@ fn title(task: Task) -> &'static str {
     }
 }
 
-fn notes(task: Task, outcomes: &[LayerResult]) -> Vec<String> {
+fn notes(task: Task, results: &[LayerResult]) -> Vec<String> {
     let chance = match task {
         Task::Pairs => "1 of 64 values, 1.6 %",
         Task::Passages | Task::PassagesBackwards => "1 of 128 symbols, 0.8 %",
         Task::Needles => "1 of 26 letters, 3.8 %",
     };
-    let steps = outcomes.first().map_or(0, |outcome| outcome.steps);
-    let seeds = outcomes
+    let steps = results.first().map_or(0, |result| result.steps);
+    let seeds = results
         .iter()
-        .filter(|outcome| outcome.variant == outcomes[0].variant)
+        .filter(|result| result.variant == results[0].variant)
         .count();
     vec![format!(
         "Right answers in percent, mean and range over {seeds} seeds; chance is {chance}. Layers are local and as named, in turn; \
@@ -52,20 +52,17 @@ fn notes(task: Task, outcomes: &[LayerResult]) -> Vec<String> {
 }
 
 /// The trained kinds of the second layer, in the order of [`VARIANTS`].
-fn trained(outcomes: &[LayerResult]) -> impl Iterator<Item = &'static Variant> {
-    let is_trained = |variant: &&Variant| {
-        outcomes
-            .iter()
-            .any(|outcome| outcome.variant == variant.label)
-    };
+fn trained(results: &[LayerResult]) -> impl Iterator<Item = &'static LayerVariant> {
+    let is_trained =
+        |variant: &&LayerVariant| results.iter().any(|result| result.variant == variant.label);
     VARIANTS.iter().filter(is_trained)
 }
 
 /// Decoding results of a kind: for each length and number of items, those of all seeds.
-fn decoded<'a>(outcomes: &'a [LayerResult], variant: &str) -> Vec<Vec<&'a Decoded>> {
+fn decoded<'a>(results: &'a [LayerResult], variant: &str) -> Vec<Vec<&'a Decoded>> {
     let mut places: Vec<Vec<&Decoded>> = Vec::new();
-    for outcome in outcomes.iter().filter(|outcome| outcome.variant == variant) {
-        for (number, decoded) in outcome.decoded.iter().enumerate() {
+    for result in results.iter().filter(|result| result.variant == variant) {
+        for (number, decoded) in result.decoded.iter().enumerate() {
             match places.get_mut(number) {
                 Some(place) => place.push(decoded),
                 None => places.push(vec![decoded]),
@@ -84,7 +81,7 @@ fn token_ms(decoded: &[&Decoded]) -> f64 {
     mean(&times)
 }
 
-fn table(outcomes: &[LayerResult]) -> Table {
+fn table(results: &[LayerResult]) -> Table {
     let mut table = Table::new([
         "second layer",
         "tokens",
@@ -95,13 +92,13 @@ fn table(outcomes: &[LayerResult]) -> Table {
         "s a step",
     ]);
     let cells = |values: &[f64]| [format!("{:.1}", mean(values)), between(values, 1)];
-    for variant in trained(outcomes) {
-        let of_variant = outcomes
+    for variant in trained(results) {
+        let of_variant = results
             .iter()
-            .filter(|outcome| outcome.variant == variant.label);
+            .filter(|result| result.variant == variant.label);
         let [trained, seconds]: [Vec<f64>; 2] = [
-            of_variant.clone().map(|outcome| outcome.trained).collect(),
-            of_variant.map(|outcome| outcome.step_seconds).collect(),
+            of_variant.clone().map(|result| result.trained).collect(),
+            of_variant.map(|result| result.step_seconds).collect(),
         ];
         let [percent, range] = cells(&trained);
         let label = variant.label.to_owned();
@@ -114,7 +111,7 @@ fn table(outcomes: &[LayerResult]) -> Table {
             "-".to_owned(),
             format!("{:.3}", mean(&seconds)),
         ]);
-        for place in decoded(outcomes, variant.label) {
+        for place in decoded(results, variant.label) {
             let [percent, range] = cells(&right(&place));
             table.row([
                 label.clone(),
@@ -130,8 +127,8 @@ fn table(outcomes: &[LayerResult]) -> Table {
     table
 }
 
-fn panels(outcomes: &[LayerResult]) -> Vec<Panel> {
-    let first = outcomes.first().map_or(&[][..], |outcome| &outcome.decoded);
+fn panels(results: &[LayerResult]) -> Vec<Panel> {
+    let first = results.first().map_or(&[][..], |result| &result.decoded);
     let most = first.iter().map(|decoded| decoded.n).max().unwrap_or(0);
     let shortest = first.iter().map(|decoded| decoded.length).min();
     let panel = |title: &str,
@@ -142,9 +139,9 @@ fn panels(outcomes: &[LayerResult]) -> Vec<Panel> {
         title: title.to_owned(),
         x,
         y,
-        curves: trained(outcomes)
+        curves: trained(results)
             .map(|variant| {
-                let places = decoded(outcomes, variant.label).into_iter();
+                let places = decoded(results, variant.label).into_iter();
                 let points = places.filter(|place| keep(place[0]));
                 Curve::new(variant.label, points.map(|place| point(&place)).collect())
             })

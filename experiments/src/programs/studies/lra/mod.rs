@@ -108,7 +108,8 @@ struct Tested {
 /// All numbers of the study.
 #[derive(Debug, Serialize)]
 struct Values {
-    outcomes: Vec<ModelResult>,
+    #[serde(rename = "outcomes")]
+    results: Vec<ModelResult>,
     baselines: Vec<Baseline>,
 }
 
@@ -150,7 +151,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let Some((study, trained)) = open_and_train(name(task), &arguments.study, &trainings)? else {
         return Ok(());
     };
-    let mut outcomes = Vec::new();
+    let mut results = Vec::new();
     let models = MODELS
         .iter()
         .flat_map(|(model, ..)| seeds.clone().map(move |_| model));
@@ -159,7 +160,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             println!("testing {}", training.label);
             device::run(study.device(), Test(trained))
         })?;
-        outcomes.push(ModelResult {
+        results.push(ModelResult {
             model,
             seed: training.config.seed,
             tested,
@@ -170,10 +171,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         println!("counting");
         baselines(&base)
     })?;
-    let values = Values {
-        outcomes,
-        baselines,
-    };
+    let values = Values { results, baselines };
     report(&study, &base, task, &trained, &values, seeds.count())
 }
 

@@ -53,16 +53,16 @@ fn table(task: LongRangeTask, values: &Values, n_seeds: usize) -> Table {
     for baseline in &values.baselines {
         table.row(alone(baseline.label.clone(), baseline.accuracy));
     }
-    let accuracies = |outcomes: &[ModelResult]| -> Vec<f64> {
-        outcomes.iter().map(|own| own.tested.accuracy).collect()
+    let accuracies = |results: &[ModelResult]| -> Vec<f64> {
+        results.iter().map(|own| own.tested.accuracy).collect()
     };
-    let first = accuracies(&values.outcomes[..n_seeds]);
-    for ((_, label, _), outcomes) in MODELS.iter().zip(values.outcomes.chunks(n_seeds)) {
-        let own = accuracies(outcomes);
+    let first = accuracies(&values.results[..n_seeds]);
+    for ((_, label, _), results) in MODELS.iter().zip(values.results.chunks(n_seeds)) {
+        let own = accuracies(results);
         let pairs = own.iter().zip(&first);
         let differences: Vec<f64> = pairs.map(|(own, first)| own - first).collect();
         let mean_of = |get: fn(&ModelResult) -> f64| {
-            let values: Vec<f64> = outcomes.iter().map(get).collect();
+            let values: Vec<f64> = results.iter().map(get).collect();
             mean(&values)
         };
         table.row([
@@ -84,7 +84,7 @@ fn table(task: LongRangeTask, values: &Values, n_seeds: usize) -> Table {
 }
 
 fn notes(base: &TrainConfig, task: LongRangeTask, values: &Values, n_seeds: usize) -> Vec<String> {
-    let n_rows = values.outcomes.first().map_or(0, |own| own.tested.n_rows);
+    let n_rows = values.results.first().map_or(0, |own| own.tested.n_rows);
     let mut notes = vec![format!(
         "Rows of the part for the test ({n_rows}) with the right class after {} steps of {} rows: means over \
          {n_seeds} seeds, their range, and differences to full attention from the same seeds with the 95 % interval \
