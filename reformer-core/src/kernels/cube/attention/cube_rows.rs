@@ -1,9 +1,10 @@
-//! Rows of a cube, and the slots of the other side that it processes.
+//! Rows of a cube, and the slots of the other side that it visits.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::Plan;
+use super::row::{NO_SLOT, slot_over_rounds};
 use super::sizes::Sizes;
 
 /// Location of a row, in slots from the start of its round.
@@ -43,16 +44,27 @@ pub(super) fn task_of_cube(sizes: &Sizes) -> Task {
     }
 }
 
-/// Location of row `row` of this cube, where `n` rows are cut into blocks.
+/// Number of rows of a head on the side of the cube's own rows, and on the other side.
 #[cube]
-pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) -> CubeBlock {
+pub(super) fn lengths(sizes: &Sizes, #[comptime] plan: Plan) -> (u32, u32) {
+    if comptime![plan.of_keys] {
+        (sizes.n_keys, sizes.seq_length)
+    } else {
+        (sizes.seq_length, sizes.n_keys)
+    }
+}
+
+/// Location of row `row` of this cube.
+#[cube]
+pub(super) fn block_of(row: u32, sizes: &Sizes, #[comptime] plan: Plan) -> CubeBlock {
+    let (n, others) = lengths(sizes, plan);
     let number = (CUBE_POS % sizes.blocks as usize) as u32;
     let rows = comptime![plan.rows];
     let length = comptime![plan.length];
     let mut own = 0i32.runtime() - 1;
     let mut in_tile = number * rows + row;
     let mut first_other = 0i32.runtime();
-    let mut n_others = sizes.n_keys;
+    let mut n_others = others;
     if comptime![plan.sorted] {
         let in_tile_blocks = comptime![plan.length.div_ceil(plan.rows)];
         let tile = number / in_tile_blocks;
@@ -68,13 +80,8 @@ pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) 
         }];
         first_other = (tile * length) as i32 - comptime![(before * plan.length) as i32];
         n_others = comptime![plan.reach()].runtime();
-    } else {
-        if in_tile < n {
-            own = in_tile as i32;
-        }
-        if comptime![plan.of_keys] {
-            n_others = sizes.seq_length;
-        }
+    } else if in_tile < n {
+        own = in_tile as i32;
     }
     CubeBlock {
         own,
@@ -82,6 +89,54 @@ pub(super) fn block_of(row: u32, n: u32, sizes: &Sizes, #[comptime] plan: Plan) 
         first_other,
         n_others,
     }
+}
+
+/// Slots of the other side that a cube visits.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Visit {
+    /// See [`CubeBlock::first_other`].
+    first_other: i32,
+    /// Number of these slots.
+    pub(super) n: u32,
+    /// Number of rows of a head on the other side.
+    n_rows: u32,
+}
+
+/// The slots that the cube of `block` visits; `last` is the last position of its rows.
+#[cube]
+pub(super) fn visit_of(
+    block: &CubeBlock,
+    last: i32,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> Visit {
+    let (_, n_rows) = lengths(sizes, plan);
+    let mut n = block.n_others;
+    if comptime![plan.causal && !plan.sorted && !plan.of_keys] {
+        n = min(n, last as u32 + 1);
+    }
+    Visit {
+        first_other: block.first_other,
+        n,
+        n_rows,
+    }
+}
+
+/// The index over all rounds of slot number `number` of a visit.
+#[cube]
+pub(super) fn visited_slot(
+    visit: &Visit,
+    number: u32,
+    task: &Task,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> u32 {
+    let from_start = visit.first_other + number as i32;
+    let mut slot = slot_over_rounds(from_start, task, sizes, visit.n_rows, plan);
+    if number >= visit.n {
+        slot = NO_SLOT.runtime();
+    }
+    slot
 }
 
 /// For a query at index `reached` in the reach of a key: the index of the key's slot in the reach

@@ -3,34 +3,31 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::cube_rows::{CubeBlock, Task, Visit, block_of, task_of_cube, visit_of};
 use super::logit::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::Plan;
 use super::rounds::{join, keep};
-use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
-use super::shared_rows::{load_block, put, room_for, shared_row};
-use super::sizes::Sizes;
+use super::row::{RowInfo, load_rows, part_of_product, read_part};
+use super::shared_rows::{load_block, load_own, room_for, shared_row};
+use super::tables::Tables;
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
 /// merged with the results of an earlier launch, if any.
-#[cube(launch, address_type = "dynamic")]
+#[cube(launch, explicit_define, address_type = "dynamic")]
 pub(super) fn attend<F: Float, I: Int>(
     q: &Tensor<F>,
     k: &Tensor<F>,
     v: &Tensor<F>,
-    divisors: &Tensor<f32>,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
+    tables: &Tables<I>,
     output: &mut Tensor<f32>,
     max_of: &mut Tensor<f32>,
     sum_of: &mut Tensor<f32>,
-    sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
+    let sizes = tables.sizes;
     let task: Task = task_of_cube(&sizes);
     if !task.is_any {
         terminate!();
@@ -52,13 +49,8 @@ pub(super) fn attend<F: Float, I: Int>(
         1
     }]);
 
-    let block: CubeBlock = block_of(row, sizes.seq_length, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
-    let query: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, true, plan);
-    if part == 0 {
-        put(&own_side, row, &query, false);
-    }
-    sync_cube();
+    let block: CubeBlock = block_of(row, &sizes, plan);
+    let query: RowInfo = load_own(&own_side, &block, &task, tables, plan);
     let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
@@ -79,25 +71,10 @@ pub(super) fn attend<F: Float, I: Int>(
     }
     let mut largest = FORBIDDEN.runtime();
     let mut sum = 0.0f32.runtime();
-    let mut n_others = block.n_others;
-    if comptime![plan.causal && !plan.sorted] {
-        n_others = min(n_others, range.last as u32 + 1);
-    }
+    let visit: Visit = visit_of(&block, range.last, &sizes, plan);
 
-    for first in range_stepped(0, n_others, others) {
-        load_block(
-            &other_side,
-            first,
-            n_others,
-            sizes.n_keys,
-            &task,
-            &block,
-            order,
-            sort_keys,
-            mask,
-            &sizes,
-            plan,
-        );
+    for first in range_stepped(0, visit.n, others) {
+        load_block(&other_side, first, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
             let divided = comptime![plan.unit_keys];
             let of_head = head as usize * sizes.n_keys as usize;
@@ -106,7 +83,7 @@ pub(super) fn attend<F: Float, I: Int>(
                 k,
                 head_at(k, head),
                 &other_side.positions,
-                divisors,
+                &tables.divisors,
                 of_head,
                 others,
                 comptime![parts * fours],
@@ -118,7 +95,7 @@ pub(super) fn attend<F: Float, I: Int>(
                 v,
                 head_at(v, head),
                 &other_side.positions,
-                divisors,
+                &tables.divisors,
                 of_head,
                 others,
                 comptime![parts * fours_v],
@@ -139,7 +116,7 @@ pub(super) fn attend<F: Float, I: Int>(
                     product += logits[pair + comptime![(i * others * rows) as usize]];
                 }
                 let key = shared_row(&other_side, other, false);
-                logits[pair] = logit_of(product, &query, &key, head, sort_keys, &sizes, plan);
+                logits[pair] = logit_of(product, &query, &key, head, tables, plan);
                 if comptime![plan.dropout] {
                     factors[pair] = factor_of(&query, first + other, &sizes);
                 }

@@ -132,7 +132,7 @@ impl Plan {
             n_rows as u32
         };
         if on_tensor_cores {
-            let plan = rules.cut_for_cores(pass, rows, limits);
+            let plan = rules.cut_for_tensor_cores(pass, rows, limits);
             return (plan, CubeDim::new_2d(PLANE, units_of(plan.rows) / PLANE));
         }
         let plan = rules.cut_for_units(pass, rows, limits);
@@ -166,7 +166,7 @@ impl Plan {
     }
 
     /// Whether tensor cores support rows of these sizes: whole matrices that fit shared memory.
-    pub(super) fn suits_cores(&self, limits: Limits) -> bool {
+    pub(super) fn suits_tensor_cores(&self, limits: Limits) -> bool {
         let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_TENSOR_CORES;
         let fits = |pass: Sweep| {
             let of_one_plane = Self {
@@ -175,14 +175,14 @@ impl Plan {
                 of_keys: pass == Sweep::OfKeys,
                 ..*self
             };
-            of_one_plane.shared_bytes_on_cores(pass) <= limits.shared_bytes
+            of_one_plane.shared_bytes_on_tensor_cores(pass) <= limits.shared_bytes
         };
         let passes = [Sweep::Forward, Sweep::OfQueries, Sweep::OfKeys];
         suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
     }
 
     /// Four planes and blocks of 32, or fewer planes if rows are long or few.
-    fn cut_for_cores(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
+    fn cut_for_tensor_cores(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
         let room = SHARED_BYTES_ON_TENSOR_CORES.min(limits.shared_bytes);
         self.parts = 1;
         self.others = PLANE;
@@ -190,7 +190,7 @@ impl Plan {
         loop {
             let most = planes * SIDE;
             self.rows = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(SIDE);
-            if planes == 1 || self.shared_bytes_on_cores(pass) <= room {
+            if planes == 1 || self.shared_bytes_on_tensor_cores(pass) <= room {
                 return self;
             }
             planes /= 2;
@@ -198,7 +198,7 @@ impl Plan {
     }
 
     /// Rows of both sides with their metadata; pairs are in registers.
-    fn shared_bytes_on_cores(&self, pass: Sweep) -> usize {
+    fn shared_bytes_on_tensor_cores(&self, pass: Sweep) -> usize {
         let both = row_of(self.d_head) + row_of(self.d_v);
         let own = match pass {
             Sweep::Forward => row_of(self.d_head),
@@ -289,15 +289,15 @@ mod tests {
                         cut.others == 1 || cut.shared_bytes(pass) <= limits.room(),
                         "{d} features, {shared_bytes} bytes, {pass:?}"
                     );
-                    if plan(d).suits_cores(limits) {
+                    if plan(d).suits_tensor_cores(limits) {
                         let (cut, units) = plan(d).cut(pass, 1000, true, limits);
-                        assert!(cut.shared_bytes_on_cores(pass) <= limits.shared_bytes);
+                        assert!(cut.shared_bytes_on_tensor_cores(pass) <= limits.shared_bytes);
                         assert_eq!(units.num_elems(), 2 * cut.rows);
                     }
                 }
             }
-            assert!(plan(64).suits_cores(limits));
-            assert_eq!(plan(128).suits_cores(limits), shared_bytes > 16_384);
+            assert!(plan(64).suits_tensor_cores(limits));
+            assert_eq!(plan(128).suits_tensor_cores(limits), shared_bytes > 16_384);
         }
     }
 }

@@ -6,6 +6,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::cube_rows::Task;
 use super::plan::Plan;
 use super::sizes::Sizes;
+use super::tables::Tables;
 use crate::kernels::cube::common::{Four, four_of};
 use crate::kernels::cube::philox::fold;
 
@@ -60,10 +61,7 @@ pub(super) fn slot_over_rounds(
 pub(super) fn row_info<I: Int>(
     slot: u32,
     task: &Task,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] query: bool,
     #[comptime] plan: Plan,
 ) -> RowInfo {
@@ -75,10 +73,11 @@ pub(super) fn row_info<I: Int>(
     let mut draw_low = 0u32.runtime();
     let mut draw_high = 0u32.runtime();
     let head = task.head;
+    let sizes = tables.sizes;
     if slot != NO_SLOT {
         if comptime![plan.sorted] {
             let row = head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
-            position = i32::cast_from(order[row + slot as usize]);
+            position = i32::cast_from(tables.order[row + slot as usize]);
         } else {
             position = slot as i32;
         }
@@ -86,13 +85,13 @@ pub(super) fn row_info<I: Int>(
     if position >= 0 {
         if comptime![plan.near] {
             let row = head as usize * sizes.seq_length as usize + position as usize;
-            sort_key = sort_keys[row * sizes.n_rounds as usize + task.round as usize];
+            sort_key = tables.sort_keys[row * sizes.n_rounds as usize + task.round as usize];
         }
         if comptime![!query] {
             visible = position;
             if comptime![plan.padded] {
                 let row = (head / sizes.n_heads) as usize * sizes.n_keys as usize;
-                if u32::cast_from(mask[row + position as usize]) != 0 {
+                if u32::cast_from(tables.mask[row + position as usize]) != 0 {
                     visible = MASKED_POSITION.runtime();
                 }
             }
