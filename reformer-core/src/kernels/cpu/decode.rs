@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::attention::joined;
 use super::element::{Element, widened, with_element};
-use super::head::{self, SCRATCH, Scratch, gather};
+use super::head::{self, SCRATCH, Scratch, add_scaled, gather, merge};
 use super::host::{Floats, Host, Rows, tensor};
 use super::product::{Factor, Kernel, Left, WithKernel, product};
 use super::simd::{exp, padded, tasks_of};
@@ -142,7 +142,7 @@ impl<E: Element> WithKernel<E::Factor> for Newest<'_, E> {
         } = self;
         let d_v = padded(v.d);
         gather(&mut scratch.q, &[0], q, None);
-        let mut total = [f32::NEG_INFINITY, 0.0];
+        let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0);
         let mut keys = Vec::new();
         for number in 0..seen.ends.len() {
             let part = seen.part(number);
@@ -189,26 +189,12 @@ impl<E: Element> WithKernel<E::Factor> for Newest<'_, E> {
                 [1, w, d_v],
             );
             let lse = max + sum.ln();
-            merge(output, &mut total, &scratch.sums, [lse, exp(max - lse)]);
+            let factors = merge(&mut largest, &mut total, lse, exp(max - lse));
+            add_scaled(output, &scratch.sums, factors);
         }
-        let [_, sum] = total;
         for value in output {
-            *value /= sum;
+            *value /= total;
         }
-    }
-}
-
-/// Merges a part into the sums of the others: their largest log-sum-exp, and the sum of weights
-/// relative to it. `scale` is the remaining factor of the part's values.
-#[inline(always)]
-fn merge(output: &mut [f32], [max, sum]: &mut [f32; 2], values: &[f32], [lse, scale]: [f32; 2]) {
-    let largest = max.max(lse);
-    let (old, new) = (exp(*max - largest), exp(lse - largest));
-    *sum = *sum * old + new;
-    *max = largest;
-    let new = new * scale;
-    for (output, value) in output.iter_mut().zip(values) {
-        *output = *output * old + value * new;
     }
 }
 
