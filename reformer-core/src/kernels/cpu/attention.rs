@@ -8,7 +8,7 @@ use super::element::{Element, with_element};
 use super::head::{self, HeadGradients, HeadOutput, HeadRows, Tiles, UnitKeys, Upstream};
 use super::host::{Floats, Host, Rows, tensor};
 use super::simd::{dot, vectorized};
-use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
+use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv, items_of_task};
 
 /// The tiles of the heads of a batch.
 pub(super) trait HeadTiles: Sync {
@@ -133,7 +133,7 @@ pub(super) fn joined<E: Element, B: Backend>(
     joined
         .par_chunks_mut(n_heads * d)
         .enumerate()
-        .with_min_len(256)
+        .with_min_len(items_of_task(n_heads * d))
         .for_each(|(row, joined)| {
             let (batch, position) = (row / seq_length, row % seq_length);
             let heads = &heads[batch * n_heads..][..n_heads];

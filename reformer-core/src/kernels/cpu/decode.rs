@@ -12,10 +12,10 @@ use super::element::{Element, widened, with_element};
 use super::head::{self, SCRATCH, Scratch, add_scaled, gather, merge};
 use super::host::{Floats, Host, Rows, tensor};
 use super::product::{Factor, Kernel, Left, WithKernel, product};
-use super::simd::{exp, padded, tasks_of};
+use super::simd::{exp, padded};
 use super::tile::NOWHERE;
 use crate::kernels::reference::SELF;
-use crate::kernels::{Keys, Qkv, VisibleKeys, reference};
+use crate::kernels::{Keys, Qkv, VisibleKeys, items_of_task, reference};
 
 /// See [`ReformerBackend::key_rows`](crate::kernels::ReformerBackend::key_rows).
 pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
@@ -30,7 +30,7 @@ pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
         let mut keys = vec![E::default(); shape.iter().product()];
         let of_head = (seq_length * d).max(1);
         let heads = keys.par_chunks_mut(of_head).enumerate();
-        let heads = heads.with_min_len(tasks_of(of_head));
+        let heads = heads.with_min_len(items_of_task(of_head));
         heads.for_each(|(number, keys)| {
             let q = q.head(number);
             let mut scales = vec![0.0; seq_length];
@@ -106,7 +106,7 @@ fn decode<B: Host, E: Element>(
     let n_keys = seen.iter().map(|seen| seen.keys.len()).max();
     let heads = (0..n)
         .into_par_iter()
-        .with_min_len(tasks_of(n_keys.unwrap_or(0) * (d + d_v)))
+        .with_min_len(items_of_task(n_keys.unwrap_or(0) * (d + d_v)))
         .map(of_head)
         .collect();
     joined::<E, B>(heads, [batch_size, n_heads, 1, d_v], dtype, &device)

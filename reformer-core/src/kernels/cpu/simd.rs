@@ -22,14 +22,6 @@ pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
 /// it, so loops have no remainder.
 pub(super) const LANES: usize = 16;
 
-/// Multiplications below which another thread takes longer to wake than to do them.
-const WORTH_A_THREAD: usize = 1 << 17;
-
-/// Number of items of a thread's task, each of so many multiplications.
-pub(super) fn tasks_of(multiplications: usize) -> usize {
-    WORTH_A_THREAD.div_ceil(multiplications.max(1))
-}
-
 /// The length of a padded row.
 pub(super) fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
