@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task, Visit, block_of, task_of_cube, visit_of};
+use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_of};
 use super::logit::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::Plan;
 use super::rounds::{join, keep};
@@ -49,8 +49,8 @@ pub(super) fn attend<F: Float, I: Int>(
         1
     }]);
 
-    let block: CubeBlock = block_of(row, &sizes, plan);
-    let query: RowInfo = load_own(&own_side, &block, &task, tables, plan);
+    let location: Location = location_of(row, &sizes, plan);
+    let query: RowInfo = load_own(&own_side, &location, &task, tables, plan);
     let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
@@ -71,7 +71,7 @@ pub(super) fn attend<F: Float, I: Int>(
     }
     let mut largest = FORBIDDEN.runtime();
     let mut sum = 0.0f32.runtime();
-    let visit: Visit = visit_of(&block, range.last, &sizes, plan);
+    let visit: Visit = visit_of(range.last, &sizes, plan);
 
     for first in range_stepped(0, visit.n, others) {
         load_block(&other_side, first, &visit, &task, tables, plan);
@@ -153,7 +153,7 @@ pub(super) fn attend<F: Float, I: Int>(
     // All units of a row have read the statistics before one of them writes.
     sync_storage();
     if query.position >= 0 {
-        let row = head_at(output, task.rows) + query.position as usize * output.stride(2);
+        let row = head_at(output, task.result) + query.position as usize * output.stride(2);
         #[unroll]
         for i in 0..fours_v {
             #[unroll]

@@ -7,7 +7,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task, Visit, block_of, task_of_cube, visit_of};
+use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_of};
 use super::logit::{
     any_in_sight, factor_of_pair, gradients_of_pair, is_itself, logit_of, range_of, statistics_of,
 };
@@ -54,8 +54,8 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
     let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
 
-    let block: CubeBlock = block_of(row, &sizes, plan);
-    let own: RowInfo = load_own(&own_side, &block, &task, tables, plan);
+    let location: Location = location_of(row, &sizes, plan);
+    let own: RowInfo = load_own(&own_side, &location, &task, tables, plan);
     let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
@@ -94,7 +94,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
         value_sums[i as usize] = Four::new(0.0);
     }
 
-    let visit: Visit = visit_of(&block, range.last, &sizes, plan);
+    let visit: Visit = visit_of(range.last, &sizes, plan);
     for start in range_stepped(0, visit.n, others) {
         load_block(&other_side, start, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
@@ -145,7 +145,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
                     &own,
                     &theirs,
                     start + other,
-                    &block,
+                    &location,
                     head,
                     tables,
                     plan,
@@ -177,7 +177,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
     if own.position >= 0 {
         add_part(
             sums_of,
-            task.rows,
+            task.result,
             own.position,
             &sums,
             fours,
@@ -187,7 +187,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
         if comptime![of_keys] {
             add_part(
                 values_of,
-                task.rows,
+                task.result,
                 own.position,
                 &value_sums,
                 fours_v,
@@ -200,7 +200,7 @@ pub(super) fn differentiate<F: Float, I: Int>(
 
 /// From the dot product of query and key, and that of output gradient and value: the gradient of
 /// the pair's logit, and the factor of the output gradient in the gradient of the value. `reached`
-/// is the index of the other row in the reach of `own`.
+/// is the index of the other row in the reach of `own`, which is at `location`.
 #[cube]
 fn differentiate_pair<I: Int>(
     product: f32,
@@ -208,7 +208,7 @@ fn differentiate_pair<I: Int>(
     own: &RowInfo,
     theirs: &RowInfo,
     reached: u32,
-    block: &CubeBlock,
+    location: &Location,
     head: u32,
     tables: &Tables<I>,
     #[comptime] plan: Plan,
@@ -224,7 +224,7 @@ fn differentiate_pair<I: Int>(
         let logit = logit_of(product, query, key, head, tables, plan);
         let of_query = statistics_of(query.position, head, tables);
         let weight = ((logit - of_query.max) - of_query.log_sum).exp();
-        let factor = factor_of_pair(query, reached, block, &tables.sizes, plan);
+        let factor = factor_of_pair(query, reached, location, &tables.sizes, plan);
         let itself = is_itself(query, key, plan);
         let (of_pair, of_its_value) =
             gradients_of_pair(weight, factor, grad, of_query.delta, itself, plan);

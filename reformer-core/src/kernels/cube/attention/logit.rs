@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, seen_from};
+use super::cube_rows::{Location, seen_from};
 use super::plan::Plan;
 use super::row::{MASKED_POSITION, RowInfo, near};
 use super::shared_rows::SharedRows;
@@ -13,7 +13,7 @@ use crate::kernels::cube::philox::factor;
 use crate::kernels::reference::SELF;
 
 /// Logit of a masked key: its weight is exactly zero next to any maximum.
-pub(super) const HIDDEN: f32 = -2e9;
+const HIDDEN: f32 = -2e9;
 
 /// Range of positions and sort keys of a cube's rows, used to skip blocks that none of them can see.
 #[derive(CubeType, Clone, Copy)]
@@ -253,7 +253,7 @@ pub(super) fn gradients_of_pair(
 pub(super) fn factor_of_pair(
     query: &RowInfo,
     reached: u32,
-    block: &CubeBlock,
+    own: &Location,
     sizes: &Sizes,
     #[comptime] plan: Plan,
 ) -> f32 {
@@ -261,7 +261,7 @@ pub(super) fn factor_of_pair(
     if comptime![plan.dropout] {
         let mut number = reached;
         if comptime![plan.of_keys] {
-            number = seen_from(reached, block, plan);
+            number = seen_from(reached, own, plan);
         }
         factor = factor_of(query, number, sizes);
     }

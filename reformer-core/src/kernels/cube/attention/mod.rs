@@ -81,25 +81,25 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     /// The plan of a sweep, with the number of cubes for a round of a head.
-    fn cut(&self, pass: Sweep) -> (Plan, usize, CubeDim) {
-        let n_rows = match pass {
+    fn cut(&self, sweep: Sweep) -> (Plan, usize, CubeDim) {
+        let n_rows = match sweep {
             Sweep::OfKeys => self.sizes.n_keys,
             Sweep::Forward | Sweep::OfQueries => self.sizes.seq_length,
         };
         let limits = Limits::of(&self.q.client);
-        let (plan, units) = self.plan.cut(pass, n_rows, self.on_tensor_cores, limits);
-        let blocks = plan.blocks(match plan.sorted {
+        let (plan, units) = self.plan.cut(sweep, n_rows, self.on_tensor_cores, limits);
+        let n_cubes = plan.n_cubes(match plan.sorted {
             true => self.sizes.n_slots,
             false => n_rows,
         });
-        (plan, blocks, units)
+        (plan, n_cubes, units)
     }
 
-    /// Arguments that all kernels have, for heads and rounds with `blocks` cubes each.
+    /// Arguments that all kernels have, for heads and rounds with so many cubes each.
     fn tables(
         &self,
         statistics: Option<&CubeTensor<R>>,
-        (heads, rounds, blocks): (&Range<usize>, &Range<usize>, usize),
+        (heads, rounds, n_cubes): (&Range<usize>, &Range<usize>, usize),
     ) -> TablesLaunch<AnyInt, R> {
         TablesLaunch::new(
             self.divisors.clone().into_tensor_arg(),
@@ -107,7 +107,7 @@ impl<R: CubeRuntime> Attention<R> {
             self.sort_keys.clone().into_tensor_arg(),
             self.mask.clone().into_tensor_arg(),
             statistics.map(|of| of.clone().into_tensor_arg()).into(),
-            self.sizes.launch(heads, rounds, blocks),
+            self.sizes.launch(heads, rounds, n_cubes),
         )
     }
 
@@ -140,20 +140,20 @@ impl<R: CubeRuntime> Attention<R> {
         heads: &Range<usize>,
         rounds: &Range<usize>,
     ) {
-        let (plan, blocks, units) = self.cut(Sweep::Forward);
+        let (plan, n_cubes, units) = self.cut(Sweep::Forward);
         let attend = match self.on_tensor_cores {
             true => tensor_cores::forward::attend::launch::<AnyFloat, AnyInt, R>,
             false => forward::attend::launch::<AnyFloat, AnyInt, R>,
         };
         attend(
             &self.q.client,
-            cubes(&self.q.client, heads.len() * rounds.len() * blocks),
+            cubes(&self.q.client, heads.len() * rounds.len() * n_cubes),
             units,
             self.offsets().max(offsets(&[output])),
             self.q.clone().into_tensor_arg(),
             self.k.clone().into_tensor_arg(),
             self.v.clone().into_tensor_arg(),
-            self.tables(None, (heads, rounds, blocks)),
+            self.tables(None, (heads, rounds, n_cubes)),
             output.clone().into_tensor_arg(),
             max.clone().into_tensor_arg(),
             sum.clone().into_tensor_arg(),
@@ -225,23 +225,23 @@ impl<R: CubeRuntime> Attention<R> {
         [rows, others, ups, downs]: [&CubeTensor<R>; 4],
         statistics: &CubeTensor<R>,
         [sums, values]: [&CubeTensor<R>; 2],
-        (pass, heads, rounds): (Sweep, &Range<usize>, &Range<usize>),
+        (sweep, heads, rounds): (Sweep, &Range<usize>, &Range<usize>),
     ) {
-        let (plan, blocks, units) = self.cut(pass);
+        let (plan, n_cubes, units) = self.cut(sweep);
         let differentiate = match self.on_tensor_cores {
             true => tensor_cores::gradients::differentiate::launch::<AnyFloat, AnyInt, R>,
             false => gradients::differentiate::launch::<AnyFloat, AnyInt, R>,
         };
         differentiate(
             &self.q.client,
-            cubes(&self.q.client, heads.len() * rounds.len() * blocks),
+            cubes(&self.q.client, heads.len() * rounds.len() * n_cubes),
             units,
             self.offsets().max(offsets(&[sums, values])),
             rows.clone().into_tensor_arg(),
             others.clone().into_tensor_arg(),
             ups.clone().into_tensor_arg(),
             downs.clone().into_tensor_arg(),
-            self.tables(Some(statistics), (heads, rounds, blocks)),
+            self.tables(Some(statistics), (heads, rounds, n_cubes)),
             sums.clone().into_tensor_arg(),
             values.clone().into_tensor_arg(),
             plan,

@@ -7,7 +7,7 @@ use super::cube_rows::Task;
 use super::plan::Plan;
 use super::sizes::Sizes;
 use super::tables::Tables;
-use crate::kernels::cube::common::{Four, four_of};
+use crate::kernels::cube::common::{Four, four_of, sum_of};
 use crate::kernels::cube::philox::fold;
 
 /// A slot that does not exist.
@@ -204,5 +204,5 @@ pub(super) fn part_of_product(
     for i in 0..fours {
         sums += part[i as usize] * rows[(first + i) as usize];
     }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
+    sum_of(sums)
 }

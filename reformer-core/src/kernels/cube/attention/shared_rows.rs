@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task, Visit, lengths, visited_slot};
+use super::cube_rows::{Location, Task, Visit, lengths, visited_slot};
 use super::plan::Plan;
 use super::row::{RowInfo, row_info, slot_over_rounds};
 use super::tables::Tables;
@@ -78,13 +78,13 @@ pub(super) fn shared_row(shared: &SharedRows, number: u32, #[comptime] draws: bo
 #[cube]
 pub(super) fn load_own<I: Int>(
     shared: &SharedRows,
-    block: &CubeBlock,
+    location: &Location,
     task: &Task,
     tables: &Tables<I>,
     #[comptime] plan: Plan,
 ) -> RowInfo {
     let (n, _) = lengths(&tables.sizes, plan);
-    let slot = slot_over_rounds(block.own, task, &tables.sizes, n, plan);
+    let slot = slot_over_rounds(location.slot, task, &tables.sizes, n, plan);
     let info: RowInfo = row_info(slot, task, tables, comptime![!plan.of_keys], plan);
     if UNIT_POS_Y == 0 {
         put(shared, UNIT_POS_X, &info, false);

@@ -46,7 +46,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let mut values = room(others, d_v);
     let logarithms = logarithms(plan);
 
-    let (own, blocks) = load_own(&own_side, &task, tables, plan);
+    let (own, _) = load_own(&own_side, &task, tables, plan);
     let zero = 0u32.runtime();
     let range = range_of(&own_side, zero, rows);
     if !range.any {
@@ -57,7 +57,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let from_queries = rows_of_head(q, head);
     let copies = comptime![Copies::new(rows, d_head, rows)];
     load_rows(&mut queries, &from_queries, &own_side, zero, copies);
-    let visit: Visit = visit_of(blocks.index(0usize), range.last, &sizes, plan);
+    let visit: Visit = visit_of(range.last, &sizes, plan);
     let mut sums = zeros(d_v);
     let mut largest = Array::<f32>::new(comptime![OWN as usize]);
     let mut sum = Array::<f32>::new(comptime![OWN as usize]);
@@ -182,7 +182,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     }
     // All units of a row have read the statistics before one of them writes.
     sync_storage();
-    let place = place_of(output, task.rows, 2usize);
+    let place = place_of(output, task.result, 2usize);
     #[unroll]
     for i in 0..OWN {
         let position = own.index(comptime![i as usize]).info.position;

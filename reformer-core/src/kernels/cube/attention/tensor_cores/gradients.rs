@@ -49,7 +49,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let mut seconds = room(others, d_v);
     let logarithms = logarithms(plan);
 
-    let (own, blocks) = load_own(&own_side, &task, tables, plan);
+    let (own, locations) = load_own(&own_side, &task, tables, plan);
     let zero = 0u32.runtime();
     let range = range_of(&own_side, zero, rows);
     if !range.any {
@@ -62,7 +62,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     load_rows(&mut first, &from_first, &own_side, zero, copies);
     let copies = comptime![Copies::new(rows, d_v, rows)];
     load_rows(&mut second, &from_second, &own_side, zero, copies);
-    let visit: Visit = visit_of(blocks.index(0usize), range.last, &sizes, plan);
+    let visit: Visit = visit_of(range.last, &sizes, plan);
     let mut sums = zeros(d_head);
     let mut value_sums = zeros(comptime![if of_keys { d_v } else { 0 }]);
 
@@ -126,7 +126,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                         let weight = exp((logit - of_query[0]) - of_query[1]);
                         let reached = start + other;
                         let factor =
-                            factor_of_pair(&query.info, reached, blocks.index(i), &sizes, plan);
+                            factor_of_pair(&query.info, reached, locations.index(i), &sizes, plan);
                         let (mut of_logit, of_value) =
                             gradients_of_pair(weight, factor, grad[at], of_query[2], itself, plan);
                         if comptime![plan.unit_keys && !of_keys] {
@@ -151,8 +151,8 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         half = others - half;
     }
 
-    let of_sums = place_of(sums_of, task.rows, 2usize);
-    let of_values = place_of(values_of, task.rows, 2usize);
+    let of_sums = place_of(sums_of, task.result, 2usize);
+    let of_values = place_of(values_of, task.result, 2usize);
     #[unroll]
     for i in 0..OWN {
         let position = own.index(comptime![i as usize]).info.position;

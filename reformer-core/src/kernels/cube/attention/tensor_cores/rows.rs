@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::{HALF, OWN, PLANE, QUAD, SIDE, in_quad};
 use crate::kernels::cube::attention::cube_rows::{
-    CubeBlock, Task, Visit, block_of, lengths, visited_slot,
+    Location, Task, Visit, lengths, location_of, visited_slot,
 };
 use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
 use crate::kernels::cube::attention::plan::Plan;
@@ -223,25 +223,25 @@ pub(super) fn load_own<I: Int>(
     task: &Task,
     tables: &Tables<I>,
     #[comptime] plan: Plan,
-) -> (Sequence<Row>, Sequence<CubeBlock>) {
+) -> (Sequence<Row>, Sequence<Location>) {
     let sizes = tables.sizes;
     let (n, _) = lengths(&sizes, plan);
     let mut rows = Sequence::<Row>::new();
-    let mut blocks = Sequence::<CubeBlock>::new();
+    let mut locations = Sequence::<Location>::new();
     #[unroll]
     for i in 0..OWN {
         let number = own_number(i);
-        let block = block_of(number, &sizes, plan);
-        let slot = slot_over_rounds(block.own, task, &sizes, n, plan);
+        let location: Location = location_of(number, &sizes, plan);
+        let slot = slot_over_rounds(location.slot, task, &sizes, n, plan);
         let row = row_of_slot(slot, task, tables, comptime![!plan.of_keys], plan);
         if in_quad() == 0 {
             put(shared, number, &row, true, plan);
         }
         rows.push(row);
-        blocks.push(block);
+        locations.push(location);
     }
     sync_cube();
-    (rows, blocks)
+    (rows, locations)
 }
 
 /// Loads the metadata of a block of the other side to the rows from `to` on: slots of a visit from
