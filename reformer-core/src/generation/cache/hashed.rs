@@ -107,19 +107,19 @@ impl<B: ReformerBackend> Hashed<B> {
             .into_par_iter()
             .with_min_len(items_of_task(LOOKUP))
             .map(|((rounds, position), buckets)| {
-                let mut seen = VisibleKeys {
+                let mut visible = VisibleKeys {
                     own: position as u32,
                     ..VisibleKeys::default()
                 };
                 for (round, &bucket) in rounds.iter_mut().zip(buckets) {
                     round.buckets[bucket].push(position as u32);
-                    round.newest_sees(config, bucket, &mut seen.keys);
-                    seen.end_part();
+                    round.newest_sees(config, bucket, &mut visible.keys);
+                    visible.end_part();
                 }
                 if config.duplicates == Duplicates::Exact && n_rounds > 1 {
-                    seen.count_once();
+                    visible.count_once();
                 }
-                seen
+                visible
             })
             .collect()
     }

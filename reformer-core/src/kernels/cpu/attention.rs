@@ -20,10 +20,26 @@ pub(super) trait HeadTiles: Sync {
     fn head(&self, number: usize) -> Self::Tiles<'_>;
 }
 
-/// Copies a mask to the host.
-pub(super) fn padding<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>) -> Option<Vec<bool>> {
-    let mask = mask_pad.as_ref()?;
-    Some(mask.to_data().iter::<bool>().collect())
+/// Which keys are padding.
+pub(super) struct Padding {
+    n_keys: usize,
+    /// `[batch_size, n_keys]`
+    mask: Vec<bool>,
+}
+
+impl Padding {
+    /// Copies a mask to the host.
+    pub(super) fn new<B: Backend>(mask_pad: &Tensor<B, 2, Bool>) -> Self {
+        Self {
+            n_keys: mask_pad.dims()[1],
+            mask: mask_pad.to_data().iter::<bool>().collect(),
+        }
+    }
+
+    /// Of one sequence: `[n_keys]`.
+    pub(super) fn of(&self, batch: usize) -> &[bool] {
+        &self.mask[batch * self.n_keys..][..self.n_keys]
+    }
 }
 
 /// Inputs of all heads, borrowed from the tensors where possible.
@@ -107,6 +123,7 @@ fn forward_of<B: Host, E: Element>(qkv: Qkv<B>, heads: &impl HeadTiles) -> Atten
             output
         })
         .collect();
+    // Frees the memory of copies before the output is joined.
     drop(inputs);
     let stats = [batch_size, n_heads, seq_length, 1];
     AttentionOutput {

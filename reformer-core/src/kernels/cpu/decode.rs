@@ -4,6 +4,8 @@
 //! masked keys add exact zeros at the end of sums. So the same arithmetic for only the newest query
 //! and its visible keys gives the same bits.
 
+use core::ops::Range;
+
 use burn::tensor::{Tensor, TensorPrimitive};
 use rayon::prelude::*;
 
@@ -71,16 +73,16 @@ pub(in crate::kernels) fn write_rows<B: Host>(
 pub(in crate::kernels) fn decode_attention<B: Host>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[VisibleKeys],
+    visible: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
-    with_element!(q.dtype(), E => decode::<B, E>(q, [k, v], seen, exclude_self))
+    with_element!(q.dtype(), E => decode::<B, E>(q, [k, v], visible, exclude_self))
 }
 
 fn decode<B: Host, E: Element>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[VisibleKeys],
+    visible: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, _, d] = q.dims();
@@ -95,7 +97,7 @@ fn decode<B: Host, E: Element>(
                 q: q.head(number),
                 k: k.head(number),
                 v: v.head(number),
-                seen: &seen[number * seen.len() / n],
+                visible: &visible[number * visible.len() / n],
                 exclude_self,
                 scratch: E::scratch(scratch),
                 output: &mut output,
@@ -103,7 +105,7 @@ fn decode<B: Host, E: Element>(
         });
         output
     };
-    let n_keys = seen.iter().map(|seen| seen.keys.len()).max();
+    let n_keys = visible.iter().map(|visible| visible.keys.len()).max();
     let heads = (0..n)
         .into_par_iter()
         .with_min_len(items_of_task(n_keys.unwrap_or(0) * (d + d_v)))
@@ -117,7 +119,7 @@ struct Newest<'a, E: Element> {
     q: Rows<'a, E>,
     k: Rows<'a, E>,
     v: Rows<'a, E>,
-    seen: &'a VisibleKeys,
+    visible: &'a VisibleKeys,
     exclude_self: bool,
     scratch: &'a mut Scratch<E>,
     /// Zeros: `[d_v]`.
@@ -130,71 +132,80 @@ impl<E: Element> WithKernel<E::Factor> for Newest<'_, E> {
     /// The arithmetic of [`head::forward`](super::head::forward) and its tiles in the same order.
     /// Lanes are keys: with queries in them, as in a tile, one of sixteen would be in use.
     #[inline(always)]
-    fn with_kernel<K: Kernel<Factor = E::Factor>>(self, kernel: K) {
+    fn with_kernel<K: Kernel<Factor = E::Factor>>(mut self, kernel: K) {
+        gather(&mut self.scratch.q, &[0], self.q, None);
+        let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0);
+        let mut keys = Vec::new();
+        for number in 0..self.visible.ends.len() {
+            let part = self.visible.part(number);
+            if part.is_empty() {
+                continue;
+            }
+            keys.clear();
+            keys.extend_from_slice(&self.visible.keys[part.clone()]);
+            let [lse, scale] = self.attend(kernel, part, &mut keys);
+            let factors = merge(&mut largest, &mut total, lse, scale);
+            add_scaled(self.output, &self.scratch.sums, factors);
+        }
+        for value in self.output {
+            *value /= total;
+        }
+    }
+}
+
+impl<E: Element> Newest<'_, E> {
+    /// Attention to a part of the visible keys, whose rows are `keys`. Leaves the sum of weighted
+    /// values in [`Scratch::sums`]; returns the log-sum-exp and the remaining factor of the sum.
+    #[inline(always)]
+    fn attend<K: Kernel<Factor = E::Factor>>(
+        &mut self,
+        kernel: K,
+        part: Range<usize>,
+        keys: &mut Vec<u32>,
+    ) -> [f32; 2] {
         let Self {
             q,
             k,
             v,
-            seen,
+            visible,
             exclude_self,
             scratch,
-            output,
+            ..
         } = self;
-        let d_v = padded(v.d);
-        gather(&mut scratch.q, &[0], q, None);
-        let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0);
-        let mut keys = Vec::new();
-        for number in 0..seen.ends.len() {
-            let part = seen.part(number);
-            keys.clear();
-            keys.extend_from_slice(&seen.keys[part.clone()]);
-            let w = keys.len();
-            if w == 0 {
-                continue;
+        let (w, d_v) = (keys.len(), padded(v.d));
+        keys.resize(padded(w), NOWHERE);
+        gather(&mut scratch.k, keys, *k, None);
+        gather(&mut scratch.v, &keys[..w], *v, None);
+        scratch.weights.resize(keys.len(), 0.0);
+        scratch.logits_of_row(kernel, q.d, keys.len());
+        let weights = &mut scratch.weights[..w];
+        if *exclude_self {
+            for (logit, &key) in weights.iter_mut().zip(&*keys) {
+                *logit = if key == visible.own { SELF } else { *logit };
             }
-            keys.resize(padded(w), NOWHERE);
-            gather(&mut scratch.k, &keys, k, None);
-            gather(&mut scratch.v, &keys[..w], v, None);
-            scratch.weights.resize(keys.len(), 0.0);
-            scratch.logits_of_row(kernel, q.d, keys.len());
-            let weights = &mut scratch.weights[..w];
-            if exclude_self {
-                for (logit, &key) in weights.iter_mut().zip(&keys) {
-                    *logit = if key == seen.own { SELF } else { *logit };
-                }
-            }
-            let max = weights.iter().fold(
-                f32::NEG_INFINITY,
-                |max, &logit| {
-                    if logit > max { logit } else { max }
-                },
-            );
-            for logit in &mut *weights {
-                *logit = exp(*logit - max);
-            }
-            if let Some(counts) = seen.counts.get(part) {
-                for (weight, count) in weights.iter_mut().zip(counts) {
-                    *weight /= count;
-                }
-            }
-            let sum = weights.iter().fold(0.0, |sum, weight| sum + weight);
-            scratch.sums.resize(d_v, 0.0);
-            let values = widened(&mut scratch.wide, &scratch.v);
-            let weights = Left::Rows(weights, w);
-            product(
-                kernel.simd(),
-                &mut scratch.sums,
-                weights,
-                values,
-                [1, w, d_v],
-            );
-            let lse = max + sum.ln();
-            let factors = merge(&mut largest, &mut total, lse, exp(max - lse));
-            add_scaled(output, &scratch.sums, factors);
         }
-        for value in output {
-            *value /= total;
+        let max = weights.iter().fold(
+            f32::NEG_INFINITY,
+            |max, &logit| {
+                if logit > max { logit } else { max }
+            },
+        );
+        for logit in &mut *weights {
+            *logit = exp(*logit - max);
         }
+        if let Some(counts) = visible.counts.get(part) {
+            for (weight, count) in weights.iter_mut().zip(counts) {
+                *weight /= count;
+            }
+        }
+        let sum = weights.iter().fold(0.0, |sum, weight| sum + weight);
+        scratch.sums.resize(d_v, 0.0);
+        let values = widened(&mut scratch.wide, &scratch.v);
+        let weights = Left::Rows(weights, w);
+        let sizes = [1, w, d_v];
+        product(kernel.simd(), &mut scratch.sums, weights, values, sizes);
+        let lse = max + sum.ln();
+        [lse, exp(max - lse)]
     }
 }
 
