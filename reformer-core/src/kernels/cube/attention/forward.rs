@@ -7,8 +7,8 @@ use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_o
 use super::logit::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::Plan;
 use super::rounds::{join, keep};
-use super::row::{RowInfo, load_rows, part_of_product, read_part};
-use super::shared_rows::{load_block, load_own, room_for, shared_row};
+use super::row::{RowInfo, part_of_product, read_part};
+use super::shared_rows::{load_block, load_own, load_rows, room_for, shared_row};
 use super::tables::Tables;
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
@@ -56,14 +56,8 @@ pub(super) fn attend<F: Float, I: Int>(
         terminate!();
     }
 
-    let own = read_part(
-        q,
-        head_at(q, head),
-        query.position,
-        1.0f32.runtime(),
-        fours,
-        d_head,
-    );
+    let one = 1.0f32.runtime();
+    let own = read_part(q, head, query.position, one, d_head, plan);
     let mut sums = Array::<Four>::new(comptime![fours_v as usize]);
     #[unroll]
     for i in 0..fours_v {
@@ -77,31 +71,17 @@ pub(super) fn attend<F: Float, I: Int>(
         load_block(&other_side, first, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
             let divided = comptime![plan.unit_keys];
-            let of_head = head as usize * sizes.n_keys as usize;
             load_rows(
                 &mut keys,
                 k,
-                head_at(k, head),
-                &other_side.positions,
-                &tables.divisors,
-                of_head,
-                others,
-                comptime![parts * fours],
+                &other_side,
+                head,
+                tables,
                 d_head,
                 divided,
+                plan,
             );
-            load_rows(
-                &mut values,
-                v,
-                head_at(v, head),
-                &other_side.positions,
-                &tables.divisors,
-                of_head,
-                others,
-                comptime![parts * fours_v],
-                d_v,
-                false,
-            );
+            load_rows(&mut values, v, &other_side, head, tables, d_v, false, plan);
             sync_cube();
             for other in 0..others {
                 let share = part_of_product(&own, &keys, other, fours, parts);

@@ -12,8 +12,8 @@ use super::logit::{
     any_in_sight, factor_of_pair, gradients_of_pair, is_itself, logit_of, range_of, statistics_of,
 };
 use super::plan::Plan;
-use super::row::{RowInfo, load_rows, part_of_product, read_part};
-use super::shared_rows::{load_block, load_own, room_for, shared_row};
+use super::row::{RowInfo, part_of_product, read_part};
+use super::shared_rows::{load_block, load_own, load_rows, room_for, shared_row};
 use super::tables::Tables;
 use crate::kernels::cube::common::{Four, head_at};
 
@@ -61,28 +61,14 @@ pub(super) fn differentiate<F: Float, I: Int>(
         terminate!();
     }
 
-    let of_head = head as usize * sizes.n_keys as usize;
     let mut divisor = 1.0f32.runtime();
     if comptime![plan.unit_keys && of_keys] {
+        let of_head = head as usize * sizes.n_keys as usize;
         divisor = tables.divisors[of_head + max(own.position, 0i32.runtime()) as usize];
     }
     let one = 1.0f32.runtime();
-    let first = read_part(
-        rows_of,
-        head_at(rows_of, head),
-        own.position,
-        divisor,
-        fours,
-        d_head,
-    );
-    let second = read_part(
-        ups_of,
-        head_at(ups_of, head),
-        own.position,
-        one,
-        fours_v,
-        d_v,
-    );
+    let first = read_part(rows_of, head, own.position, divisor, d_head, plan);
+    let second = read_part(ups_of, head, own.position, one, d_v, plan);
     let mut sums = Array::<Four>::new(comptime![fours as usize]);
     #[unroll]
     for i in 0..fours {
@@ -98,29 +84,26 @@ pub(super) fn differentiate<F: Float, I: Int>(
     for start in range_stepped(0, visit.n, others) {
         load_block(&other_side, start, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
+            let divided = comptime![plan.unit_keys && !of_keys];
             load_rows(
                 &mut firsts,
                 others_of,
-                head_at(others_of, head),
-                &other_side.positions,
-                &tables.divisors,
-                of_head,
-                others,
-                comptime![parts * fours],
+                &other_side,
+                head,
+                tables,
                 d_head,
-                comptime![plan.unit_keys && !of_keys],
+                divided,
+                plan,
             );
             load_rows(
                 &mut seconds,
                 downs_of,
-                head_at(downs_of, head),
-                &other_side.positions,
-                &tables.divisors,
-                of_head,
-                others,
-                comptime![parts * fours_v],
+                &other_side,
+                head,
+                tables,
                 d_v,
                 false,
+                plan,
             );
             sync_cube();
             for other in 0..others {
@@ -175,14 +158,15 @@ pub(super) fn differentiate<F: Float, I: Int>(
     }
 
     if own.position >= 0 {
+        let round = sizes.first_round;
         add_part(
             sums_of,
             task.result,
             own.position,
             &sums,
-            fours,
+            round,
             d_head,
-            sizes.first_round,
+            plan,
         );
         if comptime![of_keys] {
             add_part(
@@ -190,9 +174,9 @@ pub(super) fn differentiate<F: Float, I: Int>(
                 task.result,
                 own.position,
                 &value_sums,
-                fours_v,
+                round,
                 d_v,
-                sizes.first_round,
+                plan,
             );
         }
     }
@@ -241,10 +225,11 @@ fn add_part(
     head: u32,
     position: i32,
     part: &Array<Four>,
-    #[comptime] fours: u32,
-    #[comptime] width: u32,
     first_round: u32,
+    #[comptime] width: u32,
+    #[comptime] plan: Plan,
 ) {
+    let fours = comptime![plan.fours(width)];
     let row = head_at(to, head) + position as usize * to.stride(2);
     #[unroll]
     for i in 0..fours {

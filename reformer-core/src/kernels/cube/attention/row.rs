@@ -1,4 +1,4 @@
-//! Metadata of the queries and keys of a cube, and loading of their rows.
+//! Metadata of the queries and keys of a cube, and a unit's part of their rows.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -7,7 +7,7 @@ use super::cube_rows::Task;
 use super::plan::Plan;
 use super::sizes::Sizes;
 use super::tables::Tables;
-use crate::kernels::cube::common::{Four, four_of, sum_of};
+use crate::kernels::cube::common::{Four, four_of, head_at, sum_of};
 use crate::kernels::cube::philox::fold;
 
 /// A slot that does not exist.
@@ -137,47 +137,20 @@ pub(super) fn near(sort_key: i32, key_sort_key: i32, sizes: &Sizes) -> bool {
     ((sort_key - key_sort_key + sizes.after as i32) as u32) <= sizes.width
 }
 
-/// Copies rows at positions to shared memory, zeros for empty slots.
-#[cube]
-pub(super) fn load_rows<F: Float>(
-    to: &mut SharedMemory<Four>,
-    from: &Tensor<F>,
-    head_at: usize,
-    positions: &SharedMemory<i32>,
-    divisors: &Tensor<f32>,
-    first_divisor: usize,
-    #[comptime] n: u32,
-    #[comptime] fours: u32,
-    #[comptime] width: u32,
-    #[comptime] divided: bool,
-) {
-    for i in range_stepped(UNIT_POS, n * fours, CUBE_DIM) {
-        let position = positions[(i / fours) as usize];
-        let mut four = Four::new(0.0);
-        if position >= 0 {
-            let row = head_at + position as usize * from.stride(2);
-            four = four_of(from, row, 4 * (i % fours), width);
-            if divided {
-                four /= Four::new(divisors[first_divisor + position as usize]);
-            }
-        }
-        to[i as usize] = four;
-    }
-}
-
 /// Reads the unit's part of a row, zeros for an empty slot.
 #[cube]
 pub(super) fn read_part<F: Float>(
     from: &Tensor<F>,
-    head_at: usize,
+    head: u32,
     position: i32,
     divisor: f32,
-    #[comptime] fours: u32,
     #[comptime] width: u32,
+    #[comptime] plan: Plan,
 ) -> Array<Four> {
+    let fours = comptime![plan.fours(width)];
     let mut part = Array::<Four>::new(comptime![fours as usize]);
     let first = UNIT_POS_Y * fours;
-    let row = head_at + max(position, 0i32.runtime()) as usize * from.stride(2);
+    let row = head_at(from, head) + max(position, 0i32.runtime()) as usize * from.stride(2);
     #[unroll]
     for i in 0..fours {
         let mut four = Four::new(0.0);

@@ -1,4 +1,4 @@
-//! Per-row metadata of one side (queries or keys), kept in shared memory.
+//! Rows of one side (queries or keys) and their metadata, in shared memory.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -7,6 +7,7 @@ use super::cube_rows::{Location, Task, Visit, lengths, visited_slot};
 use super::plan::Plan;
 use super::row::{RowInfo, row_info, slot_over_rounds};
 use super::tables::Tables;
+use crate::kernels::cube::common::{Four, four_of, head_at};
 
 /// Metadata of rows, shared by all units of a cube.
 #[derive(CubeType, Clone, Copy)]
@@ -116,4 +117,34 @@ pub(super) fn load_block<I: Int>(
         );
     }
     sync_cube();
+}
+
+/// Copies the rows of a block of the other side, of `width` features, to shared memory: zeros for
+/// empty slots. If `divided`, queries become the keys that they also are.
+#[cube]
+pub(super) fn load_rows<F: Float, I: Int>(
+    to: &mut SharedMemory<Four>,
+    from: &Tensor<F>,
+    shared: &SharedRows,
+    head: u32,
+    tables: &Tables<I>,
+    #[comptime] width: u32,
+    #[comptime] divided: bool,
+    #[comptime] plan: Plan,
+) {
+    let fours = comptime![plan.parts * plan.fours(width)];
+    let of_head = head_at(from, head);
+    let first_divisor = head as usize * tables.sizes.n_keys as usize;
+    for i in range_stepped(UNIT_POS, comptime![plan.others * fours], CUBE_DIM) {
+        let position = shared.positions[(i / fours) as usize];
+        let mut four = Four::new(0.0);
+        if position >= 0 {
+            let row = of_head + position as usize * from.stride(2);
+            four = four_of(from, row, 4 * (i % fours), width);
+            if divided {
+                four /= Four::new(tables.divisors[first_divisor + position as usize]);
+            }
+        }
+        to[i as usize] = four;
+    }
 }
