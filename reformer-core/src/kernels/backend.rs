@@ -373,15 +373,15 @@ pub trait ReformerBackend: Backend {
     /// # Shapes
     /// - q: `[batch_size, n_heads, 1, d_head]`
     /// - kv: keys `[batch_size, n_heads, n_rows, d_head]`, values `[batch_size, n_heads, n_rows, d_v]`
-    /// - seen: for each head of the batch, or for each sequence
+    /// - visible: for each head of the batch, or for each sequence
     /// - output: `[batch_size, n_heads, 1, d_v]`
     fn decode_attention(
         q: Tensor<Self, 4>,
         kv: [Tensor<Self, 4>; 2],
-        seen: &[VisibleKeys],
+        visible: &[VisibleKeys],
         exclude_self: bool,
     ) -> Tensor<Self, 4> {
-        reference::decode_attention(q, kv, seen, exclude_self)
+        reference::decode_attention(q, kv, visible, exclude_self)
     }
 
     /// Dropout factors of a tensor: 0 with probability `rate`, otherwise `1 / (1 - rate)`. Element

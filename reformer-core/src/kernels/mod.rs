@@ -32,6 +32,7 @@ mod operations;
 #[cfg(feature = "tch")]
 mod plain;
 pub mod reference;
+mod threads;
 mod train_backend;
 
 pub(crate) use attention::KEY_EPSILON;
@@ -43,6 +44,7 @@ pub use backend::ReformerBackend;
 pub(crate) use decode::KEYS_AT_ONCE;
 pub use decode::VisibleKeys;
 pub use layers::{Activation, LinearGradients, LinearParents, Residual, TokenLoss};
+pub(crate) use threads::items_of_task;
 pub use train_backend::TrainBackend;
 
 /// An address in the memory of a GPU.

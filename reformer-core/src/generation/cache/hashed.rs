@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use crate::attention::{LshAttention, LshConfig, Window, hash};
 use crate::kernels::reference::with_local_round;
-use crate::kernels::{Duplicates, ReformerBackend, VisibleKeys};
+use crate::kernels::{Duplicates, ReformerBackend, VisibleKeys, items_of_task};
 
-/// Heads that a thread looks keys up for; for fewer, another one is not woken.
-const HEADS_OF_TASK: usize = 8;
+/// Looking up the keys of a head takes about as long as so many multiplications.
+const LOOKUP: usize = 1 << 14;
 
 /// The buckets of an LSH layer.
 #[derive(Debug, Clone)]
@@ -105,21 +105,21 @@ impl<B: ReformerBackend> Hashed<B> {
         );
         heads
             .into_par_iter()
-            .with_min_len(HEADS_OF_TASK)
+            .with_min_len(items_of_task(LOOKUP))
             .map(|((rounds, position), buckets)| {
-                let mut seen = VisibleKeys {
+                let mut visible = VisibleKeys {
                     own: position as u32,
                     ..VisibleKeys::default()
                 };
                 for (round, &bucket) in rounds.iter_mut().zip(buckets) {
                     round.buckets[bucket].push(position as u32);
-                    round.newest_sees(config, bucket, &mut seen.keys);
-                    seen.end_part();
+                    round.newest_sees(config, bucket, &mut visible.keys);
+                    visible.end_part();
                 }
                 if config.duplicates == Duplicates::Exact && n_rounds > 1 {
-                    seen.count_once();
+                    visible.count_once();
                 }
-                seen
+                visible
             })
             .collect()
     }

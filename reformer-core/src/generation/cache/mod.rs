@@ -134,13 +134,13 @@ impl<B: ReformerBackend> LayerCache<B> {
         let places: Vec<usize> = positions.iter().zip(&self.padding).map(after).collect();
         let qkv = heads.queries_keys_values_at(queries.clone(), x, positions);
         let hashed = attention.hashed_queries(queries, &qkv.q);
-        let seen = self.visible.advance(hashed, &places, &self.padding);
+        let visible = self.visible.advance(hashed, &places, &self.padding);
         let rows: Vec<usize> = places
             .iter()
             .map(|&place| self.visible.row(place))
             .collect();
         self.rows.write(&rows, B::key_rows(&qkv), qkv.v);
-        let output = B::decode_attention(qkv.q, self.rows.both(), &seen, heads.share_qk());
+        let output = B::decode_attention(qkv.q, self.rows.both(), &visible, heads.share_qk());
         heads.join(output)
     }
 

@@ -13,7 +13,7 @@ use crate::kernels::{ReformerBackend, VisibleKeys};
 pub(in crate::generation) struct CrossCache<B: Backend> {
     rows: KeysValues<B>,
     /// Visible keys of each sequence: its source without the padding.
-    seen: Vec<VisibleKeys>,
+    visible: Vec<VisibleKeys>,
     /// Index of each sequence's source.
     sources: Vec<usize>,
 }
@@ -32,7 +32,7 @@ impl<B: ReformerBackend> CrossCache<B> {
         let [k, v] = attention.keys_values(sources);
         Self {
             rows: KeysValues::new(k, v, source_length),
-            seen: real
+            visible: real
                 .iter()
                 .map(|&real| sees(0, source_length, &(real..source_length)))
                 .collect(),
@@ -50,7 +50,7 @@ impl<B: ReformerBackend> CrossCache<B> {
         x: Tensor<B, 3>,
     ) -> Tensor<B, 3> {
         let queries = attention.heads.queries(x);
-        let output = B::decode_attention(queries, self.rows.both(), &self.seen, false);
+        let output = B::decode_attention(queries, self.rows.both(), &self.visible, false);
         attention.heads.join(output)
     }
 
@@ -62,7 +62,7 @@ impl<B: ReformerBackend> CrossCache<B> {
             return;
         }
         self.sources = sources;
-        self.seen = rows.iter().map(|&row| self.seen[row].clone()).collect();
+        self.visible = rows.iter().map(|&row| self.visible[row].clone()).collect();
         self.rows.select(rows);
     }
 

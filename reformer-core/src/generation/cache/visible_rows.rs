@@ -83,13 +83,15 @@ impl<B: ReformerBackend> VisibleRows<B> {
                 .collect(),
             Self::Hashed(hashed) => {
                 let [_, n_heads, ..] = queries.dims();
-                let mut seen = hashed.advance(queries, positions);
-                for (seen, (position, padding)) in seen.chunks_exact_mut(n_heads).zip(sequences) {
+                let mut visible = hashed.advance(queries, positions);
+                for (visible, (position, padding)) in
+                    visible.chunks_exact_mut(n_heads).zip(sequences)
+                {
                     if hashed.is_exact_at(position) {
-                        seen.fill(sees_all(position, padding));
+                        visible.fill(sees_all(position, padding));
                     }
                 }
-                seen
+                visible
             }
         }
     }
@@ -135,20 +137,22 @@ fn sees_all(position: usize, padding: &Range<usize>) -> VisibleKeys {
 
 /// The first `end` rows without the padding, in the same parts as in full attention.
 pub(super) fn sees(own: usize, end: usize, padding: &Range<usize>) -> VisibleKeys {
-    let mut seen = VisibleKeys {
+    let mut visible = VisibleKeys {
         own: own as u32,
         ..VisibleKeys::default()
     };
     for start in (0..end).step_by(KEYS_AT_ONCE) {
         let rows = start..end.min(start + KEYS_AT_ONCE);
-        let n_before = seen.keys.len();
+        let n_before = visible.keys.len();
         let is_real = |row: &usize| !padding.contains(row);
-        seen.keys.extend(rows.filter(is_real).map(|row| row as u32));
-        if seen.keys.len() > n_before {
-            seen.end_part();
+        visible
+            .keys
+            .extend(rows.filter(is_real).map(|row| row as u32));
+        if visible.keys.len() > n_before {
+            visible.end_part();
         }
     }
-    seen
+    visible
 }
 
 /// The position's own chunk and the preceding ones.
@@ -156,13 +160,13 @@ fn sees_chunks(local: &LocalConfig, position: usize) -> VisibleKeys {
     let chunk = position / local.chunk_length;
     let first = chunk.saturating_sub(local.before) * local.chunk_length;
     let row = |position: usize| (position % remembered(local)) as u32;
-    let mut seen = VisibleKeys {
+    let mut visible = VisibleKeys {
         own: row(position),
         keys: (first..=position).map(row).collect(),
         ..VisibleKeys::default()
     };
-    seen.end_part();
-    seen
+    visible.end_part();
+    visible
 }
 
 #[cfg(test)]
@@ -173,9 +177,9 @@ mod tests {
     fn a_local_layer_remembers_what_is_in_reach() {
         let local = LocalConfig::new().with_chunk_length(4).with_before(1);
         assert_eq!(remembered(&local), 8);
-        let seen = sees_chunks(&local, 9);
+        let visible = sees_chunks(&local, 9);
         assert_eq!(
-            (seen.own, seen.keys, seen.ends),
+            (visible.own, visible.keys, visible.ends),
             (1, vec![4, 5, 6, 7, 0, 1], vec![6])
         );
         assert_eq!(sees_chunks(&local, 2).keys, [0, 1, 2]);
@@ -191,9 +195,12 @@ mod tests {
 
     #[test]
     fn padding_is_left_out_and_parts_begin_where_they_would_with_it() {
-        let seen = sees_all(260, &(3..130));
-        assert_eq!((seen.own, &seen.keys[..5]), (260, &[0, 1, 2, 130, 131][..]));
-        assert_eq!(seen.ends, [3, 129, 134]);
+        let visible = sees_all(260, &(3..130));
+        assert_eq!(
+            (visible.own, &visible.keys[..5]),
+            (260, &[0, 1, 2, 130, 131][..])
+        );
+        assert_eq!(visible.ends, [3, 129, 134]);
         assert_eq!(sees(0, 600, &(100..600)).ends, [100]);
     }
 }

@@ -8,7 +8,7 @@ use super::element::{Element, with_element};
 use super::head::{self, HeadGradients, HeadOutput, HeadRows, Tiles, UnitKeys, Upstream};
 use super::host::{Floats, Host, Rows, tensor};
 use super::simd::{dot, vectorized};
-use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv};
+use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv, items_of_task};
 
 /// The tiles of the heads of a batch.
 pub(super) trait HeadTiles: Sync {
@@ -20,10 +20,26 @@ pub(super) trait HeadTiles: Sync {
     fn head(&self, number: usize) -> Self::Tiles<'_>;
 }
 
-/// Copies a mask to the host.
-pub(super) fn padding<B: Backend>(mask_pad: &Option<Tensor<B, 2, Bool>>) -> Option<Vec<bool>> {
-    let mask = mask_pad.as_ref()?;
-    Some(mask.to_data().iter::<bool>().collect())
+/// Which keys are padding.
+pub(super) struct Padding {
+    n_keys: usize,
+    /// `[batch_size, n_keys]`
+    mask: Vec<bool>,
+}
+
+impl Padding {
+    /// Copies a mask to the host.
+    pub(super) fn new<B: Backend>(mask_pad: &Tensor<B, 2, Bool>) -> Self {
+        Self {
+            n_keys: mask_pad.dims()[1],
+            mask: mask_pad.to_data().iter::<bool>().collect(),
+        }
+    }
+
+    /// Of one sequence: `[n_keys]`.
+    pub(super) fn of(&self, batch: usize) -> &[bool] {
+        &self.mask[batch * self.n_keys..][..self.n_keys]
+    }
 }
 
 /// Inputs of all heads, borrowed from the tensors where possible.
@@ -107,6 +123,7 @@ fn forward_of<B: Host, E: Element>(qkv: Qkv<B>, heads: &impl HeadTiles) -> Atten
             output
         })
         .collect();
+    // Frees the memory of copies before the output is joined.
     drop(inputs);
     let stats = [batch_size, n_heads, seq_length, 1];
     AttentionOutput {
@@ -133,7 +150,7 @@ pub(super) fn joined<E: Element, B: Backend>(
     joined
         .par_chunks_mut(n_heads * d)
         .enumerate()
-        .with_min_len(256)
+        .with_min_len(items_of_task(n_heads * d))
         .for_each(|(row, joined)| {
             let (batch, position) = (row / seq_length, row % seq_length);
             let heads = &heads[batch * n_heads..][..n_heads];

@@ -32,7 +32,7 @@ macro_rules! cpu_backends {
                 rotate_at(heads, positions, base) if cpu::serves(&heads);
                 key_rows(qkv) if cpu::serves(&qkv.q);
                 write_rows(cache, rows, values) if cpu::serves(&cache);
-                decode_attention(q, kv, seen, exclude_self) if cpu::lends(&q);
+                decode_attention(q, kv, visible, exclude_self) if cpu::lends(&q);
             }
 
             operations! {

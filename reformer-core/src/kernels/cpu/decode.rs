@@ -4,18 +4,20 @@
 //! masked keys add exact zeros at the end of sums. So the same arithmetic for only the newest query
 //! and its visible keys gives the same bits.
 
+use core::ops::Range;
+
 use burn::tensor::{Tensor, TensorPrimitive};
 use rayon::prelude::*;
 
 use super::attention::joined;
 use super::element::{Element, widened, with_element};
-use super::head::{self, SCRATCH, Scratch, gather};
+use super::head::{self, SCRATCH, Scratch, add_scaled, gather, merge};
 use super::host::{Floats, Host, Rows, tensor};
 use super::product::{Factor, Kernel, Left, WithKernel, product};
-use super::simd::{exp, padded, tasks_of};
+use super::simd::{exp, padded};
 use super::tile::NOWHERE;
 use crate::kernels::reference::SELF;
-use crate::kernels::{Keys, Qkv, VisibleKeys, reference};
+use crate::kernels::{Keys, Qkv, VisibleKeys, items_of_task, reference};
 
 /// See [`ReformerBackend::key_rows`](crate::kernels::ReformerBackend::key_rows).
 pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
@@ -30,7 +32,7 @@ pub(in crate::kernels) fn key_rows<B: Host>(qkv: &Qkv<B>) -> Tensor<B, 4> {
         let mut keys = vec![E::default(); shape.iter().product()];
         let of_head = (seq_length * d).max(1);
         let heads = keys.par_chunks_mut(of_head).enumerate();
-        let heads = heads.with_min_len(tasks_of(of_head));
+        let heads = heads.with_min_len(items_of_task(of_head));
         heads.for_each(|(number, keys)| {
             let q = q.head(number);
             let mut scales = vec![0.0; seq_length];
@@ -71,16 +73,16 @@ pub(in crate::kernels) fn write_rows<B: Host>(
 pub(in crate::kernels) fn decode_attention<B: Host>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[VisibleKeys],
+    visible: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
-    with_element!(q.dtype(), E => decode::<B, E>(q, [k, v], seen, exclude_self))
+    with_element!(q.dtype(), E => decode::<B, E>(q, [k, v], visible, exclude_self))
 }
 
 fn decode<B: Host, E: Element>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[VisibleKeys],
+    visible: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, _, d] = q.dims();
@@ -95,7 +97,7 @@ fn decode<B: Host, E: Element>(
                 q: q.head(number),
                 k: k.head(number),
                 v: v.head(number),
-                seen: &seen[number * seen.len() / n],
+                visible: &visible[number * visible.len() / n],
                 exclude_self,
                 scratch: E::scratch(scratch),
                 output: &mut output,
@@ -103,10 +105,10 @@ fn decode<B: Host, E: Element>(
         });
         output
     };
-    let n_keys = seen.iter().map(|seen| seen.keys.len()).max();
+    let n_keys = visible.iter().map(|visible| visible.keys.len()).max();
     let heads = (0..n)
         .into_par_iter()
-        .with_min_len(tasks_of(n_keys.unwrap_or(0) * (d + d_v)))
+        .with_min_len(items_of_task(n_keys.unwrap_or(0) * (d + d_v)))
         .map(of_head)
         .collect();
     joined::<E, B>(heads, [batch_size, n_heads, 1, d_v], dtype, &device)
@@ -117,7 +119,7 @@ struct Newest<'a, E: Element> {
     q: Rows<'a, E>,
     k: Rows<'a, E>,
     v: Rows<'a, E>,
-    seen: &'a VisibleKeys,
+    visible: &'a VisibleKeys,
     exclude_self: bool,
     scratch: &'a mut Scratch<E>,
     /// Zeros: `[d_v]`.
@@ -130,85 +132,80 @@ impl<E: Element> WithKernel<E::Factor> for Newest<'_, E> {
     /// The arithmetic of [`head::forward`](super::head::forward) and its tiles in the same order.
     /// Lanes are keys: with queries in them, as in a tile, one of sixteen would be in use.
     #[inline(always)]
-    fn with_kernel<K: Kernel<Factor = E::Factor>>(self, kernel: K) {
-        let Self {
-            q,
-            k,
-            v,
-            seen,
-            exclude_self,
-            scratch,
-            output,
-        } = self;
-        let d_v = padded(v.d);
-        gather(&mut scratch.q, &[0], q, None);
-        let mut total = [f32::NEG_INFINITY, 0.0];
+    fn with_kernel<K: Kernel<Factor = E::Factor>>(mut self, kernel: K) {
+        gather(&mut self.scratch.q, &[0], self.q, None);
+        let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0);
         let mut keys = Vec::new();
-        for number in 0..seen.ends.len() {
-            let part = seen.part(number);
-            keys.clear();
-            keys.extend_from_slice(&seen.keys[part.clone()]);
-            let w = keys.len();
-            if w == 0 {
+        for number in 0..self.visible.ends.len() {
+            let part = self.visible.part(number);
+            if part.is_empty() {
                 continue;
             }
-            keys.resize(padded(w), NOWHERE);
-            gather(&mut scratch.k, &keys, k, None);
-            gather(&mut scratch.v, &keys[..w], v, None);
-            scratch.weights.resize(keys.len(), 0.0);
-            scratch.logits_of_row(kernel, q.d, keys.len());
-            let weights = &mut scratch.weights[..w];
-            if exclude_self {
-                for (logit, &key) in weights.iter_mut().zip(&keys) {
-                    *logit = if key == seen.own { SELF } else { *logit };
-                }
-            }
-            let max = weights.iter().fold(
-                f32::NEG_INFINITY,
-                |max, &logit| {
-                    if logit > max { logit } else { max }
-                },
-            );
-            for logit in &mut *weights {
-                *logit = exp(*logit - max);
-            }
-            if let Some(counts) = seen.counts.get(part) {
-                for (weight, count) in weights.iter_mut().zip(counts) {
-                    *weight /= count;
-                }
-            }
-            let sum = weights.iter().fold(0.0, |sum, weight| sum + weight);
-            scratch.sums.resize(d_v, 0.0);
-            let values = widened(&mut scratch.wide, &scratch.v);
-            let weights = Left::Rows(weights, w);
-            product(
-                kernel.simd(),
-                &mut scratch.sums,
-                weights,
-                values,
-                [1, w, d_v],
-            );
-            let lse = max + sum.ln();
-            merge(output, &mut total, &scratch.sums, [lse, exp(max - lse)]);
+            keys.clear();
+            keys.extend_from_slice(&self.visible.keys[part.clone()]);
+            let [lse, scale] = self.attend(kernel, part, &mut keys);
+            let factors = merge(&mut largest, &mut total, lse, scale);
+            add_scaled(self.output, &self.scratch.sums, factors);
         }
-        let [_, sum] = total;
-        for value in output {
-            *value /= sum;
+        for value in self.output {
+            *value /= total;
         }
     }
 }
 
-/// Merges a part into the sums of the others: their largest log-sum-exp, and the sum of weights
-/// relative to it. `scale` is the remaining factor of the part's values.
-#[inline(always)]
-fn merge(output: &mut [f32], [max, sum]: &mut [f32; 2], values: &[f32], [lse, scale]: [f32; 2]) {
-    let largest = max.max(lse);
-    let (old, new) = (exp(*max - largest), exp(lse - largest));
-    *sum = *sum * old + new;
-    *max = largest;
-    let new = new * scale;
-    for (output, value) in output.iter_mut().zip(values) {
-        *output = *output * old + value * new;
+impl<E: Element> Newest<'_, E> {
+    /// Attention to a part of the visible keys, whose rows are `keys`. Leaves the sum of weighted
+    /// values in [`Scratch::sums`]; returns the log-sum-exp and the remaining factor of the sum.
+    #[inline(always)]
+    fn attend<K: Kernel<Factor = E::Factor>>(
+        &mut self,
+        kernel: K,
+        part: Range<usize>,
+        keys: &mut Vec<u32>,
+    ) -> [f32; 2] {
+        let Self {
+            q,
+            k,
+            v,
+            visible,
+            exclude_self,
+            scratch,
+            ..
+        } = self;
+        let (w, d_v) = (keys.len(), padded(v.d));
+        keys.resize(padded(w), NOWHERE);
+        gather(&mut scratch.k, keys, *k, None);
+        gather(&mut scratch.v, &keys[..w], *v, None);
+        scratch.weights.resize(keys.len(), 0.0);
+        scratch.logits_of_row(kernel, q.d, keys.len());
+        let weights = &mut scratch.weights[..w];
+        if *exclude_self {
+            for (logit, &key) in weights.iter_mut().zip(&*keys) {
+                *logit = if key == visible.own { SELF } else { *logit };
+            }
+        }
+        let max = weights.iter().fold(
+            f32::NEG_INFINITY,
+            |max, &logit| {
+                if logit > max { logit } else { max }
+            },
+        );
+        for logit in &mut *weights {
+            *logit = exp(*logit - max);
+        }
+        if let Some(counts) = visible.counts.get(part) {
+            for (weight, count) in weights.iter_mut().zip(counts) {
+                *weight /= count;
+            }
+        }
+        let sum = weights.iter().fold(0.0, |sum, weight| sum + weight);
+        scratch.sums.resize(d_v, 0.0);
+        let values = widened(&mut scratch.wide, &scratch.v);
+        let weights = Left::Rows(weights, w);
+        let sizes = [1, w, d_v];
+        product(kernel.simd(), &mut scratch.sums, weights, values, sizes);
+        let lse = max + sum.ln();
+        [lse, exp(max - lse)]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::attention::{self, HeadTiles};
+use super::attention::{self, HeadTiles, Padding};
 use super::head::{Rules, Tiles};
 use super::host::Host;
 use super::tile::Tile;
@@ -40,8 +40,7 @@ struct All {
     causal: bool,
     exclude_self: bool,
     dropout: Option<(f64, Key)>,
-    /// `[batch_size, n_keys]`
-    padded: Option<Vec<bool>>,
+    padding: Option<Padding>,
     n_heads: usize,
     seq_length: usize,
     n_keys: usize,
@@ -63,7 +62,7 @@ impl All {
             causal: masking.causal,
             exclude_self: masking.exclude_self,
             dropout: masking.dropout,
-            padded: attention::padding(&masking.mask_pad),
+            padding: masking.mask_pad.as_ref().map(Padding::new),
             n_heads,
             seq_length,
             n_keys,
@@ -84,10 +83,7 @@ impl HeadTiles for All {
                 causal: self.causal,
                 exclude_self: self.exclude_self,
                 keys: KeyRule::Across,
-                padded: self
-                    .padded
-                    .as_ref()
-                    .map(|padded| &padded[batch * self.n_keys..][..self.n_keys]),
+                padded: self.padding.as_ref().map(|padding| padding.of(batch)),
                 places: None,
             },
         }

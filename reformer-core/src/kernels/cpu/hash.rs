@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::host::{Floats, Host, Rows};
 use super::product::{Left, product};
-use super::simd::{LANES, tasks_of};
+use super::simd::LANES;
+use crate::kernels::items_of_task;
 
 /// Number of positions whose projections exist at a time: the columns of a product. If all
 /// positions fit a register, as in decoding, its width is used instead.
@@ -31,7 +32,7 @@ pub(in crate::kernels) fn hash<B: Host>(
     let of_span = seq_length.min(SPAN) * d * n_rounds * n_projections;
     let spans: Vec<Vec<i32>> = (0..batch_size * n_heads * n_spans)
         .into_par_iter()
-        .with_min_len(tasks_of(of_span))
+        .with_min_len(items_of_task(of_span))
         .map(|number| {
             let (head, span) = (number / n_spans, number % n_spans);
             let size = d * n_rounds * n_projections;

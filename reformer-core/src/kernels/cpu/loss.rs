@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::host::{Host, integers, numbers, tensor};
 use super::matrix::{Matrix, rows_of_batch};
-use super::simd::{LANES, exp, vectorized};
+use super::simd::{LANES, exp, sum, vectorized};
 use crate::kernels::TokenLoss;
 
 /// Number of rows per thread task.
@@ -128,17 +128,12 @@ impl Softmax {
             .iter()
             .chain(rest)
             .fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
-        let mut sums = [0.0; LANES];
-        for x in whole {
-            for i in 0..LANES {
-                sums[i] += exp(x[i] - max);
-            }
-        }
-        let rest: f32 = rest.iter().map(|&x| exp(x - max)).sum();
-        Self {
-            max,
-            sum: sums.iter().sum::<f32>() + rest,
-        }
+        let sum = sum(
+            row,
+            #[inline(always)]
+            |x| exp(x - max),
+        );
+        Self { max, sum }
     }
 }
 

@@ -7,7 +7,7 @@ use super::dense::add;
 use super::element::{Element, widened, with_element};
 use super::host::{Floats, Host, tensor};
 use super::matrix::{Matrix, rows_of_batch};
-use super::simd::{LANES, dot, vectorized};
+use super::simd::{dot, sum, vectorized};
 use crate::kernels::LayerNormGradients;
 
 /// Number of rows per thread task.
@@ -127,20 +127,6 @@ fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
     let mean = sum(x, |x| x) / d;
     let variance = sum(x, |x| (x - mean) * (x - mean)) / d;
     [mean, 1.0 / (variance + epsilon).sqrt()]
-}
-
-/// The sum of a function of the numbers, in lanes.
-#[inline(always)]
-fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
-    let (whole, rest) = x.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for x in whole {
-        for i in 0..LANES {
-            sums[i] += term(x[i]);
-        }
-    }
-    let rest: f32 = rest.iter().map(|&x| term(x)).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 /// Gradients of the parameters.

@@ -47,7 +47,7 @@ fn turn_all<B: Host, E: Element>(heads: Floats<B, 4, E>, waves: &Waves) -> Vec<E
         let blocks = output.par_chunks_mut(POSITIONS * width).enumerate();
         blocks.for_each(|(block, output)| {
             let first = block * POSITIONS;
-            let [sin, cos] = waves.turned_on(first, &offsets);
+            let [sin, cos] = waves.at_offsets(first, &offsets);
             for (number, output) in output.chunks_exact_mut(d_head).enumerate() {
                 let (at, head) = (number / n_heads, number % n_heads);
                 let x = heads.head(batch * n_heads + head).row(first + at);
@@ -82,7 +82,7 @@ pub(in crate::kernels) fn rotate_at<B: Host>(
     let sequences = output.chunks_exact_mut(n_heads * d_head).zip(positions);
     for (batch, (output, position)) in sequences.enumerate() {
         let offset = position % POSITIONS;
-        let [sin, cos] = waves.turned_on(position - offset, &[waves.angles(offset)]);
+        let [sin, cos] = waves.at_offsets(position - offset, &[waves.angles(offset)]);
         for (head, output) in output.chunks_exact_mut(d_head).enumerate() {
             let x = heads.head(batch * n_heads + head).row(0);
             vectorized(
@@ -132,7 +132,7 @@ impl Waves {
 
     /// Sines, with the sign of the rotation, and cosines of positions at offsets from the first one
     /// of a block: `[offsets, n]` each.
-    fn turned_on(&self, first: usize, offsets: &[Vec<(f64, f64)>]) -> [Vec<f32>; 2] {
+    fn at_offsets(&self, first: usize, offsets: &[Vec<(f64, f64)>]) -> [Vec<f32>; 2] {
         let mut sines = Vec::with_capacity(offsets.len() * self.n);
         let mut cosines = Vec::with_capacity(offsets.len() * self.n);
         let start = self.angles(first);

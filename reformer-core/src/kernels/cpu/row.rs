@@ -3,6 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::kernels::items_of_task;
+
 /// How a product is written to the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Onto {
@@ -14,8 +16,8 @@ pub(super) enum Onto {
 
 /// Number of columns per thread task.
 const COLUMNS: usize = 256;
-/// Number of multiplications below which threads do not pay off.
-const THREADS_FROM: usize = 1 << 16;
+/// A multiplication takes as long as so many of a matrix product: each reads a weight of its own.
+const COST: usize = 4;
 /// Number of registers summed in parallel, enough to keep the multiply-add units busy.
 const REGISTERS: usize = 8;
 
@@ -42,11 +44,11 @@ pub(super) fn row_product(
             onto,
         });
     };
-    if output.len() * x.len() < THREADS_FROM {
-        output.chunks_mut(COLUMNS).enumerate().for_each(columns);
-    } else {
-        output.par_chunks_mut(COLUMNS).enumerate().for_each(columns);
-    }
+    output
+        .par_chunks_mut(COLUMNS)
+        .enumerate()
+        .with_min_len(items_of_task(COST * COLUMNS * x.len()))
+        .for_each(columns);
 }
 
 /// A range of columns of a product.

@@ -1,9 +1,10 @@
 //! Arithmetic on whole registers.
 //!
-//! Only [products](super::product) use registers explicitly. Everything else is loops over slices that the
-//! compiler vectorises, provided they are inlined into a function that [`pulp`] has compiled for
-//! the current processor; hence `inline(always)`. Every sum has a fixed order, which depends
-//! neither on the number of threads nor on the index of a row in a tile.
+//! Only products ([of matrices](super::product) and [of a row](super::row)) and [masks](super::tile)
+//! use registers explicitly. Everything else is loops over slices that the compiler vectorises,
+//! provided they are inlined into a function that [`pulp`] has compiled for the current processor;
+//! hence `inline(always)`. Every sum has a fixed order, which depends neither on the number of
+//! threads nor on the index of a row in a tile.
 
 use pulp::Arch;
 
@@ -21,14 +22,6 @@ pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
 /// Number of floats in the widest supported register. Rows of buffers are padded to a multiple of
 /// it, so loops have no remainder.
 pub(super) const LANES: usize = 16;
-
-/// Multiplications below which another thread takes longer to wake than to do them.
-const WORTH_A_THREAD: usize = 1 << 17;
-
-/// Number of items of a thread's task, each of so many multiplications.
-pub(super) fn tasks_of(multiplications: usize) -> usize {
-    WORTH_A_THREAD.div_ceil(multiplications.max(1))
-}
 
 /// The length of a padded row.
 pub(super) fn padded(n: usize) -> usize {
@@ -85,6 +78,20 @@ pub(super) fn dot<A: Element, B: Element>(a: &[A], b: &[B]) -> f32 {
         .zip(b_rest)
         .map(|(a, b)| a.wide() * b.wide())
         .sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// The sum of a function of the numbers, in lanes.
+#[inline(always)]
+pub(super) fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for x in whole {
+        for i in 0..LANES {
+            sums[i] += term(x[i]);
+        }
+    }
+    let rest: f32 = rest.iter().map(|&x| term(x)).sum();
     sums.iter().sum::<f32>() + rest
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::attention::{self, HeadTiles};
+use super::attention::{self, HeadTiles, Padding};
 use super::head::{Places, Rules, Tiles};
 use super::host::{Host, integers};
 use super::tile::{NOWHERE, Tile};
@@ -37,8 +37,7 @@ struct Sorted<'a> {
     /// `[heads in the batch, n_rounds, seq_length]` each
     slot_of: Vec<i32>,
     buckets: Vec<i32>,
-    /// `[batch_size, seq_length]`
-    padded: Option<Vec<bool>>,
+    padding: Option<Padding>,
     n_heads: usize,
     n_rounds: usize,
     n_slots: usize,
@@ -58,7 +57,7 @@ impl<'a> Sorted<'a> {
             order: integers(&slots.order),
             slot_of: asks(counts || rules.keys != KeyRule::Across, &slots.slot_of),
             buckets: asks(rules.keys != KeyRule::Across, &slots.buckets),
-            padded: attention::padding(&slots.mask_pad),
+            padding: slots.mask_pad.as_ref().map(Padding::new),
             n_heads,
             n_rounds,
             n_slots,
@@ -118,10 +117,7 @@ impl HeadTiles for Sorted<'_> {
                 causal: self.rules.causal,
                 exclude_self: self.rules.exclude_self,
                 keys: self.rules.keys,
-                padded: self
-                    .padded
-                    .as_ref()
-                    .map(|padded| &padded[batch * self.seq_length..][..self.seq_length]),
+                padded: self.padding.as_ref().map(|padding| padding.of(batch)),
                 places: self.places(number),
             },
         }

@@ -13,6 +13,9 @@ use crate::kernels::Activation;
 /// `sqrt(8 / pi)`, which expresses the hyperbolic tangent in GELU's approximation as a sigmoid.
 const GELU_TANH: f32 = 1.595_769;
 
+/// Factor of the cube in the same approximation.
+const GELU_CUBE: f32 = 0.044_715;
+
 /// `1 / sqrt(2 pi)`.
 const DENSITY: f32 = 0.398_942_3;
 
@@ -34,7 +37,7 @@ fn value(x: f32, #[comptime] activation: Activation) -> f32 {
     } else if comptime![activation == Activation::Gelu] {
         x * share_below(x)
     } else if comptime![activation == Activation::GeluTanh] {
-        x * sigmoid((x * x * 0.044_715 + 1.0) * x * comptime![GELU_TANH])
+        x * sigmoid((x * x * comptime![GELU_CUBE] + 1.0) * x * comptime![GELU_TANH])
     } else if comptime![activation == Activation::Silu] {
         x * sigmoid(x)
     } else if comptime![activation == Activation::Tanh] {
@@ -53,8 +56,8 @@ fn slope(x: f32, #[comptime] activation: Activation) -> f32 {
         share_below(x) + x * density
     } else if comptime![activation == Activation::GeluTanh] {
         let square = x * x;
-        let s = sigmoid((square * 0.044_715 + 1.0) * x * comptime![GELU_TANH]);
-        let along = (square * comptime![3.0f32 * 0.044_715] + 1.0) * comptime![GELU_TANH];
+        let s = sigmoid((square * comptime![GELU_CUBE] + 1.0) * x * comptime![GELU_TANH]);
+        let along = (square * comptime![3.0 * GELU_CUBE] + 1.0) * comptime![GELU_TANH];
         s + x * along * s * (1.0 - s)
     } else if comptime![activation == Activation::Silu] {
         let s = sigmoid(x);

@@ -13,6 +13,42 @@ use super::common::{UNITS, over_lanes, total};
 use super::device::{offsets, width};
 use super::rows::{Row, dims, row_at};
 
+/// Launch of a kernel with a unit for each vector of the merged rows.
+struct Launch {
+    cubes: CubeCount,
+    units: CubeDim,
+    offsets: AddressType,
+    /// Number of merged rows, and of vectors in a row.
+    n_rows: usize,
+    columns: usize,
+    /// Number of elements in a vector.
+    width: usize,
+    /// Types of the separate rows and of the merged ones.
+    dtypes: [StorageType; 2],
+}
+
+impl Launch {
+    fn new<R: CubeRuntime>(
+        values: &CubeTensor<R>,
+        output: &CubeTensor<R>,
+        n_rounds: usize,
+    ) -> Self {
+        let [_, n, length, d] = dims(values);
+        let width = width(&[values, output]);
+        let (n_rows, columns) = (n / n_rounds * length, d / width);
+        let units = CubeDim::new_1d(UNITS);
+        Self {
+            cubes: calculate_cube_count_elemwise(&values.client, n_rows * columns, units),
+            units,
+            offsets: offsets(&[values, output]),
+            n_rows,
+            columns,
+            width,
+            dtypes: [values.dtype.into(), output.dtype.into()],
+        }
+    }
+}
+
 /// A unit merges a vector of a row; the first unit of a row also merges its statistics.
 #[cube(launch, address_type = "dynamic")]
 fn join<V: Float, O: Float, N: Size>(
@@ -64,18 +100,14 @@ pub(super) fn join_rounds<R: CubeRuntime>(
     [output, max, log_sums]: &[CubeTensor<R>; 3],
     (first_head, n_rounds): (usize, usize),
 ) {
-    let [_, n, length, d] = dims(&values);
-    let width = width(&[&values, output]);
-    let n_rows = n / n_rounds * length;
     let client = values.client.clone();
-    let units = CubeDim::new_1d(UNITS);
-    let dtypes = [values.dtype.into(), output.dtype.into()];
+    let launch = Launch::new(&values, output, n_rounds);
     join::launch(
         &client,
-        calculate_cube_count_elemwise(&client, n_rows * d / width, units),
-        units,
-        offsets(&[&values, output]),
-        width,
+        launch.cubes,
+        launch.units,
+        launch.offsets,
+        launch.width,
         values.into_tensor_arg(),
         maxima.into_tensor_arg(),
         sums.into_tensor_arg(),
@@ -83,11 +115,11 @@ pub(super) fn join_rounds<R: CubeRuntime>(
         max.clone().into_tensor_arg(),
         log_sums.clone().into_tensor_arg(),
         first_head as u32,
-        n_rows,
+        launch.n_rows,
         n_rounds,
-        d / width,
-        width,
-        dtypes,
+        launch.columns,
+        launch.width,
+        launch.dtypes,
     );
 }
 
@@ -132,26 +164,22 @@ pub(super) fn add_rounds<R: CubeRuntime>(
     output: &CubeTensor<R>,
     (first_head, n_rounds): (usize, usize),
 ) {
-    let [_, n, length, d] = dims(&values);
-    let width = width(&[&values, output]);
-    let n_rows = n / n_rounds * length;
     let client = values.client.clone();
-    let units = CubeDim::new_1d(UNITS);
-    let dtypes = [values.dtype.into(), output.dtype.into()];
+    let launch = Launch::new(&values, output, n_rounds);
     add::launch(
         &client,
-        calculate_cube_count_elemwise(&client, n_rows * d / width, units),
-        units,
-        offsets(&[&values, output]),
-        width,
+        launch.cubes,
+        launch.units,
+        launch.offsets,
+        launch.width,
         values.into_tensor_arg(),
         output.clone().into_tensor_arg(),
         first_head as u32,
-        n_rows,
+        launch.n_rows,
         n_rounds,
-        d / width,
-        width,
-        dtypes,
+        launch.columns,
+        launch.width,
+        launch.dtypes,
     );
 }
 

@@ -27,23 +27,27 @@ pub fn write_rows<B: Backend>(
 pub fn decode_attention<B: Backend>(
     q: Tensor<B, 4>,
     [k, v]: [Tensor<B, 4>; 2],
-    seen: &[VisibleKeys],
+    visible: &[VisibleKeys],
     exclude_self: bool,
 ) -> Tensor<B, 4> {
     let [batch_size, n_heads, _, d] = q.dims();
     let [_, _, n_rows, d_v] = v.dims();
     let (device, n, dtype) = (q.device(), batch_size * n_heads, q.dtype());
     let q = widen(q);
-    let width = seen.iter().map(|seen| seen.keys.len()).max().unwrap_or(0);
+    let width = visible
+        .iter()
+        .map(|visible| visible.keys.len())
+        .max()
+        .unwrap_or(0);
 
     let (mut rows, mut bias, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for head in 0..n {
-        let seen = &seen[head * seen.len() / n];
-        let keys = || seen.keys.iter();
+        let visible = &visible[head * visible.len() / n];
+        let keys = || visible.keys.iter();
         rows.extend(keys().map(|&key| (head * n_rows) as i32 + key as i32));
-        own.extend(keys().map(|&key| i32::from(exclude_self && key == seen.own)));
-        let count = |at: usize| seen.counts.get(at).copied().unwrap_or(1.0);
-        bias.extend((0..seen.keys.len()).map(|at| -count(at).ln()));
+        own.extend(keys().map(|&key| i32::from(exclude_self && key == visible.own)));
+        let count = |at: usize| visible.counts.get(at).copied().unwrap_or(1.0);
+        bias.extend((0..visible.keys.len()).map(|at| -count(at).ln()));
         // Pads to the common width with arbitrary rows, which are masked.
         let end = (head + 1) * width;
         rows.resize(end, 0);

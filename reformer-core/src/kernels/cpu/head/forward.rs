@@ -68,6 +68,34 @@ impl<T: Tiles, E: Element> WithKernel<E::Factor> for Forward<'_, T, E> {
     }
 }
 
+/// Merges a softmax into a running one: its largest log-sum-exp and the sum of `exp(lse - max)`.
+/// Returns the factors of the old values and of the new ones, whose own remaining factor is `scale`.
+#[inline(always)]
+pub(in crate::kernels::cpu) fn merge(
+    max: &mut f32,
+    sum: &mut f32,
+    lse: f32,
+    scale: f32,
+) -> [f32; 2] {
+    let largest = max.max(lse);
+    let (old, new) = (exp(*max - largest), exp(lse - largest));
+    *sum = *sum * old + new;
+    *max = largest;
+    [old, new * scale]
+}
+
+/// Merges a row of values, with the factors of [`merge`].
+#[inline(always)]
+pub(in crate::kernels::cpu) fn add_scaled(
+    output: &mut [f32],
+    values: &[f32],
+    [old, new]: [f32; 2],
+) {
+    for (output, value) in output.iter_mut().zip(values) {
+        *output = *output * old + value * new;
+    }
+}
+
 /// Output of a head, and its running softmax.
 pub(in crate::kernels::cpu) struct HeadOutput<'a> {
     /// Query of the first row.
@@ -98,13 +126,8 @@ impl HeadOutput<'_> {
                 continue;
             }
             let row = query as usize - self.first;
-            let (max, sum) = (&mut self.max[row], &mut self.sum[row]);
-            let largest = max.max(*lse);
-            let (old, new) = (exp(*max - largest), exp(*lse - largest));
-            *sum = *sum * old + new;
-            *max = largest;
             // From here on, the factors of the old and the new row.
-            (*lse, *scale) = (old, new * *scale);
+            [*lse, *scale] = merge(&mut self.max[row], &mut self.sum[row], *lse, *scale);
         }
         let factors = lse.iter().zip(&*scale);
         let rows = output.chunks_exact(padded(d_v)).zip(factors);
@@ -114,9 +137,7 @@ impl HeadOutput<'_> {
             }
             let place = query as usize - self.first;
             let output = &mut self.output[place * d_v..][..d_v];
-            for (output, value) in output.iter_mut().zip(row) {
-                *output = *output * old + value * new;
-            }
+            add_scaled(output, row, [old, new]);
         }
     }
 

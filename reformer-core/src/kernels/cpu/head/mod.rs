@@ -12,7 +12,7 @@ mod scratch;
 use rayon::prelude::*;
 
 pub(super) use self::backward::{HeadGradients, Upstream, backward};
-pub(super) use self::forward::{HeadOutput, forward};
+pub(super) use self::forward::{HeadOutput, add_scaled, forward, merge};
 pub(super) use self::scratch::{SCRATCH, Scratch, ThreadScratch, gather};
 use super::element::Element;
 use super::host::Rows;

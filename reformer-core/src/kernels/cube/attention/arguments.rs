@@ -15,7 +15,7 @@ use crate::kernels::{Keys, Masking, Qkv, Slots, TiledAttention};
 /// Arguments of the kernels.
 pub(super) struct Attention<R: CubeRuntime> {
     pub(super) plan: Plan,
-    pub(super) numbers: LaunchSizes,
+    pub(super) sizes: LaunchSizes,
     pub(super) q: CubeTensor<R>,
     pub(super) k: CubeTensor<R>,
     pub(super) v: CubeTensor<R>,
@@ -61,14 +61,14 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     pub(super) fn full<B: Cube<Runtime = R>>(qkv: Qkv<B>, masking: &Masking<B>) -> Self {
-        let numbers = LaunchSizes::of_one_round(masking.dropout);
-        Self::new(qkv, Plan::full(masking), numbers, &masking.mask_pad, None)
+        let sizes = LaunchSizes::of_one_round(masking.dropout);
+        Self::new(qkv, Plan::full(masking), sizes, &masking.mask_pad, None)
     }
 
     fn new<B: Cube<Runtime = R>>(
         qkv: Qkv<B>,
         plan: Plan,
-        numbers: LaunchSizes,
+        sizes: LaunchSizes,
         mask_pad: &Option<Tensor<B, 2, Bool>>,
         order: Option<CubeTensor<R>>,
     ) -> Self {
@@ -94,7 +94,7 @@ impl<R: CubeRuntime> Attention<R> {
             ..plan
         };
         let on_tensor_cores =
-            plan.suits_cores(Limits::of(&q.client)) && has_tensor_cores(&q.client, q.dtype);
+            plan.suits_tensor_cores(Limits::of(&q.client)) && has_tensor_cores(&q.client, q.dtype);
         let [q, k, v] = [q, k, v].map(|rows| {
             if on_tensor_cores {
                 in_eights(rows)
@@ -105,11 +105,11 @@ impl<R: CubeRuntime> Attention<R> {
         Self {
             plan,
             on_tensor_cores,
-            numbers: LaunchSizes {
+            sizes: LaunchSizes {
                 n_heads,
                 seq_length,
                 n_keys,
-                ..numbers
+                ..sizes
             },
             divisors: match unit_keys {
                 Some(length) => divisors(&q, length),

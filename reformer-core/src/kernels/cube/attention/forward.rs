@@ -3,34 +3,31 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_of};
 use super::logit::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::Plan;
 use super::rounds::{join, keep};
-use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
-use super::shared_rows::{load_block, put, room_for, shared_row};
-use super::sizes::Sizes;
+use super::row::{RowInfo, part_of_product, read_part};
+use super::shared_rows::{load_block, load_own, load_rows, room_for, shared_row};
+use super::tables::Tables;
 use crate::kernels::cube::common::{Four, head_at};
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
 /// merged with the results of an earlier launch, if any.
-#[cube(launch, address_type = "dynamic")]
+#[cube(launch, explicit_define, address_type = "dynamic")]
 pub(super) fn attend<F: Float, I: Int>(
     q: &Tensor<F>,
     k: &Tensor<F>,
     v: &Tensor<F>,
-    divisors: &Tensor<f32>,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
+    tables: &Tables<I>,
     output: &mut Tensor<f32>,
     max_of: &mut Tensor<f32>,
     sum_of: &mut Tensor<f32>,
-    sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
+    let sizes = tables.sizes;
     let task: Task = task_of_cube(&sizes);
     if !task.is_any {
         terminate!();
@@ -52,26 +49,15 @@ pub(super) fn attend<F: Float, I: Int>(
         1
     }]);
 
-    let block: CubeBlock = block_of(row, sizes.seq_length, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
-    let query: RowInfo = row_info(slot, &task, order, sort_keys, mask, &sizes, true, plan);
-    if part == 0 {
-        put(&own_side, row, &query, false);
-    }
-    sync_cube();
+    let location: Location = location_of(row, &sizes, plan);
+    let query: RowInfo = load_own(&own_side, &location, &task, tables, plan);
     let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
     }
 
-    let own = read_part(
-        q,
-        head_at(q, head),
-        query.position,
-        1.0f32.runtime(),
-        fours,
-        d_head,
-    );
+    let one = 1.0f32.runtime();
+    let own = read_part(q, head, query.position, one, d_head, plan);
     let mut sums = Array::<Four>::new(comptime![fours_v as usize]);
     #[unroll]
     for i in 0..fours_v {
@@ -79,52 +65,23 @@ pub(super) fn attend<F: Float, I: Int>(
     }
     let mut largest = FORBIDDEN.runtime();
     let mut sum = 0.0f32.runtime();
-    let mut n_others = block.n_others;
-    if comptime![plan.causal && !plan.sorted] {
-        n_others = min(n_others, range.last as u32 + 1);
-    }
+    let visit: Visit = visit_of(range.last, &sizes, plan);
 
-    for first in range_stepped(0, n_others, others) {
-        load_block(
-            &other_side,
-            first,
-            n_others,
-            sizes.n_keys,
-            &task,
-            &block,
-            order,
-            sort_keys,
-            mask,
-            &sizes,
-            plan,
-        );
+    for first in range_stepped(0, visit.n, others) {
+        load_block(&other_side, first, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
             let divided = comptime![plan.unit_keys];
-            let of_head = head as usize * sizes.n_keys as usize;
             load_rows(
                 &mut keys,
                 k,
-                head_at(k, head),
-                &other_side.positions,
-                divisors,
-                of_head,
-                others,
-                comptime![parts * fours],
+                &other_side,
+                head,
+                tables,
                 d_head,
                 divided,
+                plan,
             );
-            load_rows(
-                &mut values,
-                v,
-                head_at(v, head),
-                &other_side.positions,
-                divisors,
-                of_head,
-                others,
-                comptime![parts * fours_v],
-                d_v,
-                false,
-            );
+            load_rows(&mut values, v, &other_side, head, tables, d_v, false, plan);
             sync_cube();
             for other in 0..others {
                 let share = part_of_product(&own, &keys, other, fours, parts);
@@ -139,7 +96,7 @@ pub(super) fn attend<F: Float, I: Int>(
                     product += logits[pair + comptime![(i * others * rows) as usize]];
                 }
                 let key = shared_row(&other_side, other, false);
-                logits[pair] = logit_of(product, &query, &key, head, sort_keys, &sizes, plan);
+                logits[pair] = logit_of(product, &query, &key, head, tables, plan);
                 if comptime![plan.dropout] {
                     factors[pair] = factor_of(&query, first + other, &sizes);
                 }
@@ -176,7 +133,7 @@ pub(super) fn attend<F: Float, I: Int>(
     // All units of a row have read the statistics before one of them writes.
     sync_storage();
     if query.position >= 0 {
-        let row = head_at(output, task.rows) + query.position as usize * output.stride(2);
+        let row = head_at(output, task.result) + query.position as usize * output.stride(2);
         #[unroll]
         for i in 0..fours_v {
             #[unroll]

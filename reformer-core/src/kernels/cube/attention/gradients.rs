@@ -7,37 +7,33 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_of};
 use super::logit::{
     any_in_sight, factor_of_pair, gradients_of_pair, is_itself, logit_of, range_of, statistics_of,
 };
 use super::plan::Plan;
-use super::row::{RowInfo, load_rows, part_of_product, read_part, row_info, slot_over_rounds};
-use super::shared_rows::{load_block, put, room_for, shared_row};
-use super::sizes::Sizes;
+use super::row::{RowInfo, part_of_product, read_part};
+use super::shared_rows::{load_block, load_own, load_rows, room_for, shared_row};
+use super::tables::Tables;
 use crate::kernels::cube::common::{Four, head_at};
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
 /// that of values, written only for keys. `rows_of` and `others_of` are queries and keys or vice versa;
 /// `ups_of` and `downs_of` are the gradient of the output and values in the same order.
-#[cube(launch, address_type = "dynamic")]
+#[cube(launch, explicit_define, address_type = "dynamic")]
 pub(super) fn differentiate<F: Float, I: Int>(
     rows_of: &Tensor<F>,
     others_of: &Tensor<F>,
     ups_of: &Tensor<F>,
     downs_of: &Tensor<F>,
-    divisors: &Tensor<f32>,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    statistics: &Tensor<f32>,
+    tables: &Tables<I>,
     sums_of: &mut Tensor<f32>,
     values_of: &mut Tensor<f32>,
-    sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
+    let sizes = tables.sizes;
     let task: Task = task_of_cube(&sizes);
     if !task.is_any {
         terminate!();
@@ -48,11 +44,6 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let (fours, fours_v) = comptime![(plan.fours(plan.d_head), plan.fours(plan.d_v))];
     let of_keys = comptime![plan.of_keys];
-    let (n_rows, n_others) = if of_keys {
-        (sizes.n_keys, sizes.seq_length)
-    } else {
-        (sizes.seq_length, sizes.n_keys)
-    };
     let draws = comptime![plan.dropout && plan.of_keys];
     let own_side = room_for(rows, false);
     let other_side = room_for(others, draws);
@@ -63,49 +54,21 @@ pub(super) fn differentiate<F: Float, I: Int>(
     let mut logits = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
     let mut weights = SharedMemory::<f32>::new(comptime![(parts * others * rows) as usize]);
 
-    let block: CubeBlock = block_of(row, n_rows, &sizes, plan);
-    let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
-    let own: RowInfo = row_info(
-        slot,
-        &task,
-        order,
-        sort_keys,
-        mask,
-        &sizes,
-        comptime![!of_keys],
-        plan,
-    );
-    if part == 0 {
-        put(&own_side, row, &own, false);
-    }
-    sync_cube();
+    let location: Location = location_of(row, &sizes, plan);
+    let own: RowInfo = load_own(&own_side, &location, &task, tables, plan);
     let range = range_of(&own_side, rows);
     if !range.any {
         terminate!();
     }
 
-    let of_head = head as usize * sizes.n_keys as usize;
     let mut divisor = 1.0f32.runtime();
     if comptime![plan.unit_keys && of_keys] {
-        divisor = divisors[of_head + max(own.position, 0i32.runtime()) as usize];
+        let of_head = head as usize * sizes.n_keys as usize;
+        divisor = tables.divisors[of_head + max(own.position, 0i32.runtime()) as usize];
     }
     let one = 1.0f32.runtime();
-    let first = read_part(
-        rows_of,
-        head_at(rows_of, head),
-        own.position,
-        divisor,
-        fours,
-        d_head,
-    );
-    let second = read_part(
-        ups_of,
-        head_at(ups_of, head),
-        own.position,
-        one,
-        fours_v,
-        d_v,
-    );
+    let first = read_part(rows_of, head, own.position, divisor, d_head, plan);
+    let second = read_part(ups_of, head, own.position, one, d_v, plan);
     let mut sums = Array::<Four>::new(comptime![fours as usize]);
     #[unroll]
     for i in 0..fours {
@@ -117,48 +80,30 @@ pub(super) fn differentiate<F: Float, I: Int>(
         value_sums[i as usize] = Four::new(0.0);
     }
 
-    let mut end = block.n_others;
-    if comptime![plan.causal && !plan.sorted && !of_keys] {
-        end = min(end, range.last as u32 + 1);
-    }
-    for start in range_stepped(0, end, others) {
-        load_block(
-            &other_side,
-            start,
-            end,
-            n_others,
-            &task,
-            &block,
-            order,
-            sort_keys,
-            mask,
-            &sizes,
-            plan,
-        );
+    let visit: Visit = visit_of(range.last, &sizes, plan);
+    for start in range_stepped(0, visit.n, others) {
+        load_block(&other_side, start, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
+            let divided = comptime![plan.unit_keys && !of_keys];
             load_rows(
                 &mut firsts,
                 others_of,
-                head_at(others_of, head),
-                &other_side.positions,
-                divisors,
-                of_head,
-                others,
-                comptime![parts * fours],
+                &other_side,
+                head,
+                tables,
                 d_head,
-                comptime![plan.unit_keys && !of_keys],
+                divided,
+                plan,
             );
             load_rows(
                 &mut seconds,
                 downs_of,
-                head_at(downs_of, head),
-                &other_side.positions,
-                divisors,
-                of_head,
-                others,
-                comptime![parts * fours_v],
+                &other_side,
+                head,
+                tables,
                 d_v,
                 false,
+                plan,
             );
             sync_cube();
             for other in 0..others {
@@ -183,11 +128,9 @@ pub(super) fn differentiate<F: Float, I: Int>(
                     &own,
                     &theirs,
                     start + other,
-                    &block,
+                    &location,
                     head,
-                    sort_keys,
-                    statistics,
-                    &sizes,
+                    tables,
                     plan,
                 );
                 logits[pair] = of_logit;
@@ -215,24 +158,25 @@ pub(super) fn differentiate<F: Float, I: Int>(
     }
 
     if own.position >= 0 {
+        let round = sizes.first_round;
         add_part(
             sums_of,
-            task.rows,
+            task.result,
             own.position,
             &sums,
-            fours,
+            round,
             d_head,
-            sizes.first_round,
+            plan,
         );
         if comptime![of_keys] {
             add_part(
                 values_of,
-                task.rows,
+                task.result,
                 own.position,
                 &value_sums,
-                fours_v,
+                round,
                 d_v,
-                sizes.first_round,
+                plan,
             );
         }
     }
@@ -240,19 +184,17 @@ pub(super) fn differentiate<F: Float, I: Int>(
 
 /// From the dot product of query and key, and that of output gradient and value: the gradient of
 /// the pair's logit, and the factor of the output gradient in the gradient of the value. `reached`
-/// is the index of the other row in the reach of `own`.
+/// is the index of the other row in the reach of `own`, which is at `location`.
 #[cube]
-fn differentiate_pair(
+fn differentiate_pair<I: Int>(
     product: f32,
     grad: f32,
     own: &RowInfo,
     theirs: &RowInfo,
     reached: u32,
-    block: &CubeBlock,
+    location: &Location,
     head: u32,
-    sort_keys: &Tensor<i32>,
-    statistics: &Tensor<f32>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] plan: Plan,
 ) -> (f32, f32) {
     let (query, key) = if comptime![plan.of_keys] {
@@ -263,10 +205,10 @@ fn differentiate_pair(
     let mut of_logit = 0.0f32.runtime();
     let mut of_value = 0.0f32.runtime();
     if query.position >= 0 && key.position >= 0 {
-        let logit = logit_of(product, query, key, head, sort_keys, sizes, plan);
-        let of_query = statistics_of(query.position, head, statistics, sizes);
+        let logit = logit_of(product, query, key, head, tables, plan);
+        let of_query = statistics_of(query.position, head, tables);
         let weight = ((logit - of_query.max) - of_query.log_sum).exp();
-        let factor = factor_of_pair(query, reached, block, sizes, plan);
+        let factor = factor_of_pair(query, reached, location, &tables.sizes, plan);
         let itself = is_itself(query, key, plan);
         let (of_pair, of_its_value) =
             gradients_of_pair(weight, factor, grad, of_query.delta, itself, plan);
@@ -283,10 +225,11 @@ fn add_part(
     head: u32,
     position: i32,
     part: &Array<Four>,
-    #[comptime] fours: u32,
-    #[comptime] width: u32,
     first_round: u32,
+    #[comptime] width: u32,
+    #[comptime] plan: Plan,
 ) {
+    let fours = comptime![plan.fours(width)];
     let row = head_at(to, head) + position as usize * to.stride(2);
     #[unroll]
     for i in 0..fours {

@@ -3,16 +3,17 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, seen_from};
+use super::cube_rows::{Location, seen_from};
 use super::plan::Plan;
 use super::row::{MASKED_POSITION, RowInfo, near};
 use super::shared_rows::SharedRows;
 use super::sizes::Sizes;
+use super::tables::Tables;
 use crate::kernels::cube::philox::factor;
 use crate::kernels::reference::SELF;
 
 /// Logit of a masked key: its weight is exactly zero next to any maximum.
-pub(super) const HIDDEN: f32 = -2e9;
+const HIDDEN: f32 = -2e9;
 
 /// Range of positions and sort keys of a cube's rows, used to skip blocks that none of them can see.
 #[derive(CubeType, Clone, Copy)]
@@ -135,22 +136,21 @@ pub(super) fn masked(logit: f32, seen: bool, itself: bool, #[comptime] plan: Pla
 
 /// The logit of a pair, from the dot product of its query and key.
 #[cube]
-pub(super) fn logit_of(
+pub(super) fn logit_of<I: Int>(
     product: f32,
     query: &RowInfo,
     key: &RowInfo,
     head: u32,
-    sort_keys: &Tensor<i32>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] plan: Plan,
 ) -> f32 {
-    let seen = sees(query, key, sizes, plan);
+    let seen = sees(query, key, &tables.sizes, plan);
     let itself = is_itself(query, key, plan);
     let mut logit = masked(product, seen, itself, plan);
     if comptime![plan.counted_rounds > 0] {
         let counted = seen && !itself;
         if counted {
-            let count = rounds_together(query.position, key.position, head, sort_keys, sizes);
+            let count = rounds_together(query.position, key.position, head, tables);
             if count > 1 {
                 logit -= f32::cast_from(count).ln();
             }
@@ -161,18 +161,17 @@ pub(super) fn logit_of(
 
 /// Number of rounds in which a query sees a key.
 #[cube]
-fn rounds_together(query: i32, key: i32, head: u32, sort_keys: &Tensor<i32>, sizes: &Sizes) -> u32 {
+fn rounds_together<I: Int>(query: i32, key: i32, head: u32, tables: &Tables<I>) -> u32 {
+    let sizes = tables.sizes;
     let first = head as usize * sizes.seq_length as usize;
     let n_rounds = sizes.n_rounds as usize;
     let of_query = (first + query as usize) * n_rounds;
     let of_key = (first + key as usize) * n_rounds;
     let mut count = 0u32.runtime();
     for round in 0..n_rounds {
-        if near(
-            sort_keys[of_query + round],
-            sort_keys[of_key + round],
-            sizes,
-        ) {
+        let of_query = tables.sort_keys[of_query + round];
+        let of_key = tables.sort_keys[of_key + round];
+        if near(of_query, of_key, &sizes) {
             count += 1;
         }
     }
@@ -204,17 +203,14 @@ pub(super) struct Statistics {
 
 /// Reads the statistics of a query; those of an empty row, with a negative position, are zeros.
 #[cube]
-pub(super) fn statistics_of(
-    position: i32,
-    head: u32,
-    statistics: &Tensor<f32>,
-    sizes: &Sizes,
-) -> Statistics {
+pub(super) fn statistics_of<I: Int>(position: i32, head: u32, tables: &Tables<I>) -> Statistics {
+    let statistics = tables.statistics.unwrap();
     let mut max = 0.0f32.runtime();
     let mut log_sum = 0.0f32.runtime();
     let mut delta = 0.0f32.runtime();
     if position >= 0 {
-        let at = (head as usize * sizes.seq_length as usize + position as usize) * 3;
+        let first = head as usize * tables.sizes.seq_length as usize;
+        let at = (first + position as usize) * 3;
         max = statistics[at];
         log_sum = statistics[at + 1];
         delta = statistics[at + 2];
@@ -257,7 +253,7 @@ pub(super) fn gradients_of_pair(
 pub(super) fn factor_of_pair(
     query: &RowInfo,
     reached: u32,
-    block: &CubeBlock,
+    own: &Location,
     sizes: &Sizes,
     #[comptime] plan: Plan,
 ) -> f32 {
@@ -265,7 +261,7 @@ pub(super) fn factor_of_pair(
     if comptime![plan.dropout] {
         let mut number = reached;
         if comptime![plan.of_keys] {
-            number = seen_from(reached, block, plan);
+            number = seen_from(reached, own, plan);
         }
         factor = factor_of(query, number, sizes);
     }

@@ -18,6 +18,7 @@ mod row;
 mod shared_rows;
 mod sizes;
 mod sort_keys;
+mod tables;
 mod tensor_cores;
 
 use core::ops::Range;
@@ -35,6 +36,7 @@ use arguments::{Attention, in_eights};
 use plan::{Limits, Plan, Sweep};
 use portion::Portion;
 use sizes::LaunchSizes;
+use tables::{AnyFloat, AnyInt, TablesLaunch};
 
 impl<R: CubeRuntime> Attention<R> {
     /// Uninitialised rows `[batch_size, n_heads, length, d]` with the memory layout
@@ -64,7 +66,7 @@ impl<R: CubeRuntime> Attention<R> {
     fn portion(&self, numbers: usize) -> Portion {
         let room = room_for_rounds(&self.q.client);
         let bytes = self.dtype_of_rounds().size() * numbers;
-        Portion::new(room, bytes, self.n(), self.numbers.n_rounds)
+        Portion::new(room, bytes, self.n(), self.sizes.n_rounds)
     }
 
     /// Results of the rounds of a range of heads: see [`merge`](super::merge).
@@ -79,18 +81,34 @@ impl<R: CubeRuntime> Attention<R> {
     }
 
     /// The plan of a sweep, with the number of cubes for a round of a head.
-    fn cut(&self, pass: Sweep) -> (Plan, usize, CubeDim) {
-        let n_rows = match pass {
-            Sweep::OfKeys => self.numbers.n_keys,
-            Sweep::Forward | Sweep::OfQueries => self.numbers.seq_length,
+    fn cut(&self, sweep: Sweep) -> (Plan, usize, CubeDim) {
+        let n_rows = match sweep {
+            Sweep::OfKeys => self.sizes.n_keys,
+            Sweep::Forward | Sweep::OfQueries => self.sizes.seq_length,
         };
         let limits = Limits::of(&self.q.client);
-        let (plan, units) = self.plan.cut(pass, n_rows, self.on_tensor_cores, limits);
-        let blocks = plan.blocks(match plan.sorted {
-            true => self.numbers.n_slots,
+        let (plan, units) = self.plan.cut(sweep, n_rows, self.on_tensor_cores, limits);
+        let n_cubes = plan.n_cubes(match plan.sorted {
+            true => self.sizes.n_slots,
             false => n_rows,
         });
-        (plan, blocks, units)
+        (plan, n_cubes, units)
+    }
+
+    /// Arguments that all kernels have, for heads and rounds with so many cubes each.
+    fn tables(
+        &self,
+        statistics: Option<&CubeTensor<R>>,
+        (heads, rounds, n_cubes): (&Range<usize>, &Range<usize>, usize),
+    ) -> TablesLaunch<AnyInt, R> {
+        TablesLaunch::new(
+            self.divisors.clone().into_tensor_arg(),
+            self.order.clone().into_tensor_arg(),
+            self.sort_keys.clone().into_tensor_arg(),
+            self.mask.clone().into_tensor_arg(),
+            statistics.map(|of| of.clone().into_tensor_arg()).into(),
+            self.sizes.launch(heads, rounds, n_cubes),
+        )
     }
 
     fn offsets(&self) -> AddressType {
@@ -108,7 +126,7 @@ impl<R: CubeRuntime> Attention<R> {
             let dtype = self.dtype_of_rounds();
             let of_rounds = [(d_v, dtype), (1, DType::F32), (1, DType::F32)]
                 .map(|(d, dtype)| self.results(&portion, &heads, [seq_length, d], dtype));
-            for rounds in portion.rounds_of(self.numbers.n_rounds) {
+            for rounds in portion.rounds_of(self.sizes.n_rounds) {
                 self.attend(&of_rounds, &heads, &rounds);
             }
             join_rounds(of_rounds, &joined, (heads.start, portion.rounds));
@@ -122,27 +140,23 @@ impl<R: CubeRuntime> Attention<R> {
         heads: &Range<usize>,
         rounds: &Range<usize>,
     ) {
-        let (plan, blocks, units) = self.cut(Sweep::Forward);
+        let (plan, n_cubes, units) = self.cut(Sweep::Forward);
         let attend = match self.on_tensor_cores {
-            true => tensor_cores::forward::attend::launch,
-            false => forward::attend::launch,
+            true => tensor_cores::forward::attend::launch::<AnyFloat, AnyInt, R>,
+            false => forward::attend::launch::<AnyFloat, AnyInt, R>,
         };
         attend(
             &self.q.client,
-            cubes(&self.q.client, heads.len() * rounds.len() * blocks),
+            cubes(&self.q.client, heads.len() * rounds.len() * n_cubes),
             units,
             self.offsets().max(offsets(&[output])),
             self.q.clone().into_tensor_arg(),
             self.k.clone().into_tensor_arg(),
             self.v.clone().into_tensor_arg(),
-            self.divisors.clone().into_tensor_arg(),
-            self.order.clone().into_tensor_arg(),
-            self.sort_keys.clone().into_tensor_arg(),
-            self.mask.clone().into_tensor_arg(),
+            self.tables(None, (heads, rounds, n_cubes)),
             output.clone().into_tensor_arg(),
             max.clone().into_tensor_arg(),
             sum.clone().into_tensor_arg(),
-            self.numbers.launch(heads, rounds, blocks),
             plan,
             [self.q.dtype.into(), self.order.dtype.into()],
         );
@@ -158,7 +172,7 @@ impl<R: CubeRuntime> Attention<R> {
     ) -> [CubeTensor<R>; 3] {
         let LaunchSizes {
             seq_length, n_keys, ..
-        } = self.numbers;
+        } = self.sizes;
         let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
         let grad = if self.on_tensor_cores {
             in_eights(grad)
@@ -175,7 +189,7 @@ impl<R: CubeRuntime> Attention<R> {
         for heads in portion.heads_of(self.n()) {
             let [of_q, of_k, of_v] = [[seq_length, d_head], [n_keys, d_head], [n_keys, d_v]]
                 .map(|size| self.results(&portion, &heads, size, self.dtype_of_rounds()));
-            for rounds in portion.rounds_of(self.numbers.n_rounds) {
+            for rounds in portion.rounds_of(self.sizes.n_rounds) {
                 self.differentiate(
                     [&self.q, &self.k, &grad, &self.v],
                     &statistics,
@@ -211,30 +225,25 @@ impl<R: CubeRuntime> Attention<R> {
         [rows, others, ups, downs]: [&CubeTensor<R>; 4],
         statistics: &CubeTensor<R>,
         [sums, values]: [&CubeTensor<R>; 2],
-        (pass, heads, rounds): (Sweep, &Range<usize>, &Range<usize>),
+        (sweep, heads, rounds): (Sweep, &Range<usize>, &Range<usize>),
     ) {
-        let (plan, blocks, units) = self.cut(pass);
+        let (plan, n_cubes, units) = self.cut(sweep);
         let differentiate = match self.on_tensor_cores {
-            true => tensor_cores::gradients::differentiate::launch,
-            false => gradients::differentiate::launch,
+            true => tensor_cores::gradients::differentiate::launch::<AnyFloat, AnyInt, R>,
+            false => gradients::differentiate::launch::<AnyFloat, AnyInt, R>,
         };
         differentiate(
             &self.q.client,
-            cubes(&self.q.client, heads.len() * rounds.len() * blocks),
+            cubes(&self.q.client, heads.len() * rounds.len() * n_cubes),
             units,
             self.offsets().max(offsets(&[sums, values])),
             rows.clone().into_tensor_arg(),
             others.clone().into_tensor_arg(),
             ups.clone().into_tensor_arg(),
             downs.clone().into_tensor_arg(),
-            self.divisors.clone().into_tensor_arg(),
-            self.order.clone().into_tensor_arg(),
-            self.sort_keys.clone().into_tensor_arg(),
-            self.mask.clone().into_tensor_arg(),
-            statistics.clone().into_tensor_arg(),
+            self.tables(Some(statistics), (heads, rounds, n_cubes)),
             sums.clone().into_tensor_arg(),
             values.clone().into_tensor_arg(),
-            self.numbers.launch(heads, rounds, blocks),
             plan,
             [self.q.dtype.into(), self.order.dtype.into()],
         );

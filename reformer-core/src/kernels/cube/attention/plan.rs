@@ -29,6 +29,8 @@ pub(super) enum Sweep {
 }
 
 impl Sweep {
+    const ALL: [Self; 3] = [Self::Forward, Self::OfQueries, Self::OfKeys];
+
     /// Number of matrices of pairs that a cube keeps.
     fn matrices(self) -> u32 {
         match self {
@@ -109,6 +111,11 @@ impl Plan {
         d.div_ceil(4).div_ceil(self.parts)
     }
 
+    /// Number of cubes for the rows of a tile.
+    pub(super) fn cubes_of_tile(&self) -> u32 {
+        self.length.div_ceil(self.rows)
+    }
+
     /// Number of slots that a query can reach.
     pub(super) fn reach(&self) -> u32 {
         (self.before + 1 + self.after) * self.length
@@ -117,13 +124,13 @@ impl Plan {
     /// The plan for a sweep, and the units of a cube. Uses tensor cores if `on_tensor_cores`.
     pub(super) fn cut(
         self,
-        pass: Sweep,
+        sweep: Sweep,
         n_rows: usize,
         on_tensor_cores: bool,
         limits: Limits,
     ) -> (Self, CubeDim) {
         let rules = Self {
-            of_keys: pass == Sweep::OfKeys,
+            of_keys: sweep == Sweep::OfKeys,
             ..self
         };
         let rows = if self.sorted {
@@ -132,15 +139,15 @@ impl Plan {
             n_rows as u32
         };
         if on_tensor_cores {
-            let plan = rules.cut_for_cores(pass, rows, limits);
+            let plan = rules.cut_for_tensor_cores(sweep, rows, limits);
             return (plan, CubeDim::new_2d(PLANE, units_of(plan.rows) / PLANE));
         }
-        let plan = rules.cut_for_units(pass, rows, limits);
+        let plan = rules.cut_for_units(sweep, rows, limits);
         (plan, CubeDim::new_2d(plan.rows, plan.parts))
     }
 
-    fn cut_for_units(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
-        let width = pass.width();
+    fn cut_for_units(mut self, sweep: Sweep, rows: u32, limits: Limits) -> Self {
+        let width = sweep.width();
         self.parts = self
             .d_head
             .max(self.d_v)
@@ -153,36 +160,35 @@ impl Plan {
         self.rows = even.next_multiple_of(8).min(most);
         self.others = 16;
         let room = SHARED_BYTES.min(limits.room());
-        while self.others > 1 && self.shared_bytes(pass) > room {
+        while self.others > 1 && self.shared_bytes(sweep) > room {
             self.others /= 2;
         }
         self
     }
 
-    fn shared_bytes(&self, pass: Sweep) -> usize {
+    fn shared_bytes(&self, sweep: Sweep) -> usize {
         let rows = 4 * self.parts * (self.fours(self.d_head) + self.fours(self.d_v));
-        let pairs = self.parts * self.rows * pass.matrices() + self.rows;
+        let pairs = self.parts * self.rows * sweep.matrices() + self.rows;
         (self.others * (rows + pairs) * 4) as usize
     }
 
     /// Whether tensor cores support rows of these sizes: whole matrices that fit shared memory.
-    pub(super) fn suits_cores(&self, limits: Limits) -> bool {
+    pub(super) fn suits_tensor_cores(&self, limits: Limits) -> bool {
         let suits = |d: u32| d.is_multiple_of(SIDE) && d <= MOST_FEATURES_ON_TENSOR_CORES;
-        let fits = |pass: Sweep| {
+        let fits = |sweep: Sweep| {
             let of_one_plane = Self {
                 rows: SIDE,
                 others: PLANE,
-                of_keys: pass == Sweep::OfKeys,
+                of_keys: sweep == Sweep::OfKeys,
                 ..*self
             };
-            of_one_plane.shared_bytes_on_cores(pass) <= limits.shared_bytes
+            of_one_plane.shared_bytes_on_tensor_cores(sweep) <= limits.shared_bytes
         };
-        let passes = [Sweep::Forward, Sweep::OfQueries, Sweep::OfKeys];
-        suits(self.d_head) && suits(self.d_v) && passes.into_iter().all(fits)
+        suits(self.d_head) && suits(self.d_v) && Sweep::ALL.into_iter().all(fits)
     }
 
     /// Four planes and blocks of 32, or fewer planes if rows are long or few.
-    fn cut_for_cores(mut self, pass: Sweep, rows: u32, limits: Limits) -> Self {
+    fn cut_for_tensor_cores(mut self, sweep: Sweep, rows: u32, limits: Limits) -> Self {
         let room = SHARED_BYTES_ON_TENSOR_CORES.min(limits.shared_bytes);
         self.parts = 1;
         self.others = PLANE;
@@ -190,7 +196,7 @@ impl Plan {
         loop {
             let most = planes * SIDE;
             self.rows = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(SIDE);
-            if planes == 1 || self.shared_bytes_on_cores(pass) <= room {
+            if planes == 1 || self.shared_bytes_on_tensor_cores(sweep) <= room {
                 return self;
             }
             planes /= 2;
@@ -198,9 +204,9 @@ impl Plan {
     }
 
     /// Rows of both sides with their metadata; pairs are in registers.
-    fn shared_bytes_on_cores(&self, pass: Sweep) -> usize {
+    fn shared_bytes_on_tensor_cores(&self, sweep: Sweep) -> usize {
         let both = row_of(self.d_head) + row_of(self.d_v);
-        let own = match pass {
+        let own = match sweep {
             Sweep::Forward => row_of(self.d_head),
             Sweep::OfQueries | Sweep::OfKeys => both,
         };
@@ -208,9 +214,9 @@ impl Plan {
     }
 
     /// Number of cubes for the rows of a head.
-    pub(super) fn blocks(&self, n_rows: usize) -> usize {
+    pub(super) fn n_cubes(&self, n_rows: usize) -> usize {
         match self.sorted {
-            true => n_rows / self.length as usize * self.length.div_ceil(self.rows) as usize,
+            true => n_rows / self.length as usize * self.cubes_of_tile() as usize,
             false => n_rows.div_ceil(self.rows as usize),
         }
     }
@@ -272,8 +278,6 @@ mod tests {
         }
     }
 
-    const PASSES: [Sweep; 3] = [Sweep::Forward, Sweep::OfQueries, Sweep::OfKeys];
-
     /// Shared memory of CUDA, of Vulkan on the same card, and the guaranteed minimum of WebGPU.
     #[test]
     fn cubes_keep_to_the_shared_memory_of_the_device() {
@@ -283,21 +287,21 @@ mod tests {
                 shared_bytes,
             };
             for d in [16, 64, 128, 256] {
-                for pass in PASSES {
-                    let (cut, _) = plan(d).cut(pass, 1000, false, limits);
+                for sweep in Sweep::ALL {
+                    let (cut, _) = plan(d).cut(sweep, 1000, false, limits);
                     assert!(
-                        cut.others == 1 || cut.shared_bytes(pass) <= limits.room(),
-                        "{d} features, {shared_bytes} bytes, {pass:?}"
+                        cut.others == 1 || cut.shared_bytes(sweep) <= limits.room(),
+                        "{d} features, {shared_bytes} bytes, {sweep:?}"
                     );
-                    if plan(d).suits_cores(limits) {
-                        let (cut, units) = plan(d).cut(pass, 1000, true, limits);
-                        assert!(cut.shared_bytes_on_cores(pass) <= limits.shared_bytes);
+                    if plan(d).suits_tensor_cores(limits) {
+                        let (cut, units) = plan(d).cut(sweep, 1000, true, limits);
+                        assert!(cut.shared_bytes_on_tensor_cores(sweep) <= limits.shared_bytes);
                         assert_eq!(units.num_elems(), 2 * cut.rows);
                     }
                 }
             }
-            assert!(plan(64).suits_cores(limits));
-            assert_eq!(plan(128).suits_cores(limits), shared_bytes > 16_384);
+            assert!(plan(64).suits_tensor_cores(limits));
+            assert_eq!(plan(128).suits_tensor_cores(limits), shared_bytes > 16_384);
         }
     }
 }

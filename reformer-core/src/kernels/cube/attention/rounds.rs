@@ -38,7 +38,7 @@ pub(super) fn join(
         new = (largest - lse).exp();
     }
     let at =
-        task.rows as usize * sizes.seq_length as usize + max(position, 0i32.runtime()) as usize;
+        task.result as usize * sizes.seq_length as usize + max(position, 0i32.runtime()) as usize;
     let mut joined_max = lse;
     let mut old = 0.0f32.runtime();
     let mut joined_sum = 1.0f32.runtime();

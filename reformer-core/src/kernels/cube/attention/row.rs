@@ -1,4 +1,4 @@
-//! Metadata of the queries and keys of a cube, and loading of their rows.
+//! Metadata of the queries and keys of a cube, and a unit's part of their rows.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -6,7 +6,8 @@ use burn_cubecl::cubecl::prelude::*;
 use super::cube_rows::Task;
 use super::plan::Plan;
 use super::sizes::Sizes;
-use crate::kernels::cube::common::{Four, four_of};
+use super::tables::Tables;
+use crate::kernels::cube::common::{Four, four_of, head_at, sum_of};
 use crate::kernels::cube::philox::fold;
 
 /// A slot that does not exist.
@@ -60,10 +61,7 @@ pub(super) fn slot_over_rounds(
 pub(super) fn row_info<I: Int>(
     slot: u32,
     task: &Task,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] query: bool,
     #[comptime] plan: Plan,
 ) -> RowInfo {
@@ -75,10 +73,11 @@ pub(super) fn row_info<I: Int>(
     let mut draw_low = 0u32.runtime();
     let mut draw_high = 0u32.runtime();
     let head = task.head;
+    let sizes = tables.sizes;
     if slot != NO_SLOT {
         if comptime![plan.sorted] {
             let row = head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
-            position = i32::cast_from(order[row + slot as usize]);
+            position = i32::cast_from(tables.order[row + slot as usize]);
         } else {
             position = slot as i32;
         }
@@ -86,13 +85,13 @@ pub(super) fn row_info<I: Int>(
     if position >= 0 {
         if comptime![plan.near] {
             let row = head as usize * sizes.seq_length as usize + position as usize;
-            sort_key = sort_keys[row * sizes.n_rounds as usize + task.round as usize];
+            sort_key = tables.sort_keys[row * sizes.n_rounds as usize + task.round as usize];
         }
         if comptime![!query] {
             visible = position;
             if comptime![plan.padded] {
                 let row = (head / sizes.n_heads) as usize * sizes.n_keys as usize;
-                if u32::cast_from(mask[row + position as usize]) != 0 {
+                if u32::cast_from(tables.mask[row + position as usize]) != 0 {
                     visible = MASKED_POSITION.runtime();
                 }
             }
@@ -138,47 +137,20 @@ pub(super) fn near(sort_key: i32, key_sort_key: i32, sizes: &Sizes) -> bool {
     ((sort_key - key_sort_key + sizes.after as i32) as u32) <= sizes.width
 }
 
-/// Copies rows at positions to shared memory, zeros for empty slots.
-#[cube]
-pub(super) fn load_rows<F: Float>(
-    to: &mut SharedMemory<Four>,
-    from: &Tensor<F>,
-    head_at: usize,
-    positions: &SharedMemory<i32>,
-    divisors: &Tensor<f32>,
-    first_divisor: usize,
-    #[comptime] n: u32,
-    #[comptime] fours: u32,
-    #[comptime] width: u32,
-    #[comptime] divided: bool,
-) {
-    for i in range_stepped(UNIT_POS, n * fours, CUBE_DIM) {
-        let position = positions[(i / fours) as usize];
-        let mut four = Four::new(0.0);
-        if position >= 0 {
-            let row = head_at + position as usize * from.stride(2);
-            four = four_of(from, row, 4 * (i % fours), width);
-            if divided {
-                four /= Four::new(divisors[first_divisor + position as usize]);
-            }
-        }
-        to[i as usize] = four;
-    }
-}
-
 /// Reads the unit's part of a row, zeros for an empty slot.
 #[cube]
 pub(super) fn read_part<F: Float>(
     from: &Tensor<F>,
-    head_at: usize,
+    head: u32,
     position: i32,
     divisor: f32,
-    #[comptime] fours: u32,
     #[comptime] width: u32,
+    #[comptime] plan: Plan,
 ) -> Array<Four> {
+    let fours = comptime![plan.fours(width)];
     let mut part = Array::<Four>::new(comptime![fours as usize]);
     let first = UNIT_POS_Y * fours;
-    let row = head_at + max(position, 0i32.runtime()) as usize * from.stride(2);
+    let row = head_at(from, head) + max(position, 0i32.runtime()) as usize * from.stride(2);
     #[unroll]
     for i in 0..fours {
         let mut four = Four::new(0.0);
@@ -205,5 +177,5 @@ pub(super) fn part_of_product(
     for i in 0..fours {
         sums += part[i as usize] * rows[(first + i) as usize];
     }
-    (sums[0] + sums[1]) + (sums[2] + sums[3])
+    sum_of(sums)
 }

@@ -1,12 +1,13 @@
-//! Per-row metadata of one side (queries or keys), kept in shared memory.
+//! Rows of one side (queries or keys) and their metadata, in shared memory.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{CubeBlock, Task};
+use super::cube_rows::{Location, Task, Visit, lengths, visited_slot};
 use super::plan::Plan;
-use super::row::{NO_SLOT, RowInfo, row_info, slot_over_rounds};
-use super::sizes::Sizes;
+use super::row::{RowInfo, row_info, slot_over_rounds};
+use super::tables::Tables;
+use crate::kernels::cube::common::{Four, four_of, head_at};
 
 /// Metadata of rows, shared by all units of a cube.
 #[derive(CubeType, Clone, Copy)]
@@ -73,32 +74,41 @@ pub(super) fn shared_row(shared: &SharedRows, number: u32, #[comptime] draws: bo
     }
 }
 
-/// Loads the metadata of a block of the other side: slots from `first` on, relative to the cube's
-/// reach; slots from `end` on are empty. Synchronises the cube before and after, as units have to
-/// finish the previous block first.
+/// Loads the metadata of the row that the unit has a part of, and shares them with the cube.
+/// Synchronises the cube afterwards.
+#[cube]
+pub(super) fn load_own<I: Int>(
+    shared: &SharedRows,
+    location: &Location,
+    task: &Task,
+    tables: &Tables<I>,
+    #[comptime] plan: Plan,
+) -> RowInfo {
+    let (n, _) = lengths(&tables.sizes, plan);
+    let slot = slot_over_rounds(location.slot, task, &tables.sizes, n, plan);
+    let info: RowInfo = row_info(slot, task, tables, comptime![!plan.of_keys], plan);
+    if UNIT_POS_Y == 0 {
+        put(shared, UNIT_POS_X, &info, false);
+    }
+    sync_cube();
+    info
+}
+
+/// Loads the metadata of a block of the other side: slots of a visit from number `first` on.
+/// Synchronises the cube before and after, as units have to finish the previous block first.
 #[cube]
 pub(super) fn load_block<I: Int>(
     shared: &SharedRows,
     first: u32,
-    end: u32,
-    n: u32,
+    visit: &Visit,
     task: &Task,
-    block: &CubeBlock,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] plan: Plan,
 ) {
     sync_cube();
     for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
-        let reached = first + number;
-        let mut slot = slot_over_rounds(block.first_other + reached as i32, task, sizes, n, plan);
-        if reached >= end {
-            slot = NO_SLOT.runtime();
-        }
-        let queries = comptime![plan.of_keys];
-        let info = row_info(slot, task, order, sort_keys, mask, sizes, queries, plan);
+        let slot = visited_slot(visit, first + number, task, &tables.sizes, plan);
+        let info = row_info(slot, task, tables, comptime![plan.of_keys], plan);
         put(
             shared,
             number,
@@ -107,4 +117,34 @@ pub(super) fn load_block<I: Int>(
         );
     }
     sync_cube();
+}
+
+/// Copies the rows of a block of the other side, of `width` features, to shared memory: zeros for
+/// empty slots. If `divided`, queries become the keys that they also are.
+#[cube]
+pub(super) fn load_rows<F: Float, I: Int>(
+    to: &mut SharedMemory<Four>,
+    from: &Tensor<F>,
+    shared: &SharedRows,
+    head: u32,
+    tables: &Tables<I>,
+    #[comptime] width: u32,
+    #[comptime] divided: bool,
+    #[comptime] plan: Plan,
+) {
+    let fours = comptime![plan.parts * plan.fours(width)];
+    let of_head = head_at(from, head);
+    let first_divisor = head as usize * tables.sizes.n_keys as usize;
+    for i in range_stepped(UNIT_POS, comptime![plan.others * fours], CUBE_DIM) {
+        let position = shared.positions[(i / fours) as usize];
+        let mut four = Four::new(0.0);
+        if position >= 0 {
+            let row = of_head + position as usize * from.stride(2);
+            four = four_of(from, row, 4 * (i % fours), width);
+            if divided {
+                four /= Four::new(tables.divisors[first_divisor + position as usize]);
+            }
+        }
+        to[i as usize] = four;
+    }
 }

@@ -32,7 +32,7 @@ pub(super) struct Sizes {
     /// Cubes of a head are consecutive, so that the rows they gather are still in the cache.
     pub(super) first_head: u32,
     pub(super) n: u32,
-    pub(super) blocks: u32,
+    pub(super) n_cubes: u32,
 }
 
 /// The same on the host.
@@ -68,7 +68,7 @@ impl LaunchSizes {
         &self,
         heads: &Range<usize>,
         rounds: &Range<usize>,
-        blocks: usize,
+        n_cubes: usize,
     ) -> SizesLaunch<R> {
         let (rate, key) = self.dropout.unwrap_or((0.0, Key::new(0)));
         let Dropout {
@@ -94,7 +94,7 @@ impl LaunchSizes {
             slice_length(self.seq_length, self.n_keys) as u32,
             heads.start as u32,
             heads.len() as u32,
-            blocks as u32,
+            n_cubes as u32,
         )
     }
 }

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::rows::SharedInfo;
-use super::{EIGHT, Eight, Place, row_of, units_of};
+use super::{EIGHT, Eight, HeadRows, row_of, units_of};
 
 /// Vectors that a unit copies of rows of `d` features, as many at a time as registers may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,28 +50,25 @@ impl Copies {
 #[cube]
 pub(super) fn load_rows(
     to: &mut SharedMemory<Eight>,
-    from: &Tensor<Eight>,
-    place: &Place,
+    from: &HeadRows,
     shared: &SharedInfo,
     first: u32,
     #[comptime] copies: Copies,
 ) {
     #[unroll]
     for batch in 0..comptime![copies.batches()] {
-        let eights = fetch(from, place, shared, first, batch, copies);
+        let eights = fetch(from, shared, first, batch, copies);
         store(to, &eights, batch, copies);
     }
 }
 
-/// The same for rows of two tensors, which are read together.
+/// The same for the rows of a head in two tensors, which are read together.
 #[cube]
 pub(super) fn load_both(
     to: &mut SharedMemory<Eight>,
-    from: &Tensor<Eight>,
-    place: &Place,
+    from: &HeadRows,
     second_to: &mut SharedMemory<Eight>,
-    second_from: &Tensor<Eight>,
-    second_place: &Place,
+    second_from: &HeadRows,
     shared: &SharedInfo,
     first: u32,
     #[comptime] copies: Copies,
@@ -79,8 +76,8 @@ pub(super) fn load_both(
 ) {
     #[unroll]
     for batch in 0..comptime![copies.batches().max(second.batches())] {
-        let eights = fetch(from, place, shared, first, batch, copies);
-        let second_eights = fetch(second_from, second_place, shared, first, batch, second);
+        let eights = fetch(from, shared, first, batch, copies);
+        let second_eights = fetch(second_from, shared, first, batch, second);
         store(to, &eights, batch, copies);
         store(second_to, &second_eights, batch, second);
     }
@@ -89,8 +86,7 @@ pub(super) fn load_both(
 /// Reads the unit's vectors of a batch.
 #[cube]
 fn fetch(
-    from: &Tensor<Eight>,
-    place: &Place,
+    from: &HeadRows,
     shared: &SharedInfo,
     first: u32,
     #[comptime] batch: u32,
@@ -110,8 +106,8 @@ fn fetch(
         let mut eight = Eight::new(0);
         if position >= 0 {
             // A position is a row of the tensor.
-            let at = place.first + position as usize * place.row + (i % row) as usize;
-            eight = from.read_unchecked(at);
+            let at = from.place.first + position as usize * from.place.row + (i % row) as usize;
+            eight = from.tensor.read_unchecked(at);
         }
         eights[turn as usize] = eight;
     }

@@ -7,36 +7,31 @@ use super::copies::{Copies, load_both, load_rows};
 use super::fragments::{Tile, add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Row, any_in_sight, load_infos, own_number, put, range_of, room_for_others, room_for_own,
-    row_of_slot, shared_row,
+    any_in_sight, load_infos, load_own, range_of, room_for_others, room_for_own, shared_row,
 };
-use super::{EIGHT, Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of};
-use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::{Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of, rows_of_head};
+use crate::kernels::cube::attention::cube_rows::{Task, Visit, task_of_cube, visit_of};
 use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::rounds::{Joined, join, keep};
-use crate::kernels::cube::attention::row::slot_over_rounds;
-use crate::kernels::cube::attention::sizes::Sizes;
+use crate::kernels::cube::attention::tables::Tables;
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is
 /// merged with the results of an earlier launch, if any.
-#[cube(launch, address_type = "dynamic")]
+#[cube(launch, explicit_define, address_type = "dynamic")]
 pub(in super::super) fn attend<F: Float, I: Int>(
     q: &Tensor<Eight>,
     k: &Tensor<Eight>,
     v: &Tensor<Eight>,
-    divisors: &Tensor<f32>,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
+    tables: &Tables<I>,
     output: &mut Tensor<Pair<F>>,
     max_of: &mut Tensor<f32>,
     sum_of: &mut Tensor<f32>,
-    sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
+    let sizes = tables.sizes;
     let task: Task = task_of_cube(&sizes);
     if !task.is_any {
         terminate!();
@@ -51,38 +46,18 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let mut values = room(others, d_v);
     let logarithms = logarithms(plan);
 
-    let mut own = Sequence::<Row>::new();
-    #[unroll]
-    for i in 0..OWN {
-        let number = own_number(i);
-        let block = block_of(number, sizes.seq_length, &sizes, plan);
-        let slot = slot_over_rounds(block.own, &task, &sizes, sizes.seq_length, plan);
-        // Forward has no statistics: none are read.
-        let row = row_of_slot(
-            slot, &task, order, sort_keys, mask, divisors, divisors, &sizes, true, false, plan,
-        );
-        if in_quad() == 0 {
-            put(&own_side, number, &row, true, plan);
-        }
-        own.push(row);
-    }
-    sync_cube();
+    let (own, _) = load_own(&own_side, &task, tables, plan);
     let zero = 0u32.runtime();
     let range = range_of(&own_side, zero, rows);
     if !range.any {
         terminate!();
     }
     let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
-    let width = comptime![EIGHT as usize];
-    let (of_keys, of_values) = (place_of(k, head, width), place_of(v, head, width));
-    let place = place_of(q, head, width);
+    let (from_keys, from_values) = (rows_of_head(k, head), rows_of_head(v, head));
+    let from_queries = rows_of_head(q, head);
     let copies = comptime![Copies::new(rows, d_head, rows)];
-    load_rows(&mut queries, q, &place, &own_side, zero, copies);
-    let block: CubeBlock = block_of(0u32.runtime(), sizes.seq_length, &sizes, plan);
-    let mut n_others = block.n_others;
-    if comptime![plan.causal && !plan.sorted] {
-        n_others = min(n_others, range.last as u32 + 1);
-    }
+    load_rows(&mut queries, &from_queries, &own_side, zero, copies);
+    let visit: Visit = visit_of(range.last, &sizes, plan);
     let mut sums = zeros(d_v);
     let mut largest = Array::<f32>::new(comptime![OWN as usize]);
     let mut sum = Array::<f32>::new(comptime![OWN as usize]);
@@ -94,34 +69,17 @@ pub(in super::super) fn attend<F: Float, I: Int>(
 
     // Metadata are loaded a block ahead, to the other half of their room.
     let mut half = 0u32.runtime();
-    load_infos(
-        &other_side,
-        half,
-        0u32.runtime(),
-        n_others,
-        sizes.n_keys,
-        &task,
-        &block,
-        order,
-        sort_keys,
-        mask,
-        divisors,
-        divisors,
-        &sizes,
-        plan,
-    );
-    for first in range_stepped(0, n_others, others) {
+    load_infos(&other_side, half, zero, &visit, &task, tables, plan);
+    for first in range_stepped(0, visit.n, others) {
         // Metadata are there, and nobody reads rows of the last block any more.
         sync_cube();
         let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
         if any {
             load_both(
                 &mut keys,
-                k,
-                &of_keys,
+                &from_keys,
                 &mut values,
-                v,
-                &of_values,
+                &from_values,
                 &other_side,
                 half,
                 comptime![Copies::new(others, d_head, rows)],
@@ -132,16 +90,9 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             &other_side,
             others - half,
             first + others,
-            n_others,
-            sizes.n_keys,
+            &visit,
             &task,
-            &block,
-            order,
-            sort_keys,
-            mask,
-            divisors,
-            divisors,
-            &sizes,
+            tables,
             plan,
         );
         if any {
@@ -231,7 +182,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     }
     // All units of a row have read the statistics before one of them writes.
     sync_storage();
-    let place = place_of(output, task.rows, 2usize);
+    let place = place_of(output, task.result, 2usize);
     #[unroll]
     for i in 0..OWN {
         let position = own.index(comptime![i as usize]).info.position;

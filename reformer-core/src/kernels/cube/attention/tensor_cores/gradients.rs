@@ -8,37 +8,31 @@ use super::forward::write;
 use super::fragments::{add_multiplied, multiply, room, zeros};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    Row, any_in_sight, load_infos, own_number, put, range_of, room_for_others, room_for_own,
-    row_of_slot, shared_row,
+    any_in_sight, load_infos, load_own, range_of, room_for_others, room_for_own, shared_row,
 };
-use super::{EIGHT, Eight, HALF, OWN, Pair, SIDE, in_quad, place_of};
-use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task, block_of, task_of_cube};
+use super::{Eight, HALF, OWN, Pair, SIDE, place_of, rows_of_head};
+use crate::kernels::cube::attention::cube_rows::{Task, Visit, task_of_cube, visit_of};
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
-use crate::kernels::cube::attention::row::slot_over_rounds;
-use crate::kernels::cube::attention::sizes::Sizes;
+use crate::kernels::cube::attention::tables::Tables;
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
 /// that of values, written only for keys. `rows_of` and `others_of` are queries and keys or vice versa;
 /// `ups_of` and `downs_of` are the gradient of the output and values in the same order.
-#[cube(launch, address_type = "dynamic")]
+#[cube(launch, explicit_define, address_type = "dynamic")]
 pub(in super::super) fn differentiate<F: Float, I: Int>(
     rows_of: &Tensor<Eight>,
     others_of: &Tensor<Eight>,
     ups_of: &Tensor<Eight>,
     downs_of: &Tensor<Eight>,
-    divisors: &Tensor<f32>,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    statistics: &Tensor<f32>,
+    tables: &Tables<I>,
     sums_of: &mut Tensor<Pair<F>>,
     values_of: &mut Tensor<Pair<F>>,
-    sizes: Sizes,
     #[comptime] plan: Plan,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
+    let sizes = tables.sizes;
     let task: Task = task_of_cube(&sizes);
     if !task.is_any {
         terminate!();
@@ -47,11 +41,6 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let (rows, others) = comptime![(plan.rows, plan.others)];
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let of_keys = comptime![plan.of_keys];
-    let (n_rows, n_others) = if of_keys {
-        (sizes.n_keys, sizes.seq_length)
-    } else {
-        (sizes.seq_length, sizes.n_keys)
-    };
     let own_side = room_for_own(plan);
     let other_side = room_for_others(plan);
     let mut first = room(rows, d_head);
@@ -60,79 +49,36 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let mut seconds = room(others, d_v);
     let logarithms = logarithms(plan);
 
-    let mut own = Sequence::<Row>::new();
-    let mut blocks = Sequence::<CubeBlock>::new();
-    #[unroll]
-    for i in 0..OWN {
-        let number = own_number(i);
-        let block = block_of(number, n_rows, &sizes, plan);
-        let slot = slot_over_rounds(block.own, &task, &sizes, n_rows, plan);
-        let queries = comptime![!of_keys];
-        let row = row_of_slot(
-            slot, &task, order, sort_keys, mask, divisors, statistics, &sizes, queries, true, plan,
-        );
-        if in_quad() == 0 {
-            put(&own_side, number, &row, true, plan);
-        }
-        own.push(row);
-        blocks.push(block);
-    }
-    sync_cube();
+    let (own, locations) = load_own(&own_side, &task, tables, plan);
     let zero = 0u32.runtime();
     let range = range_of(&own_side, zero, rows);
     if !range.any {
         terminate!();
     }
     let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
-    let width = comptime![EIGHT as usize];
-    let (of_firsts, of_seconds) = (
-        place_of(others_of, head, width),
-        place_of(downs_of, head, width),
-    );
-    let place = place_of(rows_of, head, width);
+    let (from_firsts, from_seconds) = (rows_of_head(others_of, head), rows_of_head(downs_of, head));
+    let (from_first, from_second) = (rows_of_head(rows_of, head), rows_of_head(ups_of, head));
     let copies = comptime![Copies::new(rows, d_head, rows)];
-    load_rows(&mut first, rows_of, &place, &own_side, zero, copies);
-    let place = place_of(ups_of, head, width);
+    load_rows(&mut first, &from_first, &own_side, zero, copies);
     let copies = comptime![Copies::new(rows, d_v, rows)];
-    load_rows(&mut second, ups_of, &place, &own_side, zero, copies);
-    let block: CubeBlock = *blocks.index(0usize);
-    let mut end = block.n_others;
-    if comptime![plan.causal && !plan.sorted && !of_keys] {
-        end = min(end, range.last as u32 + 1);
-    }
+    load_rows(&mut second, &from_second, &own_side, zero, copies);
+    let visit: Visit = visit_of(range.last, &sizes, plan);
     let mut sums = zeros(d_head);
     let mut value_sums = zeros(comptime![if of_keys { d_v } else { 0 }]);
 
     // Metadata are loaded a block ahead, to the other half of their room.
     let mut half = 0u32.runtime();
-    load_infos(
-        &other_side,
-        half,
-        0u32.runtime(),
-        end,
-        n_others,
-        &task,
-        &block,
-        order,
-        sort_keys,
-        mask,
-        divisors,
-        statistics,
-        &sizes,
-        plan,
-    );
-    for start in range_stepped(0, end, others) {
+    load_infos(&other_side, half, zero, &visit, &task, tables, plan);
+    for start in range_stepped(0, visit.n, others) {
         // Metadata are there, and nobody reads rows of the last block any more.
         sync_cube();
         let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
         if any {
             load_both(
                 &mut firsts,
-                others_of,
-                &of_firsts,
+                &from_firsts,
                 &mut seconds,
-                downs_of,
-                &of_seconds,
+                &from_seconds,
                 &other_side,
                 half,
                 comptime![Copies::new(others, d_head, rows)],
@@ -143,16 +89,9 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             &other_side,
             others - half,
             start + others,
-            end,
-            n_others,
+            &visit,
             &task,
-            &block,
-            order,
-            sort_keys,
-            mask,
-            divisors,
-            statistics,
-            &sizes,
+            tables,
             plan,
         );
         if any {
@@ -187,7 +126,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                         let weight = exp((logit - of_query[0]) - of_query[1]);
                         let reached = start + other;
                         let factor =
-                            factor_of_pair(&query.info, reached, blocks.index(i), &sizes, plan);
+                            factor_of_pair(&query.info, reached, locations.index(i), &sizes, plan);
                         let (mut of_logit, of_value) =
                             gradients_of_pair(weight, factor, grad[at], of_query[2], itself, plan);
                         if comptime![plan.unit_keys && !of_keys] {
@@ -212,8 +151,8 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         half = others - half;
     }
 
-    let of_sums = place_of(sums_of, task.rows, 2usize);
-    let of_values = place_of(values_of, task.rows, 2usize);
+    let of_sums = place_of(sums_of, task.result, 2usize);
+    let of_values = place_of(values_of, task.result, 2usize);
     #[unroll]
     for i in 0..OWN {
         let position = own.index(comptime![i as usize]).info.position;

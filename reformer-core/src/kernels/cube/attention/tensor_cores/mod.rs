@@ -62,6 +62,21 @@ struct Place {
     row: usize,
 }
 
+/// The rows of a head, and the tensor that they are in.
+#[derive(CubeType, Clone, Copy)]
+struct HeadRows {
+    tensor: Tensor<Eight>,
+    place: Place,
+}
+
+#[cube]
+fn rows_of_head(tensor: &Tensor<Eight>, head: u32) -> HeadRows {
+    HeadRows {
+        tensor: *tensor,
+        place: place_of(tensor, head, comptime![EIGHT as usize]),
+    }
+}
+
 #[cube]
 fn place_of<E: CubePrimitive>(tensor: &Tensor<E>, head: u32, #[comptime] width: usize) -> Place {
     Place {

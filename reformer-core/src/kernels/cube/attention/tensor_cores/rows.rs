@@ -3,14 +3,15 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::{HALF, PLANE, QUAD, SIDE};
-use crate::kernels::cube::attention::cube_rows::{CubeBlock, Task};
+use super::{HALF, OWN, PLANE, QUAD, SIDE, in_quad};
+use crate::kernels::cube::attention::cube_rows::{
+    Location, Task, Visit, lengths, location_of, visited_slot,
+};
 use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
 use crate::kernels::cube::attention::plan::Plan;
-use crate::kernels::cube::attention::row::{
-    MASKED_POSITION, NO_SLOT, RowInfo, row_info, slot_over_rounds,
-};
+use crate::kernels::cube::attention::row::{MASKED_POSITION, RowInfo, row_info, slot_over_rounds};
 use crate::kernels::cube::attention::sizes::Sizes;
+use crate::kernels::cube::attention::tables::Tables;
 
 type Quadruple<E> = Vector<E, Const<4>>;
 
@@ -84,34 +85,28 @@ pub(super) fn room_for_others(#[comptime] plan: Plan) -> SharedInfo {
     }
 }
 
-/// Reads the metadata of a slot. `statistics` are those of queries in backward, which are read if
-/// `differentiated`.
+/// Reads the metadata of a slot.
 #[cube]
-pub(super) fn row_of_slot<I: Int>(
+fn row_of_slot<I: Int>(
     slot: u32,
     task: &Task,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    divisors: &Tensor<f32>,
-    statistics: &Tensor<f32>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] query: bool,
-    #[comptime] differentiated: bool,
     #[comptime] plan: Plan,
 ) -> Row {
     let head = task.head;
-    let info = row_info(slot, task, order, sort_keys, mask, sizes, query, plan);
+    let sizes = tables.sizes;
+    let info = row_info(slot, task, tables, query, plan);
     // There is a position zero, so that what is read of an empty slot is there, too.
     let position = max(info.position, 0i32.runtime()) as usize;
     let mut scale = 1.0f32.runtime();
     if comptime![plan.unit_keys && !query] {
         let at = head as usize * sizes.n_keys as usize + position;
-        scale = 1.0 / divisors.read_unchecked(at);
+        scale = 1.0 / tables.divisors.read_unchecked(at);
     }
     let mut of_query = Quadruple::<f32>::new(0.0);
-    if comptime![query && differentiated] {
-        let read = statistics_of(info.position, head, statistics, sizes);
+    if comptime![query && tables.statistics.is_some()] {
+        let read = statistics_of(info.position, head, tables);
         of_query[0] = read.max;
         of_query[1] = read.log_sum;
         of_query[2] = read.delta;
@@ -123,7 +118,7 @@ pub(super) fn row_of_slot<I: Int>(
     #[unroll]
     for i in 0..compared {
         let round = (task.round + comptime![1 + i]) % n_rounds;
-        of_rounds[i as usize] = sort_keys.read_unchecked(first + round as usize);
+        of_rounds[i as usize] = tables.sort_keys.read_unchecked(first + round as usize);
     }
     Row {
         info,
@@ -220,35 +215,50 @@ pub(super) fn shared_row(shared: &SharedInfo, number: u32, #[comptime] plan: Pla
     }
 }
 
-/// Loads the metadata of a block of the other side to the rows from `to` on: slots from `first` on,
-/// relative to the cube's reach; slots from `end` on are empty.
+/// Loads the metadata of the unit's rows, and shares them with the cube; also returns where the rows
+/// are. Synchronises the cube afterwards.
+#[cube]
+pub(super) fn load_own<I: Int>(
+    shared: &SharedInfo,
+    task: &Task,
+    tables: &Tables<I>,
+    #[comptime] plan: Plan,
+) -> (Sequence<Row>, Sequence<Location>) {
+    let sizes = tables.sizes;
+    let (n, _) = lengths(&sizes, plan);
+    let mut rows = Sequence::<Row>::new();
+    let mut locations = Sequence::<Location>::new();
+    #[unroll]
+    for i in 0..OWN {
+        let number = own_number(i);
+        let location: Location = location_of(number, &sizes, plan);
+        let slot = slot_over_rounds(location.slot, task, &sizes, n, plan);
+        let row = row_of_slot(slot, task, tables, comptime![!plan.of_keys], plan);
+        if in_quad() == 0 {
+            put(shared, number, &row, true, plan);
+        }
+        rows.push(row);
+        locations.push(location);
+    }
+    sync_cube();
+    (rows, locations)
+}
+
+/// Loads the metadata of a block of the other side to the rows from `to` on: slots of a visit from
+/// number `first` on.
 #[cube]
 pub(super) fn load_infos<I: Int>(
     shared: &SharedInfo,
     to: u32,
     first: u32,
-    end: u32,
-    n: u32,
+    visit: &Visit,
     task: &Task,
-    block: &CubeBlock,
-    order: &Tensor<I>,
-    sort_keys: &Tensor<i32>,
-    mask: &Tensor<I>,
-    divisors: &Tensor<f32>,
-    statistics: &Tensor<f32>,
-    sizes: &Sizes,
+    tables: &Tables<I>,
     #[comptime] plan: Plan,
 ) {
     for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
-        let reached = first + number;
-        let mut slot = slot_over_rounds(block.first_other + reached as i32, task, sizes, n, plan);
-        if reached >= end {
-            slot = NO_SLOT.runtime();
-        }
-        let queries = comptime![plan.of_keys];
-        let row = row_of_slot(
-            slot, task, order, sort_keys, mask, divisors, statistics, sizes, queries, queries, plan,
-        );
+        let slot = visited_slot(visit, first + number, task, &tables.sizes, plan);
+        let row = row_of_slot(slot, task, tables, comptime![plan.of_keys], plan);
         put(shared, to + number, &row, false, plan);
     }
 }
@@ -306,6 +316,6 @@ pub(super) fn any_in_sight(
 
 /// The unit's rows: their numbers in the cube.
 #[cube]
-pub(super) fn own_number(#[comptime] own: u32) -> u32 {
+fn own_number(#[comptime] own: u32) -> u32 {
     UNIT_POS_Y * SIDE + UNIT_POS_X / QUAD + comptime![own * HALF]
 }
