@@ -43,6 +43,9 @@ fn every_program_is_called_by_words_of_its_own() {
             help.contains(&format!("  reformer {words}")),
             "{words} has no example: {help}"
         );
+        let names = help.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let binary = |name: &&str| name.starts_with("train_") || name.starts_with("generate_");
+        assert_eq!(names.clone().find(binary), None, "{help}");
     }
     for (name, words) in [
         (&["train_text"][..], "train text"),

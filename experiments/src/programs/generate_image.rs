@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
+use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
 use crate::out;
 use anyhow::{Context, Result, bail};
@@ -83,7 +84,8 @@ impl Job for Arguments {
         let model = model.into_lm()?;
         let DataConfig::Images { size, .. } = config.data else {
             let folder = self.checkpoint.display();
-            bail!("the model in `{folder}` is not one of images: use generate_text");
+            let program = called::name("generate_text");
+            bail!("the model in `{folder}` is not one of images: use `{program}`");
         };
         let scale = scale(&self, size)?;
         check_place(&self.out)?;
