@@ -3,7 +3,7 @@
 use std::mem;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use reformer_train::TrainConfig;
 use reformer_train::record::{read_regular, setting_below};
 use serde_json::Value;
@@ -116,19 +116,6 @@ fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
     let is_same_data = a.data.is_text() && b.data.is_text()
         || mem::discriminant(&a.data) == mem::discriminant(&b.data);
     a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
-}
-
-/// Checks that a run trains what the program of a preset trains, before it is resumed.
-///
-/// # Errors
-/// A run of a program for other models.
-pub(crate) fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
-    let (found, wanted) = (run.kind(), load(preset)?.kind());
-    ensure!(
-        found == wanted,
-        "the run trains {found}, and this program {wanted}: resume it with the program that started it"
-    );
-    Ok(())
 }
 
 /// Reads a complete configuration, or the settings in which one differs from a preset.
