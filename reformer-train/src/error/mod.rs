@@ -1,6 +1,7 @@
 //! Errors that keep a run from starting, continuing or ending.
 
 mod parallel;
+mod setting;
 
 use std::io;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use reformer_datasets::{DatasetError, SizeError};
 use thiserror::Error;
 
 pub use parallel::ParallelError;
+pub use setting::SettingError;
+pub(crate) use setting::reason;
 
 /// Why a run failed. Each message is one line and names the setting or the file.
 #[derive(Debug, Error)]
@@ -53,9 +56,9 @@ pub enum TrainError {
     BadConfig {
         /// The file.
         path: PathBuf,
-        /// The position and kind of the mistake.
+        /// The wrong setting.
         #[source]
-        source: serde_json::Error,
+        source: SettingError,
     },
 
     /// A run of another kind of model.

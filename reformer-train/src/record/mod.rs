@@ -28,7 +28,7 @@ pub(crate) use files::{append_line, open_regular};
 pub(crate) use fit::numbered;
 pub(crate) use owner::{Difference, Owner, differences};
 pub(crate) use reformer_core::write_atomically;
-pub use setting::setting_below;
+pub use setting::{nearest_name, setting_below};
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";

@@ -13,6 +13,7 @@ mod optimizer;
 mod options;
 mod pretrained;
 mod resume;
+mod settings;
 pub(crate) mod setup;
 mod train;
 pub(crate) mod training_loop;

@@ -125,6 +125,34 @@ fn weights_of_another_configuration_are_refused_and_no_file_changes() {
 }
 
 #[test]
+fn settings_that_do_not_exist_are_refused_and_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(
+        &Run::create(config(Mode::Reversible, adam()), &path).unwrap(),
+        0,
+    );
+    let file = path.join("config.json");
+    let mut edited: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    edited["batch_sizes"] = 7.into();
+    fs::write(&file, edited.to_string()).unwrap();
+    let before = files(&path);
+    let more = ResumeOptions::new().with_steps(Some(9));
+    let resumed = resume(&path, &more).map(|_| ()).unwrap_err();
+    let loaded = load_model::<Flex>(&path, &Default::default()).map(|_| ());
+    for error in [resumed, loaded.unwrap_err()] {
+        let TrainError::BadConfig { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(
+            source.to_string(),
+            "there is no setting `batch_sizes`: did you mean `batch_size`?"
+        );
+    }
+    assert!(files(&path) == before, "a file has changed");
+}
+
+#[test]
 fn parts_of_other_steps_and_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let [path, other] = ["run", "other"].map(|name| folder.path().join(name));
