@@ -31,24 +31,30 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DatasetError),
 
-    /// The folder of a new run is there already.
+    /// The folder of a new run is that of another one.
     #[error("`{}` exists already, and runs are not overwritten: choose another name, or resume it", path.display())]
     RunExists {
         /// The folder.
         path: PathBuf,
     },
 
-    /// A folder that does not contain a run.
+    /// Something else than a run, in the place of a new one.
     #[error(
-        "`{}` is not the folder of a run, since it has no config.json: name another, or start a new run",
+        "`{}` exists already and is not the folder of a run: choose another name, or move it away",
         path.display()
     )]
+    FolderTaken {
+        /// The file or folder.
+        path: PathBuf,
+    },
+
+    /// A folder that does not contain a run.
+    #[error("`{}` is not the folder of a run, since {reason}", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
-        /// The error of the operating system.
-        #[source]
-        source: io::Error,
+        /// What is there, and the way out.
+        reason: &'static str,
     },
 
     /// The configuration of a run is not valid.
