@@ -58,7 +58,16 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("empty.txt"), "").unwrap();
     fs::write(folder.path().join("short.txt"), "a short text").unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 14] = [
+        (&["--eval-windows", "0"], &["`eval_windows` is 0"]),
+        (
+            &["--set", "batch_sizes=3"],
+            &["no setting `batch_sizes`: did you mean `batch_size`?"],
+        ),
+        (
+            &["--set", r#"data={"Duplication":{"n_symbols":9}}"#],
+            &["those of `train_duplication`, a language model"],
+        ),
         (&["--data", "missing.txt"], &["missing.txt", "no file"]),
         (&["--data", "empty.txt"], &["empty.txt", "0 bytes"]),
         (
