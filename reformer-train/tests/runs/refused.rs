@@ -240,6 +240,35 @@ fn weights_that_are_not_finite_are_named_as_the_cause() {
     );
 }
 
+/// A run in half precision skips steps, and its weights then stay the same from checkpoint to checkpoint.
+#[test]
+fn last_good_checkpoint_has_other_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let config = config(Mode::Reversible, adam()).with_keep_checkpoints(9);
+    train(&Run::create(config.clone(), &path).unwrap(), 0);
+    let device = Default::default();
+    let checkpoints = Checkpoints::of_run(&path);
+    assert_eq!(checkpoints.complete(), [8, 6, 3]);
+    let task = Task::new(config.model.init::<B>(&device), 0);
+    let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(6), &device).unwrap();
+    let mut task = task.load_record(record);
+    let Model::Lm(model) = &mut task.model else {
+        panic!("it is a language model");
+    };
+    model.output.weight = model.output.weight.clone().map(|weight| weight * f32::NAN);
+    for step in [6, 8] {
+        let record = task.clone().into_record();
+        Recorder::<B>::record(&AtomicRecorder::default(), record, checkpoints.model(step)).unwrap();
+    }
+    let error = resume(&path, &ResumeOptions::new().with_steps(Some(9))).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.ends_with("the last good checkpoint is that of step 3"),
+        "{error}"
+    );
+}
+
 #[test]
 fn new_folder_is_complete_or_absent() {
     let folder = tempfile::tempdir().unwrap();
