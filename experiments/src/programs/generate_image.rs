@@ -8,6 +8,7 @@ use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
+use crate::measure::memory::{Continued, check_continuing};
 use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -111,6 +112,13 @@ impl Job for Arguments {
         let prompt = [&[START_TOKEN as u32], &given[..]].concat();
         let n_tokens = COLOURS * size * size;
         let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(n_tokens));
+        let continued = Continued {
+            n_rows: self.batch,
+            length: n_tokens,
+            cache_bytes: LmDecoder::estimated_bytes(&model, self.batch, &decoding),
+            vocab_size: model.reformer.vocab_size,
+        };
+        check_continuing(continued, self.device, "lower `--batch`")?;
         let (mut decoder, first) = LmDecoder::prefill(&model, &[prompt], &decoding)?;
         decoder.select(&vec![0; self.batch])?;
         let first = Logits::new(first.row(0).repeat(self.batch), first.vocab_size());

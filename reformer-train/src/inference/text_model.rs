@@ -268,9 +268,18 @@ impl<B: ReformerBackend> TextModel<B> {
         // The last generated token is not read.
         let length = longest + n_tokens.saturating_sub(1);
         self.check_length(length)?;
+        LmDecoder::prefill(&self.model, prompts, &self.decoding(length))
+    }
+
+    fn decoding(&self, length: usize) -> DecodingConfig {
         let context = self.window_length.unwrap_or(length);
-        let config = DecodingConfig::new(context).with_max_length(Some(length));
-        LmDecoder::prefill(&self.model, prompts, &config)
+        DecodingConfig::new(context).with_max_length(Some(length))
+    }
+
+    /// Estimated memory of the cache, in bytes, when `n_texts` texts at a time have `length` tokens each, with their
+    /// prompts.
+    pub fn cache_bytes(&self, n_texts: usize, length: usize) -> usize {
+        LmDecoder::estimated_bytes(&self.model, n_texts, &self.decoding(length))
     }
 
     /// Refuses more tokens than the model has positions for.
