@@ -75,6 +75,7 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
         check_range("--batch", self.batch, MOST_ROWS)?;
+        out::check_not_read("--out", Some(&self.out), &self.complete_from)?;
         if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",

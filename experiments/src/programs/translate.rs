@@ -67,6 +67,7 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--batch", self.batch, MOST_ROWS)?;
+        out::check_not_read("--output", self.output.as_deref(), &self.input)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
             let (folder, beam) = (&self.checkpoint, self.beam.config());
