@@ -8,9 +8,10 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::bail;
 use reformer_core::write_atomically;
 use reformer_train::screen::console::{self, printable};
 
@@ -107,6 +108,51 @@ impl Output {
     }
 }
 
+/// Refuses an output file that is read as well, even under another name: results would take its place.
+///
+/// # Errors
+/// An output that is one of the inputs, or in a folder that is.
+pub(crate) fn check_not_read<'a>(
+    flag: &str,
+    output: Option<&Path>,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<()> {
+    let Some(output) = output.filter(|path| path.is_file()) else {
+        return Ok(());
+    };
+    match inputs.into_iter().find(|input| is_in(output, input)) {
+        None => Ok(()),
+        Some(input) => bail!(
+            "`{flag}` is `{}`, but `{}` is read, and would be overwritten: name another file to write",
+            output.display(),
+            input.display()
+        ),
+    }
+}
+
+/// Whether a file is another one or in that folder, in spite of links.
+fn is_in(file: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    match (whole(file), whole(other)) {
+        (Some(file), Some(other)) => file.starts_with(&other) || is_same_file(&file, &other),
+        _ => false,
+    }
+}
+
+/// Whether two names are hard links to the same file.
+#[cfg(unix)]
+fn is_same_file(first: &Path, second: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let identity = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
+    identity(first).is_some_and(|first| identity(second) == Some(first))
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_: &Path, _: &Path) -> bool {
+    false
+}
+
 /// Writes results to a file, which is then complete or absent, or to the standard
 /// output.
 pub(crate) fn write_to(
@@ -167,5 +213,46 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_is_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("texts")).unwrap();
+        for name in ["texts/a", "b"] {
+            fs::write(at(name), "read").unwrap();
+        }
+        let check =
+            |output: &str, input: &str| check_not_read("--output", Some(&at(output)), [&at(input)]);
+        let refused = |output: &str, input: &str| {
+            let message = check(output, input).unwrap_err().to_string();
+            assert!(message.starts_with("`--output` is `"), "{message}");
+            assert!(message.ends_with("name another file to write"), "{message}");
+        };
+        refused("b", "b");
+        refused("texts/../b", "b");
+        refused("texts/a", "texts");
+        check("b", "texts/a").unwrap();
+        check("b", "texts").unwrap();
+        check("new", "b").unwrap();
+        check("texts/new", "texts").unwrap();
+        check("b", "new").unwrap();
+        check_not_read("--output", None, [&at("b")]).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("b"), at("link")).unwrap();
+            fs::hard_link(at("b"), at("hard")).unwrap();
+            refused("link", "b");
+            refused("b", "link");
+            refused("hard", "b");
+            refused("link", "hard");
+        }
     }
 }

@@ -69,6 +69,8 @@ fn images_are_completed() {
     assert_eq!((shown.width(), shown.height()), (16 * (2 * 16 + 1), 256));
 
     refused(&complete(&["--complete-from", "none.png"]), &["none.png"]);
+    let over = ["--complete-from", "photos/03.png", "--output", "photos/03.png"];
+    refused(&complete(&over), &["`--output` is", "is read"]);
     refused(&complete(&["--keep", "1"]), &["`--keep` is 1"]);
     refused(
         &run(
@@ -153,7 +155,11 @@ fn lines_are_translated() {
         "the old one stays"
     );
     fs::write(at("latin1.txt"), b"Yes.\nM\xfcnchen\n").unwrap();
-    let cases: [(&[&str], &[&str]); 5] = [
+    let cases: [(&[&str], &[&str]); 6] = [
+        (
+            &["--input", "in.txt", "--output", "in.txt"],
+            &["`--output` is `in.txt`, but `in.txt` is read"],
+        ),
         (
             &["--input", "latin1.txt"],
             &["line 2 of `latin1.txt`", "not UTF-8"],
@@ -175,6 +181,7 @@ fn lines_are_translated() {
     for (arguments, parts) in cases {
         refused(&translate(arguments), parts);
     }
+    assert_eq!(fs::read_to_string(at("in.txt")).unwrap(), input);
     let other = ["--checkpoint", "runs/none", "--text", "a"];
     refused(&run(TRANSLATE, folder.path(), &other), &["runs/none"]);
 }

@@ -16,6 +16,8 @@ const CLASSIFIER: &str = env!("CARGO_BIN_EXE_train_classifier");
 const QA: &str = env!("CARGO_BIN_EXE_train_qa");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
 const TEXT: &str = env!("CARGO_BIN_EXE_train_text");
+const IMAGES: &str = env!("CARGO_BIN_EXE_train_images");
+const DUPLICATION: &str = env!("CARGO_BIN_EXE_train_duplication");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 
@@ -76,8 +78,10 @@ fn hidden_bytes_are_learned_shown_and_measured() {
     let weights = fs::read(path.join("runs/x/model.mpk")).unwrap();
     fs::remove_file(path.join("runs/x/model.mpk")).unwrap();
     fs::remove_file(path.join("runs/x/checkpoint/model-4.mpk")).unwrap();
-    let other = "the run trains a masked language model, and this program a language model";
-    refused(&call(TEXT, path, "--resume runs/x --steps 9"), &[other]);
+    let other = "`runs/x` trains a masked language model by `train_masked`: resume it with `";
+    for program in [TEXT, IMAGES, DUPLICATION] {
+        refused(&call(program, path, "--resume runs/x --steps 9"), &[other]);
+    }
     let resumed = printed(&call(MASKED, path, "--resume runs/x"));
     assert!(resumed.contains("Resuming after step 2"), "{resumed}");
     assert_eq!(fs::read(path.join("runs/x/model.mpk")).unwrap(), weights);

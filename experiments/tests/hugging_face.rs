@@ -264,6 +264,17 @@ fn models_are_converted() {
         assert!(a == b, "{name}");
     }
     refused(&convert("a", "b"), &["exists", "nothing was written"]);
+    // A file of the tokenizer, although nothing else is there.
+    fs::create_dir(path.join("d")).unwrap();
+    fs::write(path.join("d/tokenizer_config.json"), "mine").unwrap();
+    refused(
+        &convert("a", "d"),
+        &[
+            "`d/tokenizer_config.json` exists already",
+            "nothing was written",
+        ],
+    );
+    assert_eq!(fs::read_dir(path.join("d")).unwrap().count(), 1);
     refused(
         &convert("none", "c"),
         &["`none` is not the folder of a run"],

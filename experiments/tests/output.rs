@@ -295,7 +295,25 @@ fn names_from_files_are_only_text() {
 
 #[test]
 fn numbers_that_cannot_be_are_refused_in_a_line() {
-    let cases: [(&str, &str, &[&str]); 9] = [
+    let cases: [(&str, &str, &[&str]); 11] = [
+        (
+            GENERATE,
+            "--samples 1024 --tokens 16000000",
+            &[
+                "1024 sequences of 16000001 tokens",
+                "MiB are left",
+                "`--samples`",
+            ],
+        ),
+        (
+            GENERATE,
+            "--beam-size 1024 --tokens 16000000",
+            &[
+                "1024 sequences of 16000001 tokens",
+                "MiB are left",
+                "`--beam-size`",
+            ],
+        ),
         (
             GENERATE,
             "--beam-size 1000000000",

@@ -133,6 +133,20 @@ fn texts_are_classified() {
     );
     fs::write(path.join("other.csv"), "sentence,n\nx,1\n").unwrap();
     fs::write(path.join("latin1.txt"), b"a\n\xe4\n").unwrap();
+    let data = fs::read(path.join("data.csv")).unwrap();
+    fs::hard_link(path.join("data.csv"), path.join("hard.csv")).unwrap();
+    for output in ["data.csv", "runs/../data.csv", "hard.csv"] {
+        refused(
+            &classify(&["--input", "data.csv", "--output", output]),
+            &[
+                "`--output` is",
+                output,
+                "`data.csv` is read",
+                "another file",
+            ],
+        );
+        assert_eq!(fs::read(path.join(output)).unwrap(), data);
+    }
     let cases: [(&[&str], &[&str]); 4] = [
         (
             &["--input", "other.csv"],

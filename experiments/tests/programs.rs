@@ -58,7 +58,16 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("empty.txt"), "").unwrap();
     fs::write(folder.path().join("short.txt"), "a short text").unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 14] = [
+        (&["--eval-windows", "0"], &["`eval_windows` is 0"]),
+        (
+            &["--set", "batch_sizes=3"],
+            &["no setting `batch_sizes`: did you mean `batch_size`?"],
+        ),
+        (
+            &["--set", r#"data={"Duplication":{"n_symbols":9}}"#],
+            &["those of `train_duplication`, a language model"],
+        ),
         (&["--data", "missing.txt"], &["missing.txt", "no file"]),
         (&["--data", "empty.txt"], &["empty.txt", "0 bytes"]),
         (
@@ -355,13 +364,36 @@ fn training_starts_from_other_weights() {
 fn folder_without_a_run_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let resumed = run(TRAIN, folder.path(), &["--resume", "runs/none"]);
-    refused(&resumed, &["`runs/none` is not the folder of a run"]);
+    refused(
+        &resumed,
+        &["`runs/none` is not the folder of a run, since there is no such folder"],
+    );
     let generated = run(
         GENERATE,
         folder.path(),
         &["--checkpoint", "runs/none", "--prompt", "A"],
     );
     refused(&generated, &["`runs/none` is not the folder of a run"]);
+
+    // Neither a new run nor one to resume; what the messages advise works.
+    let place = folder.path().join("runs/x");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("lock"), "").unwrap();
+    let resume = || run(TRAIN, folder.path(), &["--resume", "runs/x"]);
+    let begin = || {
+        train(
+            folder.path(),
+            &["--name", "x", "--steps", "1", "--steps-per-epoch", "1"],
+        )
+    };
+    refused(&resume(), &["it has no config.json", "move it away"]);
+    refused(&begin(), &["`runs/x` exists already", "move it away"]);
+    fs::rename(&place, folder.path().join("runs/away")).unwrap();
+    // An empty folder is used.
+    fs::create_dir(&place).unwrap();
+    printed(&begin());
+    let file = ["--resume", "runs/x/config.json"];
+    refused(&run(TRAIN, folder.path(), &file), &["it is a file"]);
 }
 
 #[test]

@@ -43,6 +43,9 @@ fn every_program_is_called_by_words_of_its_own() {
             help.contains(&format!("  reformer {words}")),
             "{words} has no example: {help}"
         );
+        let names = help.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let binary = |name: &&str| name.starts_with("train_") || name.starts_with("generate_");
+        assert_eq!(names.clone().find(binary), None, "{help}");
     }
     for (name, words) in [
         (&["train_text"][..], "train text"),
@@ -77,6 +80,27 @@ fn what_is_no_program_brings_the_nearest_one() {
         &["did you mean `reformer generate text`"],
     );
     refuse(&["evaluat", "--checkpoint", "x"], &["`reformer evaluate`"]);
+    refuse(&["train", "txt"], &["did you mean `reformer train text`"]);
+    refuse(&["study", "tabel1"], &["`reformer study table1`"]);
+    refuse(&["help", "evaluat"], &["`reformer evaluate`"]);
+    // Nothing is near.
+    refuse(
+        &["nosuch"],
+        &["`nosuch` is not a program: `reformer help` lists all"],
+    );
+    refuse(&["--nosuch"], &["`reformer help` lists all"]);
+    for (group, members) in [
+        ("train", "text, images, translation"),
+        ("generate", "text, image"),
+        ("predict", "classes, answers"),
+        ("bench", "step, memory"),
+        ("study", "table1, table2"),
+    ] {
+        let of_group = format!("after `reformer {group}` comes one of {members}");
+        refuse(&[group, "nosuch"], &[&of_group]);
+        let add = format!("`{group}` is more than one program: add one of {members}");
+        refuse(&[group, "--steps", "3"], &[&add]);
+    }
     refuse(&["completions", "tcsh"], &["`tcsh`", "bash, zsh or fish"]);
     let wrong = run(REFORMER, folder.path(), &["train", "text", "--stepz", "1"]);
     assert_eq!(wrong.status.code(), Some(2));

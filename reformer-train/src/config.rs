@@ -124,15 +124,20 @@ impl TrainConfig {
             ("keep_checkpoints", self.keep_checkpoints),
             ("patience", self.patience.unwrap_or(1)),
             ("probe_length", self.probe_length.unwrap_or(1)),
+            ("eval_windows", self.eval_windows.unwrap_or(1)),
         ] {
-            if value == 0 {
-                return Err(ConfigError::new(
-                    field,
-                    value,
-                    "it must be at least 1",
-                    "raise it",
-                ));
-            }
+            ConfigError::at_least_one(field, value)?;
+        }
+        if let Some(context) = self.eval_context.filter(|own| *own >= self.window_length) {
+            return Err(ConfigError::new(
+                "eval_context",
+                context,
+                format!(
+                    "windows of {} tokens (window_length) then have nothing to predict",
+                    self.window_length
+                ),
+                "lower it",
+            ));
         }
         if self.accumulate > self.batch_size {
             return Err(ConfigError::new(
@@ -303,6 +308,8 @@ mod tests {
         };
         refused(config().with_steps(0), "steps");
         refused(config().with_accumulate(9), "accumulate");
+        refused(config().with_eval_windows(Some(0)), "eval_windows");
+        refused(config().with_eval_context(Some(512)), "eval_context");
         refused(config().with_batch_size(1_000_000_000), "batch_size");
         refused(config().with_batch_size(usize::MAX), "batch_size");
         refused(config().with_window_length(usize::MAX), "window_length");

@@ -85,7 +85,7 @@ pub mod task;
 pub use config::{NonFiniteLoss, TrainConfig};
 pub use data::batch::Batch;
 pub use data::{DataConfig, OwnData};
-pub use error::TrainError;
+pub use error::{SettingError, TrainError};
 pub use evaluation::{Evaluation, Measured};
 pub use optimizer::OptimizerConfig;
 pub use run::member::Member;

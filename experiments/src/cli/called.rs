@@ -73,18 +73,49 @@ fn is_build(path: &Path) -> bool {
     folder.is_some_and(|folder| folder == "release" || folder == "debug")
 }
 
-/// Rewrites the examples (indented lines) of a help text in the form in which this program was called.
-pub(crate) fn examples(text: &str) -> String {
+/// The name of a program of this crate, as it is called: `train_text`, or `reformer train text`.
+pub(crate) fn name(program: &str) -> String {
+    let all = PART.get().map_or(&[][..], |part| &part.all);
+    let part = all.iter().find(|(name, _)| *name == program);
+    part.map_or(program.to_owned(), |(_, words)| format!("reformer {words}"))
+}
+
+/// Rewrites the names of programs in a help text in the form in which this program was called.
+pub(crate) fn help(text: &str) -> String {
     match PART.get() {
         None => text.to_owned(),
         Some(part) => {
-            let lines = text.split('\n').map(|line| match line.starts_with(' ') {
+            // An indented line is a command or, with a colon at its end, the title of one.
+            let is_command = |line: &str| line.starts_with(' ') && !line.ends_with(':');
+            let lines = text.split('\n').map(|line| match is_command(line) {
                 true => example(line, &part.all),
-                false => line.to_owned(),
+                false => prose(line),
             });
             lines.collect::<Vec<_>>().join("\n")
         }
     }
+}
+
+/// Replaces names of programs in a sentence: in backticks, or with an underscore, which no other word has.
+fn prose(line: &str) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut written = String::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        match name(word) {
+            called if written.ends_with('`') => written += &called,
+            called if called != word && word.contains('_') => {
+                written += &format!("`{called}`");
+            }
+            _ => written += word,
+        }
+        let next = after.find(is_of_word).unwrap_or(after.len());
+        written += &after[..next];
+        rest = &after[next..];
+    }
+    written
 }
 
 /// Replaces names of programs by the words that call them: at the beginning of a line, or before flags or the
@@ -108,20 +139,30 @@ mod tests {
     #[test]
     fn parts_are_called_by_their_words() {
         assert_eq!(words().count(), 0);
-        assert_eq!(examples("  generate_text --x"), "  generate_text --x");
+        let text = "See train_text, or `answer`:\n  generate_text --x";
+        assert_eq!(help(text), text);
+        assert_eq!(name("train_text"), "train_text");
         let all = vec![
             ("train_text", "train text"),
             ("generate_text", "generate text"),
+            ("answer", "predict answers"),
         ];
         as_part("train text", all, vec!["--steps".into(), "3".into()]);
         assert_eq!(arguments(), ["reformer train text", "--steps", "3"]);
         assert_eq!(words().collect::<Vec<_>>(), ["train", "text"]);
         assert!(command("generate_text").ends_with("reformer generate text"));
+        assert_eq!(name("train_text"), "reformer train text");
+        assert_eq!(name("my_text"), "my_text");
         assert_eq!(
-            examples(
-                "Of train_text --x:\n  train_text\n    mpirun -n 2 train_text --data a\n  a train_text run"
+            help(
+                "Of train_text's:\n  train_text\n    mpirun -n 2 train_text --data a\n  After train_text:\n  a train_text run"
             ),
-            "Of train_text --x:\n  reformer train text\n    mpirun -n 2 reformer train text --data a\n  a train_text run"
+            "Of `reformer train text`'s:\n  reformer train text\n    mpirun -n 2 reformer train text --data a\n  \
+             After `reformer train text`:\n  a train_text run"
+        );
+        assert_eq!(
+            help("`train_text --x` and my_text, `answer` it: an answer"),
+            "`reformer train text --x` and my_text, `reformer predict answers` it: an answer"
         );
         assert!(is_build(Path::new("target/release/x")) && !is_build(Path::new("bin/x")));
     }

@@ -21,6 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches, Parser};
 use reformer_train::parallel;
@@ -62,11 +63,7 @@ pub(crate) fn parse<T: Parser>() -> T {
 
 /// Parses with a command that contains more than the type's own, such as a help text.
 pub(crate) fn parse_with<T: FromArgMatches>(command: Command) -> T {
-    let mut command = prepared(command);
-    if let Some(help) = command.get_after_help() {
-        let help = called::examples(&help.to_string());
-        command = command.after_help(help);
-    }
+    let mut command = with_called_names(prepared(command));
     let matches = command.try_get_matches_from_mut(called::arguments());
     let parsed = matches.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
     parsed.unwrap_or_else(|error| {
@@ -93,6 +90,21 @@ pub(crate) fn parse_with<T: FromArgMatches>(command: Command) -> T {
 pub(crate) fn prepared(command: Command) -> Command {
     // A negative number is an invalid value, not a flag.
     command.allow_negative_numbers(true)
+}
+
+/// A command whose help names other programs in the form in which this one was called.
+fn with_called_names(mut command: Command) -> Command {
+    let text = |help: &StyledStr| called::help(&help.to_string());
+    if let Some(about) = command.get_about().map(text) {
+        command = command.about(about);
+    }
+    if let Some(help) = command.get_after_help().map(text) {
+        command = command.after_help(help);
+    }
+    command.mut_args(|argument| match argument.get_help().map(text) {
+        Some(help) => argument.help(help),
+        None => argument,
+    })
 }
 
 /// The error for invalid arguments, with the remedy, in one line.

@@ -8,37 +8,16 @@ use serde_json::Value;
 ///
 /// # Errors
 /// A change without `=`, an unknown setting, or a value that it cannot have.
-pub(crate) fn apply(mut config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
-    let mut json = serde_json::to_value(&config)?;
-    for set in sets {
+pub(crate) fn apply(config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
+    sets.iter().try_fold(config, |config, set| {
         let Some((key, value)) = set.split_once('=') else {
             bail!("`--set {set}` has no `=`: write it as key=value");
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        *find(&mut json, key)? = value;
-        // One at a time, so that the message names the wrong one. Settings that an older version did not have
-        // may be left out, as in its config.json.
-        config = TrainConfig::from_json(json.to_string().as_bytes())
-            .with_context(|| format!("`--set {set}` is not a value that `{key}` can have"))?;
-        json = serde_json::to_value(&config)?;
-    }
-    Ok(config)
-}
-
-/// Finds a setting by its path.
-fn find<'a>(json: &'a mut Value, key: &str) -> Result<&'a mut Value> {
-    let mut place = json;
-    for part in key.split('.') {
-        let Value::Object(fields) = place else {
-            bail!("there is no setting `{key}`: what is before `.{part}` is a plain value");
-        };
-        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-        let names = names.join(", ");
-        place = fields.get_mut(part).with_context(|| {
-            format!("there is no setting `{key}`: instead of `{part}` use one of {names}")
-        })?;
-    }
-    Ok(place)
+        // One at a time, so that the message names the wrong one.
+        let changed = config.with_setting(key, value);
+        changed.with_context(|| format!("`--set {set}`"))
+    })
 }
 
 #[cfg(test)]
@@ -84,12 +63,20 @@ mod tests {
             ("steps", "has no `=`"),
             (
                 "step=3",
-                "instead of `step` use one of accumulate, bad_loss",
+                "there is no setting `step`: did you mean `steps`?",
+            ),
+            (
+                "nonsense=3",
+                "there is no setting `nonsense`: use one of accumulate, bad_loss",
             ),
             ("steps.x=3", "plain value"),
-            ("steps=many", "`--set steps=many`"),
+            (
+                "steps=many",
+                "`--set steps=many`: `steps` cannot be \"many\": it has to be a whole number",
+            ),
+            ("schedule=3", "it has to be one of `Constant`, `Linear`"),
         ] {
-            let error = with(set).unwrap_err().to_string();
+            let error = format!("{:#}", with(set).unwrap_err());
             assert!(error.contains(part), "{error}");
         }
     }

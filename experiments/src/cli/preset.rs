@@ -3,9 +3,9 @@
 use std::mem;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use reformer_train::TrainConfig;
-use reformer_train::record::{read_regular, setting_below};
+use anyhow::{Context, Result, bail};
+use reformer_train::record::{nearest_name, read_regular};
+use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
@@ -81,14 +81,12 @@ pub(crate) fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
     if !is_file(name) {
         let default = load(default)?;
         let takes = names(|config| is_alike(config, &default));
-        let likeness = |own: &&&str| strsim::jaro_winkler(own, name);
-        let nearest = takes
-            .iter()
-            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let there_are = match nearest_name(name, takes.iter().copied()) {
+            Some(nearest) => format!("did you mean `{nearest}`? There are"),
+            None => "there are".to_owned(),
+        };
         bail!(
-            "there is no preset `{name}` for this program: did you mean `{}`? There are {}, and files that \
-             end in .json or .toml",
-            nearest.copied().unwrap_or_default(),
+            "there is no preset `{name}` for this program: {there_are} {}, and files that end in .json or .toml",
             takes.join(", ")
         );
     }
@@ -118,93 +116,23 @@ fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
     a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
 }
 
-/// Checks that a run trains what the program of a preset trains, before it is resumed.
-///
-/// # Errors
-/// A run of a program for other models.
-pub(crate) fn check_kind(run: &TrainConfig, preset: &str) -> Result<()> {
-    let (found, wanted) = (run.kind(), load(preset)?.kind());
-    ensure!(
-        found == wanted,
-        "the run trains {found}, and this program {wanted}: resume it with the program that started it"
-    );
-    Ok(())
-}
-
 /// Reads a complete configuration, or the settings in which one differs from a preset.
 fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     let mut own: Value = match is_json {
         true => serde_json::from_str(text)?,
         false => toml::from_str(text)?,
     };
-    let named = own.as_object_mut().and_then(|own| own.remove("preset"));
-    // A complete configuration may be of an older version.
-    let whole = TrainConfig::from_json(own.to_string().as_bytes());
-    let config = match (whole, &named) {
-        (Ok(config), None) => config,
-        (_, Some(Value::String(name))) => with_differences(load(name)?, &own)?,
-        (_, Some(other)) => bail!("`preset` is {other}, and not a name"),
-        (_, None) => with_differences(load(default)?, &own)?,
-    };
-    check_known(&own, &serde_json::to_value(&config)?, "")?;
-    Ok(config)
-}
-
-/// Settings that are merged key by key; all others are replaced as a whole.
-const STRUCTURES: [&str; 5] = [
-    "",
-    "model",
-    "model.reformer",
-    "model.reformer.lsh",
-    "model.reformer.local",
-];
-
-/// Replaces settings of a configuration one after the other, so that an error names the wrong one.
-fn with_differences(mut config: TrainConfig, own: &Value) -> Result<TrainConfig> {
-    let mut settings = Vec::new();
-    list(own, "", &mut settings);
-    for (path, value) in settings {
-        let mut json = serde_json::to_value(&config)?;
-        let place = json.pointer_mut(&pointer(&path));
-        *place.with_context(|| format!("there is no setting `{path}`"))? = value.clone();
-        config = TrainConfig::from_json(json.to_string().as_bytes())
-            .with_context(|| format!("`{path}` cannot be {value}"))?;
-    }
-    Ok(config)
-}
-
-/// Lists settings by their paths.
-fn list(own: &Value, path: &str, settings: &mut Vec<(String, Value)>) {
-    match own {
-        Value::Object(own) if STRUCTURES.contains(&path) => {
-            for (name, value) in own {
-                list(value, &setting_below(path, name), settings);
+    match own.as_object_mut().and_then(|own| own.remove("preset")) {
+        Some(Value::String(name)) => Ok(load(&name)?.with_settings(&own)?),
+        Some(other) => bail!("`preset` is {other}, and not a name"),
+        // A complete configuration may be of an older version.
+        None => match TrainConfig::from_json(own.to_string().as_bytes()) {
+            Err(SettingError::Value { .. } | SettingError::Whole(_)) => {
+                Ok(load(default)?.with_settings(&own)?)
             }
-        }
-        own => settings.push((path.to_owned(), own.clone())),
+            whole => Ok(whole?),
+        },
     }
-}
-
-/// A path as a JSON pointer.
-fn pointer(path: &str) -> String {
-    match path {
-        "" => String::new(),
-        _ => format!("/{}", path.replace('.', "/")),
-    }
-}
-
-/// Checks that a configuration has every setting of a file: unknown ones would be ignored.
-fn check_known(own: &Value, config: &Value, path: &str) -> Result<()> {
-    let (Value::Object(own), Value::Object(config)) = (own, config) else {
-        return Ok(());
-    };
-    for (name, value) in own {
-        let path = setting_below(path, name);
-        let known = config.get(name);
-        let known = known.with_context(|| format!("there is no setting `{path}`"))?;
-        check_known(value, known, &path)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -258,7 +186,10 @@ mod tests {
         let expected = load("small").unwrap().with_steps(3);
         assert_eq!(load_or_read(name, "tiny").unwrap(), expected);
         for (text, part) in [
-            (r#"{"stepz": 3}"#, "there is no setting `stepz`"),
+            (
+                r#"{"stepz": 3}"#,
+                "there is no setting `stepz`: did you mean `steps`?",
+            ),
             (
                 r#"{"model": {"reformer": {"lsh": {"rounds": 3}}}}"#,
                 "`model.reformer.lsh.rounds`",
@@ -266,7 +197,7 @@ mod tests {
             (r#"{"preset": "smal"}"#, "there is no preset `smal`"),
             (
                 r#"{"steps": "many"}"#,
-                "`steps` cannot be \"many\": invalid type",
+                "`steps` cannot be \"many\": it has to be a whole number",
             ),
             (
                 r#"{"model": {"reformer": {"lsh": {"window": {"Bucket": {"len": 8, "x": 1}}}}}}"#,
@@ -309,7 +240,7 @@ mod tests {
         );
         let error = message("small2", "images-16");
         assert!(
-            error.contains("There are images-16, imagenet64, and"),
+            error.contains("there are images-16, imagenet64, and"),
             "{error}"
         );
     }

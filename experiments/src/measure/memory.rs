@@ -35,10 +35,51 @@ pub(crate) fn check_reading<B: Backend>(
     let [_, d_model] = stack.embedding.weight.dims();
     let a_token = 4 * d_model * (14 + stack.blocks.len());
     let needed = (n_tokens as u64).saturating_mul(a_token as u64);
+    check(needed, device, &format!("{what}, to be read,"), way_out)
+}
+
+/// Sequences that a model continues at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Continued {
+    /// Their number.
+    pub(crate) n_rows: usize,
+    /// Tokens of each in the end.
+    pub(crate) length: usize,
+    /// Estimated memory of the cache, in bytes.
+    pub(crate) cache_bytes: usize,
+    /// Size of the vocabulary.
+    pub(crate) vocab_size: usize,
+}
+
+/// Checks that the free memory is enough to continue sequences. A cache that grows is copied, and the logits of a
+/// sequence are sorted: each of both is there twice.
+///
+/// # Errors
+/// Too little memory, with a remedy.
+pub(crate) fn check_continuing(
+    continued: Continued,
+    device: DeviceName,
+    way_out: &str,
+) -> Result<()> {
+    let Continued {
+        n_rows,
+        length,
+        cache_bytes,
+        vocab_size,
+    } = continued;
+    let logits = n_rows.saturating_mul(4 * vocab_size);
+    let needed = (cache_bytes as u64).saturating_add(logits as u64);
+    let needed = needed.saturating_mul(2);
+    let what = format!("{n_rows} sequences of {length} tokens at a time");
+    check(needed, device, &what, way_out)
+}
+
+/// Checks that so much memory is free; a GPU has its own.
+fn check(needed: u64, device: DeviceName, what: &str, way_out: &str) -> Result<()> {
     let has_own_memory = matches!(device, DeviceName::Cuda | DeviceName::Wgpu);
     match available_bytes() {
         Some(available) if needed > available && !has_own_memory => bail!(
-            "{what} need about {} MiB to be read, and {} MiB are left: {way_out}",
+            "{what} need about {} MiB, and {} MiB are left: {way_out}",
             needed >> 20,
             available >> 20
         ),
@@ -65,5 +106,23 @@ mod tests {
         let lines = "MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(available(lines), Some(2 << 20));
         assert_eq!(available("MemTotal:  9000 kB\n"), None);
+    }
+
+    #[test]
+    fn what_no_memory_holds_is_refused_before_it_is_taken() {
+        let continued = |n_rows: usize| Continued {
+            n_rows,
+            length: 500,
+            cache_bytes: n_rows.saturating_mul(1 << 20),
+            vocab_size: 256,
+        };
+        let check = |n_rows| check_continuing(continued(n_rows), DeviceName::Flex, "lower it");
+        check(1).unwrap();
+        if available_bytes().is_some() {
+            let message = check(usize::MAX).unwrap_err().to_string();
+            assert!(message.contains("sequences of 500 tokens at a time need about"));
+            assert!(message.ends_with("MiB are left: lower it"), "{message}");
+        }
+        check_continuing(continued(usize::MAX), DeviceName::Cuda, "lower it").unwrap();
     }
 }

@@ -54,6 +54,17 @@ pub(super) fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let Self { from, to } = &self;
+        let files: Vec<_> = TOKENIZER
+            .iter()
+            .map(|(name, name_there)| (from.join(name), to.join(name_there)))
+            .filter(|(from, _)| from.is_file())
+            .collect();
+        if let Some((_, there)) = files.iter().find(|(_, to)| to.exists()) {
+            bail!(
+                "`{}` exists already, so nothing was written: name another folder",
+                there.display()
+            );
+        }
         let (model, config) = read::<B::InnerBackend>(from, &device)?;
         huggingface::save(&model, &config, to).map_err(|error| match error {
             HuggingFaceError::Unsupported { .. } => anyhow::Error::from(error).context(format!(
@@ -62,12 +73,9 @@ impl Job for Arguments {
             )),
             error => error.into(),
         })?;
-        for (name, name_there) in TOKENIZER {
-            let (from, to) = (from.join(name), to.join(name_there));
-            if from.is_file() {
-                fs::copy(&from, &to)
-                    .with_context(|| format!("`{}` cannot be written", to.display()))?;
-            }
+        for (from, to) in files {
+            fs::copy(&from, &to)
+                .with_context(|| format!("`{}` cannot be written", to.display()))?;
         }
         println!("Written to {}", to.display());
         Ok(())

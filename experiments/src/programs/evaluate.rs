@@ -133,6 +133,7 @@ impl Job for Arguments {
         if let Some(n) = self.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
+        out::check_not_read("--json", self.json.as_deref(), &self.data)?;
         let evaluation = open::<B::InnerBackend>(&self, &device)?;
         let evaluation = evaluation.with_first(self.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
+use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
+use crate::measure::memory::{Continued, check_continuing};
 use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -78,6 +80,7 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
         check_range("--samples", self.samples, MOST_ROWS)?;
+        out::check_not_read("--output", Some(&self.out), &self.complete_from)?;
         if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",
@@ -88,7 +91,8 @@ impl Job for Arguments {
         let model = model.into_lm()?;
         let DataConfig::Images { size, .. } = config.data else {
             let folder = self.checkpoint.display();
-            bail!("the model in `{folder}` is not one of images: use generate_text");
+            let program = called::name("generate_text");
+            bail!("the model in `{folder}` is not one of images: use `{program}`");
         };
         let scale = scale(&self, size)?;
         check_place(&self.out)?;
@@ -114,6 +118,13 @@ impl Job for Arguments {
         let prompt = [&[START_TOKEN as u32], &given[..]].concat();
         let n_tokens = COLOURS * size * size;
         let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(n_tokens));
+        let continued = Continued {
+            n_rows: self.samples,
+            length: n_tokens,
+            cache_bytes: LmDecoder::estimated_bytes(&model, self.samples, &decoding),
+            vocab_size: model.reformer.vocab_size,
+        };
+        check_continuing(continued, self.device, "lower `--samples`")?;
         let (mut decoder, first) = LmDecoder::prefill(&model, &[prompt], &decoding)?;
         decoder.select(&vec![0; self.samples])?;
         let first = Logits::new(first.row(0).repeat(self.samples), first.vocab_size());

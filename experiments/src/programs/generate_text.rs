@@ -12,7 +12,7 @@ use crate::cli::arguments::{
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::{loading, waiting};
 use crate::inference::shipped::Checkpoint;
-use crate::measure::memory::check_reading;
+use crate::measure::memory::{Continued, check_continuing, check_reading};
 use crate::out::Output;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -95,6 +95,36 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// The beam search, if one is asked for.
+    fn beam(&self) -> Option<BeamConfig> {
+        let beam = BeamConfig::new().with_length_penalty(self.length_penalty);
+        self.beam_size.map(|n| beam.with_beam_size(n))
+    }
+
+    /// Checks that all continuations at a time fit into memory. A prompt has as many tokens as bytes, or fewer.
+    fn check_memory<B: ReformerBackend>(
+        &self,
+        model: &TextModel<B>,
+        prompts: &[Vec<u8>],
+    ) -> Result<()> {
+        let (of_prompt, way_out) = match self.beam_size {
+            Some(n) => (n, "lower `--beam-size` or `--tokens`"),
+            None => (self.samples, "lower `--samples` or `--tokens`"),
+        };
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let (n_rows, length) = (
+            prompts.len().saturating_mul(of_prompt),
+            longest + self.tokens,
+        );
+        let continued = Continued {
+            n_rows,
+            length,
+            cache_bytes: model.cache_bytes(n_rows, length),
+            vocab_size: model.model().reformer.vocab_size,
+        };
+        check_continuing(continued, self.device, way_out)
+    }
+
     /// All texts to continue: those of the command line, then those of files.
     fn prompts(&self) -> Result<Vec<Vec<u8>>> {
         if self.prompt.iter().any(String::is_empty) {
@@ -156,6 +186,10 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
+        let beam = self.beam();
+        if let Some(beam) = &beam {
+            beam.validate()?;
+        }
         let n_prompts = self.prompt.len() + self.prompt_files.len();
         let n_rows = self.samples.saturating_mul(n_prompts);
         check_range("--samples", self.samples, MOST_ROWS)?;
@@ -169,8 +203,9 @@ impl Job for Arguments {
         let n_bytes = prompts.iter().map(Vec::len).sum();
         let limit = [&*format!("prompts of {n_bytes} bytes"), "give their ends"];
         check_reading(&model.model().reformer, n_bytes, self.device, limit)?;
-        match self.beam_size {
-            Some(beam_size) => search(&model, &self, &prompts, beam_size),
+        self.check_memory(&model, &prompts)?;
+        match beam {
+            Some(beam) => search(&model, &self, &prompts, &beam),
             None => draw(&model, self, prompts),
         }
     }
@@ -257,14 +292,11 @@ fn search<B: ReformerBackend>(
     model: &TextModel<B>,
     arguments: &Arguments,
     prompts: &[Vec<u8>],
-    beam_size: usize,
+    beam: &BeamConfig,
 ) -> Result<()> {
-    let config = BeamConfig::new()
-        .with_beam_size(beam_size)
-        .with_length_penalty(arguments.length_penalty);
     let found = {
         let _waiting = waiting("Searching");
-        model.search(prompts, arguments.tokens, &config)?
+        model.search(prompts, arguments.tokens, beam)?
     };
     for (number, (found, prompt)) in found.iter().zip(prompts).enumerate() {
         for (place, found) in found.iter().enumerate() {

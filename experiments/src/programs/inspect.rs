@@ -64,6 +64,8 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let path = &self.input;
         check_most("--tokens", self.tokens, MOST_TOKENS)?;
+        out::check_not_read("--html", Some(&self.html), [path])?;
+        out::check_not_read("--json", Some(&self.json), [path])?;
         let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
         let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;

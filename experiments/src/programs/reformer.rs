@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Arg;
+use reformer_train::record::nearest_name;
 
 use super::{studies, *};
 use crate::cli;
@@ -72,8 +73,12 @@ pub fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words[..] {
         [] => print_and_exit(&help("")),
-        ["help" | "--help" | "-h", ref group @ ..] => {
-            print_and_exit(&help(group.first().unwrap_or(&"")))
+        ["help" | "--help" | "-h", ref words @ ..] => {
+            let prefix = words.join(" ");
+            match all().any(|program| program.words.starts_with(&prefix)) {
+                true => print_and_exit(&help(&prefix)),
+                false => cli::main(|| unknown(words)),
+            }
         }
         ["--version" | "-V"] => {
             print_and_exit(&format!("reformer {}\n", env!("CARGO_PKG_VERSION")))
@@ -132,10 +137,26 @@ pub fn check(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The first word of a program that has two.
+fn group_of(program: &Program) -> Option<&'static str> {
+    program.words.split_once(' ').map(|(group, _)| group)
+}
+
+/// First words that programs share.
+fn groups() -> impl Iterator<Item = &'static str> {
+    all().filter_map(group_of)
+}
+
 /// Whether programs share this first word.
 fn is_group(word: &str) -> bool {
-    let prefix = format!("{word} ");
-    all().any(|program| program.words.starts_with(&prefix))
+    groups().any(|group| group == word)
+}
+
+/// The second words of the programs of a group.
+fn members(group: &str) -> Vec<&'static str> {
+    let words = all().filter_map(|program| program.words.split_once(' '));
+    let of_group = words.filter(|(first, _)| *first == group);
+    of_group.map(|(_, second)| second).collect()
 }
 
 /// Prints a text, as a program.
@@ -169,20 +190,49 @@ fn help(prefix: &str) -> String {
             `reformer PROGRAM --help` says more of each.\n"
 }
 
-/// The error for an unknown program.
+/// The error for words that call no program, with the nearest that do.
 fn unknown(words: &[&str]) -> Result<()> {
     let flag = words.iter().position(|word| word.starts_with('-'));
     let words = &words[..flag.unwrap_or(words.len()).max(1)];
     let given = words[..words.len().min(2)].join(" ");
-    let likeness = |program: &&Program| {
-        // Compares as many of the given words as the program has.
-        let n_words = program.words.split(' ').count();
-        let own = words[..words.len().min(n_words)].join(" ");
-        let by_words = strsim::jaro_winkler(program.words, &own);
-        by_words.max(strsim::jaro_winkler(program.name, words[0]))
+    let alone = all().filter(|program| group_of(program).is_none());
+    let names = alone.map(|program| program.words).chain(groups());
+    let names = names.chain(all().map(|program| program.name));
+    match (nearest_name(words[0], names), words.get(1)) {
+        (Some(group), None) if group == words[0] => bail!(
+            "`{group}` is more than one program: add one of {}",
+            members(group).join(", ")
+        ),
+        (Some(group), Some(second)) if is_group(group) => unknown_in(group, second, &given),
+        (Some(name), _) => {
+            let program = all().find(|program| program.name == name);
+            not_a_program(&given, program.map_or(name, |program| program.words))
+        }
+        (None, _) => bail!("`{given}` is not a program: `reformer help` lists all"),
+    }
+}
+
+/// The error for a second word that no program of a group has.
+fn unknown_in(group: &str, second: &str, given: &str) -> Result<()> {
+    let of_group = || all().filter(|program| group_of(program) == Some(group));
+    let names = of_group().map(|program| program.name);
+    let nearest = nearest_name(second, names.chain(members(group)));
+    let called = |name: &str| {
+        let calls = |program: &&Program| {
+            program.name == name || program.words.split(' ').nth(1) == Some(name)
+        };
+        of_group().find(calls)
     };
-    let nearest = all().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let nearest = nearest.map_or("help", |program| program.words);
+    match nearest.and_then(called) {
+        Some(program) => not_a_program(given, program.words),
+        None => bail!(
+            "`{given}` is not a program: after `reformer {group}` comes one of {}",
+            members(group).join(", ")
+        ),
+    }
+}
+
+fn not_a_program(given: &str, nearest: &str) -> Result<()> {
     bail!(
         "`{given}` is not a program: did you mean `reformer {nearest}`? `reformer help` lists all"
     )

@@ -99,7 +99,8 @@ impl TrainingProgram for Text {
 
     fn fit_model(&self, config: &mut TrainConfig) -> Result<()> {
         if config.masking.is_some() {
-            bail!("this preset is for hidden bytes: use train_masked, or another preset");
+            let program = called::name("train_masked");
+            bail!("this preset is for hidden bytes: use `{program}`, or another preset");
         }
         fit_vocabulary(config, self.init_from.is_some())
     }

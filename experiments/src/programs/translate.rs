@@ -10,6 +10,7 @@ use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::input::{Lines, count_lines, lines_at_once};
 use crate::cli::progress::loading;
 use crate::inference::translation::translation_bar;
+use crate::measure::memory::{Continued, check_continuing};
 use crate::out;
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -66,14 +67,44 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
+        out::check_not_read("--output", self.output.as_deref(), &self.input)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
             let (folder, beam) = (&self.checkpoint, self.beam.config());
             Translator::<B::InnerBackend>::open(folder, beam, self.batch_size, &device)
         })?;
         out::write_to(self.output.as_deref(), |output| {
-            sentences.translate(&translator, output)
+            sentences.translate(&translator, output, |sources| {
+                self.check_memory(&translator, sources)
+            })
         })
+    }
+}
+
+impl Arguments {
+    /// Checks that the hypotheses of a batch fit into memory.
+    fn check_memory<B: ReformerBackend>(
+        &self,
+        translator: &Translator<B>,
+        sources: &[Vec<u32>],
+    ) -> Result<()> {
+        let longest = sources.iter().map(Vec::len).max();
+        let Some(longest) = longest.filter(|n_pieces| *n_pieces > 0) else {
+            // Empty lines are not translated.
+            return Ok(());
+        };
+        let n_rows = sources.len().min(self.batch_size) * self.beam.size;
+        let continued = Continued {
+            n_rows,
+            length: translator.max_pieces(longest),
+            cache_bytes: translator.cache_bytes(n_rows, longest),
+            vocab_size: translator.vocab_size(),
+        };
+        check_continuing(
+            continued,
+            self.device,
+            "lower `--batch-size` or `--beam-size`",
+        )
     }
 }
 
@@ -109,9 +140,11 @@ impl Sentences {
         &mut self,
         translator: &Translator<B>,
         output: &mut dyn Write,
+        check: impl Fn(&[Vec<u32>]) -> Result<()>,
     ) -> Result<()> {
         loop {
             let sources = self.next(translator)?;
+            check(&sources)?;
             if sources.is_empty() {
                 self.bar.finish_and_clear();
                 return Ok(());

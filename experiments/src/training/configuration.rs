@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use reformer_train::{ModelConfig, OptimizerConfig, TrainConfig};
 
+use super::kind::check_new;
 use super::program::TrainingProgram;
 use crate::cli::arguments::{ModelArguments, finite, set};
 use crate::cli::device::DeviceName;
@@ -148,7 +149,9 @@ pub(super) fn config(
     config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(config.model.reformer_mut());
     program.fit_model(&mut config)?;
-    of_library(overrides::apply(config, &arguments.sets)?)
+    let config = of_library(overrides::apply(config, &arguments.sets)?)?;
+    check_new(&config, program.name())?;
+    Ok(config)
 }
 
 /// Refuses a model that only another program can make.

@@ -4,6 +4,7 @@
 pub(crate) mod announcement;
 #[cfg(not(test))]
 mod configuration;
+pub(crate) mod kind;
 pub(crate) mod labelled;
 pub(crate) mod long_range;
 #[cfg(not(test))]

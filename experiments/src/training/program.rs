@@ -15,12 +15,12 @@ use reformer_train::{
 use super::configuration::{EndArguments, TrainArguments, config, folder};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::interrupt::{self, Stopped};
-use crate::cli::preset;
 use crate::cli::processes;
 use crate::cli::shell_argument;
 use crate::cli::streams::SavedPipes;
 use crate::plot::plot_loss;
 use crate::training::announcement::{announce, report};
+use crate::training::kind::check_resumed;
 
 /// Tokens of a sample after an evaluation: few, since training waits until they are generated.
 const SAMPLE_TOKENS: usize = 120;
@@ -82,7 +82,7 @@ impl Job for Train<'_> {
                     .with_steps(steps)
                     .with_patience(patience);
                 let run = Run::resume_with(folder, &options)?;
-                preset::check_kind(run.config(), program.preset())?;
+                check_resumed(run.config(), program.name(), folder)?;
                 run
             }
             None => create::<B>(&arguments, program, &device)?,

@@ -137,6 +137,19 @@ impl<'a, B: ReformerBackend> LmDecoder<'a, B> {
     pub fn memory_bytes(&self) -> usize {
         self.layers.iter().map(LayerCache::bytes).sum()
     }
+
+    /// The same before anything is read: an estimate for sequences of the maximum length, from above.
+    pub fn estimated_bytes(
+        model: &ReformerLm<B>,
+        n_sequences: usize,
+        config: &DecodingConfig,
+    ) -> usize {
+        let blocks = model.reformer.blocks.iter();
+        let layers = blocks
+            .map(|block| LayerCache::bytes_of_sequence(&block.attention, config.lengths()))
+            .fold(0, usize::saturating_add);
+        layers.saturating_mul(n_sequences)
+    }
 }
 
 impl<B: ReformerBackend> StepDecoder for LmDecoder<'_, B> {
@@ -259,9 +272,17 @@ mod tests {
                 .with_layers(vec![kind])
                 .with_n_heads(2);
             let model = model(config);
-            let decoding = DecodingConfig::new(4096);
-            let (decoder, _) = LmDecoder::prefill(&model, &[vec![1; n]], &decoding).unwrap();
-            decoder.memory_bytes()
+            let decoding = DecodingConfig::new(4096).with_max_length(Some(n));
+            let estimated = LmDecoder::estimated_bytes(&model, 3, &decoding);
+            let (mut decoder, _) = LmDecoder::prefill(&model, &[vec![1; n]], &decoding).unwrap();
+            let bytes = decoder.memory_bytes();
+            decoder.select(&[0; 3]).unwrap();
+            let of_three = decoder.memory_bytes();
+            match kind {
+                AttentionKind::Lsh => assert!(of_three <= estimated && estimated < 2 * of_three),
+                _ => assert_eq!(of_three, estimated),
+            }
+            bytes
         };
         // Keys and values: 8 features of 4 bytes each.
         assert_eq!(bytes(AttentionKind::Full, 1000), 2 * 8 * 4 * 1000);

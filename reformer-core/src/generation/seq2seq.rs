@@ -114,6 +114,31 @@ impl<'a, B: ReformerBackend> Seq2SeqDecoder<'a, B> {
         let of_sources: usize = self.cross.iter().flatten().map(CrossCache::bytes).sum();
         of_targets + of_sources
     }
+
+    /// The same before anything is read: an estimate from above, for targets of the maximum length whose sources have
+    /// `source_length` tokens each.
+    pub fn estimated_bytes(
+        model: &ReformerSeq2Seq<B>,
+        n_targets: usize,
+        source_length: usize,
+        config: &DecodingConfig,
+    ) -> usize {
+        let blocks = model.decoder.blocks.iter();
+        let of_blocks = blocks.map(|block| {
+            let mut lengths = config.lengths();
+            if block.is_concatenated() {
+                lengths.context += source_length;
+                lengths.max += source_length;
+            }
+            let cross = block.cross.as_ref();
+            let of_source =
+                cross.map(|cross| CrossCache::bytes_of_source(&cross.attention, source_length));
+            LayerCache::bytes_of_sequence(&block.block.attention, lengths)
+                .saturating_add(of_source.unwrap_or(0))
+        });
+        let of_target = of_blocks.fold(0, usize::saturating_add);
+        of_target.saturating_mul(n_targets)
+    }
 }
 
 impl<B: ReformerBackend> StepDecoder for Seq2SeqDecoder<'_, B> {
@@ -289,6 +314,19 @@ mod tests {
                 let tokens = |found: &[Hypothesis]| found[0].tokens.clone();
                 assert_eq!(tokens(&alone[0]), tokens(&found[number]));
             }
+        }
+    }
+
+    #[test]
+    fn memory_is_what_was_estimated() {
+        for cross in [CrossKind::Full, CrossKind::Concatenated] {
+            let model = model(cross);
+            let config = DecodingConfig::new(10);
+            let sources = vec![vec![3, 4, 5, 6, 7, 2]; 3];
+            let mut decoder = Seq2SeqDecoder::new(&model, &sources, &config).unwrap();
+            decoder.step(&[BEGIN; 3]).unwrap();
+            let estimated = Seq2SeqDecoder::estimated_bytes(&model, 3, 6, &config);
+            assert_eq!(decoder.memory_bytes(), estimated);
         }
     }
 

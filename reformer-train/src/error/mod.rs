@@ -1,6 +1,7 @@
 //! Errors that keep a run from starting, continuing or ending.
 
 mod parallel;
+mod setting;
 
 use std::io;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use reformer_datasets::{DatasetError, SizeError};
 use thiserror::Error;
 
 pub use parallel::ParallelError;
+pub use setting::SettingError;
+pub(crate) use setting::reason;
 
 /// Why a run failed. Each message is one line and names the setting or the file.
 #[derive(Debug, Error)]
@@ -28,24 +31,30 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DatasetError),
 
-    /// The folder of a new run is there already.
+    /// The folder of a new run is that of another one.
     #[error("`{}` exists already, and runs are not overwritten: choose another name, or resume it", path.display())]
     RunExists {
         /// The folder.
         path: PathBuf,
     },
 
-    /// A folder that does not contain a run.
+    /// Something else than a run, in the place of a new one.
     #[error(
-        "`{}` is not the folder of a run, since it has no config.json: name another, or start a new run",
+        "`{}` exists already and is not the folder of a run: choose another name, or move it away",
         path.display()
     )]
+    FolderTaken {
+        /// The file or folder.
+        path: PathBuf,
+    },
+
+    /// A folder that does not contain a run.
+    #[error("`{}` is not the folder of a run, since {reason}", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
-        /// The error of the operating system.
-        #[source]
-        source: io::Error,
+        /// What is there, and the way out.
+        reason: &'static str,
     },
 
     /// The configuration of a run is not valid.
@@ -53,9 +62,9 @@ pub enum TrainError {
     BadConfig {
         /// The file.
         path: PathBuf,
-        /// The position and kind of the mistake.
+        /// The wrong setting.
         #[source]
-        source: serde_json::Error,
+        source: SettingError,
     },
 
     /// A run of another kind of model.

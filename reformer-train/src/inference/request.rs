@@ -2,6 +2,8 @@
 
 use reformer_core::generation::SamplerConfig;
 
+use super::error::{InferenceError, MOST_ROWS};
+
 /// A request to continue texts.
 #[derive(Debug, Clone)]
 pub struct GenerationRequest {
@@ -29,6 +31,18 @@ impl GenerationRequest {
             sampler,
             seed,
             stop: Vec::new(),
+        }
+    }
+
+    /// Number of all continuations.
+    ///
+    /// # Errors
+    /// None, or more than any memory holds.
+    pub fn n_texts(&self) -> Result<usize, InferenceError> {
+        match self.prompts.len().saturating_mul(self.n_samples) {
+            _ if self.n_samples == 0 => Err(InferenceError::NoSamples),
+            n_texts if n_texts > MOST_ROWS => Err(InferenceError::TooManyRows(n_texts)),
+            n_texts => Ok(n_texts),
         }
     }
 }

@@ -16,7 +16,7 @@ use reformer_core::model::ReformerLm;
 use reformer_core::{Key, Pass};
 
 use super::codec::Codec;
-use super::error::{InferenceError, MOST_ROWS};
+use super::error::InferenceError;
 use super::request::{BeamResult, Cost, GenerationRequest};
 use crate::config::TrainConfig;
 use crate::run::{check_finite, load_model};
@@ -84,14 +84,11 @@ impl<B: ReformerBackend> TextModel<B> {
     /// # Errors
     /// A request that cannot be fulfilled, such as one without samples.
     pub fn generate(&self, request: &GenerationRequest) -> Result<Vec<String>, InferenceError> {
-        let mut texts: Vec<Vec<u8>> = Vec::new();
+        let mut texts: Vec<Vec<u8>> = vec![Vec::new(); request.n_texts()?];
         self.stream(request, |row, text| {
-            texts.resize(texts.len().max(row + 1), Vec::new());
             texts[row].extend_from_slice(text);
             Ok::<_, InferenceError>(())
         })?;
-        // Continuations after the last one that has a text are empty.
-        texts.resize(request.prompts.len() * request.n_samples, Vec::new());
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(texts.into_iter().map(text).collect())
     }
@@ -112,13 +109,7 @@ impl<B: ReformerBackend> TextModel<B> {
     where
         E: From<InferenceError> + From<GenerationError>,
     {
-        if request.n_samples == 0 {
-            return Err(InferenceError::NoSamples.into());
-        }
-        let n_rows = request.prompts.len().saturating_mul(request.n_samples);
-        if n_rows > MOST_ROWS {
-            return Err(InferenceError::TooManyRows(n_rows).into());
-        }
+        request.n_texts()?;
         let start = Instant::now();
         let prompts = self.encode(&request.prompts)?;
         let rows: Vec<usize> = (0..prompts.len())
@@ -277,9 +268,18 @@ impl<B: ReformerBackend> TextModel<B> {
         // The last generated token is not read.
         let length = longest + n_tokens.saturating_sub(1);
         self.check_length(length)?;
+        LmDecoder::prefill(&self.model, prompts, &self.decoding(length))
+    }
+
+    fn decoding(&self, length: usize) -> DecodingConfig {
         let context = self.window_length.unwrap_or(length);
-        let config = DecodingConfig::new(context).with_max_length(Some(length));
-        LmDecoder::prefill(&self.model, prompts, &config)
+        DecodingConfig::new(context).with_max_length(Some(length))
+    }
+
+    /// Estimated memory of the cache, in bytes, when `n_texts` texts at a time have `length` tokens each, with their
+    /// prompts.
+    pub fn cache_bytes(&self, n_texts: usize, length: usize) -> usize {
+        LmDecoder::estimated_bytes(&self.model, n_texts, &self.decoding(length))
     }
 
     /// Refuses more tokens than the model has positions for.
@@ -318,7 +318,7 @@ mod tests {
         model: &TextModel<Flex>,
         request: &GenerationRequest,
     ) -> Result<Vec<Vec<u8>>, InferenceError> {
-        let mut texts = vec![Vec::new(); request.prompts.len() * request.n_samples];
+        let mut texts = vec![Vec::new(); request.n_texts()?];
         model.stream(request, |row, text| {
             texts[row].extend_from_slice(text);
             Ok::<_, InferenceError>(())
@@ -395,5 +395,14 @@ mod tests {
             ..request("x", 1, 0)
         };
         assert!(refused(&nothing).starts_with("0 continuations"));
+        let many = GenerationRequest {
+            n_samples: usize::MAX,
+            ..request("x", 1, 0)
+        };
+        for request in [nothing, many] {
+            // Before memory is taken for them.
+            let message = model.generate(&request).unwrap_err().to_string();
+            assert_eq!(message, refused(&request));
+        }
     }
 }

@@ -131,16 +131,34 @@ impl<B: ReformerBackend> Translator<B> {
         Ok(translations)
     }
 
-    fn batch(&self, sources: &[Vec<u32>]) -> Result<Vec<String>, InferenceError> {
+    /// Number of different pieces.
+    pub fn vocab_size(&self) -> usize {
+        self.model.vocab_size()
+    }
+
+    /// Largest number of pieces in the translation of a sentence with so many pieces.
+    pub fn max_pieces(&self, n_pieces: usize) -> usize {
         let positions = self.model.decoder.position.max_length();
-        let most = |source: &Vec<u32>| {
-            let limit = positions.unwrap_or(usize::MAX);
-            (source.len() + MORE_PIECES).min(limit)
-        };
-        let most: Vec<usize> = sources.iter().map(most).collect();
-        // Targets are about as long as their sources.
+        (n_pieces + MORE_PIECES).min(positions.unwrap_or(usize::MAX))
+    }
+
+    /// Estimated memory of the caches, in bytes, for `n_texts` hypotheses at a time whose sentences have up to
+    /// `n_pieces` pieces.
+    pub fn cache_bytes(&self, n_texts: usize, n_pieces: usize) -> usize {
+        let decoding = self.decoding(n_pieces);
+        Seq2SeqDecoder::estimated_bytes(&self.model, n_texts, n_pieces, &decoding)
+    }
+
+    /// Targets are about as long as their sources, the longest of which has so many pieces.
+    fn decoding(&self, longest: usize) -> DecodingConfig {
+        DecodingConfig::new(longest).with_max_length(Some(self.max_pieces(longest)))
+    }
+
+    fn batch(&self, sources: &[Vec<u32>]) -> Result<Vec<String>, InferenceError> {
+        let most = sources.iter().map(|source| self.max_pieces(source.len()));
+        let most: Vec<usize> = most.collect();
         let longest = sources.iter().map(Vec::len).max().unwrap_or(0);
-        let decoding = DecodingConfig::new(longest).with_max_length(most.iter().copied().max());
+        let decoding = self.decoding(longest);
         let mut decoder = Seq2SeqDecoder::new(&self.model, sources, &decoding)?;
         let found = translate(&mut decoder, self.subwords.bos(), &most, &self.beam)?;
         let text = |hypotheses: Vec<_>| {

@@ -21,14 +21,14 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TrainError;
 use scan::Found;
-use tag::{Tag, verify, write_tagged};
+use tag::{Tag, sum_of_content, verify, write_tagged};
 
 pub use files::read_regular;
 pub(crate) use files::{append_line, open_regular};
 pub(crate) use fit::numbered;
 pub(crate) use owner::{Difference, Owner, differences};
 pub(crate) use reformer_core::write_atomically;
-pub use setting::setting_below;
+pub use setting::{nearest_name, setting_below};
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";
@@ -145,6 +145,15 @@ impl AtomicRecorder {
                 Err(TrainError::Damaged { path, reason })
             }
         }
+    }
+
+    /// Whether two files can be read and have the same record, whosever they are.
+    pub(crate) fn are_same(paths: [&Path; 2]) -> bool {
+        let [first, second] = paths.map(|path| {
+            let file = open_regular(&Self::file(path));
+            file.and_then(|mut file| sum_of_content(&mut file)).ok()
+        });
+        first.is_some() && first == second
     }
 
     /// Loads a module that has been [checked](Self::check_module).
@@ -286,6 +295,22 @@ mod tests {
         let recorder = AtomicRecorder::with_failure(failure.clone());
         save(&recorder, &folder.path().join("no/such/folder")).unwrap_err();
         assert!(matches!(failure.take(), Some(TrainError::Write { .. })));
+    }
+
+    #[test]
+    fn same_weights_are_told_whatever_the_file_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second, third] = ["a", "b", "c"].map(|name| folder.path().join(name));
+        let model = linear();
+        for path in [&first, &second] {
+            let record = model.clone().into_record();
+            Recorder::<Flex>::record(&AtomicRecorder::default(), record, path.clone()).unwrap();
+        }
+        save(&AtomicRecorder::default(), &third).unwrap();
+        assert!(AtomicRecorder::are_same([&first, &second]));
+        assert!(!AtomicRecorder::are_same([&first, &third]));
+        let none = folder.path().join("none");
+        assert!(!AtomicRecorder::are_same([&none, &none]));
     }
 
     #[test]

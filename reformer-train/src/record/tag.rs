@@ -83,6 +83,14 @@ pub(super) fn verify(file: &mut File) -> io::Result<Verified> {
     Ok(verified)
 }
 
+/// The length and a checksum of a record's bytes, without the tag.
+pub(super) fn sum_of_content(file: &mut File) -> io::Result<(u64, u32)> {
+    let length = verify(file)?.length;
+    let mut summed = Summed::new(io::sink());
+    io::copy(&mut file.take(length), &mut summed)?;
+    Ok((length, summed.sum.finalize()))
+}
+
 /// The tag behind a content of `content` bytes.
 fn read_tag(file: &mut File, content: u64) -> io::Result<Verified> {
     let no_tag = || wrong("it does not say whose it is");

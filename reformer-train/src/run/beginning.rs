@@ -68,7 +68,10 @@ impl Beginning {
             path: path.clone(),
             source,
         })?;
-        serde_json::from_slice(&bytes).map_err(|source| TrainError::BadConfig { path, source })
+        serde_json::from_slice(&bytes).map_err(|error| TrainError::Damaged {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     /// Writes it into a folder.

@@ -47,6 +47,12 @@ impl Checkpoints {
         self.part("model", step)
     }
 
+    /// Whether two checkpoints have the same weights, as if all steps between them were skipped.
+    pub(crate) fn have_same_weights(&self, steps: [usize; 2]) -> bool {
+        let [first, second] = steps.map(|step| self.model(step));
+        AtomicRecorder::are_same([&first, &second])
+    }
+
     fn part(&self, part: &str, step: usize) -> PathBuf {
         self.folder.join(format!("{part}-{step}"))
     }

@@ -15,7 +15,8 @@ pub(crate) struct Diverged<'a> {
     pub(crate) checkpoints: &'a Checkpoints,
     /// Training steps that were done before.
     pub(crate) step: usize,
-    /// Training steps after which the weights last changed.
+    /// Training steps after which the weights last changed, at the latest: a resumed run does not know the steps
+    /// that were skipped before.
     pub(crate) last_update: usize,
     /// The learning rate.
     pub(crate) rate: f64,
@@ -73,8 +74,13 @@ impl Diverged<'_> {
 
     /// The checkpoint to continue from: one with older weights than these, since resuming repeats each step.
     fn last_good(&self) -> String {
-        let mut complete = self.checkpoints.complete().into_iter();
-        match complete.find(|saved| *saved < self.last_update) {
+        let complete = self.checkpoints.complete();
+        let of_these = complete.iter().find(|saved| **saved >= self.last_update);
+        let has_these = |saved: usize| {
+            of_these.is_some_and(|these| self.checkpoints.have_same_weights([saved, *these]))
+        };
+        let mut older = complete.iter().filter(|saved| **saved < self.last_update);
+        match older.find(|saved| !has_these(**saved)) {
             Some(step) => format!("the last good checkpoint is that of step {step}"),
             None => "there is no good checkpoint yet".to_owned(),
         }

@@ -27,11 +27,48 @@ pub(super) fn model_path(folder: &Path) -> PathBuf {
 
 pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
     let path = folder.join(CONFIG);
-    let text = read_regular(&path).map_err(|source| TrainError::NoRun {
-        path: folder.to_owned(),
-        source,
+    let text = read_regular(&path).map_err(|source| match is_absent(&source) {
+        true => no_run(folder),
+        false => TrainError::Read {
+            path: path.clone(),
+            source,
+        },
     })?;
     TrainConfig::from_json(&text).map_err(|source| TrainError::BadConfig { path, source })
+}
+
+/// Whether nothing has the name of a file.
+fn is_absent(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::NotADirectory
+}
+
+/// The error of a path without config.json.
+fn no_run(path: &Path) -> TrainError {
+    let reason = match (path.exists(), path.is_dir()) {
+        (false, _) => "there is no such folder: name another, or start a new run",
+        (true, false) => "it is a file: name the folder that it is in, or another",
+        (true, true) => {
+            "it has no config.json: name another, or move it away to start a run of its name"
+        }
+    };
+    TrainError::NoRun {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// Checks that a new run can have this path: nothing is there, or an empty folder.
+pub(super) fn check_new_folder(path: &Path) -> Result<(), TrainError> {
+    let path = path.to_owned();
+    let is_link = path.is_symlink();
+    match fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) if !is_link => Ok(()),
+        Ok(false) if path.join(CONFIG).exists() => Err(TrainError::RunExists { path }),
+        Err(source) if source.kind() == io::ErrorKind::NotFound && !is_link => Ok(()),
+        Err(source) if !is_absent(&source) => Err(TrainError::Write { path, source }),
+        _ => Err(TrainError::FolderTaken { path }),
+    }
 }
 
 /// Loads the model of a run, finished or not, and its configuration: the final weights if there
@@ -144,10 +181,12 @@ impl Run {
             .map_err(failed)?;
             self.beginning.write(&partial).map_err(failed)?;
             self.data.save_names(&partial)?;
+            // An empty folder may be there, which not every system replaces. One that is not empty stays.
+            fs::remove_dir(&self.folder).ok();
             fs::rename(&partial, &self.folder).map_err(|error| match error.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
-                    let path = self.folder.clone();
-                    TrainError::RunExists { path }
+                    let taken = check_new_folder(&self.folder).err();
+                    taken.unwrap_or_else(|| failed(error))
                 }
                 _ => failed(error),
             })

@@ -13,6 +13,7 @@ mod optimizer;
 mod options;
 mod pretrained;
 mod resume;
+mod settings;
 pub(crate) mod setup;
 mod train;
 pub(crate) mod training_loop;
@@ -35,7 +36,7 @@ use crate::run::training_loop::Ending;
 use crate::task::model::Model;
 use crate::task::run_model::RunModel;
 use beginning::Beginning;
-use load::{CONFIG, read_config};
+use load::{CONFIG, check_new_folder, read_config};
 
 pub use checkpoint::{Best, Checkpoints, ResumePoint};
 pub use load::{check_finite, load_model};
@@ -75,7 +76,7 @@ impl Run {
     /// complete or not at all.
     ///
     /// # Errors
-    /// A setting or data that cannot work, a folder that exists or cannot be written.
+    /// A setting or data that cannot work, a folder that is not empty or cannot be written.
     pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
         Self::create_from(config, folder, None)
     }
@@ -113,9 +114,7 @@ impl Run {
         start_from: Option<&Path>,
         own: Option<&OwnData>,
     ) -> Result<Self, TrainError> {
-        if folder.exists() {
-            return Err(TrainError::RunExists { path: folder });
-        }
+        check_new_folder(&folder)?;
         let names = match (&config.data, start_from) {
             (DataConfig::Pairs(_), Some(other)) => {
                 // Another vocabulary would give pieces the embeddings of different ones.

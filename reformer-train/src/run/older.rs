@@ -2,26 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::TrainConfig;
-
-impl TrainConfig {
-    /// Reads a configuration in JSON. Settings that did not exist in the version that wrote it get the values
-    /// that were in effect then, so that a run continues as it began.
-    ///
-    /// # Errors
-    /// Text that is not a configuration.
-    pub fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
-        // Errors in the JSON text itself name a position in it.
-        serde_json::from_slice(text).or_else(|error| {
-            let mut value = serde_json::from_slice(text)?;
-            complete(&mut value);
-            serde_json::from_value(value).map_err(|_| error)
-        })
-    }
-}
-
 /// Adds missing settings to every stack of layers in the configuration.
-fn complete(value: &mut Value) {
+pub(super) fn complete(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             if let Some(Value::Object(lsh)) = fields.get_mut("lsh") {
@@ -53,7 +35,7 @@ fn add<const N: usize>(fields: &mut Map<String, Value>, names: [&str; N]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DataConfig;
+    use crate::{DataConfig, TrainConfig};
     use reformer_core::model::{ReformerConfig, ReformerLmConfig};
     use reformer_core::position::PositionConfig;
 

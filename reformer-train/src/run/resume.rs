@@ -119,13 +119,16 @@ impl Run {
         };
         let refused =
             |law: String, way_out: &str| Err(ConfigError::new("steps", steps, law, way_out).into());
+        let standing = self.standing_after(&self.rows_if_any()?, usize::MAX);
         let complete = Checkpoints::of_run(&self.folder).complete();
-        let done = complete.first().copied().unwrap_or(0);
+        let saved = complete.first().copied();
+        // Final weights are those of the last evaluation, whose checkpoint may be gone.
+        let finished = standing.last.filter(|_| self.has_final_weights());
+        let done = saved.max(finished).unwrap_or(0);
         if steps < done {
             let law = format!("{done} steps are done");
             return refused(law, "name more, or start a new run");
         }
-        let standing = self.standing_after(&self.rows_if_any()?, usize::MAX);
         match (self.config.patience, standing.last) {
             (Some(patience), Some(last)) if standing.n_worse >= patience && last < steps => {
                 refused(
@@ -170,7 +173,7 @@ impl Run {
     /// # Errors
     /// Metrics that cannot be read.
     pub fn ending(&self) -> Result<Option<Ending>, TrainError> {
-        if !AtomicRecorder::file(model_path(&self.folder)).is_file() {
+        if !self.has_final_weights() {
             return Ok(None);
         }
         let standing = self.standing_after(&self.rows_if_any()?, usize::MAX);
@@ -180,6 +183,11 @@ impl Run {
             Some(_) if !self.config.patience.is_none_or(is_patient) => Some(Ending::Early),
             _ => None,
         })
+    }
+
+    /// Whether the weights of the end of the run are there.
+    fn has_final_weights(&self) -> bool {
+        AtomicRecorder::file(model_path(&self.folder)).is_file()
     }
 
     /// The outcome of a run that is over.
@@ -250,7 +258,8 @@ impl Run {
             .checkpoint_every
             .unwrap_or(0)
             .max(config.steps_per_epoch);
-        if checkpoints.has_folder() && step <= interval.saturating_mul(2) {
+        let is_early = checkpoints.has_folder() && step <= interval.saturating_mul(2);
+        if is_early && !self.has_final_weights() {
             return Ok(());
         }
         Err(TrainError::NoCheckpoint {

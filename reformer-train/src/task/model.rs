@@ -43,7 +43,7 @@ impl Serialize for ModelConfig {
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
-        let has_kind = value.get("kind").is_some();
+        let has_kind = has_kind(&value);
         add_kind(&mut value);
         let config = Self::deserialize(&value).map_err(D::Error::custom)?;
         // Older versions wrote no kind, and may have written settings that are gone.
@@ -55,6 +55,11 @@ impl<'de> Deserialize<'de> for ModelConfig {
             None => Ok(config),
         }
     }
+}
+
+/// Whether a model's configuration in JSON has a kind; older versions wrote none.
+pub(crate) fn has_kind(config: &Value) -> bool {
+    config.get("kind").is_some()
 }
 
 /// Adds the kind to a model's configuration that an older version wrote.
@@ -108,6 +113,20 @@ impl ModelConfig {
             !value.is_null() && known.get(name.as_str()).is_none()
         };
         settings.find(is_unknown).map(|(name, _)| name.as_str())
+    }
+
+    /// A model with one layer, of the kind that settings in JSON name or imply; of an unknown kind, a language model.
+    pub(crate) fn smallest(settings: &Value) -> Self {
+        let mut settings = settings.clone();
+        add_kind(&mut settings);
+        let reformer = ReformerConfig::new(1, 1, 1);
+        match settings.get("kind").and_then(Value::as_str) {
+            Some("seq2seq") => ReformerSeq2SeqConfig::new(reformer).into(),
+            Some("classifier") => ReformerClassifierConfig::new(reformer, 1).into(),
+            Some("question_answering") => ReformerQuestionAnsweringConfig::new(reformer).into(),
+            Some("own") => OwnModelConfig::new("", 1, &Value::Null).into(),
+            _ => ReformerLmConfig::new(reformer).into(),
+        }
     }
 
     /// The name of this kind of model, with an article.

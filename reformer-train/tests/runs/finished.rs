@@ -123,6 +123,54 @@ fn finished_run_stays_as_it_is_until_it_is_extended() {
 }
 
 #[test]
+fn finished_run_without_its_last_checkpoints_is_not_shortened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(
+        &Run::create(config(Mode::Reversible, adam()), &path).unwrap(),
+        0,
+    );
+    let to = |steps| ResumeOptions::new().with_steps(Some(steps));
+    let remove = |step: usize| {
+        for part in ["model", "optim", "scheduler"] {
+            fs::remove_file(path.join(format!("checkpoint/{part}-{step}.mpk"))).unwrap();
+        }
+    };
+    remove(8);
+    let before = files(&path);
+    let error = resume(&path, &to(7)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("`steps` is 7, but 8 steps are done"),
+        "{error}"
+    );
+    assert!(files(&path) == before, "a file has changed");
+    assert_eq!(resume(&path, &to(8)).unwrap().ending, Ending::Finished);
+    assert!(files(&path) == before, "a file has changed");
+    // Its older checkpoint is enough to go on from.
+    let outcome = resume(&path, &to(9)).unwrap();
+    assert_eq!(steps_of(&outcome), [3, 6, 9]);
+}
+
+#[test]
+fn finished_run_without_checkpoints_is_not_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    // Few steps: as many as a run may have that was killed before its first checkpoint.
+    let config = config(Mode::Reversible, adam()).with_steps(6);
+    train(&Run::create(config, &path).unwrap(), 0);
+    fs::remove_dir_all(path.join("checkpoint")).unwrap();
+    fs::create_dir(path.join("checkpoint")).unwrap();
+    let before = files(&path);
+    let more = ResumeOptions::new().with_steps(Some(9));
+    let error = resume(&path, &more).unwrap_err();
+    assert!(
+        matches!(error, TrainError::NoCheckpoint { step: 6, .. }),
+        "{error}"
+    );
+    assert!(files(&path) == before, "a file has changed");
+}
+
+#[test]
 fn extended_run_that_was_killed_ends_like_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
     let more = ResumeOptions::new().with_steps(Some(14));

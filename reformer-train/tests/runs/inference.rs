@@ -111,6 +111,9 @@ fn run_translates() {
         let beam = BeamConfig::new().with_beam_size(2);
         Translator::<Flex>::open(&path, beam, batch_size, &device)
     };
+    let bytes = |n_texts, n_pieces| open(2).unwrap().cache_bytes(n_texts, n_pieces);
+    assert_eq!(bytes(6, 10), 6 * bytes(1, 10));
+    assert!(bytes(1, 10) < bytes(1, 20));
     let mut n_done = 0;
     let sentences = ["Tom is here.", " ", "Go on."];
     let found = open(2).unwrap().translate(&sentences, |n| n_done += n);

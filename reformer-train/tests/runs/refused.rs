@@ -125,6 +125,34 @@ fn weights_of_another_configuration_are_refused_and_no_file_changes() {
 }
 
 #[test]
+fn settings_that_do_not_exist_are_refused_and_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(
+        &Run::create(config(Mode::Reversible, adam()), &path).unwrap(),
+        0,
+    );
+    let file = path.join("config.json");
+    let mut edited: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    edited["batch_sizes"] = 7.into();
+    fs::write(&file, edited.to_string()).unwrap();
+    let before = files(&path);
+    let more = ResumeOptions::new().with_steps(Some(9));
+    let resumed = resume(&path, &more).map(|_| ()).unwrap_err();
+    let loaded = load_model::<Flex>(&path, &Default::default()).map(|_| ());
+    for error in [resumed, loaded.unwrap_err()] {
+        let TrainError::BadConfig { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(
+            source.to_string(),
+            "there is no setting `batch_sizes`: did you mean `batch_size`?"
+        );
+    }
+    assert!(files(&path) == before, "a file has changed");
+}
+
+#[test]
 fn parts_of_other_steps_and_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let [path, other] = ["run", "other"].map(|name| folder.path().join(name));
@@ -208,6 +236,35 @@ fn weights_that_are_not_finite_are_named_as_the_cause() {
     let error = error.to_string();
     assert!(
         error.contains("the weights after step 8 are not finite"),
+        "{error}"
+    );
+}
+
+/// A run in half precision skips steps, and its weights then stay the same from checkpoint to checkpoint.
+#[test]
+fn last_good_checkpoint_has_other_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let config = config(Mode::Reversible, adam()).with_keep_checkpoints(9);
+    train(&Run::create(config.clone(), &path).unwrap(), 0);
+    let device = Default::default();
+    let checkpoints = Checkpoints::of_run(&path);
+    assert_eq!(checkpoints.complete(), [8, 6, 3]);
+    let task = Task::new(config.model.init::<B>(&device), 0);
+    let record = AtomicRecorder::load_named::<B, _>(&checkpoints.model(6), &device).unwrap();
+    let mut task = task.load_record(record);
+    let Model::Lm(model) = &mut task.model else {
+        panic!("it is a language model");
+    };
+    model.output.weight = model.output.weight.clone().map(|weight| weight * f32::NAN);
+    for step in [6, 8] {
+        let record = task.clone().into_record();
+        Recorder::<B>::record(&AtomicRecorder::default(), record, checkpoints.model(step)).unwrap();
+    }
+    let error = resume(&path, &ResumeOptions::new().with_steps(Some(9))).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.ends_with("the last good checkpoint is that of step 3"),
         "{error}"
     );
 }

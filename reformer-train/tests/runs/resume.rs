@@ -247,8 +247,20 @@ fn state_of_another_optimizer_is_named() {
 fn existing_folder_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(Mode::Reversible, adam());
-    let error = Run::create(config.clone(), folder.path()).unwrap_err();
+    let notes = folder.path().join("notes.txt");
+    fs::write(&notes, "not a run").unwrap();
+    for path in [folder.path(), &notes] {
+        let error = Run::create(config.clone(), path).unwrap_err();
+        assert!(matches!(error, TrainError::FolderTaken { .. }), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "not a run");
+    let path = folder.path().join("run");
+    // A folder that was made by hand, or by a program that was killed.
+    fs::create_dir(&path).unwrap();
+    Run::create(config.clone(), &path).unwrap();
+    let error = Run::create(config.clone(), &path).unwrap_err();
     assert!(matches!(error, TrainError::RunExists { .. }), "{error}");
+    Run::resume(&path).unwrap();
     let path = folder.path().join("no/such/run");
     let error = Run::create(config.with_batch_size(0), &path).unwrap_err();
     assert!(matches!(error, TrainError::Config(_)), "{error}");

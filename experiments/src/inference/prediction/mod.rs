@@ -46,7 +46,8 @@ pub(crate) struct PredictArguments {
 impl PredictArguments {
     /// Checks the flags.
     pub(crate) fn check(&self) -> Result<()> {
-        check_range("--batch-size", self.batch_size, MOST_ROWS)
+        check_range("--batch-size", self.batch_size, MOST_ROWS)?;
+        out::check_not_read("--output", self.output.as_deref(), &self.input)
     }
 
     /// The records of the input; plain texts are stored in `field`.

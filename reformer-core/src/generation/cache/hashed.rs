@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
+use super::Lengths;
 use crate::attention::{LshAttention, LshConfig, Window, hash};
 use crate::kernels::reference::with_local_round;
 use crate::kernels::{Duplicates, ReformerBackend, VisibleKeys, items_of_task};
@@ -151,6 +152,17 @@ impl<B: ReformerBackend> Hashed<B> {
         let mut all = parts.next()?;
         all.rounds.extend(parts.flat_map(|part| part.rounds));
         Some(all)
+    }
+
+    /// Memory of the buckets of a sequence of the maximum length, in bytes. Lists have room for up to as many
+    /// positions again.
+    pub(super) fn bytes_of_sequence(attention: &LshAttention<B>, lengths: Lengths) -> usize {
+        let config = &attention.config.lsh;
+        let n_buckets: usize = config.factors_in(lengths.context, None).iter().product();
+        let lists = n_buckets.saturating_mul(size_of::<Vec<u32>>());
+        let positions = lengths.max.saturating_mul(2 * size_of::<u32>());
+        let n_rounds = attention.heads.n_heads * config.n_attended_rounds();
+        n_rounds.saturating_mul(lists.saturating_add(positions))
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -166,6 +166,13 @@ impl<B: ReformerBackend> LayerCache<B> {
         })
     }
 
+    /// Memory that a sequence of the maximum length takes at most, in bytes.
+    pub(super) fn bytes_of_sequence(attention: &Attention<B>, lengths: Lengths) -> usize {
+        let a_row = KeysValues::bytes_of_row(attention.heads());
+        let (n_rows, of_buckets) = VisibleRows::of_sequence(attention, lengths);
+        n_rows.saturating_mul(a_row).saturating_add(of_buckets)
+    }
+
     /// Memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.rows.bytes() + self.visible.bytes()

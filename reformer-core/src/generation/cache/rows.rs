@@ -50,6 +50,12 @@ impl<B: ReformerBackend> KeysValues<B> {
         }
     }
 
+    /// Memory of a row in the type of the weights, in bytes; less in half precision.
+    pub(super) fn bytes_of_row(heads: &Heads<B>) -> usize {
+        let [keys, values] = [&heads.query, &heads.value].map(|linear| linear.weight.dims()[1]);
+        (keys + values) * heads.query.weight.dtype().size()
+    }
+
     /// Writes one row of each sequence.
     ///
     /// # Shapes

@@ -66,6 +66,14 @@ impl<B: ReformerBackend> CrossCache<B> {
         self.rows.select(rows);
     }
 
+    /// Memory that a source takes at most, in bytes.
+    pub(in crate::generation) fn bytes_of_source(
+        attention: &CrossAttention<B>,
+        source_length: usize,
+    ) -> usize {
+        source_length.saturating_mul(KeysValues::bytes_of_row(&attention.heads))
+    }
+
     /// Memory in bytes.
     pub(in crate::generation) fn bytes(&self) -> usize {
         self.rows.bytes()

@@ -5,6 +5,7 @@ use core::ops::Range;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+use super::Lengths;
 use super::hashed::Hashed;
 use crate::attention::{Attention, LocalConfig, ProjectedAttention, Reach};
 use crate::kernels::{KEYS_AT_ONCE, ReformerBackend, VisibleKeys};
@@ -114,6 +115,15 @@ impl<B: ReformerBackend> VisibleRows<B> {
             }
         }
         Hashed::join(hashed).map(Self::Hashed).or(of_all)
+    }
+
+    /// Rows that a sequence of the maximum length needs, and memory of its buckets in bytes.
+    pub(super) fn of_sequence(attention: &Attention<B>, lengths: Lengths) -> (usize, usize) {
+        match attention.reach(lengths.context) {
+            Reach::All => (lengths.max, 0),
+            Reach::Chunks(local) => (lengths.max.min(remembered(local)), 0),
+            Reach::Hashed(lsh) => (lengths.max, Hashed::bytes_of_sequence(lsh, lengths)),
+        }
     }
 
     /// Memory in bytes.

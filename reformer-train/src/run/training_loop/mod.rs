@@ -93,7 +93,7 @@ struct State<B: TrainBackend, M: RunModel<B>> {
     components: TrainingComponents<Components<B, M>>,
     /// Training steps that are done.
     step: usize,
-    /// Training steps after which the weights last changed.
+    /// Training steps after which the weights last changed; at a resume, those that are done.
     last_update: usize,
     /// Steps in a row whose gradients were skipped.
     n_skipped: usize,

@@ -1,0 +1,351 @@
+//! Reading configurations and changing their settings.
+
+use serde_json::Value;
+
+use super::older;
+use crate::config::TrainConfig;
+use crate::data::DataConfig;
+use crate::error::{SettingError, reason};
+use crate::record::{nearest_name, setting_below};
+use crate::task::model::{ModelConfig, has_kind};
+
+/// Settings that are replaced one by one; all others are replaced as a whole.
+const STRUCTURES: [&str; 5] = [
+    "",
+    "model",
+    "model.reformer",
+    "model.reformer.lsh",
+    "model.reformer.local",
+];
+
+impl TrainConfig {
+    /// Reads a configuration in JSON. Settings that did not exist in the version that wrote it get the values
+    /// that were in effect then, so that a run continues as it began.
+    ///
+    /// # Errors
+    /// Text that is not a configuration, or a setting that does not exist.
+    pub fn from_json(text: &[u8]) -> Result<Self, SettingError> {
+        let settings: Value = serde_json::from_slice(text).map_err(SettingError::NotJson)?;
+        if let Err(error) = serde_json::from_slice::<Self>(text)
+            && error.to_string().starts_with("duplicate field")
+        {
+            return Err(whole(&error, &settings));
+        }
+        match read(settings.clone()) {
+            Ok(config) => {
+                check_known(&settings, &config)?;
+                Ok(config)
+            }
+            Err(error) => Err(wrong_setting(&settings).unwrap_or_else(|| whole(&error, &settings))),
+        }
+    }
+
+    /// Changes a setting, by its path as `--set` takes it: `model.reformer.n_layers`.
+    ///
+    /// # Errors
+    /// A setting that does not exist, or a value that it cannot have.
+    pub fn with_setting(&self, setting: &str, value: Value) -> Result<Self, SettingError> {
+        let mut settings = serde_json::to_value(self).map_err(SettingError::NotJson)?;
+        let place = find(&mut settings, setting)?;
+        let before = std::mem::replace(place, value.clone());
+        match read(settings.clone()) {
+            Ok(config) => {
+                check_known(&settings, &config)?;
+                Ok(config)
+            }
+            Err(error) => Err(SettingError::Value {
+                reason: names(settings, setting).unwrap_or_else(|| reason(&error, &value, &before)),
+                setting: setting.to_owned(),
+                value,
+            }),
+        }
+    }
+
+    /// Changes the settings that an object in JSON has, one after the other.
+    ///
+    /// # Errors
+    /// The first one that does not exist or cannot have its value.
+    pub fn with_settings(self, settings: &Value) -> Result<Self, SettingError> {
+        if !settings.is_object() {
+            let text = "it has to be an object with settings";
+            return Err(SettingError::Whole(text.to_owned()));
+        }
+        list(settings, "")
+            .into_iter()
+            .try_fold(self, |config, (setting, value)| {
+                config.with_setting(&setting, value.clone())
+            })
+    }
+}
+
+/// Reads a configuration of this version or of an older one.
+fn read(settings: Value) -> Result<TrainConfig, serde_json::Error> {
+    serde_json::from_value(settings.clone()).or_else(|error| {
+        let mut settings = settings;
+        older::complete(&mut settings);
+        serde_json::from_value(settings).map_err(|_| error)
+    })
+}
+
+/// The error of a configuration in which no single setting is wrong.
+fn whole(error: &serde_json::Error, settings: &Value) -> SettingError {
+    SettingError::Whole(reason(error, settings, &Value::Null))
+}
+
+/// The first setting whose value is wrong, whatever the others are.
+fn wrong_setting(settings: &Value) -> Option<SettingError> {
+    let model = settings.get("model").unwrap_or(&Value::Null);
+    let base = TrainConfig::new(ModelConfig::smallest(model), DataConfig::Sample);
+    list(settings, "").into_iter().find_map(|(setting, value)| {
+        let changed = base.with_setting(&setting, value.clone());
+        changed
+            .err()
+            .filter(|error| matches!(error, SettingError::Value { .. }))
+    })
+}
+
+/// The settings of an object with their paths.
+fn list<'a>(settings: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
+    match settings {
+        Value::Object(fields) if STRUCTURES.contains(&path) => fields
+            .iter()
+            .flat_map(|(name, value)| list(value, &setting_below(path, name)))
+            .collect(),
+        // The whole configuration is no setting.
+        _ if path.is_empty() => vec![],
+        value => vec![(path.to_owned(), value)],
+    }
+}
+
+/// Finds a setting by its path.
+fn find<'a>(settings: &'a mut Value, setting: &str) -> Result<&'a mut Value, SettingError> {
+    let (mut place, mut path) = (settings, String::new());
+    for name in setting.split('.') {
+        let Value::Object(fields) = place else {
+            return Err(SettingError::Unknown {
+                setting: setting.to_owned(),
+                way_out: format!("`{path}` is a plain value"),
+            });
+        };
+        if !fields.contains_key(name) {
+            return Err(unknown(&path, name, fields.keys()));
+        }
+        place = &mut fields[name];
+        path = setting_below(&path, name);
+    }
+    Ok(place)
+}
+
+/// The error of a setting that is not among those below `path`.
+fn unknown<'a>(
+    path: &str,
+    name: &str,
+    names: impl Iterator<Item = &'a String> + Clone,
+) -> SettingError {
+    let names = names.map(String::as_str);
+    let way_out = match nearest_name(name, names.clone()) {
+        Some(nearest) => format!("did you mean `{}`?", setting_below(path, nearest)),
+        None => {
+            let names: Vec<&str> = names.collect();
+            format!("use one of {}", names.join(", "))
+        }
+    };
+    SettingError::Unknown {
+        setting: setting_below(path, name),
+        way_out,
+    }
+}
+
+/// The names that a setting can have, if it is a choice: what is said of one that does not exist.
+fn names(mut settings: Value, setting: &str) -> Option<String> {
+    let place = find(&mut settings, setting).ok()?;
+    if place.is_string() || place.is_object() {
+        return None;
+    }
+    *place = "?".into();
+    let error = read(settings).err()?;
+    let is_choice = error.to_string().starts_with("unknown variant");
+    is_choice.then(|| reason(&error, &Value::Null, &Value::Null))
+}
+
+/// Checks that a configuration has every setting of the text that it was read from: unknown ones would have no
+/// effect. Models of older versions, without a kind, may have settings that are gone.
+fn check_known(settings: &Value, config: &TrainConfig) -> Result<(), SettingError> {
+    let known = serde_json::to_value(config).map_err(SettingError::NotJson)?;
+    match settings.get("model") {
+        Some(model) if !has_kind(model) => {
+            let mut settings = settings.clone();
+            settings["model"] = Value::Null;
+            check_below("", &settings, &known)
+        }
+        _ => check_below("", settings, &known),
+    }
+}
+
+fn check_below(path: &str, settings: &Value, known: &Value) -> Result<(), SettingError> {
+    match (settings, known) {
+        (Value::Object(settings), Value::Object(known)) => {
+            settings
+                .iter()
+                .try_for_each(|(name, value)| match known.get(name) {
+                    Some(known) => check_below(&setting_below(path, name), value, known),
+                    // Not set, which is what it would be in any case.
+                    None if value.is_null() => Ok(()),
+                    None => Err(unknown(path, name, known.keys())),
+                })
+        }
+        (Value::Array(settings), Value::Array(known)) => {
+            let mut items = settings.iter().zip(known).enumerate();
+            items.try_for_each(|(number, (value, known))| {
+                check_below(&setting_below(path, &number.to_string()), value, known)
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reformer_core::model::{ReformerClassifierConfig, ReformerConfig, ReformerLmConfig};
+    use serde_json::json;
+
+    fn config() -> TrainConfig {
+        let model = ReformerLmConfig::new(ReformerConfig::new(256, 32, 2));
+        TrainConfig::new(model.into(), DataConfig::Sample)
+    }
+
+    fn refused(settings: &Value) -> String {
+        let read = TrainConfig::from_json(settings.to_string().as_bytes());
+        read.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_with_the_nearest_one() {
+        let own = serde_json::to_value(config()).unwrap();
+        let read = TrainConfig::from_json(own.to_string().as_bytes());
+        assert_eq!(read.unwrap(), config());
+        for (pointer, name, said) in [
+            (
+                "",
+                "batch_sizes",
+                "there is no setting `batch_sizes`: did you mean `batch_size`?",
+            ),
+            (
+                "/model/reformer/lsh",
+                "n_round",
+                "there is no setting `model.reformer.lsh.n_round`: did you mean `model.reformer.lsh.n_rounds`?",
+            ),
+            (
+                "/optimizer/Adam",
+                "gamma",
+                "there is no setting `optimizer.Adam.gamma`: use one of beta_1, beta_2, epsilon",
+            ),
+            (
+                "/weight_decay/0",
+                "rates",
+                "there is no setting `weight_decay.0.rates`: did you mean `weight_decay.0.rate`?",
+            ),
+        ] {
+            let mut settings = own.clone();
+            settings.pointer_mut(pointer).unwrap()[name] = 3.into();
+            assert_eq!(refused(&settings), said);
+            // What is not set has no effect.
+            settings.pointer_mut(pointer).unwrap()[name] = Value::Null;
+            TrainConfig::from_json(settings.to_string().as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn models_of_older_versions_may_have_settings_that_are_gone() {
+        let mut settings = serde_json::to_value(config()).unwrap();
+        let model = settings["model"].as_object_mut().unwrap();
+        model.remove("kind").unwrap();
+        model.insert("gone".to_owned(), true.into());
+        let read = |settings: &Value| TrainConfig::from_json(settings.to_string().as_bytes());
+        assert_eq!(read(&settings).unwrap(), config());
+        settings["stepz"] = 3.into();
+        assert!(refused(&settings).contains("`stepz`: did you mean `steps`?"));
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_those_that_are_right() {
+        let own = serde_json::to_value(config()).unwrap();
+        for (pointer, value, said) in [
+            (
+                "/steps",
+                json!("many"),
+                "`steps` cannot be \"many\": it has to be a whole number",
+            ),
+            (
+                "/model",
+                json!(3),
+                "`model` cannot be 3: it has to be an object with kind, ",
+            ),
+            (
+                "/model/kind",
+                json!("lmm"),
+                "it has to be one of `lm`, `seq2seq`",
+            ),
+            (
+                "/schedule",
+                json!(3),
+                "`schedule` cannot be 3: it has to be one of `Constant`, `Linear`",
+            ),
+            (
+                "/optimizer/Adam/beta_1",
+                json!("x"),
+                "`optimizer` cannot be {\"Adam\":{\"beta_1\":\"x\"",
+            ),
+            (
+                "/model/reformer/layers",
+                json!(["X"]),
+                "it has to be one of `Lsh`, `Local`, `Full`",
+            ),
+        ] {
+            let mut settings = own.clone();
+            *settings.pointer_mut(pointer).unwrap() = value;
+            let message = refused(&settings);
+            assert!(message.contains(said), "{message}");
+            assert!(
+                !message.contains("Serde") && !message.contains("Config"),
+                "{message}"
+            );
+        }
+        assert_eq!(refused(&json!({"steps": 3})), "`model` is missing in it");
+        assert_eq!(refused(&json!([])), "it has to be an object with settings");
+        let twice = TrainConfig::from_json(b"{\"steps\": 1, \"steps\": 2}").unwrap_err();
+        assert_eq!(twice.to_string(), "`steps` is given twice");
+        let text = TrainConfig::from_json(b"{").unwrap_err();
+        assert!(matches!(text, SettingError::NotJson(_)), "{text}");
+    }
+
+    #[test]
+    fn wrong_values_of_every_kind_are_found() {
+        let reformer = ReformerConfig::new(256, 32, 2);
+        let model = ReformerClassifierConfig::new(reformer, 3);
+        let config = TrainConfig::new(model.into(), DataConfig::Sample);
+        let mut settings = serde_json::to_value(config).unwrap();
+        settings["model"]["n_classes"] = "few".into();
+        let message = refused(&settings);
+        assert!(
+            message.starts_with("`model.n_classes` cannot be \"few\""),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn settings_are_changed_one_by_one() {
+        let settings = json!({"steps": 7, "model": {"reformer": {"n_layers": 5}}});
+        let mut expected = config().with_steps(7);
+        expected.model.reformer_mut().n_layers = 5;
+        assert_eq!(config().with_settings(&settings).unwrap(), expected);
+        let error = config().with_setting("steps.x", 3.into()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no setting `steps.x`: `steps` is a plain value"
+        );
+        let error = config().with_settings(&json!(3)).unwrap_err().to_string();
+        assert_eq!(error, "it has to be an object with settings");
+    }
+}
