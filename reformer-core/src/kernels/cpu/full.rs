@@ -106,6 +106,10 @@ impl Tiles for AllHead<'_> {
         self.all.tiles.len()
     }
 
+    fn upcoming(&self, _number: usize) -> impl Iterator<Item = u32> {
+        core::iter::empty()
+    }
+
     fn place(&self, number: usize, tile: &mut Tile) {
         let [query, key] = self.all.tiles[number];
         let positions = |start: usize, length: usize, end: usize| {

@@ -166,7 +166,29 @@ pub(super) fn product<K: Kernel>(
     c: &mut [f32],
     a: Left<K::Factor>,
     b: &[K::Factor],
+    sizes: [usize; 3],
+) {
+    product_meanwhile(
+        kernel,
+        c,
+        a,
+        b,
+        sizes,
+        #[inline(always)]
+        || (),
+    );
+}
+
+/// [`product`], which calls a function for each block of [`ROWS`] by two registers: to ask for memory that is needed
+/// later, a little at a time.
+#[inline(always)]
+pub(super) fn product_meanwhile<K: Kernel>(
+    kernel: K,
+    c: &mut [f32],
+    a: Left<K::Factor>,
+    b: &[K::Factor],
     [m, k, n]: [usize; 3],
+    mut meanwhile: impl FnMut(),
 ) {
     let mut column = 0;
     // Two sums would wait for each other.
@@ -178,9 +200,13 @@ pub(super) fn product<K: Kernel>(
     while column < n {
         let wide = column + 2 * K::LANES <= n;
         let (c, b) = (&mut c[column..], &b[column..]);
-        match wide {
-            true => columns_of_product::<K, 2>(kernel, c, a, b, [m, k], [n, n], false),
-            false => columns_of_product::<K, 1>(kernel, c, a, b, [m, k], [n, n], false),
+        for row in (0..m).step_by(ROWS) {
+            let (c, a, rows) = (&mut c[row * n..], (a, row), ROWS.min(m - row));
+            match wide {
+                true => rows_of_product::<K, 2>(kernel, c, a, b, [rows, k], [n, n], false),
+                false => rows_of_product::<K, 1>(kernel, c, a, b, [rows, k], [n, n], false),
+            }
+            meanwhile();
         }
         column += if wide { 2 * K::LANES } else { K::LANES };
     }
@@ -199,23 +225,34 @@ pub(super) fn columns_of_product<K: Kernel, const N: usize>(
     onto: bool,
 ) {
     for row in (0..m).step_by(ROWS) {
-        let c = &mut c[row * strides[0]..];
-        macro_rules! blocks {
-            ($($rows:literal)*) => {
-                match ROWS.min(m - row) {
-                    $($rows => {
-                        let a = (a, row);
-                        block::<K, $rows, N>(kernel, c, a, b, k, strides, onto);
-                    })*
-                    _ => unreachable!("one to {ROWS} rows"),
-                }
-            };
-        }
-        blocks!(1 2 3 4 5 6);
+        let (c, rows) = (&mut c[row * strides[0]..], ROWS.min(m - row));
+        rows_of_product::<K, N>(kernel, c, (a, row), b, [rows, k], strides, onto);
     }
 }
 
-/// `R` rows of it, from row `first` of `a` on.
+/// One to [`ROWS`] rows of it, from a row of `a` on.
+#[inline(always)]
+fn rows_of_product<K: Kernel, const N: usize>(
+    kernel: K,
+    c: &mut [f32],
+    a: (Left<K::Factor>, usize),
+    b: &[K::Factor],
+    [rows, k]: [usize; 2],
+    strides: [usize; 2],
+    onto: bool,
+) {
+    macro_rules! blocks {
+        ($($rows:literal)*) => {
+            match rows {
+                $($rows => block::<K, $rows, N>(kernel, c, a, b, k, strides, onto),)*
+                _ => unreachable!("one to {ROWS} rows"),
+            }
+        };
+    }
+    blocks!(1 2 3 4 5 6);
+}
+
+/// `R` rows of it.
 #[inline(always)]
 fn block<K: Kernel, const R: usize, const N: usize>(
     kernel: K,

@@ -64,10 +64,24 @@ fn add_part<B: Host>(
         let part = Matrix::of_batch(&part);
         for batch in 0..batch_size {
             let values = &mut values[(batch * seq_length + start) * d..][..length * d];
-            for_blocks(values, part, batch * length, |value, x| match direction {
-                Residual::Add => value + x,
-                Residual::Subtract => value - x,
-            });
+            let first = batch * length;
+            // One loop for each, without a choice for each number.
+            match direction {
+                Residual::Add => for_blocks(
+                    values,
+                    part,
+                    first,
+                    #[inline(always)]
+                    |value, x| value + x,
+                ),
+                Residual::Subtract => for_blocks(
+                    values,
+                    part,
+                    first,
+                    #[inline(always)]
+                    |value, x| value - x,
+                ),
+            }
         }
     });
 }

@@ -6,7 +6,7 @@
 //! hence `inline(always)`. Every sum has a fixed order, which depends neither on the number of
 //! threads nor on the index of a row in a tile.
 
-use pulp::Arch;
+use pulp::{Arch, Scalar, Simd};
 
 use super::element::Element;
 
@@ -32,24 +32,38 @@ pub(super) fn padded(n: usize) -> usize {
 /// where the true value is less than 2e-38.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
+    exp_f32s(Scalar, x)
+}
+
+/// [`exp`] of all numbers of a register, to the same bits.
+#[inline(always)]
+pub(super) fn exp_f32s<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Adding it rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * core::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let mut p = 1.987_569_1e-4;
+    let n_in_low_bits = simd.add_f32s(
+        simd.mul_f32s(x, simd.splat_f32s(core::f32::consts::LOG2_E)),
+        simd.splat_f32s(ROUND),
+    );
+    let n = simd.sub_f32s(n_in_low_bits, simd.splat_f32s(ROUND));
+    let r = simd.sub_f32s(x, simd.mul_f32s(n, simd.splat_f32s(LN_2_HIGH)));
+    let r = simd.sub_f32s(r, simd.mul_f32s(n, simd.splat_f32s(LN_2_LOW)));
+    let mut p = simd.splat_f32s(1.987_569_1e-4);
     for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        p = p * r + coefficient;
+        p = simd.add_f32s(simd.mul_f32s(p, r), simd.splat_f32s(coefficient));
     }
-    let two_to_n = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
-    let y = (p * r * r + r + 1.0) * two_to_n;
-    if x < -87.0 { 0.0 } else { y }
+    let p = simd.mul_f32s(simd.mul_f32s(p, r), r);
+    let y = simd.add_f32s(simd.add_f32s(p, r), simd.splat_f32s(1.0));
+    let bits = simd.transmute_u32s_f32s(n_in_low_bits);
+    let exponent = simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(23));
+    let two_to_n = simd.add_u32s(exponent, simd.splat_u32s(1.0f32.to_bits()));
+    let y = simd.mul_f32s(y, simd.transmute_f32s_u32s(two_to_n));
+    let is_zero = simd.less_than_f32s(x, simd.splat_f32s(-87.0));
+    simd.select_f32s(is_zero, simd.splat_f32s(0.0), y)
 }
 
-/// Asks for the cache lines of a row that is needed soon. Rows at random positions are not in the
-/// nearest cache, and the processor does not see them coming.
+/// Asks for the cache lines of a row that is needed soon.
 #[inline(always)]
 pub(super) fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
@@ -136,6 +150,31 @@ mod tests {
         }
         for x in [-87.1, -1e5, -1e9, f32::NEG_INFINITY] {
             assert_eq!(exp(x), 0.0);
+        }
+    }
+
+    /// [`exp_f32s`] in the registers of this processor.
+    struct Exponentials<'a>(&'a mut [f32]);
+
+    impl pulp::WithSimd for Exponentials<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for register in S::as_mut_simd_f32s(self.0).0 {
+                *register = exp_f32s(simd, *register);
+            }
+        }
+    }
+
+    #[test]
+    fn exp_has_the_same_bits_in_registers() {
+        let x: Vec<f32> = (-100_000..88_000).map(|i| i as f32 / 1000.0).collect();
+        let mut in_registers = x.clone();
+        Arch::new().dispatch(Exponentials(&mut in_registers));
+        assert!(x.len().is_multiple_of(LANES));
+        for (x, y) in x.iter().zip(in_registers) {
+            assert_eq!(exp(*x).to_bits(), y.to_bits(), "exp({x})");
         }
     }
 

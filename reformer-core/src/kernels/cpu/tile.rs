@@ -7,7 +7,7 @@
 use pulp::Simd;
 
 use super::head::{Places, Rules};
-use super::simd::{exp, padded};
+use super::simd::{exp_f32s, padded};
 use crate::kernels::KeyRule;
 use crate::kernels::reference::{FORBIDDEN, SELF};
 
@@ -16,6 +16,25 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// A value that is neither a position of a sequence nor [`NOWHERE`].
 const ALL_OTHERS: u32 = u32::MAX - 1;
+
+/// Compiles a block for each kind of rules, with two constants: whether keys have to be near in the tile's own round, and
+/// whether weights are divided by the number of rounds.
+macro_rules! for_rules {
+    ($rules:expr, $near:ident, $count:ident => $block:block) => {
+        let count = $rules.places.as_ref().is_some_and(|places| places.count);
+        match ($rules.keys, count) {
+            (KeyRule::Across, false) => for_rules!(false, false, $near, $count, $block),
+            (KeyRule::Across, true) => for_rules!(false, true, $near, $count, $block),
+            (_, false) => for_rules!(true, false, $near, $count, $block),
+            (_, true) => for_rules!(true, true, $near, $count, $block),
+        }
+    };
+    ($is_near:literal, $counts:literal, $near:ident, $count:ident, $block:block) => {{
+        const $near: bool = $is_near;
+        const $count: bool = $counts;
+        $block
+    }};
+}
 
 /// Queries and keys of a tile, with their metadata.
 #[derive(Default)]
@@ -34,9 +53,10 @@ pub(super) struct Tile {
     last_visible: Vec<u32>,
     /// Positions of the keys, [`NOWHERE`] for padding.
     visible: Vec<u32>,
-    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`, in the
-    /// tile's own round first. Places of queries are shifted by [`Places::after`], so that one
-    /// comparison checks the distance.
+    /// Its hash round.
+    round: usize,
+    /// Places and buckets of queries, `[n_rounds, queries]`, and of keys, `[keys, n_rounds]`. Places of queries are
+    /// shifted by [`Places::after`], so that one comparison checks the distance.
     query_places: [Vec<u32>; 2],
     key_places: [Vec<u32>; 2],
 }
@@ -77,6 +97,7 @@ impl Tile {
             self.keys.clear();
             return;
         }
+        self.round = round;
         self.last_visible.clear();
         self.last_visible
             .extend(self.queries.iter().map(|&query| match rules.causal {
@@ -90,12 +111,12 @@ impl Tile {
                 _ => key,
             }));
         if let Some(places) = &rules.places {
-            self.look_up(places, round);
+            self.look_up(places);
         }
     }
 
     /// Lays out places and, if required, buckets in the order of the comparisons.
-    fn look_up(&mut self, places: &Places, round: usize) {
+    fn look_up(&mut self, places: &Places) {
         let (n_rounds, n_queries) = (places.n_rounds, self.queries.len());
         let kinds = self.query_places.iter_mut().zip(&mut self.key_places);
         let of_both = [(&places.places, places.after), (&places.buckets, 0)];
@@ -103,16 +124,11 @@ impl Tile {
             if of_positions.is_empty() {
                 continue;
             }
-            // The own round first, then those before it, then those after it.
-            let all_rounds = |position: u32| {
-                let all = &of_positions[position as usize * n_rounds..][..n_rounds];
-                let (before, own_and_after) = all.split_at(round);
-                let (own, after) = own_and_after.split_at(1);
-                own.iter().chain(before).chain(after)
-            };
+            let rounds = |position: u32| &of_positions[position as usize * n_rounds..][..n_rounds];
             of_keys.resize(n_rounds * self.keys.len(), 0);
             for (to, &key) in of_keys.chunks_exact_mut(n_rounds).zip(&self.keys) {
-                for (to, place) in to.iter_mut().zip(all_rounds(key)) {
+                // A loop, since a copy would call `memcpy` for each key.
+                for (to, place) in to.iter_mut().zip(rounds(key)) {
                     *to = *place;
                 }
             }
@@ -120,7 +136,7 @@ impl Tile {
             of_queries.resize(n_rounds * n_queries, 0);
             for (i, &query) in self.queries[..self.n_queries].iter().enumerate() {
                 if query != NOWHERE {
-                    for (round, place) in all_rounds(query).enumerate() {
+                    for (round, place) in rounds(query).iter().enumerate() {
                         of_queries[round * n_queries + i] = place + shift;
                     }
                 }
@@ -128,38 +144,71 @@ impl Tile {
         }
     }
 
-    /// Replaces logits by [`SELF`] and [`FORBIDDEN`] according to the rules.
-    ///
-    /// Logits are `[keys, queries]`, as are all matrices here.
+    /// Masks logits, `[keys, queries]`, and replaces them by weights `exp(logit - max) / N`, where `max` is set to
+    /// the largest logit of each query and `sums` to the sum of its weights.
     #[inline(always)]
-    pub(super) fn mask<S: Simd>(&self, simd: S, rules: &Rules, logits: &mut [f32]) {
-        match rules.keys {
-            KeyRule::Across => self.mask_by::<S, false>(simd, rules, logits),
-            KeyRule::SameBucket | KeyRule::Band(_) => self.mask_by::<S, true>(simd, rules, logits),
-        }
+    pub(super) fn softmax<S: Simd>(
+        &self,
+        simd: S,
+        rules: &Rules,
+        logits: &mut [f32],
+        max: &mut Vec<f32>,
+        sums: &mut Vec<f32>,
+    ) {
+        max.resize(self.queries.len(), 0.0);
+        sums.resize(self.queries.len(), 0.0);
+        let (logits, _) = S::as_mut_simd_f32s(logits);
+        let (max, _) = S::as_mut_simd_f32s(max);
+        let (sums, _) = S::as_mut_simd_f32s(sums);
+        let n = max.len();
+        for_rules!(rules, NEAR, COUNT => {
+            for register in 0..n {
+                let queries = Queries::<S, NEAR, COUNT>::new(simd, self, rules, register);
+                let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+                for (key, row) in logits.chunks_exact_mut(n).enumerate() {
+                    let masked = queries.masked(key, row[register]);
+                    let larger = simd.less_than_f32s(largest, masked);
+                    largest = simd.select_f32s(larger, masked, largest);
+                    row[register] = masked;
+                }
+                let mut sum = simd.splat_f32s(0.0);
+                for (key, row) in logits.chunks_exact_mut(n).enumerate() {
+                    let weights = exp_f32s(simd, simd.sub_f32s(row[register], largest));
+                    let weights = queries.divided(key, weights);
+                    sum = simd.add_f32s(sum, weights);
+                    row[register] = weights;
+                }
+                (max[register], sums[register]) = (largest, sum);
+            }
+        });
     }
 
+    /// Masks logits, `[keys, queries]`, and replaces them by weights, given the two parts of each query's
+    /// log-sum-exp. The larger part is subtracted first: see
+    /// [`AttentionOutput`](crate::kernels::AttentionOutput).
     #[inline(always)]
-    fn mask_by<S: Simd, const NEAR: bool>(&self, simd: S, rules: &Rules, logits: &mut [f32]) {
-        let (queries, _) = S::as_simd_u32s(&self.queries);
-        let (last_visible, _) = S::as_simd_u32s(&self.last_visible);
-        let near = Near::new(self, rules);
-        let forbidden = simd.splat_f32s(FORBIDDEN);
-        let itself = simd.splat_f32s(SELF);
-        for (key, row) in logits.chunks_exact_mut(self.queries.len()).enumerate() {
-            let own = simd.splat_u32s(self.own(rules, key));
-            let visible = simd.splat_u32s(self.visible[key]);
-            let (row, _) = S::as_mut_simd_f32s(row);
-            for (lanes, logits) in row.iter_mut().enumerate() {
-                let mut seen = simd.less_than_or_equal_u32s(visible, last_visible[lanes]);
-                if NEAR && let Some(near) = &near {
-                    seen = simd.and_m32s(seen, near.in_round::<S, true>(simd, 0, key, lanes));
+    pub(super) fn weights<S: Simd>(
+        &self,
+        simd: S,
+        rules: &Rules,
+        logits: &mut [f32],
+        [max, log_sum]: [&[f32]; 2],
+    ) {
+        let (logits, _) = S::as_mut_simd_f32s(logits);
+        let (max, _) = S::as_simd_f32s(max);
+        let (log_sum, _) = S::as_simd_f32s(log_sum);
+        let n = max.len();
+        for_rules!(rules, NEAR, COUNT => {
+            for register in 0..n {
+                let queries = Queries::<S, NEAR, COUNT>::new(simd, self, rules, register);
+                let (max, log_sum) = (max[register], log_sum[register]);
+                for (key, row) in logits.chunks_exact_mut(n).enumerate() {
+                    let below = simd.sub_f32s(queries.masked(key, row[register]), max);
+                    let weights = exp_f32s(simd, simd.sub_f32s(below, log_sum));
+                    row[register] = queries.divided(key, weights);
                 }
-                let other = simd.select_f32s(seen, *logits, forbidden);
-                let is_own = simd.equal_u32s(own, queries[lanes]);
-                *logits = simd.select_f32s(is_own, itself, other);
             }
-        }
+        });
     }
 
     /// The query whose logit with a key is replaced by [`SELF`].
@@ -169,87 +218,6 @@ impl Tile {
             self.keys[key]
         } else {
             ALL_OTHERS
-        }
-    }
-
-    /// Divides weights by `N_ij`, the number of rounds in which query `i` sees key `j`: the same as
-    /// subtracting `log N_ij` from the logits. Divisors of zero weights do not matter.
-    #[inline(always)]
-    pub(super) fn divide_by_counts<S: Simd>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
-        if !rules.places.as_ref().is_some_and(|places| places.count) {
-            return;
-        }
-        match rules.keys {
-            KeyRule::Across => self.divide_by::<S, false>(simd, rules, weights),
-            KeyRule::SameBucket | KeyRule::Band(_) => {
-                self.divide_by::<S, true>(simd, rules, weights);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn divide_by<S: Simd, const BUCKETS: bool>(&self, simd: S, rules: &Rules, weights: &mut [f32]) {
-        let Some(near) = Near::new(self, rules) else {
-            return;
-        };
-        let (queries, _) = S::as_simd_u32s(&self.queries);
-        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
-        for (key, row) in weights.chunks_exact_mut(self.queries.len()).enumerate() {
-            let own = simd.splat_u32s(self.own(rules, key));
-            let (row, _) = S::as_mut_simd_f32s(row);
-            for (lanes, weights) in row.iter_mut().enumerate() {
-                let mut counts = one;
-                for round in 1..near.n_rounds {
-                    let near = near.in_round::<S, BUCKETS>(simd, round, key, lanes);
-                    counts = simd.add_f32s(counts, simd.select_f32s(near, one, zero));
-                }
-                // `SELF` is independent of the original logit and is not divided.
-                let is_own = simd.equal_u32s(own, queries[lanes]);
-                let counts = simd.select_f32s(is_own, one, counts);
-                *weights = simd.div_f32s(*weights, counts);
-            }
-        }
-    }
-
-    /// Replaces masked logits by `exp(logit - max)`; `max` is set to the largest of each query.
-    #[inline(always)]
-    pub(super) fn exp_below_max(&self, logits: &mut [f32], max: &mut Vec<f32>) {
-        let n = self.queries.len();
-        max.clear();
-        max.resize(n, f32::NEG_INFINITY);
-        for row in logits.chunks_exact(n) {
-            for (max, &logit) in max.iter_mut().zip(row) {
-                *max = if logit > *max { logit } else { *max };
-            }
-        }
-        for row in logits.chunks_exact_mut(n) {
-            for (logit, &max) in row.iter_mut().zip(max.iter()) {
-                *logit = exp(*logit - max);
-            }
-        }
-    }
-
-    /// Replaces masked logits by weights, given the two parts of each query's log-sum-exp. The
-    /// larger part is subtracted first: see [`AttentionOutput`](crate::kernels::AttentionOutput).
-    #[inline(always)]
-    pub(super) fn exp_below(&self, logits: &mut [f32], [max, log_sum]: [&[f32]; 2]) {
-        for row in logits.chunks_exact_mut(self.queries.len()) {
-            for ((logit, &max), &log_sum) in row.iter_mut().zip(max).zip(log_sum) {
-                *logit = exp((*logit - max) - log_sum);
-            }
-        }
-    }
-
-    /// Sum over the keys for each query.
-    #[inline(always)]
-    pub(super) fn sum_over_keys(&self, weights: &[f32], sums: &mut Vec<f32>) {
-        let n = self.queries.len();
-        sums.clear();
-        sums.resize(n, 0.0);
-        for row in weights.chunks_exact(n) {
-            for (sum, weight) in sums.iter_mut().zip(row) {
-                *sum += weight;
-            }
         }
     }
 
@@ -278,49 +246,95 @@ impl Tile {
     }
 }
 
-/// Places and buckets of a tile, to be compared. Rounds are numbered from the tile's own one on.
-struct Near<'a> {
+/// The queries of a register, and how they see keys. For the constants, see `for_rules`.
+struct Queries<'a, S: Simd, const NEAR: bool, const COUNT: bool> {
+    simd: S,
+    tile: &'a Tile,
+    rules: &'a Rules<'a>,
+    /// Number of the register, and of all registers of queries.
+    register: usize,
+    n_registers: usize,
+    positions: S::u32s,
+    last_visible: S::u32s,
     n_rounds: usize,
-    n_queries: usize,
-    width: u32,
-    query_places: [&'a [u32]; 2],
-    key_places: [&'a [u32]; 2],
+    width: S::u32s,
 }
 
-impl<'a> Near<'a> {
-    fn new(tile: &'a Tile, rules: &Rules) -> Option<Self> {
-        let places = rules.places.as_ref()?;
-        Some(Self {
-            n_rounds: places.n_rounds,
-            n_queries: tile.queries.len(),
-            width: places.width,
-            query_places: [&tile.query_places[0], &tile.query_places[1]],
-            key_places: [&tile.key_places[0], &tile.key_places[1]],
-        })
+impl<'a, S: Simd, const NEAR: bool, const COUNT: bool> Queries<'a, S, NEAR, COUNT> {
+    #[inline(always)]
+    fn new(simd: S, tile: &'a Tile, rules: &'a Rules<'a>, register: usize) -> Self {
+        let places = rules.places.as_ref();
+        let (positions, _) = S::as_simd_u32s(&tile.queries);
+        Self {
+            simd,
+            tile,
+            rules,
+            register,
+            n_registers: positions.len(),
+            positions: positions[register],
+            last_visible: S::as_simd_u32s(&tile.last_visible).0[register],
+            n_rounds: places.map_or(0, |places| places.n_rounds),
+            width: simd.splat_u32s(places.map_or(0, |places| places.width)),
+        }
     }
 
-    /// Whether queries see a key in a round, according to places and buckets.
+    /// The logits of a key, or [`SELF`] or [`FORBIDDEN`] according to the rules.
     #[inline(always)]
-    fn in_round<S: Simd, const BUCKETS: bool>(
-        &self,
-        simd: S,
-        round: usize,
-        key: usize,
-        lanes: usize,
-    ) -> S::m32s {
-        let first = round * self.n_queries + lanes * S::U32_LANES;
+    fn masked(&self, key: usize, logits: S::f32s) -> S::f32s {
+        let simd = self.simd;
+        let visible = simd.splat_u32s(self.tile.visible[key]);
+        let mut seen = simd.less_than_or_equal_u32s(visible, self.last_visible);
+        if NEAR {
+            seen = simd.and_m32s(seen, self.near(self.tile.round, key));
+        }
+        let other = simd.select_f32s(seen, logits, simd.splat_f32s(FORBIDDEN));
+        simd.select_f32s(self.is_own(key), simd.splat_f32s(SELF), other)
+    }
+
+    /// Weights divided by `N_ij`, the number of rounds in which query `i` sees key `j`: the same as
+    /// subtracting `log N_ij` from the logits. Divisors of zero weights do not matter.
+    #[inline(always)]
+    fn divided(&self, key: usize, weights: S::f32s) -> S::f32s {
+        if !COUNT {
+            return weights;
+        }
+        let simd = self.simd;
+        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+        let mut counts = one;
+        let own = self.tile.round;
+        for others in [0..own, own + 1..self.n_rounds] {
+            for round in others {
+                let near = self.near(round, key);
+                counts = simd.add_f32s(counts, simd.select_f32s(near, one, zero));
+            }
+        }
+        // `SELF` is independent of the original logit and is not divided.
+        let counts = simd.select_f32s(self.is_own(key), one, counts);
+        simd.div_f32s(weights, counts)
+    }
+
+    /// Whether a key is a query's own, whose logit is replaced by [`SELF`].
+    #[inline(always)]
+    fn is_own(&self, key: usize) -> S::m32s {
+        let own = self.simd.splat_u32s(self.tile.own(self.rules, key));
+        self.simd.equal_u32s(own, self.positions)
+    }
+
+    /// Whether queries see a key in a round, according to places and, with `NEAR`, buckets.
+    #[inline(always)]
+    fn near(&self, round: usize, key: usize) -> S::m32s {
+        let simd = self.simd;
+        let of_queries = round * self.n_registers + self.register;
         let of_key = key * self.n_rounds + round;
-        let of_queries = |kind: usize| {
-            let lanes = &self.query_places[kind][first..][..S::U32_LANES];
-            S::as_simd_u32s(lanes).0[0]
-        };
-        let place = simd.splat_u32s(self.key_places[0][of_key]);
-        let distance = simd.sub_u32s(of_queries(0), place);
-        let near = simd.less_than_or_equal_u32s(distance, simd.splat_u32s(self.width));
-        if !BUCKETS {
+        let (places, _) = S::as_simd_u32s(&self.tile.query_places[0]);
+        let place = simd.splat_u32s(self.tile.key_places[0][of_key]);
+        let distance = simd.sub_u32s(places[of_queries], place);
+        let near = simd.less_than_or_equal_u32s(distance, self.width);
+        if !NEAR {
             return near;
         }
-        let bucket = simd.splat_u32s(self.key_places[1][of_key]);
-        simd.and_m32s(near, simd.equal_u32s(of_queries(1), bucket))
+        let (buckets, _) = S::as_simd_u32s(&self.tile.query_places[1]);
+        let bucket = simd.splat_u32s(self.tile.key_places[1][of_key]);
+        simd.and_m32s(near, simd.equal_u32s(buckets[of_queries], bucket))
     }
 }

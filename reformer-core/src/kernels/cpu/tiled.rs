@@ -157,6 +157,12 @@ impl Tiles for SortedHead<'_> {
         self.sorted.n_rounds * self.in_round()
     }
 
+    fn upcoming(&self, number: usize) -> impl Iterator<Item = u32> {
+        let tile = number + 1 + self.sorted.rules.tile.after;
+        let exists = tile < self.n_tiles();
+        exists.then(|| self.positions(tile)).into_iter().flatten()
+    }
+
     fn place(&self, number: usize, tile: &mut Tile) {
         let shape = self.sorted.rules.tile;
         let in_round = self.in_round();

@@ -1,6 +1,7 @@
 //! Backward: weights are recomputed, and gradients of each tile are added to those of the head.
 
-use super::scratch::{SCRATCH, Scratch, across_rows, along_rows, drop, gather, prefetch_ahead};
+use super::prefetch::{prefetch_ahead, prefetch_rows};
+use super::scratch::{SCRATCH, Scratch, across_rows, along_rows, drop, gather};
 use super::{HeadRows, Tiles, UnitKeys, in_groups};
 use crate::kernels::cpu::element::Element;
 use crate::kernels::cpu::host::Rows;
@@ -61,7 +62,13 @@ impl<T: Tiles, E: Element> WithKernel<E::Factor> for Backward<'_, T, E> {
         }
         let (m, w) = (tile.queries.len(), tile.keys.len());
         let (d, d_v) = (padded(rows.q.d), padded(rows.v.d));
-        scratch.logits(kernel, tile, rules, rows);
+        let upcoming = tiles.upcoming(number);
+        scratch.logits(
+            kernel,
+            tile,
+            rows,
+            prefetch_rows(upcoming, [rows.q, rows.v, upstream.grad]),
+        );
         scratch.draw_dropout(tiles, number, tile);
 
         let [max, log_sum, delta] = &mut scratch.stats;
@@ -69,8 +76,7 @@ impl<T: Tiles, E: Element> WithKernel<E::Factor> for Backward<'_, T, E> {
         at_positions(max, &tile.queries, upstream.max, f32::INFINITY);
         at_positions(log_sum, &tile.queries, upstream.log_sum, 0.0);
         at_positions(delta, &tile.queries, upstream.delta, 0.0);
-        tile.exp_below(&mut scratch.weights, [max, log_sum]);
-        tile.divide_by_counts(kernel.simd(), rules, &mut scratch.weights);
+        tile.weights(kernel.simd(), rules, &mut scratch.weights, [max, log_sum]);
 
         gather(&mut scratch.grad, &tile.queries, upstream.grad, None);
         scratch.grad_weights.resize(w * m, 0.0);

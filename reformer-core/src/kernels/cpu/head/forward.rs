@@ -1,5 +1,6 @@
 //! Forward: the softmax of each tile, merged into that of the head.
 
+use super::prefetch::prefetch_rows;
 use super::scratch::{SCRATCH, Scratch, drop};
 use super::{HeadRows, Tiles, in_groups};
 use crate::kernels::cpu::element::{Element, widened};
@@ -45,11 +46,16 @@ impl<T: Tiles, E: Element> WithKernel<E::Factor> for Forward<'_, T, E> {
             return;
         }
         let (m, w, d_v) = (tile.queries.len(), tile.keys.len(), padded(rows.v.d));
-        scratch.logits(kernel, tile, rules, rows);
-        tile.exp_below_max(&mut scratch.weights, &mut result.lse);
-        tile.divide_by_counts(kernel.simd(), rules, &mut scratch.weights);
+        let upcoming = tiles.upcoming(number);
+        scratch.logits(
+            kernel,
+            tile,
+            rows,
+            prefetch_rows(upcoming, [rows.q, rows.v]),
+        );
         scratch.draw_dropout(tiles, number, tile);
-        tile.sum_over_keys(&scratch.weights, &mut scratch.sums);
+        let Scratch { weights, sums, .. } = scratch;
+        tile.softmax(kernel.simd(), rules, weights, &mut result.lse, sums);
         drop(&mut scratch.weights, &scratch.dropout);
         result.output.resize(m * d_v, 0.0);
         // One term at a time, also in half precision: in pairs, a masked key in between would move the
@@ -58,12 +64,13 @@ impl<T: Tiles, E: Element> WithKernel<E::Factor> for Forward<'_, T, E> {
         let v = widened(&mut scratch.wide, &scratch.v);
         let sizes = [m, w, d_v];
         product(kernel.simd(), &mut result.output, weights, v, sizes);
-        result.scale.clear();
+        result.scale.clone_from(&result.lse);
         for (lse, sum) in result.lse.iter_mut().zip(&scratch.sums) {
-            let max = *lse;
-            *lse = max + sum.ln();
-            // Uses the rounded log-sum-exp, as in the reference.
-            result.scale.push(exp(max - *lse));
+            *lse += sum.ln();
+        }
+        // Uses the rounded log-sum-exp, as in the reference.
+        for (scale, lse) in result.scale.iter_mut().zip(&result.lse) {
+            *scale = exp(*scale - lse);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod backward;
 mod forward;
+mod prefetch;
 mod scratch;
 
 use rayon::prelude::*;
@@ -53,6 +54,10 @@ pub(super) trait Tiles: Sync {
     fn rules(&self) -> &Rules<'_>;
 
     fn n_tiles(&self) -> usize;
+
+    /// Positions of queries and keys that no tile up to `number` sees, but the next one. Empty where rows are read in their
+    /// order in memory, which the processor sees coming.
+    fn upcoming(&self, number: usize) -> impl Iterator<Item = u32>;
 
     /// Fills in the queries and keys of tile `number`.
     fn place(&self, number: usize, tile: &mut Tile);

@@ -4,29 +4,13 @@ use core::cell::RefCell;
 
 use burn::tensor::bf16;
 
-use super::{HeadRows, Rules, Tiles};
+use super::prefetch::prefetch_ahead;
+use super::{HeadRows, Tiles};
 use crate::kernels::cpu::element::Element;
 use crate::kernels::cpu::host::Rows;
-use crate::kernels::cpu::product::{Factor, Kernel, Left, product};
-use crate::kernels::cpu::simd::{padded, prefetch, transpose};
+use crate::kernels::cpu::product::{Factor, Kernel, Left, product, product_meanwhile};
+use crate::kernels::cpu::simd::{padded, transpose};
 use crate::kernels::cpu::tile::{NOWHERE, Tile};
-
-/// How many rows before its use a row is asked for.
-const ROWS_AHEAD: usize = 8;
-
-/// Asks for the row at the position that follows in a few steps.
-#[inline(always)]
-pub(super) fn prefetch_ahead<'a, E: 'a>(
-    positions: &[u32],
-    at: usize,
-    row: impl Fn(usize) -> &'a [E],
-) {
-    if let Some(&position) = positions.get(at + ROWS_AHEAD)
-        && position != NOWHERE
-    {
-        prefetch(row(position as usize));
-    }
-}
 
 /// Gathers rows at positions, padded with zeros to whole registers.
 #[inline(always)]
@@ -133,14 +117,15 @@ impl<F: Factor> Transposed<F> {
 }
 
 impl<E: Element> Scratch<E> {
-    /// Gathers rows and computes masked logits, `[keys, queries]`.
+    /// Gathers rows and computes logits, not masked yet, `[keys, queries]`. Meanwhile it calls a function: see
+    /// [`product_meanwhile`].
     #[inline(always)]
     pub(super) fn logits<K: Kernel<Factor = E::Factor>>(
         &mut self,
         kernel: K,
         tile: &Tile,
-        rules: &Rules,
         rows: &HeadRows<E>,
+        meanwhile: impl FnMut(),
     ) {
         let (m, w, d) = (tile.queries.len(), tile.keys.len(), padded(rows.q.d));
         gather(&mut self.q, &tile.queries, rows.q, None);
@@ -152,8 +137,7 @@ impl<E: Element> Scratch<E> {
         let k = Left::Rows(along_rows(&mut self.left, &self.k), d / terms);
         let q = self.transposed.of(&self.q, d);
         let sizes = [w, rows.q.d.div_ceil(terms), m];
-        product(kernel, &mut self.weights, k, q, sizes);
-        tile.mask(kernel.simd(), rules, &mut self.weights);
+        product_meanwhile(kernel, &mut self.weights, k, q, sizes, meanwhile);
     }
 
     /// Logits of one gathered query, of `d` features, and of gathered keys, a multiple of lanes:
