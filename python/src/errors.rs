@@ -5,7 +5,7 @@ use std::io;
 use std::iter::successors;
 
 use pyo3::PyErr;
-use pyo3::exceptions::{PyFileNotFoundError, PyMemoryError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use reformer_core::huggingface::HuggingFaceError;
 use reformer_train::TrainError;
 
@@ -22,15 +22,21 @@ pub(crate) fn exception(error: impl Error + 'static) -> PyErr {
         of_system = of_system.or(cause.downcast_ref::<io::Error>().map(io::Error::kind));
     }
     let message = message.replace(char::is_control, " ");
-    let error: &(dyn Error + 'static) = &error;
-    let has_no_weights = matches!(
-        error.downcast_ref(),
-        Some(HuggingFaceError::NoWeights { .. })
-    ) || matches!(error.downcast_ref(), Some(TrainError::NoWeights { .. }));
-    match of_system {
+    match of_system.or(kind_of(&error)) {
         Some(kind) => io::Error::new(kind, message).into(),
-        None if has_no_weights => PyFileNotFoundError::new_err(message),
         None => PyValueError::new_err(message),
+    }
+}
+
+/// The kind of system error that an error without a cause stands for.
+fn kind_of(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let of_hugging_face = error.downcast_ref::<HuggingFaceError>();
+    match (error.downcast_ref::<TrainError>(), of_hugging_face) {
+        (Some(TrainError::NoRun { kind, .. }), _) => Some(*kind),
+        (Some(TrainError::NoWeights { .. }), _) | (_, Some(HuggingFaceError::NoWeights { .. })) => {
+            Some(io::ErrorKind::NotFound)
+        }
+        _ => None,
     }
 }
 

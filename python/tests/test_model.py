@@ -145,11 +145,11 @@ class Refusals(unittest.TestCase):
             load = reformer_burn.load
             self.refused(FileNotFoundError, "is not the folder of a run", load, folder)
             self.refused(FileNotFoundError, "is not the folder of a run", load, folder / "missing")
-            self.refused(NotADirectoryError, "config.json", load, __file__)
+            self.refused(NotADirectoryError, "is not the folder of a run, since it is a file", load, __file__)
             self.refused(TypeError, "", load, 3)
 
             (folder / "config.json").write_text("{}")
-            self.refused(ValueError, "is not a configuration of this version: missing field", load, folder)
+            self.refused(ValueError, "is not a configuration of this version: `model` is missing", load, folder)
             config = json.loads((HUGGING_FACE / "causal-lsh/config.json").read_text())
             (folder / "config.json").write_text(json.dumps(config))
             self.refused(FileNotFoundError, "neither model.safetensors nor", load, folder)

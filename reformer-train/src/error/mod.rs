@@ -55,6 +55,8 @@ pub enum TrainError {
         path: PathBuf,
         /// What is there, and the way out.
         reason: &'static str,
+        /// The error of the operating system, which `reason` says in other words.
+        kind: io::ErrorKind,
     },
 
     /// The configuration of a run is not valid.

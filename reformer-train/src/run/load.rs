@@ -28,7 +28,7 @@ pub(super) fn model_path(folder: &Path) -> PathBuf {
 pub(super) fn read_config(folder: &Path) -> Result<TrainConfig, TrainError> {
     let path = folder.join(CONFIG);
     let text = read_regular(&path).map_err(|source| match is_absent(&source) {
-        true => no_run(folder),
+        true => no_run(folder, source.kind()),
         false => TrainError::Read {
             path: path.clone(),
             source,
@@ -44,17 +44,18 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The error of a path without config.json.
-fn no_run(path: &Path) -> TrainError {
+fn no_run(path: &Path, kind: io::ErrorKind) -> TrainError {
     let reason = match (path.exists(), path.is_dir()) {
         (false, _) => "there is no such folder: name another, or start a new run",
         (true, false) => "it is a file: name the folder that it is in, or another",
         (true, true) => {
-            "it has no config.json: name another, or move it away to start a run of its name"
+            "it has no config.json: name another, or move it away and start a new run with its name"
         }
     };
     TrainError::NoRun {
         path: path.to_owned(),
         reason,
+        kind,
     }
 }
 
@@ -62,11 +63,13 @@ fn no_run(path: &Path) -> TrainError {
 pub(super) fn check_new_folder(path: &Path) -> Result<(), TrainError> {
     let path = path.to_owned();
     let is_link = path.is_symlink();
+    let is_taken = is_link || path.exists();
     match fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
         Ok(true) if !is_link => Ok(()),
         Ok(false) if path.join(CONFIG).exists() => Err(TrainError::RunExists { path }),
         Err(source) if source.kind() == io::ErrorKind::NotFound && !is_link => Ok(()),
-        Err(source) if !is_absent(&source) => Err(TrainError::Write { path, source }),
+        // A folder that cannot be read, or a path below a file.
+        Err(source) if !is_absent(&source) || !is_taken => Err(TrainError::Write { path, source }),
         _ => Err(TrainError::FolderTaken { path }),
     }
 }

@@ -1,6 +1,7 @@
 //! A run that is stopped and resumed ends like one that is not.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -253,7 +254,15 @@ fn existing_folder_is_left_alone() {
         let error = Run::create(config.clone(), path).unwrap_err();
         assert!(matches!(error, TrainError::FolderTaken { .. }), "{error}");
     }
+    let error = Run::create(config.clone(), notes.join("run")).unwrap_err();
+    assert!(matches!(error, TrainError::Write { .. }), "{error}");
     assert_eq!(fs::read_to_string(&notes).unwrap(), "not a run");
+    let error = Run::resume(&notes).unwrap_err();
+    let kind = ErrorKind::NotADirectory;
+    assert!(
+        matches!(error, TrainError::NoRun { kind: found, .. } if found == kind),
+        "{error:?}"
+    );
     let path = folder.path().join("run");
     // A folder that was made by hand, or by a program that was killed.
     fs::create_dir(&path).unwrap();
@@ -266,7 +275,11 @@ fn existing_folder_is_left_alone() {
     assert!(matches!(error, TrainError::Config(_)), "{error}");
     assert!(!folder.path().join("no").exists());
     let error = Run::resume(&path).unwrap_err();
-    assert!(matches!(error, TrainError::NoRun { .. }), "{error}");
+    let kind = ErrorKind::NotFound;
+    assert!(
+        matches!(error, TrainError::NoRun { kind: found, .. } if found == kind),
+        "{error:?}"
+    );
 }
 
 /// Number of records in the newest event file of TensorBoard in a run.
