@@ -17,6 +17,14 @@ pub enum SettingError {
         serde_json::Error,
     ),
 
+    /// Settings that JSON cannot hold, such as the name of a file that is not UTF-8.
+    #[error("the settings cannot be written as JSON, which is UTF-8: rename the file or folder")]
+    NotText(
+        /// What cannot be written.
+        #[source]
+        serde_json::Error,
+    ),
+
     /// A setting that does not exist; it would have no effect.
     #[error("there is no setting `{}`: {way_out}", shown(setting))]
     Unknown {
@@ -51,10 +59,10 @@ pub(crate) fn reason(error: &serde_json::Error, value: &Value, before: &Value) -
     };
     let text = &text[..position.unwrap_or(text.len())];
     if let Some(field) = text.strip_prefix("missing field ") {
-        return format!("{field} is missing in it");
+        return format!("{field} is missing: add it");
     }
     if let Some(field) = text.strip_prefix("duplicate field ") {
-        return format!("{field} is given twice");
+        return format!("{field} is given twice: remove one");
     }
     let Some((found, expected)) = text.rsplit_once(", expected ") else {
         return text.to_owned();
@@ -72,20 +80,34 @@ pub(crate) fn reason(error: &serde_json::Error, value: &Value, before: &Value) -
 
 /// What serde expects, in words.
 fn in_words(expected: &str, before: &Value) -> String {
-    let up_to = |largest: u64| format!("a whole number from 0 to {largest}");
+    let whole = |least: i64, largest: u64| format!("a whole number from {least} to {largest}");
+    let length = ["a tuple of size ", "an array of length "];
+    let length = length.iter().find_map(|text| expected.strip_prefix(text));
+    if let Some(length) = length {
+        return format!("a list of {length}");
+    }
     match expected {
-        "u16" => up_to(u16::MAX.into()),
-        "u32" => up_to(u32::MAX.into()),
-        "u64" | "usize" => up_to(u64::MAX),
-        "i32" | "i64" => "a whole number".to_owned(),
+        "u8" => whole(0, u8::MAX.into()),
+        "u16" => whole(0, u16::MAX.into()),
+        "u32" => whole(0, u32::MAX.into()),
+        "u64" | "usize" => whole(0, u64::MAX),
+        "i8" => whole(i8::MIN.into(), i8::MAX as u64),
+        "i16" => whole(i16::MIN.into(), i16::MAX as u64),
+        "i32" => whole(i32::MIN.into(), i32::MAX as u64),
+        "i64" | "isize" => whole(i64::MIN, i64::MAX as u64),
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a string" => "a text".to_owned(),
         "path string" => "a path".to_owned(),
         "a sequence" => "a list, in brackets".to_owned(),
+        "char" | "a character" => "a single character".to_owned(),
         "string or map" => "a name, or an object with one name and its value".to_owned(),
+        "variant identifier" => "a name".to_owned(),
         "unit variant" => "a name without a value".to_owned(),
-        "map with a single key" => "an object with one name and its value".to_owned(),
+        "newtype variant" | "map with a single key" => {
+            "an object with one name and its value".to_owned()
+        }
+        _ if expected.starts_with("tuple ") => "a list, in brackets".to_owned(),
         _ if is_object(expected) => match before {
             Value::Object(fields) if !fields.is_empty() => {
                 let names: Vec<&str> = fields.keys().map(String::as_str).collect();
@@ -140,7 +162,30 @@ mod tests {
         );
         assert_eq!(
             said::<TrainConfig>(json!({}), none),
-            "`model` is missing in it"
+            "`model` is missing: add it"
+        );
+        assert_eq!(
+            said::<u8>(json!(256), none),
+            "it has to be a whole number from 0 to 255"
+        );
+        assert_eq!(
+            said::<i8>(json!(-129), none),
+            "it has to be a whole number from -128 to 127"
+        );
+        for value in [json!([1]), json!(3)] {
+            assert_eq!(
+                said::<(usize, usize)>(value.clone(), none),
+                "it has to be a list of 2"
+            );
+            assert_eq!(said::<[usize; 2]>(value, none), "it has to be a list of 2");
+        }
+        assert_eq!(
+            said::<char>(json!("ab"), none),
+            "it has to be a single character"
+        );
+        assert_eq!(
+            said::<Vec<NonFiniteLoss>>(json!(["Skip"]), none),
+            "it has to be an object with one name and its value"
         );
         assert_eq!(
             said::<ScheduleConfig>(json!("Flat"), none),

@@ -45,7 +45,7 @@ impl TrainConfig {
     /// # Errors
     /// A setting that does not exist, or a value that it cannot have.
     pub fn with_setting(&self, setting: &str, value: Value) -> Result<Self, SettingError> {
-        let mut settings = serde_json::to_value(self).map_err(SettingError::NotJson)?;
+        let mut settings = serde_json::to_value(self).map_err(SettingError::NotText)?;
         let place = find(&mut settings, setting)?;
         let before = std::mem::replace(place, value.clone());
         match read(settings.clone()) {
@@ -117,20 +117,27 @@ fn list<'a>(settings: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
     }
 }
 
-/// Finds a setting by its path.
+/// Finds a setting by its path, in which numbers from 0 stand for the items of a list.
 fn find<'a>(settings: &'a mut Value, setting: &str) -> Result<&'a mut Value, SettingError> {
     let (mut place, mut path) = (settings, String::new());
     for name in setting.split('.') {
-        let Value::Object(fields) = place else {
-            return Err(SettingError::Unknown {
-                setting: setting.to_owned(),
-                way_out: format!("`{path}` is a plain value"),
-            });
+        let not_in = |what: String| SettingError::Unknown {
+            setting: setting.to_owned(),
+            way_out: format!("`{path}` is {what}: set `{path}` itself"),
         };
-        if !fields.contains_key(name) {
-            return Err(unknown(&path, name, fields.keys()));
-        }
-        place = &mut fields[name];
+        place = match place {
+            Value::Object(fields) if !fields.contains_key(name) => {
+                return Err(unknown(&path, name, fields.keys()));
+            }
+            Value::Object(fields) => &mut fields[name],
+            Value::Array(items) => {
+                let n_items = items.len();
+                let number = name.parse::<usize>().ok().filter(|own| *own < n_items);
+                let what = || not_in(format!("a list of {n_items}, counted from 0"));
+                &mut items[number.ok_or_else(what)?]
+            }
+            _ => return Err(not_in("a plain value".to_owned())),
+        };
         path = setting_below(&path, name);
     }
     Ok(place)
@@ -171,7 +178,7 @@ fn names(mut settings: Value, setting: &str) -> Option<String> {
 /// Checks that a configuration has every setting of the text that it was read from: unknown ones would have no
 /// effect. Models of older versions, without a kind, may have settings that are gone.
 fn check_known(settings: &Value, config: &TrainConfig) -> Result<(), SettingError> {
-    let known = serde_json::to_value(config).map_err(SettingError::NotJson)?;
+    let known = serde_json::to_value(config).map_err(SettingError::NotText)?;
     match settings.get("model") {
         Some(model) if !has_kind(model) => {
             let mut settings = settings.clone();
@@ -205,147 +212,4 @@ fn check_below(path: &str, settings: &Value, known: &Value) -> Result<(), Settin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use reformer_core::model::{ReformerClassifierConfig, ReformerConfig, ReformerLmConfig};
-    use serde_json::json;
-
-    fn config() -> TrainConfig {
-        let model = ReformerLmConfig::new(ReformerConfig::new(256, 32, 2));
-        TrainConfig::new(model.into(), DataConfig::Sample)
-    }
-
-    fn refused(settings: &Value) -> String {
-        let read = TrainConfig::from_json(settings.to_string().as_bytes());
-        read.unwrap_err().to_string()
-    }
-
-    #[test]
-    fn unknown_settings_are_refused_with_the_nearest_one() {
-        let own = serde_json::to_value(config()).unwrap();
-        let read = TrainConfig::from_json(own.to_string().as_bytes());
-        assert_eq!(read.unwrap(), config());
-        for (pointer, name, said) in [
-            (
-                "",
-                "batch_sizes",
-                "there is no setting `batch_sizes`: did you mean `batch_size`?",
-            ),
-            (
-                "/model/reformer/lsh",
-                "n_round",
-                "there is no setting `model.reformer.lsh.n_round`: did you mean `model.reformer.lsh.n_rounds`?",
-            ),
-            (
-                "/optimizer/Adam",
-                "gamma",
-                "there is no setting `optimizer.Adam.gamma`: use one of beta_1, beta_2, epsilon",
-            ),
-            (
-                "/weight_decay/0",
-                "rates",
-                "there is no setting `weight_decay.0.rates`: did you mean `weight_decay.0.rate`?",
-            ),
-        ] {
-            let mut settings = own.clone();
-            settings.pointer_mut(pointer).unwrap()[name] = 3.into();
-            assert_eq!(refused(&settings), said);
-            // What is not set has no effect.
-            settings.pointer_mut(pointer).unwrap()[name] = Value::Null;
-            TrainConfig::from_json(settings.to_string().as_bytes()).unwrap();
-        }
-    }
-
-    #[test]
-    fn models_of_older_versions_may_have_settings_that_are_gone() {
-        let mut settings = serde_json::to_value(config()).unwrap();
-        let model = settings["model"].as_object_mut().unwrap();
-        model.remove("kind").unwrap();
-        model.insert("gone".to_owned(), true.into());
-        let read = |settings: &Value| TrainConfig::from_json(settings.to_string().as_bytes());
-        assert_eq!(read(&settings).unwrap(), config());
-        settings["stepz"] = 3.into();
-        assert!(refused(&settings).contains("`stepz`: did you mean `steps`?"));
-    }
-
-    #[test]
-    fn wrong_values_are_named_with_those_that_are_right() {
-        let own = serde_json::to_value(config()).unwrap();
-        for (pointer, value, said) in [
-            (
-                "/steps",
-                json!("many"),
-                "`steps` cannot be \"many\": it has to be a whole number",
-            ),
-            (
-                "/model",
-                json!(3),
-                "`model` cannot be 3: it has to be an object with kind, ",
-            ),
-            (
-                "/model/kind",
-                json!("lmm"),
-                "it has to be one of `lm`, `seq2seq`",
-            ),
-            (
-                "/schedule",
-                json!(3),
-                "`schedule` cannot be 3: it has to be one of `Constant`, `Linear`",
-            ),
-            (
-                "/optimizer/Adam/beta_1",
-                json!("x"),
-                "`optimizer` cannot be {\"Adam\":{\"beta_1\":\"x\"",
-            ),
-            (
-                "/model/reformer/layers",
-                json!(["X"]),
-                "it has to be one of `Lsh`, `Local`, `Full`",
-            ),
-        ] {
-            let mut settings = own.clone();
-            *settings.pointer_mut(pointer).unwrap() = value;
-            let message = refused(&settings);
-            assert!(message.contains(said), "{message}");
-            assert!(
-                !message.contains("Serde") && !message.contains("Config"),
-                "{message}"
-            );
-        }
-        assert_eq!(refused(&json!({"steps": 3})), "`model` is missing in it");
-        assert_eq!(refused(&json!([])), "it has to be an object with settings");
-        let twice = TrainConfig::from_json(b"{\"steps\": 1, \"steps\": 2}").unwrap_err();
-        assert_eq!(twice.to_string(), "`steps` is given twice");
-        let text = TrainConfig::from_json(b"{").unwrap_err();
-        assert!(matches!(text, SettingError::NotJson(_)), "{text}");
-    }
-
-    #[test]
-    fn wrong_values_of_every_kind_are_found() {
-        let reformer = ReformerConfig::new(256, 32, 2);
-        let model = ReformerClassifierConfig::new(reformer, 3);
-        let config = TrainConfig::new(model.into(), DataConfig::Sample);
-        let mut settings = serde_json::to_value(config).unwrap();
-        settings["model"]["n_classes"] = "few".into();
-        let message = refused(&settings);
-        assert!(
-            message.starts_with("`model.n_classes` cannot be \"few\""),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn settings_are_changed_one_by_one() {
-        let settings = json!({"steps": 7, "model": {"reformer": {"n_layers": 5}}});
-        let mut expected = config().with_steps(7);
-        expected.model.reformer_mut().n_layers = 5;
-        assert_eq!(config().with_settings(&settings).unwrap(), expected);
-        let error = config().with_setting("steps.x", 3.into()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no setting `steps.x`: `steps` is a plain value"
-        );
-        let error = config().with_settings(&json!(3)).unwrap_err().to_string();
-        assert_eq!(error, "it has to be an object with settings");
-    }
-}
+mod tests;

@@ -1,0 +1,240 @@
+//! Tests of reading and changing configurations.
+
+use super::*;
+use crate::data::{PairFiles, PairsConfig};
+use reformer_core::model::{
+    MaskingConfig, ReformerClassifierConfig, ReformerConfig, ReformerLmConfig,
+    ReformerSeq2SeqConfig,
+};
+use serde_json::json;
+
+fn config() -> TrainConfig {
+    let model = ReformerLmConfig::new(ReformerConfig::new(256, 32, 2));
+    TrainConfig::new(model.into(), DataConfig::Sample)
+}
+
+fn refused(settings: &Value) -> String {
+    let read = TrainConfig::from_json(settings.to_string().as_bytes());
+    read.unwrap_err().to_string()
+}
+
+#[test]
+fn unknown_settings_are_refused_with_the_nearest_one() {
+    let own = serde_json::to_value(config()).unwrap();
+    let read = TrainConfig::from_json(own.to_string().as_bytes());
+    assert_eq!(read.unwrap(), config());
+    for (pointer, name, said) in [
+        (
+            "",
+            "batch_sizes",
+            "there is no setting `batch_sizes`: did you mean `batch_size`?",
+        ),
+        (
+            "/model/reformer/lsh",
+            "n_round",
+            "there is no setting `model.reformer.lsh.n_round`: did you mean `model.reformer.lsh.n_rounds`?",
+        ),
+        (
+            "/optimizer/Adam",
+            "gamma",
+            "there is no setting `optimizer.Adam.gamma`: use one of beta_1, beta_2, epsilon",
+        ),
+        (
+            "/weight_decay/0",
+            "rates",
+            "there is no setting `weight_decay.0.rates`: did you mean `weight_decay.0.rate`?",
+        ),
+    ] {
+        let mut settings = own.clone();
+        settings.pointer_mut(pointer).unwrap()[name] = 3.into();
+        assert_eq!(refused(&settings), said);
+        // What is not set has no effect.
+        settings.pointer_mut(pointer).unwrap()[name] = Value::Null;
+        TrainConfig::from_json(settings.to_string().as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn models_of_older_versions_may_have_settings_that_are_gone() {
+    let mut settings = serde_json::to_value(config()).unwrap();
+    let model = settings["model"].as_object_mut().unwrap();
+    model.remove("kind").unwrap();
+    model.insert("gone".to_owned(), true.into());
+    let read = |settings: &Value| TrainConfig::from_json(settings.to_string().as_bytes());
+    assert_eq!(read(&settings).unwrap(), config());
+    settings["stepz"] = 3.into();
+    assert!(refused(&settings).contains("`stepz`: did you mean `steps`?"));
+}
+
+#[test]
+fn wrong_values_are_named_with_those_that_are_right() {
+    let own = serde_json::to_value(config()).unwrap();
+    for (pointer, value, said) in [
+        (
+            "/steps",
+            json!("many"),
+            "`steps` cannot be \"many\": it has to be a whole number",
+        ),
+        (
+            "/model",
+            json!(3),
+            "`model` cannot be 3: it has to be an object with kind, ",
+        ),
+        (
+            "/model/kind",
+            json!("lmm"),
+            "it has to be one of `lm`, `seq2seq`",
+        ),
+        (
+            "/schedule",
+            json!(3),
+            "`schedule` cannot be 3: it has to be one of `Constant`, `Linear`",
+        ),
+        (
+            "/optimizer/Adam/beta_1",
+            json!("x"),
+            "`optimizer` cannot be {\"Adam\":{\"beta_1\":\"x\"",
+        ),
+        (
+            "/model/reformer/layers",
+            json!(["X"]),
+            "it has to be one of `Lsh`, `Local`, `Full`",
+        ),
+    ] {
+        let mut settings = own.clone();
+        *settings.pointer_mut(pointer).unwrap() = value;
+        let message = refused(&settings);
+        assert!(message.contains(said), "{message}");
+        assert!(
+            !message.contains("Serde") && !message.contains("Config"),
+            "{message}"
+        );
+    }
+    assert_eq!(refused(&json!({"steps": 3})), "`model` is missing: add it");
+    assert_eq!(refused(&json!([])), "it has to be an object with settings");
+    let twice = TrainConfig::from_json(b"{\"steps\": 1, \"steps\": 2}").unwrap_err();
+    assert_eq!(twice.to_string(), "`steps` is given twice: remove one");
+    let text = TrainConfig::from_json(b"{").unwrap_err();
+    assert!(matches!(text, SettingError::NotJson(_)), "{text}");
+}
+
+/// The paths of all values, and of all objects and lists of them.
+fn paths(value: &Value, path: &str) -> Vec<String> {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(k, v)| (k.clone(), v)).collect(),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .map(|(n, v): (usize, _)| (n.to_string(), v))
+            .collect(),
+        _ => vec![],
+    };
+    let below = below
+        .iter()
+        .flat_map(|(name, value)| paths(value, &setting_below(path, name)));
+    let own = (!path.is_empty()).then(|| path.to_owned());
+    own.into_iter().chain(below).collect()
+}
+
+#[test]
+fn no_setting_is_told_in_names_of_types() {
+    let reformer = ReformerConfig::new(256, 32, 2);
+    let configs = [
+        config().with_masking(Some(MaskingConfig::new(257, 256))),
+        TrainConfig::new(
+            ReformerSeq2SeqConfig::new(reformer.clone()).into(),
+            DataConfig::Pairs(PairsConfig::new(PairFiles::Sample)),
+        ),
+        TrainConfig::new(
+            ReformerClassifierConfig::new(reformer, 3).into(),
+            DataConfig::Images {
+                path: "a".into(),
+                size: 8,
+            },
+        ),
+    ];
+    let of_rust = [
+        "u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "f32", "f64",
+        "char", "bool", "struct", "enum", "variant", "tuple", "newtype", "sequence", "map",
+        "array",
+    ];
+    for config in configs {
+        let settings = serde_json::to_value(&config).unwrap();
+        let paths = paths(&settings, "");
+        assert!(paths.len() > 40, "{paths:?}");
+        for path in paths {
+            for value in [json!("x"), json!(3), json!([]), json!({})] {
+                let Err(error) = config.with_setting(&path, value) else {
+                    continue;
+                };
+                let SettingError::Value { reason, .. } = error else {
+                    panic!("{path}: {error}");
+                };
+                let mut words = reason.split(|c: char| !c.is_alphanumeric());
+                let found = words.find(|word| of_rust.contains(word));
+                assert_eq!(found, None, "{path}: {reason}");
+                let is_of_code = reason.contains("Config") || reason.contains("::");
+                assert!(!is_of_code, "{path}: {reason}");
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_that_json_cannot_hold_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let name = std::ffi::OsString::from_vec(vec![0xff]);
+    let config = TrainConfig {
+        data: DataConfig::File(name.into()),
+        ..config()
+    };
+    let error = config.with_setting("steps", 3.into()).unwrap_err();
+    assert!(matches!(error, SettingError::NotText(_)), "{error}");
+    assert!(error.to_string().ends_with("rename the file or folder"));
+}
+
+#[test]
+fn wrong_values_of_every_kind_are_found() {
+    let reformer = ReformerConfig::new(256, 32, 2);
+    let model = ReformerClassifierConfig::new(reformer, 3);
+    let config = TrainConfig::new(model.into(), DataConfig::Sample);
+    let mut settings = serde_json::to_value(config).unwrap();
+    settings["model"]["n_classes"] = "few".into();
+    let message = refused(&settings);
+    assert!(
+        message.starts_with("`model.n_classes` cannot be \"few\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn settings_are_changed_one_by_one() {
+    let settings = json!({"steps": 7, "model": {"reformer": {"n_layers": 5}}});
+    let mut expected = config().with_steps(7);
+    expected.model.reformer_mut().n_layers = 5;
+    assert_eq!(config().with_settings(&settings).unwrap(), expected);
+    let changed = config().with_setting("weight_decay.1.rate", json!(0.5));
+    assert_eq!(changed.unwrap().weight_decay[1].rate, 0.5);
+    for (setting, said) in [
+        ("steps.x", "`steps` is a plain value: set `steps` itself"),
+        (
+            "weight_decay.2.rate",
+            "`weight_decay` is a list of 2, counted from 0: set `weight_decay` itself",
+        ),
+        (
+            "weight_decay.first",
+            "`weight_decay` is a list of 2, counted from 0: set `weight_decay` itself",
+        ),
+        (
+            "weight_decay.0.rates",
+            "did you mean `weight_decay.0.rate`?",
+        ),
+    ] {
+        let error = config().with_setting(setting, 3.into()).unwrap_err();
+        let expected = format!("there is no setting `{setting}`: {said}");
+        assert_eq!(error.to_string(), expected);
+    }
+    let error = config().with_settings(&json!(3)).unwrap_err().to_string();
+    assert_eq!(error, "it has to be an object with settings");
+}
