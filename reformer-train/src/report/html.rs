@@ -50,9 +50,9 @@ pub(super) fn page(report: &Report, written: u64) -> io::Result<String> {
 fn header(status: &Status) -> String {
     let (phase, progress, percent) = (phase(status.phase), progress(status), percent(status));
     format!(
-        "  <span class=\"phase {phase}\">{phase}</span>\n\
-         \x20 <p class=\"progress-text\">{progress}<span id=\"updated\"></span></p>\n\
-         \x20 <div class=\"progress\"><div style=\"width: {percent:.2}%\"></div></div>"
+        r#"  <span class="phase {phase}">{phase}</span>
+  <p class="progress-text">{progress}<span id="updated"></span></p>
+  <div class="progress"><div style="width: {percent:.2}%"></div></div>"#
     )
 }
 
