@@ -1,12 +1,13 @@
 //! Presets: configurations to start from, which are files.
 
-use std::mem;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use reformer_train::record::{nearest_name, read_regular};
 use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
+
+use crate::cli::trained_by::program_of;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
 ///
@@ -79,8 +80,8 @@ pub(crate) fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
         return load(name);
     }
     if !is_file(name) {
-        let default = load(default)?;
-        let takes = names(|config| is_alike(config, &default));
+        let program = program_of(&load(default)?);
+        let takes = names(|config| program_of(config) == program);
         let there_are = match nearest_name(name, takes.iter().copied()) {
             Some(nearest) => format!("did you mean `{nearest}`? There are"),
             None => "there are".to_owned(),
@@ -107,13 +108,6 @@ fn names(holds: impl Fn(&TrainConfig) -> bool) -> Vec<&'static str> {
     let holds = |name: &str| load(name).is_ok_and(|config| holds(&config));
     let names = PRESETS.iter().map(|(name, _)| *name);
     names.filter(|name| holds(name)).collect()
-}
-
-/// Whether two presets are for the same program.
-fn is_alike(a: &TrainConfig, b: &TrainConfig) -> bool {
-    let is_same_data = a.data.is_text() && b.data.is_text()
-        || mem::discriminant(&a.data) == mem::discriminant(&b.data);
-    a.model.name() == b.model.name() && a.masking.is_some() == b.masking.is_some() && is_same_data
 }
 
 /// Reads a complete configuration, or the settings in which one differs from a preset.

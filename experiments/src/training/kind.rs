@@ -1,31 +1,12 @@
-//! Which program trains which configuration.
+//! Whether a run is one of a program.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use reformer_train::{DataConfig, ModelConfig, TrainConfig};
+use reformer_train::TrainConfig;
 
+use crate::cli::trained_by::program_of;
 use crate::cli::{called, shell_argument};
-
-/// The name of the program that trains a configuration; none for models and data that another crate's program makes.
-pub(crate) fn program_of(config: &TrainConfig) -> Option<&'static str> {
-    match (&config.model, &config.data) {
-        (ModelConfig::Own(_), _) | (_, DataConfig::Own(_)) => None,
-        _ if config.masking.is_some() => Some("train_masked"),
-        (ModelConfig::Seq2Seq(_), _) => Some("train_translation"),
-        (ModelConfig::Classifier(_), _) => Some("train_classifier"),
-        (ModelConfig::QuestionAnswering(_), _) => Some("train_qa"),
-        (ModelConfig::Lm(_), DataConfig::Images { .. }) => Some("train_images"),
-        (ModelConfig::Lm(_), DataConfig::Duplication { .. }) => Some("train_duplication"),
-        (
-            ModelConfig::Lm(_),
-            DataConfig::AssociativeRecall { .. }
-            | DataConfig::ReturningPassages { .. }
-            | DataConfig::Needles { .. },
-        ) => Some("train_recall"),
-        (ModelConfig::Lm(_), _) => Some("train_text"),
-    }
-}
 
 /// Checks that a run is one of this program, before it is resumed.
 ///
@@ -57,7 +38,7 @@ pub(crate) fn check_new(config: &TrainConfig, program: &str) -> Result<()> {
     match program_of(config) {
         Some(own) if own == program => Ok(()),
         Some(own) => bail!(
-            "these settings are those of `{}`, {}: use that program, or leave out the `--set` that asks for them",
+            "these settings are those of `{}`, {}: use that program, or another `--preset` or `--set`",
             called::name(own),
             config.kind()
         ),
@@ -71,6 +52,7 @@ pub(crate) fn check_new(config: &TrainConfig, program: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::cli::preset::{self, PRESETS};
+    use reformer_train::DataConfig;
 
     #[test]
     fn every_preset_belongs_to_a_program() {
