@@ -59,7 +59,21 @@ fn every_program_is_called_by_words_of_its_own() {
             "{help}"
         );
     }
-    let training = printed(&run(REFORMER, folder.path(), &["train"]));
+    for (words, called) in [
+        (&["train", "text"][..], "train text"),
+        (&["train_text"], "train text"),
+        (&["train", "text", "--steps"], "train text"),
+        (&["bench_step"], "bench step"),
+        (&["evaluate", "--checkpoint", "x"], "evaluate"),
+        (&["study", "table1"], "study table1"),
+    ] {
+        let own = [&called.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat();
+        let own = printed(&run(REFORMER, folder.path(), &own));
+        let arguments = [&["help"], words].concat();
+        assert_eq!(printed(&run(REFORMER, folder.path(), &arguments)), own);
+    }
+    let training = printed(&run(REFORMER, folder.path(), &["help", "train"]));
+    assert_eq!(training, printed(&run(REFORMER, folder.path(), &["train"])));
     assert!(
         training.contains("train images") && !training.contains("bench"),
         "{training}"
@@ -93,13 +107,14 @@ fn what_is_no_program_brings_the_nearest_one() {
         ("train", "text, images, translation"),
         ("generate", "text, image"),
         ("predict", "classes, answers"),
-        ("bench", "step, memory"),
+        ("bench", "step, generation, plot"),
         ("study", "table1, table2"),
     ] {
         let of_group = format!("after `reformer {group}` comes one of {members}");
         refuse(&[group, "nosuch"], &[&of_group]);
         let add = format!("`{group}` is more than one program: add one of {members}");
         refuse(&[group, "--steps", "3"], &[&add]);
+        refuse(&["help", group, "--steps"], &[&add]);
     }
     refuse(&["completions", "tcsh"], &["`tcsh`", "bash, zsh or fish"]);
     let wrong = run(REFORMER, folder.path(), &["train", "text", "--stepz", "1"]);

@@ -18,6 +18,14 @@ struct Part {
 
 static PART: OnceLock<Part> = OnceLock::new();
 
+impl Part {
+    /// The words that call a program, if it is one of this crate.
+    fn words_of(&self, name: &str) -> Option<&'static str> {
+        let found = self.all.iter().find(|(own, _)| *own == name);
+        found.map(|(_, words)| *words)
+    }
+}
+
 /// Runs this process as the program with the given words and arguments. Only the first call has an
 /// effect.
 pub(crate) fn as_part(words: &'static str, all: Vec<Words>, arguments: Vec<OsString>) {
@@ -57,8 +65,7 @@ pub(crate) fn command(name: &str) -> String {
         (None, true) => by_cargo(name),
         (None, false) => name.to_owned(),
         (Some(part), _) => {
-            let found = part.all.iter().find(|(own, _)| *own == name);
-            let words = found.map_or(name, |(_, words)| words);
+            let words = part.words_of(name).unwrap_or(name);
             match is_built {
                 true => format!("{} {words}", by_cargo("reformer")),
                 false => format!("reformer {words}"),
@@ -75,9 +82,8 @@ fn is_build(path: &Path) -> bool {
 
 /// The name of a program of this crate, as it is called: `train_text`, or `reformer train text`.
 pub(crate) fn name(program: &str) -> String {
-    let all = PART.get().map_or(&[][..], |part| &part.all);
-    let part = all.iter().find(|(name, _)| *name == program);
-    part.map_or(program.to_owned(), |(_, words)| format!("reformer {words}"))
+    let words = PART.get().and_then(|part| part.words_of(program));
+    words.map_or(program.to_owned(), |words| format!("reformer {words}"))
 }
 
 /// Rewrites the names of programs in a help text in the form in which this program was called.
@@ -85,10 +91,10 @@ pub(crate) fn help(text: &str) -> String {
     match PART.get() {
         None => text.to_owned(),
         Some(part) => {
-            // An indented line is a command or, with a colon at its end, the title of one.
+            // An indented line is a command or, with a colon at its end, the title of one: no command may end so.
             let is_command = |line: &str| line.starts_with(' ') && !line.ends_with(':');
             let lines = text.split('\n').map(|line| match is_command(line) {
-                true => example(line, &part.all),
+                true => example(line, part),
                 false => prose(line),
             });
             lines.collect::<Vec<_>>().join("\n")
@@ -96,7 +102,8 @@ pub(crate) fn help(text: &str) -> String {
     }
 }
 
-/// Replaces names of programs in a sentence: in backticks, or with an underscore, which no other word has.
+/// Replaces names of programs in a sentence: in backticks all of them, elsewhere only those with an underscore, which
+/// are no plain words.
 fn prose(line: &str) -> String {
     let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut written = String::new();
@@ -120,14 +127,14 @@ fn prose(line: &str) -> String {
 
 /// Replaces names of programs by the words that call them: at the beginning of a line, or before flags or the
 /// end of a line.
-fn example(line: &str, all: &[Words]) -> String {
+fn example(line: &str, part: &Part) -> String {
     let mut words = line.split(' ').peekable();
     let mut written: Vec<String> = Vec::new();
     while let Some(word) = words.next() {
         let is_first = written.iter().all(String::is_empty);
         let is_called = is_first || words.peek().is_none_or(|next| next.starts_with('-'));
-        let part = all.iter().find(|(name, _)| is_called && *name == word);
-        written.push(part.map_or(word.to_owned(), |(_, words)| format!("reformer {words}")));
+        let called = part.words_of(word).filter(|_| is_called);
+        written.push(called.map_or(word.to_owned(), |words| format!("reformer {words}")));
     }
     written.join(" ")
 }

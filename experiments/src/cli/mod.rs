@@ -13,6 +13,7 @@ pub(crate) mod processes;
 pub(crate) mod progress;
 pub(crate) mod streams;
 pub(crate) mod threads;
+pub(crate) mod trained_by;
 
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,11 @@ pub(crate) fn program_with<A: FromArgMatches>(
     command: Command,
     run: impl FnOnce(A) -> Result<()>,
 ) -> ExitCode {
-    let arguments = parse_with(command);
+    parsed_program(parse_with(command), run)
+}
+
+/// Runs a program whose arguments are parsed already.
+pub(crate) fn parsed_program<A>(arguments: A, run: impl FnOnce(A) -> Result<()>) -> ExitCode {
     keep_freed_memory();
     main(|| run(arguments))
 }

@@ -63,10 +63,11 @@ pub(super) struct Arguments {
 }
 
 pub fn main() -> ExitCode {
-    match cli::parse::<Arguments>().measure {
+    let arguments: Arguments = cli::parse();
+    match &arguments.measure {
         // Freed memory is not kept, as it is otherwise, so that the peak is what a step needs.
-        Some(task) => cli::main(|| run_measurement(&task, measure)),
-        None => cli::program(|arguments: Arguments| match arguments.sweep_layers[..] {
+        Some(task) => cli::main(|| run_measurement(task, measure)),
+        None => cli::parsed_program(arguments, |arguments| match arguments.sweep_layers[..] {
             [] => print(&measure(arguments.step)?, arguments.json),
             _ => sweep(&arguments),
         }),

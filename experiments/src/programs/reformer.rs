@@ -73,30 +73,14 @@ pub fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words[..] {
         [] => print_and_exit(&help("")),
-        ["help" | "--help" | "-h", ref words @ ..] => {
-            let prefix = words.join(" ");
-            match all().any(|program| program.words.starts_with(&prefix)) {
-                true => print_and_exit(&help(&prefix)),
-                false => cli::main(|| unknown(words)),
-            }
-        }
+        ["help" | "--help" | "-h", ref words @ ..] => help_with(words),
         ["--version" | "-V"] => {
             print_and_exit(&format!("reformer {}\n", env!("CARGO_PKG_VERSION")))
         }
         ["completions", ref shell @ ..] => cli::main(|| completions(shell)),
         ["complete", ref before @ ..] => cli::main(|| complete(before)),
         _ => match called_by(&words) {
-            Some((program, n_words)) => {
-                // A study has no binary of its own name that examples could call.
-                let with_binary = all().filter(|program| !program.words.starts_with("study "));
-                let with_binary = with_binary.map(|program| (program.name, program.words));
-                called::as_part(
-                    program.words,
-                    with_binary.collect(),
-                    given[n_words..].to_vec(),
-                );
-                (program.main)()
-            }
+            Some((program, n_words)) => run(program, given[n_words..].to_vec()),
             None => match (words[0], words.get(1)) {
                 (group, None | Some(&("--help" | "-h"))) if is_group(group) => {
                     print_and_exit(&help(group))
@@ -104,6 +88,27 @@ pub fn main() -> ExitCode {
                 _ => cli::main(|| unknown(&words)),
             },
         },
+    }
+}
+
+/// Runs a program with these arguments.
+fn run(program: &Program, arguments: Vec<OsString>) -> ExitCode {
+    // A study has no binary of its own name that examples could call.
+    let with_binary = all().filter(|program| !program.words.starts_with("study "));
+    let with_binary = with_binary.map(|program| (program.name, program.words));
+    called::as_part(program.words, with_binary.collect(), arguments);
+    (program.main)()
+}
+
+/// The help of the program that these words call, or a list of those whose words begin with them.
+fn help_with(words: &[&str]) -> ExitCode {
+    if let Some((program, _)) = called_by(words) {
+        return run(program, vec!["--help".into()]);
+    }
+    let prefix = words.join(" ");
+    match all().any(|program| program.words.starts_with(&prefix)) {
+        true => print_and_exit(&help(&prefix)),
+        false => cli::main(|| unknown(words)),
     }
 }
 
@@ -199,7 +204,7 @@ fn unknown(words: &[&str]) -> Result<()> {
     let names = alone.map(|program| program.words).chain(groups());
     let names = names.chain(all().map(|program| program.name));
     match (nearest_name(words[0], names), words.get(1)) {
-        (Some(group), None) if group == words[0] => bail!(
+        (Some(group), None) if group == words[0] && is_group(group) => bail!(
             "`{group}` is more than one program: add one of {}",
             members(group).join(", ")
         ),
