@@ -112,31 +112,55 @@ impl Output {
 ///
 /// # Errors
 /// An output that is one of the inputs, or in a folder that is.
-pub(crate) fn check_not_read<'a>(
+pub(crate) fn check_not_read(
     flag: &str,
     output: Option<&Path>,
-    inputs: impl IntoIterator<Item = &'a PathBuf>,
+    inputs: impl IntoIterator<Item = impl AsRef<Path>>,
 ) -> anyhow::Result<()> {
     let Some(output) = output.filter(|path| path.is_file()) else {
         return Ok(());
     };
-    match inputs.into_iter().find(|input| is_in(output, input)) {
+    let mut inputs = inputs.into_iter();
+    match inputs.find(|input| is_in(output, input.as_ref())) {
         None => Ok(()),
         Some(input) => bail!(
             "`{flag}` is `{}`, but `{}` is read, and would be overwritten: name another file to write",
             output.display(),
-            input.display()
+            input.as_ref().display()
+        ),
+    }
+}
+
+/// Refuses two output files, each with its flag, that are one: the second would replace the first.
+///
+/// # Errors
+/// Two names of the same file, whether or not it exists.
+pub(crate) fn check_apart(outputs: [(&str, &Path); 2]) -> anyhow::Result<()> {
+    let [(flag, output), (other_flag, other)] = outputs;
+    let is_kept = output.is_file() || !output.exists();
+    match is_kept && is_in(output, other) {
+        false => Ok(()),
+        true => bail!(
+            "`{flag}` is `{}`, and `{other_flag}` is the same file: name another one for either",
+            output.display()
         ),
     }
 }
 
 /// Whether a file is another one or in that folder, in spite of links.
 fn is_in(file: &Path, other: &Path) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
     match (whole(file), whole(other)) {
         (Some(file), Some(other)) => file.starts_with(&other) || is_same_file(&file, &other),
         _ => false,
     }
+}
+
+/// A path without links. Its last part does not have to exist.
+fn whole(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().or_else(|| {
+        let path = std::path::absolute(path).ok()?;
+        Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
+    })
 }
 
 /// Whether two names are hard links to the same file.
@@ -245,6 +269,14 @@ mod tests {
         check("texts/new", "texts").unwrap();
         check("b", "new").unwrap();
         check_not_read("--output", None, [&at("b")]).unwrap();
+        let apart =
+            |first: &str, second: &str| check_apart([("--a", &at(first)), ("--b", &at(second))]);
+        apart("b", "new").unwrap();
+        apart("new", "newer").unwrap();
+        for [first, second] in [["b", "b"], ["new", "new"], ["texts/../new", "new"]] {
+            let message = apart(first, second).unwrap_err().to_string();
+            assert!(message.contains("`--b` is the same file"), "{message}");
+        }
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink(at("b"), at("link")).unwrap();
@@ -253,6 +285,8 @@ mod tests {
             refused("b", "link");
             refused("hard", "b");
             refused("link", "hard");
+            apart("link", "hard").unwrap_err();
+            apart("/dev/null", "/dev/null").unwrap();
         }
     }
 }

@@ -69,7 +69,12 @@ fn images_are_completed() {
     assert_eq!((shown.width(), shown.height()), (16 * (2 * 16 + 1), 256));
 
     refused(&complete(&["--complete-from", "none.png"]), &["none.png"]);
-    let over = ["--complete-from", "photos/03.png", "--output", "photos/03.png"];
+    let over = [
+        "--complete-from",
+        "photos/03.png",
+        "--output",
+        "photos/03.png",
+    ];
     refused(&complete(&over), &["`--output` is", "is read"]);
     refused(&complete(&["--keep", "1"]), &["`--keep` is 1"]);
     refused(

@@ -1,4 +1,4 @@
-//! The programs as a user meets them: what they print, write, refuse and leave alone.
+//! The programs as a user meets them: what they print, write and leave alone.
 
 mod common;
 
@@ -6,101 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use common::{printed, refused, run};
+use common::{SMALL, TRAIN, contents, printed, refused, run, train};
 use reformer_train::run::Checkpoints;
 
-const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 const CLASSIFY: &str = env!("CARGO_BIN_EXE_train_classifier");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_train_translation");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const STEP: &str = env!("CARGO_BIN_EXE_bench_step");
-
-/// A model that trains in a moment.
-const SMALL: [&str; 14] = [
-    "--layers",
-    "2",
-    "--d-model",
-    "16",
-    "--n-heads",
-    "2",
-    "--length",
-    "48",
-    "--batch-size",
-    "2",
-    "--eval-windows",
-    "2",
-    "--sample-tokens",
-    "5",
-];
-
-fn train(folder: &Path, arguments: &[&str]) -> Output {
-    run(TRAIN, folder, &[&SMALL[..], arguments].concat())
-}
-
-/// Every file below a folder with its content.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(contents(&path));
-        } else {
-            let bytes = fs::read(&path).expect("a file");
-            files.push((path.display().to_string(), bytes));
-        }
-    }
-    files.sort();
-    files
-}
-
-#[test]
-fn bad_settings_are_named_and_leave_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("empty.txt"), "").unwrap();
-    fs::write(folder.path().join("short.txt"), "a short text").unwrap();
-    let cases: [(&[&str], &[&str]); 14] = [
-        (&["--eval-windows", "0"], &["`eval_windows` is 0"]),
-        (
-            &["--set", "batch_sizes=3"],
-            &["no setting `batch_sizes`: did you mean `batch_size`?"],
-        ),
-        (
-            &["--set", r#"data={"Duplication":{"n_symbols":9}}"#],
-            &["those of `train_duplication`, a language model"],
-        ),
-        (&["--data", "missing.txt"], &["missing.txt", "no file"]),
-        (&["--data", "empty.txt"], &["empty.txt", "0 bytes"]),
-        (
-            &["--data", "short.txt"],
-            &["short.txt", "window of length 48"],
-        ),
-        (&["--data", "."], &["number of files is 2", "at least 3"]),
-        (&["--n-heads", "3"], &["`n_heads` is 3", "`d_model` (16)"]),
-        (&["--n-buckets", "7"], &["`n_buckets` is [7]", "even"]),
-        (&["--chunk-length", "0"], &["chunk_length` is 0"]),
-        (&["--steps", "0"], &["`steps` is 0"]),
-        (&["--batch-size", "0"], &["`batch_size` is 0"]),
-        (&["--learning-rate", "0"], &["`schedule.rate` is 0"]),
-        (&["--name", "../x"], &["`../x` is not a name"]),
-    ];
-    for (arguments, parts) in cases {
-        // The later of two equal flags would be an error of its own.
-        let arguments: Vec<&str> = replace(&SMALL, arguments);
-        refused(&run(TRAIN, folder.path(), &arguments), parts);
-    }
-    let mut names: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["empty.txt", "short.txt"]);
-}
-
-/// The defaults, but for the flag in `arguments`.
-fn replace<'a>(defaults: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
-    let others = defaults.chunks(2).filter(|pair| pair[0] != arguments[0]);
-    others.flatten().chain(arguments).copied().collect()
-}
 
 #[test]
 fn translation_is_trained_scored_and_resumed() {
@@ -358,42 +270,6 @@ fn training_starts_from_other_weights() {
     assert!(!folder.path().join("runs/wider").exists());
     let none = start(&["--init-from", "nowhere", "--name", "none"]);
     refused(&none, &["nowhere", "not the folder of a run"]);
-}
-
-#[test]
-fn folder_without_a_run_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let resumed = run(TRAIN, folder.path(), &["--resume", "runs/none"]);
-    refused(
-        &resumed,
-        &["`runs/none` is not the folder of a run, since there is no such folder"],
-    );
-    let generated = run(
-        GENERATE,
-        folder.path(),
-        &["--checkpoint", "runs/none", "--prompt", "A"],
-    );
-    refused(&generated, &["`runs/none` is not the folder of a run"]);
-
-    // Neither a new run nor one to resume; what the messages advise works.
-    let place = folder.path().join("runs/x");
-    fs::create_dir_all(&place).unwrap();
-    fs::write(place.join("lock"), "").unwrap();
-    let resume = || run(TRAIN, folder.path(), &["--resume", "runs/x"]);
-    let begin = || {
-        train(
-            folder.path(),
-            &["--name", "x", "--steps", "1", "--steps-per-epoch", "1"],
-        )
-    };
-    refused(&resume(), &["it has no config.json", "move it away"]);
-    refused(&begin(), &["`runs/x` exists already", "move it away"]);
-    fs::rename(&place, folder.path().join("runs/away")).unwrap();
-    // An empty folder is used.
-    fs::create_dir(&place).unwrap();
-    printed(&begin());
-    let file = ["--resume", "runs/x/config.json"];
-    refused(&run(TRAIN, folder.path(), &file), &["it is a file"]);
 }
 
 #[test]

@@ -38,10 +38,10 @@ pub(crate) fn check_reading<B: Backend>(
     check(needed, device, &format!("{what}, to be read,"), way_out)
 }
 
-/// Sequences that a model continues at a time.
+/// The size of a generation: of all sequences that a model continues at a time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Continued {
-    /// Their number.
+pub(crate) struct DecodingSize {
+    /// Number of sequences.
     pub(crate) n_rows: usize,
     /// Tokens of each in the end.
     pub(crate) length: usize,
@@ -52,21 +52,21 @@ pub(crate) struct Continued {
 }
 
 /// Checks that the free memory is enough to continue sequences. A cache that grows is copied, and the logits of a
-/// sequence are sorted: each of both is there twice.
+/// sequence are sorted: both are held twice.
 ///
 /// # Errors
 /// Too little memory, with a remedy.
 pub(crate) fn check_continuing(
-    continued: Continued,
+    size: DecodingSize,
     device: DeviceName,
     way_out: &str,
 ) -> Result<()> {
-    let Continued {
+    let DecodingSize {
         n_rows,
         length,
         cache_bytes,
         vocab_size,
-    } = continued;
+    } = size;
     let logits = n_rows.saturating_mul(4 * vocab_size);
     let needed = (cache_bytes as u64).saturating_add(logits as u64);
     let needed = needed.saturating_mul(2);
@@ -110,19 +110,19 @@ mod tests {
 
     #[test]
     fn what_no_memory_holds_is_refused_before_it_is_taken() {
-        let continued = |n_rows: usize| Continued {
+        let size = |n_rows: usize| DecodingSize {
             n_rows,
             length: 500,
             cache_bytes: n_rows.saturating_mul(1 << 20),
             vocab_size: 256,
         };
-        let check = |n_rows| check_continuing(continued(n_rows), DeviceName::Flex, "lower it");
+        let check = |n_rows| check_continuing(size(n_rows), DeviceName::Flex, "lower it");
         check(1).unwrap();
         if available_bytes().is_some() {
             let message = check(usize::MAX).unwrap_err().to_string();
             assert!(message.contains("sequences of 500 tokens at a time need about"));
             assert!(message.ends_with("MiB are left: lower it"), "{message}");
         }
-        check_continuing(continued(usize::MAX), DeviceName::Cuda, "lower it").unwrap();
+        check_continuing(size(usize::MAX), DeviceName::Cuda, "lower it").unwrap();
     }
 }

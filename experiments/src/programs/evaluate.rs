@@ -8,6 +8,7 @@ use crate::cli;
 use crate::cli::arguments::{MOST_TOKENS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::interrupt::{self, Stopped};
+use crate::inference::files::model_files;
 use crate::inference::scores;
 use crate::inference::shipped::Checkpoint;
 use crate::inference::translation::BleuArguments;
@@ -133,8 +134,13 @@ impl Job for Arguments {
         if let Some(n) = self.eval_windows {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
-        out::check_not_read("--json", self.json.as_deref(), &self.data)?;
+        let json = self.json.as_deref();
+        let model = self.checkpoint.iter().flat_map(|path| model_files(path));
+        out::check_not_read("--json", json, model.chain(self.data.clone()))?;
         let evaluation = open::<B::InnerBackend>(&self, &device)?;
+        if self.data.is_empty() {
+            out::check_not_read("--json", json, evaluation.config().data.paths())?;
+        }
         let evaluation = evaluation.with_first(self.eval_windows);
         println!("Data: {}", evaluation.data_report().valid);
         let n = evaluation.n_sequences(&device)?;

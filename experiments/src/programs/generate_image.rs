@@ -8,7 +8,8 @@ use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::measure::memory::{Continued, check_continuing};
+use crate::inference::files::model_files;
+use crate::measure::memory::{DecodingSize, check_continuing};
 use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -56,12 +57,12 @@ pub(super) struct Arguments {
     samples: usize,
     /// File to write
     #[arg(
-        long = "output",
+        long,
         alias = "out",
         value_name = "FILE",
         default_value = "completions.png"
     )]
-    out: PathBuf,
+    output: PathBuf,
     /// Pixels to a side that each pixel is drawn as [default: enough for an image 256 wide]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     scale: Option<u32>,
@@ -80,7 +81,8 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
         check_range("--samples", self.samples, MOST_ROWS)?;
-        out::check_not_read("--output", Some(&self.out), &self.complete_from)?;
+        let read = model_files(&self.checkpoint).chain(self.complete_from.clone());
+        out::check_not_read("--output", Some(&self.output), read)?;
         if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",
@@ -95,7 +97,7 @@ impl Job for Arguments {
             bail!("the model in `{folder}` is not one of images: use `{program}`");
         };
         let scale = scale(&self, size)?;
-        check_place(&self.out)?;
+        check_place(&self.output)?;
         let original = match &self.complete_from {
             Some(path) => Some(Picture::open(path, size)?),
             None => None,
@@ -118,13 +120,13 @@ impl Job for Arguments {
         let prompt = [&[START_TOKEN as u32], &given[..]].concat();
         let n_tokens = COLOURS * size * size;
         let decoding = DecodingConfig::new(config.window_length).with_max_length(Some(n_tokens));
-        let continued = Continued {
+        let decoded = DecodingSize {
             n_rows: self.samples,
             length: n_tokens,
             cache_bytes: LmDecoder::estimated_bytes(&model, self.samples, &decoding),
             vocab_size: model.reformer.vocab_size,
         };
-        check_continuing(continued, self.device, "lower `--samples`")?;
+        check_continuing(decoded, self.device, "lower `--samples`")?;
         let (mut decoder, first) = LmDecoder::prefill(&model, &[prompt], &decoding)?;
         decoder.select(&vec![0; self.samples])?;
         let first = Logits::new(first.row(0).repeat(self.samples), first.vocab_size());
@@ -165,8 +167,8 @@ impl Job for Arguments {
         }
         pictures.extend(original);
         let grid = Picture::grid(&pictures, pictures.len()).enlarged(scale);
-        save(&grid, &self.out)?;
-        println!("Written to {}", self.out.display());
+        save(&grid, &self.output)?;
+        println!("Written to {}", self.output.display());
         Ok(())
     }
 }

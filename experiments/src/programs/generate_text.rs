@@ -12,7 +12,7 @@ use crate::cli::arguments::{
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::{loading, waiting};
 use crate::inference::shipped::Checkpoint;
-use crate::measure::memory::{Continued, check_continuing, check_reading};
+use crate::measure::memory::{DecodingSize, check_continuing, check_reading};
 use crate::out::Output;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -57,7 +57,8 @@ pub(super) struct Arguments {
     /// several times
     #[arg(long = "prompt-file", value_name = "FILE")]
     prompt_files: Vec<PathBuf>,
-    /// Tokens to generate: bytes, or the pieces of the model's tokenizer
+    /// Tokens to generate: bytes, or the pieces of the model's tokenizer. Memory for all of them has to be free, even if
+    /// `--stop` ends earlier
     #[arg(long, value_name = "N", default_value_t = 500)]
     tokens: usize,
     /// Continuations of each prompt
@@ -116,13 +117,13 @@ impl Arguments {
             prompts.len().saturating_mul(of_prompt),
             longest + self.tokens,
         );
-        let continued = Continued {
+        let size = DecodingSize {
             n_rows,
             length,
             cache_bytes: model.cache_bytes(n_rows, length),
             vocab_size: model.model().reformer.vocab_size,
         };
-        check_continuing(continued, self.device, way_out)
+        check_continuing(size, self.device, way_out)
     }
 
     /// All texts to continue: those of the command line, then those of files.

@@ -9,6 +9,7 @@ use crate::cli;
 use crate::cli::arguments::{MOST_TOKENS, check_most};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
+use crate::inference::files::model_files;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
 use crate::out;
@@ -64,8 +65,12 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let path = &self.input;
         check_most("--tokens", self.tokens, MOST_TOKENS)?;
-        out::check_not_read("--html", Some(&self.html), [path])?;
-        out::check_not_read("--json", Some(&self.json), [path])?;
+        let outputs = [("--html", &*self.html), ("--json", &*self.json)];
+        for (flag, output) in outputs {
+            let model = self.checkpoint.iter().flat_map(|path| model_files(path));
+            out::check_not_read(flag, Some(output), model.chain([path.clone()]))?;
+        }
+        out::check_apart(outputs)?;
         let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)
             .with_context(|| format!("`{}` cannot be read", path.display()))?;
         let checkpoint = Checkpoint::open(self.checkpoint.as_deref())?;

@@ -11,6 +11,7 @@ use clap::Parser;
 use crate::cli;
 use crate::cli::named::names_of;
 use crate::measure::step::Measurement;
+use crate::out;
 use crate::plot::figure::{Axis, Curve, Panel, write_svg};
 use crate::study::{Table, cell};
 
@@ -33,7 +34,9 @@ pub(super) struct Arguments {
 
 pub fn main() -> ExitCode {
     cli::program(|arguments: Arguments| {
-        let measurements = read(&arguments.measurements)?;
+        let path = &arguments.measurements;
+        out::check_not_read("--svg", arguments.svg.as_deref(), [path])?;
+        let measurements = read(path)?;
         if let Some(path) = &arguments.svg {
             draw(&measurements, path)?;
         }

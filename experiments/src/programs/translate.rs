@@ -9,8 +9,9 @@ use crate::cli::arguments::{BeamArguments, MOST_ROWS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::input::{Lines, count_lines, lines_at_once};
 use crate::cli::progress::loading;
+use crate::inference::files::model_files;
 use crate::inference::translation::translation_bar;
-use crate::measure::memory::{Continued, check_continuing};
+use crate::measure::memory::{DecodingSize, check_continuing};
 use crate::out;
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -67,16 +68,15 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
-        out::check_not_read("--output", self.output.as_deref(), &self.input)?;
+        let read = model_files(&self.checkpoint).chain(self.input.clone());
+        out::check_not_read("--output", self.output.as_deref(), read)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
             let (folder, beam) = (&self.checkpoint, self.beam.config());
             Translator::<B::InnerBackend>::open(folder, beam, self.batch_size, &device)
         })?;
         out::write_to(self.output.as_deref(), |output| {
-            sentences.translate(&translator, output, |sources| {
-                self.check_memory(&translator, sources)
-            })
+            sentences.translate(&translator, output)
         })
     }
 }
@@ -94,29 +94,26 @@ impl Arguments {
             return Ok(());
         };
         let n_rows = sources.len().min(self.batch_size) * self.beam.size;
-        let continued = Continued {
+        let size = DecodingSize {
             n_rows,
             length: translator.max_pieces(longest),
             cache_bytes: translator.cache_bytes(n_rows, longest),
             vocab_size: translator.vocab_size(),
         };
-        check_continuing(
-            continued,
-            self.device,
-            "lower `--batch-size` or `--beam-size`",
-        )
+        check_continuing(size, self.device, "lower `--batch-size` or `--beam-size`")
     }
 }
 
 /// Sentences to translate, one per line.
-struct Sentences {
+struct Sentences<'a> {
+    arguments: &'a Arguments,
     lines: Lines,
     at_once: usize,
     bar: ProgressBar,
 }
 
-impl Sentences {
-    fn open(arguments: &Arguments) -> Result<Self> {
+impl<'a> Sentences<'a> {
+    fn open(arguments: &'a Arguments) -> Result<Self> {
         let many = BATCHES_AT_ONCE * arguments.batch_size;
         let (path, text) = (arguments.input.as_deref(), &arguments.text);
         let (lines, at_once) = match path {
@@ -130,6 +127,7 @@ impl Sentences {
         };
         let n_lines = path.map(count_lines).transpose()?.flatten();
         Ok(Self {
+            arguments,
             lines,
             at_once,
             bar: n_lines.map_or_else(ProgressBar::hidden, translation_bar),
@@ -140,15 +138,14 @@ impl Sentences {
         &mut self,
         translator: &Translator<B>,
         output: &mut dyn Write,
-        check: impl Fn(&[Vec<u32>]) -> Result<()>,
     ) -> Result<()> {
         loop {
             let sources = self.next(translator)?;
-            check(&sources)?;
             if sources.is_empty() {
                 self.bar.finish_and_clear();
                 return Ok(());
             }
+            self.arguments.check_memory(translator, &sources)?;
             let bar = &self.bar;
             for translation in translator.translate_pieces(&sources, |n| bar.inc(n as u64))? {
                 writeln!(output, "{translation}")?;

@@ -3,9 +3,56 @@
 #[allow(dead_code)] // Not every file of tests uses it.
 pub(crate) mod hugging_face;
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+/// The program that trains language models.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
+
+/// A model that trains in a moment.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) const SMALL: [&str; 14] = [
+    "--layers",
+    "2",
+    "--d-model",
+    "16",
+    "--n-heads",
+    "2",
+    "--length",
+    "48",
+    "--batch-size",
+    "2",
+    "--eval-windows",
+    "2",
+    "--sample-tokens",
+    "5",
+];
+
+/// Trains a small language model.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) fn train(folder: &Path, arguments: &[&str]) -> Output {
+    run(TRAIN, folder, &[&SMALL[..], arguments].concat())
+}
+
+/// Every file below a folder with its content.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            files.push((path.display().to_string(), bytes));
+        }
+    }
+    files.sort();
+    files
+}
 
 /// Runs a program in a folder, to its end.
 pub(crate) fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {

@@ -1,0 +1,267 @@
+//! What programs refuse: settings, numbers, folders and files, each in a line that says what to do.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::sync::OnceLock;
+
+use common::{SMALL, TRAIN, contents, printed, refused, run, train};
+
+const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
+const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
+const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
+const CLASSIFY: &str = env!("CARGO_BIN_EXE_classify");
+const ANSWER: &str = env!("CARGO_BIN_EXE_answer");
+const TRANSLATE: &str = env!("CARGO_BIN_EXE_translate");
+const GENERATE_IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
+const PLOT_STEPS: &str = env!("CARGO_BIN_EXE_plot_steps");
+const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
+
+fn call(program: &str, folder: &Path, arguments: &str) -> Output {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    run(program, folder, &arguments)
+}
+
+/// A folder with a finished run, `runs/text`, which tests leave as it is.
+fn trained() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        printed(&train(folder.path(), &["--steps", "1", "--name", "text"]));
+        folder
+    });
+    folder.path()
+}
+
+#[test]
+fn bad_settings_are_named_and_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("empty.txt"), "").unwrap();
+    fs::write(folder.path().join("short.txt"), "a short text").unwrap();
+    let cases: [(&[&str], &[&str]); 14] = [
+        (&["--eval-windows", "0"], &["`eval_windows` is 0"]),
+        (
+            &["--set", "batch_sizes=3"],
+            &["no setting `batch_sizes`: did you mean `batch_size`?"],
+        ),
+        (
+            &["--set", r#"data={"Duplication":{"n_symbols":9}}"#],
+            &["those of `train_duplication`, a language model"],
+        ),
+        (&["--data", "missing.txt"], &["missing.txt", "no file"]),
+        (&["--data", "empty.txt"], &["empty.txt", "0 bytes"]),
+        (
+            &["--data", "short.txt"],
+            &["short.txt", "window of length 48"],
+        ),
+        (&["--data", "."], &["number of files is 2", "at least 3"]),
+        (&["--n-heads", "3"], &["`n_heads` is 3", "`d_model` (16)"]),
+        (&["--n-buckets", "7"], &["`n_buckets` is [7]", "even"]),
+        (&["--chunk-length", "0"], &["chunk_length` is 0"]),
+        (&["--steps", "0"], &["`steps` is 0"]),
+        (&["--batch-size", "0"], &["`batch_size` is 0"]),
+        (&["--learning-rate", "0"], &["`schedule.rate` is 0"]),
+        (&["--name", "../x"], &["`../x` is not a name"]),
+    ];
+    for (arguments, parts) in cases {
+        // The later of two equal flags would be an error of its own.
+        let arguments: Vec<&str> = replace(&SMALL, arguments);
+        refused(&run(TRAIN, folder.path(), &arguments), parts);
+    }
+    let mut names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["empty.txt", "short.txt"]);
+}
+
+/// The defaults, but for the flag in `arguments`.
+fn replace<'a>(defaults: &[&'a str], arguments: &[&'a str]) -> Vec<&'a str> {
+    let others = defaults.chunks(2).filter(|pair| pair[0] != arguments[0]);
+    others.flatten().chain(arguments).copied().collect()
+}
+
+#[test]
+fn folder_without_a_run_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let resumed = run(TRAIN, folder.path(), &["--resume", "runs/none"]);
+    refused(
+        &resumed,
+        &["`runs/none` is not the folder of a run, since there is no such folder"],
+    );
+    let generated = run(
+        GENERATE,
+        folder.path(),
+        &["--checkpoint", "runs/none", "--prompt", "A"],
+    );
+    refused(&generated, &["`runs/none` is not the folder of a run"]);
+
+    // Neither a new run nor one to resume; what the messages advise works.
+    let place = folder.path().join("runs/x");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("lock"), "").unwrap();
+    let resume = || run(TRAIN, folder.path(), &["--resume", "runs/x"]);
+    let begin = || {
+        train(
+            folder.path(),
+            &["--name", "x", "--steps", "1", "--steps-per-epoch", "1"],
+        )
+    };
+    refused(&resume(), &["it has no config.json", "move it away"]);
+    refused(&begin(), &["`runs/x` exists already", "move it away"]);
+    fs::rename(&place, folder.path().join("runs/away")).unwrap();
+    // An empty folder is used.
+    fs::create_dir(&place).unwrap();
+    printed(&begin());
+    let file = ["--resume", "runs/x/config.json"];
+    refused(&run(TRAIN, folder.path(), &file), &["it is a file"]);
+}
+
+#[test]
+fn numbers_that_cannot_be_are_refused_in_a_line() {
+    let cases: [(&str, &str, &[&str]); 9] = [
+        (
+            GENERATE,
+            "--beam-size 1000000000",
+            &["`beam_size` is 1000000000", "1024"],
+        ),
+        (
+            GENERATE,
+            "--samples 1000000000",
+            &["`--samples` is 1000000000", "1024"],
+        ),
+        (
+            GENERATE,
+            "--tokens 18446744073709551615",
+            &["`--tokens` is 18446744073709551615"],
+        ),
+        (
+            GENERATE,
+            "--beam-size 2 --tokens 18446744073709551615",
+            &["`--tokens`"],
+        ),
+        (GENERATE, "--tokens -1", &["'-1' for '--tokens"]),
+        (
+            GENERATE,
+            "--temperature nan",
+            &["'nan' for '--temperature", "finite"],
+        ),
+        (
+            TRAIN,
+            "--learning-rate nan",
+            &["'nan' for '--learning-rate", "finite"],
+        ),
+        (TRAIN, "--steps 99999999999999999999", &["'--steps"]),
+        (
+            TRAIN,
+            "--resume runs/text --length 7",
+            &["--length cannot be changed", "--preset RUN/config.json"],
+        ),
+    ];
+    for (program, arguments, parts) in cases {
+        let more = match program == GENERATE {
+            true => "--checkpoint runs/text --prompt A ",
+            false => "",
+        };
+        let output = call(program, trained(), &format!("{more}{arguments}"));
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code();
+        assert!(matches!(code, Some(1 | 2)), "{arguments}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is missing: {message}");
+        }
+    }
+}
+
+/// Where the free memory is known.
+#[cfg(target_os = "linux")]
+#[test]
+fn generations_that_do_not_fit_into_memory_are_refused() {
+    for (flag, way_out) in [
+        ("--samples", "`--samples`"),
+        ("--beam-size", "`--beam-size`"),
+    ] {
+        let arguments = format!("--checkpoint runs/text --prompt A {flag} 1024 --tokens 16000000");
+        refused(
+            &call(GENERATE, trained(), &arguments),
+            &["1024 sequences of 16000001 tokens", "MiB are left", way_out],
+        );
+    }
+}
+
+#[test]
+fn files_that_are_read_are_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let text = "To be, or not to be, that is the question.\n".repeat(400);
+    fs::write(path.join("book.txt"), text).unwrap();
+    fs::write(path.join("steps.jsonl"), "{}\n").unwrap();
+    let few = ["--steps", "1", "--name", "x", "--data", "book.txt"];
+    printed(&train(path, &few));
+    let before = contents(path);
+    let of_run = "--checkpoint runs/x";
+    let step = "runs/x/checkpoint/model-1.mpk";
+    assert!(path.join(step).is_file());
+    for (program, arguments, file) in [
+        (EVALUATE, format!("{of_run} --json"), "runs/x/config.json"),
+        (EVALUATE, format!("{of_run} --json"), step),
+        (EVALUATE, format!("{of_run} --json"), "book.txt"),
+        (
+            CLASSIFY,
+            format!("{of_run} --text A --output"),
+            "runs/x/model.mpk",
+        ),
+        (
+            ANSWER,
+            format!("{of_run} --question A --context A --output"),
+            "runs/x/run.json",
+        ),
+        (
+            TRANSLATE,
+            format!("{of_run} --text A --output"),
+            "runs/x/config.json",
+        ),
+        (
+            GENERATE_IMAGE,
+            format!("{of_run} --output"),
+            "runs/x/config.json",
+        ),
+        (
+            INSPECT,
+            format!("{of_run} --input book.txt --html"),
+            "runs/x/metrics.csv",
+        ),
+        (
+            INSPECT,
+            format!("{of_run} --input book.txt --json"),
+            "runs/x/config.json",
+        ),
+        (PLOT_STEPS, "steps.jsonl --svg".to_owned(), "steps.jsonl"),
+        (
+            REFORMER,
+            "compare runs/x --html".to_owned(),
+            "runs/x/metrics.csv",
+        ),
+    ] {
+        let output = call(program, path, &format!("{arguments} {file}"));
+        refused(
+            &output,
+            &[file, "is read, and would be overwritten: name another file"],
+        );
+    }
+    let same = format!("{of_run} --input book.txt --html page --json page");
+    refused(
+        &call(INSPECT, path, &same),
+        &["`--html` is `page`, and `--json` is the same file"],
+    );
+    assert_eq!(contents(path), before);
+    // Other files in a run's folder are results, which may be replaced.
+    for _ in 0..2 {
+        let scores = format!("{of_run} --json runs/x/scores.json");
+        printed(&call(EVALUATE, path, &scores));
+    }
+}
