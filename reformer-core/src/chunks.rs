@@ -5,6 +5,8 @@ use core::ops::Range;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::kernels::{ReformerBackend, Residual};
+
 /// The ranges of a sequence's chunks, with their indices. `None` means a single chunk.
 pub(crate) fn chunk_ranges(
     seq_length: usize,
@@ -45,12 +47,12 @@ pub fn in_chunks<B: Backend>(
 
 /// A sequence that arrives in chunks. Each is written in its place: keeping and concatenating them
 /// would take twice the memory.
-pub(crate) struct Filling<B: Backend> {
+pub(crate) struct Filling<B: ReformerBackend> {
     seq_length: usize,
     filled: Option<Tensor<B, 3>>,
 }
 
-impl<B: Backend> Filling<B> {
+impl<B: ReformerBackend> Filling<B> {
     pub(crate) fn new(seq_length: usize) -> Self {
         Self {
             seq_length,
@@ -70,9 +72,11 @@ impl<B: Backend> Filling<B> {
         }
         let filled = self.filled.take().unwrap_or_else(|| {
             let options = (&chunk.device(), chunk.dtype());
-            Tensor::empty([batch_size, self.seq_length, d], options)
+            Tensor::zeros([batch_size, self.seq_length, d], options)
         });
-        self.filled = Some(filled.slice_assign([0..batch_size, positions, 0..d], chunk));
+        // Not `slice_assign`, for which flex copies the whole sequence for each chunk.
+        let filled = B::residual_at(filled, positions.start, chunk, Residual::Add);
+        self.filled = Some(filled);
     }
 
     /// The whole sequence, `[batch_size, seq_length, d]`; `None` if there was no chunk.

@@ -1,6 +1,6 @@
 //! Activation functions of the feed-forward layer.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorPrimitive};
 use rayon::prelude::*;
 
 use super::element::{Element, with_element};
@@ -39,14 +39,20 @@ macro_rules! with_curve {
     };
 }
 
-/// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation). In place if
+/// See [`ReformerBackend::activation`](crate::kernels::ReformerBackend::activation). In place if `x` is not shared. In place if
 /// the input is not shared.
 pub(in crate::kernels) fn activation<B: Host>(
     x: Tensor<B, 3>,
     activation: Activation,
 ) -> Tensor<B, 3> {
     let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
+    let mut primitive = x.into_primitive().tensor();
     with_element!(dtype, E => {
+        if let Some(values) = B::lend_mut::<E>(&mut primitive) {
+            with_curve!(activation, C => apply::<C, E>(values));
+            return Tensor::from_primitive(TensorPrimitive::Float(primitive));
+        }
+        let x = Tensor::<B, 3>::from_primitive(TensorPrimitive::Float(primitive));
         let mut values = numbers::<E, B, 3>(x);
         with_curve!(activation, C => apply::<C, E>(&mut values));
         tensor(values, shape, dtype, &device)

@@ -10,7 +10,7 @@ use super::matrix::{Matrix, rows_of_batch};
 use super::pairs::Pair;
 use super::row::Onto;
 use super::simd::vectorized;
-use super::singles::{product, rows_product};
+use super::singles::{fresh_product, rows_product};
 use crate::kernels::{LinearGradients, LinearParents};
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
@@ -97,13 +97,11 @@ fn backward<B: Host>(
         Matrix::of(&weight),
         Matrix::of_batch(&grad),
     );
-    let fresh = |a: Matrix<f32>, b: Matrix<f32>| {
-        let mut output = vec![0.0; a.shape[0] * b.shape[1]];
-        product(&mut output, a, b, Onto::Nothing);
-        output
+    let x_grad = || {
+        let x_grad = fresh_product(grad, weight.transposed());
+        tensor(x_grad, shape, dtype, &device)
     };
-    let x_grad = || tensor(fresh(grad, weight.transposed()), shape, dtype, &device);
-    let weight_grad = || fresh(x.transposed(), grad);
+    let weight_grad = || fresh_product(x.transposed(), grad);
     LinearGradients {
         x: wanted.x.then(x_grad),
         weight: wanted

@@ -8,22 +8,51 @@ use super::row::{Onto, row_product};
 /// The crate `gemm` distributes rows and columns over threads, never the terms of a sum, so the
 /// result does not depend on the number of threads.
 pub(super) fn product(output: &mut [f32], a: Matrix<f32>, b: Matrix<f32>, onto: Onto) {
+    let ([m, _], [_, n]) = (a.shape, b.shape);
+    assert_eq!(output.len(), m * n, "output of {m} x {n}");
+    // SAFETY: `output` has this size and is borrowed exclusively.
+    unsafe { product_at(output.as_mut_ptr(), a, b, onto) };
+}
+
+/// `a b`, row-major, in memory that is not cleared before.
+pub(super) fn fresh_product(a: Matrix<f32>, b: Matrix<f32>) -> Vec<f32> {
+    let ([m, k], [_, n]) = (a.shape, b.shape);
+    // For sizes of one or two the crate `gemm` makes slices of the output, which has to be initialised then.
+    if m.min(k).min(n) <= 2 {
+        let mut output = vec![0.0; m * n];
+        product(&mut output, a, b, Onto::Nothing);
+        return output;
+    }
+    let mut output = Vec::with_capacity(m * n);
+    // SAFETY: there is room for `m * n` numbers, and a product that is not added to what is there reads
+    // none of them and writes all.
+    unsafe {
+        product_at(output.as_mut_ptr(), a, b, Onto::Nothing);
+        output.set_len(m * n);
+    }
+    output
+}
+
+/// [`product`] at an address.
+///
+/// # Safety
+/// There is room for all results, nothing else accesses it meanwhile, and with [`Onto::Sum`] it is initialised.
+unsafe fn product_at(output: *mut f32, a: Matrix<f32>, b: Matrix<f32>, onto: Onto) {
     let ([m, k], [inner, n]) = (a.shape, b.shape);
     assert_eq!(k, inner, "a product of {m} x {k} and {inner} x {n}");
-    assert_eq!(output.len(), m * n, "output of {m} x {n}");
     if m == 0 || n == 0 || k == 0 {
         // Empty sums: the output is already zero, or stays unchanged.
         return;
     }
     let alpha = if onto == Onto::Sum { 1.0 } else { 0.0 };
-    // SAFETY: the elements of a `Matrix` are inside its slice, the output has the size that is
-    // asserted above, strides and sizes of slices fit an `isize`, and `output` is borrowed exclusively.
+    // SAFETY: the elements of a `Matrix` are inside its slice, there is room for the output, and
+    // strides and sizes of slices fit an `isize`.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            output.as_mut_ptr(),
+            output,
             1,
             n as isize,
             onto == Onto::Sum,
