@@ -51,8 +51,8 @@ pub(crate) struct DecodingSize {
     pub(crate) vocab_size: usize,
 }
 
-/// Checks that the free memory is enough to continue sequences. A cache that grows is copied, and the logits of a
-/// sequence are sorted: both are held twice.
+/// Checks that the free memory is enough to continue sequences: caches, which are copied when they grow, logits, which
+/// are sorted, and tokens, which become text. All are held twice.
 ///
 /// # Errors
 /// Too little memory, with a remedy.
@@ -67,9 +67,9 @@ pub(crate) fn check_continuing(
         cache_bytes,
         vocab_size,
     } = size;
-    let logits = n_rows.saturating_mul(4 * vocab_size);
-    let needed = (cache_bytes as u64).saturating_add(logits as u64);
-    let needed = needed.saturating_mul(2);
+    let numbers = n_rows.saturating_mul(length.saturating_add(vocab_size));
+    let needed = numbers.saturating_mul(4).saturating_add(cache_bytes);
+    let needed = (needed as u64).saturating_mul(2);
     let what = format!("{n_rows} sequences of {length} tokens at a time");
     check(needed, device, &what, way_out)
 }

@@ -100,15 +100,15 @@ fn run(program: &Program, arguments: Vec<OsString>) -> ExitCode {
     (program.main)()
 }
 
-/// The help of the program that these words call, or a list of those whose words begin with them.
+/// The help of the program that these words call, or a list of all programs or of those of a group.
 fn help_with(words: &[&str]) -> ExitCode {
     if let Some((program, _)) = called_by(words) {
         return run(program, vec!["--help".into()]);
     }
-    let prefix = words.join(" ");
-    match all().any(|program| program.words.starts_with(&prefix)) {
-        true => print_and_exit(&help(&prefix)),
-        false => cli::main(|| unknown(words)),
+    match words {
+        [] => print_and_exit(&help("")),
+        [group] if is_group(group) => print_and_exit(&help(group)),
+        _ => cli::main(|| unknown(words)),
     }
 }
 
