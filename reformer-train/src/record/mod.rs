@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    use burn::module::Module;
+    use burn::module::{Module, Param};
     use burn::nn::{Linear, LinearConfig, LinearRecord};
     use burn_flex::Flex;
 
@@ -302,6 +302,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [first, second, third] = ["a", "b", "c"].map(|name| folder.path().join(name));
         let model = linear();
+        // Weights are drawn when they are read, by each clone for itself.
+        let _ = (model.weight.val(), model.bias.as_ref().map(Param::val));
         for path in [&first, &second] {
             let record = model.clone().into_record();
             Recorder::<Flex>::record(&AtomicRecorder::default(), record, path.clone()).unwrap();
