@@ -111,7 +111,7 @@ impl Output {
 /// Refuses an output file that is read as well, even under another name: results would take its place.
 ///
 /// # Errors
-/// An output that is one of the inputs, or in a folder that is.
+/// An output that is one of the inputs, in a folder that is, or a file of any run or model.
 pub(crate) fn check_not_read(
     flag: &str,
     output: Option<&Path>,
@@ -120,6 +120,13 @@ pub(crate) fn check_not_read(
     let Some(output) = output.filter(|path| path.is_file()) else {
         return Ok(());
     };
+    if is_of_model(output) {
+        bail!(
+            "`{flag}` is `{}`, but this file of a run or model is read, and would be overwritten: name another file to \
+             write",
+            output.display()
+        );
+    }
     let mut inputs = inputs.into_iter();
     match inputs.find(|input| is_in(output, input.as_ref())) {
         None => Ok(()),
@@ -145,6 +152,44 @@ pub(crate) fn check_apart(outputs: [(&str, &Path); 2]) -> anyhow::Result<()> {
             output.display()
         ),
     }
+}
+
+/// Files and folders of a run, and files of a model of Hugging Face.
+const PARTS_OF_MODELS: [&str; 15] = [
+    "config.json",
+    "run.json",
+    "metrics.csv",
+    "samples.jsonl",
+    "model.mpk",
+    "checkpoint",
+    "lock",
+    "classes.json",
+    "subwords.json",
+    "tokenizer.json",
+    "spiece.model",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+/// Whether a file is one that makes up a run or a model of Hugging Face. Other files in their folders are results, such
+/// as reports.
+fn is_of_model(file: &Path) -> bool {
+    let Some(file) = whole(file) else {
+        return false;
+    };
+    let mut folders = file.ancestors().skip(1).take(2);
+    folders.any(|folder| {
+        let part = file
+            .strip_prefix(folder)
+            .ok()
+            .and_then(|part| part.iter().next());
+        let is_part = PARTS_OF_MODELS
+            .iter()
+            .any(|name| part == Some(name.as_ref()));
+        is_part && folder.join("config.json").is_file()
+    })
 }
 
 /// Whether a file is another one or in that folder, in spite of links.
@@ -269,6 +314,27 @@ mod tests {
         check("texts/new", "texts").unwrap();
         check("b", "new").unwrap();
         check_not_read("--output", None, [&at("b")]).unwrap();
+
+        // Of a run, whichever is read.
+        fs::create_dir_all(at("run/checkpoint")).unwrap();
+        for name in [
+            "run/model.mpk",
+            "run/checkpoint/model-1.mpk",
+            "run/report.html",
+        ] {
+            fs::write(at(name), "read").unwrap();
+            check(name, "b").unwrap();
+        }
+        fs::write(at("run/config.json"), "{}").unwrap();
+        for name in [
+            "run/config.json",
+            "run/model.mpk",
+            "run/checkpoint/model-1.mpk",
+        ] {
+            refused(name, "b");
+        }
+        check("run/report.html", "b").unwrap();
+
         let apart =
             |first: &str, second: &str| check_apart([("--a", &at(first)), ("--b", &at(second))]);
         apart("b", "new").unwrap();

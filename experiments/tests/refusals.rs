@@ -241,6 +241,12 @@ fn files_that_are_read_are_not_overwritten() {
             "runs/x/config.json",
         ),
         (PLOT_STEPS, "steps.jsonl --svg".to_owned(), "steps.jsonl"),
+        // Of a run that is not read.
+        (
+            PLOT_STEPS,
+            "steps.jsonl --svg".to_owned(),
+            "runs/x/model.mpk",
+        ),
         (
             REFORMER,
             "compare runs/x --html".to_owned(),

@@ -8,7 +8,6 @@ use crate::cli;
 use crate::cli::arguments::{MOST_TOKENS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::interrupt::{self, Stopped};
-use crate::inference::files::model_files;
 use crate::inference::scores;
 use crate::inference::shipped::Checkpoint;
 use crate::inference::translation::BleuArguments;
@@ -135,8 +134,7 @@ impl Job for Arguments {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
         let json = self.json.as_deref();
-        let model = self.checkpoint.iter().flat_map(|path| model_files(path));
-        out::check_not_read("--json", json, model.chain(self.data.clone()))?;
+        out::check_not_read("--json", json, &self.data)?;
         let evaluation = open::<B::InnerBackend>(&self, &device)?;
         if self.data.is_empty() {
             out::check_not_read("--json", json, evaluation.config().data.paths())?;

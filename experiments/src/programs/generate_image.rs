@@ -8,7 +8,6 @@ use crate::cli;
 use crate::cli::arguments::{MOST_ROWS, SamplerArguments, check_range, finite};
 use crate::cli::called;
 use crate::cli::device::{self, DeviceName, Job};
-use crate::inference::files::model_files;
 use crate::measure::memory::{DecodingSize, check_continuing};
 use crate::out;
 use anyhow::{Context, Result, bail};
@@ -81,8 +80,7 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
         check_range("--samples", self.samples, MOST_ROWS)?;
-        let read = model_files(&self.checkpoint).chain(self.complete_from.clone());
-        out::check_not_read("--output", Some(&self.output), read)?;
+        out::check_not_read("--output", Some(&self.output), &self.complete_from)?;
         if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",

@@ -9,7 +9,6 @@ use crate::cli;
 use crate::cli::arguments::{MOST_TOKENS, check_most};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::waiting;
-use crate::inference::files::model_files;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
 use crate::out;
@@ -67,8 +66,7 @@ impl Job for Arguments {
         check_most("--tokens", self.tokens, MOST_TOKENS)?;
         let outputs = [("--html", &*self.html), ("--json", &*self.json)];
         for (flag, output) in outputs {
-            let model = self.checkpoint.iter().flat_map(|path| model_files(path));
-            out::check_not_read(flag, Some(output), model.chain([path.clone()]))?;
+            out::check_not_read(flag, Some(output), [path])?;
         }
         out::check_apart(outputs)?;
         let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)

@@ -9,7 +9,6 @@ use crate::cli::arguments::{BeamArguments, MOST_ROWS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::input::{Lines, count_lines, lines_at_once};
 use crate::cli::progress::loading;
-use crate::inference::files::model_files;
 use crate::inference::translation::translation_bar;
 use crate::measure::memory::{DecodingSize, check_continuing};
 use crate::out;
@@ -68,8 +67,7 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
-        let read = model_files(&self.checkpoint).chain(self.input.clone());
-        out::check_not_read("--output", self.output.as_deref(), read)?;
+        out::check_not_read("--output", self.output.as_deref(), &self.input)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
             let (folder, beam) = (&self.checkpoint, self.beam.config());

@@ -138,7 +138,7 @@ pub enum TrainError {
     /// A run that has trained some steps, but has no checkpoint to resume from.
     #[error(
         "the run in `{}` is at step {step}, and its checkpoints are gone: restore its checkpoint folder, or \
-         remove its metrics.csv to start again",
+         start a new run",
         path.display()
     )]
     NoCheckpoint {

@@ -250,6 +250,13 @@ impl Run {
     /// the second one is begun.
     fn check_is_new(&self, checkpoints: &Checkpoints) -> Result<(), TrainError> {
         let step = self.rows_if_any()?.iter().map(|row| row.step).max();
+        if self.has_final_weights() {
+            // All steps are done, even if no row is left that says so.
+            let written = self.written.as_ref().unwrap_or(&self.config);
+            let step = step.unwrap_or(written.steps);
+            let path = self.folder.clone();
+            return Err(TrainError::NoCheckpoint { path, step });
+        }
         let Some(step) = step else {
             return Ok(());
         };
@@ -258,8 +265,7 @@ impl Run {
             .checkpoint_every
             .unwrap_or(0)
             .max(config.steps_per_epoch);
-        let is_early = checkpoints.has_folder() && step <= interval.saturating_mul(2);
-        if is_early && !self.has_final_weights() {
+        if checkpoints.has_folder() && step <= interval.saturating_mul(2) {
             return Ok(());
         }
         Err(TrainError::NoCheckpoint {

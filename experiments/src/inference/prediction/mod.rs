@@ -12,7 +12,6 @@ use clap::Args;
 use crate::cli::arguments::{MOST_ROWS, check_range};
 use crate::cli::device::DeviceName;
 use crate::cli::input::{Lines, lines_at_once};
-use crate::inference::files::model_files;
 use crate::out;
 
 pub(crate) use records::{InputFormat, Record, Records};
@@ -48,8 +47,7 @@ impl PredictArguments {
     /// Checks the flags.
     pub(crate) fn check(&self) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
-        let read = model_files(&self.checkpoint).chain(self.input.clone());
-        out::check_not_read("--output", self.output.as_deref(), read)
+        out::check_not_read("--output", self.output.as_deref(), &self.input)
     }
 
     /// The records of the input; plain texts are stored in `field`.
