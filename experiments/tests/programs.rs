@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use common::{SMALL, TRAIN, contents, printed, refused, run, train};
+use common::{BRIEF, TRAIN, contents, printed, refused, run, train};
 use reformer_train::run::Checkpoints;
 
 const CLASSIFY: &str = env!("CARGO_BIN_EXE_train_classifier");
@@ -224,10 +224,8 @@ fn continue_text(folder: &Path) {
 #[test]
 fn training_starts_from_other_weights() {
     let folder = tempfile::tempdir().unwrap();
-    // All but what is said about the model.
-    let brief = &SMALL[6..];
     let start = |arguments: &[&str]| {
-        let all = [brief, &["--steps", "1"], arguments].concat();
+        let all = [&BRIEF[..], &["--steps", "1"], arguments].concat();
         run(TRAIN, folder.path(), &all)
     };
     printed(&train(folder.path(), &["--steps", "1", "--name", "first"]));

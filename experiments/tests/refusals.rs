@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::OnceLock;
 
-use common::{SMALL, TRAIN, contents, printed, refused, run, train};
+use common::{BRIEF, MODEL, TRAIN, contents, printed, refused, run, train};
 
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
@@ -67,7 +67,7 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
     ];
     for (arguments, parts) in cases {
         // The later of two equal flags would be an error of its own.
-        let arguments: Vec<&str> = replace(&SMALL, arguments);
+        let arguments: Vec<&str> = replace(&[&MODEL[..], &BRIEF].concat(), arguments);
         refused(&run(TRAIN, folder.path(), &arguments), parts);
     }
     let mut names: Vec<_> = fs::read_dir(folder.path())

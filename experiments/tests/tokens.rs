@@ -7,40 +7,20 @@ use std::path::Path;
 use std::process::Output;
 
 use common::hugging_face::{crime_and_punishment, write};
-use common::{printed, refused, run};
+use common::{BRIEF, TRAIN, printed, refused, run};
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
-const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 const INSPECT: &str = env!("CARGO_BIN_EXE_inspect");
 
-/// A training that takes a moment.
-const BRIEF: [&str; 10] = [
-    "--length",
-    "48",
-    "--batch-size",
-    "2",
-    "--eval-windows",
-    "2",
-    "--sample-tokens",
-    "5",
-    "--steps",
-    "2",
-];
-const SMALL: [&str; 8] = [
-    "--layers",
-    "2",
-    "--attention",
-    "local,lsh",
-    "--d-model",
-    "16",
-    "--n-heads",
-    "2",
-];
+/// Steps of a training, and the layers of its model.
+const STEPS: [&str; 2] = ["--steps", "2"];
+const LAYERS: [&str; 2] = ["--attention", "local,lsh"];
 
+/// Trains a small language model with layers of both kinds.
 fn train(folder: &Path, arguments: &[&str]) -> Output {
-    run(TRAIN, folder, &[&BRIEF[..], &SMALL[..], arguments].concat())
+    common::train(folder, &[&STEPS[..], &LAYERS, arguments].concat())
 }
 
 fn generate(folder: &Path, checkpoint: &str, arguments: &[&str]) -> Output {
@@ -124,7 +104,7 @@ fn byte_pairs_from_training_to_evaluation() {
         "--name",
         "more",
     ];
-    printed(&run(TRAIN, path, &[&BRIEF[..], &more].concat()));
+    printed(&run(TRAIN, path, &[&BRIEF[..], &STEPS, &more].concat()));
     let [first, second] = ["pieces", "more"]
         .map(|name| fs::read(path.join("runs").join(name).join("subwords.json")).unwrap());
     assert!(first == second);
@@ -236,7 +216,7 @@ fn tokenizer_of_a_hugging_face_folder_goes_along_and_comes_back() {
     fs::write(path.join("hf/spiece.model"), pieces).unwrap();
 
     let flags = ["--init-from", "hf", "--name", "tuned"];
-    let text = printed(&run(TRAIN, path, &[&BRIEF[..], &flags].concat()));
+    let text = printed(&run(TRAIN, path, &[&BRIEF[..], &STEPS, &flags].concat()));
     assert!(
         text.contains("spiece.model") && text.contains("bits per byte)"),
         "{text}"

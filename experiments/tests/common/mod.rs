@@ -14,13 +14,11 @@ pub(crate) const TRAIN: &str = env!("CARGO_BIN_EXE_train_text");
 
 /// A model that trains in a moment.
 #[allow(dead_code)] // Not every file of tests uses it.
-pub(crate) const SMALL: [&str; 14] = [
-    "--layers",
-    "2",
-    "--d-model",
-    "16",
-    "--n-heads",
-    "2",
+pub(crate) const MODEL: [&str; 6] = ["--layers", "2", "--d-model", "16", "--n-heads", "2"];
+
+/// A training, except for its model, that takes a moment.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) const BRIEF: [&str; 8] = [
     "--length",
     "48",
     "--batch-size",
@@ -34,7 +32,7 @@ pub(crate) const SMALL: [&str; 14] = [
 /// Trains a small language model.
 #[allow(dead_code)] // Not every file of tests uses it.
 pub(crate) fn train(folder: &Path, arguments: &[&str]) -> Output {
-    run(TRAIN, folder, &[&SMALL[..], arguments].concat())
+    run(TRAIN, folder, &[&MODEL[..], &BRIEF, arguments].concat())
 }
 
 /// Every file below a folder with its content.
