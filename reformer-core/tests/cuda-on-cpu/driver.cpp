@@ -168,6 +168,7 @@ API R cuLaunchKernel(Function *f, unsigned gx, unsigned gy, unsigned gz, unsigne
         b.ctx.grid = {gx, gy, gz};
         b.ctx.sync_all = sync_all;
         b.ctx.sync_warp = sync_warp;
+        b.ctx.yield = to_main;
         b.ctx.warp = warp_slots;
         f->bind(&b.ctx);
         for (size_t i; (i = next++) < total;) {
@@ -422,6 +423,13 @@ static void replace_matrices(std::string &s) {
         s.replace(at, end - at, call);
     }
 }
+// CubeCL's functions for asynchronous copies are those of include/cuda/barrier.
+static void replace_copies(std::string &s) {
+    size_t first = s.find("// Wrapper for https://docs.nvidia.com");
+    size_t last = s.rfind("__cp_async_shared_global<16>(void const *src_ptr, void *smem_ptr)");
+    if (first != std::string::npos && last != std::string::npos)
+        s.erase(first, s.find("}", last) + 1 - first);
+}
 API R nvrtcCompileProgram(Program *p, int, const char **) {
     std::string s = p->source;
     std::smatch m;
@@ -429,7 +437,7 @@ API R nvrtcCompileProgram(Program *p, int, const char **) {
     mkdir(dir.c_str(), 0755);
     // Matrix products of CubeCL rely on a warp in lockstep if they have any instructions.
     if (s.find("matmul_entry") == std::string::npos)
-        replace_matrices(s);
+        replace_matrices(s), replace_copies(s);
     if (s.find("asm volatile") != std::string::npos) {
         p->log = "inline assembly";
         return 6;

@@ -268,52 +268,62 @@ pub(crate) fn gradients_of_weights_are_sums_of_parts<S: Subject>() {
 }
 
 /// Products of whole numbers are exact, so that a gradient that is not rounded to half precision shows.
+/// The larger ones are for tensor cores: they have blocks that overlap, and sums in parts.
 pub(crate) fn linear_layers_of_half_precision_have_wide_parameters<S: Subject>() {
+    for dtype in S::halves() {
+        for sizes in [[2, 300, 16, 24], [2, 320, 192, 320], [1, 2176, 128, 200]] {
+            linear_layer_in_half_precision::<S>(sizes, dtype);
+        }
+    }
+}
+
+fn linear_layer_in_half_precision<S: Subject>(
+    [batch_size, seq_length, d_in, d_out]: [usize; 4],
+    dtype: DType,
+) {
     let wanted = LinearParents {
         x: true,
         weight: true,
         bias: true,
     };
     let whole = |seed, shape: [usize; 3]| integers::<S::Backend, 3>(seed, shape, 9).float() - 4.0;
-    for dtype in S::halves() {
-        let x = whole(1, [2, 300, 16]).cast(dtype);
-        let weight = whole(2, [1, 16, 24]).squeeze_dim::<2>(0);
-        let bias = whole(3, [1, 1, 24]).reshape([24]);
-        let output = S::Backend::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
-        assert_eq!(output.dtype(), dtype);
-        let exact = reference::linear_layer(
-            S::wide(x.clone()),
-            S::judged(weight.clone()),
-            Some(S::judged(bias)),
-        );
-        assert_rounded("output", &numbers(output), &exact, dtype);
+    let x = whole(1, [batch_size, seq_length, d_in]).cast(dtype);
+    let weight = whole(2, [1, d_in, d_out]).squeeze_dim::<2>(0);
+    let bias = whole(3, [1, 1, d_out]).reshape([d_out]);
+    let output = S::Backend::linear_layer(x.clone(), weight.clone(), Some(bias.clone()));
+    assert_eq!(output.dtype(), dtype);
+    let exact = reference::linear_layer(
+        S::wide(x.clone()),
+        S::judged(weight.clone()),
+        Some(S::judged(bias)),
+    );
+    assert_rounded("output", &numbers(output), &exact, dtype);
 
-        let grad = whole(4, [2, 300, 24]).cast(dtype);
-        let lowered = weight.clone().cast(dtype);
-        let found =
-            S::Backend::linear_layer_backward(x.clone(), lowered, grad.clone(), wanted, DType::F32);
-        let expected = reference::linear_layer_backward(
-            S::wide(x),
-            S::judged(weight),
-            S::wide(grad),
-            wanted,
-            DType::F32,
-        );
-        let (found_x, expected_x) = (found.x.unwrap(), expected.x.unwrap());
-        assert_rounded("dx", &numbers(found_x), &expected_x, dtype);
-        let pairs = [
-            (
-                numbers(found.weight.unwrap()),
-                numbers(expected.weight.unwrap()),
-            ),
-            (
-                numbers(found.bias.unwrap()),
-                numbers(expected.bias.unwrap()),
-            ),
-        ];
-        for (found, expected) in pairs {
-            assert_eq!(found, expected, "gradients of parameters");
-        }
+    let grad = whole(4, [batch_size, seq_length, d_out]).cast(dtype);
+    let lowered = weight.clone().cast(dtype);
+    let found =
+        S::Backend::linear_layer_backward(x.clone(), lowered, grad.clone(), wanted, DType::F32);
+    let expected = reference::linear_layer_backward(
+        S::wide(x),
+        S::judged(weight),
+        S::wide(grad),
+        wanted,
+        DType::F32,
+    );
+    let (found_x, expected_x) = (found.x.unwrap(), expected.x.unwrap());
+    assert_rounded("dx", &numbers(found_x), &expected_x, dtype);
+    let pairs = [
+        (
+            numbers(found.weight.unwrap()),
+            numbers(expected.weight.unwrap()),
+        ),
+        (
+            numbers(found.bias.unwrap()),
+            numbers(expected.bias.unwrap()),
+        ),
+    ];
+    for (found, expected) in pairs {
+        assert_eq!(found, expected, "gradients of parameters");
     }
 }
 

@@ -9,6 +9,7 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 
 use super::common::{UNITS, row_at};
 use super::device::{Cube, Floats, offsets, side_by_side, width};
+use super::product::product;
 use super::sums::{sum_of_rows, sum_rows};
 use crate::kernels::{LinearGradients, LinearParents, reference};
 
@@ -35,11 +36,25 @@ pub(in crate::kernels) fn linear_layer<B: Cube>(
     weight: Floats<B, 2>,
     bias: Option<Floats<B, 1>>,
 ) -> Floats<B, 3> {
-    let product = reference::linear_layer(x, weight, None);
+    let weight = weight.cast(x.dtype());
+    let product = match flat_product(x.clone(), weight.clone()) {
+        Some(product) => product,
+        None => reference::linear_layer(x, weight, None),
+    };
     match bias {
         Some(bias) => plus_bias(product, bias),
         None => product,
     }
+}
+
+/// `x matrix` by the [kernel for such shapes](product), if it serves these.
+fn flat_product<B: Cube>(x: Floats<B, 3>, matrix: Floats<B, 2>) -> Option<Floats<B, 3>> {
+    let [batch_size, seq_length, d] = x.dims();
+    let d_out = matrix.dims()[1];
+    let dtype = x.dtype();
+    let rows: Floats<B, 2> = x.reshape([batch_size * seq_length, d]);
+    let output = product(B::floats(rows), B::floats(matrix), 1, dtype)?;
+    Some(B::of_floats::<3>(output).reshape([batch_size, seq_length, d_out]))
 }
 
 /// Adds a bias in `f32` to every row of a product, in place; the product must not be shared.
@@ -74,9 +89,13 @@ pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     dtype: DType,
 ) -> LinearGradients<B> {
     LinearGradients {
-        x: wanted
-            .x
-            .then(|| grad.clone().matmul(weight.transpose().unsqueeze())),
+        x: wanted.x.then(|| {
+            let weight = weight.transpose();
+            match flat_product(grad.clone(), weight.clone()) {
+                Some(product) => product,
+                None => grad.clone().matmul(weight.unsqueeze()),
+            }
+        }),
         weight: wanted
             .weight
             .then(|| gradient_of_weight(x, grad.clone(), dtype)),
@@ -107,16 +126,22 @@ fn gradient_of_weight<B: Cube>(x: Floats<B, 3>, grad: Floats<B, 3>, dtype: DType
     let n_rows = batch_size * seq_length;
     let n_elements = d_in * d_out;
     let parts = parts_of(n_rows, n_elements);
-    let in_parts = |rows: Floats<B, 3>, d| rows.reshape([parts, n_rows / parts, d]);
-    let products = matmul(
-        B::floats(in_parts(x, d_in).transpose()),
-        B::floats(in_parts(grad, d_out)),
-        None,
-        MatmulStrategy::default(),
-        if parts == 1 { dtype } else { DType::F32 },
-    );
-    let products: Floats<B, 3> =
-        B::of_floats(products.expect("Burn multiplies these types itself"));
+    let of_parts = if parts == 1 { dtype } else { DType::F32 };
+    let flat = |rows: Floats<B, 3>, d| -> Floats<B, 2> { rows.reshape([n_rows, d]) };
+    let (left, right) = (flat(x.clone(), d_in).transpose(), flat(grad.clone(), d_out));
+    let products =
+        product(B::floats(left), B::floats(right), parts, of_parts).unwrap_or_else(|| {
+            let in_parts = |rows: Floats<B, 3>, d| rows.reshape([parts, n_rows / parts, d]);
+            let products = matmul(
+                B::floats(in_parts(x, d_in).transpose()),
+                B::floats(in_parts(grad, d_out)),
+                None,
+                MatmulStrategy::default(),
+                of_parts,
+            );
+            products.expect("Burn multiplies these types itself")
+        });
+    let products: Floats<B, 3> = B::of_floats(products);
     if parts == 1 {
         return products.reshape([d_in, d_out]);
     }

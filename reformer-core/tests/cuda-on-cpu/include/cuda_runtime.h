@@ -12,6 +12,8 @@ template <class... A> inline void emu_call(void (*f)(A...), void **p) {
 }
 #define __global__
 #define __device__
+// A block is carried out by one thread from its beginning to its end.
+#define __shared__ static thread_local
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(n)

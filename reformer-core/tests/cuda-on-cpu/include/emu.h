@@ -25,6 +25,7 @@ struct EmuContext {
     unsigned char *shared;
     void (*sync_all)();
     void (*sync_warp)();
+    void (*yield)();
     EmuWarp *(*warp)();
 };
 typedef EmuDim uint3;

@@ -7,8 +7,8 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use super::plan::{Limits, Plan};
 use super::sizes::LaunchSizes;
 use super::sort_keys::sort_keys;
-use super::tensor_cores;
 use crate::kernels::cube::device::{Cube, empty, has_tensor_cores, side_by_side};
+use crate::kernels::cube::matrices::EIGHT;
 use crate::kernels::cube::rows::divisors;
 use crate::kernels::{Keys, Masking, Qkv, Slots, TiledAttention};
 
@@ -130,8 +130,7 @@ impl<R: CubeRuntime> Attention<R> {
 pub(super) fn in_eights<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
     let mut strides = rows.meta.strides().iter().rev();
     let side_by_side = strides.next() == Some(&1);
-    match side_by_side && strides.all(|stride| stride.is_multiple_of(tensor_cores::EIGHT as usize))
-    {
+    match side_by_side && strides.all(|stride| stride.is_multiple_of(EIGHT as usize)) {
         true => rows,
         false => into_contiguous(rows),
     }

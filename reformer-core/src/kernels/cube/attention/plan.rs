@@ -2,7 +2,8 @@
 
 use burn_cubecl::cubecl::prelude::*;
 
-use super::tensor_cores::{PLANE, SIDE, bytes_of_info, row_of, units_of};
+use super::tensor_cores::{bytes_of_info, units_of};
+use crate::kernels::cube::matrices::{PLANE, SIDE, row_of};
 use crate::kernels::{KeyRule, Masking, TiledAttention};
 use crate::random::Key;
 

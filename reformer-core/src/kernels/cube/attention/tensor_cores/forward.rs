@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::copies::{Copies, load_both, load_rows};
-use super::fragments::{Tile, add_multiplied, multiply, room, zeros};
+use super::fragments::{add_multiplied, multiply, room};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
     any_in_sight, load_infos, load_own, range_of, room_for_others, room_for_own, shared_row,
@@ -15,6 +15,7 @@ use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::rounds::{Joined, join, keep};
 use crate::kernels::cube::attention::tables::Tables;
+use crate::kernels::cube::matrices::{Tile, zeros};
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is

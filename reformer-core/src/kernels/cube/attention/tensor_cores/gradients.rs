@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::copies::{Copies, load_both, load_rows};
 use super::forward::write;
-use super::fragments::{add_multiplied, multiply, room, zeros};
+use super::fragments::{add_multiplied, multiply, room};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
     any_in_sight, load_infos, load_own, range_of, room_for_others, room_for_own, shared_row,
@@ -15,6 +15,7 @@ use crate::kernels::cube::attention::cube_rows::{Task, Visit, task_of_cube, visi
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::tables::Tables;
+use crate::kernels::cube::matrices::zeros;
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`

@@ -18,30 +18,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use crate::kernels::cube::common::head_at;
-
-/// Number of rows of a plane, and of features and other rows in a matrix of factors.
-pub(super) const SIDE: u32 = 16;
-
-/// Number of units in a plane, and of those that share rows.
-pub(super) const PLANE: u32 = 32;
-const QUAD: u32 = 4;
-
-/// Number of rows of a unit: half a matrix lies between them.
-const OWN: u32 = 2;
-const HALF: u32 = 8;
-
-/// Half-precision numbers per load: sixteen bytes. Kernels copy them as words, because compilers take
-/// a vector of halves to pieces.
-pub(super) const EIGHT: u32 = 8;
-type Eight = Vector<u32, Const<4>>;
-
-/// Two neighbouring columns of a matrix, which a unit has together.
-type Pair<F> = Vector<F, Const<2>>;
-
-/// Row stride in shared memory, in elements. Neighbouring rows begin in different banks.
-pub(super) fn row_of(d: u32) -> u32 {
-    d + EIGHT
-}
+use crate::kernels::cube::matrices::{EIGHT, Eight, HALF, OWN, PLANE, Pair, QUAD, SIDE, row_of};
 
 /// Number of units in a cube with `rows` rows of its own.
 pub(super) fn units_of(rows: u32) -> u32 {
