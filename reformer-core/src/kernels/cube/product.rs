@@ -112,12 +112,14 @@ pub(super) struct Sizes {
     columns: u32,
     /// Number of terms of a part.
     depth: u32,
+    /// Distance of rows of the factors, in vectors.
+    left_row: usize,
+    right_row: usize,
 }
 
 /// The vectors of a unit in the blocks of a factor.
 #[derive(CubeType, Clone, Copy)]
 struct Source {
-    tensor: Tensor<Eight>,
     /// Offset of its first vector in the first block.
     first: usize,
     /// Distances of its next vector, and of the next block.
@@ -128,8 +130,7 @@ struct Source {
 }
 
 #[cube]
-fn source(tensor: &Tensor<Eight>, first: u32, term: usize, #[comptime] block: Block) -> Source {
-    let row = tensor.stride(0) / comptime![EIGHT as usize];
+fn source(row: usize, first: u32, term: usize, #[comptime] block: Block) -> Source {
     let vectors = comptime![block.vectors()];
     let (of_row, of_column) = (UNIT_POS / vectors, UNIT_POS % vectors);
     let mut at = of_row as usize * row + of_column as usize;
@@ -141,7 +142,6 @@ fn source(tensor: &Tensor<Eight>, first: u32, term: usize, #[comptime] block: Bl
         at += term * row + (first / EIGHT) as usize;
     }
     Source {
-        tensor: *tensor,
         first: at,
         next: row * comptime![block.rows_at_once() as usize],
         next_block,
@@ -152,6 +152,7 @@ fn source(tensor: &Tensor<Eight>, first: u32, term: usize, #[comptime] block: Bl
 /// Begins to copy a block.
 #[cube]
 fn copy(
+    factor: &Array<Eight>,
     from: &Source,
     to: &mut SharedMemory<Eight>,
     number: u32,
@@ -165,7 +166,7 @@ fn copy(
         let skipped = comptime![stage * block.room() + i * block.rows_at_once() * block.row()];
         let to_at = from.to + comptime![skipped as usize];
         copy_async(
-            &from.tensor.slice(at, at + 1),
+            &factor.slice(at, at + 1),
             &mut to.slice_mut(to_at, to_at + 1),
             4u32,
         );
@@ -194,9 +195,9 @@ fn row_in_block(first: u32, #[comptime] next_first: bool, #[comptime] block: Blo
 /// `left right`, for each part of the terms.
 #[cube(launch, explicit_define, address_type = "dynamic")]
 fn multiply<F: Float, O: Float>(
-    left: &Tensor<Eight>,
-    right: &Tensor<Eight>,
-    output: &mut Tensor<Pair<O>>,
+    left: &Array<Eight>,
+    right: &Array<Eight>,
+    output: &mut Array<Pair<O>>,
     sizes: &Sizes,
     #[comptime] plan: Plan,
     #[define(F, O)] _dtypes: [StorageType; 2],
@@ -211,8 +212,8 @@ fn multiply<F: Float, O: Float>(
         sizes.columns - comptime![columns.n],
     );
     let first_term = CUBE_POS_Z as usize * sizes.depth as usize;
-    let of_left = source(left, first_row, first_term, rows);
-    let of_right = source(right, first_column, first_term, columns);
+    let of_left = source(sizes.left_row, first_row, first_term, rows);
+    let of_right = source(sizes.right_row, first_column, first_term, columns);
     let stages = comptime![plan.stages];
     let mut lefts = SharedMemory::<Eight>::new_aligned(
         comptime![(stages * rows.room()) as usize],
@@ -231,8 +232,8 @@ fn multiply<F: Float, O: Float>(
     #[unroll]
     for stage in 0..comptime![stages - 1] {
         if stage < n_blocks {
-            copy(&of_left, &mut lefts, stage, stage, rows);
-            copy(&of_right, &mut rights, stage, stage, columns);
+            copy(left, &of_left, &mut lefts, stage, stage, rows);
+            copy(right, &of_right, &mut rights, stage, stage, columns);
         }
         arrive(copied.index(comptime![stage as usize]));
     }
@@ -259,8 +260,8 @@ fn multiply<F: Float, O: Float>(
                 let ahead = comptime![(stage + stages - 1) % stages];
                 let number = first + comptime![stage + stages - 1];
                 if number < n_blocks {
-                    copy(&of_left, &mut lefts, number, ahead, rows);
-                    copy(&of_right, &mut rights, number, ahead, columns);
+                    copy(left, &of_left, &mut lefts, number, ahead, rows);
+                    copy(right, &of_right, &mut rights, number, ahead, columns);
                 }
                 arrive(copied.index(comptime![ahead as usize]));
                 add_products::<F>(&lefts, at_left, &rights, at_right, &mut sums, stage, plan);
@@ -274,6 +275,7 @@ fn multiply<F: Float, O: Float>(
         &sums,
         part + (first_row + row_of_plane) as usize,
         first_column + column_of_plane,
+        sizes.columns,
         plan,
     );
 }
@@ -327,13 +329,14 @@ fn add_products<F: Float>(
 /// Writes the sums of a plane.
 #[cube]
 fn write<O: Float>(
-    output: &mut Tensor<Pair<O>>,
+    output: &mut Array<Pair<O>>,
     sums: &Sequence<Sequence<Tile>>,
     row: usize,
     column: u32,
+    columns: u32,
     #[comptime] plan: Plan,
 ) {
-    let stride = output.stride(1) / 2;
+    let stride = (columns / 2) as usize;
     let first =
         (row + (UNIT_POS_X / QUAD) as usize) * stride + (column / 2 + UNIT_POS_X % QUAD) as usize;
     #[unroll]
@@ -479,13 +482,24 @@ fn launch<R: CubeRuntime>(
         count,
         CubeDim::new_2d(PLANE, plan.units() / PLANE),
         offsets(&[left, right, output]),
-        left.clone().into_tensor_arg(),
-        right.clone().into_tensor_arg(),
-        output.clone().into_tensor_arg(),
-        SizesLaunch::new(rows as u32, columns as u32, depth as u32),
+        left.clone().into_array_arg(),
+        right.clone().into_array_arg(),
+        output.clone().into_array_arg(),
+        SizesLaunch::new(
+            rows as u32,
+            columns as u32,
+            depth as u32,
+            row_of_factor(left),
+            row_of_factor(right),
+        ),
         *plan,
         [left.dtype.into(), output.dtype.into()],
     );
+}
+
+/// Distance of rows, in vectors.
+fn row_of_factor<R: CubeRuntime>(factor: &CubeTensor<R>) -> usize {
+    factor.meta.strides()[0] / EIGHT as usize
 }
 
 /// Stand for the types of factors and results, which kernels get to know when they are compiled.

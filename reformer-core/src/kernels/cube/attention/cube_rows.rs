@@ -77,14 +77,14 @@ pub(super) fn location_of(row: u32, sizes: &Sizes, #[comptime] plan: Plan) -> Lo
 pub(super) struct Visit {
     /// The first one, from the start of the cube's round on, and their number.
     first: i32,
-    pub(super) n: u32,
+    n: u32,
     /// Number of rows of a head on the other side.
     n_rows: u32,
 }
 
-/// The slots within reach of the cube's rows, the last of which is at position `last`.
+/// The slots within reach of the cube's rows.
 #[cube]
-pub(super) fn visit_of(last: i32, sizes: &Sizes, #[comptime] plan: Plan) -> Visit {
+pub(super) fn visit_of(sizes: &Sizes, #[comptime] plan: Plan) -> Visit {
     let (_, n_rows) = lengths(sizes, plan);
     let mut first = 0i32.runtime();
     let mut n = n_rows;
@@ -100,10 +100,18 @@ pub(super) fn visit_of(last: i32, sizes: &Sizes, #[comptime] plan: Plan) -> Visi
         let length = comptime![plan.length];
         first = (tile * length) as i32 - comptime![(before * length) as i32];
         n = comptime![plan.reach()].runtime();
-    } else if comptime![plan.causal && !plan.of_keys] {
-        n = min(n, last as u32 + 1);
     }
     Visit { first, n, n_rows }
+}
+
+/// Number of slots of a visit that rows can see, the last of which is at position `last`.
+#[cube]
+pub(super) fn end_of(visit: &Visit, last: i32, #[comptime] plan: Plan) -> u32 {
+    let mut n = visit.n;
+    if comptime![!plan.sorted && plan.causal && !plan.of_keys] {
+        n = min(n, last as u32 + 1);
+    }
+    n
 }
 
 /// The index over all rounds of slot number `number` of a visit.

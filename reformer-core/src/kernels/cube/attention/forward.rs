@@ -3,7 +3,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_of};
+use super::cube_rows::{Location, Task, Visit, end_of, location_of, task_of_cube, visit_of};
 use super::logit::{any_in_sight, factor_of, logit_of, range_of};
 use super::plan::Plan;
 use super::rounds::{join, keep};
@@ -65,9 +65,9 @@ pub(super) fn attend<F: Float, I: Int>(
     }
     let mut largest = FORBIDDEN.runtime();
     let mut sum = 0.0f32.runtime();
-    let visit: Visit = visit_of(range.last, &sizes, plan);
+    let visit: Visit = visit_of(&sizes, plan);
 
-    for first in range_stepped(0, visit.n, others) {
+    for first in range_stepped(0, end_of(&visit, range.last, plan), others) {
         load_block(&other_side, first, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
             let divided = comptime![plan.unit_keys];

@@ -7,7 +7,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::cube_rows::{Location, Task, Visit, location_of, task_of_cube, visit_of};
+use super::cube_rows::{Location, Task, Visit, end_of, location_of, task_of_cube, visit_of};
 use super::logit::{
     any_in_sight, factor_of_pair, gradients_of_pair, is_itself, logit_of, range_of, statistics_of,
 };
@@ -80,8 +80,8 @@ pub(super) fn differentiate<F: Float, I: Int>(
         value_sums[i as usize] = Four::new(0.0);
     }
 
-    let visit: Visit = visit_of(range.last, &sizes, plan);
-    for start in range_stepped(0, visit.n, others) {
+    let visit: Visit = visit_of(&sizes, plan);
+    for start in range_stepped(0, end_of(&visit, range.last, plan), others) {
         load_block(&other_side, start, &visit, &task, tables, plan);
         if any_in_sight(&other_side, &range, &sizes, plan) {
             let divided = comptime![plan.unit_keys && !of_keys];

@@ -2,7 +2,7 @@
 
 use burn_cubecl::cubecl::prelude::*;
 
-use super::tensor_cores::{bytes_of_info, units_of};
+use super::tensor_cores::{BUFFERS, bytes_of_info, units_of};
 use crate::kernels::cube::matrices::{PLANE, SIDE, row_of};
 use crate::kernels::{KeyRule, Masking, TiledAttention};
 use crate::random::Key;
@@ -211,7 +211,8 @@ impl Plan {
             Sweep::Forward => row_of(self.d_head),
             Sweep::OfQueries | Sweep::OfKeys => both,
         };
-        (2 * (self.rows * own + self.others * both) + bytes_of_info(self)) as usize
+        let others = BUFFERS * self.others * both;
+        (2 * (self.rows * own + others) + bytes_of_info(self)) as usize
     }
 
     /// Number of cubes for the rows of a head.
@@ -302,7 +303,7 @@ mod tests {
                 }
             }
             assert!(plan(64).suits_tensor_cores(limits));
-            assert_eq!(plan(128).suits_tensor_cores(limits), shared_bytes > 16_384);
+            assert_eq!(plan(128).suits_tensor_cores(limits), shared_bytes > 32_768);
         }
     }
 }

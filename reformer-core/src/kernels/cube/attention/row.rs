@@ -56,16 +56,37 @@ pub(super) fn slot_over_rounds(
     found
 }
 
-/// Loads the metadata of a slot, which is indexed over all rounds.
+/// The position in a slot, which is indexed over all rounds; negative if the slot is empty.
+#[cube]
+pub(super) fn position_in<I: Int>(
+    slot: u32,
+    task: &Task,
+    tables: &Tables<I>,
+    #[comptime] plan: Plan,
+) -> i32 {
+    let mut position = (0u32.runtime()) as i32 - 1;
+    let sizes = tables.sizes;
+    if slot != NO_SLOT {
+        if comptime![plan.sorted] {
+            let row = task.head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
+            position = i32::cast_from(tables.order[row + slot as usize]);
+        } else {
+            position = slot as i32;
+        }
+    }
+    position
+}
+
+/// Loads the metadata of a slot with this position.
 #[cube]
 pub(super) fn row_info<I: Int>(
     slot: u32,
+    position: i32,
     task: &Task,
     tables: &Tables<I>,
     #[comptime] query: bool,
     #[comptime] plan: Plan,
 ) -> RowInfo {
-    let mut position = (0u32.runtime()) as i32 - 1;
     let mut sort_key = 0i32.runtime();
     let mut visible = MASKED_POSITION.runtime();
     let mut draw_row = 0u32.runtime();
@@ -74,14 +95,6 @@ pub(super) fn row_info<I: Int>(
     let mut draw_high = 0u32.runtime();
     let head = task.head;
     let sizes = tables.sizes;
-    if slot != NO_SLOT {
-        if comptime![plan.sorted] {
-            let row = head as usize * (sizes.n_rounds * sizes.n_slots) as usize;
-            position = i32::cast_from(tables.order[row + slot as usize]);
-        } else {
-            position = slot as i32;
-        }
-    }
     if position >= 0 {
         if comptime![plan.near] {
             let row = head as usize * sizes.seq_length as usize + position as usize;

@@ -5,7 +5,7 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::cube_rows::{Location, Task, Visit, lengths, visited_slot};
 use super::plan::Plan;
-use super::row::{RowInfo, row_info, slot_over_rounds};
+use super::row::{RowInfo, position_in, row_info, slot_over_rounds};
 use super::tables::Tables;
 use crate::kernels::cube::common::{Four, four_of, head_at};
 
@@ -86,7 +86,9 @@ pub(super) fn load_own<I: Int>(
 ) -> RowInfo {
     let (n, _) = lengths(&tables.sizes, plan);
     let slot = slot_over_rounds(location.slot, task, &tables.sizes, n, plan);
-    let info: RowInfo = row_info(slot, task, tables, comptime![!plan.of_keys], plan);
+    let position = position_in(slot, task, tables, plan);
+    let query = comptime![!plan.of_keys];
+    let info: RowInfo = row_info(slot, position, task, tables, query, plan);
     if UNIT_POS_Y == 0 {
         put(shared, UNIT_POS_X, &info, false);
     }
@@ -108,7 +110,9 @@ pub(super) fn load_block<I: Int>(
     sync_cube();
     for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
         let slot = visited_slot(visit, first + number, task, &tables.sizes, plan);
-        let info = row_info(slot, task, tables, comptime![plan.of_keys], plan);
+        let position = position_in(slot, task, tables, plan);
+        let query = comptime![plan.of_keys];
+        let info = row_info(slot, position, task, tables, query, plan);
         put(
             shared,
             number,

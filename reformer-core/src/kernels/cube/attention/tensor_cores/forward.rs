@@ -1,19 +1,22 @@
 //! Forward on tensor cores: `softmax(q k^T) v`, a block of keys at a time.
 
 use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::copies::{Copies, load_both, load_rows};
+use super::copies::{Copies, arrive, copy_rows};
 use super::fragments::{add_multiplied, multiply, room};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    any_in_sight, load_infos, load_own, range_of, room_for_others, room_for_own, shared_row,
+    any_in_sight, block_after, load_first_blocks, load_own, put_in_block, range_of,
+    room_for_others, room_for_own, row_of_slot, shared_row, slot_in_block,
 };
-use super::{Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of, rows_of_head};
-use crate::kernels::cube::attention::cube_rows::{Task, Visit, task_of_cube, visit_of};
+use super::{BUFFERS, Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of, rows_of_head};
+use crate::kernels::cube::attention::cube_rows::{Task, Visit, end_of, task_of_cube, visit_of};
 use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::rounds::{Joined, join, keep};
+use crate::kernels::cube::attention::row::position_in;
 use crate::kernels::cube::attention::tables::Tables;
 use crate::kernels::cube::matrices::{Tile, zeros};
 use crate::kernels::reference::FORBIDDEN;
@@ -43,11 +46,14 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let own_side = room_for_own(plan);
     let other_side = room_for_others(plan);
     let mut queries = room(rows, d_head);
-    let mut keys = room(others, d_head);
-    let mut values = room(others, d_v);
+    let mut keys = room(comptime![BUFFERS * others], d_head);
+    let mut values = room(comptime![BUFFERS * others], d_v);
     let logarithms = logarithms(plan);
 
+    let visit: Visit = visit_of(&sizes, plan);
     let (own, _) = load_own(&own_side, &task, tables, plan);
+    load_first_blocks(&other_side, &visit, &task, tables, plan);
+    sync_cube();
     let zero = 0u32.runtime();
     let range = range_of(&own_side, zero, rows);
     if !range.any {
@@ -57,8 +63,23 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let (from_keys, from_values) = (rows_of_head(k, head), rows_of_head(v, head));
     let from_queries = rows_of_head(q, head);
     let copies = comptime![Copies::new(rows, d_head, rows)];
-    load_rows(&mut queries, &from_queries, &own_side, zero, copies);
-    let visit: Visit = visit_of(range.last, &sizes, plan);
+    let of_keys = comptime![Copies::new(others, d_head, rows)];
+    let of_values = comptime![Copies::new(others, d_v, rows)];
+    let copied = Barrier::shared(CUBE_DIM, UNIT_POS == 0);
+    copy_rows(&mut queries, zero, &from_queries, &own_side, zero, copies);
+    let (any, mut any_of_plane) = any_in_sight(&other_side, zero, &range, &of_plane, &sizes, plan);
+    if any {
+        copy_rows(&mut keys, zero, &from_keys, &other_side, zero, of_keys);
+        copy_rows(
+            &mut values,
+            zero,
+            &from_values,
+            &other_side,
+            zero,
+            of_values,
+        );
+    }
+    arrive(&copied);
     let mut sums = zeros(d_v);
     let mut largest = Array::<f32>::new(comptime![OWN as usize]);
     let mut sum = Array::<f32>::new(comptime![OWN as usize]);
@@ -68,45 +89,36 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         sum[i] = 0.0f32.runtime();
     }
 
-    // Metadata are loaded a block ahead, to the other half of their room.
-    let mut half = 0u32.runtime();
-    load_infos(&other_side, half, zero, &visit, &task, tables, plan);
-    for first in range_stepped(0, visit.n, others) {
-        // Metadata are there, and nobody reads rows of the last block any more.
+    // While a block is processed, the rows of the next one are copied, metadata of the one after it are read,
+    // and the positions of the one after that.
+    let mut slot = slot_in_block(comptime![2 * others].runtime(), &visit, &task, &sizes, plan);
+    let mut position = position_in(slot, &task, tables, plan);
+    let (mut now, mut buffer) = (0u32.runtime(), 0u32.runtime());
+    for first in range_stepped(0, end_of(&visit, range.last, plan), others) {
+        let ahead = row_of_slot(slot, position, &task, tables, false, plan);
+        slot = slot_in_block(first + comptime![3 * others], &visit, &task, &sizes, plan);
+        position = position_in(slot, &task, tables, plan);
+        copied.wait_parity(buffer);
+        // Metadata of the next block are there, and nobody reads rows of the last block any more.
         sync_cube();
-        let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
-        if any {
-            load_both(
-                &mut keys,
-                &from_keys,
-                &mut values,
-                &from_values,
-                &other_side,
-                half,
-                comptime![Copies::new(others, d_head, rows)],
-                comptime![Copies::new(others, d_v, rows)],
-            );
+        let next = block_after(now, plan);
+        let (any_next, any_next_of_plane) =
+            any_in_sight(&other_side, next, &range, &of_plane, &sizes, plan);
+        if any_next {
+            let to = (1 - buffer) * others;
+            copy_rows(&mut keys, to, &from_keys, &other_side, next, of_keys);
+            copy_rows(&mut values, to, &from_values, &other_side, next, of_values);
         }
-        load_infos(
-            &other_side,
-            others - half,
-            first + others,
-            &visit,
-            &task,
-            tables,
-            plan,
-        );
-        if any {
-            sync_cube();
-        }
+        arrive(&copied);
         if any_of_plane {
-            let mut pairs = multiply::<F>(&queries, &keys, d_head, others);
+            let from = buffer * others;
+            let mut pairs = multiply::<F>(&queries, &keys, from, d_head, others);
             #[unroll]
             for tile in 0..comptime![others / HALF] {
                 let logits = pairs.index_mut(comptime![tile as usize]);
                 #[unroll]
                 for column in 0..2u32 {
-                    let other = half + other_number(tile, column);
+                    let other = now + other_number(tile, column);
                     let key = shared_row(&other_side, other, plan);
                     #[unroll]
                     for i in 0..comptime![OWN as usize] {
@@ -165,9 +177,12 @@ pub(in super::super) fn attend<F: Float, I: Int>(
                 // Units take different ways to their factors.
                 sync_plane();
             }
-            add_multiplied::<F>(&mut sums, &pairs, &values, d_v, others);
+            add_multiplied::<F>(&mut sums, &pairs, &values, from, d_v, others);
         }
-        half = others - half;
+        put_in_block(&other_side, block_after(next, plan), &ahead, plan);
+        any_of_plane = any_next_of_plane;
+        now = next;
+        buffer = 1 - buffer;
     }
 
     let mut joined = Sequence::<Joined>::new();

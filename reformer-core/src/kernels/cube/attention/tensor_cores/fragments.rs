@@ -17,11 +17,12 @@ pub(super) fn room(#[comptime] n: u32, #[comptime] d: u32) -> SharedMemory<Eight
     )
 }
 
-/// Products of a plane's rows with a block of others.
+/// Products of a plane's rows with a block of others, which begins with row `first`.
 #[cube]
 pub(super) fn multiply<F: Float>(
     own: &SharedMemory<Eight>,
     theirs: &SharedMemory<Eight>,
+    first: u32,
     #[comptime] d: u32,
     #[comptime] others: u32,
 ) -> Sequence<Tile> {
@@ -30,7 +31,7 @@ pub(super) fn multiply<F: Float>(
     let unit = UNIT_POS_X;
     let of_own = ((UNIT_POS_Y * SIDE + unit % SIDE) * row + unit / SIDE) as usize;
     let other = unit % HALF + unit / SIDE * HALF;
-    let of_theirs = (other * row + unit / HALF % 2) as usize;
+    let of_theirs = ((first + other) * row + unit / HALF % 2) as usize;
     #[unroll]
     for step in 0..comptime![d / SIDE] {
         let column = comptime![(step * SIDE / EIGHT) as usize];
@@ -45,18 +46,19 @@ pub(super) fn multiply<F: Float>(
     products
 }
 
-/// Adds to `sums` the product of a plane's factors with a block of others.
+/// Adds to `sums` the product of a plane's factors with a block of others, which begins with row `first`.
 #[cube]
 pub(super) fn add_multiplied<F: Float>(
     sums: &mut Sequence<Tile>,
     factors: &Sequence<Tile>,
     theirs: &SharedMemory<Eight>,
+    first: u32,
     #[comptime] d: u32,
     #[comptime] others: u32,
 ) {
     let row = comptime![row_of(d) / EIGHT];
     let unit = UNIT_POS_X;
-    let of_theirs = (unit % SIDE * row + unit / SIDE) as usize;
+    let of_theirs = ((first + unit % SIDE) * row + unit / SIDE) as usize;
     #[unroll]
     for group in 0..comptime![others / SIDE] {
         let rounded = round::<F>(factors, comptime![2 * group]);

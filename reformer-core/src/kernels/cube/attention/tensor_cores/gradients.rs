@@ -1,19 +1,22 @@
 //! Backward on tensor cores, once for the rows of queries and once for those of keys.
 
 use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::copies::{Copies, load_both, load_rows};
+use super::copies::{Copies, arrive, copy_rows};
 use super::forward::write;
 use super::fragments::{add_multiplied, multiply, room};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
-    any_in_sight, load_infos, load_own, range_of, room_for_others, room_for_own, shared_row,
+    any_in_sight, block_after, load_first_blocks, load_own, put_in_block, range_of,
+    room_for_others, room_for_own, row_of_slot, shared_row, slot_in_block,
 };
-use super::{Eight, HALF, OWN, Pair, SIDE, place_of, rows_of_head};
-use crate::kernels::cube::attention::cube_rows::{Task, Visit, task_of_cube, visit_of};
+use super::{BUFFERS, Eight, HALF, OWN, Pair, SIDE, place_of, rows_of_head};
+use crate::kernels::cube::attention::cube_rows::{Task, Visit, end_of, task_of_cube, visit_of};
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
+use crate::kernels::cube::attention::row::position_in;
 use crate::kernels::cube::attention::tables::Tables;
 use crate::kernels::cube::matrices::zeros;
 
@@ -46,11 +49,14 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let other_side = room_for_others(plan);
     let mut first = room(rows, d_head);
     let mut second = room(rows, d_v);
-    let mut firsts = room(others, d_head);
-    let mut seconds = room(others, d_v);
+    let mut firsts = room(comptime![BUFFERS * others], d_head);
+    let mut seconds = room(comptime![BUFFERS * others], d_v);
     let logarithms = logarithms(plan);
 
+    let visit: Visit = visit_of(&sizes, plan);
     let (own, locations) = load_own(&own_side, &task, tables, plan);
+    load_first_blocks(&other_side, &visit, &task, tables, plan);
+    sync_cube();
     let zero = 0u32.runtime();
     let range = range_of(&own_side, zero, rows);
     if !range.any {
@@ -59,48 +65,74 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
     let (from_firsts, from_seconds) = (rows_of_head(others_of, head), rows_of_head(downs_of, head));
     let (from_first, from_second) = (rows_of_head(rows_of, head), rows_of_head(ups_of, head));
-    let copies = comptime![Copies::new(rows, d_head, rows)];
-    load_rows(&mut first, &from_first, &own_side, zero, copies);
-    let copies = comptime![Copies::new(rows, d_v, rows)];
-    load_rows(&mut second, &from_second, &own_side, zero, copies);
-    let visit: Visit = visit_of(range.last, &sizes, plan);
+    let own_firsts = comptime![Copies::new(rows, d_head, rows)];
+    let own_seconds = comptime![Copies::new(rows, d_v, rows)];
+    let of_firsts = comptime![Copies::new(others, d_head, rows)];
+    let of_seconds = comptime![Copies::new(others, d_v, rows)];
+    let copied = Barrier::shared(CUBE_DIM, UNIT_POS == 0);
+    copy_rows(&mut first, zero, &from_first, &own_side, zero, own_firsts);
+    copy_rows(
+        &mut second,
+        zero,
+        &from_second,
+        &own_side,
+        zero,
+        own_seconds,
+    );
+    let (any, mut any_of_plane) = any_in_sight(&other_side, zero, &range, &of_plane, &sizes, plan);
+    if any {
+        copy_rows(
+            &mut firsts,
+            zero,
+            &from_firsts,
+            &other_side,
+            zero,
+            of_firsts,
+        );
+        copy_rows(
+            &mut seconds,
+            zero,
+            &from_seconds,
+            &other_side,
+            zero,
+            of_seconds,
+        );
+    }
+    arrive(&copied);
     let mut sums = zeros(d_head);
     let mut value_sums = zeros(comptime![if of_keys { d_v } else { 0 }]);
 
-    // Metadata are loaded a block ahead, to the other half of their room.
-    let mut half = 0u32.runtime();
-    load_infos(&other_side, half, zero, &visit, &task, tables, plan);
-    for start in range_stepped(0, visit.n, others) {
-        // Metadata are there, and nobody reads rows of the last block any more.
+    // As in forward, blocks are on their way while others are processed.
+    let mut slot = slot_in_block(comptime![2 * others].runtime(), &visit, &task, &sizes, plan);
+    let mut position = position_in(slot, &task, tables, plan);
+    let (mut now, mut buffer) = (0u32.runtime(), 0u32.runtime());
+    for start in range_stepped(0, end_of(&visit, range.last, plan), others) {
+        let ahead = row_of_slot(slot, position, &task, tables, of_keys, plan);
+        slot = slot_in_block(start + comptime![3 * others], &visit, &task, &sizes, plan);
+        position = position_in(slot, &task, tables, plan);
+        copied.wait_parity(buffer);
+        // Metadata of the next block are there, and nobody reads rows of the last block any more.
         sync_cube();
-        let (any, any_of_plane) = any_in_sight(&other_side, half, &range, &of_plane, &sizes, plan);
-        if any {
-            load_both(
-                &mut firsts,
-                &from_firsts,
+        let next = block_after(now, plan);
+        let (any_next, any_next_of_plane) =
+            any_in_sight(&other_side, next, &range, &of_plane, &sizes, plan);
+        if any_next {
+            let to = (1 - buffer) * others;
+            copy_rows(&mut firsts, to, &from_firsts, &other_side, next, of_firsts);
+            copy_rows(
                 &mut seconds,
+                to,
                 &from_seconds,
                 &other_side,
-                half,
-                comptime![Copies::new(others, d_head, rows)],
-                comptime![Copies::new(others, d_v, rows)],
+                next,
+                of_seconds,
             );
         }
-        load_infos(
-            &other_side,
-            others - half,
-            start + others,
-            &visit,
-            &task,
-            tables,
-            plan,
-        );
-        if any {
-            sync_cube();
-        }
+        arrive(&copied);
         if any_of_plane {
-            let mut products = multiply::<F>(&first, &firsts, d_head, others);
-            let mut grads = multiply::<F>(&second, &seconds, d_v, others);
+            let from = buffer * others;
+            let mut products = multiply::<F>(&first, &firsts, from, d_head, others);
+            let mut grads = multiply::<F>(&second, &seconds, from, d_v, others);
             #[unroll]
             for tile in 0..comptime![others / HALF] {
                 let of_tile = products.index_mut(comptime![tile as usize]);
@@ -108,7 +140,7 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                 #[unroll]
                 for column in 0..2u32 {
                     let other = other_number(tile, column);
-                    let theirs = shared_row(&other_side, half + other, plan);
+                    let theirs = shared_row(&other_side, now + other, plan);
                     #[unroll]
                     for i in 0..comptime![OWN as usize] {
                         let mine = own.index(i);
@@ -144,12 +176,15 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                 // Units take different ways to their factors.
                 sync_plane();
             }
-            add_multiplied::<F>(&mut sums, &products, &firsts, d_head, others);
+            add_multiplied::<F>(&mut sums, &products, &firsts, from, d_head, others);
             if of_keys {
-                add_multiplied::<F>(&mut value_sums, &grads, &seconds, d_v, others);
+                add_multiplied::<F>(&mut value_sums, &grads, &seconds, from, d_v, others);
             }
         }
-        half = others - half;
+        put_in_block(&other_side, block_after(next, plan), &ahead, plan);
+        any_of_plane = any_next_of_plane;
+        now = next;
+        buffer = 1 - buffer;
     }
 
     let of_sums = place_of(sums_of, task.result, 2usize);

@@ -20,6 +20,10 @@ use burn_cubecl::cubecl::prelude::*;
 use crate::kernels::cube::common::head_at;
 use crate::kernels::cube::matrices::{EIGHT, Eight, HALF, OWN, PLANE, Pair, QUAD, SIDE, row_of};
 
+/// Number of blocks of the other side whose rows are in shared memory: one is being processed while the next
+/// one is being copied.
+pub(super) const BUFFERS: u32 = 2;
+
 /// Number of units in a cube with `rows` rows of its own.
 pub(super) fn units_of(rows: u32) -> u32 {
     rows / SIDE * PLANE

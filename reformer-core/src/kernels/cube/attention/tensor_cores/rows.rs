@@ -9,7 +9,9 @@ use crate::kernels::cube::attention::cube_rows::{
 };
 use crate::kernels::cube::attention::logit::{Range, in_sight, statistics_of};
 use crate::kernels::cube::attention::plan::Plan;
-use crate::kernels::cube::attention::row::{MASKED_POSITION, RowInfo, row_info, slot_over_rounds};
+use crate::kernels::cube::attention::row::{
+    MASKED_POSITION, NO_SLOT, RowInfo, position_in, row_info, slot_over_rounds,
+};
 use crate::kernels::cube::attention::sizes::Sizes;
 use crate::kernels::cube::attention::tables::Tables;
 
@@ -48,10 +50,14 @@ fn fours_of_rounds(plan: &Plan) -> u32 {
     compared_rounds(plan).div_ceil(4)
 }
 
-/// Bytes of the metadata of `rows` rows of a cube, and of two blocks of the other side.
+/// Number of blocks of the other side whose metadata are in shared memory: the present one, the next one,
+/// whose rows are being copied, and the one after it.
+const BLOCKS: u32 = 3;
+
+/// Bytes of the metadata of `rows` rows of a cube, and of some blocks of the other side.
 pub(in super::super) fn bytes_of_info(plan: &Plan) -> u32 {
     let queries = plan.of_keys as u32 * (1 + plan.dropout as u32);
-    let others = 2 * plan.others * (1 + fours_of_rounds(plan) + queries);
+    let others = BLOCKS * plan.others * (1 + fours_of_rounds(plan) + queries);
     // Of what is not there, there is one, and so of the metadata of the cube's own rows.
     16 * (plan.rows + others + 6) + 4 * (plan.counted_rounds + 1)
 }
@@ -67,10 +73,10 @@ pub(super) fn room_for_own(#[comptime] plan: Plan) -> SharedInfo {
     }
 }
 
-/// Allocates metadata for two blocks of the other side.
+/// Allocates metadata for blocks of the other side.
 #[cube]
 pub(super) fn room_for_others(#[comptime] plan: Plan) -> SharedInfo {
-    let n = comptime![2 * plan.others as usize];
+    let n = comptime![(BLOCKS * plan.others) as usize];
     let of_rounds = comptime![Ord::max(n * fours_of_rounds(&plan) as usize, 1)];
     let draws = comptime![plan.dropout && plan.of_keys];
     SharedInfo {
@@ -85,10 +91,28 @@ pub(super) fn room_for_others(#[comptime] plan: Plan) -> SharedInfo {
     }
 }
 
-/// Reads the metadata of a slot.
+/// The unit's slot in a block of the other side, whose first one is number `first` of a visit. Units
+/// beyond the block have none.
 #[cube]
-fn row_of_slot<I: Int>(
+pub(super) fn slot_in_block(
+    first: u32,
+    visit: &Visit,
+    task: &Task,
+    sizes: &Sizes,
+    #[comptime] plan: Plan,
+) -> u32 {
+    let mut slot = NO_SLOT.runtime();
+    if UNIT_POS < comptime![plan.others] {
+        slot = visited_slot(visit, first + UNIT_POS, task, sizes, plan);
+    }
+    slot
+}
+
+/// Reads the metadata of a slot with this position.
+#[cube]
+pub(super) fn row_of_slot<I: Int>(
     slot: u32,
+    position: i32,
     task: &Task,
     tables: &Tables<I>,
     #[comptime] query: bool,
@@ -96,29 +120,34 @@ fn row_of_slot<I: Int>(
 ) -> Row {
     let head = task.head;
     let sizes = tables.sizes;
-    let info = row_info(slot, task, tables, query, plan);
-    // There is a position zero, so that what is read of an empty slot is there, too.
-    let position = max(info.position, 0i32.runtime()) as usize;
-    let mut scale = 1.0f32.runtime();
-    if comptime![plan.unit_keys && !query] {
-        let at = head as usize * sizes.n_keys as usize + position;
-        scale = 1.0 / tables.divisors.read_unchecked(at);
-    }
-    let mut of_query = Quadruple::<f32>::new(0.0);
-    if comptime![query && tables.statistics.is_some()] {
-        let read = statistics_of(info.position, head, tables);
-        of_query[0] = read.max;
-        of_query[1] = read.log_sum;
-        of_query[2] = read.delta;
-    }
+    let info = row_info(slot, position, task, tables, query, plan);
     let compared = comptime![compared_rounds(&plan)];
     let mut of_rounds = Array::<i32>::new(comptime![Ord::max(compared, 1) as usize]);
-    let n_rounds = comptime![plan.counted_rounds];
-    let first = (head as usize * sizes.seq_length as usize + position) * n_rounds as usize;
+    let mut scale = 1.0f32.runtime();
+    let mut of_query = Quadruple::<f32>::new(0.0);
     #[unroll]
-    for i in 0..compared {
-        let round = (task.round + comptime![1 + i]) % n_rounds;
-        of_rounds[i as usize] = tables.sort_keys.read_unchecked(first + round as usize);
+    for i in 0..comptime![Ord::max(compared, 1) as usize] {
+        of_rounds[i] = 0i32.runtime();
+    }
+    if position >= 0 {
+        let at = position as usize;
+        if comptime![plan.unit_keys && !query] {
+            let divisor = head as usize * sizes.n_keys as usize + at;
+            scale = 1.0 / tables.divisors.read_unchecked(divisor);
+        }
+        if comptime![query && tables.statistics.is_some()] {
+            let read = statistics_of(position, head, tables);
+            of_query[0] = read.max;
+            of_query[1] = read.log_sum;
+            of_query[2] = read.delta;
+        }
+        let n_rounds = comptime![plan.counted_rounds];
+        let first = (head as usize * sizes.seq_length as usize + at) * n_rounds as usize;
+        #[unroll]
+        for i in 0..compared {
+            let round = (task.round + comptime![1 + i]) % n_rounds;
+            of_rounds[i as usize] = tables.sort_keys.read_unchecked(first + round as usize);
+        }
     }
     Row {
         info,
@@ -216,7 +245,7 @@ pub(super) fn shared_row(shared: &SharedInfo, number: u32, #[comptime] plan: Pla
 }
 
 /// Loads the metadata of the unit's rows, and shares them with the cube; also returns where the rows
-/// are. Synchronises the cube afterwards.
+/// are.
 #[cube]
 pub(super) fn load_own<I: Int>(
     shared: &SharedInfo,
@@ -233,34 +262,62 @@ pub(super) fn load_own<I: Int>(
         let number = own_number(i);
         let location: Location = location_of(number, &sizes, plan);
         let slot = slot_over_rounds(location.slot, task, &sizes, n, plan);
-        let row = row_of_slot(slot, task, tables, comptime![!plan.of_keys], plan);
+        let position = position_in(slot, task, tables, plan);
+        let query = comptime![!plan.of_keys];
+        let row = row_of_slot(slot, position, task, tables, query, plan);
         if in_quad() == 0 {
             put(shared, number, &row, true, plan);
         }
         rows.push(row);
         locations.push(location);
     }
-    sync_cube();
     (rows, locations)
 }
 
-/// Loads the metadata of a block of the other side to the rows from `to` on: slots of a visit from
-/// number `first` on.
+/// Loads the metadata of the first two blocks of the other side.
 #[cube]
-pub(super) fn load_infos<I: Int>(
+pub(super) fn load_first_blocks<I: Int>(
     shared: &SharedInfo,
-    to: u32,
-    first: u32,
     visit: &Visit,
     task: &Task,
     tables: &Tables<I>,
     #[comptime] plan: Plan,
 ) {
-    for number in range_stepped(UNIT_POS, comptime![plan.others], CUBE_DIM) {
-        let slot = visited_slot(visit, first + number, task, &tables.sizes, plan);
-        let row = row_of_slot(slot, task, tables, comptime![plan.of_keys], plan);
-        put(shared, to + number, &row, false, plan);
+    let (others, query) = comptime![(plan.others, plan.of_keys)];
+    let mut slots = Array::<u32>::new(2usize);
+    let mut positions = Array::<i32>::new(2usize);
+    #[unroll]
+    for i in 0..2u32 {
+        let first = comptime![i * others].runtime();
+        let slot = slot_in_block(first, visit, task, &tables.sizes, plan);
+        slots[i as usize] = slot;
+        positions[i as usize] = position_in(slot, task, tables, plan);
     }
+    #[unroll]
+    for i in 0..2u32 {
+        let at = comptime![i as usize];
+        let row = row_of_slot(slots[at], positions[at], task, tables, query, plan);
+        put_in_block(shared, comptime![i * others].runtime(), &row, plan);
+    }
+}
+
+/// Stores the metadata of the unit's slot in a block, whose first one is in row `first`.
+#[cube]
+pub(super) fn put_in_block(shared: &SharedInfo, first: u32, row: &Row, #[comptime] plan: Plan) {
+    if UNIT_POS < comptime![plan.others] {
+        put(shared, first + UNIT_POS, row, false, plan);
+    }
+}
+
+/// The row of the metadata of a block that follows another one.
+#[cube]
+pub(super) fn block_after(first: u32, #[comptime] plan: Plan) -> u32 {
+    let next = first + comptime![plan.others];
+    select(
+        next == comptime![BLOCKS * plan.others],
+        0u32.runtime(),
+        next,
+    )
 }
 
 /// See [`Range`]: of `n` rows from row `from` on.
