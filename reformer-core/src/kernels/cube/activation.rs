@@ -5,8 +5,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::common::{LANES, TEAMS, UNITS, over_teams, row_at};
+use super::common::{LANES, TEAMS, UNITS, over_teams};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+use super::strided::{Strided, strided};
 use super::sums::{blocks_of_columns, segments_of, sum_rows, units};
 use crate::kernels::Activation;
 
@@ -74,13 +75,13 @@ fn slope(x: f32, #[comptime] activation: Activation) -> f32 {
 /// Loads a vector of inputs and adds the bias.
 #[cube]
 fn input<F: Float, N: Size>(
-    x: &Tensor<Vector<F, N>>,
+    x: &Strided<Vector<F, N>>,
     at: usize,
     bias: &Array<Vector<f32, N>>,
     column: usize,
     #[comptime] biased: bool,
 ) -> Vector<f32, N> {
-    let mut input = Vector::<f32, N>::cast_from(x[at]);
+    let mut input = Vector::<f32, N>::cast_from(x.vectors[at]);
     if biased {
         input += bias[column];
     }
@@ -89,9 +90,9 @@ fn input<F: Float, N: Size>(
 
 #[cube(launch, address_type = "dynamic")]
 fn activate<F: Float, N: Size>(
-    x: &Tensor<Vector<F, N>>,
+    x: &Strided<Vector<F, N>>,
     bias: &Array<Vector<f32, N>>,
-    output: &mut Tensor<Vector<F, N>>,
+    output: &mut Array<Vector<F, N>>,
     n_units: usize,
     #[comptime] biased: bool,
     #[comptime] activation: Activation,
@@ -104,7 +105,7 @@ fn activate<F: Float, N: Size>(
     }
     let columns = comptime![d / width];
     let column = ABSOLUTE_POS % columns;
-    let at = row_at(x, ABSOLUTE_POS / columns) / width + column;
+    let at = x.row(ABSOLUTE_POS / columns) + column;
     let input = input(x, at, bias, column, biased);
     let mut y = Vector::<f32, N>::empty();
     #[unroll]
@@ -153,9 +154,9 @@ fn activated<B: Cube>(
         units,
         offsets(&[&x]),
         width,
-        x.into_tensor_arg(),
+        strided(x, width),
         bias.into_array_arg(),
-        output.clone().into_tensor_arg(),
+        output.clone().into_array_arg(),
         n_units,
         biased,
         activation,
@@ -170,11 +171,11 @@ fn activated<B: Cube>(
 /// gradient of the bias.
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<F: Float, N: Size>(
-    x: &Tensor<Vector<F, N>>,
+    x: &Strided<Vector<F, N>>,
     bias: &Array<Vector<f32, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    dx: &mut Tensor<Vector<F, N>>,
-    sums: &mut Tensor<Vector<f32, N>>,
+    grad: &Strided<Vector<F, N>>,
+    dx: &mut Array<Vector<F, N>>,
+    sums: &mut Array<Vector<f32, N>>,
     n_rows: usize,
     #[comptime] biased: bool,
     #[comptime] activation: Activation,
@@ -193,11 +194,11 @@ fn differentiate<F: Float, N: Size>(
             (CUBE_COUNT_Y * TEAMS) as usize,
         ) {
             // The same row of both, by one division.
-            let (batch, place) = (row / x.shape(1), row % x.shape(1));
-            let of_x = batch * x.stride(0) + place * x.stride(1);
-            let of_grad = batch * grad.stride(0) + place * grad.stride(1);
-            let input = input(x, of_x / width + column, bias, column, biased);
-            let grad = Vector::<f32, N>::cast_from(grad[of_grad / width + column]);
+            let (batch, position) = (row / x.length, row % x.length);
+            let of_x = x.at(batch, position) + column;
+            let of_grad = grad.at(batch, position) + column;
+            let input = input(x, of_x, bias, column, biased);
+            let grad = Vector::<f32, N>::cast_from(grad.vectors[of_grad]);
             let mut along = Vector::<f32, N>::empty();
             #[unroll]
             for i in 0..width {
@@ -264,11 +265,11 @@ fn differentiated<B: Cube>(
         units(),
         offsets(&[&x, &grad]),
         width,
-        x.into_tensor_arg(),
+        strided(x, width),
         bias.into_array_arg(),
-        grad.into_tensor_arg(),
-        dx.clone().into_tensor_arg(),
-        sums.clone().into_tensor_arg(),
+        strided(grad, width),
+        dx.clone().into_array_arg(),
+        sums.clone().into_array_arg(),
         n_rows,
         biased,
         activation,

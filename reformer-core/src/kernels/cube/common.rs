@@ -56,13 +56,6 @@ pub(super) const WIDTH: usize = 4;
 pub(super) const LANES: u32 = 32;
 pub(super) const TEAMS: u32 = UNITS / LANES;
 
-/// Offset of row number `row` of `[batch_size, length, d]`, in elements.
-#[cube]
-pub(super) fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, row: usize) -> usize {
-    let length = tensor.shape(1);
-    row / length * tensor.stride(0) + row % length * tensor.stride(1)
-}
-
 /// Sum of the elements of a vector.
 #[cube]
 pub(super) fn total<N: Size>(vector: Vector<f32, N>, #[comptime] width: usize) -> f32 {

@@ -10,8 +10,9 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::common::{Four, UNITS, head_at};
+use super::common::{Four, UNITS};
 use super::device::{Cube, Floats, Ints, cubes, empty, offsets, side_by_side, width};
+use super::strided::{Strided, strided};
 
 /// Columns of a block.
 const COLUMNS: u32 = 8;
@@ -73,8 +74,8 @@ fn blocks_of(factors: &[usize]) -> usize {
 /// last round.
 #[cube(launch, address_type = "dynamic")]
 fn pack<F: Float>(
-    rotations: &Tensor<F>,
-    packed: &mut Tensor<f32>,
+    rotations: &Strided<F>,
+    packed: &mut Array<f32>,
     factors: Sequence<u32>,
     blocks: u32,
     #[comptime] cut: Cut,
@@ -84,7 +85,7 @@ fn pack<F: Float>(
         terminate!();
     }
     let features = comptime![cut.times * cut.features];
-    let n_rounds = rotations.shape(2) as u32;
+    let n_rounds = rotations.length as u32;
     let at = ABSOLUTE_POS as u32;
     let (column, at) = (at % COLUMNS, at / COLUMNS);
     let (unit, at) = (at % cut.sharing, at / cut.sharing);
@@ -105,11 +106,10 @@ fn pack<F: Float>(
         first += half.div_ceil(COLUMNS);
         start += half;
     }
-    let from = (at / turns) as usize * rotations.stride(0)
-        + min(feature, cut.d_head - 1) as usize * rotations.stride(1)
-        + round as usize * rotations.stride(2)
-        + projection as usize * rotations.stride(3);
-    let mut element = f32::cast_from(rotations[from]);
+    let from = rotations.at((at / turns) as usize, round as usize)
+        + min(feature, cut.d_head - 1) as usize * rotations.of_head
+        + projection as usize;
+    let mut element = f32::cast_from(rotations.vectors[from]);
     if feature >= cut.d_head {
         element = 0.0;
     }
@@ -119,14 +119,14 @@ fn pack<F: Float>(
 /// Loads features of the cube's positions: for each feature, the positions of a team side by side.
 #[cube]
 fn load<V: Float, W: Size, N: Size>(
-    vectors: &Tensor<Vector<V, W>>,
+    vectors: &Strided<Vector<V, W>>,
     shared: &mut SharedMemory<Vector<f32, N>>,
     of_head: usize,
     first: u32,
     time: u32,
     #[comptime] cut: Cut,
 ) {
-    let last = vectors.shape(2) as u32 - 1;
+    let last = vectors.length as u32 - 1;
     let (columns, teams) = comptime![(cut.features / cut.width, cut.teams())];
     for job in range_stepped(UNIT_POS, columns * teams, POSITIONS) {
         let own = job % columns;
@@ -137,10 +137,10 @@ fn load<V: Float, W: Size, N: Size>(
         for i in 0..cut.sharing {
             // Positions beyond the end are replaced by the last one.
             let position = min(first + team * cut.sharing + i, last) as usize;
-            let row = (of_head + position * vectors.stride(2)) / comptime![cut.width as usize];
+            let row = of_head + position * vectors.of_position;
             let mut elements = Vector::<f32, W>::new(0.0);
             if column < comptime![cut.d_head / cut.width] {
-                elements = Vector::cast_from(vectors[row + column as usize]);
+                elements = Vector::cast_from(vectors.vectors[row + column as usize]);
             }
             rows[i as usize] = elements;
         }
@@ -156,21 +156,22 @@ fn load<V: Float, W: Size, N: Size>(
     }
 }
 
-/// The units of a team have the same positions, and every `sharing`-th round each.
+/// The units of a team have the same positions, and every `sharing`-th round each. `n_heads` counts
+/// those of the whole batch, `n_rotated` those with rotations of their own.
 #[cube(launch, address_type = "dynamic")]
 fn largest<V: Float, I: Int, W: Size, N: Size>(
-    vectors: &Tensor<Vector<V, W>>,
+    vectors: &Strided<Vector<V, W>>,
     rotations: &Array<Four>,
-    buckets: &mut Tensor<I>,
+    buckets: &mut Array<I>,
     factors: Sequence<u32>,
+    n_heads: u32,
+    n_rounds: u32,
     n_rotated: u32,
     blocks: u32,
     #[comptime] cut: Cut,
     #[define(V, I)] _dtypes: [StorageType; 2],
 ) {
-    let seq_length = vectors.shape(2) as u32;
-    let n_rounds = buckets.shape(2) as u32;
-    let n_heads = (vectors.shape(0) * vectors.shape(1)) as u32;
+    let seq_length = vectors.length as u32;
     let cubes = seq_length.div_ceil(POSITIONS);
     // Heads one after the other: cubes that run together share rotations in the cache.
     let head = CUBE_POS as u32 / cubes;
@@ -178,7 +179,7 @@ fn largest<V: Float, I: Int, W: Size, N: Size>(
         terminate!();
     }
     let first = CUBE_POS as u32 % cubes * POSITIONS;
-    let of_vectors = head_at(vectors, head);
+    let of_vectors = vectors.head(head);
     let (teams, fours) = comptime![(cut.teams(), cut.fours())];
     let mut x_shared =
         SharedMemory::<Vector<f32, N>>::new(comptime![(cut.features * teams) as usize]);
@@ -275,7 +276,7 @@ fn largest<V: Float, I: Int, W: Size, N: Size>(
     }
 }
 
-/// See [`pack`].
+/// See [`pack`]. The projections of a round must be contiguous.
 fn packed<R: CubeRuntime>(rotations: CubeTensor<R>, factors: &[usize], cut: Cut) -> CubeTensor<R> {
     let [n_heads, _, n_rounds, _] = rotations.meta.shape().dims();
     let turns = n_rounds.div_ceil(cut.sharing as usize);
@@ -290,8 +291,8 @@ fn packed<R: CubeRuntime>(rotations: CubeTensor<R>, factors: &[usize], cut: Cut)
         calculate_cube_count_elemwise(&client, n_heads * turns * blocks * part, units),
         units,
         offsets(&[&rotations, &packed]),
-        rotations.into_tensor_arg(),
-        packed.clone().into_tensor_arg(),
+        strided(rotations, 1),
+        packed.clone().into_array_arg(),
         factors.iter().map(|factor| *factor as u32).collect(),
         blocks as u32,
         cut,
@@ -312,7 +313,7 @@ pub(in crate::kernels) fn hash<B: Cube>(
     let vectors = side_by_side(B::floats(vectors));
     let buckets = empty(&vectors, [batch_size, n_heads, n_rounds, seq_length], ints);
     let cut = Cut::new(d_head, n_rounds, width(&[&vectors]));
-    let rotations = packed(B::floats(rotations), factors, cut);
+    let rotations = packed(side_by_side(B::floats(rotations)), factors, cut);
     let client = vectors.client.clone();
     let dtypes = [vectors.dtype.into(), ints.into()];
     let n_cubes = seq_length.div_ceil(POSITIONS as usize);
@@ -323,10 +324,12 @@ pub(in crate::kernels) fn hash<B: Cube>(
         offsets(&[&vectors, &rotations, &buckets]),
         cut.width as usize,
         cut.sharing as usize,
-        vectors.into_tensor_arg(),
+        strided(vectors, cut.width as usize),
         rotations.into_array_arg(),
-        buckets.clone().into_tensor_arg(),
+        buckets.clone().into_array_arg(),
         factors.iter().map(|factor| *factor as u32).collect(),
+        (batch_size * n_heads) as u32,
+        n_rounds as u32,
         n_rotated as u32,
         blocks_of(factors) as u32,
         cut,

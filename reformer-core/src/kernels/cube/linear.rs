@@ -7,27 +7,27 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 
-use super::common::{UNITS, row_at};
+use super::common::UNITS;
 use super::device::{Cube, Floats, offsets, side_by_side, width};
 use super::product::product;
+use super::strided::{Strided, strided};
 use super::sums::{sum_of_rows, sum_rows};
 use crate::kernels::{LinearGradients, LinearParents, reference};
 
 #[cube(launch, address_type = "dynamic")]
 fn add_bias<F: Float, N: Size>(
-    x: &mut Tensor<Vector<F, N>>,
+    x: &mut Strided<Vector<F, N>>,
     bias: &Array<Vector<f32, N>>,
     n_units: usize,
     #[comptime] columns: usize,
-    #[comptime] width: usize,
     #[define(F)] _dtype: StorageType,
 ) {
     if ABSOLUTE_POS >= n_units {
         terminate!();
     }
     let column = ABSOLUTE_POS % columns;
-    let at = row_at(x, ABSOLUTE_POS / columns) / width + column;
-    x[at] = Vector::cast_from(Vector::<f32, N>::cast_from(x[at]) + bias[column]);
+    let at = x.row(ABSOLUTE_POS / columns) + column;
+    x.vectors[at] = Vector::cast_from(Vector::<f32, N>::cast_from(x.vectors[at]) + bias[column]);
 }
 
 /// See [`ReformerBackend::linear_layer`](crate::kernels::ReformerBackend::linear_layer).
@@ -70,11 +70,10 @@ fn plus_bias<B: Cube>(product: Floats<B, 3>, bias: Floats<B, 1>) -> Floats<B, 3>
         units,
         offsets(&[&product]),
         width,
-        product.clone().into_tensor_arg(),
+        strided(product.clone(), width),
         B::floats(bias).into_array_arg(),
         n_units,
         d / width,
-        width,
         product.dtype.into(),
     );
     B::of_floats(product)

@@ -6,8 +6,9 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
 
-use super::common::{LANES, TEAMS, UNITS, over_lanes, row_at};
+use super::common::{LANES, TEAMS, UNITS, over_lanes};
 use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side};
+use super::strided::{Strided, strided};
 use super::sums::units;
 use crate::kernels::TokenLoss;
 
@@ -41,7 +42,7 @@ fn room() -> Shared {
 /// The softmax of the row that begins at `first`. All units of the cube must call it.
 #[cube]
 fn softmax<F: Float>(
-    logits: &Tensor<F>,
+    logits: &Strided<F>,
     first: usize,
     shared: &mut Shared,
     #[comptime] n: u32,
@@ -49,7 +50,7 @@ fn softmax<F: Float>(
     let mut largest = f32::min_value();
     let mut at = 0u32.runtime();
     for i in range_stepped(UNIT_POS_X, n, LANES) {
-        let logit = f32::cast_from(logits[first + i as usize]);
+        let logit = f32::cast_from(logits.vectors[first + i as usize]);
         if logit > largest {
             largest = logit;
             at = i;
@@ -72,7 +73,7 @@ fn softmax<F: Float>(
     }
     let mut sum = 0.0f32.runtime();
     for i in range_stepped(UNIT_POS_X, n, LANES) {
-        sum += (f32::cast_from(logits[first + i as usize]) - largest).exp();
+        sum += (f32::cast_from(logits.vectors[first + i as usize]) - largest).exp();
     }
     Softmax {
         max: largest,
@@ -84,9 +85,9 @@ fn softmax<F: Float>(
 /// Sums over a cube's rows: negative log-likelihoods, and correctly predicted targets.
 #[cube(launch, address_type = "dynamic")]
 fn lose<F: Float, I: Int>(
-    logits: &Tensor<F>,
-    targets: &Tensor<I>,
-    sums: &mut Tensor<f32>,
+    logits: &Strided<F>,
+    targets: &Array<I>,
+    sums: &mut Array<f32>,
     n_rows: usize,
     n_cubes: usize,
     #[comptime] n: u32,
@@ -103,13 +104,13 @@ fn lose<F: Float, I: Int>(
         let row = first + UNIT_POS_Y as usize;
         // Teams without a row use the last one.
         let from = min(row, n_rows - 1);
-        let of_row = row_at(logits, from);
+        let of_row = logits.row(from);
         let found = softmax(logits, of_row, &mut shared, n);
         let target = i32::cast_from(targets[from]);
         if row < n_rows && target >= 0 {
             // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
             let target = min(target as u32, n - 1);
-            let logit = f32::cast_from(logits[of_row + target as usize]);
+            let logit = f32::cast_from(logits.vectors[of_row + target as usize]);
             nll += found.sum.ln() - (logit - found.max);
             if found.at == target {
                 correct += 1.0;
@@ -134,7 +135,7 @@ fn lose<F: Float, I: Int>(
 
 /// The sum over all cubes, with one cube for each of the two sums.
 #[cube(launch, address_type = "dynamic")]
-fn add_up(sums: &Tensor<f32>, nll: &mut Tensor<f32>, n_correct: &mut Tensor<f32>, n_cubes: usize) {
+fn add_up(sums: &Array<f32>, nll: &mut Array<f32>, n_correct: &mut Array<f32>, n_cubes: usize) {
     let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);
     let mut sum = 0.0f32.runtime();
     for i in range_stepped(UNIT_POS as usize, n_cubes, comptime![UNITS as usize]) {
@@ -174,9 +175,9 @@ pub(in crate::kernels) fn token_loss<B: Cube>(
         calculate_cube_count_elemwise(&client, n_cubes * UNITS as usize, units()),
         units(),
         offsets(&[&logits]),
-        logits.into_tensor_arg(),
-        targets.into_tensor_arg(),
-        sums.clone().into_tensor_arg(),
+        strided(logits, 1),
+        targets.into_array_arg(),
+        sums.clone().into_array_arg(),
         n_rows,
         n_cubes,
         n as u32,
@@ -187,9 +188,9 @@ pub(in crate::kernels) fn token_loss<B: Cube>(
         CubeCount::Static(2, 1, 1),
         CubeDim::new_1d(UNITS),
         offsets(&[&sums]),
-        sums.into_tensor_arg(),
-        nll.clone().into_tensor_arg(),
-        n_correct.clone().into_tensor_arg(),
+        sums.into_array_arg(),
+        nll.clone().into_array_arg(),
+        n_correct.clone().into_array_arg(),
         n_cubes,
     );
     TokenLoss {
@@ -200,10 +201,10 @@ pub(in crate::kernels) fn token_loss<B: Cube>(
 
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<F: Float, I: Int>(
-    logits: &Tensor<F>,
-    targets: &Tensor<I>,
-    grad: &Tensor<f32>,
-    output: &mut Tensor<F>,
+    logits: &Strided<F>,
+    targets: &Array<I>,
+    grad: &Array<f32>,
+    output: &mut Array<F>,
     n_rows: usize,
     #[comptime] n: u32,
     #[define(F, I)] _dtypes: [StorageType; 2],
@@ -211,7 +212,7 @@ fn differentiate<F: Float, I: Int>(
     let mut shared = room();
     let row = CUBE_POS * comptime![TEAMS as usize] + UNIT_POS_Y as usize;
     let from = min(row, n_rows - 1);
-    let of_row = row_at(logits, from);
+    let of_row = logits.row(from);
     let found = softmax(logits, of_row, &mut shared, n);
     let target = i32::cast_from(targets[from]);
     let mut scale = grad[0];
@@ -220,7 +221,7 @@ fn differentiate<F: Float, I: Int>(
     }
     if row < n_rows {
         for i in range_stepped(UNIT_POS_X, n, LANES) {
-            let logit = f32::cast_from(logits[of_row + i as usize]);
+            let logit = f32::cast_from(logits.vectors[of_row + i as usize]);
             let mut share = (logit - found.max).exp() / found.sum;
             if i as i32 == target {
                 share -= 1.0;
@@ -248,10 +249,10 @@ pub(in crate::kernels) fn token_loss_backward<B: Cube>(
         calculate_cube_count_elemwise(&client, n_rows * LANES as usize, units()),
         units(),
         offsets(&[&logits]),
-        logits.into_tensor_arg(),
-        targets.into_tensor_arg(),
-        B::floats(grad.cast(DType::F32)).into_tensor_arg(),
-        output.clone().into_tensor_arg(),
+        strided(logits, 1),
+        targets.into_array_arg(),
+        B::floats(grad.cast(DType::F32)).into_array_arg(),
+        output.clone().into_array_arg(),
         n_rows,
         n as u32,
         dtypes,

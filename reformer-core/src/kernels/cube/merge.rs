@@ -11,7 +11,8 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
 use super::common::{UNITS, over_lanes, total};
 use super::device::{offsets, width};
-use super::rows::{Row, dims, row_at};
+use super::rows::{Row, dims};
+use super::strided::{Strided, strided};
 
 /// Launch of a kernel with a unit for each vector of the merged rows.
 struct Launch {
@@ -52,17 +53,16 @@ impl Launch {
 /// A unit merges a vector of a row; the first unit of a row also merges its statistics.
 #[cube(launch, address_type = "dynamic")]
 fn join<V: Float, O: Float, N: Size>(
-    values: &Tensor<Vector<V, N>>,
-    maxima: &Tensor<f32>,
-    sums: &Tensor<f32>,
-    output: &mut Tensor<Vector<O, N>>,
-    max_of: &mut Tensor<f32>,
-    log_sums: &mut Tensor<f32>,
+    values: &Array<Vector<V, N>>,
+    maxima: &Array<f32>,
+    sums: &Array<f32>,
+    output: &mut Strided<Vector<O, N>>,
+    max_of: &mut Array<f32>,
+    log_sums: &mut Array<f32>,
     first_head: u32,
     n_rows: usize,
     n_rounds: usize,
     #[comptime] columns: usize,
-    #[comptime] width: usize,
     #[define(V, O)] _dtypes: [StorageType; 2],
 ) {
     let row = ABSOLUTE_POS / columns;
@@ -83,10 +83,10 @@ fn join<V: Float, O: Float, N: Size>(
         let of_value = Vector::<f32, N>::cast_from(values[of_round * columns + column]);
         value += of_value * Vector::new(share);
     }
-    let to = row_at(output, first_head, row) / width + column;
-    output[to] = Vector::cast_from(value / Vector::new(sum));
+    let to = output.row_from(first_head, row) + column;
+    output.vectors[to] = Vector::cast_from(value / Vector::new(sum));
     if column == 0 {
-        let to = first_head as usize * output.shape(2) + row;
+        let to = first_head as usize * output.length + row;
         max_of[to] = largest;
         log_sums[to] = sum.ln();
     }
@@ -108,17 +108,16 @@ pub(super) fn join_rounds<R: CubeRuntime>(
         launch.units,
         launch.offsets,
         launch.width,
-        values.into_tensor_arg(),
-        maxima.into_tensor_arg(),
-        sums.into_tensor_arg(),
-        output.clone().into_tensor_arg(),
-        max.clone().into_tensor_arg(),
-        log_sums.clone().into_tensor_arg(),
+        values.into_array_arg(),
+        maxima.into_array_arg(),
+        sums.into_array_arg(),
+        strided(output.clone(), launch.width),
+        max.clone().into_array_arg(),
+        log_sums.clone().into_array_arg(),
         first_head as u32,
         launch.n_rows,
         n_rounds,
         launch.columns,
-        launch.width,
         launch.dtypes,
     );
 }
@@ -126,7 +125,7 @@ pub(super) fn join_rounds<R: CubeRuntime>(
 /// Sum of a vector over rounds, which are `apart` elements from each other.
 #[cube]
 fn over_rounds<V: Float, N: Size>(
-    from: &Tensor<Vector<V, N>>,
+    from: &Array<Vector<V, N>>,
     at: usize,
     apart: usize,
     n_rounds: usize,
@@ -140,13 +139,12 @@ fn over_rounds<V: Float, N: Size>(
 
 #[cube(launch, address_type = "dynamic")]
 fn add<V: Float, F: Float, N: Size>(
-    values: &Tensor<Vector<V, N>>,
-    output: &mut Tensor<Vector<F, N>>,
+    values: &Array<Vector<V, N>>,
+    output: &mut Strided<Vector<F, N>>,
     first_head: u32,
     n_rows: usize,
     n_rounds: usize,
     #[comptime] columns: usize,
-    #[comptime] width: usize,
     #[define(V, F)] _dtypes: [StorageType; 2],
 ) {
     let row = ABSOLUTE_POS / columns;
@@ -154,8 +152,8 @@ fn add<V: Float, F: Float, N: Size>(
         terminate!();
     }
     let sum = over_rounds(values, ABSOLUTE_POS, n_rows * columns, n_rounds);
-    let to = row_at(output, first_head, row) / width + ABSOLUTE_POS % columns;
-    output[to] = Vector::cast_from(sum);
+    let to = output.row_from(first_head, row) + ABSOLUTE_POS % columns;
+    output.vectors[to] = Vector::cast_from(sum);
 }
 
 /// Sums gradients over rounds for heads from `first_head` on, and writes them to `output`.
@@ -172,24 +170,23 @@ pub(super) fn add_rounds<R: CubeRuntime>(
         launch.units,
         launch.offsets,
         launch.width,
-        values.into_tensor_arg(),
-        output.clone().into_tensor_arg(),
+        values.into_array_arg(),
+        strided(output.clone(), launch.width),
         first_head as u32,
         launch.n_rows,
         n_rounds,
         launch.columns,
-        launch.width,
         launch.dtypes,
     );
 }
 
 #[cube(launch, address_type = "dynamic")]
 fn hand_on<F: Float, V: Float, N: Size>(
-    q: &Tensor<Vector<F, N>>,
-    divisors: &Tensor<f32>,
-    dq: &Tensor<Vector<V, N>>,
-    dk: &Tensor<Vector<V, N>>,
-    output: &mut Tensor<Vector<F, N>>,
+    q: &Strided<Vector<F, N>>,
+    divisors: &Array<f32>,
+    dq: &Array<Vector<V, N>>,
+    dk: &Array<Vector<V, N>>,
+    output: &mut Strided<Vector<F, N>>,
     square: f32,
     first_head: u32,
     n_rows: usize,
@@ -202,8 +199,8 @@ fn hand_on<F: Float, V: Float, N: Size>(
     let row = CUBE_POS * comptime![shape.teams()] + UNIT_POS_Y as usize;
     // Units without a row use the last one.
     let from = min(row, n_rows - 1);
-    let of_q = row_at(q, first_head, from) / width;
-    let divisor = Vector::<f32, N>::new(divisors[first_head as usize * q.shape(2) + from]);
+    let of_q = q.row_from(first_head, from);
+    let divisor = Vector::<f32, N>::new(divisors[first_head as usize * q.length + from]);
     let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);
     let mut keys = Array::<Vector<f32, N>>::new(parts);
     let mut of_keys = Array::<Vector<f32, N>>::new(parts);
@@ -212,7 +209,7 @@ fn hand_on<F: Float, V: Float, N: Size>(
     for part in 0..parts {
         let column = part * comptime![lanes as usize] + UNIT_POS_X as usize;
         if column < columns {
-            let key = Vector::<f32, N>::cast_from(q[of_q + column]) / divisor;
+            let key = Vector::<f32, N>::cast_from(q.vectors[of_q + column]) / divisor;
             let of_key = over_rounds(dk, from * columns + column, n_rows * columns, n_rounds);
             sum += key * of_key;
             keys[part] = key;
@@ -221,14 +218,14 @@ fn hand_on<F: Float, V: Float, N: Size>(
     }
     let along = over_lanes(total(sum, width), &mut shared, lanes) / square;
     if row < n_rows {
-        let to = row_at(output, first_head, row) / width;
+        let to = output.row_from(first_head, row);
         #[unroll]
         for part in 0..parts {
             let column = part * comptime![lanes as usize] + UNIT_POS_X as usize;
             if column < columns {
                 let of_query = over_rounds(dq, row * columns + column, n_rows * columns, n_rounds);
                 let across = of_keys[part] - keys[part] * Vector::new(along);
-                output[to + column] = Vector::cast_from(of_query + across / divisor);
+                output.vectors[to + column] = Vector::cast_from(of_query + across / divisor);
             }
         }
     }
@@ -255,11 +252,11 @@ pub(super) fn through_keys<R: CubeRuntime>(
         units,
         offsets(&[q, &dq, output]),
         shape.width,
-        q.clone().into_tensor_arg(),
-        divisors.clone().into_tensor_arg(),
-        dq.into_tensor_arg(),
-        dk.into_tensor_arg(),
-        output.clone().into_tensor_arg(),
+        strided(q.clone(), shape.width),
+        divisors.clone().into_array_arg(),
+        dq.into_array_arg(),
+        dk.into_array_arg(),
+        strided(output.clone(), shape.width),
         (length * length) as f32,
         first_head as u32,
         n_rows,

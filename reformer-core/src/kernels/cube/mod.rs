@@ -22,6 +22,7 @@ mod residual;
 mod rotate;
 mod rows;
 mod sort;
+mod strided;
 mod sums;
 mod tokens;
 

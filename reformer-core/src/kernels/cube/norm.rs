@@ -5,8 +5,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::common::{LANES, TEAMS, UNITS, over_lanes, over_teams, row_at, total};
+use super::common::{LANES, TEAMS, UNITS, over_lanes, over_teams, total};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+use super::strided::{Strided, strided};
 use super::sums::{sum_rows, units};
 use crate::kernels::LayerNormGradients;
 
@@ -16,21 +17,21 @@ const MOST_CUBES: usize = 264;
 /// Loads the unit's elements of a row.
 #[cube]
 fn read<F: Float, N: Size>(
-    from: &Tensor<Vector<F, N>>,
+    from: &Strided<Vector<F, N>>,
     row: usize,
     #[comptime] d: usize,
     #[comptime] width: usize,
 ) -> Array<Vector<f32, N>> {
     let columns = comptime![d / width];
     let parts = comptime![columns.div_ceil(LANES as usize)];
-    let first = row_at(from, row) / width;
+    let first = from.row(row);
     let mut values = Array::<Vector<f32, N>>::new(parts);
     #[unroll]
     for part in 0..parts {
         let column = part * comptime![LANES as usize] + UNIT_POS_X as usize;
         let mut value = Vector::<f32, N>::new(0.0);
         if column < columns {
-            value = Vector::<f32, N>::cast_from(from[first + column]);
+            value = Vector::<f32, N>::cast_from(from.vectors[first + column]);
         }
         values[part] = value;
     }
@@ -70,10 +71,10 @@ fn center<N: Size>(
 
 #[cube(launch, address_type = "dynamic")]
 fn normalise<O: Float, N: Size>(
-    x: &Tensor<Vector<f32, N>>,
+    x: &Strided<Vector<f32, N>>,
     gamma: &Array<Vector<f32, N>>,
     beta: &Array<Vector<f32, N>>,
-    output: &mut Tensor<Vector<O, N>>,
+    output: &mut Array<Vector<O, N>>,
     epsilon: f32,
     n_rows: usize,
     #[comptime] d: usize,
@@ -123,10 +124,10 @@ pub(in crate::kernels) fn layer_normalization<B: Cube>(
         units(),
         offsets(&[&x]),
         width,
-        x.into_tensor_arg(),
+        strided(x, width),
         B::floats(gamma).into_array_arg(),
         B::floats(beta).into_array_arg(),
-        output.clone().into_tensor_arg(),
+        output.clone().into_array_arg(),
         epsilon as f32,
         n_rows,
         d,
@@ -139,11 +140,11 @@ pub(in crate::kernels) fn layer_normalization<B: Cube>(
 /// A cube processes strided rows and writes its sums for gamma and beta next to each other.
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<G: Float, N: Size>(
-    x: &Tensor<Vector<f32, N>>,
+    x: &Strided<Vector<f32, N>>,
     gamma: &Array<Vector<f32, N>>,
-    grad: &Tensor<Vector<G, N>>,
-    dx: &mut Tensor<Vector<f32, N>>,
-    sums: &mut Tensor<Vector<f32, N>>,
+    grad: &Strided<Vector<G, N>>,
+    dx: &mut Array<Vector<f32, N>>,
+    sums: &mut Array<Vector<f32, N>>,
     epsilon: f32,
     n_rows: usize,
     n_cubes: usize,
@@ -243,11 +244,11 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Cube>(
         units(),
         offsets(&[&x, &grad]),
         width,
-        x.into_tensor_arg(),
+        strided(x, width),
         B::floats(gamma).into_array_arg(),
-        grad.into_tensor_arg(),
-        dx.clone().into_tensor_arg(),
-        sums.clone().into_tensor_arg(),
+        strided(grad, width),
+        dx.clone().into_array_arg(),
+        sums.clone().into_array_arg(),
         epsilon as f32,
         n_rows,
         n_cubes,

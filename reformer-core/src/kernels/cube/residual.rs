@@ -6,15 +6,16 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::common::{UNITS, row_at};
+use super::common::UNITS;
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+use super::strided::{Strided, strided};
 use crate::kernels::Residual;
 
 #[cube(launch, address_type = "dynamic")]
 fn add<F: Float, N: Size>(
-    x: &Tensor<Vector<f32, N>>,
-    part: &Tensor<Vector<F, N>>,
-    output: &mut Tensor<Vector<f32, N>>,
+    x: &Strided<Vector<f32, N>>,
+    part: &Strided<Vector<F, N>>,
+    output: &mut Strided<Vector<f32, N>>,
     start: usize,
     sign: f32,
     n_units: usize,
@@ -28,11 +29,12 @@ fn add<F: Float, N: Size>(
     let columns = comptime![d / width];
     let column = ABSOLUTE_POS % columns;
     let row = ABSOLUTE_POS / columns;
-    let length = part.shape(1);
-    let number = row / length * x.shape(1) + start + row % length;
-    let more = Vector::<f32, N>::cast_from(part[row_at(part, row) / width + column]);
-    let value = x[row_at(x, number) / width + column] + more * Vector::new(sign);
-    output[row_at(output, number) / width + column] = value;
+    let (batch, of_part) = (row / part.length, row % part.length);
+    let position = start + of_part;
+    let more = Vector::<f32, N>::cast_from(part.vectors[part.at(batch, of_part) + column]);
+    let value = x.vectors[x.at(batch, position) + column] + more * Vector::new(sign);
+    let to = output.at(batch, position) + column;
+    output.vectors[to] = value;
 }
 
 /// See [`ReformerBackend::residual`](crate::kernels::ReformerBackend::residual).
@@ -95,23 +97,25 @@ fn add_part<B: Cube>(
         [batch_size, seq_length, of_x]
     );
     let part = side_by_side(B::floats(part));
-    let width = width(&[x, &part, output.unwrap_or(x)]);
+    let to = output.unwrap_or(x);
+    let width = width(&[x, &part, to]);
     let n_units = size * length * d / width;
     let client = x.client.clone();
     let units = CubeDim::new_1d(UNITS);
     let dtype = part.dtype;
+    let mut written = strided(to.clone(), width);
+    if output.is_none() {
+        written.vectors = x.as_tensor_alias(0).into_array_arg();
+    }
     add::launch(
         &client,
         calculate_cube_count_elemwise(&client, n_units, units),
         units,
-        offsets(&[x, &part, output.unwrap_or(x)]),
+        offsets(&[x, &part, to]),
         width,
-        x.clone().into_tensor_arg(),
-        part.into_tensor_arg(),
-        match output {
-            None => x.as_tensor_alias(0),
-            Some(output) => output.clone().into_tensor_arg(),
-        },
+        strided(x.clone(), width),
+        strided(part, width),
+        written,
         start,
         match direction {
             Residual::Add => 1.0,

@@ -13,6 +13,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::common::UNITS;
 use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side, width};
 use super::rows::dims;
+use super::strided::{Strided, strided};
 use crate::kernels::Rotation;
 use crate::position::frequencies;
 
@@ -65,8 +66,8 @@ fn point_at(angle: u32) -> Point {
 /// A unit rotates a vector of adjacent pairs at one position, in every head.
 #[cube(launch, address_type = "dynamic")]
 fn rotation<F: Float, N: Size>(
-    heads: &Tensor<Vector<F, N>>,
-    output: &mut Tensor<Vector<F, N>>,
+    heads: &Strided<Vector<F, N>>,
+    output: &mut Strided<Vector<F, N>>,
     frequencies: &Array<u32>,
     positions: &Array<u32>,
     sign: f32,
@@ -80,10 +81,9 @@ fn rotation<F: Float, N: Size>(
         terminate!();
     }
     let groups = comptime![pairs / width];
-    let length = heads.shape(2);
     let group = ABSOLUTE_POS % groups;
-    let at = ABSOLUTE_POS / groups % length;
-    let batch = ABSOLUTE_POS / groups / length;
+    let at = ABSOLUTE_POS / groups % heads.length;
+    let batch = ABSOLUTE_POS / groups / heads.length;
     let mut position = at as u32;
     if given {
         position = positions[batch];
@@ -98,15 +98,15 @@ fn rotation<F: Float, N: Size>(
         cos[i] = point.cos;
         sin[i] = point.sin * sign;
     }
-    let from = batch * heads.stride(0) + at * heads.stride(2);
-    let to = batch * output.stride(0) + at * output.stride(2);
-    for head in 0..heads.shape(1) {
-        let from = (from + head * heads.stride(1)) / width + group;
-        let to = (to + head * output.stride(1)) / width + group;
-        let first = Vector::<f32, N>::cast_from(heads[from]);
-        let second = Vector::<f32, N>::cast_from(heads[from + groups]);
-        output[to] = Vector::cast_from(first * cos - second * sin);
-        output[to + groups] = Vector::cast_from(second * cos + first * sin);
+    let from = heads.at(batch, at) + group;
+    let to = output.at(batch, at) + group;
+    for head in 0..heads.n_heads as usize {
+        let from = from + head * heads.of_head;
+        let to = to + head * output.of_head;
+        let first = Vector::<f32, N>::cast_from(heads.vectors[from]);
+        let second = Vector::<f32, N>::cast_from(heads.vectors[from + groups]);
+        output.vectors[to] = Vector::cast_from(first * cos - second * sin);
+        output.vectors[to + groups] = Vector::cast_from(second * cos + first * sin);
     }
 }
 
@@ -186,8 +186,8 @@ fn rotated<B: Cube>(
         units,
         offsets(&[&heads, &output]),
         width,
-        heads.into_tensor_arg(),
-        output.clone().into_tensor_arg(),
+        strided(heads, width),
+        strided(output.clone(), width),
         on_device(words(pairs, base)).into_array_arg(),
         on_device(given).into_array_arg(),
         direction.sign(),

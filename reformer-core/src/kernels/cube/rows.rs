@@ -6,8 +6,9 @@ use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::common::{LANES, UNITS, head_at, over_lanes, total};
+use super::common::{LANES, UNITS, over_lanes, total};
 use super::device::{empty, offsets, side_by_side, width};
+use super::strided::{Strided, strided};
 use crate::kernels::KEY_EPSILON;
 
 /// Distribution of a row over units.
@@ -61,32 +62,24 @@ pub(super) fn dims<R: CubeRuntime>(tensor: &CubeTensor<R>) -> [usize; 4] {
     tensor.meta.shape().dims()
 }
 
-/// Offset of row number `row` in `[batch_size, n_heads, length, d]`, counted from `first_head` on.
-#[cube]
-pub(super) fn row_at<E: CubePrimitive>(tensor: &Tensor<E>, first_head: u32, row: usize) -> usize {
-    let length = tensor.shape(2);
-    let head = first_head + (row / length) as u32;
-    head_at(tensor, head) + row % length * tensor.stride(2)
-}
-
 /// Dot product of the same row of two tensors, by the units that share it. All units of the cube must call it.
 #[cube]
 fn product<A: Float, B: Float, N: Size>(
-    a: &Tensor<Vector<A, N>>,
-    b: &Tensor<Vector<B, N>>,
+    a: &Strided<Vector<A, N>>,
+    b: &Strided<Vector<B, N>>,
     row: usize,
     #[comptime] shape: Row,
 ) -> f32 {
     let mut shared = SharedMemory::<f32>::new(comptime![UNITS as usize]);
     let width = comptime![shape.width];
-    let (of_a, of_b) = (row_at(a, 0, row) / width, row_at(b, 0, row) / width);
+    let (of_a, of_b) = (a.row_from(0, row), b.row_from(0, row));
     let mut sum = Vector::<f32, N>::new(0.0);
     #[unroll]
     for part in 0..comptime![shape.parts()] {
         let column = part * comptime![shape.lanes as usize] + UNIT_POS_X as usize;
         if column < comptime![shape.columns()] {
-            let a = Vector::<f32, N>::cast_from(a[of_a + column]);
-            sum += a * Vector::<f32, N>::cast_from(b[of_b + column]);
+            let a = Vector::<f32, N>::cast_from(a.vectors[of_a + column]);
+            sum += a * Vector::<f32, N>::cast_from(b.vectors[of_b + column]);
         }
     }
     over_lanes(total(sum, width), &mut shared, comptime![shape.lanes])
@@ -94,8 +87,8 @@ fn product<A: Float, B: Float, N: Size>(
 
 #[cube(launch, address_type = "dynamic")]
 fn divide<F: Float, N: Size>(
-    q: &Tensor<Vector<F, N>>,
-    divisors: &mut Tensor<f32>,
+    q: &Strided<Vector<F, N>>,
+    divisors: &mut Array<f32>,
     epsilon: f32,
     scale: f32,
     #[comptime] shape: Row,
@@ -123,8 +116,8 @@ pub(super) fn divisors<R: CubeRuntime>(q: &CubeTensor<R>, length: f64) -> CubeTe
         units,
         offsets(&[q]),
         shape.width,
-        q.clone().into_tensor_arg(),
-        divisors.clone().into_tensor_arg(),
+        strided(q.clone(), shape.width),
+        divisors.clone().into_array_arg(),
         KEY_EPSILON as f32,
         ((d_head as f64).sqrt() / length) as f32,
         shape,
@@ -135,11 +128,11 @@ pub(super) fn divisors<R: CubeRuntime>(q: &CubeTensor<R>, length: f64) -> CubeTe
 
 #[cube(launch, address_type = "dynamic")]
 fn gather_statistics<O: Float, F: Float, N: Size>(
-    output: &Tensor<Vector<O, N>>,
-    grad: &Tensor<Vector<F, N>>,
-    max: &Tensor<f32>,
-    log_sum: &Tensor<f32>,
-    statistics: &mut Tensor<f32>,
+    output: &Strided<Vector<O, N>>,
+    grad: &Strided<Vector<F, N>>,
+    max: &Array<f32>,
+    log_sum: &Array<f32>,
+    statistics: &mut Array<f32>,
     #[comptime] shape: Row,
     #[define(O, F)] _dtypes: [StorageType; 2],
 ) {
@@ -173,11 +166,11 @@ pub(super) fn statistics<R: CubeRuntime>(
         units,
         offsets(&[&output, &grad]),
         shape.width,
-        output.into_tensor_arg(),
-        grad.into_tensor_arg(),
-        max.into_tensor_arg(),
-        log_sum.into_tensor_arg(),
-        statistics.clone().into_tensor_arg(),
+        strided(output, shape.width),
+        strided(grad, shape.width),
+        max.into_array_arg(),
+        log_sum.into_array_arg(),
+        statistics.clone().into_array_arg(),
         shape,
         dtypes,
     );

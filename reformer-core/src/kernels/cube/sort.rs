@@ -34,15 +34,25 @@ const NOBODY: u32 = u32::MAX;
 /// A slot without a position.
 const EMPTY: i64 = -1;
 
+/// Lengths of a launch: all tensors are contiguous.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+struct Lengths {
+    seq_length: u32,
+    n_slots: u32,
+    n_buckets: u32,
+    n_segments: u32,
+    segment_length: u32,
+}
+
 /// The bucket of a position in a round, or [`NOBODY`] beyond the end: the hash bucket or, in a local
 /// round before the hash rounds, the first bucket. Padding is in the last bucket in both cases.
 #[cube]
 fn bucket_at<K: Int>(
-    hashed: &Tensor<K>,
+    hashed: &Array<K>,
     row: u32,
     position: u32,
     end: u32,
-    n_buckets: u32,
+    lengths: &Lengths,
     #[comptime] rounds: Rounds,
 ) -> u32 {
     let mut bucket = NOBODY.runtime();
@@ -54,11 +64,11 @@ fn bucket_at<K: Int>(
             is_local = round == 0;
             from = row / rounds.n * comptime![rounds.n - 1] + max(round, 1u32.runtime()) - 1;
         }
-        let seq_length = hashed.shape(3);
-        let given = u32::cast_from(hashed[from as usize * seq_length + position as usize]);
+        let of_row = from as usize * lengths.seq_length as usize;
+        let given = u32::cast_from(hashed[of_row + position as usize]);
         // Out of range only by a bug of the caller; clamped to avoid invalid memory accesses.
-        bucket = min(given, n_buckets - 1);
-        if is_local && bucket + 1 < n_buckets {
+        bucket = min(given, lengths.n_buckets - 1);
+        if is_local && bucket + 1 < lengths.n_buckets {
             bucket = 0u32.runtime();
         }
     }
@@ -71,30 +81,29 @@ fn bucket_at<K: Int>(
 /// `buckets` if they are kept; the second one assigns positions to slots.
 #[cube(launch, address_type = "dynamic")]
 fn walk<K: Int, I: Int>(
-    hashed: &Tensor<K>,
-    next: &mut Tensor<u32>,
-    starts: &Tensor<u32>,
-    order: &mut Tensor<I>,
-    slot_of: &mut Tensor<I>,
-    buckets: &mut Tensor<I>,
-    n_slots: u32,
-    segment_length: u32,
+    hashed: &Array<K>,
+    next: &mut Array<u32>,
+    starts: &Array<u32>,
+    order: &mut Array<I>,
+    slot_of: &mut Array<I>,
+    buckets: &mut Array<I>,
+    lengths: &Lengths,
     #[comptime] rounds: Rounds,
     #[comptime] place: bool,
     #[define(K, I)] _dtypes: [StorageType; 2],
 ) {
     let row = CUBE_POS_X;
     let segment = cube_y();
-    let n_segments = next.shape(1) as u32;
+    let (n_segments, n_buckets) = (lengths.n_segments, lengths.n_buckets);
+    let (seq_length, n_slots) = (lengths.seq_length, lengths.n_slots);
     if segment >= n_segments {
         terminate!();
     }
-    let n_buckets = next.shape(2) as u32;
-    let seq_length = hashed.shape(3) as u32;
     let own = (row * n_segments + segment) as usize * n_buckets as usize;
     let of_row = row as usize * seq_length as usize;
     let of_order = row as usize * n_slots as usize;
-    let end = min(seq_length, (segment + 1) * segment_length);
+    let begin = segment * lengths.segment_length;
+    let end = min(seq_length, begin + lengths.segment_length);
     let mut stretch = SharedMemory::<u32>::new(comptime![STRETCH as usize]);
     if !place {
         for bucket in range_stepped(UNIT_POS, n_buckets, STRETCH) {
@@ -106,12 +115,11 @@ fn walk<K: Int, I: Int>(
         sync_storage();
     }
 
-    let begin = segment * segment_length;
-    let mut bucket = bucket_at(hashed, row, begin + UNIT_POS, end, n_buckets, rounds);
+    let mut bucket = bucket_at(hashed, row, begin + UNIT_POS, end, lengths, rounds);
     for first in range_stepped(begin, end, STRETCH) {
         let position = first + UNIT_POS;
         // Read ahead, since the next stretch waits for the counters of this one.
-        let following = bucket_at(hashed, row, position + STRETCH, end, n_buckets, rounds);
+        let following = bucket_at(hashed, row, position + STRETCH, end, lengths, rounds);
         stretch[UNIT_POS as usize] = bucket;
         sync_cube();
         // Units with the same bucket, as bits.
@@ -153,10 +161,13 @@ fn walk<K: Int, I: Int>(
 
 /// Replaces the counts of segments by sums over the previous segments, and computes totals.
 #[cube(launch, address_type = "dynamic")]
-fn sum_segments(next: &mut Tensor<u32>, totals: &mut Tensor<u32>) {
+fn sum_segments(
+    next: &mut Array<u32>,
+    totals: &mut Array<u32>,
+    n_segments: usize,
+    n_buckets: usize,
+) {
     if ABSOLUTE_POS < totals.len() {
-        let n_buckets = next.shape(2);
-        let n_segments = next.shape(1);
         let row = ABSOLUTE_POS / n_buckets;
         let first = row * n_segments * n_buckets + ABSOLUTE_POS % n_buckets;
         let mut counts = Array::<u32>::new(TOGETHER);
@@ -182,8 +193,7 @@ fn sum_segments(next: &mut Tensor<u32>, totals: &mut Tensor<u32>) {
 
 /// Turns bucket sizes into the first slots of buckets, with one cube for each row.
 #[cube(launch, address_type = "dynamic")]
-fn begin_buckets(totals: &mut Tensor<u32>, #[comptime] align: u32) {
-    let n_buckets = totals.shape(1) as u32;
+fn begin_buckets(totals: &mut Array<u32>, n_buckets: u32, #[comptime] align: u32) {
     let of_row = CUBE_POS_X as usize * n_buckets as usize;
     let each = n_buckets.div_ceil(UNITS);
     let first = UNIT_POS * each;
@@ -299,14 +309,19 @@ pub(super) fn sort<B: Cube>(
             grid(&client, n_rows, n_segments),
             CubeDim::new_1d(STRETCH),
             offsets(&[&hashed, &next, &order]),
-            hashed.clone().into_tensor_arg(),
-            next.clone().into_tensor_arg(),
-            starts.clone().into_tensor_arg(),
-            order.clone().into_tensor_arg(),
-            slot_of.clone().into_tensor_arg(),
-            written.clone().into_tensor_arg(),
-            n_slots as u32,
-            segment_length as u32,
+            hashed.clone().into_array_arg(),
+            next.clone().into_array_arg(),
+            starts.clone().into_array_arg(),
+            order.clone().into_array_arg(),
+            slot_of.clone().into_array_arg(),
+            written.clone().into_array_arg(),
+            LengthsLaunch::new(
+                seq_length as u32,
+                n_slots as u32,
+                n_buckets as u32,
+                n_segments as u32,
+                segment_length as u32,
+            ),
             rounds,
             place,
             [hashed.dtype.into(), ints.into()],
@@ -318,15 +333,18 @@ pub(super) fn sort<B: Cube>(
         calculate_cube_count_elemwise(&client, n_rows * n_buckets, units),
         units,
         offsets(&[&next]),
-        next.clone().into_tensor_arg(),
-        starts.clone().into_tensor_arg(),
+        next.clone().into_array_arg(),
+        starts.clone().into_array_arg(),
+        n_segments,
+        n_buckets,
     );
     begin_buckets::launch(
         &client,
         CubeCount::Static(n_rows as u32, 1, 1),
         units,
         offsets(&[&starts]),
-        starts.clone().into_tensor_arg(),
+        starts.clone().into_array_arg(),
+        n_buckets as u32,
         align as u32,
     );
     walk(true);

@@ -6,8 +6,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::common::{LANES, TEAMS, over_teams, row_at};
+use super::common::{LANES, TEAMS, over_teams};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+use super::strided::{Strided, strided};
 
 /// Maximum number of segments of rows: with the columns, enough cubes for any GPU.
 const MOST_SEGMENTS: usize = 512;
@@ -36,8 +37,8 @@ pub(super) fn segments_of(n_rows: usize) -> usize {
 /// Sums rows of `from` into one row of `to` for each segment.
 #[cube(launch, address_type = "dynamic")]
 fn add_rows<F: Float, O: Float, N: Size>(
-    from: &Tensor<Vector<F, N>>,
-    to: &mut Tensor<Vector<O, N>>,
+    from: &Strided<Vector<F, N>>,
+    to: &mut Array<Vector<O, N>>,
     n_rows: usize,
     #[comptime] d: usize,
     #[comptime] width: usize,
@@ -53,7 +54,7 @@ fn add_rows<F: Float, O: Float, N: Size>(
             n_rows,
             (CUBE_COUNT_Y * TEAMS) as usize,
         ) {
-            sum += Vector::<f32, N>::cast_from(from[row_at(from, row) / width + column]);
+            sum += Vector::<f32, N>::cast_from(from.vectors[from.row(row) + column]);
         }
     }
     let sum = over_teams(sum, &mut shared);
@@ -77,8 +78,8 @@ fn partial_sums<R: CubeRuntime>(
         units(),
         offsets(&[from]),
         width,
-        from.clone().into_tensor_arg(),
-        to.clone().into_tensor_arg(),
+        strided(from.clone(), width),
+        to.clone().into_array_arg(),
         batch_size * length,
         d,
         width,

@@ -10,26 +10,26 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::into_contiguous;
 
-use super::common::{LANES, TEAMS, UNITS, cube_y, over_teams, row_at};
+use super::common::{LANES, TEAMS, UNITS, cube_y, over_teams};
 use super::device::{Cube, Floats, Ints, empty, offsets, side_by_side, width};
 use super::sort::{Sorted, sort};
+use super::strided::{Strided, strided};
 use super::sums::{blocks_of_columns, units};
 use crate::kernels::SlotLayout;
 
 /// Sums the team's share of a range of sorted positions.
 #[cube]
 fn rows_of<I: Int, N: Size>(
-    grad: &Tensor<Vector<f32, N>>,
-    order: &Tensor<I>,
+    grad: &Strided<Vector<f32, N>>,
+    order: &Array<I>,
     column: usize,
     first: u32,
     end: u32,
-    #[comptime] width: usize,
 ) -> Vector<f32, N> {
     let mut sum = Vector::<f32, N>::new(0.0);
     for slot in range_stepped(first + UNIT_POS_Y, end, TEAMS) {
         let row = u32::cast_from(order[slot as usize]) as usize;
-        sum += grad[row_at(grad, row) / width + column];
+        sum += grad.vectors[grad.row(row) + column];
     }
     sum
 }
@@ -37,10 +37,10 @@ fn rows_of<I: Int, N: Size>(
 /// A cube sums a piece, if all its positions have the same token.
 #[cube(launch, address_type = "dynamic")]
 fn add_pieces<I: Int, N: Size>(
-    grad: &Tensor<Vector<f32, N>>,
-    tokens: &Tensor<I>,
-    order: &Tensor<I>,
-    pieces: &mut Tensor<Vector<f32, N>>,
+    grad: &Strided<Vector<f32, N>>,
+    tokens: &Array<I>,
+    order: &Array<I>,
+    pieces: &mut Array<Vector<f32, N>>,
     n_rows: u32,
     size: u32,
     #[comptime] d: usize,
@@ -62,7 +62,7 @@ fn add_pieces<I: Int, N: Size>(
     }
     let mut shared = SharedMemory::<Vector<f32, N>>::new(comptime![UNITS as usize]);
     let own = min(column, comptime![columns - 1]);
-    let sum = rows_of(grad, order, own, first, first + size, width);
+    let sum = rows_of(grad, order, own, first, first + size);
     let sum = over_teams(sum, &mut shared);
     if UNIT_POS_Y == 0 && column < columns {
         pieces[piece as usize * columns + column] = sum;
@@ -72,11 +72,11 @@ fn add_pieces<I: Int, N: Size>(
 /// A cube sums all rows of a token.
 #[cube(launch, address_type = "dynamic")]
 fn add_tokens<I: Int, N: Size>(
-    grad: &Tensor<Vector<f32, N>>,
-    order: &Tensor<I>,
-    starts: &Tensor<u32>,
-    pieces: &Tensor<Vector<f32, N>>,
-    output: &mut Tensor<Vector<f32, N>>,
+    grad: &Strided<Vector<f32, N>>,
+    order: &Array<I>,
+    starts: &Array<u32>,
+    pieces: &Array<Vector<f32, N>>,
+    output: &mut Array<Vector<f32, N>>,
     n_rows: u32,
     n_tokens: u32,
     size: u32,
@@ -101,13 +101,13 @@ fn add_tokens<I: Int, N: Size>(
     let end_piece = end / size;
     let mut sum = Vector::<f32, N>::new(0.0);
     if first_piece < end_piece {
-        sum += rows_of(grad, order, own, begin, first_piece * size, width);
+        sum += rows_of(grad, order, own, begin, first_piece * size);
         for piece in range_stepped(first_piece + UNIT_POS_Y, end_piece, TEAMS) {
             sum += pieces[piece as usize * columns + own];
         }
-        sum += rows_of(grad, order, own, end_piece * size, end, width);
+        sum += rows_of(grad, order, own, end_piece * size, end);
     } else {
-        sum += rows_of(grad, order, own, begin, end, width);
+        sum += rows_of(grad, order, own, begin, end);
     }
     let mut shared = SharedMemory::<Vector<f32, N>>::new(comptime![UNITS as usize]);
     let sum = over_teams(sum, &mut shared);
@@ -151,10 +151,10 @@ pub(in crate::kernels) fn token_vectors_backward<B: Cube>(
         units(),
         offsets(&[&grad]),
         width,
-        grad.clone().into_tensor_arg(),
-        tokens.into_tensor_arg(),
-        order.clone().into_tensor_arg(),
-        pieces.clone().into_tensor_arg(),
+        strided(grad.clone(), width),
+        tokens.into_array_arg(),
+        order.clone().into_array_arg(),
+        pieces.clone().into_array_arg(),
         n_rows as u32,
         size as u32,
         d,
@@ -167,11 +167,11 @@ pub(in crate::kernels) fn token_vectors_backward<B: Cube>(
         units(),
         offsets(&[&grad, &output]),
         width,
-        grad.into_tensor_arg(),
-        order.into_tensor_arg(),
-        starts.into_tensor_arg(),
-        pieces.into_tensor_arg(),
-        output.clone().into_tensor_arg(),
+        strided(grad, width),
+        order.into_array_arg(),
+        starts.into_array_arg(),
+        pieces.into_array_arg(),
+        output.clone().into_array_arg(),
         n_rows as u32,
         n_tokens as u32,
         size as u32,

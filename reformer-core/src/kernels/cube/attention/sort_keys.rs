@@ -16,16 +16,16 @@ use crate::kernels::cube::rows::dims;
 
 #[cube(launch, address_type = "dynamic")]
 fn find<I: Int>(
-    slot_of: &Tensor<I>,
-    buckets: &Tensor<I>,
-    sort_keys: &mut Tensor<i32>,
+    slot_of: &Array<I>,
+    buckets: &Array<I>,
+    sort_keys: &mut Array<i32>,
+    n_rounds: usize,
+    seq_length: usize,
     unit: u32,
     gap: u32,
     #[define(I)] _dtype: StorageType,
 ) {
     if ABSOLUTE_POS < sort_keys.len() {
-        let n_rounds = slot_of.shape(2);
-        let seq_length = slot_of.shape(3);
         let head = ABSOLUTE_POS / n_rounds / seq_length;
         let position = ABSOLUTE_POS / n_rounds % seq_length;
         let round = ABSOLUTE_POS % n_rounds;
@@ -57,9 +57,11 @@ pub(super) fn sort_keys<R: CubeRuntime>(
         calculate_cube_count_elemwise(&client, shape.iter().product(), units),
         units,
         offsets(&[&slot_of, &sort_keys]),
-        slot_of.into_tensor_arg(),
-        buckets.into_tensor_arg(),
-        sort_keys.clone().into_tensor_arg(),
+        slot_of.into_array_arg(),
+        buckets.into_array_arg(),
+        sort_keys.clone().into_array_arg(),
+        n_rounds,
+        seq_length,
         unit as u32,
         gap as u32,
         dtype.into(),
