@@ -8,6 +8,7 @@
 
 use core::convert::Infallible;
 
+use pulp::{Arch, Simd, WithSimd};
 use rand::TryRng;
 use serde::{Deserialize, Serialize};
 
@@ -16,24 +17,31 @@ const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 /// Last counter word of folding and of streams: separates the two families of numbers.
 const FOLD: u32 = 0;
 const STREAM: u32 = 1;
+/// Number of blocks that a [`Stream`] computes at a time, a multiple of the lanes of any register.
+const BLOCKS: usize = 16;
 
 /// Philox4x32-10: 128 random bits for each (counter, key).
+// The words of the counter are the low halves of 64 bits, as the factors of vector instructions
+// are: like this the compiler computes several blocks in the lanes of registers. What is left in
+// the high halves never reaches a low one.
+#[inline(always)]
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    let mut c = counter;
+    let mut c = counter.map(u64::from);
     let mut k = key;
     for _ in 0..10 {
-        let [a, b] = [0, 1].map(|i| u64::from(MULTIPLIERS[i]) * u64::from(c[2 * i]));
+        let [a, b] = [0, 1].map(|i| u64::from(MULTIPLIERS[i]) * u64::from(c[2 * i] as u32));
         c = [
-            (b >> 32) as u32 ^ c[1] ^ k[0],
-            b as u32,
-            (a >> 32) as u32 ^ c[3] ^ k[1],
-            a as u32,
+            (b >> 32) ^ c[1] ^ u64::from(k[0]),
+            b,
+            (a >> 32) ^ c[3] ^ u64::from(k[1]),
+            a,
         ];
         k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
     }
-    c
+    c.map(|word| word as u32)
 }
 
+#[inline(always)]
 fn words(n: u64) -> [u32; 2] {
     [n as u32, (n >> 32) as u32]
 }
@@ -70,6 +78,7 @@ impl Key {
     }
 
     /// Random bits number `4 * block` to `4 * block + 3` of this key's stream.
+    #[inline(always)]
     pub fn bits(self, block: u64) -> [u32; 4] {
         let [low, high] = words(block);
         philox([low, high, 0, STREAM], words(self.0))
@@ -80,7 +89,8 @@ impl Key {
         Stream {
             key: self,
             next: 0,
-            block: [0; 4],
+            blocks: [[0; 4]; BLOCKS],
+            taken: 4 * BLOCKS,
         }
     }
 }
@@ -89,26 +99,68 @@ impl Key {
 #[derive(Debug, Clone)]
 pub struct Stream {
     key: Key,
+    /// Number of the block that follows `blocks`.
     next: u64,
-    block: [u32; 4],
+    blocks: [[u32; 4]; BLOCKS],
+    /// Number of words of `blocks` that have been returned.
+    taken: usize,
+}
+
+impl Stream {
+    /// Computes the next blocks, in the widest registers of this processor.
+    #[cold]
+    fn refill(&mut self) {
+        Arch::new().dispatch(Refill {
+            key: self.key,
+            first: self.next,
+            blocks: &mut self.blocks,
+        });
+        self.next += BLOCKS as u64;
+        self.taken = 0;
+    }
+}
+
+/// The blocks of a key from number `first` on.
+struct Refill<'a> {
+    key: Key,
+    first: u64,
+    blocks: &'a mut [[u32; 4]; BLOCKS],
+}
+
+impl WithSimd for Refill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (number, block) in (self.first..).zip(self.blocks) {
+            *block = self.key.bits(number);
+        }
+    }
 }
 
 impl TryRng for Stream {
     type Error = Infallible;
 
+    #[inline]
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let lane = (self.next % 4) as usize;
-        if lane == 0 {
-            self.block = self.key.bits(self.next / 4);
+        if self.taken == 4 * BLOCKS {
+            self.refill();
         }
-        self.next += 1;
-        Ok(self.block[lane])
+        let word = self.blocks.as_flattened()[self.taken];
+        self.taken += 1;
+        Ok(word)
     }
 
+    #[inline]
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        let low = u64::from(self.try_next_u32()?);
-        let high = u64::from(self.try_next_u32()?);
-        Ok(low | high << 32)
+        let [low, high] = match self.blocks.as_flattened()[self.taken..].first_chunk() {
+            Some(&both) => {
+                self.taken += 2;
+                both
+            }
+            None => [self.try_next_u32()?, self.try_next_u32()?],
+        };
+        Ok(u64::from(low) | u64::from(high) << 32)
     }
 
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
@@ -158,6 +210,7 @@ impl Dropout {
 mod tests {
     use super::*;
     use rand::Rng;
+    use rand_distr::{Distribution, StandardNormal};
 
     /// The known-answer vectors published with Random123.
     #[test]
@@ -179,12 +232,83 @@ mod tests {
         );
     }
 
+    /// The words of a key's blocks, each computed by itself.
+    struct Words(Key, u64);
+
+    impl TryRng for Words {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            let word = self.0.bits(self.1 / 4)[(self.1 % 4) as usize];
+            self.1 += 1;
+            Ok(word)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            let [low, high] = [self.next_u32(), self.next_u32()].map(u64::from);
+            Ok(low | high << 32)
+        }
+
+        fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
+            for chunk in dst.chunks_mut(4) {
+                chunk.copy_from_slice(&self.next_u32().to_le_bytes()[..chunk.len()]);
+            }
+            Ok(())
+        }
+    }
+
+    const KEY: Key = Key(0x0123_4567_89ab_cdef);
+
     #[test]
     fn a_stream_is_its_blocks() {
-        let key = Key::new(3).fold(5);
-        let mut stream = key.stream();
-        let drawn: Vec<u32> = (0..8).map(|_| stream.next_u32()).collect();
-        assert_eq!(drawn, [key.bits(0), key.bits(1)].concat());
+        let mut stream = KEY.stream();
+        let drawn: Vec<u32> = (0..20 * BLOCKS).map(|_| stream.next_u32()).collect();
+        let blocks: Vec<[u32; 4]> = (0..5 * BLOCKS as u64).map(|n| KEY.bits(n)).collect();
+        assert_eq!(drawn, blocks.as_flattened());
+    }
+
+    #[test]
+    fn blocks_whose_number_has_more_than_32_bits_are_the_same_together() {
+        let first = u64::from(u32::MAX) - 2;
+        let mut blocks = [[0; 4]; BLOCKS];
+        Arch::new().dispatch(Refill {
+            key: KEY,
+            first,
+            blocks: &mut blocks,
+        });
+        for (number, block) in (first..).zip(blocks) {
+            assert_eq!(block, KEY.bits(number));
+        }
+    }
+
+    #[test]
+    fn numbers_of_every_size_continue_where_the_last_one_ended() {
+        let (mut stream, mut words) = (KEY.stream(), Words(KEY, 0));
+        for number in 0..10_000 {
+            match words.0.fold(number).bits(0)[0] % 3 {
+                0 => assert_eq!(stream.next_u32(), words.next_u32(), "{number}"),
+                1 => assert_eq!(stream.next_u64(), words.next_u64(), "{number}"),
+                _ => {
+                    let [mut found, mut expected] = [[0; 300]; 2];
+                    let length = number as usize % 300;
+                    stream.fill_bytes(&mut found[..length]);
+                    words.fill_bytes(&mut expected[..length]);
+                    assert_eq!(found, expected, "{number}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn normals_do_not_depend_on_how_blocks_are_computed() {
+        let (mut stream, mut words) = (KEY.stream(), Words(KEY, 0));
+        for number in 0..100_000 {
+            let [found, expected]: [f32; 2] = [
+                StandardNormal.sample(&mut stream),
+                StandardNormal.sample(&mut words),
+            ];
+            assert_eq!(found.to_bits(), expected.to_bits(), "{number}");
+        }
     }
 
     #[test]
