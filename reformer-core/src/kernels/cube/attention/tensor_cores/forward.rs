@@ -96,8 +96,8 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let (mut now, mut buffer) = (0u32.runtime(), 0u32.runtime());
     for first in range_stepped(0, end_of(&visit, range.last, plan), others) {
         let ahead = row_of_slot(slot, position, &task, tables, false, plan);
-        slot = slot_in_block(first + comptime![3 * others], &visit, &task, &sizes, plan);
-        position = position_in(slot, &task, tables, plan);
+        let next_slot = slot_in_block(first + comptime![3 * others], &visit, &task, &sizes, plan);
+        let next_position = position_in(next_slot, &task, tables, plan);
         copied.wait_parity(buffer);
         // Metadata of the next block are there, and nobody reads rows of the last block any more.
         sync_cube();
@@ -180,6 +180,8 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             add_multiplied::<F>(&mut sums, &pairs, &values, from, d_v, others);
         }
         put_in_block(&other_side, block_after(next, plan), &ahead, plan);
+        slot = next_slot;
+        position = next_position;
         any_of_plane = any_next_of_plane;
         now = next;
         buffer = 1 - buffer;

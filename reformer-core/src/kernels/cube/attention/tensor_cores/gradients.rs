@@ -108,8 +108,8 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let (mut now, mut buffer) = (0u32.runtime(), 0u32.runtime());
     for start in range_stepped(0, end_of(&visit, range.last, plan), others) {
         let ahead = row_of_slot(slot, position, &task, tables, of_keys, plan);
-        slot = slot_in_block(start + comptime![3 * others], &visit, &task, &sizes, plan);
-        position = position_in(slot, &task, tables, plan);
+        let next_slot = slot_in_block(start + comptime![3 * others], &visit, &task, &sizes, plan);
+        let next_position = position_in(next_slot, &task, tables, plan);
         copied.wait_parity(buffer);
         // Metadata of the next block are there, and nobody reads rows of the last block any more.
         sync_cube();
@@ -182,6 +182,8 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             }
         }
         put_in_block(&other_side, block_after(next, plan), &ahead, plan);
+        slot = next_slot;
+        position = next_position;
         any_of_plane = any_next_of_plane;
         now = next;
         buffer = 1 - buffer;
