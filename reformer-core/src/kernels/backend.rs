@@ -10,6 +10,9 @@ use super::{
 };
 use crate::random::Key;
 
+/// A value from which a backward pass begins, and its gradient.
+pub type Seed<B, const D: usize> = (Tensor<B, D>, Tensor<B, D>);
+
 /// A backend on which a Reformer runs: Burn's operations and the fused ones below.
 ///
 /// Shapes use `n_rounds` for hash rounds and `d_head` for the size of a head. `key` of a dropout
@@ -256,17 +259,20 @@ pub trait ReformerBackend: Backend {
         reference::biased_activation_backward(x, bias, activation, grad)
     }
 
-    /// A scalar whose gradient with respect to `value` is `gradient`: starts a backward pass that
-    /// continues another one. The scalar itself has no meaning. The gradient may have a wider type
-    /// than the value.
+    /// A scalar whose gradients with respect to some values are given, each beside its value: starts a
+    /// backward pass that continues another one. The scalar itself has no meaning. A gradient may have
+    /// a wider type than its value. One value may have been computed from another one: what comes
+    /// through it is added to the gradient given for the other.
     ///
     /// # Shapes
     /// - output: `[1]`
-    fn seed_backward<const D: usize>(
-        value: Tensor<Self, D>,
-        gradient: Tensor<Self, D>,
-    ) -> Tensor<Self, 1> {
-        (value.clone() * gradient.cast(value.dtype())).sum()
+    fn seed_backward<const D: usize, const N: usize>(seeds: [Seed<Self, D>; N]) -> Tensor<Self, 1> {
+        let products = seeds.map(|(value, gradient)| {
+            let dtype = value.dtype();
+            (value * gradient.cast(dtype)).sum().cast(DType::F32)
+        });
+        let sum = products.into_iter().reduce(|sum, product| sum + product);
+        sum.expect("a backward pass begins with a value")
     }
 
     /// Adds a residual to `x`, or subtracts it. The residual is given in chunks of the sequence,
@@ -315,14 +321,19 @@ pub trait ReformerBackend: Backend {
     }
 
     /// Gradients of [`layer_normalization`](Self::layer_normalization) for the gradient `grad` of
-    /// its output, which may be in half precision. They have the type of the input.
+    /// its output, which may be in half precision. They have the type of the input. That of the input
+    /// is added to `sum`, if there is one, in place if that is not shared.
+    ///
+    /// # Shapes
+    /// - x, grad, sum: `[batch_size, seq_length, d]`, gamma: `[d]`
     fn layer_normalization_backward(
         x: Tensor<Self, 3>,
         gamma: Tensor<Self, 1>,
         epsilon: f64,
         grad: Tensor<Self, 3>,
+        sum: Option<Tensor<Self, 3>>,
     ) -> LayerNormGradients<Self> {
-        reference::layer_normalization_backward(x, gamma, epsilon, grad)
+        reference::layer_normalization_backward(x, gamma, epsilon, grad, sum)
     }
 
     /// Rotary positions (Su et al., 2021): feature `i` of the first half of a head and its partner

@@ -75,9 +75,9 @@ impl<B: FusionBackend + ReformerBackend> ReformerBackend for Fusion<B> {
             let (x, gamma, beta) = (x.resolve(), gamma.resolve(), beta.resolve());
             B::layer_normalization(x, gamma, beta, epsilon, dtype).register()
         };
-        layer_normalization_backward(x, gamma, epsilon, grad) => {
+        layer_normalization_backward(x, gamma, epsilon, grad, sum) => {
             let (x, gamma, grad) = (x.resolve(), gamma.resolve(), grad.resolve());
-            B::layer_normalization_backward(x, gamma, epsilon, grad).register()
+            B::layer_normalization_backward(x, gamma, epsilon, grad, sum.resolve()).register()
         };
         rotate(heads, base, rotation) => B::rotate(heads.resolve(), base, rotation).register();
         rotate_at(heads, positions, base) =>

@@ -87,9 +87,16 @@ pub(super) fn check_norm(x: [usize; 3], parameters: &[[usize; 1]]) {
     assert!(fit, "parameters {parameters:?} do not fit a norm of {x:?}");
 }
 
-/// Checks that the gradient of a layer normalisation's output matches its shape.
+/// Checks that the gradient of a layer normalisation's output matches its shape, and so does the gradient
+/// that the input has already.
 #[cfg(any(feature = "flex", feature = "ndarray", feature = "cube"))]
-pub(super) fn check_norm_backward(x: [usize; 3], gamma: [usize; 1], grad: [usize; 3]) {
+pub(super) fn check_norm_backward(
+    x: [usize; 3],
+    gamma: [usize; 1],
+    grad: [usize; 3],
+    sum: Option<[usize; 3]>,
+) {
     check_norm(x, &[gamma]);
     assert_eq!(x, grad, "gradient of the norm of {x:?}");
+    assert_eq!(x, sum.unwrap_or(x), "gradient of the input {x:?}");
 }

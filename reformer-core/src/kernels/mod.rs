@@ -40,7 +40,7 @@ pub use attention::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
     Qkv, Rotation, SlotLayout, Slots, TileShape, TiledAttention,
 };
-pub use backend::ReformerBackend;
+pub use backend::{ReformerBackend, Seed};
 pub(crate) use decode::KEYS_AT_ONCE;
 pub use decode::VisibleKeys;
 pub use layers::{Activation, LinearGradients, LinearParents, Residual, TokenLoss};

@@ -72,7 +72,7 @@ signatures! { $
         Tensor<Self, 3>, Tensor<Self, 1>, Tensor<Self, 1>, f64, DType
     ) -> Tensor<Self, 3>;
     layer_normalization_backward(
-        Tensor<Self, 3>, Tensor<Self, 1>, f64, Tensor<Self, 3>
+        Tensor<Self, 3>, Tensor<Self, 1>, f64, Tensor<Self, 3>, Option<Tensor<Self, 3>>
     ) -> LayerNormGradients<Self>;
     rotate(Tensor<Self, 4>, f64, Rotation) -> Tensor<Self, 4>;
     rotate_at(Tensor<Self, 4>, &[usize], f64) -> Tensor<Self, 4>;
@@ -157,10 +157,13 @@ macro_rules! kernel {
     }};
     (
         $kernels:ident,
-        layer_normalization_backward($x:ident, $gamma:ident, $epsilon:ident, $grad:ident)
+        layer_normalization_backward(
+            $x:ident, $gamma:ident, $epsilon:ident, $grad:ident, $sum:ident
+        )
     ) => {{
-        $crate::kernels::layers::check_norm_backward($x.dims(), $gamma.dims(), $grad.dims());
-        $kernels::layer_normalization_backward($x, $gamma, $epsilon, $grad)
+        let sum = $sum.as_ref().map(burn::tensor::Tensor::dims);
+        $crate::kernels::layers::check_norm_backward($x.dims(), $gamma.dims(), $grad.dims(), sum);
+        $kernels::layer_normalization_backward($x, $gamma, $epsilon, $grad, $sum)
     }};
     ($kernels:ident, $name:ident($($argument:ident),*)) => {
         $kernels::$name($($argument),*)

@@ -119,7 +119,7 @@ impl<A: TrainBackend> StackTape<A> {
             (stream - original).abs().max()
         });
         let [dx1, dx2] = input.gradients;
-        let mut gradients = A::seed_backward(x, Tensor::from_inner(dx1 + dx2)).backward();
+        let mut gradients = A::seed_backward([(x, Tensor::from_inner(dx1 + dx2))]).backward();
         sum.add(&mut gradients, module);
         StackGradients {
             drift: drift1.max_pair(drift2),

@@ -130,9 +130,16 @@ where
         let g = block.g(leaf.clone(), &pass.fold(chunk));
         let value = mode.on_grid(g.clone().inner());
         x2 = B::residual_at(x2, range.start, value, Residual::Subtract);
-        let mut gradients = backward_from(g, part(&dy2), block, sum);
+        let (of_leaf, of_chunks) = match range.len() == seq_length {
+            true => (Some((leaf.clone(), dy1)), None),
+            false => (None, Some(dy1)),
+        };
+        let mut gradients = backward_from(g, part(&dy2), of_leaf, block, sum);
         let through_g = take(leaf, &mut gradients);
-        dy1 = B::residual_at(dy1, range.start, through_g, Residual::Add);
+        dy1 = match of_chunks {
+            Some(dy1) => B::residual_at(dy1, range.start, through_g, Residual::Add),
+            None => through_g,
+        };
         source = plus_source(source, pass, &mut gradients);
     }
     Reconstruction {
@@ -161,9 +168,9 @@ where
     let (f, _) = block.f(leaf.clone(), pass);
     let inner = mode.on_grid(f.clone().inner());
     let x1 = B::residual(y1, vec![inner], Residual::Subtract);
-    let mut gradients = backward_from(f, dy1.clone(), block, sum);
-    let through_f = take(leaf, &mut gradients);
-    let dx2 = B::residual(dy2, vec![through_f], Residual::Add);
+    let of_leaf = Some((leaf.clone(), dy2));
+    let mut gradients = backward_from(f, dy1.clone(), of_leaf, block, sum);
+    let dx2 = take(leaf, &mut gradients);
     Reconstruction {
         streams: [x1, x2],
         gradients: [dy1, dx2],
@@ -204,14 +211,15 @@ where
     A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
     M: AutodiffModule<A>,
 {
-    take(leaf, &mut backward_from(value, gradient, module, sum))
+    take(leaf, &mut backward_from(value, gradient, None, module, sum))
 }
 
-/// Backward pass from the gradient of a value. Gradients of the module's parameters are added to
-/// the sum; those of leaves are returned.
+/// Backward pass from the gradient of a value, and from that which a leaf has already. Gradients of the
+/// module's parameters are added to the sum; those of leaves are returned.
 fn backward_from<B, A, M>(
     value: Tensor<A, 3>,
     gradient: Tensor<B, 3>,
+    of_leaf: Option<(Tensor<A, 3>, Tensor<B, 3>)>,
     module: &M,
     sum: &mut GradientSum,
 ) -> A::Gradients
@@ -220,7 +228,12 @@ where
     A: AutodiffBackend<InnerBackend = B> + ReformerBackend,
     M: AutodiffModule<A>,
 {
-    let mut gradients = A::seed_backward(value, Tensor::from_inner(gradient)).backward();
+    let seed = (value, Tensor::from_inner(gradient));
+    let root = match of_leaf {
+        Some((leaf, gradient)) => A::seed_backward([seed, (leaf, Tensor::from_inner(gradient))]),
+        None => A::seed_backward([seed]),
+    };
+    let mut gradients = root.backward();
     sum.add(&mut gradients, module);
     gradients
 }

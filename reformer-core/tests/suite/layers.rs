@@ -65,9 +65,12 @@ pub(crate) fn normalisation_is_the_reference<S: Subject>() {
             gamma_on_host.clone(),
             1e-6,
             g,
+            None,
         );
-        let differentiate =
-            |grad| S::Backend::layer_normalization_backward(x.clone(), gamma.clone(), 1e-6, grad);
+        let differentiate_onto = |grad, sum| {
+            S::Backend::layer_normalization_backward(x.clone(), gamma.clone(), 1e-6, grad, sum)
+        };
+        let differentiate = |grad| differentiate_onto(grad, None);
         let run = || {
             let of = differentiate(grad.clone());
             [numbers(of.x), numbers(of.gamma), numbers(of.beta)]
@@ -88,6 +91,19 @@ pub(crate) fn normalisation_is_the_reference<S: Subject>() {
                 assert_close(&format!("{what} of {shape:?}"), found, expected, NEAR);
             }
         }
+        // The gradient that the input has already: strided, shared, and nobody else's.
+        let sum = strided(5, shape);
+        let kept = numbers(sum.clone());
+        let both: Vec<_> = kept.iter().zip(&expected[0]).map(|(a, b)| a + b).collect();
+        let onto = |sum| {
+            let found = differentiate_onto(grad.clone(), Some(sum));
+            assert_close("sum and dx", &numbers(found.x), &both, NEAR);
+        };
+        if d > 1 {
+            onto(sum.clone());
+            assert_eq!(numbers(sum.clone()), kept, "what others hold must stay");
+            onto(sum * 1);
+        }
         for dtype in S::halves() {
             let found = normalise(dtype);
             assert_eq!(found.dtype(), dtype);
@@ -100,6 +116,7 @@ pub(crate) fn normalisation_is_the_reference<S: Subject>() {
                 gamma_on_host.clone(),
                 1e-6,
                 S::wide(rounded.clone()),
+                None,
             );
             let found = differentiate(rounded);
             assert_eq!(found.x.dtype(), DType::F32);

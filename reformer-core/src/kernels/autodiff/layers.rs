@@ -1,12 +1,12 @@
 //! Position-wise layers, embeddings, the loss and rotation, each as one autodiff step.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Int, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use super::step::{Gradient, Saved, gradient, parent, record, run};
-use crate::kernels::{Activation, LinearParents, ReformerBackend, Rotation, TokenLoss};
+use crate::kernels::{Activation, LinearParents, ReformerBackend, Rotation, Seed, TokenLoss};
 
 #[derive(Debug, Clone)]
 struct TokensOfWeight<B: Backend>(Tensor<B, 2>, Tensor<B, 2, Int>);
@@ -162,16 +162,30 @@ struct Normalized<B: Backend> {
     x: Tensor<B, 3>,
     gamma: Tensor<B, 1>,
     epsilon: f64,
+    sum: Option<Tensor<B, 3>>,
 }
 
 /// Parents are the input, gamma and beta.
 impl<B: ReformerBackend> Saved<B, 3> for Normalized<B> {
+    const ADDS: bool = true;
+
+    fn onto(self, sum: Gradient<B>) -> Self {
+        let sum = sum.map(|sum| Tensor::from_primitive(TensorPrimitive::Float(sum)));
+        Self { sum, ..self }
+    }
+
     fn gradients(
         self,
         grad: Tensor<B, 3>,
         _: impl Fn(usize) -> bool,
     ) -> impl IntoIterator<Item = Gradient<B>> {
-        let of = B::layer_normalization_backward(self.x, self.gamma, self.epsilon, grad);
+        let Self {
+            x,
+            gamma,
+            epsilon,
+            sum,
+        } = self;
+        let of = B::layer_normalization_backward(x, gamma, epsilon, grad, sum);
         [gradient(of.x), gradient(of.gamma), gradient(of.beta)]
     }
 }
@@ -187,11 +201,12 @@ pub(super) fn layer_normalization<B: ReformerBackend, C: CheckpointStrategy>(
         x: x.clone().inner(),
         gamma: gamma.clone().inner(),
         epsilon,
+        sum: None,
     };
     let inner_beta = beta.clone().inner();
     let parents = [parent(x), parent(gamma), parent(beta)];
-    run(parents, inputs, |Normalized { x, gamma, epsilon }| {
-        B::layer_normalization(x, gamma, inner_beta, epsilon, dtype)
+    run(parents, inputs, |inputs| {
+        B::layer_normalization(inputs.x, inputs.gamma, inner_beta, epsilon, dtype)
     })
 }
 
@@ -227,34 +242,40 @@ pub(super) fn rotate<B: ReformerBackend, C: CheckpointStrategy>(
     })
 }
 
-/// The given gradient of the parent.
+/// The given gradients of the parents.
 #[derive(Debug, Clone)]
-struct Seed<B: Backend, const D: usize>(Tensor<B, D>);
+struct Seeds<B: Backend, const D: usize, const N: usize>([Tensor<B, D>; N]);
 
-impl<B: Backend, const D: usize> Saved<B, 1> for Seed<B, D> {
+impl<B: Backend, const D: usize, const N: usize> Saved<B, 1> for Seeds<B, D, N> {
     fn gradients(
         self,
         _: Tensor<B, 1>,
         _: impl Fn(usize) -> bool,
     ) -> impl IntoIterator<Item = Gradient<B>> {
-        [gradient(self.0)]
+        self.0.map(gradient)
     }
 }
 
-/// The step from a tensor to a scalar, whose backward returns the given gradient. A product and a
-/// sum would be equivalent, with three more passes over the tensor.
-pub(super) fn seed_backward<B: ReformerBackend, C: CheckpointStrategy, const D: usize>(
-    value: Tensor<Autodiff<B, C>, D>,
-    gradient: Tensor<Autodiff<B, C>, D>,
-) -> Tensor<Autodiff<B, C>, 1> {
-    assert_eq!(
-        value.dims(),
-        gradient.dims(),
-        "a gradient has the shape of what it belongs to"
-    );
-    let dtype = value.dtype();
-    let output = Tensor::<B, 1>::zeros([1], &value.device());
-    record([parent(value)], output, || {
-        Seed(gradient.inner().cast(dtype))
-    })
+/// The step from tensors to a scalar, whose backward returns the given gradients. Products and
+/// sums would be equivalent, with three more passes over each tensor.
+pub(super) fn seed_backward<B, C, const D: usize, const N: usize>(
+    seeds: [Seed<Autodiff<B, C>, D>; N],
+) -> Tensor<Autodiff<B, C>, 1>
+where
+    B: ReformerBackend,
+    C: CheckpointStrategy,
+{
+    let device = seeds[0].0.device();
+    let gradients = seeds.each_ref().map(|(value, gradient)| {
+        assert_eq!(
+            value.dims(),
+            gradient.dims(),
+            "a gradient has the shape of what it belongs to"
+        );
+        gradient.clone().inner().cast(value.dtype())
+    });
+    let parents = seeds.map(|(value, _)| parent(value));
+    // Nobody reads it.
+    let output = Tensor::<B, 1>::empty([1], &device);
+    record(parents, output, || Seeds(gradients))
 }

@@ -9,9 +9,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
-use super::ReformerBackend;
 use super::operations::names::*;
 use super::operations::operations;
+use super::{ReformerBackend, Seed};
 use crate::random::Key;
 use attention::{Kind, attention};
 
@@ -51,11 +51,8 @@ impl<B: ReformerBackend, C: CheckpointStrategy> ReformerBackend for Autodiff<B, 
         rotate(heads, base, rotation) => layers::rotate(heads, base, rotation);
     }
 
-    fn seed_backward<const D: usize>(
-        value: Tensor<Self, D>,
-        gradient: Tensor<Self, D>,
-    ) -> Tensor<Self, 1> {
-        layers::seed_backward(value, gradient)
+    fn seed_backward<const D: usize, const N: usize>(seeds: [Seed<Self, D>; N]) -> Tensor<Self, 1> {
+        layers::seed_backward(seeds)
     }
 
     fn dropout_factors<const D: usize>(

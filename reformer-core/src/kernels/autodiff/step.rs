@@ -4,7 +4,7 @@
 use core::fmt::Debug;
 use core::marker::PhantomData;
 
-use burn::tensor::backend::{Backend, BackendTypes};
+use burn::tensor::backend::{AutodiffBackend, Backend, BackendTypes};
 use burn::tensor::{Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
@@ -14,6 +14,15 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 /// What forward saves, with the rule of backward.
 pub(super) trait Saved<B: Backend, const D: usize>: Clone + Debug + Send + 'static {
+    /// Whether backward adds the gradient of the first parent to the one that it has already, which
+    /// [`onto`](Self::onto) is given. Otherwise Burn adds them, with one more tensor and pass.
+    const ADDS: bool = false;
+
+    /// The same with the gradient that the first parent has already, if any.
+    fn onto(self, _sum: Gradient<B>) -> Self {
+        self
+    }
+
     /// Gradients of the parents, in their order, for the gradient `grad` of the output. Those of
     /// parents that are not tracked may be left out.
     fn gradients(
@@ -49,10 +58,20 @@ impl<B: Backend, S: Saved<B, D>, const N: usize, const D: usize> Backward<B, N> 
     type State = S;
 
     fn backward(self, ops: Ops<S, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let grad = Tensor::from_primitive(TensorPrimitive::Float(grads.consume::<B>(&ops.node)));
+        let grad = grads.consume::<B>(&ops.node);
         let tracked = ops.parents.each_ref().map(Option::is_some);
         let is_tracked = |parent: usize| tracked.get(parent).is_some_and(|tracked| *tracked);
-        let gradients = ops.state.gradients(grad, is_tracked);
+        let state = match &ops.parents[..] {
+            [Some(first), ..] if S::ADDS => {
+                // Burn removes the gradient of a tensor, of which only the node counts.
+                let mut tensor = Autodiff::<B>::from_inner(grad.clone());
+                tensor.node = first.clone();
+                ops.state.onto(grads.remove::<B>(&tensor))
+            }
+            _ => ops.state,
+        };
+        let grad = Tensor::from_primitive(TensorPrimitive::Float(grad));
+        let gradients = state.gradients(grad, is_tracked);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<B>(parent.id, gradient);

@@ -27,7 +27,7 @@ macro_rules! cpu_backends {
                 residual(x, parts, direction) if cpu::serves(&x);
                 residual_at(x, start, part, direction) if cpu::serves(&x);
                 layer_normalization(x, gamma, beta, epsilon, dtype) if cpu::serves(&x);
-                layer_normalization_backward(x, gamma, epsilon, grad) if cpu::serves(&x);
+                layer_normalization_backward(x, gamma, epsilon, grad, sum) if cpu::serves(&x);
                 rotate(heads, base, rotation) if cpu::serves(&heads);
                 rotate_at(heads, positions, base) if cpu::serves(&heads);
                 key_rows(qkv) if cpu::serves(&qkv.q);

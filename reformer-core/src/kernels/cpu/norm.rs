@@ -7,6 +7,7 @@ use super::dense::add;
 use super::element::{Element, widened, with_element};
 use super::host::{Floats, Host, tensor};
 use super::matrix::{Matrix, rows_of_batch};
+use super::residual::row_major;
 use super::simd::{dot, sum, vectorized};
 use crate::kernels::LayerNormGradients;
 
@@ -70,14 +71,21 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
     gamma: Tensor<B, 1>,
     epsilon: f64,
     grad: Tensor<B, 3>,
+    sum: Option<Tensor<B, 3>>,
 ) -> LayerNormGradients<B> {
     let (shape, device) = (x.dims(), x.device());
     let types = [x.dtype(), gamma.dtype()];
+    let adds = sum.is_some();
+    let mut dx = match sum {
+        Some(sum) => row_major(sum),
+        None => vec![0.0; shape.iter().product()],
+    };
     let (x, gamma) = (rows_of_batch(x), Floats::row_major(gamma));
     let (x, gamma) = (Matrix::of_batch(&x), &gamma.slice()[..shape[2]]);
     with_element!(grad.dtype(), E => {
         let grad = rows_of_batch::<B, E>(grad);
-        let (dx, sums) = backward(x, Matrix::of_batch(&grad), gamma, epsilon as f32);
+        let grad = Matrix::of_batch(&grad);
+        let sums = backward((&mut dx, adds), x, grad, gamma, epsilon as f32);
         LayerNormGradients {
             x: tensor(dx, shape, types[0], &device),
             gamma: tensor(sums.gamma, [shape[2]], types[1], &device),
@@ -86,15 +94,15 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Host>(
     })
 }
 
-/// Gradients of the input and of the parameters.
+/// Gradients of the parameters. That of the input is written to `dx`, or added to it.
 fn backward<E: Element>(
+    (dx, adds): (&mut [f32], bool),
     x: Matrix<f32>,
     grad: Matrix<E>,
     gamma: &[f32],
     epsilon: f32,
-) -> (Vec<f32>, Sums) {
-    let [n_rows, d] = x.shape;
-    let mut dx = vec![0.0; n_rows * d];
+) -> Sums {
+    let d = x.shape[1];
     let blocks = dx.par_chunks_mut(ROWS_AT_ONCE * d).enumerate();
     let sums: Vec<Sums> = blocks
         .map(|(block, dx)| {
@@ -105,7 +113,8 @@ fn backward<E: Element>(
                     let (mut row, mut wide) = (Row::new(d), Vec::new());
                     for (number, dx) in (block * ROWS_AT_ONCE..).zip(dx.chunks_exact_mut(d)) {
                         let grad = widened(&mut wide, grad.row(number));
-                        row.backward(dx, [x.row(number), grad, gamma], epsilon, &mut sums);
+                        let from = [x.row(number), grad, gamma];
+                        row.backward((dx, adds), from, epsilon, &mut sums);
                     }
                 },
             );
@@ -117,7 +126,7 @@ fn backward<E: Element>(
         add(&mut total.gamma, &sums.gamma);
         add(&mut total.beta, &sums.beta);
     }
-    (dx, total)
+    total
 }
 
 /// The mean, and the inverse of the standard deviation.
@@ -163,7 +172,7 @@ impl Row {
     #[inline(always)]
     fn backward(
         &mut self,
-        dx: &mut [f32],
+        (dx, adds): (&mut [f32], bool),
         [x, grad, gamma]: [&[f32]; 3],
         epsilon: f32,
         sums: &mut Sums,
@@ -182,8 +191,16 @@ impl Row {
         add(&mut sums.beta, grad);
         let of_mean = sum(&self.of_normalized, |x| x) / d;
         let along = dot(&self.of_normalized, &self.normalized) / d;
-        for ((dx, of), normalized) in dx.iter_mut().zip(&self.of_normalized).zip(&self.normalized) {
-            *dx = (of - of_mean - normalized * along) * scale;
+        let factors = self.of_normalized.iter().zip(&self.normalized);
+        let values = factors.map(|(of, normalized)| (of - of_mean - normalized * along) * scale);
+        if adds {
+            dx.iter_mut()
+                .zip(values)
+                .for_each(|(dx, value)| *dx += value);
+        } else {
+            dx.iter_mut()
+                .zip(values)
+                .for_each(|(dx, value)| *dx = value);
         }
     }
 }

@@ -21,7 +21,7 @@ pub(in crate::kernels) fn residual<B: Host>(
     direction: Residual,
 ) -> Tensor<B, 3> {
     let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
-    let mut values = numbers(x);
+    let mut values = row_major(x);
     let mut start = 0;
     for part in parts {
         let length = part.dims()[1];
@@ -40,7 +40,7 @@ pub(in crate::kernels) fn residual_at<B: Host>(
     direction: Residual,
 ) -> Tensor<B, 3> {
     let (shape, dtype, device) = (x.dims(), x.dtype(), x.device());
-    let mut values = numbers(x);
+    let mut values = row_major(x);
     add_part(&mut values, shape, start, part, direction);
     tensor(values, shape, dtype, &device)
 }
@@ -111,7 +111,7 @@ fn for_blocks<E: Element>(
 }
 
 /// The values of a tensor in row-major order: its own memory if it is not shared.
-fn numbers<B: Host>(x: Tensor<B, 3>) -> Vec<f32> {
+pub(super) fn row_major<B: Host>(x: Tensor<B, 3>) -> Vec<f32> {
     let [batch_size, seq_length, d] = x.dims();
     let primitive = x.into_primitive().tensor();
     let is_row_major =

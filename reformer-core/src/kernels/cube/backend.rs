@@ -55,8 +55,8 @@ where
         residual_at(x, start, part, direction) if single(&x) && serves(&part);
         layer_normalization(x, gamma, beta, epsilon, dtype)
             if single(&x) && single(&gamma) && single(&beta) && device::serves_type(dtype);
-        layer_normalization_backward(x, gamma, epsilon, grad)
-            if single(&x) && single(&gamma) && serves(&grad);
+        layer_normalization_backward(x, gamma, epsilon, grad, sum)
+            if single(&x) && single(&gamma) && serves(&grad) && sum.as_ref().is_none_or(single);
         rotate(heads, base, rotation) if serves(&heads);
         rotate_at(heads, positions, base) if serves(&heads);
     }

@@ -4,9 +4,10 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::kernel::into_contiguous;
 
 use super::common::{LANES, TEAMS, UNITS, over_lanes, over_teams, total};
-use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+use super::device::{Cube, Floats, empty, offsets, own, side_by_side, width};
 use super::strided::{Strided, strided};
 use super::sums::{sum_rows, units};
 use crate::kernels::LayerNormGradients;
@@ -137,7 +138,8 @@ pub(in crate::kernels) fn layer_normalization<B: Cube>(
     B::of_floats(output)
 }
 
-/// A cube processes strided rows and writes its sums for gamma and beta next to each other.
+/// A cube processes strided rows and writes its sums for gamma and beta next to each other. The gradient
+/// of the input is added to what `dx` has, if `adds`.
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<G: Float, N: Size>(
     x: &Strided<Vector<f32, N>>,
@@ -150,6 +152,7 @@ fn differentiate<G: Float, N: Size>(
     n_cubes: usize,
     #[comptime] d: usize,
     #[comptime] width: usize,
+    #[comptime] adds: bool,
     #[define(G)] _dtype: StorageType,
 ) {
     if CUBE_POS >= n_cubes {
@@ -203,7 +206,11 @@ fn differentiate<G: Float, N: Size>(
                 if column < columns {
                     let centered =
                         grads[part] - Vector::new(mean) - normalized[part] * Vector::new(along);
-                    dx[row * columns + column] = centered * Vector::new(scale);
+                    let mut value = centered * Vector::new(scale);
+                    if adds {
+                        value += dx[row * columns + column];
+                    }
+                    dx[row * columns + column] = value;
                 }
             }
         }
@@ -227,13 +234,18 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Cube>(
     gamma: Floats<B, 1>,
     epsilon: f64,
     grad: Floats<B, 3>,
+    sum: Option<Floats<B, 3>>,
 ) -> LayerNormGradients<B> {
     let shape = x.dims();
     let [batch_size, seq_length, d] = shape;
     let (x, grad) = (side_by_side(B::floats(x)), side_by_side(B::floats(grad)));
     let n_rows = batch_size * seq_length;
     let n_cubes = n_rows.div_ceil(TEAMS as usize).clamp(1, MOST_CUBES);
-    let dx = empty(&x, shape, DType::F32);
+    let adds = sum.is_some();
+    let dx = match sum {
+        Some(sum) => own(into_contiguous(B::floats(sum))),
+        None => empty(&x, shape, DType::F32),
+    };
     let sums = empty(&x, [1, n_cubes, 2 * d], DType::F32);
     let width = width(&[&x, &grad]);
     let client = x.client.clone();
@@ -254,6 +266,7 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Cube>(
         n_cubes,
         d,
         width,
+        adds,
         dtype.into(),
     );
     let sums = B::of_floats::<3>(sum_rows(&sums, DType::F32)).reshape([2 * d]);

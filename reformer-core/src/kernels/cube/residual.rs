@@ -4,10 +4,10 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
-use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use burn_cubecl::tensor::CubeTensor;
 
 use super::common::UNITS;
-use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
+use super::device::{Cube, Floats, empty, is_own, offsets, own, side_by_side, width};
 use super::strided::{Strided, strided};
 use crate::kernels::Residual;
 
@@ -70,14 +70,9 @@ pub(in crate::kernels) fn residual_at<B: Cube>(
         return residual(x, vec![part], direction);
     }
     let x = side_by_side(B::floats(x));
-    let x = if is_own(&x) { x } else { x.copy() };
+    let x = own(x);
     add_part::<B>(&x, None, start, part, direction);
     B::of_floats(x)
-}
-
-/// Whether a tensor is not shared, so that it can be written to.
-fn is_own<R: CubeRuntime>(x: &CubeTensor<R>) -> bool {
-    x.can_mut() && x.is_nonoverlapping()
 }
 
 /// Adds a chunk to the positions from `start` on; in place without an `output`.

@@ -32,6 +32,7 @@ pub fn layer_normalization_backward<B: Backend>(
     gamma: Tensor<B, 1>,
     epsilon: f64,
     grad: Tensor<B, 3>,
+    sum: Option<Tensor<B, 3>>,
 ) -> LayerNormGradients<B> {
     let grad = if x.dtype() == DType::F32 {
         widen(grad)
@@ -46,7 +47,10 @@ pub fn layer_normalization_backward<B: Backend>(
     let x = (of_normalized.clone() - of_normalized.mean_dim(2) - normalized.clone() * along)
         / deviation;
     LayerNormGradients {
-        x,
+        x: match sum {
+            Some(sum) => sum + x,
+            None => x,
+        },
         gamma: (grad.clone() * normalized).sum_dims_squeeze(&[0, 1]),
         beta: grad.sum_dims_squeeze(&[0, 1]),
     }
