@@ -35,7 +35,7 @@ def kernels(lines):
 
 
 def is_elementwise(name):
-    return not re.match(r"attend|attention_|largest|walk|sum_segments|begin_buckets|find|matmul", name)
+    return not re.match(r"attend|attention_|largest|walk|sum_segments|begin_buckets|find|matmul|multiply_f", name)
 
 
 def totals(found):

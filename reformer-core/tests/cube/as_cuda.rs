@@ -1,0 +1,83 @@
+//! Kernels that only CUDA has, on tensor cores, carried out by a CPU: `tests/cuda-on-cpu` has a driver that
+//! compiles their CUDA text with g++. Each test is a process of its own, which loads that driver.
+//!
+//! `sh tests/cuda-on-cpu/run.sh` runs all laws of kernels so.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use burn_cuda::Cuda;
+use burn_flex::Flex;
+use tempfile::TempDir;
+
+use crate::suite::{Subject, half, layers, say};
+
+/// Judged by the reference on the host.
+struct AsCuda;
+
+impl Subject for AsCuda {
+    type Backend = Cuda;
+    type Judge = Flex;
+    const TOLERANCE: f64 = 2e-5;
+    const THINNED: bool = true;
+
+    fn take() -> Option<impl Sized> {
+        Some(())
+    }
+}
+
+/// Set where the driver is loaded.
+const IS_LOADED: &str = "REFORMER_CUDA_ON_CPU";
+
+#[test]
+fn products_of_linear_layers() {
+    carry_out("as_cuda::products_of_linear_layers", || {
+        layers::linear_layers_of_half_precision_have_wide_parameters::<AsCuda>();
+    });
+}
+
+#[test]
+fn attention_in_tiles() {
+    carry_out("as_cuda::attention_in_tiles", || {
+        half::tiles_of_half_precision_are_near::<AsCuda>();
+    });
+}
+
+/// Runs a law in a process that has loaded the driver: this one, or another one of this test.
+fn carry_out(test: &str, law: impl FnOnce()) {
+    if std::env::var_os(IS_LOADED).is_some() {
+        return law();
+    }
+    let Some(folder) = DRIVER.as_ref().map(TempDir::path) else {
+        return say("SKIPPED: there is no g++, so no kernel runs as CUDA on a CPU");
+    };
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(IS_LOADED, "1")
+        .env("LD_LIBRARY_PATH", folder)
+        .env("CUDA_PATH", folder.join("cuda"))
+        .env("EMU_CACHE", folder.join("kernels"))
+        .status();
+    assert!(status.unwrap().success(), "{test} as CUDA on a CPU");
+}
+
+/// The folder with the driver. `None` without g++.
+static DRIVER: LazyLock<Option<TempDir>> = LazyLock::new(|| {
+    Command::new("g++").arg("--version").output().ok()?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda-on-cpu");
+    let folder = tempfile::tempdir().unwrap();
+    let driver = folder.path().join("libcuda.so");
+    let built = Command::new("g++")
+        .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-o"])
+        .args([&driver, &source.join("driver.cpp")])
+        .args(["-ldl", "-lpthread"])
+        .status();
+    assert!(built.unwrap().success(), "g++ compiles the driver");
+    symlink("libcuda.so", folder.path().join("libnvrtc.so")).unwrap();
+    fs::create_dir(folder.path().join("cuda")).unwrap();
+    symlink(source.join("include"), folder.path().join("cuda/include")).unwrap();
+    Some(folder)
+});
