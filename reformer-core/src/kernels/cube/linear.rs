@@ -1,5 +1,6 @@
-//! Linear layers with Burn's matrix products: a bias is added in place, and gradients of parameters
-//! are written in the requested type.
+//! Linear layers: by the [kernel for such products](product), which adds a bias before it rounds, or by
+//! Burn's matrix products, to which a bias is added in place. Gradients of parameters are written in
+//! the requested type.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -37,23 +38,28 @@ pub(in crate::kernels) fn linear_layer<B: Cube>(
     bias: Option<Floats<B, 1>>,
 ) -> Floats<B, 3> {
     let weight = weight.cast(x.dtype());
-    let product = match flat_product(x.clone(), weight.clone()) {
-        Some(product) => product,
-        None => reference::linear_layer(x, weight, None),
-    };
+    if let Some(output) = flat_product(x.clone(), weight.clone(), bias.clone()) {
+        return output;
+    }
+    let product = reference::linear_layer(x, weight, None);
     match bias {
         Some(bias) => plus_bias(product, bias),
         None => product,
     }
 }
 
-/// `x matrix` by the [kernel for such shapes](product), if it serves these.
-fn flat_product<B: Cube>(x: Floats<B, 3>, matrix: Floats<B, 2>) -> Option<Floats<B, 3>> {
+/// `x matrix + bias` by the [kernel for such shapes](product), if it serves these.
+fn flat_product<B: Cube>(
+    x: Floats<B, 3>,
+    matrix: Floats<B, 2>,
+    bias: Option<Floats<B, 1>>,
+) -> Option<Floats<B, 3>> {
     let [batch_size, seq_length, d] = x.dims();
     let d_out = matrix.dims()[1];
     let dtype = x.dtype();
     let rows: Floats<B, 2> = x.reshape([batch_size * seq_length, d]);
-    let output = product(B::floats(rows), B::floats(matrix), 1, dtype)?;
+    let bias = bias.map(B::floats);
+    let output = product(B::floats(rows), B::floats(matrix), bias, 1, dtype)?;
     Some(B::of_floats::<3>(output).reshape([batch_size, seq_length, d_out]))
 }
 
@@ -90,7 +96,7 @@ pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     LinearGradients {
         x: wanted.x.then(|| {
             let weight = weight.transpose();
-            match flat_product(grad.clone(), weight.clone()) {
+            match flat_product(grad.clone(), weight.clone(), None) {
                 Some(product) => product,
                 None => grad.clone().matmul(weight.unsqueeze()),
             }
@@ -128,8 +134,8 @@ fn gradient_of_weight<B: Cube>(x: Floats<B, 3>, grad: Floats<B, 3>, dtype: DType
     let of_parts = if parts == 1 { dtype } else { DType::F32 };
     let flat = |rows: Floats<B, 3>, d| -> Floats<B, 2> { rows.reshape([n_rows, d]) };
     let (left, right) = (flat(x.clone(), d_in).transpose(), flat(grad.clone(), d_out));
-    let products =
-        product(B::floats(left), B::floats(right), parts, of_parts).unwrap_or_else(|| {
+    let products = product(B::floats(left), B::floats(right), None, parts, of_parts)
+        .unwrap_or_else(|| {
             let in_parts = |rows: Floats<B, 3>, d| rows.reshape([parts, n_rows / parts, d]);
             let products = matmul(
                 B::floats(in_parts(x, d_in).transpose()),

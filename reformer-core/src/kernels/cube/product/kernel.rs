@@ -97,11 +97,39 @@ fn row_in_block(first: u32, #[comptime] next_first: bool, #[comptime] block: Blo
     ((row + unit % HALF) * comptime![block.row()] + column / EIGHT) as usize
 }
 
-/// `left right`, for each part of the terms.
+/// The sums of a plane for [`SIDE`] rows before any product: the bias of its columns, or zeros.
+#[cube]
+fn first_sums(
+    bias: &ComptimeOption<Array<Pair<f32>>>,
+    column: u32,
+    #[comptime] columns: u32,
+) -> Sequence<Tile> {
+    let mut tiles = zeros(columns);
+    #[comptime]
+    match bias {
+        ComptimeOption::Some(bias) => {
+            let first = (column / 2 + UNIT_POS_X % QUAD) as usize;
+            #[unroll]
+            for tile in 0..comptime![(columns / HALF) as usize] {
+                let pair = bias[first + tile * comptime![(HALF / 2) as usize]];
+                let of_tile = tiles.index_mut(tile);
+                #[unroll]
+                for own in 0..comptime![OWN as usize] {
+                    of_tile[own] = pair;
+                }
+            }
+        }
+        ComptimeOption::None => {}
+    }
+    tiles
+}
+
+/// `left right`, for each part of the terms; plus the bias of every column, if there is one.
 #[cube(launch, explicit_define, address_type = "dynamic")]
 pub(super) fn multiply<F: Float, O: Float>(
     left: &Array<Eight>,
     right: &Array<Eight>,
+    bias: &ComptimeOption<Array<Pair<f32>>>,
     output: &mut Array<Pair<O>>,
     sizes: &Sizes,
     #[comptime] plan: Plan,
@@ -152,7 +180,7 @@ pub(super) fn multiply<F: Float, O: Float>(
     let mut sums = Sequence::<Sequence<Tile>>::new();
     #[unroll]
     for _ in 0..comptime![of_rows / SIDE] {
-        sums.push(zeros(of_columns));
+        sums.push(first_sums(bias, first_column + column_of_plane, of_columns));
     }
     let mut phase = 0u32.runtime();
     for first in range_stepped(0, n_blocks, stages) {

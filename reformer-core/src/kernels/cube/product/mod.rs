@@ -46,13 +46,16 @@ impl<R: CubeRuntime> Factor<R> {
 }
 
 /// `left right` as the sum of `parts` products with equal numbers of terms, `[parts, rows, columns]`, if the
-/// device and the sizes suit these kernels. Factors may be transposed views.
+/// device and the sizes suit these kernels. Factors may be transposed views. A bias, `[columns]` in single
+/// precision, is added to every row before it is rounded, if there is one part.
 pub(super) fn product<R: CubeRuntime>(
     left: CubeTensor<R>,
     right: CubeTensor<R>,
+    bias: Option<CubeTensor<R>>,
     parts: usize,
     dtype: DType,
 ) -> Option<CubeTensor<R>> {
+    debug_assert!(bias.is_none() || parts == 1, "every part would add a bias");
     let [rows, terms] = left.meta.shape().dims();
     let [_, columns] = right.meta.shape().dims();
     let depth = terms / parts;
@@ -75,14 +78,14 @@ pub(super) fn product<R: CubeRuntime>(
     }
     let plan = Plan::new(&left.tensor.client, left.beside == 1, right.beside == 0);
     let output = empty(&left.tensor, [parts, rows, columns], dtype);
-    launch(&plan, &left.tensor, &right.tensor, &output, depth);
+    launch(&plan, [&left.tensor, &right.tensor], bias, &output, depth);
     Some(output)
 }
 
 fn launch<R: CubeRuntime>(
     plan: &Plan,
-    left: &CubeTensor<R>,
-    right: &CubeTensor<R>,
+    [left, right]: [&CubeTensor<R>; 2],
+    bias: Option<CubeTensor<R>>,
     output: &CubeTensor<R>,
     depth: usize,
 ) {
@@ -99,6 +102,7 @@ fn launch<R: CubeRuntime>(
         offsets(&[left, right, output]),
         left.clone().into_array_arg(),
         right.clone().into_array_arg(),
+        bias.map(CubeTensor::into_array_arg).into(),
         output.clone().into_array_arg(),
         SizesLaunch::new(
             rows as u32,
