@@ -253,6 +253,37 @@ pub(crate) fn gradients_of_biases_are_sums<S: Subject>() {
     }
 }
 
+/// Sums over so many rows that there are as many segments of them as ever, of whole numbers: exact in any order.
+pub(crate) fn gradients_of_biases_are_sums_of_segments<S: Subject>() {
+    for shape in [[2, 17_001, 4], [3, 513, 6], [1, 512, 8], [1, 100, 130]] {
+        let whole = |seed| integers::<S::Backend, 3>(seed, shape, 9).float() - 4.0;
+        let (x, bias) = (whole(1), Tensor::zeros([shape[2]], &Default::default()));
+        let linear = S::Backend::linear_layer_backward(
+            x.clone(),
+            Tensor::zeros([shape[2]; 2], &Default::default()),
+            x.clone(),
+            LinearParents {
+                x: false,
+                weight: false,
+                bias: true,
+            },
+            DType::F32,
+        );
+        let exact: Tensor<S::Judge, 1> = S::judged(x.clone()).sum_dims_squeeze(&[0, 1]);
+        let exact = numbers(exact);
+        assert_eq!(numbers(linear.bias.unwrap()), exact, "bias, {shape:?}");
+
+        let of = S::Backend::layer_normalization_backward(x.clone(), bias.clone(), 1e-6, x.clone());
+        assert_eq!(numbers(of.beta), exact, "beta, {shape:?}");
+
+        // Only those of positive inputs.
+        let (of_x, of_bias) =
+            S::Backend::biased_activation_backward(x.clone(), bias, Activation::Relu, x);
+        let positive: Tensor<S::Judge, 1> = S::judged(of_x).sum_dims_squeeze(&[0, 1]);
+        assert_eq!(numbers(of_bias), numbers(positive), "activation, {shape:?}");
+    }
+}
+
 /// Sums over so many rows that they are computed in parts, of whole numbers: exact in any order.
 pub(crate) fn gradients_of_weights_are_sums_of_parts<S: Subject>() {
     let wanted = LinearParents {

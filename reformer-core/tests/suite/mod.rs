@@ -127,6 +127,7 @@ macro_rules! kernel_laws {
                     normalisation_is_the_reference
                     activations_are_the_reference
                     gradients_of_biases_are_sums
+                    gradients_of_biases_are_sums_of_segments
                     gradients_of_weights_are_sums_of_parts
                     linear_layers_of_half_precision_have_wide_parameters
                     residuals_are_the_reference;

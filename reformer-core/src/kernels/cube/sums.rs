@@ -1,5 +1,5 @@
-//! Sums over rows. A cube has a block of columns and strided rows, and the results of cubes with
-//! the same columns are added in order: deterministic to the last bit, without a copy of the input.
+//! Sums over rows. A cube has a block of columns and strided rows, and one more launch adds the results
+//! of cubes with the same columns in order: deterministic to the last bit, without a copy of the input.
 
 use burn::tensor::DType;
 use burn_cubecl::cubecl;
@@ -10,14 +10,15 @@ use super::common::{LANES, TEAMS, over_teams};
 use super::device::{Cube, Floats, empty, offsets, side_by_side, width};
 use super::strided::{Strided, strided};
 
-/// Maximum number of segments of rows: with the columns, enough cubes for any GPU.
+/// Maximum number of segments of rows: with the columns, enough cubes for any GPU, and few enough for
+/// one launch to sum their results.
 const MOST_SEGMENTS: usize = 512;
 
 /// Minimum number of rows in a segment: eight for each team.
 const ROWS_OF_SEGMENT: usize = 64;
 
-/// Maximum number of rows that are summed in one step, such as the partial sums of a kernel's cubes.
-const ROWS_AT_ONCE: usize = 128;
+/// Rows whose loads do not wait for each other: a launch with few cubes waits for memory.
+const TOGETHER: usize = 8;
 
 /// Units per cube for kernels that process columns.
 pub(super) fn units() -> CubeDim {
@@ -49,11 +50,19 @@ fn add_rows<F: Float, O: Float, N: Size>(
     let mut shared = SharedMemory::<Vector<f32, N>>::new(comptime![(LANES * TEAMS) as usize]);
     let mut sum = Vector::<f32, N>::new(0.0);
     if column < columns {
-        for row in range_stepped(
-            (CUBE_POS_Y * TEAMS + UNIT_POS_Y) as usize,
-            n_rows,
-            (CUBE_COUNT_Y * TEAMS) as usize,
-        ) {
+        let first = (CUBE_POS_Y * TEAMS + UNIT_POS_Y) as usize;
+        let apart = (CUBE_COUNT_Y * TEAMS) as usize;
+        let n_own = (n_rows + apart - 1 - first) / apart;
+        let n_together = n_own / TOGETHER * TOGETHER;
+        for i in range_stepped(0, n_together, TOGETHER) {
+            #[unroll]
+            for j in 0..TOGETHER {
+                let row = first + (i + j) * apart;
+                sum += Vector::<f32, N>::cast_from(from.vectors[from.row(row) + column]);
+            }
+        }
+        for i in n_together..n_own {
+            let row = first + i * apart;
             sum += Vector::<f32, N>::cast_from(from.vectors[from.row(row) + column]);
         }
     }
@@ -93,10 +102,11 @@ fn partial_sums<R: CubeRuntime>(
 pub(super) fn sum_rows<R: CubeRuntime>(from: &CubeTensor<R>, dtype: DType) -> CubeTensor<R> {
     let [batch_size, length, _] = from.meta.shape().dims();
     let n_rows = batch_size * length;
-    if n_rows <= ROWS_AT_ONCE {
+    if n_rows <= MOST_SEGMENTS {
         return partial_sums(from, 1, dtype);
     }
-    sum_rows(&partial_sums(from, segments_of(n_rows), DType::F32), dtype)
+    let of_segments = partial_sums(from, segments_of(n_rows), DType::F32);
+    partial_sums(&of_segments, 1, dtype)
 }
 
 /// Sum over all positions, in a given type.
