@@ -306,6 +306,19 @@ pub struct AttentionOutput<B: Backend> {
     pub max: Tensor<B, 4>,
     /// Contribution of the other rounds: `[batch_size, n_heads, seq_length, 1]`.
     pub log_sum: Tensor<B, 4>,
+    /// What backward need not compute again.
+    pub prepared: Prepared<B>,
+}
+
+/// What the kernels of a GPU compute from the inputs of attention before both passes. The gradients are
+/// the same without it, which is the default, and take longer. It must belong to the same inputs.
+#[derive(Debug, Clone, Default)]
+pub struct Prepared<B: Backend> {
+    /// Divisors that turn queries into keys, if keys are queries: `[batch_size, n_heads, seq_length]`.
+    pub divisors: Option<Tensor<B, 3>>,
+    /// Numbers by which positions of a sorted sequence are compared, if the rules ask for that, as `i32`:
+    /// `[batch_size, n_heads, seq_length, n_rounds]`.
+    pub sort_keys: Option<Tensor<B, 4, Int>>,
 }
 
 impl<B: Backend> AttentionOutput<B> {
@@ -321,8 +334,8 @@ impl<B: Backend> AttentionOutput<B> {
         Self {
             // Statistics are in single precision whatever the output is.
             output: (self.output.cast(factor.dtype()) * factor).cast(dtype),
-            max: self.max,
             log_sum,
+            ..self
         }
     }
 }

@@ -11,7 +11,7 @@ use burn_ir::{InitOperationIr, OperationIr};
 
 use super::operations::names::*;
 use super::operations::operations;
-use super::{DeviceAddress, Keys, ReformerBackend};
+use super::{DeviceAddress, Keys, Prepared, ReformerBackend};
 use crate::random::Key;
 
 /// Every operation for which a fused backend has kernels. The others are tensor operations, which
@@ -202,7 +202,8 @@ macro_rules! resolve_fields {
 
 resolve_fields! {
     Slots { order, slot_of, buckets, mask_pad }
-    AttentionOutput { output, max, log_sum }
+    AttentionOutput { output, max, log_sum, prepared }
+    Prepared { divisors, sort_keys }
 }
 
 /// Registers a computed tensor with fusion.
@@ -284,7 +285,8 @@ macro_rules! register_fields {
 
 register_fields! {
     Slots { order, slot_of, buckets, mask_pad }
-    AttentionOutput { output, max, log_sum }
+    AttentionOutput { output, max, log_sum, prepared }
+    Prepared { divisors, sort_keys }
     AttentionGradients { q, k, v }
     LinearGradients { x, weight, bias }
     LayerNormGradients { x, gamma, beta }

@@ -38,7 +38,7 @@ mod train_backend;
 pub(crate) use attention::KEY_EPSILON;
 pub use attention::{
     AttentionGradients, AttentionOutput, Duplicates, KeyRule, Keys, LayerNormGradients, Masking,
-    Qkv, Rotation, SlotLayout, Slots, TileShape, TiledAttention,
+    Prepared, Qkv, Rotation, SlotLayout, Slots, TileShape, TiledAttention,
 };
 pub use backend::{ReformerBackend, Seed};
 pub(crate) use decode::KEYS_AT_ONCE;

@@ -38,7 +38,7 @@ impl<B: ReformerBackend> Rules<B> {
         }
     }
 
-    fn backward(
+    pub(crate) fn backward(
         &self,
         qkv: Qkv<B>,
         output: AttentionOutput<B>,

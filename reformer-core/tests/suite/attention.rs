@@ -3,11 +3,12 @@
 use super::Subject;
 use super::attended::{By, Rules, both_keys, chunks, compare, compare_within, grad_of};
 use crate::cases::{Inputs, N_BUCKETS, SHAPE, cases, inputs, slots};
-use crate::common::{integers, normal};
+use crate::common::{integers, normal, numbers};
 use burn::tensor::{Int, Tensor};
 use reformer_core::Key;
 use reformer_core::kernels::{
-    Duplicates, KeyRule, Keys, Masking, Qkv, ReformerBackend, SlotLayout, Slots, TiledAttention,
+    AttentionOutput, Duplicates, KeyRule, Keys, Masking, Prepared, Qkv, ReformerBackend,
+    SlotLayout, Slots, TiledAttention,
 };
 
 /// Tiles and windows in `cases`, one after the other for each combination of the other rules.
@@ -203,6 +204,37 @@ pub(crate) fn gradients_are_the_same_bits_every_time<S: Subject>() {
     let [_, qkv] = both_keys(&inputs, true);
     let once = || tiled.run(qkv.clone(), grad_of(&qkv), By::Kernel);
     assert_eq!(once(), once());
+}
+
+/// Backward uses what forward has computed before it, and computes it itself where it is not given.
+pub(crate) fn gradients_are_the_same_bits_without_what_forward_prepares<S: Subject>() {
+    let inputs = inputs::<S::Backend>([2, 2, 100, 16], 3, false);
+    let tiled = |keys| TiledAttention {
+        keys,
+        ..chunks(16, 1, 1)
+    };
+    let of_rules = [KeyRule::Across, KeyRule::SameBucket, KeyRule::Band(5)]
+        .map(|keys| Rules::Tiled(slots(&inputs, SlotLayout::Dense(16)), tiled(keys)));
+    let full = Rules::Full(Masking {
+        causal: true,
+        exclude_self: true,
+        dropout: None,
+        mask_pad: None,
+    });
+    for rules in of_rules.iter().chain([&full]) {
+        for qkv in both_keys(&inputs, true) {
+            let given = rules.forward(qkv.clone(), By::Kernel);
+            let alone = AttentionOutput {
+                prepared: Prepared::default(),
+                ..given.clone()
+            };
+            let [given, alone] = [given, alone].map(|output| {
+                let of = rules.backward(qkv.clone(), output, grad_of(&qkv), By::Kernel);
+                [Some(of.q), of.k, Some(of.v)].map(|of| of.map(numbers))
+            });
+            assert_eq!(given, alone);
+        }
+    }
 }
 
 /// The message of a panic.

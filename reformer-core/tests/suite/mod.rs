@@ -113,6 +113,7 @@ macro_rules! kernel_laws {
                     other_sequences_are_the_reference
                     full_dropout_is_numbered_by_slices
                     gradients_are_the_same_bits_every_time
+                    gradients_are_the_same_bits_without_what_forward_prepares
                     bad_shapes_are_refused_by_name;
                 half:
                     tiles_of_half_precision_are_near

@@ -6,7 +6,9 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use super::step::{Gradient, Saved, gradient, parent, record};
-use crate::kernels::{AttentionOutput, Keys, Masking, Qkv, ReformerBackend, Slots, TiledAttention};
+use crate::kernels::{
+    AttentionOutput, Keys, Masking, Prepared, Qkv, ReformerBackend, Slots, TiledAttention,
+};
 
 /// Kind of attention of a step, with its rules and integer data.
 #[derive(Debug, Clone)]
@@ -76,23 +78,23 @@ fn register<B: ReformerBackend, C: CheckpointStrategy, const N: usize>(
         keys,
         v: parents[1].clone().inner(),
     };
+    let attended = kind.forward(qkv.clone());
     let AttentionOutput {
         output,
         max,
         log_sum,
-    } = kind.forward(qkv.clone());
+        ..
+    } = attended.clone();
     let saved = || Attended {
         kind,
         qkv,
-        output: AttentionOutput {
-            output: output.clone(),
-            max: max.clone(),
-            log_sum: log_sum.clone(),
-        },
+        output: attended,
     };
     AttentionOutput {
-        output: record(parents.map(parent), output.clone(), saved),
+        output: record(parents.map(parent), output, saved),
         max: Tensor::from_inner(max),
         log_sum: Tensor::from_inner(log_sum),
+        // The step has it.
+        prepared: Prepared::default(),
     }
 }

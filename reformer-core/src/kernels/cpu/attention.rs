@@ -8,7 +8,7 @@ use super::element::{Element, with_element};
 use super::head::{self, HeadGradients, HeadOutput, HeadRows, Tiles, UnitKeys, Upstream};
 use super::host::{Floats, Host, Rows, tensor};
 use super::simd::{dot, vectorized};
-use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Qkv, items_of_task};
+use crate::kernels::{AttentionGradients, AttentionOutput, Keys, Prepared, Qkv, items_of_task};
 
 /// The tiles of the heads of a batch.
 pub(super) trait HeadTiles: Sync {
@@ -135,6 +135,7 @@ fn forward_of<B: Host, E: Element>(qkv: Qkv<B>, heads: &impl HeadTiles) -> Atten
         ),
         max: tensor(max, stats, DType::F32, &device),
         log_sum: tensor(sum, stats, DType::F32, &device),
+        prepared: Prepared::default(),
     }
 }
 

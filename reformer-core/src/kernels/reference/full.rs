@@ -5,7 +5,9 @@ use burn::tensor::{Bool, Int, Tensor};
 
 use super::keys::{key_rows, through_keys};
 use super::tile::Tile;
-use crate::kernels::{AttentionGradients, AttentionOutput, Masking, Qkv, ReformerBackend};
+use crate::kernels::{
+    AttentionGradients, AttentionOutput, Masking, Prepared, Qkv, ReformerBackend,
+};
 use crate::precision::widen;
 
 /// Logits of a slice for each batch row and head: a slice takes this many floats, whatever the
@@ -104,6 +106,7 @@ pub fn full_attention<B: ReformerBackend>(qkv: Qkv<B>, masking: &Masking<B>) -> 
         output: Tensor::cat(outputs, 2).cast(v.dtype()),
         log_sum: max.zeros_like(),
         max,
+        prepared: Prepared::default(),
     }
 }
 

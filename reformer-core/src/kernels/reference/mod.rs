@@ -41,7 +41,7 @@ pub use tokens::token_vectors_backward;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::AttentionOutput;
+use super::{AttentionOutput, Prepared};
 use crate::random::{Dropout, Key};
 
 /// Logit of a masked key. Its weight is exactly zero next to any other logit.
@@ -103,6 +103,7 @@ impl<B: Backend> Accumulator<B> {
             output: self.output / self.sum.clone(),
             max: self.max,
             log_sum: self.sum.log(),
+            prepared: Prepared::default(),
         }
     }
 }

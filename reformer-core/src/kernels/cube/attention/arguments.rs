@@ -10,7 +10,7 @@ use super::sort_keys::sort_keys;
 use crate::kernels::cube::device::{Cube, empty, has_tensor_cores, side_by_side};
 use crate::kernels::cube::matrices::EIGHT;
 use crate::kernels::cube::rows::divisors;
-use crate::kernels::{Keys, Masking, Qkv, Slots, TiledAttention};
+use crate::kernels::{Keys, Masking, Prepared, Qkv, Slots, TiledAttention};
 
 /// Arguments of the kernels.
 pub(super) struct Attention<R: CubeRuntime> {
@@ -33,6 +33,7 @@ impl<R: CubeRuntime> Attention<R> {
         qkv: Qkv<B>,
         slots: &Slots<B>,
         rules: &TiledAttention,
+        prepared: Prepared<B>,
     ) -> Self {
         let [_, _, n_rounds, n_slots] = slots.order.dims();
         let [unit, after, width] = rules.nearness();
@@ -48,21 +49,39 @@ impl<R: CubeRuntime> Attention<R> {
             },
             &slots.mask_pad,
             Some(into_contiguous(B::ints(slots.order.clone()))),
+            prepared.divisors,
         );
         let plan = attention.plan;
-        if plan.near || plan.counted_rounds > 0 {
-            let of_positions = [&slots.slot_of, &slots.buckets];
-            let [slot_of, buckets] =
-                of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
-            let gap = if plan.near { width + 1 } else { 0 };
-            attention.sort_keys = sort_keys(slot_of, buckets, unit, gap);
+        if plan.compares_sort_keys() {
+            let found = prepared.sort_keys.map(B::ints);
+            attention.sort_keys = found.unwrap_or_else(|| {
+                let of_positions = [&slots.slot_of, &slots.buckets];
+                let [slot_of, buckets] =
+                    of_positions.map(|ints| into_contiguous(B::ints(ints.clone())));
+                let gap = if plan.near { width + 1 } else { 0 };
+                sort_keys(slot_of, buckets, unit, gap)
+            });
         }
         attention
     }
 
-    pub(super) fn full<B: Cube<Runtime = R>>(qkv: Qkv<B>, masking: &Masking<B>) -> Self {
+    pub(super) fn full<B: Cube<Runtime = R>>(
+        qkv: Qkv<B>,
+        masking: &Masking<B>,
+        prepared: Prepared<B>,
+    ) -> Self {
         let sizes = LaunchSizes::of_one_round(masking.dropout);
-        Self::new(qkv, Plan::full(masking), sizes, &masking.mask_pad, None)
+        let (plan, mask_pad) = (Plan::full(masking), &masking.mask_pad);
+        Self::new(qkv, plan, sizes, mask_pad, None, prepared.divisors)
+    }
+
+    /// What another pass over the same inputs need not compute again.
+    pub(super) fn prepared<B: Cube<Runtime = R>>(&self) -> Prepared<B> {
+        let compared = self.plan.compares_sort_keys();
+        Prepared {
+            divisors: self.unit_keys.map(|_| B::of_floats(self.divisors.clone())),
+            sort_keys: compared.then(|| B::of_ints(self.sort_keys.clone())),
+        }
     }
 
     fn new<B: Cube<Runtime = R>>(
@@ -71,6 +90,7 @@ impl<R: CubeRuntime> Attention<R> {
         sizes: LaunchSizes,
         mask_pad: &Option<Tensor<B, 2, Bool>>,
         order: Option<CubeTensor<R>>,
+        found_divisors: Option<Tensor<B, 3>>,
     ) -> Self {
         let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
         let (q, v) = (side_by_side(B::floats(qkv.q)), B::floats(qkv.v));
@@ -112,7 +132,10 @@ impl<R: CubeRuntime> Attention<R> {
                 ..sizes
             },
             divisors: match unit_keys {
-                Some(length) => divisors(&q, length),
+                Some(length) => {
+                    let found = found_divisors.map(B::floats);
+                    found.unwrap_or_else(|| divisors(&q, length))
+                }
                 None => nothing(DType::F32),
             },
             sort_keys: nothing(DType::I32),

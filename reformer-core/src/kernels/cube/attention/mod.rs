@@ -31,7 +31,9 @@ use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use super::device::{Cube, cubes, empty, offsets, room_for_rounds};
 use super::merge::{add_rounds, join_rounds, through_keys};
 use super::rows::{dims, statistics};
-use crate::kernels::{AttentionGradients, AttentionOutput, Masking, Qkv, Slots, TiledAttention};
+use crate::kernels::{
+    AttentionGradients, AttentionOutput, Masking, Prepared, Qkv, Slots, TiledAttention,
+};
 use arguments::{Attention, in_eights};
 use plan::{Limits, Plan, Sweep};
 use portion::Portion;
@@ -251,11 +253,13 @@ impl<R: CubeRuntime> Attention<R> {
 }
 
 fn output_of<B: Cube>(attention: Attention<B::Runtime>, dtype: DType) -> AttentionOutput<B> {
+    let prepared = attention.prepared();
     let [output, max, log_sum] = attention.forward(dtype);
     AttentionOutput {
         output: B::of_floats(output),
         max: B::of_floats(max),
         log_sum: B::of_floats(log_sum),
+        prepared,
     }
 }
 
@@ -284,7 +288,8 @@ pub(in crate::kernels) fn tiled_attention<B: Cube>(
     rules: &TiledAttention,
 ) -> AttentionOutput<B> {
     let dtype = qkv.v.dtype();
-    output_of(Attention::tiled(qkv, slots, rules), dtype)
+    let attention = Attention::tiled(qkv, slots, rules, Prepared::default());
+    output_of(attention, dtype)
 }
 
 /// See [`ReformerBackend::tiled_attention_backward`](crate::kernels::ReformerBackend::tiled_attention_backward).
@@ -296,7 +301,8 @@ pub(in crate::kernels) fn tiled_attention_backward<B: Cube>(
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
     let dtype = qkv.q.dtype();
-    gradients_of(Attention::tiled(qkv, slots, rules), output, grad, dtype)
+    let attention = Attention::tiled(qkv, slots, rules, output.prepared.clone());
+    gradients_of(attention, output, grad, dtype)
 }
 
 /// See [`ReformerBackend::full_attention`](crate::kernels::ReformerBackend::full_attention).
@@ -305,7 +311,8 @@ pub(in crate::kernels) fn full_attention<B: Cube>(
     masking: &Masking<B>,
 ) -> AttentionOutput<B> {
     let dtype = qkv.v.dtype();
-    output_of(Attention::full(qkv, masking), dtype)
+    let attention = Attention::full(qkv, masking, Prepared::default());
+    output_of(attention, dtype)
 }
 
 /// See [`ReformerBackend::full_attention_backward`](crate::kernels::ReformerBackend::full_attention_backward).
@@ -316,5 +323,6 @@ pub(in crate::kernels) fn full_attention_backward<B: Cube>(
     grad: Tensor<B, 4>,
 ) -> AttentionGradients<B> {
     let dtype = qkv.q.dtype();
-    gradients_of(Attention::full(qkv, masking), output, grad, dtype)
+    let attention = Attention::full(qkv, masking, output.prepared.clone());
+    gradients_of(attention, output, grad, dtype)
 }

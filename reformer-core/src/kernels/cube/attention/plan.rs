@@ -117,6 +117,11 @@ impl Plan {
         self.length.div_ceil(self.rows)
     }
 
+    /// Whether sort keys of positions are compared: see [`sort_keys`](super::sort_keys::sort_keys).
+    pub(super) fn compares_sort_keys(&self) -> bool {
+        self.near || self.counted_rounds > 0
+    }
+
     /// Number of slots that a query can reach.
     pub(super) fn reach(&self) -> u32 {
         (self.before + 1 + self.after) * self.length
