@@ -8,6 +8,8 @@ use clap::ValueEnum;
 use reformer_core::kernels::{ReformerBackend, TrainBackend};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cuda")]
+use crate::cli::kernel_cache;
 use crate::cli::quietly;
 use crate::cli::threads;
 
@@ -42,7 +44,10 @@ pub(crate) fn run<T>(name: DeviceName, job: impl Job<T>) -> Result<T> {
         #[cfg(feature = "ndarray")]
         DeviceName::Ndarray => run_on::<T, burn_ndarray::NdArray>(name, job),
         #[cfg(feature = "cuda")]
-        DeviceName::Cuda => run_on::<T, burn_cuda::Cuda>(name, job),
+        DeviceName::Cuda => {
+            kernel_cache::keep()?;
+            run_on::<T, burn_cuda::Cuda>(name, job)
+        }
         #[cfg(feature = "wgpu")]
         DeviceName::Wgpu => run_on::<T, burn_wgpu::Wgpu>(name, job),
         #[allow(unreachable_patterns)] // Reachable if some backend is left out.

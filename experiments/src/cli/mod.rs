@@ -6,6 +6,10 @@ pub(crate) mod called;
 pub(crate) mod device;
 pub(crate) mod input;
 pub(crate) mod interrupt;
+#[cfg(feature = "cuda")]
+mod kernel_cache;
+#[cfg(any(feature = "cuda", test))]
+mod kernel_folder;
 pub(crate) mod named;
 pub(crate) mod overrides;
 pub(crate) mod preset;
