@@ -5,7 +5,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[cfg(all(feature = "cuda", feature = "wgpu", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "cuda",
+    feature = "wgpu",
+    target_os = "linux",
+    target_arch = "x86_64"
+))]
 mod as_cuda;
 #[allow(dead_code)]
 #[path = "../laws/cases.rs"]

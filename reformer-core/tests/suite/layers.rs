@@ -273,7 +273,13 @@ pub(crate) fn gradients_of_biases_are_sums_of_segments<S: Subject>() {
         let exact = numbers(exact);
         assert_eq!(numbers(linear.bias.unwrap()), exact, "bias, {shape:?}");
 
-        let of = S::Backend::layer_normalization_backward(x.clone(), bias.clone(), 1e-6, x.clone());
+        let of = S::Backend::layer_normalization_backward(
+            x.clone(),
+            bias.clone(),
+            1e-6,
+            x.clone(),
+            None,
+        );
         assert_eq!(numbers(of.beta), exact, "beta, {shape:?}");
 
         // Only those of positive inputs.

@@ -135,14 +135,6 @@ pub(super) fn is_own<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
     tensor.can_mut() && tensor.is_nonoverlapping()
 }
 
-/// The tensor itself if it is not shared, otherwise a copy.
-pub(super) fn own<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
-    match is_own(&tensor) {
-        true => tensor,
-        false => tensor.copy(),
-    }
-}
-
 /// A grid of `x` by `y` cubes. `y` may exceed the limit of one dimension: kernels call
 /// [`cube_y`](super::common::cube_y), which may return indices beyond `y`.
 pub(super) fn grid<R: CubeRuntime>(client: &ComputeClient<R>, x: usize, y: usize) -> CubeCount {

@@ -4,10 +4,9 @@ use burn::tensor::DType;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
-use burn_cubecl::kernel::into_contiguous;
 
 use super::common::{LANES, TEAMS, UNITS, over_lanes, over_teams, total};
-use super::device::{Cube, Floats, empty, offsets, own, side_by_side, width};
+use super::device::{Cube, Floats, empty, is_own, offsets, side_by_side, width};
 use super::strided::{Strided, strided};
 use super::sums::{sum_rows, units};
 use crate::kernels::LayerNormGradients;
@@ -139,12 +138,13 @@ pub(in crate::kernels) fn layer_normalization<B: Cube>(
 }
 
 /// A cube processes strided rows and writes its sums for gamma and beta next to each other. The gradient
-/// of the input is added to what `dx` has, if `adds`.
+/// of the input is added to the one `before`, if `adds`; it may be written to the same place.
 #[cube(launch, address_type = "dynamic")]
 fn differentiate<G: Float, N: Size>(
     x: &Strided<Vector<f32, N>>,
     gamma: &Array<Vector<f32, N>>,
     grad: &Strided<Vector<G, N>>,
+    before: &Strided<Vector<f32, N>>,
     dx: &mut Array<Vector<f32, N>>,
     sums: &mut Array<Vector<f32, N>>,
     epsilon: f32,
@@ -200,6 +200,7 @@ fn differentiate<G: Float, N: Size>(
         let mean = over_lanes(total(sum, width), &mut shared, LANES) / comptime![d as f32];
         let along = over_lanes(total(along, width), &mut shared, LANES) / comptime![d as f32];
         if is_row {
+            let of_row = before.row(row);
             #[unroll]
             for part in 0..parts {
                 let column = part * comptime![LANES as usize] + UNIT_POS_X as usize;
@@ -208,7 +209,7 @@ fn differentiate<G: Float, N: Size>(
                         grads[part] - Vector::new(mean) - normalized[part] * Vector::new(along);
                     let mut value = centered * Vector::new(scale);
                     if adds {
-                        value += dx[row * columns + column];
+                        value += before.vectors[of_row + column];
                     }
                     dx[row * columns + column] = value;
                 }
@@ -228,6 +229,9 @@ fn differentiate<G: Float, N: Size>(
     }
 }
 
+/// Number of `before` among the tensors of [`differentiate`].
+const BEFORE: usize = 3;
+
 /// See [`ReformerBackend::layer_normalization_backward`](crate::kernels::ReformerBackend::layer_normalization_backward).
 pub(in crate::kernels) fn layer_normalization_backward<B: Cube>(
     x: Floats<B, 3>,
@@ -242,24 +246,31 @@ pub(in crate::kernels) fn layer_normalization_backward<B: Cube>(
     let n_rows = batch_size * seq_length;
     let n_cubes = n_rows.div_ceil(TEAMS as usize).clamp(1, MOST_CUBES);
     let adds = sum.is_some();
-    let dx = match sum {
-        Some(sum) => own(into_contiguous(B::floats(sum))),
-        None => empty(&x, shape, DType::F32),
+    let before = sum.map_or_else(|| x.clone(), |sum| side_by_side(B::floats(sum)));
+    let in_place = adds && is_own(&before) && before.is_contiguous();
+    let dx = match in_place {
+        true => before.clone(),
+        false => empty(&x, shape, DType::F32),
     };
     let sums = empty(&x, [1, n_cubes, 2 * d], DType::F32);
-    let width = width(&[&x, &grad]);
+    let width = width(&[&x, &grad, &before]);
     let client = x.client.clone();
     let dtype = grad.dtype;
+    let written = match in_place {
+        true => before.as_tensor_alias(BEFORE).into_array_arg(),
+        false => dx.clone().into_array_arg(),
+    };
     differentiate::launch(
         &client,
         calculate_cube_count_elemwise(&client, n_cubes * UNITS as usize, units()),
         units(),
-        offsets(&[&x, &grad]),
+        offsets(&[&x, &grad, &before]),
         width,
         strided(x, width),
         B::floats(gamma).into_array_arg(),
         strided(grad, width),
-        dx.clone().into_array_arg(),
+        strided(before, width),
+        written,
         sums.clone().into_array_arg(),
         epsilon as f32,
         n_rows,

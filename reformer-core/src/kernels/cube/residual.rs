@@ -7,7 +7,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::common::UNITS;
-use super::device::{Cube, Floats, empty, is_own, offsets, own, side_by_side, width};
+use super::device::{Cube, Floats, empty, is_own, offsets, side_by_side, width};
 use super::strided::{Strided, strided};
 use crate::kernels::Residual;
 
@@ -70,7 +70,7 @@ pub(in crate::kernels) fn residual_at<B: Cube>(
         return residual(x, vec![part], direction);
     }
     let x = side_by_side(B::floats(x));
-    let x = own(x);
+    let x = if is_own(&x) { x } else { x.copy() };
     add_part::<B>(&x, None, start, part, direction);
     B::of_floats(x)
 }
