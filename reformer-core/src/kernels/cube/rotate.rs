@@ -69,10 +69,9 @@ fn rotation<F: Float, N: Size>(
     heads: &Strided<Vector<F, N>>,
     output: &mut Strided<Vector<F, N>>,
     frequencies: &Array<u32>,
-    positions: &Array<u32>,
+    positions: &ComptimeOption<Array<u32>>,
     sign: f32,
     n_units: usize,
-    #[comptime] given: bool,
     #[comptime] pairs: usize,
     #[comptime] width: usize,
     #[define(F)] _dtype: StorageType,
@@ -85,8 +84,10 @@ fn rotation<F: Float, N: Size>(
     let at = ABSOLUTE_POS / groups % heads.length;
     let batch = ABSOLUTE_POS / groups / heads.length;
     let mut position = at as u32;
-    if given {
-        position = positions[batch];
+    #[comptime]
+    match positions {
+        ComptimeOption::Some(positions) => position = positions[batch],
+        ComptimeOption::None => {}
     }
     let mut cos = Vector::<f32, N>::empty();
     let mut sin = Vector::<f32, N>::empty();
@@ -173,8 +174,9 @@ fn rotated<B: Cube>(
         let data = TensorData::new(words, [n]);
         B::ints(Ints::<B, 1>::from_data(data, (&device, DType::U32)))
     };
-    let given = positions.map_or(vec![0], |positions| {
-        positions.iter().map(|position| *position as u32).collect()
+    let positions = positions.map(|positions| {
+        let positions = positions.iter().map(|position| *position as u32);
+        on_device(positions.collect()).into_array_arg()
     });
     let n_units = batch_size * seq_length * pairs / width;
     let units = CubeDim::new_1d(UNITS);
@@ -189,10 +191,9 @@ fn rotated<B: Cube>(
         strided(heads, width),
         strided(output.clone(), width),
         on_device(words(pairs, base)).into_array_arg(),
-        on_device(given).into_array_arg(),
+        positions.into(),
         direction.sign(),
         n_units,
-        positions.is_some(),
         pairs,
         width,
         dtype.into(),
