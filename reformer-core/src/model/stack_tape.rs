@@ -5,6 +5,7 @@ use burn::nn::Embedding;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
+use crate::chunks::chunk_ranges;
 use crate::kernels::{ReformerBackend, TrainBackend};
 use crate::pass::Pass;
 use crate::position::Position;
@@ -113,17 +114,41 @@ impl<A: TrainBackend> StackTape<A> {
         E: AutodiffModule<A>,
     {
         let input = self.tape.backward::<A, M>(blocks, gradients, sum);
-        let x = embed(self.tokens, &self.pass);
-        let [drift1, drift2] = input.streams.map(|stream| {
-            let original = self.mode.on_grid(x.clone().inner());
-            (stream - original).abs().max()
-        });
         let [dx1, dx2] = input.gradients;
-        let mut gradients = A::seed_backward([(x, Tensor::from_inner(dx1 + dx2))]).backward();
+        // In place, before there are embeddings beside the streams.
+        let dx = dx1 + dx2;
+        let x = embed(self.tokens, &self.pass);
+        let original = x.clone().inner();
+        let [drift1, drift2] = input
+            .streams
+            .map(|stream| drift(stream, &original, self.mode));
+        drop(original);
+        let mut gradients = A::seed_backward([(x, Tensor::from_inner(dx))]).backward();
         sum.add(&mut gradients, module);
         StackGradients {
             drift: drift1.max_pair(drift2),
             source: input.source,
         }
     }
+}
+
+/// Number of positions that are compared at a time, or more where there is the memory.
+const COMPARED_AT_ONCE: usize = 4096;
+
+/// The largest error of a stream's input, without tensors of its size: `[1]`.
+fn drift<B: ReformerBackend>(
+    stream: Tensor<B, 3>,
+    original: &Tensor<B, 3>,
+    mode: Mode,
+) -> Tensor<B, 1> {
+    let [batch_size, seq_length, d_model] = stream.dims();
+    let device = stream.device();
+    let bytes = batch_size * d_model * size_of::<f32>();
+    let at_once = B::at_once(COMPARED_AT_ONCE, bytes, &device);
+    let of_chunks = chunk_ranges(seq_length, Some(at_once)).map(|(_, range)| {
+        let part = |x: &Tensor<B, 3>| x.clone().slice_dim(1, range.clone());
+        (part(&stream) - mode.on_grid(part(original))).abs().max()
+    });
+    let largest = of_chunks.reduce(|a, b| a.max_pair(b));
+    largest.unwrap_or_else(|| Tensor::zeros([1], &device))
 }
