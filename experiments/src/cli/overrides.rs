@@ -1,7 +1,8 @@
 //! `--set key=value`: any setting of a configuration, by its path in `config.json`.
 
 use anyhow::{Context, Result, bail};
-use reformer_train::TrainConfig;
+use reformer_train::record::parse_settings;
+use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
 
 /// Changes a configuration. A value is parsed as JSON, or else taken as text.
@@ -13,9 +14,12 @@ pub(crate) fn apply(config: TrainConfig, sets: &[String]) -> Result<TrainConfig>
         let Some((key, value)) = set.split_once('=') else {
             bail!("`--set {set}` has no `=`: write it as key=value");
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let value = match parse_settings(value.as_bytes()) {
+            Err(SettingError::NotJson(_)) => Ok(Value::from(value)),
+            parsed => parsed,
+        };
         // One at a time, so that the message names the wrong one.
-        let changed = config.with_setting(key, value);
+        let changed = value.and_then(|value| config.with_setting(key, value));
         changed.with_context(|| format!("`--set {set}`"))
     })
 }
@@ -75,6 +79,15 @@ mod tests {
                 "`--set steps=many`: `steps` cannot be \"many\": it has to be a whole number",
             ),
             ("schedule=3", "it has to be one of `Constant`, `Linear`"),
+            (
+                r#"data={"Duplication":{"n_symbols":9,"n_symbols":9}}"#,
+                "`Duplication.n_symbols` is given twice: remove one",
+            ),
+            (
+                r#"optimizer={"Adam":{"beta1":0.9}}"#,
+                "there is no setting `optimizer.Adam.beta1`: did you mean `optimizer.Adam.beta_1`?",
+            ),
+            ("weight_decay.+0.rate=0", "counted from 0"),
         ] {
             let error = format!("{:#}", with(set).unwrap_err());
             assert!(error.contains(part), "{error}");

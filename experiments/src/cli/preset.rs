@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use reformer_train::record::{nearest_name, read_regular};
+use reformer_train::record::{nearest_name, parse_settings, read_regular};
 use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
 
@@ -113,14 +113,14 @@ fn names(holds: impl Fn(&TrainConfig) -> bool) -> Vec<&'static str> {
 /// Reads a complete configuration, or the settings in which one differs from a preset.
 fn read(text: &str, is_json: bool, default: &str) -> Result<TrainConfig> {
     let mut own: Value = match is_json {
-        true => serde_json::from_str(text)?,
+        true => parse_settings(text.as_bytes())?,
         false => toml::from_str(text)?,
     };
     match own.as_object_mut().and_then(|own| own.remove("preset")) {
         Some(Value::String(name)) => Ok(load(&name)?.with_settings(&own)?),
         Some(other) => bail!("`preset` is {other}, and not a name"),
         // A complete configuration may be of an older version.
-        None => match TrainConfig::from_json(own.to_string().as_bytes()) {
+        None => match TrainConfig::from_settings(&own) {
             Err(SettingError::Value { .. } | SettingError::Whole(_)) => {
                 Ok(load(default)?.with_settings(&own)?)
             }
@@ -196,6 +196,18 @@ mod tests {
             (
                 r#"{"model": {"reformer": {"lsh": {"window": {"Bucket": {"len": 8, "x": 1}}}}}}"#,
                 "there is no setting `model.reformer.lsh.window.Bucket.x`",
+            ),
+            (
+                r#"{"preset": "tiny", "preset": "small"}"#,
+                "`preset` is given twice: remove one",
+            ),
+            (
+                r#"{"model": {"reformer": {"n_layers": 2, "n_layers": 2}}}"#,
+                "`model.reformer.n_layers` is given twice: remove one",
+            ),
+            (
+                r#"{"optimizer": {"Adam": {"beta1": 0.9}}}"#,
+                "there is no setting `optimizer.Adam.beta1`: did you mean `optimizer.Adam.beta_1`?",
             ),
         ] {
             fs::write(&path, text).unwrap();

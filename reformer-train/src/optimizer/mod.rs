@@ -18,6 +18,7 @@ use burn::record::{PrecisionSettings, Record};
 use burn::tensor::backend::AutodiffBackend;
 use reformer_core::ConfigError;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use list::{Items, States, optimizers};
 
@@ -33,6 +34,17 @@ optimizers! {
     Sgd(SgdConfig) as "sgd" => Sgd<B::InnerBackend>,
     /// Factored second moments, little memory; steps relative to the size of a weight.
     Adafactor(AdafactorConfig) as "adafactor" => Adafactor,
+}
+
+impl OptimizerConfig {
+    /// The usual settings of all optimizers, in JSON, each below its name in files.
+    pub(crate) fn all_settings() -> Value {
+        let all = Self::NAMES.iter().filter_map(|(name, _)| {
+            let settings = serde_json::to_value(Self::by_name(name)?).ok()?;
+            settings.as_object().cloned()
+        });
+        all.flatten().collect()
+    }
 }
 
 /// Checks that a decay rate lies in [0, 1).

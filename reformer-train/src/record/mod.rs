@@ -2,6 +2,7 @@
 
 mod files;
 mod fit;
+mod json;
 mod owner;
 mod scan;
 mod setting;
@@ -26,6 +27,7 @@ use tag::{Tag, sum_of_content, verify, write_tagged};
 pub use files::read_regular;
 pub(crate) use files::{append_line, open_regular};
 pub(crate) use fit::numbered;
+pub use json::parse_settings;
 pub(crate) use owner::{Difference, Owner, differences};
 pub(crate) use reformer_core::write_atomically;
 pub use setting::{nearest_name, setting_below};

@@ -6,8 +6,9 @@ use super::older;
 use crate::config::TrainConfig;
 use crate::data::DataConfig;
 use crate::error::{SettingError, reason};
-use crate::record::{nearest_name, setting_below};
-use crate::task::model::{ModelConfig, has_kind};
+use crate::optimizer::OptimizerConfig;
+use crate::record::{nearest_name, parse_settings, setting_below};
+use crate::task::model::ModelConfig;
 
 /// Settings that are replaced one by one; all others are replaced as a whole.
 const STRUCTURES: [&str; 5] = [
@@ -23,20 +24,22 @@ impl TrainConfig {
     /// that were in effect then, so that a run continues as it began.
     ///
     /// # Errors
-    /// Text that is not a configuration, or a setting that does not exist.
+    /// Text that is not a configuration, or a setting that does not exist or is given twice.
     pub fn from_json(text: &[u8]) -> Result<Self, SettingError> {
-        let settings: Value = serde_json::from_slice(text).map_err(SettingError::NotJson)?;
-        if let Err(error) = serde_json::from_slice::<Self>(text)
-            && error.to_string().starts_with("duplicate field")
-        {
-            return Err(whole(&error, &settings));
-        }
+        Self::from_settings(&parse_settings(text)?)
+    }
+
+    /// The same for JSON that is [parsed](parse_settings) already.
+    ///
+    /// # Errors
+    /// Something else than a configuration, or a setting that does not exist.
+    pub fn from_settings(settings: &Value) -> Result<Self, SettingError> {
         match read(settings.clone()) {
             Ok(config) => {
-                check_known(&settings, &config)?;
+                check_known(settings, &config)?;
                 Ok(config)
             }
-            Err(error) => Err(wrong_setting(&settings).unwrap_or_else(|| whole(&error, &settings))),
+            Err(error) => Err(wrong_setting(settings).unwrap_or_else(|| whole(&error, settings))),
         }
     }
 
@@ -53,11 +56,14 @@ impl TrainConfig {
                 check_known(&settings, &config)?;
                 Ok(config)
             }
-            Err(error) => Err(SettingError::Value {
-                reason: names(settings, setting).unwrap_or_else(|| reason(&error, &value, &before)),
-                setting: setting.to_owned(),
-                value,
-            }),
+            Err(error) => Err(
+                misspelt(&error, setting, &value, &before).unwrap_or_else(|| SettingError::Value {
+                    reason: names(settings, setting)
+                        .unwrap_or_else(|| reason(&error, &value, &before)),
+                    setting: setting.to_owned(),
+                    value,
+                }),
+            ),
         }
     }
 
@@ -98,9 +104,12 @@ fn wrong_setting(settings: &Value) -> Option<SettingError> {
     let base = TrainConfig::new(ModelConfig::smallest(model), DataConfig::Sample);
     list(settings, "").into_iter().find_map(|(setting, value)| {
         let changed = base.with_setting(&setting, value.clone());
-        changed
-            .err()
-            .filter(|error| matches!(error, SettingError::Value { .. }))
+        changed.err().filter(|error| match error {
+            SettingError::Value { .. } => true,
+            // Part of a value that has to be complete.
+            SettingError::Unknown { setting: own, .. } => *own != setting,
+            _ => false,
+        })
     })
 }
 
@@ -132,7 +141,7 @@ fn find<'a>(settings: &'a mut Value, setting: &str) -> Result<&'a mut Value, Set
             Value::Object(fields) => &mut fields[name],
             Value::Array(items) => {
                 let n_items = items.len();
-                let number = name.parse::<usize>().ok().filter(|own| *own < n_items);
+                let number = (0..n_items).find(|number| number.to_string() == name);
                 let what = || not_in(format!("a list of {n_items}, counted from 0"));
                 &mut items[number.ok_or_else(what)?]
             }
@@ -175,18 +184,36 @@ fn names(mut settings: Value, setting: &str) -> Option<String> {
     is_choice.then(|| reason(&error, &Value::Null, &Value::Null))
 }
 
+/// The error of a value in which a name is missing, if it has one that does not exist: probably a misspelling.
+fn misspelt(
+    error: &serde_json::Error,
+    setting: &str,
+    value: &Value,
+    before: &Value,
+) -> Option<SettingError> {
+    let text = error.to_string();
+    let missing = text.strip_prefix("missing field `")?.split('`').next()?;
+    let known = match setting {
+        "optimizer" => OptimizerConfig::all_settings(),
+        _ => before.clone(),
+    };
+    // Of another choice than the present one, the names are not known.
+    let is_known = match (value, &known) {
+        (Value::Object(own), Value::Object(known)) => {
+            known.contains_key(missing) || own.keys().all(|own| known.contains_key(own))
+        }
+        (Value::Array(_), Value::Array(_)) => true,
+        _ => false,
+    };
+    let unknown = is_known.then(|| check_below(setting, value, &known).err());
+    unknown.flatten()
+}
+
 /// Checks that a configuration has every setting of the text that it was read from: unknown ones would have no
-/// effect. Models of older versions, without a kind, may have settings that are gone.
+/// effect.
 fn check_known(settings: &Value, config: &TrainConfig) -> Result<(), SettingError> {
     let known = serde_json::to_value(config).map_err(SettingError::NotText)?;
-    match settings.get("model") {
-        Some(model) if !has_kind(model) => {
-            let mut settings = settings.clone();
-            settings["model"] = Value::Null;
-            check_below("", &settings, &known)
-        }
-        _ => check_below("", settings, &known),
-    }
+    check_below("", settings, &known)
 }
 
 fn check_below(path: &str, settings: &Value, known: &Value) -> Result<(), SettingError> {

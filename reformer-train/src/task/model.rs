@@ -43,11 +43,9 @@ impl Serialize for ModelConfig {
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
-        let has_kind = has_kind(&value);
         add_kind(&mut value);
         let config = Self::deserialize(&value).map_err(D::Error::custom)?;
-        // Older versions wrote no kind, and may have written settings that are gone.
-        match config.unknown_setting(&value).filter(|_| has_kind) {
+        match config.unknown_setting(&value) {
             Some(setting) => Err(D::Error::custom(format!(
                 "`model.{setting}` is not a setting of {}: remove it, or change `model.kind`",
                 config.name()
@@ -55,11 +53,6 @@ impl<'de> Deserialize<'de> for ModelConfig {
             None => Ok(config),
         }
     }
-}
-
-/// Whether a model's configuration in JSON has a kind; older versions wrote none.
-pub(crate) fn has_kind(config: &Value) -> bool {
-    config.get("kind").is_some()
 }
 
 /// Adds the kind to a model's configuration that an older version wrote.
@@ -343,7 +336,12 @@ mod tests {
         let mut older = serde_json::to_value(&classifier).unwrap();
         let fields = older.as_object_mut().unwrap();
         fields.remove("kind").unwrap();
-        fields.insert("gone".to_owned(), true.into());
         assert_eq!(read(&older).unwrap(), classifier);
+        older["labels"] = 3.into();
+        let error = read(&older).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`model.labels` is not a setting of a classifier"),
+            "{error}"
+        );
     }
 }

@@ -55,15 +55,79 @@ fn unknown_settings_are_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn models_of_older_versions_may_have_settings_that_are_gone() {
-    let mut settings = serde_json::to_value(config()).unwrap();
-    let model = settings["model"].as_object_mut().unwrap();
+fn models_of_older_versions_have_no_kind_and_no_unknown_settings_either() {
+    let mut older = serde_json::to_value(config()).unwrap();
+    let model = older["model"].as_object_mut().unwrap();
     model.remove("kind").unwrap();
-    model.insert("gone".to_owned(), true.into());
-    let read = |settings: &Value| TrainConfig::from_json(settings.to_string().as_bytes());
-    assert_eq!(read(&settings).unwrap(), config());
-    settings["stepz"] = 3.into();
-    assert!(refused(&settings).contains("`stepz`: did you mean `steps`?"));
+    let read = TrainConfig::from_json(older.to_string().as_bytes());
+    assert_eq!(read.unwrap(), config());
+    for (pointer, name, said) in [
+        ("", "stepz", "`stepz`: did you mean `steps`?"),
+        (
+            "/model",
+            "loss_chunk_lengths",
+            "`model.loss_chunk_lengths` is not a setting of a language model: remove it",
+        ),
+        (
+            "/model/reformer",
+            "n_layer",
+            "`model.reformer.n_layer`: did you mean `model.reformer.n_layers`?",
+        ),
+        (
+            "/model/reformer/lsh",
+            "n_round",
+            "`model.reformer.lsh.n_round`: did you mean `model.reformer.lsh.n_rounds`?",
+        ),
+    ] {
+        let mut settings = older.clone();
+        settings.pointer_mut(pointer).unwrap()[name] = 3.into();
+        let message = refused(&settings);
+        assert!(message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn names_that_are_misspelt_in_a_whole_value_are_told_instead_of_those_that_are_missing() {
+    for (setting, value, said) in [
+        (
+            "optimizer",
+            json!({"Adam": {"beta1": 0.9}}),
+            "there is no setting `optimizer.Adam.beta1`: did you mean `optimizer.Adam.beta_1`?",
+        ),
+        (
+            "optimizer",
+            json!({"Sgd": {"momentun": 0.9}}),
+            "there is no setting `optimizer.Sgd.momentun`: did you mean `optimizer.Sgd.momentum`?",
+        ),
+        (
+            "optimizer.Adam",
+            json!({"beta1": 0.9}),
+            "there is no setting `optimizer.Adam.beta1`: did you mean `optimizer.Adam.beta_1`?",
+        ),
+        (
+            "weight_decay",
+            json!([{"rates": 0.5}]),
+            "there is no setting `weight_decay.0.rates`: did you mean `weight_decay.0.rate`?",
+        ),
+        (
+            "optimizer",
+            json!({"Adam": {"beta_2": 0.9}}),
+            "`optimizer` cannot be {\"Adam\":{\"beta_2\":0.9}}: `beta_1` is missing: add it",
+        ),
+        (
+            "schedule",
+            json!({"Constant": {"rat": 0.9}}),
+            "`schedule` cannot be {\"Constant\":{\"rat\":0.9}}: `rate` is missing: add it",
+        ),
+    ] {
+        let error = config().with_setting(setting, value.clone()).unwrap_err();
+        assert_eq!(error.to_string(), said);
+        if !setting.contains('.') {
+            let mut settings = serde_json::to_value(config()).unwrap();
+            settings[setting] = value;
+            assert_eq!(refused(&settings), said);
+        }
+    }
 }
 
 #[test]
@@ -112,8 +176,20 @@ fn wrong_values_are_named_with_those_that_are_right() {
     }
     assert_eq!(refused(&json!({"steps": 3})), "`model` is missing: add it");
     assert_eq!(refused(&json!([])), "it has to be an object with settings");
-    let twice = TrainConfig::from_json(b"{\"steps\": 1, \"steps\": 2}").unwrap_err();
-    assert_eq!(twice.to_string(), "`steps` is given twice: remove one");
+    let own = serde_json::to_string(&config()).unwrap();
+    for (name, setting) in [
+        ("steps", "steps"),
+        ("n_layers", "model.reformer.n_layers"),
+        ("beta_1", "optimizer.Adam.beta_1"),
+    ] {
+        // The same value, even.
+        let at = own.find(&format!("\"{name}\":")).unwrap();
+        let end = at + own[at..].find([',', '}']).unwrap();
+        let text = format!("{},{}", &own[..end], &own[at..]);
+        let twice = TrainConfig::from_json(text.as_bytes()).unwrap_err();
+        let said = format!("`{setting}` is given twice: remove one");
+        assert_eq!(twice.to_string(), said);
+    }
     let text = TrainConfig::from_json(b"{").unwrap_err();
     assert!(matches!(text, SettingError::NotJson(_)), "{text}");
 }
@@ -224,6 +300,14 @@ fn settings_are_changed_one_by_one() {
         ),
         (
             "weight_decay.first",
+            "`weight_decay` is a list of 2, counted from 0: set `weight_decay` itself",
+        ),
+        (
+            "weight_decay.+0.rate",
+            "`weight_decay` is a list of 2, counted from 0: set `weight_decay` itself",
+        ),
+        (
+            "weight_decay.00.rate",
             "`weight_decay` is a list of 2, counted from 0: set `weight_decay` itself",
         ),
         (
