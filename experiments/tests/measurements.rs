@@ -34,7 +34,9 @@ fn memory_is_compared_over_depth_and_bad_sizes_are_refused() {
     ));
     let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(measured["settings"]["mode"], "ordinary");
-    assert_eq!(measured["settings"]["depth"], 2);
+    assert_eq!(measured["settings"]["layers"], 2);
+    assert_eq!(measured["settings"]["batch_size"], 1);
+    assert_eq!(measured["settings"]["chunk_length"], 16);
     assert_eq!(measured["settings"]["attention"], "local,lsh");
     assert!(measured["peak_mib"].as_f64().unwrap() > 1.0, "{json}");
 
@@ -57,6 +59,14 @@ fn memory_is_compared_over_depth_and_bad_sizes_are_refused() {
         (
             "--attention transformer,lsh",
             ["one kind of attention", "alone"],
+        ),
+        (
+            "--sweep-layers 1,2,1",
+            ["`--sweep-layers` has 1 more than once", "give it once"],
+        ),
+        (
+            "--sweep-layers 1 --sweep-modes plain,plain",
+            ["`--sweep-modes` has plain more than once", "give it once"],
         ),
     ] {
         refused(&step(arguments), &parts);

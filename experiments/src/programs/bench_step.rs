@@ -3,6 +3,7 @@
 //!
 //! Claim (paper, section 3): reversible layers make the memory of activations independent of the number of layers.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -103,6 +104,10 @@ fn sweep(arguments: &Arguments) -> Result<()> {
     if arguments.step.is_transformer() {
         bail!("Burn's Transformer has no modes to compare: measure it with `--layers` instead");
     }
+    check_once("--sweep-layers", &arguments.sweep_layers)?;
+    let modes = arguments.sweep_modes.iter();
+    let modes: Vec<_> = modes.map(|mode| name_of(mode).unwrap_or("-")).collect();
+    check_once("--sweep-modes", &modes)?;
     let mut measured = Vec::new();
     let result = steps(arguments).try_for_each(|step| {
         let measurement: Measurement = measure_in_subprocess(&step)
@@ -117,6 +122,15 @@ fn sweep(arguments: &Arguments) -> Result<()> {
         print!("{}", table(&measured).markdown());
     }
     result
+}
+
+/// Refuses a list that has a value more than once: it would be measured as often.
+fn check_once(flag: &str, values: &[impl PartialEq + Display]) -> Result<()> {
+    let mut numbered = values.iter().enumerate();
+    match numbered.find(|(number, value)| values[..*number].contains(value)) {
+        Some((_, value)) => bail!("`{flag}` has {value} more than once: give it once"),
+        None => Ok(()),
+    }
 }
 
 /// The steps to compare, all depths of a mode one after another.

@@ -16,7 +16,8 @@ use crate::measure::burn_transformer::TransformerLmConfig;
 /// Byte vocabulary.
 pub(super) const VOCAB_SIZE: usize = 256;
 
-/// Settings of a training step. In JSON they keep the names that they have in published measurements.
+/// Settings of a training step. In JSON they are named as the flags; published measurements have older names, which
+/// are read as well.
 #[derive(Debug, Clone, Parser, Serialize, Deserialize)]
 pub(crate) struct StepArguments {
     /// Bytes in a sequence
@@ -24,11 +25,11 @@ pub(crate) struct StepArguments {
     pub(crate) length: usize,
     /// Sequences in a step
     #[arg(long, alias = "batch", value_name = "N", default_value_t = 1)]
-    #[serde(rename = "batch")]
+    #[serde(alias = "batch")]
     pub(crate) batch_size: usize,
     /// Number of blocks, each of attention and feed-forward
     #[arg(long, alias = "depth", value_name = "N", default_value_t = 6)]
-    #[serde(rename = "depth")]
+    #[serde(alias = "depth")]
     pub(crate) layers: usize,
     /// Width of each residual stream
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -47,7 +48,7 @@ pub(crate) struct StepArguments {
     pub(crate) n_rounds: usize,
     /// Positions in a chunk of LSH and local attention
     #[arg(long, alias = "chunk", value_name = "N", default_value_t = 64)]
-    #[serde(rename = "chunk")]
+    #[serde(alias = "chunk")]
     pub(crate) chunk_length: usize,
     /// Kinds of attention from the first block up, repeated for all blocks
     #[arg(
@@ -67,7 +68,7 @@ pub(crate) struct StepArguments {
         value_enum,
         default_value = "chunk"
     )]
-    #[serde(rename = "window")]
+    #[serde(alias = "window")]
     pub(crate) window_kind: WindowKind,
     /// Add a local round to LSH attention, in which a position sees its neighbours
     #[arg(long)]
@@ -89,7 +90,7 @@ pub(crate) struct StepArguments {
     pub(crate) mode: Mode,
     /// Positions in a chunk of the feed-forward layers and of the loss
     #[arg(long, alias = "ff-chunk", value_name = "N", default_value_t = 1024)]
-    #[serde(rename = "ff_chunk")]
+    #[serde(alias = "ff_chunk")]
     pub(crate) ff_chunk_length: usize,
     /// Timed steps; their median is reported
     #[arg(long, value_name = "N", default_value_t = 3)]
