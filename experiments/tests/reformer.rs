@@ -97,7 +97,31 @@ fn what_is_no_program_brings_the_nearest_one() {
     refuse(&["train", "txt"], &["did you mean `reformer train text`"]);
     refuse(&["study", "tabel1"], &["`reformer study table1`"]);
     refuse(&["help", "evaluat"], &["`reformer evaluate`"]);
+    // The beginning of a word.
+    refuse(&["train", "tex"], &["did you mean `reformer train text`"]);
+    refuse(&["train", "c"], &["after `reformer train` comes one of"]);
+    refuse(&["gen", "im"], &["did you mean `reformer generate image`"]);
+    refuse(&["train", "train_txt"], &["`reformer train text`"]);
+    refuse(&["train", "texts"], &["`reformer train text`"]);
+    refuse(&["training"], &["did you mean `reformer train`?"]);
+    // Programs of earlier versions.
+    for words in [
+        &["bench", "memory", "--depths", "4"][..],
+        &["bench_memory"],
+        &["bench", "bench_memory"],
+        &["help", "bench", "memory"],
+    ] {
+        refuse(words, &["use `reformer bench step --sweep-layers"]);
+    }
+    refuse(
+        &["--version", "foo"],
+        &["`--version` comes alone", "`foo`", "leave it out"],
+    );
     // Nothing is near.
+    refuse(
+        &["train", "training"],
+        &["`train training` is not a program: after `reformer train` comes one of text, images"],
+    );
     refuse(
         &["nosuch"],
         &["`nosuch` is not a program: `reformer help` lists all"],
@@ -117,8 +141,27 @@ fn what_is_no_program_brings_the_nearest_one() {
         refuse(&["help", group, "--steps"], &[&add]);
     }
     refuse(&["completions", "tcsh"], &["`tcsh`", "bash, zsh or fish"]);
+    refuse(&["completions"], &["bash, zsh or fish"]);
     let wrong = run(REFORMER, folder.path(), &["train", "text", "--stepz", "1"]);
     assert_eq!(wrong.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&wrong.stderr);
+    assert!(message.contains("'--stepz' found; tip: "), "{message}");
+}
+
+#[test]
+fn words_of_its_own_have_a_help() {
+    let folder = tempfile::tempdir().unwrap();
+    let reformer = |words: &[&str]| printed(&run(REFORMER, folder.path(), words));
+    for word in ["help", "completions", "complete"] {
+        let help = reformer(&["help", word]);
+        assert!(help.contains(&format!("Usage: reformer {word} ")), "{help}");
+    }
+    assert_eq!(
+        reformer(&["completions", "--help"]),
+        reformer(&["help", "completions"])
+    );
+    assert_eq!(reformer(&["help", "--help"]), reformer(&["help"]));
+    assert!(reformer(&["--version"]).starts_with("reformer "));
 }
 
 #[test]
@@ -159,7 +202,12 @@ fn shells_complete_words_and_flags() {
         printed(&run(REFORMER, folder.path(), &words))
     };
     assert!(complete(&[]).starts_with("train generate translate predict evaluate"));
+    assert!(complete(&[]).ends_with(" help completions\n"));
     assert_eq!(complete(&["predict"]), "classes answers\n");
+    assert!(complete(&["help"]).starts_with("train generate translate predict evaluate"));
+    assert_eq!(complete(&["help", "predict"]), "classes answers\n");
+    assert_eq!(complete(&["help", "train", "text"]), "\n");
+    assert_eq!(complete(&["completions"]), "bash zsh fish\n");
     let flags = complete(&["generate", "text"]);
     for flag in ["--checkpoint", "--prompt-file", "--help"] {
         assert!(

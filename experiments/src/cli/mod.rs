@@ -128,7 +128,7 @@ fn usage_error(error: &clap::Error, given: &[String]) -> String {
     let is_message = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines: Vec<&str> = lines.take_while(is_message).collect();
-    let message = lines.join(" ");
+    let message = lines.join(" ").replace(" tip: ", "; tip: ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     format!("{message}; see --help")
 }
@@ -313,7 +313,10 @@ mod tests {
         );
         assert!(changed.contains("--preset RUN/config.json") && !changed.contains('\n'));
         let misspelled = message(&["--lenght", "7"]);
-        assert!(misspelled.contains("'--length'"), "{misspelled}");
+        assert!(
+            misspelled.contains("'--lenght' found; tip: ") && misspelled.contains("'--length'"),
+            "{misspelled}"
+        );
         for text in [negative, misspelled] {
             assert!(
                 !text.contains('\n') && text.ends_with("; see --help"),

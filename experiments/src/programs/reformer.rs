@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Arg;
-use reformer_train::record::nearest_name;
+use strsim::normalized_damerau_levenshtein;
 
 use super::{studies, *};
 use crate::cli;
@@ -56,6 +56,35 @@ static PROGRAMS: [(&str, &[Program]); 4] = [
     ),
 ];
 
+/// Words that called a program of earlier versions, and the words that do what it did.
+const FORMER: [(&str, &str); 3] = [
+    ("bench_memory", MEMORY_OVER_DEPTH),
+    ("bench memory", MEMORY_OVER_DEPTH),
+    ("bench bench_memory", MEMORY_OVER_DEPTH),
+];
+const MEMORY_OVER_DEPTH: &str = "bench step --sweep-layers 4,8,16,32";
+
+/// What `reformer` does itself, with the help of each.
+const OWN: [(&str, &str); 3] = [
+    (
+        "help",
+        "List all programs, those of a group, or the options of one\n\nUsage: reformer help [GROUP | PROGRAM]\n",
+    ),
+    (
+        "completions",
+        "Print shell code that completes programs and options\n\nUsage: reformer completions bash|zsh|fish\n\n\
+         Examples:\n  source <(reformer completions bash)\n  reformer completions fish | source\n",
+    ),
+    (
+        "complete",
+        "Print what can come after some words, for the code of `reformer completions`\n\n\
+         Usage: reformer complete [WORD]...\n",
+    ),
+];
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
+/// Similarity of two words from which one is taken for a misspelling of the other.
+const ALIKE: f64 = 0.7;
+
 /// Shell code that registers completions, which are computed on demand.
 const BASH: &str = "\
 _reformer() {
@@ -74,9 +103,8 @@ pub fn main() -> ExitCode {
     match words[..] {
         [] => print_and_exit(&help("")),
         ["help" | "--help" | "-h", ref words @ ..] => help_with(words),
-        ["--version" | "-V"] => {
-            print_and_exit(&format!("reformer {}\n", env!("CARGO_PKG_VERSION")))
-        }
+        [flag @ ("--version" | "-V"), ref rest @ ..] => cli::main(|| version(flag, rest)),
+        ["completions", "--help" | "-h"] => help_with(&words[..1]),
         ["completions", ref shell @ ..] => cli::main(|| completions(shell)),
         ["complete", ref before @ ..] => cli::main(|| complete(before)),
         _ => match called_by(&words) {
@@ -105,14 +133,28 @@ fn help_with(words: &[&str]) -> ExitCode {
     if let Some((program, _)) = called_by(words) {
         return run(program, vec!["--help".into()]);
     }
+    if let [word] = words
+        && let Some((_, text)) = OWN.iter().find(|(own, _)| own == word)
+    {
+        return print_and_exit(text);
+    }
     match words {
-        [] => print_and_exit(&help("")),
+        [] | ["--help" | "-h"] => print_and_exit(&help("")),
         [group] if is_group(group) => print_and_exit(&help(group)),
         _ => cli::main(|| unknown(words)),
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Program> {
+/// Prints the version.
+fn version(flag: &str, rest: &[&str]) -> Result<()> {
+    if let [word, ..] = rest {
+        bail!("`{flag}` comes alone, but `{word}` is after it: leave it out");
+    }
+    println!("reformer {}", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+fn all() -> impl Iterator<Item = &'static Program> + Clone {
     PROGRAMS.iter().flat_map(|(_, programs)| programs.iter())
 }
 
@@ -148,7 +190,7 @@ fn group_of(program: &Program) -> Option<&'static str> {
 }
 
 /// First words that programs share.
-fn groups() -> impl Iterator<Item = &'static str> {
+fn groups() -> impl Iterator<Item = &'static str> + Clone {
     all().filter_map(group_of)
 }
 
@@ -200,10 +242,14 @@ fn unknown(words: &[&str]) -> Result<()> {
     let flag = words.iter().position(|word| word.starts_with('-'));
     let words = &words[..flag.unwrap_or(words.len()).max(1)];
     let given = words[..words.len().min(2)].join(" ");
+    let is_former = |(former, _): &&(&str, &str)| [given.as_str(), words[0]].contains(former);
+    if let Some((_, now)) = FORMER.iter().find(is_former) {
+        bail!("`{given}` is not a program any more: use `reformer {now}`");
+    }
     let alone = all().filter(|program| group_of(program).is_none());
     let names = alone.map(|program| program.words).chain(groups());
     let names = names.chain(all().map(|program| program.name));
-    match (nearest_name(words[0], names), words.get(1)) {
+    match (nearest(words[0], names), words.get(1)) {
         (Some(group), None) if group == words[0] && is_group(group) => bail!(
             "`{group}` is more than one program: add one of {}",
             members(group).join(", ")
@@ -219,22 +265,39 @@ fn unknown(words: &[&str]) -> Result<()> {
 
 /// The error for a second word that no program of a group has.
 fn unknown_in(group: &str, second: &str, given: &str) -> Result<()> {
+    // All names of a group begin alike, which makes none of them likely.
+    let own = |name| {
+        let rest = str::strip_prefix(name, group).and_then(|rest| rest.strip_prefix('_'));
+        rest.unwrap_or(name)
+    };
     let of_group = || all().filter(|program| group_of(program) == Some(group));
-    let names = of_group().map(|program| program.name);
-    let nearest = nearest_name(second, names.chain(members(group)));
+    let names = of_group().map(|program| own(program.name));
     let called = |name: &str| {
         let calls = |program: &&Program| {
-            program.name == name || program.words.split(' ').nth(1) == Some(name)
+            own(program.name) == name || program.words.split(' ').nth(1) == Some(name)
         };
         of_group().find(calls)
     };
-    match nearest.and_then(called) {
+    match nearest(own(second), members(group).into_iter().chain(names)).and_then(called) {
         Some(program) => not_a_program(given, program.words),
         None => bail!(
             "`{given}` is not a program: after `reformer {group}` comes one of {}",
             members(group).join(", ")
         ),
     }
+}
+
+/// The one of some words that another one begins, is probably a misspelling of, or begins with.
+fn nearest<'a>(given: &str, words: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let begun = |word: &&str| given.len() > 1 && word.starts_with(given);
+    let misspelt = || {
+        let rated = words.clone();
+        let rated = rated.map(|word| (normalized_damerau_levenshtein(word, given), word));
+        let (likeness, nearest) = rated.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (likeness >= ALIKE).then_some(nearest)
+    };
+    let found = words.clone().find(begun).or_else(misspelt);
+    found.or_else(|| words.clone().find(|word| given.starts_with(*word)))
 }
 
 fn not_a_program(given: &str, nearest: &str) -> Result<()> {
@@ -248,6 +311,7 @@ fn completions(shell: &[&str]) -> Result<()> {
         ["bash"] => print!("{BASH}"),
         ["zsh"] => print!("{ZSH}{BASH}"),
         ["fish"] => print!("{FISH}"),
+        [] => bail!("`completions` needs the name of a shell: bash, zsh or fish"),
         _ => bail!(
             "there are no completions for `{}`: name bash, zsh or fish",
             shell.join(" ")
@@ -258,24 +322,36 @@ fn completions(shell: &[&str]) -> Result<()> {
 
 /// Prints the possible completions of some words: further words, or flags.
 fn complete(before: &[&str]) -> Result<()> {
-    let Some((program, _)) = called_by(before) else {
-        let next = all().filter_map(|program| {
-            let mut words = program.words.split(' ');
-            let is_next = before.iter().all(|word| words.next() == Some(word));
-            words.next().filter(|_| is_next)
-        });
-        let mut next: Vec<&str> = next.collect();
-        next.dedup();
-        println!("{}", next.join(" "));
-        return Ok(());
+    let next = match before {
+        [] => format!("{} help completions", next_words(&[]).join(" ")),
+        ["completions"] => SHELLS.join(" "),
+        ["help", words @ ..] => next_words(words).join(" "),
+        words => match called_by(words) {
+            Some((program, _)) => flags_of(program).join(" "),
+            None => next_words(words).join(" "),
+        },
     };
+    println!("{next}");
+    Ok(())
+}
+
+/// The words of programs that can come after these.
+fn next_words(before: &[&str]) -> Vec<&'static str> {
+    let next = all().filter_map(|program| {
+        let mut words = program.words.split(' ');
+        let is_next = before.iter().all(|word| words.next() == Some(word));
+        words.next().filter(|_| is_next)
+    });
+    let mut next: Vec<&str> = next.collect();
+    next.dedup();
+    next
+}
+
+/// The flags of a program.
+fn flags_of(program: &Program) -> Vec<String> {
     let mut command = cli::prepared((program.flags)());
     command.build();
     let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
-    let flags: Vec<String> = shown
-        .filter_map(Arg::get_long)
-        .map(|flag| format!("--{flag}"))
-        .collect();
-    println!("{}", flags.join(" "));
-    Ok(())
+    let flags = shown.filter_map(Arg::get_long);
+    flags.map(|flag| format!("--{flag}")).collect()
 }
