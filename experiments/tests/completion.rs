@@ -187,6 +187,12 @@ fn lines_are_translated() {
         refused(&translate(arguments), parts);
     }
     assert_eq!(fs::read_to_string(at("in.txt")).unwrap(), input);
+    let none = "--checkpoint runs/none --text a --beam-size 0";
+    let none: Vec<&str> = none.split_whitespace().collect();
+    refused(
+        &run(TRANSLATE, folder.path(), &none),
+        &["`--beam-size` is 0", "raise it"],
+    );
     let other = ["--checkpoint", "runs/none", "--text", "a"];
     refused(&run(TRANSLATE, folder.path(), &other), &["runs/none"]);
 }

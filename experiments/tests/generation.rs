@@ -75,7 +75,7 @@ fn bytes_of_a_hugging_face_folder_are_continued() {
     );
     refused(
         &text(folder.path(), &["--prompt", "x", "--beam-size", "0"]),
-        &["`beam_size` is 0"],
+        &["`--beam-size` is 0", "at least 1: raise it"],
     );
 }
 

@@ -65,7 +65,7 @@ fn translation_is_trained_scored_and_resumed() {
         (&["--data", "none.tsv"], &["none.tsv", "no file"]),
         (&["--preset", "tiny"], &["not for translation"]),
         (&["--preset", "wmt-base"], &["--data"]),
-        (&["--beam-size", "0"], &["`beam_size` is 0"]),
+        (&["--beam-size", "0"], &["`--beam-size` is 0"]),
     ];
     for (arguments, parts) in cases {
         refused(&translate(arguments), parts);

@@ -126,7 +126,7 @@ fn numbers_that_cannot_be_are_refused_in_a_line() {
         (
             GENERATE,
             "--beam-size 1000000000",
-            &["`beam_size` is 1000000000", "1024"],
+            &["`--beam-size` is 1000000000", "1024"],
         ),
         (
             GENERATE,

@@ -193,11 +193,26 @@ pub(crate) struct BeamArguments {
 }
 
 impl BeamArguments {
-    pub(crate) fn config(&self) -> BeamConfig {
-        BeamConfig::new()
-            .with_beam_size(self.size)
-            .with_length_penalty(self.length_penalty)
+    /// The search.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub(crate) fn config(&self) -> Result<BeamConfig> {
+        beam(self.size, self.length_penalty)
     }
+}
+
+/// A beam search with the values of its flags.
+///
+/// # Errors
+/// The first one that cannot work.
+pub(crate) fn beam(size: usize, length_penalty: f64) -> Result<BeamConfig> {
+    check_range("--beam-size", size, MOST_ROWS)?;
+    let config = BeamConfig::new()
+        .with_beam_size(size)
+        .with_length_penalty(length_penalty);
+    config.validate()?;
+    Ok(config)
 }
 
 /// Largest number of sequences that a program computes at a time.

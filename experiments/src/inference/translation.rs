@@ -44,7 +44,7 @@ impl BleuArguments {
         let sentences: Vec<(&str, &str)> = sentences.collect();
         let (sources, references): (Vec<&str>, Vec<&str>) = sentences.iter().copied().unzip();
         let (model, subwords) = (model.clone(), pairs.subwords.clone());
-        let translator = Translator::new(model, subwords, self.beam.config(), batch_size)?;
+        let translator = Translator::new(model, subwords, self.beam.config()?, batch_size)?;
         let translations = translate(&translator, &sources)?;
         let bleu = Bleu::of_corpus(&translations, &references)?;
         Ok(Scored {

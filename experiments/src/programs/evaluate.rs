@@ -72,7 +72,7 @@ pub(super) struct Arguments {
 
 pub fn main() -> ExitCode {
     cli::program(|arguments: Arguments| {
-        arguments.bleu.beam.config().validate()?;
+        arguments.bleu.beam.config()?;
         device::run(arguments.device, arguments)
     })
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::cli::arguments::{
-    MOST_ROWS, MOST_TOKENS, SamplerArguments, check_most, check_range, finite,
+    MOST_ROWS, MOST_TOKENS, SamplerArguments, beam, check_most, check_range, finite,
 };
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::progress::{loading, waiting};
@@ -97,9 +97,12 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// The beam search, if one is asked for.
-    fn beam(&self) -> Option<BeamConfig> {
-        let beam = BeamConfig::new().with_length_penalty(self.length_penalty);
-        self.beam_size.map(|n| beam.with_beam_size(n))
+    ///
+    /// # Errors
+    /// The first of its settings that cannot work.
+    fn beam(&self) -> Result<Option<BeamConfig>> {
+        let beam = self.beam_size.map(|n| beam(n, self.length_penalty));
+        beam.transpose()
     }
 
     /// Checks that all continuations at a time fit into memory. A prompt has as many tokens as bytes, or fewer.
@@ -187,10 +190,7 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         self.sampler.config().validate()?;
-        let beam = self.beam();
-        if let Some(beam) = &beam {
-            beam.validate()?;
-        }
+        let beam = self.beam()?;
         let n_prompts = self.prompt.len() + self.prompt_files.len();
         let n_rows = self.samples.saturating_mul(n_prompts);
         check_range("--samples", self.samples, MOST_ROWS)?;

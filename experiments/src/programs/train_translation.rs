@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
             train: flags,
         } = arguments;
         // Checked before the training, not after it.
-        bleu.beam.config().validate()?;
+        bleu.beam.config()?;
         train(flags, &Translation { pairs, bleu })
     })
 }

@@ -67,10 +67,11 @@ pub fn main() -> ExitCode {
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
+        let beam = self.beam.config()?;
         out::check_not_read("--output", self.output.as_deref(), &self.input)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
-            let (folder, beam) = (&self.checkpoint, self.beam.config());
+            let folder = &self.checkpoint;
             Translator::<B::InnerBackend>::open(folder, beam, self.batch_size, &device)
         })?;
         out::write_to(self.output.as_deref(), |output| {
