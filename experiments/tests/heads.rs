@@ -328,13 +328,25 @@ fn questions_are_answered_and_scored() {
         unmeasured.contains("Nothing was measured") && !unmeasured.contains("bits per border"),
         "{unmeasured}"
     );
-    let cases: [(&str, &[&str]); 4] = [
+    let rows = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rows = rows.join("../datasets/tests/data/files/f09h_hf_rows.json");
+    let rows = format!("--data {} --length 64", rows.display());
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            &rows,
+            &[
+                "`--length` is 64",
+                "f09h_hf_rows.json`",
+                "have 66 tokens or more",
+                "raise it, to 10",
+            ],
+        ),
         (
             "--data broken.json",
             &["broken.json", "a file of SQuAD", "line 1"],
         ),
         ("--data none.json", &["none.json", "no file"]),
-        ("--length 5", &["`window_length` is 5", "raise it"]),
+        ("--length 5", &["`--length` is 5", "raise it, to"]),
         ("--preset classifier", &["not for questions"]),
     ];
     for (arguments, parts) in cases {

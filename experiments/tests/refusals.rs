@@ -17,6 +17,8 @@ const ANSWER: &str = env!("CARGO_BIN_EXE_answer");
 const TRANSLATE: &str = env!("CARGO_BIN_EXE_translate");
 const GENERATE_IMAGE: &str = env!("CARGO_BIN_EXE_generate_image");
 const PLOT_STEPS: &str = env!("CARGO_BIN_EXE_plot_steps");
+const RECALL: &str = env!("CARGO_BIN_EXE_train_recall");
+const DUPLICATION: &str = env!("CARGO_BIN_EXE_train_duplication");
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
 
 fn call(program: &str, folder: &Path, arguments: &str) -> Output {
@@ -76,6 +78,31 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
         .collect();
     names.sort();
     assert_eq!(names, ["empty.txt", "short.txt"]);
+}
+
+#[test]
+fn lengths_that_a_task_cannot_have_are_told_by_their_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, arguments, parts) in [
+        (
+            RECALL,
+            "--task needles",
+            ["`--length` is 128", "4 needles need at least 256: raise it"],
+        ),
+        (
+            RECALL,
+            "--length 7",
+            ["`--length` is 7", "even and at least 4: choose 1024"],
+        ),
+        (
+            DUPLICATION,
+            "--length 101",
+            ["`--length` is 101", "even and at least 4: choose"],
+        ),
+    ] {
+        refused(&call(program, folder.path(), arguments), &parts);
+    }
+    assert_eq!(contents(folder.path()), []);
 }
 
 /// The defaults, but for the flag in `arguments`.

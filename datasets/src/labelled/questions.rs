@@ -189,6 +189,14 @@ impl Questions {
         Self::of(self.report.clone(), fitting.cloned().collect())
     }
 
+    /// Tokens of the shortest and of the longest row that a question needs, each up to the end of its first answer; `None`
+    /// when there are no questions.
+    pub fn needed_lengths(&self) -> Option<[usize; 2]> {
+        let spans = self.questions.iter().filter_map(|q| q.span(usize::MAX));
+        let lengths = spans.map(|[_, last]| last + 1);
+        Some([lengths.clone().min()?, lengths.max()?])
+    }
+
     /// The path it was read from, or the name it was given.
     pub fn name(&self) -> &str {
         &self.report.name
@@ -281,6 +289,9 @@ mod tests {
             .map(|question| question.id.as_str())
             .collect();
         assert_eq!(ids, ["a", "b"]);
+        // The question that has no answer needs nothing but its first token.
+        assert_eq!(questions().needed_lengths(), Some([1, 13]));
+        assert_eq!(Questions::new("none", vec![]).needed_lengths(), None);
     }
 
     #[test]

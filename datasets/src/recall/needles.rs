@@ -29,6 +29,11 @@ pub struct NeedlesConfig {
 }
 
 impl NeedlesConfig {
+    /// Length of the shortest sequences in which all needles have room.
+    pub fn min_seq_length(&self) -> usize {
+        self.n_needles.saturating_mul(64)
+    }
+
     /// Creates the task, in a text.
     ///
     /// # Errors
@@ -44,7 +49,7 @@ impl NeedlesConfig {
             "fewer",
         )?;
         check(
-            length >= 64 * n,
+            length >= self.min_seq_length(),
             "seq_length",
             length,
             "at least 64 for each needle",
@@ -285,7 +290,10 @@ mod tests {
                 config().with_n_needles(677).with_seq_length(1 << 17),
                 "n_needles is 677",
             ),
-            (config().with_seq_length(511), "seq_length is 511"),
+            (
+                config().with_seq_length(config().min_seq_length() - 1),
+                "seq_length is 511",
+            ),
             (config().with_asked_in(Some(255)), "asked_in is 255"),
             (config().with_asked_in(Some(769)), "asked_in is 769"),
         ] {

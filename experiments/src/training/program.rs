@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::backend::AutodiffBackend;
+use reformer_core::ConfigError;
 use reformer_core::kernels::TrainBackend;
 use reformer_train::inference::{Codec, TextModel};
 use reformer_train::{
@@ -180,7 +181,8 @@ fn create<B: AutodiffBackend>(
         // Before the run is created, since training could not start with unsuitable weights.
         let reused = pretrained.map(|pretrained| pretrained.start(&config.model, device));
         let reused = reused.transpose()?.map(|(_, reused)| reused);
-        let run = Run::create_from(config, &folder, start_from.as_deref())?;
+        let run = Run::create_from(config, &folder, start_from.as_deref());
+        let run = run.map_err(named_by_flag)?;
         match reused {
             Some(reused) => println!("Starting from the given weights: {reused}"),
             None => tell_start_of_preset(arguments),
@@ -188,6 +190,17 @@ fn create<B: AutodiffBackend>(
         Ok(run)
     });
     run.inspect_err(|_| saved.remove())
+}
+
+/// The error of a setting with the name of its flag, where that is another one.
+fn named_by_flag(error: TrainError) -> TrainError {
+    match error {
+        TrainError::Config(error) if error.field == "window_length" => {
+            let field = "--length".to_owned();
+            ConfigError { field, ..error }.into()
+        }
+        other => other,
+    }
 }
 
 /// Names the weights that a preset's run started from, since its configuration does not contain them.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::config::Config;
 use reformer_core::ConfigError;
 use reformer_datasets::labelled::{LabelledRows, LabelledTexts, Questions};
+use reformer_datasets::printable;
 
 use crate::data::DataReport;
 use crate::error::TrainError;
@@ -168,12 +169,17 @@ impl QuestionsConfig {
             valid: valid.report(),
         };
         let fitting = train.fitting(length);
-        if fitting.is_empty() && !train.is_empty() {
+        if let Some([shortest, longest]) = train.needed_lengths()
+            && fitting.is_empty()
+        {
             return Err(ConfigError::new(
                 "window_length",
                 length,
-                "no question of the data fits together with its answer",
-                "raise it",
+                format!(
+                    "the questions of `{}`, each with its text up to the answer, have {shortest} tokens or more",
+                    printable(train.name())
+                ),
+                format!("raise it, to {longest} for all of them"),
             )
             .into());
         }

@@ -239,6 +239,12 @@ fn needles(splits: &Splits, n_needles: usize, wanted: Wanted) -> Result<Data, Tr
     let task = NeedlesConfig::new()
         .with_seq_length(wanted.window_length)
         .with_n_needles(n_needles);
+    let least = task.min_seq_length();
+    if wanted.window_length < least {
+        let limit = format!("{n_needles} needles need at least {least}");
+        let way_out = "raise it, or use fewer needles (data.Needles.n_needles)";
+        return Err(ConfigError::new("window_length", wanted.window_length, limit, way_out).into());
+    }
     let in_text = |text: &Split, seed| task.clone().with_seed(seed).init(text);
     let train = in_text(&splits.train, wanted.seed)?;
     let valid = in_text(&splits.valid, !wanted.seed)?;

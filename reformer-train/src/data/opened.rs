@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use reformer_core::ConfigError;
 use reformer_datasets::labelled::{ClassifiedRows, LabelledRows, Questions};
 use reformer_datasets::tokens::{TokenCorpus, Tokenizer};
 use reformer_datasets::translation::TokenPairs;
-use reformer_datasets::{Corpus, DatasetError, ReadReport, Sequences, Split, Splits};
+use reformer_datasets::{Corpus, DatasetError, ReadReport, Sequences, SizeError, Split, Splits};
 
 use crate::data::DataReport;
 use crate::data::classes::{Asked, save_classes};
@@ -115,7 +116,8 @@ impl Data {
     pub(super) fn of_task<T: Sequences + 'static>(
         seed: u64,
         init: impl Fn(u64) -> Result<T, DatasetError>,
-    ) -> Result<Self, DatasetError> {
+    ) -> Result<Self, TrainError> {
+        let init = |seed| init(seed).map_err(of_run);
         let [train, valid] = [init(seed)?, init(!seed)?];
         let report = DataReport::of_one(ReadReport::new("generated sequences"));
         Ok(Self::of_sequences(Arc::new(train), Arc::new(valid), report))
@@ -175,5 +177,21 @@ impl Data {
             Content::Classes(rows) => save_classes(rows.classes(), folder),
             Content::Tokens | Content::Questions(_) => Ok(()),
         }
+    }
+}
+
+/// The error of a task, whose sequences are the windows of a run.
+fn of_run(error: DatasetError) -> TrainError {
+    match error {
+        DatasetError::Size(SizeError::Setting {
+            setting: "seq_length",
+            value,
+            limit,
+            way_out,
+        }) => {
+            let (limit, way_out) = (format!("it must be {limit}"), format!("choose {way_out}"));
+            ConfigError::new("window_length", value, limit, way_out).into()
+        }
+        other => other.into(),
     }
 }
