@@ -206,4 +206,22 @@ fn time_of_a_token_is_measured() {
         &run(GENERATION, folder.path(), &["--tokens", "0"]),
         &["`--tokens` is 0"],
     );
+    // Where the free memory is known.
+    #[cfg(target_os = "linux")]
+    for (arguments, what) in [
+        (
+            "--contexts 16000000 --batch-size 1024",
+            "1024 contexts of 16000000 tokens, to be read, need about",
+        ),
+        (
+            "--contexts 8 --batch-size 1024 --tokens 16000000",
+            "1024 sequences of 16000009 tokens at a time need about",
+        ),
+    ] {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        refused(
+            &run(GENERATION, folder.path(), &arguments),
+            &[what, "MiB are left: lower `--contexts`, `--batch-size`"],
+        );
+    }
 }

@@ -1,25 +1,12 @@
 //! Memory of this process.
 
-use std::fs;
-
 use anyhow::{Context, Result, bail};
 use burn::tensor::backend::Backend;
 use reformer_core::model::Reformer;
 use reformer_train::metrics::memory::ResidentMemory;
 
 use crate::cli::device::DeviceName;
-
-/// Available memory of the system, in bytes; none on systems where this is not implemented.
-pub(crate) fn available_bytes() -> Option<u64> {
-    available(&fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-fn available(meminfo: &str) -> Option<u64> {
-    let mut lines = meminfo.lines();
-    let kibibytes = lines.find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = kibibytes.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024 * kibibytes)
-}
+use crate::measure::available::available_bytes;
 
 /// Checks that the free memory is enough to read so many tokens at a time; a GPU has its own. Per token, reading takes about
 /// fourteen vectors of the model's width, and the cache one per layer: 4.4 KB with the model that ships (measured).
@@ -100,13 +87,6 @@ pub(crate) fn peak_resident_bytes() -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_available_is_found_among_the_other_lines() {
-        let lines = "MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:    2048 kB\n";
-        assert_eq!(available(lines), Some(2 << 20));
-        assert_eq!(available("MemTotal:  9000 kB\n"), None);
-    }
 
     #[test]
     fn what_no_memory_holds_is_refused_before_it_is_taken() {

@@ -1,5 +1,6 @@
 //! Measurements: memory, medians, counted operations, and Burn's own Transformer to compare with.
 
+mod available;
 pub(crate) mod burn_transformer;
 pub(crate) mod flops;
 pub(crate) mod median;

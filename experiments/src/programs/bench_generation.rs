@@ -8,6 +8,7 @@ use crate::cli::arguments::{MOST_ROWS, MOST_TOKENS, check_range};
 use crate::cli::device::{self, DeviceName, Job};
 use crate::cli::named::named;
 use crate::measure::median::median;
+use crate::measure::memory::{DecodingSize, check_continuing, check_reading};
 use anyhow::Result;
 use clap::Parser;
 use rand::Rng;
@@ -157,20 +158,37 @@ fn measure<B: ReformerBackend>(
     let config = ReformerLmConfig::new(stack);
     config.validate()?;
     let model = config.init::<B>(device);
+    // One token more, to warm up.
+    let length = context + arguments.tokens + 1;
+    let decoding = DecodingConfig::new(context).with_max_length(Some(length));
+    let n_rows = arguments.batch_size;
+    let way_out = "lower `--contexts`, `--batch-size` or `--tokens`";
+    let what = format!("{n_rows} contexts of {context} tokens");
+    let n_tokens = n_rows.saturating_mul(context);
+    check_reading(
+        &model.reformer,
+        n_tokens,
+        arguments.device,
+        [&what, way_out],
+    )?;
+    let size = DecodingSize {
+        n_rows,
+        length,
+        cache_bytes: LmDecoder::estimated_bytes(&model, n_rows, &decoding),
+        vocab_size: VOCAB_SIZE as usize,
+    };
+    check_continuing(size, arguments.device, way_out)?;
 
     let mut stream = Key::new(1).stream();
     let mut random =
         |n: usize| -> Vec<u32> { (0..n).map(|_| stream.next_u32() % VOCAB_SIZE).collect() };
-    let prompts: Vec<Vec<u32>> = (0..arguments.batch_size).map(|_| random(context)).collect();
-    // One token more, to warm up.
-    let decoding =
-        DecodingConfig::new(context).with_max_length(Some(context + arguments.tokens + 1));
+    let prompts: Vec<Vec<u32>> = (0..n_rows).map(|_| random(context)).collect();
     let begin = Instant::now();
     let (mut decoder, _) = LmDecoder::prefill(&model, &prompts, &decoding)?;
     let prefill_seconds = begin.elapsed().as_secs_f64();
     let mut seconds = Vec::with_capacity(arguments.tokens);
     for number in 0..=arguments.tokens {
-        let tokens = random(arguments.batch_size);
+        let tokens = random(n_rows);
         let begin = Instant::now();
         decoder.step(&tokens)?;
         if number > 0 {
