@@ -111,21 +111,27 @@ impl Output {
 /// Refuses an output file that is read as well, even under another name: results would take its place.
 ///
 /// # Errors
-/// An output that is one of the inputs, in a folder that is, or a file of any run or model.
+/// An output that is one of the inputs, in a folder that is, or a file of any run or model, whether or not it exists.
 pub(crate) fn check_not_read(
     flag: &str,
     output: Option<&Path>,
     inputs: impl IntoIterator<Item = impl AsRef<Path>>,
 ) -> anyhow::Result<()> {
-    let Some(output) = output.filter(|path| path.is_file()) else {
+    let Some(output) = output else {
         return Ok(());
     };
-    if is_of_model(output) {
-        bail!(
+    match (is_of_model(output), output.is_file()) {
+        (true, true) => bail!(
             "`{flag}` is `{}`, but this file of a run or model is read, and would be overwritten: name another file to \
              write",
             output.display()
-        );
+        ),
+        (true, false) => bail!(
+            "`{flag}` is `{}`, but the run or model there would take it for a file of its own: name another file to write",
+            output.display()
+        ),
+        (false, true) => {}
+        (false, false) => return Ok(()),
     }
     let mut inputs = inputs.into_iter();
     match inputs.find(|input| is_in(output, input.as_ref())) {
@@ -334,6 +340,17 @@ mod tests {
             refused(name, "b");
         }
         check("run/report.html", "b").unwrap();
+        // New ones as well, which it would read.
+        for name in [
+            "run/classes.json",
+            "run/checkpoint/model-2.mpk",
+            "run/checkpoint",
+        ] {
+            refused(name, "b");
+        }
+        for name in ["run/answers.json", "texts/classes.json", "none/run.json"] {
+            check(name, "b").unwrap();
+        }
 
         let apart =
             |first: &str, second: &str| check_apart([("--a", &at(first)), ("--b", &at(second))]);

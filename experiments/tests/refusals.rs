@@ -286,6 +286,27 @@ fn files_that_are_read_are_not_overwritten() {
             &[file, "is read, and would be overwritten: name another file"],
         );
     }
+    for (program, arguments, file) in [
+        (
+            EVALUATE,
+            format!("{of_run} --json"),
+            "runs/x/checkpoint/new",
+        ),
+        (
+            TRANSLATE,
+            format!("{of_run} --text A --output"),
+            "runs/x/classes.json",
+        ),
+    ] {
+        let output = call(program, path, &format!("{arguments} {file}"));
+        refused(
+            &output,
+            &[
+                file,
+                "would take it for a file of its own: name another file",
+            ],
+        );
+    }
     let same = format!("{of_run} --input book.txt --html page --json page");
     refused(
         &call(INSPECT, path, &same),
