@@ -30,6 +30,20 @@ impl Study {
         arguments: &StudyArguments,
         settings: &impl Serialize,
     ) -> Result<Self> {
+        Self::open_with(name, arguments, settings, |earlier| earlier)
+    }
+
+    /// Like [`open`](Self::open), for settings that earlier versions wrote in another form: `renewed` is given those of the
+    /// folder, and returns them in today's.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn open_with(
+        name: &'static str,
+        arguments: &StudyArguments,
+        settings: &impl Serialize,
+        renewed: impl FnOnce(Value) -> Value,
+    ) -> Result<Self> {
         if arguments.plan {
             bail!("`{name}` trains no models, so --plan has nothing to print");
         }
@@ -44,7 +58,7 @@ impl Study {
             .with_context(|| format!("the folder `{}` cannot be created", points.display()))?;
         let settings = serde_json::to_value(settings)?;
         let path = study.folder.join("config.json");
-        match read::<Value>(&path)? {
+        match read(&path)?.map(renewed) {
             None => study.write_json("config.json", &settings)?,
             Some(earlier) if earlier == settings => {
                 println!("Resuming in {}", study.folder.display());
@@ -57,6 +71,7 @@ impl Study {
         }
         Ok(study)
     }
+
     pub(crate) fn scale(&self) -> Scale {
         self.scale
     }

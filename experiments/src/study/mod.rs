@@ -44,7 +44,7 @@ pub(crate) use comparison::{Comparison, Contest, Variant, run_comparison};
 pub(crate) use folder::Study;
 pub(crate) use report::Report;
 #[cfg(not(test))]
-pub(crate) use steps::{measure_steps, step};
+pub(crate) use steps::{open_and_measure, step};
 pub(crate) use table::{Table, cell};
 #[cfg(not(test))]
 pub(crate) use trainings::{Trained, Training, open_and_train, open_and_train_as};

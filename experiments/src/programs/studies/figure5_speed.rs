@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::About;
 use crate::measure::step::{Measurement, StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step};
+use crate::study::{Report, Scale, StudyArguments, Table, open_and_measure, step};
 
 const NAME: &str = "figure5_speed";
 const ROUNDS: [usize; 4] = [1, 2, 4, 8];
@@ -66,8 +66,7 @@ fn points(scale: Scale) -> Vec<(String, StepArguments)> {
 
 fn figure(arguments: &StudyArguments) -> Result<()> {
     let points = points(arguments.preset);
-    let study = Study::open(NAME, arguments, &points)?;
-    let measured = measure_steps(&study, &points)?;
+    let (study, measured) = open_and_measure(NAME, arguments, &points)?;
     let (tokens, lengths, _) = setting(arguments.preset);
     let mut columns = vec!["length".to_owned()];
     columns.extend(ROUNDS.map(|rounds| format!("LSH-{rounds}, s")));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::About;
 use crate::measure::step::{StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step};
+use crate::study::{Report, Scale, StudyArguments, Table, open_and_measure, step};
 
 const NAME: &str = "long_context";
 /// The memory of one accelerator, in MiB.
@@ -44,8 +44,7 @@ fn points(scale: Scale) -> Vec<(String, StepArguments)> {
 
 fn study(arguments: &StudyArguments) -> Result<()> {
     let points = points(arguments.preset);
-    let study = Study::open(NAME, arguments, &points)?;
-    let measured = measure_steps(&study, &points)?;
+    let (study, measured) = open_and_measure(NAME, arguments, &points)?;
     let mut table = Table::new([
         "tokens",
         "paper",

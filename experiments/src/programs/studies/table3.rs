@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::About;
 use crate::measure::step::{Measurement, StepArguments, measure};
 use crate::plot::figure::{Axis, Curve, Panel};
-use crate::study::{Report, Scale, Study, StudyArguments, Table, measure_steps, step};
+use crate::study::{Report, Scale, StudyArguments, Table, open_and_measure, step};
 
 const NAME: &str = "table3_memory";
 
@@ -173,8 +173,7 @@ fn points(scale: Scale) -> Vec<(String, StepArguments)> {
 
 fn table(arguments: &StudyArguments) -> Result<()> {
     let points = points(arguments.preset);
-    let study = Study::open(NAME, arguments, &points)?;
-    let measured = measure_steps(&study, &points)?;
+    let (study, measured) = open_and_measure(NAME, arguments, &points)?;
     let (_, axes, _) = setting(arguments.preset);
     let mut table = Table::new([
         "model",
