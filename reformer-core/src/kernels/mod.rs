@@ -14,8 +14,8 @@
 //!
 //! [`Autodiff`](burn_autodiff::Autodiff) does not use these defaults: its implementation (module
 //! `autodiff`) calls the forward of the inner backend, keeps the output and its log-sum-exp, with what
-//! both passes compute from the inputs, and registers the explicit backward as one step. No tensor of the size of the attention matrix, the
-//! rounds or the window outlives a call, on any backend.
+//! both passes compute from the inputs, and registers the explicit backward as one step. No tensor of
+//! the size of the attention matrix, the rounds or the window outlives a call, on any backend.
 
 mod attention;
 mod autodiff;

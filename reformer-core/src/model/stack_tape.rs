@@ -145,10 +145,16 @@ fn drift<B: ReformerBackend>(
     let device = stream.device();
     let bytes = batch_size * d_model * size_of::<f32>();
     let at_once = B::at_once(COMPARED_AT_ONCE, bytes, &device);
-    let of_chunks = chunk_ranges(seq_length, Some(at_once)).map(|(_, range)| {
-        let part = |x: &Tensor<B, 3>| x.clone().slice_dim(1, range.clone());
-        (part(&stream) - mode.on_grid(part(original))).abs().max()
-    });
-    let largest = of_chunks.reduce(|a, b| a.max_pair(b));
+    let mut of_chunks: Vec<_> = chunk_ranges(seq_length, Some(at_once))
+        .map(|(_, range)| {
+            let part = |x: &Tensor<B, 3>| x.clone().slice_dim(1, range.clone());
+            (part(&stream) - mode.on_grid(part(original))).abs().max()
+        })
+        .collect();
+    if of_chunks.len() > 1 {
+        // Not pair by pair, which may lose what is not a number.
+        return Tensor::cat(of_chunks, 0).max();
+    }
+    let largest = of_chunks.pop();
     largest.unwrap_or_else(|| Tensor::zeros([1], &device))
 }

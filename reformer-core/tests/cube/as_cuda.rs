@@ -7,7 +7,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
 
 use burn_cuda::Cuda;
 use burn_flex::Flex;
@@ -34,38 +33,56 @@ const IS_LOADED: &str = "REFORMER_CUDA_ON_CPU";
 
 #[test]
 fn products_of_linear_layers() {
-    carry_out("as_cuda::products_of_linear_layers", || {
+    carry_out("products_of_linear_layers", "multiply", || {
         layers::linear_layers_of_half_precision_have_wide_parameters::<AsCuda>();
     });
 }
 
 #[test]
 fn attention_in_tiles() {
-    carry_out("as_cuda::attention_in_tiles", || {
+    carry_out("attention_in_tiles", "attend", || {
         half::tiles_of_half_precision_are_near::<AsCuda>();
     });
 }
 
-/// Runs a law in a process that has loaded the driver: this one, or another one of this test.
-fn carry_out(test: &str, law: impl FnOnce()) {
+#[test]
+fn full_attention() {
+    carry_out("full_attention", "attend", || {
+        half::full_half_precision_is_near::<AsCuda>();
+    });
+}
+
+/// Runs a law, in which a kernel of this name has to run, in a process that has loaded the driver: this one, or
+/// another one of this test.
+fn carry_out(test: &str, kernel: &str, law: impl FnOnce()) {
     if std::env::var_os(IS_LOADED).is_some() {
         return law();
     }
-    let Some(folder) = DRIVER.as_ref().map(TempDir::path) else {
+    let Some(folder) = driver() else {
         return say("SKIPPED: there is no g++, so no kernel runs as CUDA on a CPU");
     };
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
+    let (folder, kernels) = (folder.path(), folder.path().join("kernels"));
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args([&format!("as_cuda::{test}"), "--exact", "--nocapture"])
         .env(IS_LOADED, "1")
         .env("LD_LIBRARY_PATH", folder)
         .env("CUDA_PATH", folder.join("cuda"))
-        .env("EMU_CACHE", folder.join("kernels"))
-        .status();
-    assert!(status.unwrap().success(), "{test} as CUDA on a CPU");
+        .env("EMU_CACHE", &kernels)
+        .output()
+        .unwrap();
+    let [output, errors] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
+    let passed = ran.status.success() && output.contains("1 passed");
+    assert!(passed, "{test} as CUDA on a CPU: {output}{errors}");
+    let is_kernel = |file: fs::DirEntry| {
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        text.contains(&format!("){kernel}_f_"))
+    };
+    let mut files = fs::read_dir(kernels).unwrap().map(Result::unwrap);
+    assert!(files.any(is_kernel), "no kernel `{kernel}` ran");
 }
 
-/// The folder with the driver. `None` without g++.
-static DRIVER: LazyLock<Option<TempDir>> = LazyLock::new(|| {
+/// A folder with the driver. `None` without g++.
+fn driver() -> Option<TempDir> {
     Command::new("g++").arg("--version").output().ok()?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda-on-cpu");
     let folder = tempfile::tempdir().unwrap();
@@ -80,4 +97,4 @@ static DRIVER: LazyLock<Option<TempDir>> = LazyLock::new(|| {
     fs::create_dir(folder.path().join("cuda")).unwrap();
     symlink(source.join("include"), folder.path().join("cuda/include")).unwrap();
     Some(folder)
-});
+}

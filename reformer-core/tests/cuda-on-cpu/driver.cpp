@@ -243,7 +243,7 @@ API R cuDeviceGetAttribute(int *v, int a, int) {
         *v = getenv("EMU_SM") ? atoi(getenv("EMU_SM")) % 10 : 0;
         break;
     case 97:
-        *v = 98304;
+        *v = 232448;
         break;
     default:
         *v = 0;

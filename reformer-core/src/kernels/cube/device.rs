@@ -73,8 +73,8 @@ pub(super) fn single<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> bool 
 }
 
 /// Whether a device has tensor cores for matrices of this type with accumulation in single
-/// precision, in the sizes that these kernels use, and loads such matrices to registers in the
-/// layout that they rely on.
+/// precision, in the sizes that these kernels use, loads such matrices to registers in the
+/// layout that they rely on, and copies to shared memory while units compute.
 pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype: DType) -> bool {
     let properties = client.properties();
     let plane = (
@@ -89,8 +89,11 @@ pub(super) fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>, dtype:
         n: 8,
         k: 16,
     };
-    let matmul = &properties.features.matmul;
-    plane == (32, 32) && matmul.mma.contains(&products) && matmul.ldmatrix.contains(&dtype.into())
+    let features = &properties.features;
+    plane == (32, 32)
+        && features.copy_async
+        && features.matmul.mma.contains(&products)
+        && features.matmul.ldmatrix.contains(&dtype.into())
 }
 
 /// An uninitialised row-major tensor on the same device as another one.

@@ -7,6 +7,7 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::cmma::{MatrixIdent, MmaDefinition};
+use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
 /// Number of rows of a tile, and of features and other rows in a matrix of factors.
@@ -25,6 +26,9 @@ pub(super) const HALF: u32 = 8;
 pub(super) const EIGHT: u32 = 8;
 pub(super) type Eight = Vector<u32, Const<4>>;
 
+/// Words of such a load.
+pub(super) const WORDS: u32 = 4;
+
 /// Two neighbouring columns of a matrix, which a unit has together.
 pub(super) type Pair<F> = Vector<F, Const<2>>;
 
@@ -37,6 +41,13 @@ pub(super) const ALIGNMENT: usize = 16;
 /// Row stride in shared memory, in elements. Neighbouring rows begin in different banks.
 pub(super) fn row_of(d: u32) -> u32 {
     d + EIGHT
+}
+
+/// Marks the unit's copies to shared memory so far as those that a barrier waits for.
+#[cube]
+pub(super) fn arrive(copied: &Shared<Barrier>) {
+    copied.commit_copy_async();
+    copied.arrive();
 }
 
 /// Tiles of zeros for `n` columns.

@@ -53,7 +53,18 @@ impl<R: CubeRuntime> Attention<R> {
         );
         let plan = attention.plan;
         if plan.compares_sort_keys() {
-            let found = prepared.sort_keys.map(B::ints);
+            let found = prepared.sort_keys.map(|found| {
+                let LaunchSizes {
+                    n_heads,
+                    seq_length,
+                    n_rounds,
+                    ..
+                } = attention.sizes;
+                let wanted = [slots.order.dims()[0], n_heads, seq_length, n_rounds];
+                assert_eq!(found.dims(), wanted, "sort keys that are prepared");
+                assert_eq!(found.dtype(), DType::I32, "sort keys that are prepared");
+                B::ints(found)
+            });
             attention.sort_keys = found.unwrap_or_else(|| {
                 let of_positions = [&slots.slot_of, &slots.buckets];
                 let [slot_of, buckets] =
@@ -92,7 +103,7 @@ impl<R: CubeRuntime> Attention<R> {
         order: Option<CubeTensor<R>>,
         found_divisors: Option<Tensor<B, 3>>,
     ) -> Self {
-        let [_, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
+        let [batch_size, n_heads, seq_length, n_keys, d_head, d_v] = qkv.sizes();
         let (q, v) = (side_by_side(B::floats(qkv.q)), B::floats(qkv.v));
         // Kernels need all arguments, including those that they are compiled not to use.
         let beside = q.clone();
@@ -133,7 +144,11 @@ impl<R: CubeRuntime> Attention<R> {
             },
             divisors: match unit_keys {
                 Some(length) => {
-                    let found = found_divisors.map(B::floats);
+                    let found = found_divisors.map(|found| {
+                        let wanted = [batch_size, n_heads, seq_length];
+                        assert_eq!(found.dims(), wanted, "divisors that are prepared");
+                        B::floats(found)
+                    });
                     found.unwrap_or_else(|| divisors(&q, length))
                 }
                 None => nothing(DType::F32),

@@ -6,7 +6,8 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::plan::{Block, Plan};
 use crate::kernels::cube::matrices::{
-    ALIGNMENT, EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, Tile, load, multiply_by, zeros,
+    ALIGNMENT, EIGHT, Eight, HALF, OWN, Pair, QUAD, SIDE, Tile, WORDS, arrive, load, multiply_by,
+    zeros,
 };
 
 /// What a launch is told.
@@ -73,7 +74,7 @@ fn copy(
         copy_async(
             &factor.slice(at, at + 1),
             &mut to.slice_mut(to_at, to_at + 1),
-            4u32,
+            WORDS,
         );
     }
 }
@@ -211,13 +212,6 @@ pub(super) fn multiply<F: Float, O: Float>(
         sizes.columns,
         plan,
     );
-}
-
-/// Marks the unit's copies so far as those that a barrier waits for.
-#[cube]
-fn arrive(copied: &Shared<Barrier>) {
-    copied.commit_copy_async();
-    copied.arrive();
 }
 
 /// Adds the products of a stage.

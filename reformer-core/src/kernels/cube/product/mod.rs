@@ -67,7 +67,7 @@ pub(super) fn product<R: CubeRuntime>(
         && depth > 0
         && left.dtype == right.dtype
         && right.dtype != DType::F32
-        && left.client.properties().features.copy_async
+        && rows.div_ceil(side) <= left.client.properties().hardware.max_cube_count.1 as usize
         && has_tensor_cores(&left.client, left.dtype);
     if !fits {
         return None;

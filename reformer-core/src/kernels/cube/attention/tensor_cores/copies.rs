@@ -1,11 +1,12 @@
 //! Copies of the features of rows to shared memory, which no unit waits for.
 
 use burn_cubecl::cubecl;
-use burn_cubecl::cubecl::prelude::barrier::{Barrier, copy_async_checked};
+use burn_cubecl::cubecl::prelude::barrier::copy_async_checked;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::rows::SharedInfo;
 use super::{EIGHT, Eight, HeadRows, row_of, units_of};
+use crate::kernels::cube::matrices::WORDS;
 
 /// Copies of `n` rows of `d` features by a cube.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,13 +76,6 @@ fn copy_vector(
     copy_async_checked(
         &from.tensor.slice(at, at + there),
         &mut to.slice_mut(to_at, to_at + 1),
-        4u32,
+        WORDS,
     );
-}
-
-/// Marks the unit's copies so far as those that a barrier waits for.
-#[cube]
-pub(super) fn arrive(copied: &Shared<Barrier>) {
-    copied.commit_copy_async();
-    copied.arrive();
 }

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::copies::{Copies, arrive, copy_rows};
+use super::copies::{Copies, copy_rows};
 use super::fragments::{add_multiplied, multiply, room};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
@@ -18,7 +18,7 @@ use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::rounds::{Joined, join, keep};
 use crate::kernels::cube::attention::row::position_in;
 use crate::kernels::cube::attention::tables::Tables;
-use crate::kernels::cube::matrices::{Tile, zeros};
+use crate::kernels::cube::matrices::{Tile, arrive, zeros};
 use crate::kernels::reference::FORBIDDEN;
 
 /// Attention in the rounds of a launch. Each round has its own `output`, `max` and `sum`, and is

@@ -4,7 +4,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::copies::{Copies, arrive, copy_rows};
+use super::copies::{Copies, copy_rows};
 use super::forward::write;
 use super::fragments::{add_multiplied, multiply, room};
 use super::pairs::{exp, logarithms, logit_of, other_number};
@@ -18,7 +18,7 @@ use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, 
 use crate::kernels::cube::attention::plan::Plan;
 use crate::kernels::cube::attention::row::position_in;
 use crate::kernels::cube::attention::tables::Tables;
-use crate::kernels::cube::matrices::zeros;
+use crate::kernels::cube::matrices::{arrive, zeros};
 
 /// Gradients by rows in the rounds of a launch. Each round has its own gradients, which are added to
 /// those of an earlier launch, if any. `sums_of` is the gradient of queries or of keys, `values_of`
