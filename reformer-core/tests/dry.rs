@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Most launches of a layer in a step, forward, recomputation and backward; and of loss and embedding.
-const OF_LAYER: u64 = 84;
+const OF_LAYER: u64 = 86;
 const OF_THE_REST: u64 = 60;
 
 /// Counts a step of a small model. `None`, aloud, if it cannot be counted here.
