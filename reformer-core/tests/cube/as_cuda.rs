@@ -1,7 +1,7 @@
 //! Kernels that only CUDA has, on tensor cores, carried out by a CPU: `tests/cuda-on-cpu` has a driver that
 //! compiles their CUDA text with g++. Each test is a process of its own, which loads that driver.
 //!
-//! `sh tests/cuda-on-cpu/run.sh` runs all laws of kernels so.
+//! `sh tests/cuda-on-cpu/run.sh` runs all laws of kernels so, in some minutes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -39,9 +39,9 @@ fn products_of_linear_layers() {
 }
 
 #[test]
-fn attention_in_tiles() {
-    carry_out("attention_in_tiles", "attend", || {
-        half::tiles_of_half_precision_are_near::<AsCuda>();
+fn attention_with_padding() {
+    carry_out("attention_with_padding", "attend", || {
+        half::padding_of_half_precision_is_near::<AsCuda>();
     });
 }
 
