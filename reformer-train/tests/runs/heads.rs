@@ -310,7 +310,7 @@ fn models_and_labelled_data_that_do_not_fit_are_refused() {
     let few = masked().with_masking(Some(MaskingConfig::new(257, 255)));
     refused(few, ["`masking.mask_token` is 255", "raise it"]);
     let short = questions().with_window_length(12);
-    refused(short, ["`window_length` is 12", "no question"]);
+    refused(short, ["`window_length` is 12", "have 18 tokens or more"]);
     let overlap = classes().with_eval_context(Some(4));
     refused(overlap, ["`eval_context` is 4", "only windows of a text"]);
     assert!(!folder.path().join("run").exists());
