@@ -206,12 +206,22 @@ fn is_in(file: &Path, other: &Path) -> bool {
     }
 }
 
-/// A path without links. Its last part does not have to exist.
+/// Most links that lead from one to the next, as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// A path without links. Its last part does not have to exist, and so does what a link leads to.
 fn whole(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok().or_else(|| {
-        let path = std::path::absolute(path).ok()?;
-        Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
-    })
+    let mut path = std::path::absolute(path).ok()?;
+    for _ in 0..MOST_LINKS {
+        if let Ok(whole) = path.canonicalize() {
+            return Some(whole);
+        }
+        match path.read_link() {
+            Ok(target) => path = path.parent()?.join(target),
+            Err(_) => return Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)),
+        }
+    }
+    None
 }
 
 /// Whether two names are hard links to the same file.
@@ -350,6 +360,14 @@ mod tests {
         }
         for name in ["run/answers.json", "texts/classes.json", "none/run.json"] {
             check(name, "b").unwrap();
+        }
+        // Links lead there, too, whether or not there is anything yet.
+        #[cfg(unix)]
+        for target in ["run/classes.json", "run/model.mpk", "b"] {
+            let link = at("link");
+            std::os::unix::fs::symlink(at(target), &link).unwrap();
+            refused("link", "b");
+            fs::remove_file(link).unwrap();
         }
 
         let apart =

@@ -10,6 +10,7 @@ use reformer_train::metrics::Row;
 use reformer_train::screen::Screen;
 use reformer_train::{Ending, Run, TrainConfig, TrainOptions};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::StudyArguments;
 use super::folder::Study;
@@ -69,7 +70,17 @@ pub(crate) fn open_and_train(
     trainings: &[Training],
 ) -> Result<Option<(Study, Vec<Trained>)>> {
     let configs: Vec<&TrainConfig> = trainings.iter().map(|training| &training.config).collect();
-    open_and_train_as(name, arguments, &configs, trainings)
+    open_and_train_with(name, arguments, &configs, renewed, trainings)
+}
+
+/// Configurations that an earlier version wrote, as this one writes them.
+fn renewed(earlier: Value) -> Value {
+    let all = earlier.as_array().into_iter().flatten();
+    let configs: Result<Vec<_>, _> = all.map(TrainConfig::from_settings).collect();
+    match configs.map(serde_json::to_value) {
+        Ok(Ok(configs)) => configs,
+        _ => earlier,
+    }
 }
 
 /// Like [`open_and_train`], for a study with settings in a form of its own.
@@ -79,6 +90,17 @@ pub(crate) fn open_and_train_as(
     settings: &impl Serialize,
     trainings: &[Training],
 ) -> Result<Option<(Study, Vec<Trained>)>> {
+    open_and_train_with(name, arguments, settings, |earlier| earlier, trainings)
+}
+
+/// `renewed` is that of [`Study::open_with`].
+fn open_and_train_with(
+    name: &'static str,
+    arguments: &StudyArguments,
+    settings: &impl Serialize,
+    renewed: impl FnOnce(Value) -> Value,
+    trainings: &[Training],
+) -> Result<Option<(Study, Vec<Trained>)>> {
     if arguments.plan {
         for training in trainings {
             println!("{}: {} steps", training.label, training.config.steps);
@@ -86,7 +108,7 @@ pub(crate) fn open_and_train_as(
         println!("{}", plan(trainings));
         return Ok(None);
     }
-    let study = Study::open(name, arguments, settings)?;
+    let study = Study::open_with(name, arguments, settings, renewed)?;
     let job = TrainAll {
         study: &study,
         trainings,
@@ -164,4 +186,27 @@ fn train<B: TrainBackend>(
         rows: run.rows()?,
         folder,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published settings of a study whose models did not have kinds.
+    #[test]
+    fn settings_of_earlier_versions_are_renewed() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../benchmarks/paper/table2_duplication/config.json"
+        );
+        let earlier: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(earlier[0]["model"].get("kind").is_none());
+        let n = earlier.as_array().unwrap().len();
+        let renewed = renewed(earlier);
+        let renewed = renewed.as_array().unwrap();
+        assert_eq!(renewed.len(), n);
+        for config in renewed {
+            assert!(config["model"]["kind"].is_string(), "{config}");
+        }
+    }
 }
