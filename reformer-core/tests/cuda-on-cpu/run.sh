@@ -10,10 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../../.."
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
-g++ -std=c++17 -O2 -fPIC -shared -o "$made/libcuda.so" "$here/driver.cpp" -ldl -lpthread
-ln -s libcuda.so "$made/libnvrtc.so"
-mkdir "$made/cuda"
-ln -s "$here/include" "$made/cuda/include"
+sh "$here/driver.sh" "$made"
 export LD_LIBRARY_PATH="$made" CUDA_PATH="$made/cuda" EMU_CACHE="$made/kernels"
 # Beside `experiments`, so that Burn has the features that it has elsewhere.
 cargo test --release --workspace --locked --features experiments/cuda --test cube -- "$@"

@@ -9,8 +9,8 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 
 use super::common::UNITS;
-use super::device::{Cube, Floats, has_tensor_cores, offsets, side_by_side, width};
-use super::product::product;
+use super::device::{Cube, Floats, offsets, side_by_side, width};
+use super::product::{self, product};
 use super::strided::{Strided, strided};
 use super::sums::{sum_of_rows, sum_rows};
 use crate::kernels::{LinearGradients, LinearParents, reference};
@@ -54,7 +54,8 @@ fn flat_product<B: Cube>(
     matrix: Floats<B, 2>,
     bias: Option<Floats<B, 1>>,
 ) -> Option<Floats<B, 3>> {
-    if !has_products(&x) {
+    // Asked before rows of a batch are put beside each other, which may copy them.
+    if !product::serves(&B::floats(x.clone())) {
         return None;
     }
     let [batch_size, seq_length, d] = x.dims();
@@ -64,13 +65,6 @@ fn flat_product<B: Cube>(
     let bias = bias.map(B::floats);
     let output = product(B::floats(rows), B::floats(matrix), bias, 1, dtype)?;
     Some(B::of_floats::<3>(output).reshape([batch_size, seq_length, d_out]))
-}
-
-/// Whether there are kernels for products of this type. Asked before rows of a batch are put beside each
-/// other, which may copy them.
-fn has_products<B: Cube, const D: usize>(x: &Floats<B, D>) -> bool {
-    let x = B::floats(x.clone());
-    x.dtype != DType::F32 && has_tensor_cores(&x.client, x.dtype)
 }
 
 /// Adds a bias in `f32` to every row of a product, in place; the product must not be shared.
@@ -142,7 +136,7 @@ fn gradient_of_weight<B: Cube>(x: Floats<B, 3>, grad: Floats<B, 3>, dtype: DType
     let n_elements = d_in * d_out;
     let parts = parts_of(n_rows, n_elements);
     let of_parts = if parts == 1 { dtype } else { DType::F32 };
-    let ours = has_products(&x).then(|| {
+    let ours = product::serves(&B::floats(x.clone())).then(|| {
         let flat = |rows: Floats<B, 3>, d| -> Floats<B, 2> { rows.reshape([n_rows, d]) };
         let (left, right) = (flat(x.clone(), d_in).transpose(), flat(grad.clone(), d_out));
         product(B::floats(left), B::floats(right), None, parts, of_parts)

@@ -45,8 +45,13 @@ impl<R: CubeRuntime> Factor<R> {
     }
 }
 
+/// Whether the device has these kernels for factors of this type.
+pub(super) fn serves<R: CubeRuntime>(factor: &CubeTensor<R>) -> bool {
+    factor.dtype != DType::F32 && has_tensor_cores(&factor.client, factor.dtype)
+}
+
 /// `left right` as the sum of `parts` products with equal numbers of terms, `[parts, rows, columns]`, if the
-/// device and the sizes suit these kernels. Factors may be transposed views. A bias, `[columns]` in single
+/// sizes suit these kernels, which have to [serve](serves) the factors. They may be transposed views. A bias, `[columns]` in single
 /// precision, is added to every row before it is rounded, if there is one part.
 pub(super) fn product<R: CubeRuntime>(
     left: CubeTensor<R>,
@@ -66,9 +71,7 @@ pub(super) fn product<R: CubeRuntime>(
         && depth.is_multiple_of(DEPTH as usize)
         && depth > 0
         && left.dtype == right.dtype
-        && right.dtype != DType::F32
-        && rows.div_ceil(side) <= left.client.properties().hardware.max_cube_count.1 as usize
-        && has_tensor_cores(&left.client, left.dtype);
+        && rows.div_ceil(side) <= left.client.properties().hardware.max_cube_count.1 as usize;
     if !fits {
         return None;
     }

@@ -4,8 +4,9 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::barrier::copy_async_checked;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::fragments::room;
 use super::rows::SharedInfo;
-use super::{EIGHT, Eight, HeadRows, row_of, units_of};
+use super::{EIGHT, Eight, HeadRows, row_of, rows_of_head, units_of};
 use crate::kernels::cube::matrices::WORDS;
 
 /// Copies of `n` rows of `d` features by a cube.
@@ -29,42 +30,55 @@ impl Copies {
     }
 }
 
-/// Begins to copy rows of features to the rows from `to_row` on, zeros for empty slots: those whose metadata
-/// begin with row `first`.
+/// Rows of a head, and shared memory for some blocks of them.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Blocks {
+    pub(super) memory: SharedMemory<Eight>,
+    from: HeadRows,
+    /// Of a block.
+    #[cube(comptime)]
+    copies: Copies,
+}
+
+/// Allocates memory for `n` blocks of rows of a head.
 #[cube]
-pub(super) fn copy_rows(
-    to: &mut SharedMemory<Eight>,
-    to_row: u32,
-    from: &HeadRows,
-    shared: &SharedInfo,
-    first: u32,
+pub(super) fn blocks_of_head(
+    tensor: &Tensor<Eight>,
+    head: u32,
+    #[comptime] n: u32,
     #[comptime] copies: Copies,
-) {
-    let (all, units) = comptime![(copies.all(), copies.units)];
+) -> Blocks {
+    Blocks {
+        memory: room(comptime![n * copies.n], comptime![copies.d]),
+        from: rows_of_head(tensor, head),
+        copies,
+    }
+}
+
+/// Begins to copy the rows of a block to those from `to_row` on, zeros for empty slots: the ones whose
+/// metadata begin with row `first`.
+#[cube]
+pub(super) fn copy_rows(blocks: &Blocks, to_row: u32, shared: &SharedInfo, first: u32) {
+    let (all, units) = comptime![(blocks.copies.all(), blocks.copies.units)];
     #[unroll]
     for turn in 0..comptime![all.div_ceil(units)] {
         let i = comptime![turn * units] + UNIT_POS;
         if comptime![(turn + 1) * units > all] {
             if i < all {
-                copy_vector(to, to_row, from, shared, first, i, copies);
+                copy_vector(blocks, to_row, shared, first, i);
             }
         } else {
-            copy_vector(to, to_row, from, shared, first, i, copies);
+            copy_vector(blocks, to_row, shared, first, i);
         }
     }
 }
 
 /// Begins to copy vector `i` of the rows.
 #[cube]
-fn copy_vector(
-    to: &mut SharedMemory<Eight>,
-    to_row: u32,
-    from: &HeadRows,
-    shared: &SharedInfo,
-    first: u32,
-    i: u32,
-    #[comptime] copies: Copies,
-) {
+fn copy_vector(blocks: &Blocks, to_row: u32, shared: &SharedInfo, first: u32, i: u32) {
+    let copies = comptime![blocks.copies];
+    let from = &blocks.from;
+    let mut to = blocks.memory;
     let vectors = comptime![copies.d / EIGHT];
     let (number, column) = (i / vectors, i % vectors);
     let position = shared.infos[(first + number) as usize][0];

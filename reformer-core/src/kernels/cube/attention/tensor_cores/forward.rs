@@ -4,14 +4,14 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::copies::{Copies, copy_rows};
-use super::fragments::{add_multiplied, multiply, room};
+use super::copies::{Copies, blocks_of_head, copy_rows};
+use super::fragments::{add_multiplied, multiply};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
     any_in_sight, block_after, load_first_blocks, load_own, put_in_block, range_of,
     room_for_others, room_for_own, row_of_slot, shared_row, slot_in_block,
 };
-use super::{BUFFERS, Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of, rows_of_head};
+use super::{BUFFERS, Eight, HALF, OWN, Pair, Place, SIDE, in_quad, place_of};
 use crate::kernels::cube::attention::cube_rows::{Task, Visit, end_of, task_of_cube, visit_of};
 use crate::kernels::cube::attention::logit::{factor_of, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
@@ -45,9 +45,14 @@ pub(in super::super) fn attend<F: Float, I: Int>(
     let (d_head, d_v) = comptime![(plan.d_head, plan.d_v)];
     let own_side = room_for_own(plan);
     let other_side = room_for_others(plan);
-    let mut queries = room(rows, d_head);
-    let mut keys = room(comptime![BUFFERS * others], d_head);
-    let mut values = room(comptime![BUFFERS * others], d_v);
+    let queries = blocks_of_head(q, head, 1u32, comptime![Copies::new(rows, d_head, rows)]);
+    let keys = blocks_of_head(
+        k,
+        head,
+        BUFFERS,
+        comptime![Copies::new(others, d_head, rows)],
+    );
+    let values = blocks_of_head(v, head, BUFFERS, comptime![Copies::new(others, d_v, rows)]);
     let logarithms = logarithms(plan);
 
     let visit: Visit = visit_of(&sizes, plan);
@@ -60,24 +65,12 @@ pub(in super::super) fn attend<F: Float, I: Int>(
         terminate!();
     }
     let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
-    let (from_keys, from_values) = (rows_of_head(k, head), rows_of_head(v, head));
-    let from_queries = rows_of_head(q, head);
-    let copies = comptime![Copies::new(rows, d_head, rows)];
-    let of_keys = comptime![Copies::new(others, d_head, rows)];
-    let of_values = comptime![Copies::new(others, d_v, rows)];
     let copied = Barrier::shared(CUBE_DIM, UNIT_POS == 0);
-    copy_rows(&mut queries, zero, &from_queries, &own_side, zero, copies);
+    copy_rows(&queries, zero, &own_side, zero);
     let (any, mut any_of_plane) = any_in_sight(&other_side, zero, &range, &of_plane, &sizes, plan);
     if any {
-        copy_rows(&mut keys, zero, &from_keys, &other_side, zero, of_keys);
-        copy_rows(
-            &mut values,
-            zero,
-            &from_values,
-            &other_side,
-            zero,
-            of_values,
-        );
+        copy_rows(&keys, zero, &other_side, zero);
+        copy_rows(&values, zero, &other_side, zero);
     }
     arrive(&copied);
     let mut sums = zeros(d_v);
@@ -106,13 +99,13 @@ pub(in super::super) fn attend<F: Float, I: Int>(
             any_in_sight(&other_side, next, &range, &of_plane, &sizes, plan);
         if any_next {
             let to = (1 - buffer) * others;
-            copy_rows(&mut keys, to, &from_keys, &other_side, next, of_keys);
-            copy_rows(&mut values, to, &from_values, &other_side, next, of_values);
+            copy_rows(&keys, to, &other_side, next);
+            copy_rows(&values, to, &other_side, next);
         }
         arrive(&copied);
         if any_of_plane {
             let from = buffer * others;
-            let mut pairs = multiply::<F>(&queries, &keys, from, d_head, others);
+            let mut pairs = multiply::<F>(&queries.memory, &keys.memory, from, d_head, others);
             #[unroll]
             for tile in 0..comptime![others / HALF] {
                 let logits = pairs.index_mut(comptime![tile as usize]);
@@ -177,7 +170,7 @@ pub(in super::super) fn attend<F: Float, I: Int>(
                 // Units take different ways to their factors.
                 sync_plane();
             }
-            add_multiplied::<F>(&mut sums, &pairs, &values, from, d_v, others);
+            add_multiplied::<F>(&mut sums, &pairs, &values.memory, from, d_v, others);
         }
         put_in_block(&other_side, block_after(next, plan), &ahead, plan);
         slot = next_slot;

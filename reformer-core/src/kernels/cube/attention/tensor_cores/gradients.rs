@@ -4,15 +4,15 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::barrier::Barrier;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::copies::{Copies, copy_rows};
+use super::copies::{Copies, blocks_of_head, copy_rows};
 use super::forward::write;
-use super::fragments::{add_multiplied, multiply, room};
+use super::fragments::{add_multiplied, multiply};
 use super::pairs::{exp, logarithms, logit_of, other_number};
 use super::rows::{
     any_in_sight, block_after, load_first_blocks, load_own, put_in_block, range_of,
     room_for_others, room_for_own, row_of_slot, shared_row, slot_in_block,
 };
-use super::{BUFFERS, Eight, HALF, OWN, Pair, SIDE, place_of, rows_of_head};
+use super::{BUFFERS, Eight, HALF, OWN, Pair, SIDE, place_of};
 use crate::kernels::cube::attention::cube_rows::{Task, Visit, end_of, task_of_cube, visit_of};
 use crate::kernels::cube::attention::logit::{factor_of_pair, gradients_of_pair, is_itself};
 use crate::kernels::cube::attention::plan::Plan;
@@ -47,10 +47,25 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
     let of_keys = comptime![plan.of_keys];
     let own_side = room_for_own(plan);
     let other_side = room_for_others(plan);
-    let mut first = room(rows, d_head);
-    let mut second = room(rows, d_v);
-    let mut firsts = room(comptime![BUFFERS * others], d_head);
-    let mut seconds = room(comptime![BUFFERS * others], d_v);
+    let first = blocks_of_head(
+        rows_of,
+        head,
+        1u32,
+        comptime![Copies::new(rows, d_head, rows)],
+    );
+    let second = blocks_of_head(ups_of, head, 1u32, comptime![Copies::new(rows, d_v, rows)]);
+    let firsts = blocks_of_head(
+        others_of,
+        head,
+        BUFFERS,
+        comptime![Copies::new(others, d_head, rows)],
+    );
+    let seconds = blocks_of_head(
+        downs_of,
+        head,
+        BUFFERS,
+        comptime![Copies::new(others, d_v, rows)],
+    );
     let logarithms = logarithms(plan);
 
     let visit: Visit = visit_of(&sizes, plan);
@@ -63,40 +78,13 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
         terminate!();
     }
     let of_plane = range_of(&own_side, UNIT_POS_Y * SIDE, SIDE);
-    let (from_firsts, from_seconds) = (rows_of_head(others_of, head), rows_of_head(downs_of, head));
-    let (from_first, from_second) = (rows_of_head(rows_of, head), rows_of_head(ups_of, head));
-    let own_firsts = comptime![Copies::new(rows, d_head, rows)];
-    let own_seconds = comptime![Copies::new(rows, d_v, rows)];
-    let of_firsts = comptime![Copies::new(others, d_head, rows)];
-    let of_seconds = comptime![Copies::new(others, d_v, rows)];
     let copied = Barrier::shared(CUBE_DIM, UNIT_POS == 0);
-    copy_rows(&mut first, zero, &from_first, &own_side, zero, own_firsts);
-    copy_rows(
-        &mut second,
-        zero,
-        &from_second,
-        &own_side,
-        zero,
-        own_seconds,
-    );
+    copy_rows(&first, zero, &own_side, zero);
+    copy_rows(&second, zero, &own_side, zero);
     let (any, mut any_of_plane) = any_in_sight(&other_side, zero, &range, &of_plane, &sizes, plan);
     if any {
-        copy_rows(
-            &mut firsts,
-            zero,
-            &from_firsts,
-            &other_side,
-            zero,
-            of_firsts,
-        );
-        copy_rows(
-            &mut seconds,
-            zero,
-            &from_seconds,
-            &other_side,
-            zero,
-            of_seconds,
-        );
+        copy_rows(&firsts, zero, &other_side, zero);
+        copy_rows(&seconds, zero, &other_side, zero);
     }
     arrive(&copied);
     let mut sums = zeros(d_head);
@@ -118,21 +106,14 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
             any_in_sight(&other_side, next, &range, &of_plane, &sizes, plan);
         if any_next {
             let to = (1 - buffer) * others;
-            copy_rows(&mut firsts, to, &from_firsts, &other_side, next, of_firsts);
-            copy_rows(
-                &mut seconds,
-                to,
-                &from_seconds,
-                &other_side,
-                next,
-                of_seconds,
-            );
+            copy_rows(&firsts, to, &other_side, next);
+            copy_rows(&seconds, to, &other_side, next);
         }
         arrive(&copied);
         if any_of_plane {
             let from = buffer * others;
-            let mut products = multiply::<F>(&first, &firsts, from, d_head, others);
-            let mut grads = multiply::<F>(&second, &seconds, from, d_v, others);
+            let mut products = multiply::<F>(&first.memory, &firsts.memory, from, d_head, others);
+            let mut grads = multiply::<F>(&second.memory, &seconds.memory, from, d_v, others);
             #[unroll]
             for tile in 0..comptime![others / HALF] {
                 let of_tile = products.index_mut(comptime![tile as usize]);
@@ -176,9 +157,9 @@ pub(in super::super) fn differentiate<F: Float, I: Int>(
                 // Units take different ways to their factors.
                 sync_plane();
             }
-            add_multiplied::<F>(&mut sums, &products, &firsts, from, d_head, others);
+            add_multiplied::<F>(&mut sums, &products, &firsts.memory, from, d_head, others);
             if of_keys {
-                add_multiplied::<F>(&mut value_sums, &grads, &seconds, from, d_v, others);
+                add_multiplied::<F>(&mut value_sums, &grads, &seconds.memory, from, d_v, others);
             }
         }
         put_in_block(&other_side, block_after(next, plan), &ahead, plan);
