@@ -240,10 +240,9 @@ fn of_head<B: ReformerBackend>(
     device: &B::Device,
 ) -> Vec<Vec<Sum>> {
     let length = head.seq_length();
-    // Two buckets for each window's length, as the automatic choice has it.
     let seen: Vec<Option<Seen>> = selections
         .iter()
-        .map(|selection| Seen::new::<B>(head, *selection, n_buckets(length), key, device))
+        .map(|selection| Seen::new::<B>(head, *selection, key, device))
         .collect();
     let mut sums = vec![Vec::new(); selections.len()];
     for query in (length / 4..length).step_by((length * 3 / 4 / n_queries).max(1)) {
@@ -262,10 +261,6 @@ fn of_head<B: ReformerBackend>(
         }
     }
     sums
-}
-
-fn n_buckets(length: usize) -> usize {
-    (length / 32).clamp(2, 128).next_multiple_of(2)
 }
 
 fn recent(query: usize, n: usize) -> Vec<bool> {

@@ -35,6 +35,21 @@ pub(crate) enum WindowRule {
     },
 }
 
+impl WindowRule {
+    /// Positions in a window of a bucket, or in a chunk.
+    fn len(self) -> usize {
+        match self {
+            Self::Bucket(len) => len,
+            Self::Chunk { length, .. } => length,
+        }
+    }
+}
+
+/// Two buckets for each window's length, as the automatic choice has it, from 2 to 128.
+fn n_buckets(seq_length: usize, window: usize) -> usize {
+    (2 * seq_length / window).clamp(2, 128).next_multiple_of(2)
+}
+
 /// A method of selecting keys, for growing numbers of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Selection {
@@ -82,7 +97,7 @@ impl Selection {
     }
 }
 
-/// All compared selections, with windows of this length.
+/// All compared selections: with windows of this length, and in wider buckets with windows two and four times as long.
 pub(crate) fn selections(len: usize) -> Vec<Selection> {
     let hashed = |vectors, window, local| Selection::Hashed {
         vectors,
@@ -101,6 +116,8 @@ pub(crate) fn selections(len: usize) -> Vec<Selection> {
         hashed(HashedVectors::Projected, bucket, true),
         hashed(HashedVectors::Rotated, bucket, false),
         hashed(HashedVectors::Rotated, bucket, true),
+        hashed(HashedVectors::Rotated, WindowRule::Bucket(2 * len), false),
+        hashed(HashedVectors::Rotated, WindowRule::Bucket(4 * len), false),
         hashed(HashedVectors::Centred, bucket, true),
         hashed(HashedVectors::Rotated, chunk(true), false),
         hashed(HashedVectors::Rotated, chunk(false), false),
@@ -117,11 +134,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Hashes a head into `n_buckets` buckets, in as many rounds as the largest of [`ROUNDS`].
+    /// Hashes a head in as many rounds as the largest of [`ROUNDS`]. `None` for a selection without hashing.
     pub(crate) fn new<B: ReformerBackend>(
         head: &HeadVectors,
         selection: Selection,
-        n_buckets: usize,
         key: Key,
         device: &B::Device,
     ) -> Option<Self> {
@@ -134,6 +150,7 @@ impl Seen {
             return None;
         };
         let (seq_length, d) = (head.seq_length(), head.d);
+        let n_buckets = n_buckets(seq_length, window.len());
         let rows = match vectors {
             HashedVectors::Projected => head.projected.clone(),
             HashedVectors::Rotated | HashedVectors::Centred => head.queries.clone(),
@@ -170,11 +187,7 @@ impl Seen {
     pub(crate) fn keys(&self, query: usize) -> Vec<Vec<bool>> {
         let mut seen = vec![false; query];
         if self.local {
-            let len = match self.window {
-                WindowRule::Bucket(len) => len,
-                WindowRule::Chunk { length, .. } => length,
-            };
-            seen[query.saturating_sub(len)..].fill(true);
+            seen[query.saturating_sub(self.window.len())..].fill(true);
         }
         let mut after = Vec::new();
         for (number, (buckets, rank)) in self.rounds.iter().enumerate() {
