@@ -13,5 +13,5 @@ pub(crate) use decompress::{unpack, unpack_error, unpacked};
 pub(crate) use files::read_file;
 pub use fingerprint::Fingerprint;
 pub use text::read_text_file;
-pub(crate) use text::{as_str, read_text, without_marks};
+pub(crate) use text::{as_str, read_text, without_mark, without_marks};
 pub(crate) use walk::walk;

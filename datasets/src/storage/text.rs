@@ -91,7 +91,8 @@ pub(crate) fn as_str(text: &[u8]) -> &str {
     str::from_utf8(text).expect("it was checked when it was read")
 }
 
-fn without_mark(bytes: Bytes) -> Bytes {
+/// The same bytes without a byte order mark of UTF-8 at their start.
+pub(crate) fn without_mark(bytes: Bytes) -> Bytes {
     match bytes.starts_with(BYTE_ORDER_MARK) {
         true => bytes.without_first(BYTE_ORDER_MARK.len()),
         false => bytes,

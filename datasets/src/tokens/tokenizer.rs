@@ -5,7 +5,7 @@ use std::path::Path;
 use tokenizers::Tokenizer as Library;
 
 use crate::error::DatasetError;
-use crate::storage::{Bytes, unpacked};
+use crate::storage::{Bytes, unpacked, without_mark};
 use crate::tokens::sentencepiece;
 
 /// Names of the token that ends a text, in order of preference: those of GPT-2, of T5, Llama 2 and
@@ -63,7 +63,7 @@ impl Tokenizer {
     /// [`Tokenizer`](DatasetError::Tokenizer) for more than 1,048,576 entries.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let path = path.as_ref();
-        let bytes = unpacked(path)?;
+        let bytes = without_mark(unpacked(path)?);
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         Self::new(match first {
             Some(b'{') => from_json(path, &bytes)?,
@@ -73,7 +73,7 @@ impl Tokenizer {
 
     /// Loads a `tokenizer.json`.
     pub(crate) fn open_json(path: &Path) -> Result<Self, DatasetError> {
-        Self::new(from_json(path, &unpacked(path)?)?)
+        Self::new(from_json(path, &without_mark(unpacked(path)?))?)
     }
 
     pub(crate) fn open_sentencepiece(

@@ -1,11 +1,35 @@
 //! `--set key=value`: any setting of a configuration, by its path in `config.json`.
 
 use anyhow::{Context, Result, bail};
-use reformer_train::record::parse_settings;
+use reformer_train::record::{is_within, parse_settings};
 use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
 
-/// Changes a configuration. A value is parsed as JSON, or else taken as text.
+/// Changes a configuration as the flags of a command line say, none of which may undo an earlier one.
+///
+/// # Errors
+/// A setting that is given twice, or those of [`apply`].
+pub(crate) fn apply_flags(config: TrainConfig, sets: &[String]) -> Result<TrainConfig> {
+    let mut given: Vec<&str> = Vec::new();
+    // One without `=` is refused when it is applied.
+    for (set, (key, _)) in sets
+        .iter()
+        .filter_map(|set| Some((set, set.split_once('=')?)))
+    {
+        match given.iter().find(|earlier| is_within(earlier, key)) {
+            None => given.push(key),
+            Some(earlier) if *earlier == key => {
+                bail!("`--set {set}`: `{key}` is given twice: remove one");
+            }
+            Some(earlier) => bail!(
+                "`--set {set}`: it replaces `{earlier}`, which is given before: give `{key}` first, or remove one"
+            ),
+        }
+    }
+    apply(config, sets)
+}
+
+/// Changes a configuration; of equal settings the last one counts. A value is parsed as JSON, or else taken as text.
 ///
 /// # Errors
 /// A change without `=`, an unknown setting, or a value that it cannot have.
@@ -59,6 +83,29 @@ mod tests {
         let sets = ["steps=10", "model.reformer.lsh.n_rounds=8"].map(str::to_owned);
         let both = apply(preset::load("tiny").unwrap(), &sets).unwrap();
         assert_eq!((both.steps, both.model.reformer().lsh.n_rounds), (10, 8));
+    }
+
+    #[test]
+    fn no_flag_undoes_an_earlier_one() {
+        let apply = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+            apply_flags(preset::load("tiny")?, &sets)
+        };
+        let refused = |sets: &[&str]| format!("{:#}", apply(sets).unwrap_err());
+        // Another value or the same one.
+        for set in ["steps=4", "steps=3"] {
+            let said = format!("`--set {set}`: `steps` is given twice: remove one");
+            assert_eq!(refused(&["steps=3", "seed=1", set]), said);
+        }
+        let whole = r#"schedule={"Constant":{"rate":0.1,"warmup_steps":0}}"#;
+        let part = "schedule.Constant.rate=0.5";
+        let error = refused(&["schedule.Cosine.rate=0.5", whole]);
+        let said = "it replaces `schedule.Cosine.rate`, which is given before: give `schedule` first, or remove one";
+        assert!(error.ends_with(said), "{error}");
+        let changed = apply(&[whole, part, "steps=3", "steps_per_epoch=2"]).unwrap();
+        assert_eq!(changed.schedule.rate(7, 1000), 0.5);
+        assert_eq!((changed.steps, changed.steps_per_epoch), (3, 2));
+        assert!(refused(&["steps", "seed"]).contains("has no `=`"));
     }
 
     #[test]

@@ -206,6 +206,14 @@ mod tests {
                 "`model.reformer.n_layers` is given twice: remove one",
             ),
             (
+                r#"{"model": {"reformer": {"n_layers": 2}}, "model.reformer.n_layers": 3}"#,
+                "`model.reformer.n_layers` is given twice: remove one",
+            ),
+            (
+                r#"{"model": {"reformer": {"d_modle": 32}}}"#,
+                "there is no setting `model.reformer.d_modle`: did you mean `model.reformer.d_model`?",
+            ),
+            (
                 r#"{"optimizer": {"Adam": {"beta1": 0.9}}}"#,
                 "there is no setting `optimizer.Adam.beta1`: did you mean `optimizer.Adam.beta_1`?",
             ),

@@ -113,7 +113,7 @@ pub(crate) fn run_comparison(
     for contest in &comparison.contests {
         match contest.base.config(arguments.preset, data)? {
             Some(config) => {
-                let config = overrides::apply(config, &sets.sets)?;
+                let config = overrides::apply_flags(config, &sets.sets)?;
                 let seeds = seeds.of(config.seed, arguments.preset);
                 for variant in &contest.variants {
                     trainings.extend(Training::by_seed(

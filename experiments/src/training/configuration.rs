@@ -23,7 +23,7 @@ pub(crate) struct TrainArguments {
     /// Configuration to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) preset: Option<String>,
-    /// Change any setting of the configuration, by its path in config.json; can be repeated
+    /// Change any setting of the configuration, by its path in config.json; can be repeated for others
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
     /// Name of the run [default: that of the preset and a number]
@@ -149,7 +149,7 @@ pub(super) fn config(
     config.eval_context = run.eval_context.or(config.eval_context);
     arguments.model.apply(config.model.reformer_mut());
     program.fit_model(&mut config)?;
-    let config = of_library(overrides::apply(config, &arguments.sets)?)?;
+    let config = of_library(overrides::apply_flags(config, &arguments.sets)?)?;
     check_new(&config, program.name())?;
     Ok(config)
 }

@@ -212,5 +212,8 @@ pub(super) fn read_json(path: &Path) -> Result<String, HuggingFaceError> {
         let reason = format!("it has {length} bytes, of at most {MAX_JSON}");
         return Err(damaged(path, reason));
     }
-    fs::read_to_string(path).map_err(io(path))
+    let text = fs::read_to_string(path).map_err(io(path))?;
+    // Some editors put a byte order mark before it.
+    let unmarked = text.strip_prefix('\u{feff}').map(str::to_owned);
+    Ok(unmarked.unwrap_or(text))
 }

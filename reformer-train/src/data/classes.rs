@@ -11,7 +11,7 @@ use reformer_datasets::printable;
 
 use crate::data::DataReport;
 use crate::error::TrainError;
-use crate::record::write_atomically;
+use crate::record::{without_mark, write_atomically};
 
 /// One of this many different texts is held out for validation.
 const VALID_EVERY: usize = 10;
@@ -107,7 +107,7 @@ pub fn load_classes(folder: &Path) -> Result<Vec<String>, TrainError> {
         path: path.clone(),
         source,
     })?;
-    serde_json::from_str(&text).map_err(|error| TrainError::Damaged {
+    serde_json::from_slice(without_mark(text.as_bytes())).map_err(|error| TrainError::Damaged {
         path,
         reason: error.to_string(),
     })

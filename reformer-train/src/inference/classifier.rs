@@ -17,6 +17,7 @@ use super::error::InferenceError;
 use super::reading::{Reading, one_batch, tokens};
 use crate::data::DataConfig;
 use crate::data::classes::load_classes;
+use crate::record::without_mark;
 use crate::run::{check_finite, load_model};
 
 /// A model that classifies texts.
@@ -177,7 +178,7 @@ fn encode(task: LongRangeTask, text: &str, max_length: usize) -> Result<Vec<u16>
 fn labels(folder: &Path, n_classes: usize) -> Result<Vec<String>, InferenceError> {
     let path = folder.join("config.json");
     let read = || -> io::Result<BTreeMap<String, String>> {
-        let config: Value = serde_json::from_slice(&fs::read(&path)?)?;
+        let config: Value = serde_json::from_slice(without_mark(&fs::read(&path)?))?;
         match config.get("id2label") {
             Some(labels) => Ok(serde_json::from_value(labels.clone())?),
             None => Ok(BTreeMap::new()),

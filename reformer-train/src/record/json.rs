@@ -8,6 +8,21 @@ use serde_json::{Map, Value};
 use crate::error::SettingError;
 use crate::record::setting_below;
 
+/// The byte order mark that some editors put before a text in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A text without the byte order mark that some editors put before it, which is no part of JSON.
+///
+/// ```
+/// use reformer_train::record::without_mark;
+///
+/// assert_eq!(without_mark("\u{feff}{}".as_bytes()), b"{}");
+/// assert_eq!(without_mark(b"{}"), b"{}");
+/// ```
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(MARK).unwrap_or(text)
+}
+
 /// Parses settings in JSON. Of a name that an object has twice, other readers take the last value; here it is an
 /// error, at any depth.
 ///
@@ -23,7 +38,7 @@ use crate::record::setting_below;
 /// ```
 pub fn parse_settings(text: &[u8]) -> Result<Value, SettingError> {
     let mut twice = None;
-    let mut reader = serde_json::Deserializer::from_slice(text);
+    let mut reader = serde_json::Deserializer::from_slice(without_mark(text));
     let settings = Settings {
         path: String::new(),
         twice: &mut twice,
@@ -127,6 +142,8 @@ mod tests {
         let text = br#"{"a": [1, -2, 0.1, 1e300, 18446744073709551615, "\u00e9", {}], "b": {"a": null, "c": true}}"#;
         let usual: Value = serde_json::from_slice(text).unwrap();
         assert_eq!(parse_settings(text).unwrap(), usual);
+        let marked = [MARK, text].concat();
+        assert_eq!(parse_settings(&marked).unwrap(), usual);
         for text in ["", "{", "3 4", "{\"a\": 1,}", "nul", &"[".repeat(1 << 20)] {
             let error = parse_settings(text.as_bytes()).unwrap_err();
             assert!(matches!(error, SettingError::NotJson(_)), "{error}");

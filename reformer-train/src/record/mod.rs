@@ -27,10 +27,10 @@ use tag::{Tag, sum_of_content, verify, write_tagged};
 pub use files::read_regular;
 pub(crate) use files::{append_line, open_regular};
 pub(crate) use fit::numbered;
-pub use json::parse_settings;
+pub use json::{parse_settings, without_mark};
 pub(crate) use owner::{Difference, Owner, differences};
 pub(crate) use reformer_core::write_atomically;
-pub use setting::{nearest_name, setting_below};
+pub use setting::{is_within, nearest_name, setting_below};
 
 /// Extension of the files of an [`AtomicRecorder`].
 const EXTENSION: &str = "mpk";

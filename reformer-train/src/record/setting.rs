@@ -18,6 +18,19 @@ pub fn setting_below(path: &str, name: &str) -> String {
     }
 }
 
+/// Whether a setting is another one or a part of it, by their paths.
+///
+/// ```
+/// use reformer_train::record::is_within;
+///
+/// assert!(is_within("schedule.Cosine.rate", "schedule") && is_within("steps", "steps"));
+/// assert!(!is_within("steps_per_epoch", "steps"));
+/// ```
+pub fn is_within(setting: &str, whole: &str) -> bool {
+    let rest = setting.strip_prefix(whole);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The one of some names that another name is probably a misspelling of, if there is one.
 ///
 /// ```

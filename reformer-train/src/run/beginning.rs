@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::pretrained;
 use crate::data::{DataConfig, OwnData};
 use crate::error::TrainError;
-use crate::record::{read_regular, write_atomically};
+use crate::record::{read_regular, without_mark, write_atomically};
 
 const FILE: &str = "run.json";
 
@@ -68,7 +68,7 @@ impl Beginning {
             path: path.clone(),
             source,
         })?;
-        serde_json::from_slice(&bytes).map_err(|error| TrainError::Damaged {
+        serde_json::from_slice(without_mark(&bytes)).map_err(|error| TrainError::Damaged {
             path,
             reason: error.to_string(),
         })

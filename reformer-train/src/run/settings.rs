@@ -1,13 +1,13 @@
 //! Reading configurations and changing their settings.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::older;
 use crate::config::TrainConfig;
 use crate::data::DataConfig;
 use crate::error::{SettingError, reason};
 use crate::optimizer::OptimizerConfig;
-use crate::record::{nearest_name, parse_settings, setting_below};
+use crate::record::{is_within, nearest_name, parse_settings, setting_below};
 use crate::task::model::ModelConfig;
 
 /// Settings that are replaced one by one; all others are replaced as a whole.
@@ -39,7 +39,9 @@ impl TrainConfig {
                 check_known(settings, &config)?;
                 Ok(config)
             }
-            Err(error) => Err(wrong_setting(settings).unwrap_or_else(|| whole(&error, settings))),
+            Err(error) => Err(wrong_setting(settings)
+                .or_else(|| missing_setting(settings))
+                .unwrap_or_else(|| whole(&error, settings))),
         }
     }
 
@@ -67,16 +69,18 @@ impl TrainConfig {
         }
     }
 
-    /// Changes the settings that an object in JSON has, one after the other.
+    /// Changes the settings that an object in JSON has, one after the other. Names may be paths: `model.reformer.n_layers`.
     ///
     /// # Errors
-    /// The first one that does not exist or cannot have its value.
+    /// The first one that does not exist or cannot have its value, or one that is given twice.
     pub fn with_settings(self, settings: &Value) -> Result<Self, SettingError> {
         if !settings.is_object() {
             let text = "it has to be an object with settings";
             return Err(SettingError::Whole(text.to_owned()));
         }
-        list(settings, "")
+        let settings = list(settings, "");
+        check_once(&settings)?;
+        settings
             .into_iter()
             .try_fold(self, |config, (setting, value)| {
                 config.with_setting(&setting, value.clone())
@@ -98,10 +102,15 @@ fn whole(error: &serde_json::Error, settings: &Value) -> SettingError {
     SettingError::Whole(reason(error, settings, &Value::Null))
 }
 
+/// A configuration with a model of the same kind.
+fn of_same_kind(settings: &Value) -> TrainConfig {
+    let model = settings.get("model").unwrap_or(&Value::Null);
+    TrainConfig::new(ModelConfig::smallest(model), DataConfig::Sample)
+}
+
 /// The first setting whose value is wrong, whatever the others are.
 fn wrong_setting(settings: &Value) -> Option<SettingError> {
-    let model = settings.get("model").unwrap_or(&Value::Null);
-    let base = TrainConfig::new(ModelConfig::smallest(model), DataConfig::Sample);
+    let base = of_same_kind(settings);
     list(settings, "").into_iter().find_map(|(setting, value)| {
         let changed = base.with_setting(&setting, value.clone());
         changed.err().filter(|error| match error {
@@ -111,6 +120,46 @@ fn wrong_setting(settings: &Value) -> Option<SettingError> {
             _ => false,
         })
     })
+}
+
+/// The error of a setting that is missing: its path, or the unknown one that is probably a misspelling of it.
+fn missing_setting(settings: &Value) -> Option<SettingError> {
+    let mut own = settings.clone();
+    older::complete(&mut own);
+    let known = serde_json::to_value(of_same_kind(settings)).ok()?;
+    let error = serde_json::from_value::<TrainConfig>(own.clone()).err()?;
+    let name = missing_name(&error)?;
+    // Inner ones are read first.
+    STRUCTURES.iter().rev().find_map(|path| {
+        let [own, known] = [&own, &known].map(|settings| object_at(settings, path));
+        let (own, known) = (own?, known?);
+        if !known.contains_key(&name) || own.contains_key(&name) {
+            return None;
+        }
+        let unknown = own.keys().filter(|own| !known.contains_key(*own));
+        let missing = setting_below(path, &name);
+        Some(match nearest_name(&name, unknown.map(String::as_str)) {
+            Some(misspelt) => SettingError::Unknown {
+                setting: setting_below(path, misspelt),
+                way_out: format!("did you mean `{missing}`?"),
+            },
+            None => SettingError::Whole(format!("`{missing}` is missing: add it")),
+        })
+    })
+}
+
+/// The name that an error says is missing.
+fn missing_name(error: &serde_json::Error) -> Option<String> {
+    let text = error.to_string();
+    let rest = text.strip_prefix("missing field `")?;
+    Some(rest.split('`').next()?.to_owned())
+}
+
+/// The settings at a path, if they are an object.
+fn object_at<'a>(settings: &'a Value, path: &str) -> Option<&'a Map<String, Value>> {
+    let mut names = path.split('.').filter(|name| !name.is_empty());
+    let place = names.try_fold(settings, |place, name| place.get(name));
+    place?.as_object()
 }
 
 /// The settings of an object with their paths.
@@ -124,6 +173,24 @@ fn list<'a>(settings: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
         _ if path.is_empty() => vec![],
         value => vec![(path.to_owned(), value)],
     }
+}
+
+/// Checks that no setting is given twice, be it as a part of another one.
+fn check_once(settings: &[(String, &Value)]) -> Result<(), SettingError> {
+    for (number, (whole, _)) in settings.iter().enumerate() {
+        let mut others = settings.iter().enumerate();
+        let is_part =
+            |(other, (part, _)): &(usize, &(String, _))| *other != number && is_within(part, whole);
+        if let Some((_, (part, _))) = others.find(is_part) {
+            return Err(SettingError::Whole(match part == whole {
+                true => format!("`{part}` is given twice: remove one"),
+                false => {
+                    format!("`{part}` is given beside `{whole}`, which it is a part of: remove one")
+                }
+            }));
+        }
+    }
+    Ok(())
 }
 
 /// Finds a setting by its path, in which numbers from 0 stand for the items of a list.
@@ -191,8 +258,7 @@ fn misspelt(
     value: &Value,
     before: &Value,
 ) -> Option<SettingError> {
-    let text = error.to_string();
-    let missing = text.strip_prefix("missing field `")?.split('`').next()?;
+    let missing = missing_name(error)?;
     let known = match setting {
         "optimizer" => OptimizerConfig::all_settings(),
         _ => before.clone(),
@@ -200,7 +266,7 @@ fn misspelt(
     // Of another choice than the present one, the names are not known.
     let is_known = match (value, &known) {
         (Value::Object(own), Value::Object(known)) => {
-            known.contains_key(missing) || own.keys().all(|own| known.contains_key(own))
+            known.contains_key(&missing) || own.keys().all(|own| known.contains_key(own))
         }
         (Value::Array(_), Value::Array(_)) => true,
         _ => false,

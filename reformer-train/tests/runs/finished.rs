@@ -9,6 +9,7 @@ use burn_flex::Flex;
 use reformer_core::reversible::Mode;
 use reformer_train::{
     Ending, ResumeOptions, Run, RunOutcome, ScheduleConfig, TrainConfig, TrainError, TrainOptions,
+    load_model,
 };
 
 use crate::resume::{B, adam, config, rewind, train};
@@ -48,6 +49,26 @@ pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn steps_of(outcome: &RunOutcome<Flex>) -> Vec<usize> {
     outcome.valid.iter().map(|row| row.step).collect()
+}
+
+#[test]
+fn byte_order_marks_of_editors_are_no_part_of_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(
+        &Run::create(config(Mode::Reversible, adam()), &path).unwrap(),
+        0,
+    );
+    let steps = Run::resume(&path).unwrap().config().steps;
+    for name in ["config.json", "run.json"] {
+        let file = path.join(name);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("\u{feff}{text}")).unwrap();
+    }
+    let more = ResumeOptions::new().with_steps(Some(steps + 1));
+    let outcome = resume(&path, &more).unwrap();
+    assert_eq!(steps_of(&outcome).last(), Some(&(steps + 1)));
+    load_model::<Flex>(&path, &Default::default()).unwrap();
 }
 
 #[test]

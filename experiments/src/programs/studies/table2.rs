@@ -151,7 +151,7 @@ fn table(arguments: &Arguments) -> Result<()> {
     let base = base.context("the task needs no files")?;
     let length = base.window_length;
     let base = overrides::apply(base, &arguments.positions.sets(length))?;
-    let base = overrides::apply(base, &arguments.sets.sets)?;
+    let base = overrides::apply_flags(base, &arguments.sets.sets)?;
     let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for (way, _) in ROWS {

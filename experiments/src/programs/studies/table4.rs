@@ -116,7 +116,7 @@ fn base(scale: Scale, pairs: &PairArguments) -> Result<TrainConfig> {
 
 fn table(arguments: &Arguments) -> Result<()> {
     let scale = arguments.study.preset;
-    let base = overrides::apply(base(scale, &arguments.pairs)?, &arguments.sets.sets)?;
+    let base = overrides::apply_flags(base(scale, &arguments.pairs)?, &arguments.sets.sets)?;
     let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for model in &MODELS {

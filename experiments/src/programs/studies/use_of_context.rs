@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let scale = arguments.study.preset;
     let base = BASE.config(scale, &arguments.data)?;
     let base = base.context("text is always there")?;
-    let base = overrides::apply(base, &arguments.sets.sets)?;
+    let base = overrides::apply_flags(base, &arguments.sets.sets)?;
     let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for (key, label, set) in MODELS {

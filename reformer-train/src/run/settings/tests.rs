@@ -194,6 +194,71 @@ fn wrong_values_are_named_with_those_that_are_right() {
     assert!(matches!(text, SettingError::NotJson(_)), "{text}");
 }
 
+#[test]
+fn missing_settings_are_told_by_their_path_and_misspelt_ones_instead_of_them() {
+    let own = serde_json::to_value(config()).unwrap();
+    for (pointer, name, misspelt) in [
+        ("", "data", "dat"),
+        ("/model", "loss_chunk_length", "loss_chunk_lenght"),
+        ("/model/reformer", "d_model", "d_modle"),
+        ("/model/reformer/lsh", "n_rounds", "n_round"),
+        ("/model/reformer/local", "chunk_length", "chunk_lengths"),
+    ] {
+        let path = |name| {
+            let path = format!("{pointer}/{name}").replace('/', ".");
+            path[1..].to_owned()
+        };
+        let mut settings = own.clone();
+        let object = settings.pointer_mut(pointer).unwrap();
+        let value = object.as_object_mut().unwrap().remove(name).unwrap();
+        let said = format!("`{}` is missing: add it", path(name));
+        assert_eq!(refused(&settings), said);
+        settings.pointer_mut(pointer).unwrap()[misspelt] = value;
+        let said = format!(
+            "there is no setting `{}`: did you mean `{}`?",
+            path(misspelt),
+            path(name)
+        );
+        assert_eq!(refused(&settings), said);
+    }
+    // Of a version that did not have all settings, those are not what is missing.
+    let mut older = own.clone();
+    let reformer = older["model"]["reformer"].as_object_mut().unwrap();
+    reformer.remove("d_model").unwrap();
+    reformer.remove("rotary_local_only").unwrap();
+    assert_eq!(
+        refused(&older),
+        "`model.reformer.d_model` is missing: add it"
+    );
+}
+
+#[test]
+fn settings_by_paths_are_given_once() {
+    let layers = |n: usize| json!({"reformer": {"n_layers": n}});
+    for settings in [
+        json!({"model": layers(2), "model.reformer.n_layers": 3}),
+        json!({"model": layers(2), "model.reformer.n_layers": 2}),
+        json!({"model": {"reformer.n_layers": 2}, "model.reformer": {"n_layers": 3}}),
+    ] {
+        let error = config().with_settings(&settings).unwrap_err();
+        let said = "`model.reformer.n_layers` is given twice: remove one";
+        assert_eq!(error.to_string(), said);
+    }
+    let part = json!({"optimizer.Adam.beta_1": 0.5, "optimizer": {"Adam": {"beta_1": 0.9}}});
+    let error = config().with_settings(&part).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`optimizer.Adam.beta_1` is given beside `optimizer`, which it is a part of: remove one"
+    );
+    let apart = json!({"model": layers(5), "model.reformer.d_model": 64, "steps": 7});
+    let changed = config().with_settings(&apart).unwrap();
+    let reformer = changed.model.reformer();
+    assert_eq!(
+        [changed.steps, reformer.n_layers, reformer.d_model],
+        [7, 5, 64]
+    );
+}
+
 /// The paths of all values, and of all objects and lists of them.
 fn paths(value: &Value, path: &str) -> Vec<String> {
     let below: Vec<(String, &Value)> = match value {

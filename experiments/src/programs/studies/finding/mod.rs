@@ -164,7 +164,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (task, scale) = (arguments.task, study.preset);
     let stage = |stage| -> Result<TrainConfig> {
         let config = task.config(stage, scale, data)?;
-        overrides::apply(config, &sets.sets)
+        overrides::apply_flags(config, &sets.sets)
     };
     let (beginning, base) = (stage(Stage::Beginning)?, stage(Stage::Main)?);
     let seeds = seeds.of(base.seed, scale);

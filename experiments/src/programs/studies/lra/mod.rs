@@ -141,7 +141,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (task, scale) = (arguments.task, arguments.study.preset);
     let path = arguments.data.as_deref().map(absolute).transpose()?;
     let base = settings::config(task, path, scale)?;
-    let base = overrides::apply(base, &arguments.sets.sets)?;
+    let base = overrides::apply_flags(base, &arguments.sets.sets)?;
     let seeds = arguments.seeds.of(base.seed, scale);
     let mut trainings = Vec::new();
     for (key, label, sets) in MODELS {
