@@ -55,6 +55,14 @@ impl DatasetError {
     }
 }
 
+/// The way out of a number that is too large, unless it is 0, which is too small.
+pub(crate) fn unless_zero(number: usize, way_out: &'static str) -> &'static str {
+    match number {
+        0 => "1 or more",
+        _ => way_out,
+    }
+}
+
 /// Returns an error for a setting that is not allowed.
 pub(crate) fn check(
     allowed: bool,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub(crate) use making::check;
+pub(crate) use making::{check, unless_zero};
 pub use size::SizeError;
 
 use crate::report::{escaped, grouped, shown, shown_path, shown_text};

@@ -5,7 +5,7 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::listops::{CLOSE, OPERATORS, list_value};
-use crate::error::{DatasetError, check};
+use crate::error::{DatasetError, check, unless_zero};
 use crate::holdout::SplitName;
 use crate::holdout::key;
 use crate::labelled::{BYTES, ClassifiedBuilder, ClassifiedRows};
@@ -77,7 +77,8 @@ impl ListOpsConfig {
             ("n_test", self.n_test),
         ] {
             let limit = "1 to 2147483648 / max_length";
-            check((1..=most).contains(&n), setting, n, limit, "fewer lists")?;
+            let way_out = unless_zero(n, "fewer lists");
+            check((1..=most).contains(&n), setting, n, limit, way_out)?;
         }
         check(
             self.is_often_allowed(),

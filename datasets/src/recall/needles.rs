@@ -3,7 +3,7 @@
 use burn::config::Config;
 
 use super::pairs::distinct;
-use crate::error::{DatasetError, check};
+use crate::error::{DatasetError, check, unless_zero};
 use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences};
 use crate::text::{Split, Windows};
@@ -46,7 +46,7 @@ impl NeedlesConfig {
             "n_needles",
             n,
             "1 to 676",
-            "fewer",
+            unless_zero(n, "fewer"),
         )?;
         check(
             length >= self.min_seq_length(),
@@ -285,10 +285,13 @@ mod tests {
     fn settings_that_cannot_be_are_named() {
         let config = NeedlesConfig::new;
         for (config, message) in [
-            (config().with_n_needles(0), "n_needles is 0"),
+            (
+                config().with_n_needles(0),
+                "n_needles is 0, and must be 1 to 676: choose 1 or more",
+            ),
             (
                 config().with_n_needles(677).with_seq_length(1 << 17),
-                "n_needles is 677",
+                "n_needles is 677, and must be 1 to 676: choose fewer",
             ),
             (
                 config().with_seq_length(config().min_seq_length() - 1),

@@ -2,7 +2,7 @@
 
 use burn::config::Config;
 
-use crate::error::{DatasetError, check};
+use crate::error::{DatasetError, check, unless_zero};
 use crate::sequences::random::{below, keyed_rng};
 use crate::sequences::{IGNORED, Sequences};
 
@@ -65,7 +65,7 @@ impl AssociativeRecallConfig {
             "n_pairs",
             n_pairs,
             "1 to a quarter of the length",
-            "fewer pairs or longer sequences",
+            unless_zero(n_pairs, "fewer pairs or longer sequences"),
         )?;
         let fewest = fewest_pairs.unwrap_or(n_pairs);
         check(
@@ -73,7 +73,7 @@ impl AssociativeRecallConfig {
             "fewest_pairs",
             fewest,
             "1 to the number of pairs",
-            "fewer",
+            unless_zero(fewest, "fewer"),
         )?;
         let n_questions = n_questions.unwrap_or(n_pairs);
         check(
@@ -99,7 +99,10 @@ impl AssociativeRecallConfig {
             "n_keys",
             n_keys,
             "at least the number of pairs, and at most 536870911",
-            "as many as there are pairs, or more",
+            match n_keys > most {
+                true => "fewer",
+                false => "as many as there are pairs, or more",
+            },
         )?;
         check(
             (1..=most).contains(&n_values),
@@ -367,12 +370,25 @@ mod tests {
         let config = AssociativeRecallConfig::new;
         for (config, setting) in [
             (config().with_seq_length(7), "seq_length is 7"),
-            (config().with_n_pairs(257), "n_pairs is 257"),
-            (config().with_n_pairs(0), "n_pairs is 0"),
+            (
+                config().with_n_pairs(257),
+                "n_pairs is 257, and must be 1 to a quarter of the length: choose fewer",
+            ),
+            (
+                config().with_n_pairs(0),
+                "n_pairs is 0, and must be 1 to a quarter of the length: choose 1 or more",
+            ),
             (config().with_n_keys(63), "n_keys is 63"),
+            (
+                config().with_n_keys(1 << 30),
+                "n_keys is 1073741824, and must be at least the number of pairs, and at most 536870911: choose fewer",
+            ),
             (config().with_n_values(0), "n_values is 0"),
             (config().with_fewest_pairs(Some(65)), "fewest_pairs is 65"),
-            (config().with_fewest_pairs(Some(0)), "fewest_pairs is 0"),
+            (
+                config().with_fewest_pairs(Some(0)),
+                "fewest_pairs is 0, and must be 1 to the number of pairs: choose 1 or more",
+            ),
             (config().with_n_questions(Some(63)), "n_questions is 63"),
             (config().with_n_questions(Some(449)), "n_questions is 449"),
             (config().with_asked_in(Some(126)), "asked_in is 126"),

@@ -246,7 +246,10 @@ fn lists_that_cannot_be_are_refused() {
     for (config, setting) in [
         (small().with_max_depth(1), "max_depth is 1"),
         (small().with_max_args(1), "max_args is 1"),
-        (small().with_n_train(0), "n_train is 0"),
+        (
+            small().with_n_train(0),
+            "n_train is 0, and must be 1 to 2147483648 / max_length: choose 1 or more",
+        ),
         (small().with_n_test(usize::MAX), "n_test is"),
         (small().with_max_length(11), "min_length is 10"),
         (small().with_min_length(usize::MAX), "min_length is"),

@@ -6,7 +6,9 @@ use crate::cli;
 use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
-use reformer_train::DataConfig;
+use reformer_core::attention::Buckets;
+use reformer_datasets::recall::NeedlesConfig;
+use reformer_train::{DataConfig, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,18 +17,24 @@ Examples:
   With full attention instead of hashing:
     train_recall --attention local,full --name full
   Repeated passages, which takes longer:
-    train_recall --task passages --length 1024
+    train_recall --task passages
 
 The loss counts the value that belongs to a key, the repeated part of a passage, or the letter that a planted
-sentence names.";
+sentence names. Without --length, sequences have 128 tokens, passages 1024, and needles 256.";
+
+/// Sentences planted in a text.
+const N_NEEDLES: usize = 4;
 
 /// Train a Reformer to retrieve what it has read.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// Task [default: that of the preset, pairs]
-    #[arg(long, alias = "data", value_enum, conflicts_with_all = ["resume", "join"])]
+    #[arg(long, value_enum, conflicts_with_all = ["resume", "join"])]
     task: Option<TaskName>,
+    /// An earlier name of `--task`
+    #[arg(long, hide = true, conflicts_with_all = ["resume", "join"])]
+    data: Option<String>,
     #[command(flatten)]
     train: TrainArguments,
 }
@@ -44,7 +52,47 @@ enum TaskName {
     Needles,
 }
 
+impl Arguments {
+    /// The task, if one is named.
+    ///
+    /// # Errors
+    /// `--data` with anything else.
+    fn task(&self) -> Result<Option<TaskName>> {
+        let Some(data) = &self.data else {
+            return Ok(self.task);
+        };
+        match (TaskName::from_str(data, false), self.task) {
+            (Ok(task), None) => Ok(Some(task)),
+            (Ok(_), Some(_)) => {
+                bail!("`--data` is an earlier name of `--task`, which is given too: leave it out")
+            }
+            (Err(_), _) => {
+                let names = TaskName::value_variants().iter();
+                let names =
+                    names.filter_map(|task| Some(task.to_possible_value()?.get_name().to_owned()));
+                bail!(
+                    "`--data` is `{data}`, but this program makes its own sequences: name a task by `--task` ({}), and a \
+                     text for needles by `--set data.Needles.path={data}`",
+                    names.collect::<Vec<_>>().join(", ")
+                )
+            }
+        }
+    }
+}
+
 impl TaskName {
+    /// Tokens of a sequence that the preset's are too short for: passages return within it, and all needles have room.
+    fn length(self) -> Option<usize> {
+        match self {
+            Self::Pairs => None,
+            Self::Passages | Self::PassagesBackwards => Some(1024),
+            Self::Needles => {
+                let task = NeedlesConfig::new().with_n_needles(N_NEEDLES);
+                Some(task.min_seq_length())
+            }
+        }
+    }
+
     fn data(self) -> DataConfig {
         match self {
             Self::Pairs => DataConfig::AssociativeRecall {
@@ -62,14 +110,17 @@ impl TaskName {
             },
             Self::Needles => DataConfig::Needles {
                 path: None,
-                n_needles: 4,
+                n_needles: N_NEEDLES,
             },
         }
     }
 }
 
 pub fn main() -> ExitCode {
-    cli::program(|arguments: Arguments| train(arguments.train, &Recall(arguments.task)))
+    cli::program(|arguments: Arguments| {
+        let task = arguments.task()?;
+        train(arguments.train, &Recall(task))
+    })
 }
 
 struct Recall(Option<TaskName>);
@@ -81,6 +132,13 @@ impl TrainingProgram for Recall {
 
     fn preset(&self) -> &'static str {
         "recall"
+    }
+
+    fn set_defaults(&self, config: &mut TrainConfig) {
+        if let Some(length) = self.0.and_then(TaskName::length) {
+            config.window_length = length;
+            config.model.reformer_mut().lsh.n_buckets = Buckets::Auto;
+        }
     }
 
     fn data(&self, preset: DataConfig) -> Result<DataConfig> {
