@@ -312,7 +312,7 @@ fn questions_are_answered_and_scored() {
     fs::write(path.join("shifted.json"), shifted).unwrap();
     let found = printed(&train(QA, path, "--data shifted.json --name shifted"));
     assert!(found.contains("Training data: "), "{found}");
-    // Where no answer lies in the window there is nothing to measure: that is said, and no number.
+    // Where no answer lies in the window there is nothing to measure, which is refused before the training.
     let far = format!(
         r#"{{"version": "v2.0", "data": [{{"title": "t", "paragraphs": [{{"context": "{}Käthe",
             "qas": [{{"id": "a", "question": "Wen?", "is_impossible": false,
@@ -321,12 +321,18 @@ fn questions_are_answered_and_scored() {
     );
     fs::write(path.join("far.json"), far).unwrap();
     let arguments = "--data squad.json --valid far.json --name far";
-    let unmeasured = train(QA, path, arguments);
-    assert!(unmeasured.status.success());
-    let unmeasured = String::from_utf8_lossy(&unmeasured.stdout).into_owned();
-    assert!(
-        unmeasured.contains("Nothing was measured") && !unmeasured.contains("bits per border"),
-        "{unmeasured}"
+    refused(
+        &train(QA, path, arguments),
+        &[
+            "`--length` is ",
+            "none of 1 sequences to validate on has a target",
+            "raise it",
+        ],
+    );
+    assert!(!path.join("runs/far").exists());
+    refused(
+        &call(EVALUATE, path, "--checkpoint runs/x --data far.json"),
+        &["there is nothing to measure", "`--length`"],
     );
     let rows = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rows = rows.join("../datasets/tests/data/files/f09h_hf_rows.json");

@@ -48,6 +48,18 @@ pub enum TrainError {
         path: PathBuf,
     },
 
+    /// A new run in the folder of the checkpoints of another one.
+    #[error(
+        "`{}` is in the folder of the checkpoints of the run `{}`, where no other run can be: choose another folder",
+        path.display(), run.display()
+    )]
+    AmongCheckpoints {
+        /// The folder of the new run.
+        path: PathBuf,
+        /// The folder of the other one.
+        run: PathBuf,
+    },
+
     /// A folder that does not contain a run.
     #[error("`{}` is not the folder of a run, since {reason}", path.display())]
     NoRun {
@@ -173,7 +185,7 @@ pub enum TrainError {
     /// An evaluation without any target.
     #[error(
         "there is nothing to measure: none of {n_sequences} sequences has a target within \
-         {window_length} tokens; lengthen them (window_length) or name other data"
+         {window_length} tokens; name other data, or train on longer sequences (`--length`, window_length in config.json)"
     )]
     NothingToMeasure {
         /// Sequences in the evaluation.

@@ -42,6 +42,11 @@ impl Checkpoints {
         }
     }
 
+    /// Whether a path is their folder or in it.
+    pub(crate) fn contain(&self, path: &Path) -> bool {
+        path.starts_with(&self.folder)
+    }
+
     /// Path, without extension, of the model's record after a step.
     pub fn model(&self, step: usize) -> PathBuf {
         self.part("model", step)

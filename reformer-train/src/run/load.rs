@@ -59,8 +59,27 @@ fn no_run(path: &Path, kind: io::ErrorKind) -> TrainError {
     }
 }
 
-/// Checks that a new run can have this path: nothing is there, or an empty folder.
+/// The run whose checkpoints have a path for their folder or in it, in spite of links.
+fn run_of_checkpoint(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    // Of a path that does not exist, the part that does.
+    let path = path.ancestors().find_map(|there| {
+        let rest = path.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    })?;
+    let mut folders = path.ancestors();
+    let run =
+        folders.find(|run| run.join(CONFIG).is_file() && Checkpoints::of_run(run).contain(&path));
+    run.map(Path::to_owned)
+}
+
+/// Checks that a new run can have this path: nothing is there, or an empty folder, and not among the checkpoints of
+/// another run.
 pub(super) fn check_new_folder(path: &Path) -> Result<(), TrainError> {
+    if let Some(run) = run_of_checkpoint(path) {
+        let path = path.to_owned();
+        return Err(TrainError::AmongCheckpoints { path, run });
+    }
     let path = path.to_owned();
     let is_link = path.is_symlink();
     let is_taken = is_link || path.exists();

@@ -76,7 +76,8 @@ impl Run {
     /// complete or not at all.
     ///
     /// # Errors
-    /// A setting or data that cannot work, a folder that is not empty or cannot be written.
+    /// A setting or data that cannot work, such as sequences too short for any target, a folder that is not empty,
+    /// belongs to another run or cannot be written.
     pub fn create(config: TrainConfig, folder: impl Into<PathBuf>) -> Result<Self, TrainError> {
         Self::create_from(config, folder, None)
     }
@@ -124,6 +125,8 @@ impl Run {
             _ => &folder,
         };
         let data = Self::open(&config, names, own)?;
+        // One of an earlier version is resumed all the same: it cannot be changed.
+        data.check_measured(&config)?;
         let run = Self {
             beginning: Beginning::new(&config.data, own, start_from)?,
             written: None,

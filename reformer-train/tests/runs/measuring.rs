@@ -135,12 +135,24 @@ fn nothing_to_measure_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let (_, mut config) = tasks(folder.path()).swap_remove(3);
-    fs::write(at("far.json"), squad(60..70)).unwrap();
+    fs::write(at("valid.json"), squad(60..70)).unwrap();
     let DataConfig::Questions(questions) = &mut config.data else {
         panic!("it asks questions");
     };
-    questions.valid = Some(QuestionFiles::Squad(at("far.json")));
-    let run = Run::create(config, at("run")).unwrap();
+    questions.valid = Some(QuestionFiles::Squad(at("valid.json")));
+    let error = Run::create(config.clone(), at("run")).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("`window_length` is 40, but none of 10 sequences to validate on"),
+        "{error}"
+    );
+    assert!(!at("run").exists());
+    // A run that has begun is trained all the same.
+    fs::write(at("valid.json"), squad(20..30)).unwrap();
+    Run::create(config, at("run")).unwrap();
+    fs::write(at("valid.json"), squad(60..70)).unwrap();
+    fs::remove_file(at("run/run.json")).unwrap();
+    let run = Run::resume(at("run")).unwrap();
     let (_, valid) = train(&run, 0);
     assert!(valid.is_empty(), "{valid:?}");
     let error = measured(&at("run"), 3).unwrap_err();

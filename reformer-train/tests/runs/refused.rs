@@ -270,6 +270,49 @@ fn last_good_checkpoint_has_other_weights() {
 }
 
 #[test]
+fn no_run_begins_among_the_checkpoints_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let create = |path: PathBuf| Run::create(config(Mode::Reversible, adam()), path).map(drop);
+    create(path.clone()).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            fs::create_dir_all(path.join("checkpoint/old")).unwrap();
+        }
+        let before = files(&path);
+        for name in [
+            "checkpoint",
+            "checkpoint/new",
+            "checkpoint/old/new",
+            "./checkpoint/new",
+        ] {
+            let error = create(path.join(name)).unwrap_err();
+            let TrainError::AmongCheckpoints { run, .. } = &error else {
+                panic!("{name}: {error}");
+            };
+            assert_eq!(*run, path.canonicalize().unwrap());
+            assert!(
+                error.to_string().ends_with("choose another folder"),
+                "{error}"
+            );
+        }
+        assert!(files(&path) == before, "a file has changed");
+    }
+    #[cfg(unix)]
+    {
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(path.join("checkpoint"), &link).unwrap();
+        let error = create(link.join("new")).unwrap_err();
+        assert!(
+            matches!(error, TrainError::AmongCheckpoints { .. }),
+            "{error}"
+        );
+    }
+    // Elsewhere such a name means nothing.
+    create(folder.path().join("checkpoint/new")).unwrap();
+}
+
+#[test]
 fn new_folder_is_complete_or_absent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs/run");
