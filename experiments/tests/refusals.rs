@@ -42,8 +42,12 @@ fn bad_settings_are_named_and_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("empty.txt"), "").unwrap();
     fs::write(folder.path().join("short.txt"), "a short text").unwrap();
-    let cases: [(&[&str], &[&str]); 14] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--eval-windows", "0"], &["`eval_windows` is 0"]),
+        (
+            &["--set", "steps=3", "--set", "steps=4"],
+            &["`--set steps=4`: `steps` is given twice: remove one"],
+        ),
         (
             &["--set", "batch_sizes=3"],
             &["no setting `batch_sizes`: did you mean `batch_size`?"],
@@ -86,8 +90,16 @@ fn lengths_that_a_task_cannot_have_are_told_by_their_flag() {
     for (program, arguments, parts) in [
         (
             RECALL,
-            "--task needles",
+            "--task needles --length 128",
             ["`--length` is 128", "4 needles need at least 256: raise it"],
+        ),
+        (
+            RECALL,
+            "--task passages --length 128 --set data.ReturningPassages.shortest=100",
+            [
+                "`--length` is 128",
+                "none of 64 sequences to validate on has a target",
+            ],
         ),
         (
             RECALL,
@@ -103,6 +115,41 @@ fn lengths_that_a_task_cannot_have_are_told_by_their_flag() {
         refused(&call(program, folder.path(), arguments), &parts);
     }
     assert_eq!(contents(folder.path()), []);
+}
+
+#[test]
+fn tasks_of_recall_have_lengths_of_their_own_and_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = "--d-model 16 --n-heads 2 --batch-size 1 --eval-windows 2 --steps 1 --name";
+    for (task, length) in [("needles", 256), ("passages", 1024)] {
+        for flag in ["task", "data"] {
+            let arguments = format!("--{flag} {task} {small} {flag}-{task}");
+            let text = printed(&call(RECALL, folder.path(), &arguments));
+            let said = format!("1 steps of 1 sequences of {length} tokens");
+            assert!(text.contains(&said), "{text}");
+        }
+    }
+    let before = contents(folder.path());
+    let refuse = |arguments: &str, parts: &[&str]| {
+        refused(&call(RECALL, folder.path(), arguments), parts);
+    };
+    refuse(
+        "--data book.txt",
+        &[
+            "`--data` is `book.txt`, but this program makes its own sequences",
+            "`--task` (pairs, passages, passages-backwards, needles)",
+            "`--set data.Needles.path=book.txt`",
+        ],
+    );
+    refuse(
+        "--data needles --task needles",
+        &["`--data` is an earlier name of `--task`, which is given too: leave it out"],
+    );
+    refuse(
+        "--task needles --set data.Needles.n_needles=0",
+        &["n_needles is 0, and must be 1 to 676: choose 1 or more"],
+    );
+    assert_eq!(contents(folder.path()), before);
 }
 
 /// The defaults, but for the flag in `arguments`.
@@ -312,6 +359,16 @@ fn files_that_are_read_are_not_overwritten() {
         &call(INSPECT, path, &same),
         &["`--html` is `page`, and `--json` is the same file"],
     );
+    // Where no file can be, before anything is measured.
+    for (place, reason) in [
+        ("runs", "it is a folder: name a file in it (--json)"),
+        ("none/scores.json", "its folder does not exist"),
+    ] {
+        let output = call(EVALUATE, path, &format!("{of_run} --json {place}"));
+        let said = format!("`{place}` cannot be written: {reason}");
+        refused(&output, &[&said]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    }
     assert_eq!(contents(path), before);
     // Other files in a run's folder are results, which may be replaced.
     for _ in 0..2 {

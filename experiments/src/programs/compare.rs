@@ -54,7 +54,7 @@ struct ComparedRun {
 
 pub(super) fn main() -> ExitCode {
     cli::program(|arguments: Arguments| {
-        out::check_not_read("--html", Some(&arguments.html), [""; 0])?;
+        out::check_output("--html", Some(&arguments.html), [""; 0])?;
         let runs = arguments.runs.iter().map(|path| read(path));
         let runs: Vec<ComparedRun> = runs.collect::<Result<_>>()?;
         let (results, settings) = (results(&runs), settings(&runs)?);

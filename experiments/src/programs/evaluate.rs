@@ -134,7 +134,7 @@ impl Job for Arguments {
             check_range("--eval-windows", n, MOST_TOKENS)?;
         }
         let json = self.json.as_deref();
-        out::check_not_read("--json", json, &self.data)?;
+        out::check_output("--json", json, &self.data)?;
         let evaluation = open::<B::InnerBackend>(&self, &device)?;
         if self.data.is_empty() {
             out::check_not_read("--json", json, evaluation.config().data.paths())?;

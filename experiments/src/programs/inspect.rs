@@ -66,7 +66,7 @@ impl Job for Arguments {
         check_most("--tokens", self.tokens, MOST_TOKENS)?;
         let outputs = [("--html", &*self.html), ("--json", &*self.json)];
         for (flag, output) in outputs {
-            out::check_not_read(flag, Some(output), [path])?;
+            out::check_output(flag, Some(output), [path])?;
         }
         out::check_apart(outputs)?;
         let text = start(path, MOST_TOKEN_BYTES * self.tokens as u64)

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 pub fn main() -> ExitCode {
     cli::program(|arguments: Arguments| {
         let path = &arguments.measurements;
-        out::check_not_read("--svg", arguments.svg.as_deref(), [path])?;
+        out::check_output("--svg", arguments.svg.as_deref(), [path])?;
         let measurements = read(path)?;
         if let Some(path) = &arguments.svg {
             draw(&measurements, path)?;
@@ -48,6 +48,8 @@ pub fn main() -> ExitCode {
 fn read(path: &Path) -> Result<Vec<Measurement>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+    // A shell may put a byte order mark before what it redirects.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = text
         .lines()
         .enumerate()

@@ -68,7 +68,7 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
         let beam = self.beam.config()?;
-        out::check_not_read("--output", self.output.as_deref(), &self.input)?;
+        out::check_output("--output", self.output.as_deref(), &self.input)?;
         let mut sentences = Sentences::open(&self)?;
         let translator = loading(|| {
             let folder = &self.checkpoint;

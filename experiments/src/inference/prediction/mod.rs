@@ -47,7 +47,7 @@ impl PredictArguments {
     /// Checks the flags.
     pub(crate) fn check(&self) -> Result<()> {
         check_range("--batch-size", self.batch_size, MOST_ROWS)?;
-        out::check_not_read("--output", self.output.as_deref(), &self.input)
+        out::check_output("--output", self.output.as_deref(), &self.input)
     }
 
     /// The records of the input; plain texts are stored in `field`.

@@ -1,110 +1,45 @@
-//! Output of programs.
-//!
-//! In this crate `print!`, `println!` and `eprintln!` are the macros below, which cannot panic: a closed pipe
-//! or a full disk is not a reason to lose a training. The first error on the standard output is
-//! kept until [`finish`]. Messages are made [`printable`]; the actual results of a program go through an
-//! [`Output`].
+//! Whether an output file can be written where a program is told to, and would replace nothing that is read.
 
-use std::error::Error;
-use std::fmt;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::bail;
-use reformer_core::write_atomically;
-use reformer_train::screen::console::{self, printable};
 
-/// Like that of the standard library, but an error is kept until the end.
-macro_rules! print {
-    ($($text:tt)*) => { $crate::out::print(&format!($($text)*)) };
-}
-
-/// Like that of the standard library, but an error is kept until the end.
-macro_rules! println {
-    ($($text:tt)*) => { $crate::out::print(&(format!($($text)*) + "\n")) };
-}
-
-/// Like that of the standard library, but errors are ignored.
-macro_rules! eprintln {
-    ($($text:tt)*) => { $crate::out::tell(&format!($($text)*)) };
-}
-
-/// The first error on the standard output.
-static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
-
-/// Prints a message on the standard output, unless an earlier one failed.
-pub(crate) fn print(text: &str) {
-    write(printable(text).as_bytes()).ok();
-}
-
-/// Prints a line on the standard error output, and ignores errors.
-pub(crate) fn tell(text: &str) {
-    console::tell(text);
-}
-
-/// Flushes the standard output. A closed pipe is not an error: its reader has read what it wanted.
+/// Refuses an output file that cannot be written, before anything is computed for it, or [is read](check_not_read).
 ///
 /// # Errors
-/// The error that kept something from being printed, such as a full disk.
-pub(crate) fn finish() -> io::Result<()> {
-    let flushed = io::stdout().flush();
-    let failed = FAILURE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    match failed.map_or(flushed, Err) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
+/// Those of [`check_not_read`], a folder, or a file in a folder that does not exist or cannot be written.
+pub(crate) fn check_output(
+    flag: &str,
+    output: Option<&Path>,
+    inputs: impl IntoIterator<Item = impl AsRef<Path>>,
+) -> anyhow::Result<()> {
+    check_not_read(flag, output, inputs)?;
+    output.map_or(Ok(()), |output| check_place(flag, output))
+}
+
+/// Refuses a path where no file can be written.
+fn check_place(flag: &str, output: &Path) -> anyhow::Result<()> {
+    let refused = |reason: &str| -> anyhow::Result<()> {
+        bail!(
+            "`{}` cannot be written: {reason} ({flag})",
+            output.display()
+        )
+    };
+    if output.is_dir() {
+        return refused("it is a folder: name a file in it");
     }
-}
-
-/// Whether an error is that of an [`Output`], which [`finish`] reports.
-pub(crate) fn is_unwritten(error: &anyhow::Error) -> bool {
-    let cause = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    cause.is_some_and(|cause| cause.is::<Unwritten>())
-}
-
-fn write(bytes: &[u8]) -> io::Result<()> {
-    let mut failure = FAILURE.lock().unwrap_or_else(PoisonError::into_inner);
-    if failure.is_none() {
-        let mut stdout = io::stdout().lock();
-        *failure = stdout.write_all(bytes).and_then(|()| stdout.flush()).err();
+    // A pipe or a device is written into as it is.
+    if output.exists() && !output.is_file() {
+        return Ok(());
     }
-    match &*failure {
-        None => Ok(()),
-        Some(error) => Err(io::Error::new(error.kind(), Unwritten)),
-    }
-}
-
-/// The standard output could not be written.
-#[derive(Debug)]
-struct Unwritten;
-
-impl fmt::Display for Unwritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot write to the standard output")
-    }
-}
-
-impl Error for Unwritten {}
-
-/// The standard output for results: unchanged in a file or a pipe, [`printable`] at a terminal. A program
-/// with no other output ends with its first error.
-#[derive(Debug)]
-pub(crate) struct Output {
-    is_terminal: bool,
-}
-
-impl Output {
-    /// The standard output of this process.
-    #[allow(clippy::new_without_default)]
-    pub(crate) fn new() -> Self {
-        Self {
-            is_terminal: io::stdout().is_terminal(),
-        }
+    let whole = whole(output);
+    let Some(folder) = whole.as_deref().and_then(Path::parent) else {
+        return refused("its folder does not exist: make it, or name another file");
+    };
+    // A file without a name, which leaves nothing behind.
+    match tempfile::tempfile_in(folder) {
+        Ok(_) => Ok(()),
+        Err(error) => refused(&format!("{}: name another file", error.kind())),
     }
 }
 
@@ -160,24 +95,25 @@ pub(crate) fn check_apart(outputs: [(&str, &Path); 2]) -> anyhow::Result<()> {
     }
 }
 
-/// Files and folders of a run, and files of a model of Hugging Face.
-const PARTS_OF_MODELS: [&str; 15] = [
+/// Files of a run, and of a model of Hugging Face.
+const FILES_OF_MODELS: [&str; 12] = [
     "config.json",
     "run.json",
     "metrics.csv",
     "samples.jsonl",
     "model.mpk",
-    "checkpoint",
     "lock",
     "classes.json",
     "subwords.json",
     "tokenizer.json",
     "spiece.model",
-    "model.safetensors",
     "model.safetensors.index.json",
-    "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 ];
+/// Beginnings and ends of the names of weights of Hugging Face, in one file or several.
+const WEIGHTS: [(&str, &str); 2] = [("model", ".safetensors"), ("pytorch_model", ".bin")];
+/// The folder of a run's checkpoints.
+const CHECKPOINTS: &str = "checkpoint";
 
 /// Whether a file is one that makes up a run or a model of Hugging Face. Other files in their folders are results, such
 /// as reports.
@@ -185,17 +121,18 @@ fn is_of_model(file: &Path) -> bool {
     let Some(file) = whole(file) else {
         return false;
     };
-    let mut folders = file.ancestors().skip(1).take(2);
-    folders.any(|folder| {
-        let part = file
-            .strip_prefix(folder)
-            .ok()
-            .and_then(|part| part.iter().next());
-        let is_part = PARTS_OF_MODELS
+    let has_model =
+        |folder: Option<&Path>| folder.is_some_and(|folder| folder.join("config.json").is_file());
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let is_file = FILES_OF_MODELS.contains(&&*name)
+        || WEIGHTS
             .iter()
-            .any(|name| part == Some(name.as_ref()));
-        is_part && folder.join("config.json").is_file()
-    })
+            .any(|(begin, end)| name.starts_with(begin) && name.ends_with(end));
+    let mut folders = file.ancestors();
+    let is_checkpoint = |folder: &Path| {
+        folder.file_name() == Some(CHECKPOINTS.as_ref()) && has_model(folder.parent())
+    };
+    is_file && has_model(file.parent()) || folders.any(is_checkpoint)
 }
 
 /// Whether a file is another one or in that folder, in spite of links.
@@ -238,73 +175,43 @@ fn is_same_file(_: &Path, _: &Path) -> bool {
     false
 }
 
-/// Writes results to a file, which is then complete or absent, or to the standard
-/// output.
-pub(crate) fn write_to(
-    path: Option<&Path>,
-    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let Some(path) = path else {
-        return write(&mut Output::new());
-    };
-    let mut made = Ok(());
-    let written = write_atomically(path, |file| {
-        made = write(&mut NamedFile { path, file });
-        made.as_ref()
-            .map(|_| ())
-            .map_err(|_| io::ErrorKind::Other.into())
-    });
-    // An error inside `write` is the cause.
-    made?;
-    written.map_err(|error| named(path, &error).into())
-}
-
-/// Writes a file, which is then complete or absent.
-pub(crate) fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    write_to(Some(path), |file| Ok(file.write_all(bytes)?))
-}
-
-/// A file whose errors contain its name.
-struct NamedFile<'a, W> {
-    path: &'a Path,
-    file: W,
-}
-
-impl<W: Write> Write for NamedFile<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file
-            .write(bytes)
-            .map_err(|error| named(self.path, &error))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush().map_err(|error| named(self.path, &error))
-    }
-}
-
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    let text = format!("`{}` cannot be written: {error}", path.display());
-    io::Error::new(error.kind(), text)
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.is_terminal {
-            true => write(printable(&String::from_utf8_lossy(bytes)).as_bytes())?,
-            false => write(bytes)?,
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn places_are_checked_and_left_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("old"), "old").unwrap();
+        let check = |name: &str| check_output("--json", Some(&at(name)), [""; 0]);
+        for name in ["old", "new", "folder/new"] {
+            check(name).unwrap();
+        }
+        let names = fs::read_dir(folder.path()).unwrap();
+        assert_eq!(names.count(), 2);
+        assert_eq!(fs::read(at("old")).unwrap(), b"old");
+        for (name, reason) in [
+            ("folder", "it is a folder: name a file in it (--json)"),
+            (
+                "none/new",
+                "its folder does not exist: make it, or name another file (--json)",
+            ),
+            ("old/new", "name another file (--json)"),
+        ] {
+            let message = check(name).unwrap_err().to_string();
+            let said = format!("`{}` cannot be written: ", at(name).display());
+            assert!(
+                message.starts_with(&said) && message.ends_with(reason),
+                "{message}"
+            );
+        }
+        check_output("--json", None, [""; 0]).unwrap();
+        #[cfg(unix)]
+        check_output("--json", Some(Path::new("/dev/null")), [""; 0]).unwrap();
+    }
 
     #[test]
     fn what_is_read_is_not_written() {
@@ -342,10 +249,15 @@ mod tests {
             check(name, "b").unwrap();
         }
         fs::write(at("run/config.json"), "{}").unwrap();
+        fs::create_dir(at("run/checkpoint/optim")).unwrap();
+        fs::write(at("run/checkpoint/optim/part"), "read").unwrap();
+        fs::write(at("run/model-00001-of-00002.safetensors"), "read").unwrap();
         for name in [
             "run/config.json",
             "run/model.mpk",
             "run/checkpoint/model-1.mpk",
+            "run/checkpoint/optim/part",
+            "run/model-00001-of-00002.safetensors",
         ] {
             refused(name, "b");
         }
@@ -355,6 +267,8 @@ mod tests {
             "run/classes.json",
             "run/checkpoint/model-2.mpk",
             "run/checkpoint",
+            "run/checkpoint/optim/new",
+            "run/pytorch_model-00002-of-00002.bin",
         ] {
             refused(name, "b");
         }
