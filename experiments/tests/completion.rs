@@ -180,7 +180,7 @@ fn lines_are_translated() {
         ),
         (
             &["--text", "a", "--length-penalty", "-1"],
-            &["`length_penalty` is -1"],
+            &["`--length-penalty` is -1"],
         ),
     ];
     for (arguments, parts) in cases {

@@ -71,7 +71,7 @@ fn bytes_of_a_hugging_face_folder_are_continued() {
     );
     refused(
         &text(folder.path(), &["--prompt", "x", "--top-p", "2"]),
-        &["`top_p` is 2"],
+        &["`--top-p` is 2"],
     );
     refused(
         &text(folder.path(), &["--prompt", "x", "--beam-size", "0"]),

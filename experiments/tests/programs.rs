@@ -217,7 +217,7 @@ fn continue_text(folder: &Path) {
     printed(&generate(folder, &["--prompt", &"A".repeat(60)]));
     refused(
         &generate(folder, &["--prompt", "A", "--temperature", "-1"]),
-        &["`temperature` is -1"],
+        &["`--temperature` is -1"],
     );
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{printed, refused, run};
+use common::{TRAIN, printed, refused, run};
 use experiments::programs::studies::STUDIES;
 
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
@@ -101,6 +101,14 @@ fn what_is_no_program_brings_the_nearest_one() {
     refuse(&["train", "tex"], &["did you mean `reformer train text`"]);
     refuse(&["train", "c"], &["after `reformer train` comes one of"]);
     refuse(&["gen", "im"], &["did you mean `reformer generate image`"]);
+    // A letter that is missing, rather than the beginning of another word.
+    refuse(&["tran", "text"], &["did you mean `reformer train text`?"]);
+    refuse(&["tran"], &["did you mean `reformer train`?"]);
+    refuse(&["transl"], &["did you mean `reformer translate`?"]);
+    refuse(
+        &["study", "table"],
+        &["did you mean `reformer study table1`?"],
+    );
     refuse(&["train", "train_txt"], &["`reformer train text`"]);
     refuse(&["train", "texts"], &["`reformer train text`"]);
     refuse(&["training"], &["did you mean `reformer train`?"]);
@@ -161,7 +169,13 @@ fn words_of_its_own_have_a_help() {
         reformer(&["help", "completions"])
     );
     assert_eq!(reformer(&["help", "--help"]), reformer(&["help"]));
-    assert!(reformer(&["--version"]).starts_with("reformer "));
+    let version = env!("CARGO_PKG_VERSION");
+    for words in ["", "train text ", "evaluate ", "study table1 "] {
+        let given: Vec<&str> = words.split_whitespace().chain(["--version"]).collect();
+        assert_eq!(reformer(&given), format!("reformer {words}{version}\n"));
+    }
+    let own = printed(&run(TRAIN, folder.path(), &["--version"]));
+    assert_eq!(own, format!("train_text {version}\n"));
 }
 
 #[test]

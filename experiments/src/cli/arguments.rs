@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
-use reformer_core::Precision;
 use reformer_core::attention::{AttentionKind, Buckets, Window};
 use reformer_core::generation::{BeamConfig, SamplerConfig};
 use reformer_core::model::ReformerConfig;
 use reformer_core::reversible::Mode;
+use reformer_core::{ConfigError, Precision};
 use reformer_train::OptimizerConfig;
 
 use super::named::{Named, named};
@@ -161,13 +161,19 @@ pub(crate) struct SamplerArguments {
 }
 
 impl SamplerArguments {
-    pub(crate) fn config(&self) -> SamplerConfig {
-        SamplerConfig::new()
+    /// The sampler.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub(crate) fn config(&self) -> Result<SamplerConfig> {
+        let config = SamplerConfig::new()
             .with_temperature(self.temperature)
             .with_top_k(self.top_k)
             .with_top_p(self.top_p)
             .with_min_p(self.min_p)
-            .with_repetition_penalty(self.repetition_penalty)
+            .with_repetition_penalty(self.repetition_penalty);
+        config.validate().map_err(by_flag)?;
+        Ok(config)
     }
 }
 
@@ -211,8 +217,14 @@ pub(crate) fn beam(size: usize, length_penalty: f64) -> Result<BeamConfig> {
     let config = BeamConfig::new()
         .with_beam_size(size)
         .with_length_penalty(length_penalty);
-    config.validate()?;
+    config.validate().map_err(by_flag)?;
     Ok(config)
+}
+
+/// The error of a setting whose flag has the same name, with the name of the flag.
+fn by_flag(error: ConfigError) -> ConfigError {
+    let field = format!("--{}", error.field.replace('_', "-"));
+    ConfigError { field, ..error }
 }
 
 /// Largest number of sequences that a program computes at a time.

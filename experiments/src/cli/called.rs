@@ -1,6 +1,7 @@
 //! How the program was called: by its own name, or as a subcommand of `reformer`.
 
 use std::env;
+use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -47,6 +48,14 @@ pub(crate) fn arguments() -> Vec<OsString> {
         }
         None => env::args_os().collect(),
     }
+}
+
+/// The name that this program was called by: `train_text`, or `reformer train text`.
+pub(crate) fn own_name() -> String {
+    let called = arguments().into_iter().next().unwrap_or_default();
+    let name = Path::new(&called).file_name().unwrap_or(&called);
+    let name = name.to_string_lossy();
+    name.strip_suffix(EXE_SUFFIX).unwrap_or(&name).to_owned()
 }
 
 /// The words after the name of the executable that call the same program again.
@@ -156,6 +165,7 @@ mod tests {
         ];
         as_part("train text", all, vec!["--steps".into(), "3".into()]);
         assert_eq!(arguments(), ["reformer train text", "--steps", "3"]);
+        assert_eq!(own_name(), "reformer train text");
         assert_eq!(words().collect::<Vec<_>>(), ["train", "text"]);
         assert!(command("generate_text").ends_with("reformer generate text"));
         assert_eq!(name("train_text"), "reformer train text");

@@ -101,8 +101,9 @@ pub(crate) fn prepared(command: Command) -> Command {
     command.allow_negative_numbers(true)
 }
 
-/// A command whose help names other programs in the form in which this one was called.
-fn with_called_names(mut command: Command) -> Command {
+/// A command whose version names it, and whose help names other programs, in the form in which this one was called.
+fn with_called_names(command: Command) -> Command {
+    let mut command = command.display_name(called::own_name());
     let text = |help: &StyledStr| called::help(&help.to_string());
     if let Some(about) = command.get_about().map(text) {
         command = command.about(about);

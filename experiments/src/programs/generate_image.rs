@@ -78,9 +78,9 @@ pub fn main() -> ExitCode {
 
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        self.sampler.config().validate()?;
+        let sampler = self.sampler.config()?;
         check_range("--samples", self.samples, MOST_ROWS)?;
-        out::check_not_read("--output", Some(&self.output), &self.complete_from)?;
+        out::check_output("--output", Some(&self.output), &self.complete_from)?;
         if !(0.0..1.0).contains(&self.keep) {
             bail!(
                 "`--keep` is {}, but it is a share in [0, 1): use 0.5",
@@ -95,7 +95,6 @@ impl Job for Arguments {
             bail!("the model in `{folder}` is not one of images: use `{program}`");
         };
         let scale = scale(&self, size)?;
-        check_place(&self.output)?;
         let original = match &self.complete_from {
             Some(path) => Some(Picture::open(path, size)?),
             None => None,
@@ -131,13 +130,9 @@ impl Job for Arguments {
 
         let mut images = vec![given.clone(); self.samples];
         let bar = ProgressBar::new((n_tokens - n_given) as u64);
-        let sampler = |row| {
-            self.sampler
-                .config()
-                .init(Key::new(self.sampler.seed).fold(row))
-        };
+        let key = Key::new(self.sampler.seed);
         let mut samplers = (0..self.samples as u64)
-            .map(sampler)
+            .map(|row| sampler.init(key.fold(row)))
             .collect::<Result<Vec<_>, _>>()?;
         generate(
             &mut decoder,
@@ -185,21 +180,6 @@ fn scale(arguments: &Arguments, size: usize) -> Result<u32> {
         );
     }
     Ok(scale)
-}
-
-/// Checks, before anything is computed, that the output file can be written.
-fn check_place(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let has_folder = folder.is_none_or(Path::is_dir);
-    if path.is_dir() || !has_folder {
-        bail!(
-            "`--output` is `{}`, which cannot be a file: name a file in an existing folder",
-            path.display()
-        );
-    }
-    Ok(())
 }
 
 fn picture(tokens: &[u32]) -> Result<Picture> {

@@ -189,7 +189,7 @@ pub fn main() -> ExitCode {
 
 impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
-        self.sampler.config().validate()?;
+        self.sampler.config()?;
         let beam = self.beam()?;
         let n_prompts = self.prompt.len() + self.prompt_files.len();
         let n_rows = self.samples.saturating_mul(n_prompts);
@@ -220,7 +220,7 @@ fn draw<B: ReformerBackend>(
     let request = GenerationRequest {
         n_samples: arguments.samples,
         n_tokens: arguments.tokens,
-        sampler: arguments.sampler.config(),
+        sampler: arguments.sampler.config()?,
         seed: arguments.sampler.seed,
         stop: arguments.stop,
         prompts,

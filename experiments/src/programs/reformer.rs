@@ -287,17 +287,21 @@ fn unknown_in(group: &str, second: &str, given: &str) -> Result<()> {
     }
 }
 
-/// The one of some words that another one begins, is probably a misspelling of, or begins with.
+/// The one of some words that another one is probably a misspelling of, begins, or begins with; of several the first.
 fn nearest<'a>(given: &str, words: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let rated = words
+        .clone()
+        .map(|word| (normalized_damerau_levenshtein(word, given), word));
+    let rated = rated.reduce(|first, other| match other.0 > first.0 {
+        true => other,
+        false => first,
+    });
+    let misspelt = rated.filter(|(likeness, _)| *likeness >= ALIKE);
     let begun = |word: &&str| given.len() > 1 && word.starts_with(given);
-    let misspelt = || {
-        let rated = words.clone();
-        let rated = rated.map(|word| (normalized_damerau_levenshtein(word, given), word));
-        let (likeness, nearest) = rated.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-        (likeness >= ALIKE).then_some(nearest)
-    };
-    let found = words.clone().find(begun).or_else(misspelt);
-    found.or_else(|| words.clone().find(|word| given.starts_with(*word)))
+    misspelt
+        .map(|(_, word)| word)
+        .or_else(|| words.clone().find(begun))
+        .or_else(|| words.clone().find(|word| given.starts_with(*word)))
 }
 
 fn not_a_program(given: &str, nearest: &str) -> Result<()> {
