@@ -74,7 +74,7 @@ impl NeedlesConfig {
 
 /// Windows of a text with inserted sentences unrelated to it, and later questions for them.
 ///
-/// Inserted sentences are `[x is the key of ab:]`, and questions `[what is the key of ab:x]`, each
+/// Inserted sentences are `[the key x to ab:]`, and questions `[what key to ab:x]`, each
 /// on a line of its own: a letter for a name of two. Only the letters at the end of questions
 /// count. The letter precedes the name, so that at the colon a question and its sentence have the
 /// preceding name in common, which attention with shared queries and keys can find.
@@ -95,7 +95,7 @@ impl NeedlesConfig {
 /// let bytes: Vec<u8> = tokens.iter().map(|&token| token as u8).collect();
 /// let asked = targets.iter().position(|&target| target >= 0).unwrap();
 /// let name = &bytes[asked - 2..asked];
-/// let planted = [b" is the key of ", name, b":]"].concat();
+/// let planted = [b" to ", name, b":]\n"].concat();
 /// let found = bytes.windows(planted.len()).position(|window| window == planted).unwrap();
 /// assert!(found < asked && i32::from(bytes[found - 1]) == targets[asked]);
 /// # Ok(())
@@ -122,15 +122,15 @@ impl Inserted {
         let [first, second] = [name / 26, name % 26].map(|letter| (b'a' + letter as u8) as char);
         let letter = self.letter as char;
         match self.is_question {
-            false => format!("\n[{letter} is the key of {first}{second}:]\n"),
-            true => format!("\n[what is the key of {first}{second}:{letter}]\n"),
+            false => format!("\n[the key {letter} to {first}{second}:]\n"),
+            true => format!("\n[what key to {first}{second}:{letter}]\n"),
         }
     }
 }
 
 /// Bytes of a sentence and of a question.
-const PLANTED: usize = 23;
-const ASKED: usize = 27;
+const PLANTED: usize = 20;
+const ASKED: usize = 20;
 
 impl Needles {
     /// Positions of inserted lines in a text of this length, in order.
@@ -240,15 +240,16 @@ mod tests {
                 let asked: Vec<usize> = (0..length).filter(|&i| targets[i] >= 0).collect();
                 assert_eq!(asked.len(), 8);
                 for i in asked {
-                    let question = [b"\n[what is the key of ", &bytes[i - 2..=i]].concat();
+                    let question = [b"\n[what key to ", &bytes[i - 2..=i]].concat();
                     assert_eq!(bytes[i + 1 - question.len()..=i], question);
                     assert_eq!(bytes[i + 2..i + 4], *b"]\n");
                     let letter = targets[i] as u8;
                     assert!(letter.is_ascii_lowercase() && bytes[i + 1] == letter);
-                    let name = [b" is the key of ", &bytes[i - 2..=i], b"]\n"].concat();
+                    let name = [b" to ", &bytes[i - 2..=i], b"]\n"].concat();
                     let found = bytes.windows(name.len()).position(|window| window == name);
                     let found = found.expect("it is planted");
-                    assert_eq!(bytes[found - 3..found], [b'\n', b'[', letter]);
+                    assert_eq!(bytes[found - 11..found - 1], *b"\n[the key ");
+                    assert_eq!(bytes[found - 1], letter);
                     assert!(found < i);
                     if let Some(asked_in) = asked_in {
                         // Questions are in the last `asked_in` bytes, sentences before, up to a

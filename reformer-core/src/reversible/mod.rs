@@ -21,7 +21,7 @@ pub use gradients::GradientSum;
 pub(crate) use tape::pull_back;
 pub use tape::{Reconstruction, Tape};
 
-use crate::chunks::parts;
+use crate::chunks::{chunk_ranges, parts};
 use crate::error::ConfigError;
 use crate::kernels::{ReformerBackend, Residual};
 use crate::pass::Pass;
@@ -158,9 +158,17 @@ pub(crate) fn add_residuals<B: ReformerBackend>(
     mut g: impl FnMut(u64, Tensor<B, 3>) -> Tensor<B, 3>,
 ) -> [Tensor<B, 3>; 2] {
     let y1 = B::residual(x1, vec![mode.on_grid(f(x2.clone()))], Residual::Add);
-    let g = parts(y1.clone(), g_chunk_length, |chunk, y1| {
-        mode.on_grid(g(chunk, y1))
-    });
+    let mut g = |chunk, y1| mode.on_grid(g(chunk, y1));
+    if mode.is_recomputed() {
+        // Added as they come: chunks kept until the last one would be one more sequence in memory.
+        let chunks = chunk_ranges(y1.dims()[1], g_chunk_length);
+        let y2 = chunks.fold(x2, |y2, (chunk, range)| {
+            let part = g(chunk, y1.clone().slice_dim(1, range.clone()));
+            B::residual_at(y2, range.start, part, Residual::Add)
+        });
+        return [y1, y2];
+    }
+    let g = parts(y1.clone(), g_chunk_length, g);
     if mode == Mode::Ordinary {
         let z = B::residual(y1, g, Residual::Add);
         return [z.clone(), z];

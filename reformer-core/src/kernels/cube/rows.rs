@@ -148,13 +148,13 @@ fn gather_statistics<O: Float, F: Float, N: Size>(
 /// Per-query inputs of backward: the two parts of the log-sum-exp, and the dot product of gradient
 /// and output: `[batch_size, n_heads, seq_length, 3]`.
 pub(super) fn statistics<R: CubeRuntime>(
-    output: CubeTensor<R>,
+    output: &CubeTensor<R>,
     grad: &CubeTensor<R>,
     max: CubeTensor<R>,
     log_sum: CubeTensor<R>,
 ) -> CubeTensor<R> {
-    let [batch_size, n_heads, seq_length, d_v] = dims(&output);
-    let (output, grad) = (side_by_side(output), side_by_side(grad.clone()));
+    let [batch_size, n_heads, seq_length, d_v] = dims(output);
+    let [output, grad] = [output, grad].map(|rows| side_by_side(rows.clone()));
     let statistics = empty(&output, [batch_size, n_heads, seq_length, 3], DType::F32);
     let shape = Row::new(d_v, &[&output, &grad]);
     let client = output.client.clone();

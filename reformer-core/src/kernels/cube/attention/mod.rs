@@ -28,7 +28,7 @@ use burn_cubecl::cubecl::prelude::{AddressType, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 
-use super::device::{Cube, cubes, empty, offsets, room_for_rounds};
+use super::device::{Cube, cubes, empty, is_own, offsets, room_for_rounds};
 use super::merge::{add_rounds, join_rounds, through_keys};
 use super::rows::{dims, statistics};
 use crate::kernels::{
@@ -48,6 +48,25 @@ impl<R: CubeRuntime> Attention<R> {
         let mut rows = empty(&self.q, [batch_size, length, n_heads, d], dtype);
         rows.meta.swap(1, 2);
         rows
+    }
+
+    /// The same in the memory of a tensor that is not needed any more, if it is not shared and suits.
+    fn rows_in(
+        &self,
+        spent: &CubeTensor<R>,
+        length: usize,
+        d: usize,
+        dtype: DType,
+    ) -> CubeTensor<R> {
+        let [batch_size, n_heads, ..] = dims(&self.q);
+        let adjacent = [length * n_heads * d, d, n_heads * d, 1];
+        let suits = dims(spent) == [batch_size, n_heads, length, d]
+            && spent.dtype == dtype
+            && spent.meta.strides()[..] == adjacent;
+        match suits && is_own(spent) {
+            true => spent.clone(),
+            false => self.rows(length, d, dtype),
+        }
     }
 
     /// Number of heads in the batch.
@@ -166,27 +185,31 @@ impl<R: CubeRuntime> Attention<R> {
 
     /// Gradients of queries (including the part through keys that are queries), keys and values, in
     /// a given type. If keys are queries, their gradient is that of the queries.
+    ///
+    /// A head's rows are read before its gradients are written, so that these take the memory of the output and
+    /// of its gradient where those are not shared.
     fn backward(
         self,
+        [output, max, log_sum]: [CubeTensor<R>; 3],
         grad: CubeTensor<R>,
-        statistics: CubeTensor<R>,
         dtype: DType,
     ) -> [CubeTensor<R>; 3] {
         let LaunchSizes {
             seq_length, n_keys, ..
         } = self.sizes;
         let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
+        let statistics = statistics(&output, &grad, max, log_sum);
         let grad = if self.on_tensor_cores {
             in_eights(grad)
         } else {
             grad
         };
-        let dq = self.rows(seq_length, d_head, dtype);
+        let dq = self.rows_in(&output, seq_length, d_head, dtype);
         let dk = match self.unit_keys {
             Some(_) => dq.clone(),
             None => self.rows(n_keys, d_head, dtype),
         };
-        let dv = self.rows(n_keys, d_v, dtype);
+        let dv = self.rows_in(&grad, n_keys, d_v, dtype);
         let portion = self.portion(seq_length.max(n_keys) * d_head.max(d_v));
         for heads in portion.heads_of(self.n()) {
             let [of_q, of_k, of_v] = [[seq_length, d_head], [n_keys, d_head], [n_keys, d_v]]
@@ -272,8 +295,8 @@ fn gradients_of<B: Cube>(
     let own_keys = attention.unit_keys.is_none();
     let grad = B::floats(grad);
     let [max, log_sum] = [output.max, output.log_sum].map(|of| into_contiguous(B::floats(of)));
-    let statistics = statistics(B::floats(output.output), &grad, max, log_sum);
-    let [q, k, v] = attention.backward(grad, statistics, dtype);
+    let output = [B::floats(output.output), max, log_sum];
+    let [q, k, v] = attention.backward(output, grad, dtype);
     AttentionGradients {
         q: B::of_floats(q),
         k: own_keys.then(|| B::of_floats(k)),
