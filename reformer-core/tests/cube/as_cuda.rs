@@ -37,6 +37,21 @@ fn products_of_linear_layers() {
     });
 }
 
+/// Long sequences take turns, and results the memory of what is spent.
+#[test]
+fn products_with_little_memory() {
+    carry_out_with(LITTLE, "products_with_little_memory", "multiply", || {
+        layers::linear_layers_of_half_precision_have_wide_parameters::<AsCuda>();
+    });
+}
+
+#[test]
+fn attention_with_little_memory() {
+    carry_out_with(LITTLE, "attention_with_little_memory", "attend", || {
+        half::padding_of_half_precision_is_near::<AsCuda>();
+    });
+}
+
 #[test]
 fn attention_with_padding() {
     carry_out("attention_with_padding", "attend", || {
@@ -51,9 +66,18 @@ fn full_attention() {
     });
 }
 
+/// MiB of memory of the devices.
+const ENOUGH: u32 = 16 << 10;
+const LITTLE: u32 = 16;
+
 /// Runs a law, in which a kernel of this name has to run, in a process that has loaded the driver: this one, or
 /// another one of this test.
 fn carry_out(test: &str, kernel: &str, law: impl FnOnce()) {
+    carry_out_with(ENOUGH, test, kernel, law);
+}
+
+/// The same on a device with so many MiB of memory.
+fn carry_out_with(memory: u32, test: &str, kernel: &str, law: impl FnOnce()) {
     if std::env::var_os(IS_LOADED).is_some() {
         return law();
     }
@@ -67,6 +91,7 @@ fn carry_out(test: &str, kernel: &str, law: impl FnOnce()) {
         .env("LD_LIBRARY_PATH", folder)
         .env("CUDA_PATH", folder.join("cuda"))
         .env("EMU_CACHE", &kernels)
+        .env("EMU_MEMORY", memory.to_string())
         .output()
         .unwrap();
     let [output, errors] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());

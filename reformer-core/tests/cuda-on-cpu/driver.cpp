@@ -204,8 +204,12 @@ API R cuDeviceGetName(char *s, int n, int) {
     strncpy(s, "CPU", n);
     return 0;
 }
+// EMU_MEMORY: memory of the device in MiB.
+static size_t memory() {
+    return (size_t)(getenv("EMU_MEMORY") ? atoi(getenv("EMU_MEMORY")) : 16 << 10) << 20;
+}
 API R cuDeviceTotalMem_v2(size_t *b, int) {
-    *b = (size_t)16 << 30;
+    *b = memory();
     return 0;
 }
 API R cuDeviceGetAttribute(int *v, int a, int) {
@@ -305,8 +309,8 @@ API R cuMemFreeHost(void *p) {
     return 0;
 }
 API R cuMemGetInfo_v2(size_t *f, size_t *t) {
-    *f = (size_t)8 << 30;
-    *t = (size_t)16 << 30;
+    *f = memory() / 2;
+    *t = memory();
     return 0;
 }
 static std::atomic<long> reads{0};

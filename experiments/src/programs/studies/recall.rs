@@ -37,6 +37,9 @@ const BASE: BaseTraining = BaseTraining {
     paper: &["steps=20000", "window_length=8192"],
 };
 
+/// Names what is measured of a model: another list of selections needs another name.
+const SELECTED: &str = "three-windows";
+
 /// Models whose attention is measured: key, name, and changes to the base.
 const MODELS: [(&str, &str, &[&str]); 3] = [
     (
@@ -117,7 +120,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut measured = Vec::new();
     for (training, trained) in trainings.iter().zip(&trained) {
         for &length in lengths(scale) {
-            measured.push(study.remember(&format!("{}-{length}", training.key), || {
+            let key = format!("{}-{length}-{SELECTED}", training.key);
+            measured.push(study.remember(&key, || {
                 println!("looking at {} at {length} tokens", training.label);
                 measure(&study, training, trained, length)
             })?);
@@ -288,13 +292,16 @@ fn of_model<'a>(
         .iter()
         .filter(|measured| measured.model == model && measured.length == length);
     for measured in same {
-        for (number, found) in measured.selections.iter().enumerate() {
+        for found in &measured.selections {
             let sums = found
                 .amounts
                 .iter()
                 .copied()
                 .zip(found.sums.iter().copied());
-            match selections.get_mut(number) {
+            let joined = selections
+                .iter_mut()
+                .find(|(label, _)| *label == found.selection);
+            match joined {
                 Some((_, all)) => {
                     for ((_, all), (_, sum)) in all.iter_mut().zip(sums) {
                         all.join(sum);

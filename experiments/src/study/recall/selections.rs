@@ -45,7 +45,8 @@ impl WindowRule {
     }
 }
 
-/// Two buckets for each window's length, as the automatic choice has it, from 2 to 128.
+/// Two buckets for each window's length, as the automatic choice has it, from 2 to 128: above that only the
+/// window grows.
 fn n_buckets(seq_length: usize, window: usize) -> usize {
     (2 * seq_length / window).clamp(2, 128).next_multiple_of(2)
 }

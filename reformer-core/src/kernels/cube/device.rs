@@ -169,6 +169,11 @@ pub(super) fn room_for_rounds<R: CubeRuntime>(client: &ComputeClient<R>) -> usiz
     most_at_once(client) / SHARE_OF_ROUNDS
 }
 
+/// Whether a tensor of a sequence takes so much of a device's memory that it should not stand beside one more.
+pub(super) fn is_large<R: CubeRuntime>(client: &ComputeClient<R>, bytes: usize) -> bool {
+    bytes > most_at_once(client) / SHARE_OF_CHUNK
+}
+
 /// Bytes of the largest allocation on a device.
 fn most_at_once<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
     client.properties().memory.max_page_size as usize

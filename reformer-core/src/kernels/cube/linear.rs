@@ -9,7 +9,9 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 
 use super::common::UNITS;
-use super::device::{Cube, Floats, offsets, side_by_side, width};
+use super::device::{
+    Cube, Floats, is_large, is_own, offsets, room_for_rounds, side_by_side, width,
+};
 use super::product::{self, product};
 use super::strided::{Strided, strided};
 use super::sums::{sum_of_rows, sum_rows};
@@ -97,19 +99,55 @@ pub(in crate::kernels) fn linear_layer_backward<B: Cube>(
     wanted: LinearParents,
     dtype: DType,
 ) -> LinearGradients<B> {
+    let weight_of = |x: Floats<B, 3>| gradient_of_weight(x, grad.clone(), dtype);
+    let of_weight = wanted.weight.then(|| weight_of(x));
+    let of_bias = wanted.bias.then(|| sum_of_rows(grad.clone(), dtype));
     LinearGradients {
-        x: wanted.x.then(|| {
-            let weight = weight.transpose();
-            match flat_product(grad.clone(), weight.clone(), None) {
-                Some(product) => product,
-                None => grad.clone().matmul(weight.unsqueeze()),
-            }
-        }),
-        weight: wanted
-            .weight
-            .then(|| gradient_of_weight(x, grad.clone(), dtype)),
-        bias: wanted.bias.then(|| sum_of_rows(grad, dtype)),
+        // Last, since it may take the memory of the gradient of the output.
+        x: wanted.x.then(|| gradient_of_input(grad, weight)),
+        weight: of_weight,
+        bias: of_bias,
     }
+}
+
+/// `grad weight^T`.
+fn gradient_of_input<B: Cube>(grad: Floats<B, 3>, weight: Floats<B, 2>) -> Floats<B, 3> {
+    let [batch_size, seq_length, d] = grad.dims();
+    let is_square = weight.dims() == [d, d];
+    let matrix = weight.transpose();
+    let grad = B::floats(grad);
+    let n_rows = batch_size * seq_length;
+    let bytes_of_row = d * grad.dtype.size();
+    if is_square && is_large(&grad.client, n_rows * bytes_of_row) && is_own(&grad) {
+        let at_once = room_for_rounds(&grad.client) / bytes_of_row;
+        let rows = B::of_floats::<3>(grad).reshape([1, n_rows, d]);
+        return in_place(rows, &matrix, at_once.max(1)).reshape([batch_size, seq_length, d]);
+    }
+    times(B::of_floats(grad), &matrix)
+}
+
+/// `rows matrix`.
+fn times<B: Cube>(rows: Floats<B, 3>, matrix: &Floats<B, 2>) -> Floats<B, 3> {
+    match flat_product(rows.clone(), matrix.clone(), None) {
+        Some(product) => product,
+        None => rows.matmul(matrix.clone().unsqueeze()),
+    }
+}
+
+/// `rows matrix` with a square matrix, in the memory of the rows, some of them `at_once`: a long sequence
+/// has no room for one more.
+fn in_place<B: Cube>(
+    mut rows: Floats<B, 3>,
+    matrix: &Floats<B, 2>,
+    at_once: usize,
+) -> Floats<B, 3> {
+    let [_, n_rows, d] = rows.dims();
+    for start in (0..n_rows).step_by(at_once) {
+        let range = start..(start + at_once).min(n_rows);
+        let products = times(rows.clone().slice([0..1, range.clone(), 0..d]), matrix);
+        rows = rows.slice_assign([0..1, range, 0..d], products);
+    }
+    rows
 }
 
 /// Elements of the results of all parts of a product: 256 blocks of 128 by 128, which occupy any GPU.
