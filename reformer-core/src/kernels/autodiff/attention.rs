@@ -24,6 +24,26 @@ impl<B: ReformerBackend> Kind<B> {
             Self::Full(masking) => B::full_attention(qkv, masking),
         }
     }
+
+    /// The same without the slots and buckets of positions where a backend has made sort keys of them, which
+    /// it reads instead: those would be two numbers for each position and round.
+    fn for_backward(self, prepared: &Prepared<B>) -> Self {
+        match self {
+            Self::Tiled(slots, rules) if prepared.sort_keys.is_some() => {
+                let shape = slots.slot_of.dims();
+                // Has the shape, and only the memory of the order.
+                let nothing = slots.order.clone().slice([0..1, 0..1, 0..1, 0..1]);
+                let nothing = nothing.expand(shape);
+                let slots = Slots {
+                    slot_of: nothing.clone(),
+                    buckets: nothing,
+                    ..slots
+                };
+                Self::Tiled(slots, rules)
+            }
+            kind => kind,
+        }
+    }
 }
 
 /// Inputs and outputs that backward needs. All are linear in the length.
@@ -79,6 +99,7 @@ fn register<B: ReformerBackend, C: CheckpointStrategy, const N: usize>(
         v: parents[1].clone().inner(),
     };
     let attended = kind.forward(qkv.clone());
+    let kind = kind.for_backward(&attended.prepared);
     let AttentionOutput {
         output,
         max,

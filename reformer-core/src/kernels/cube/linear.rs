@@ -120,7 +120,7 @@ fn gradient_of_input<B: Cube>(grad: Floats<B, 3>, weight: Floats<B, 2>) -> Float
     let bytes_of_row = d * grad.dtype.size();
     if is_square && is_large(&grad.client, n_rows * bytes_of_row) && is_own(&grad) {
         let at_once = room_for_rounds(&grad.client) / bytes_of_row;
-        let rows = B::of_floats::<3>(grad).reshape([1, n_rows, d]);
+        let rows = B::of_floats::<3>(grad).reshape([n_rows, d]);
         return in_place(rows, &matrix, at_once.max(1)).reshape([batch_size, seq_length, d]);
     }
     times(B::of_floats(grad), &matrix)
@@ -137,15 +137,15 @@ fn times<B: Cube>(rows: Floats<B, 3>, matrix: &Floats<B, 2>) -> Floats<B, 3> {
 /// `rows matrix` with a square matrix, in the memory of the rows, some of them `at_once`: a long sequence
 /// has no room for one more.
 fn in_place<B: Cube>(
-    mut rows: Floats<B, 3>,
+    mut rows: Floats<B, 2>,
     matrix: &Floats<B, 2>,
     at_once: usize,
-) -> Floats<B, 3> {
-    let [_, n_rows, d] = rows.dims();
+) -> Floats<B, 2> {
+    let [n_rows, d] = rows.dims();
     for start in (0..n_rows).step_by(at_once) {
-        let range = start..(start + at_once).min(n_rows);
-        let products = times(rows.clone().slice([0..1, range.clone(), 0..d]), matrix);
-        rows = rows.slice_assign([0..1, range, 0..d], products);
+        let some = [start..(start + at_once).min(n_rows), 0..d];
+        let products = times(rows.clone().slice(some.clone()).unsqueeze(), matrix);
+        rows = rows.slice_assign(some, products.squeeze_dim(0));
     }
     rows
 }

@@ -67,6 +67,8 @@ const ALL: &[&str] = &[
     "model.reformer.lsh.chunk_length=64",
     "model.reformer.lsh.window={\"Bucket\":{\"len\":64}}",
 ];
+/// Rotary positions that turn enough from one byte to the next for heads to tell the last few apart.
+const NEAR: &str = "model.reformer.position={\"Rotary\":{\"base\":30.0}}";
 const MAIN: &[&str] = &[
     "window_length=512",
     "batch_size=4",
@@ -115,7 +117,7 @@ impl Task {
             Stage::Beginning => scale.pick(SMOKE, self.beginning(), self.beginning()),
             Stage::Main => scale.pick(SMOKE, MAIN, PAPER),
         };
-        let sets = [ALL, self.model(), of_stage].concat();
+        let sets = [ALL, of_stage, self.own()].concat();
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
         let mut config = overrides::apply(preset::load("recall")?, &sets)?;
         config.data = self.data(stage, scale, data)?;
@@ -125,11 +127,17 @@ impl Task {
         };
         Ok(config)
     }
-    /// Changes to the model for this task.
-    fn model(self) -> &'static [&'static str] {
+
+    /// What this task has of its own, in both stages.
+    fn own(self) -> &'static [&'static str] {
         match self {
-            // Local windows of 8 to 10 bytes hold the name and the letter at the end of a sentence, in heads of their own.
-            Self::Needles => &["model.reformer.n_heads=4", "model.reformer.local.before=4"],
+            // Local windows of 8 to 10 bytes hold the name and the letter of a sentence, for different heads.
+            Self::Needles => &[
+                "model.reformer.n_heads=4",
+                "model.reformer.local.before=4",
+                NEAR,
+                "batch_size=16",
+            ],
             _ => &[],
         }
     }
@@ -141,12 +149,7 @@ impl Task {
             Self::Passages | Self::PassagesBackwards => {
                 &["window_length=128", "steps=2000", "steps_per_epoch=250"]
             }
-            Self::Needles => &[
-                "window_length=256",
-                "batch_size=8",
-                "steps=4000",
-                "steps_per_epoch=500",
-            ],
+            Self::Needles => &["window_length=256", "steps=4000", "steps_per_epoch=500"],
         }
     }
 

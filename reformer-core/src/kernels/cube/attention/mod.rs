@@ -198,6 +198,17 @@ impl<R: CubeRuntime> Attention<R> {
             seq_length, n_keys, ..
         } = self.sizes;
         let (d_head, d_v) = (self.plan.d_head as usize, self.plan.d_v as usize);
+        let portion = self.portion(seq_length.max(n_keys) * d_head.max(d_v));
+        let results = |heads: &Range<usize>| {
+            let sizes = [[seq_length, d_head], [n_keys, d_head], [n_keys, d_v]];
+            let dtype = self.dtype_of_rounds();
+            sizes.map(|size| self.results(&portion, heads, size, dtype))
+        };
+        // Before the statistics, which are smaller and stay: those fit into a gap beside them.
+        let mut first_results = portion
+            .heads_of(self.n())
+            .next()
+            .map(|heads| results(&heads));
         let statistics = statistics(&output, &grad, max, log_sum);
         let grad = if self.on_tensor_cores {
             in_eights(grad)
@@ -210,10 +221,8 @@ impl<R: CubeRuntime> Attention<R> {
             None => self.rows(n_keys, d_head, dtype),
         };
         let dv = self.rows_in(&grad, n_keys, d_v, dtype);
-        let portion = self.portion(seq_length.max(n_keys) * d_head.max(d_v));
         for heads in portion.heads_of(self.n()) {
-            let [of_q, of_k, of_v] = [[seq_length, d_head], [n_keys, d_head], [n_keys, d_v]]
-                .map(|size| self.results(&portion, &heads, size, self.dtype_of_rounds()));
+            let [of_q, of_k, of_v] = first_results.take().unwrap_or_else(|| results(&heads));
             for rounds in portion.rounds_of(self.sizes.n_rounds) {
                 self.differentiate(
                     [&self.q, &self.k, &grad, &self.v],
