@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use reformer_train::Run;
 
 /// Refuses an output file that cannot be written, before anything is computed for it, or [is read](check_not_read).
 ///
@@ -25,7 +26,9 @@ fn check_place(flag: &str, output: &Path) -> anyhow::Result<()> {
             output.display()
         )
     };
-    if output.is_dir() {
+    // A name that ends in `/` or `/.` can only be that of a folder, whether or not it exists.
+    let is_of_folder = output.components().as_path().as_os_str() != output.as_os_str();
+    if output.is_dir() || is_of_folder {
         return refused("it is a folder: name a file in it");
     }
     // A pipe or a device is written into as it is.
@@ -39,7 +42,7 @@ fn check_place(flag: &str, output: &Path) -> anyhow::Result<()> {
     // A file without a name, which leaves nothing behind.
     match tempfile::tempfile_in(folder) {
         Ok(_) => Ok(()),
-        Err(error) => refused(&format!("{}: name another file", error.kind())),
+        Err(error) => refused(&format!("{error}: name another file")),
     }
 }
 
@@ -121,8 +124,7 @@ fn is_of_model(file: &Path) -> bool {
     let Some(file) = whole(file) else {
         return false;
     };
-    let has_model =
-        |folder: Option<&Path>| folder.is_some_and(|folder| folder.join("config.json").is_file());
+    let has_config = |folder: &Path| folder.join("config.json").is_file();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let is_file = FILES_OF_MODELS.contains(&&*name)
         || WEIGHTS
@@ -130,9 +132,9 @@ fn is_of_model(file: &Path) -> bool {
             .any(|(begin, end)| name.starts_with(begin) && name.ends_with(end));
     let mut folders = file.ancestors();
     let is_checkpoint = |folder: &Path| {
-        folder.file_name() == Some(CHECKPOINTS.as_ref()) && has_model(folder.parent())
+        folder.file_name() == Some(CHECKPOINTS.as_ref()) && folder.parent().is_some_and(Run::is_in)
     };
-    is_file && has_model(file.parent()) || folders.any(is_checkpoint)
+    is_file && file.parent().is_some_and(has_config) || folders.any(is_checkpoint)
 }
 
 /// Whether a file is another one or in that folder, in spite of links.
@@ -182,6 +184,7 @@ mod tests {
 
     #[test]
     fn places_are_checked_and_left_as_they_are() {
+        const OF_FOLDER: &str = "it is a folder: name a file in it (--json)";
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("folder")).unwrap();
@@ -194,7 +197,11 @@ mod tests {
         assert_eq!(names.count(), 2);
         assert_eq!(fs::read(at("old")).unwrap(), b"old");
         for (name, reason) in [
-            ("folder", "it is a folder: name a file in it (--json)"),
+            ("folder", OF_FOLDER),
+            ("folder/", OF_FOLDER),
+            ("new/", OF_FOLDER),
+            ("new/.", OF_FOLDER),
+            ("old/", OF_FOLDER),
             (
                 "none/new",
                 "its folder does not exist: make it, or name another file (--json)",
@@ -248,7 +255,10 @@ mod tests {
             fs::write(at(name), "read").unwrap();
             check(name, "b").unwrap();
         }
+        // The configuration of some other program makes no run of a folder.
         fs::write(at("run/config.json"), "{}").unwrap();
+        check("run/checkpoint/model-1.mpk", "b").unwrap();
+        fs::write(at("run/run.json"), "{}").unwrap();
         fs::create_dir(at("run/checkpoint/optim")).unwrap();
         fs::write(at("run/checkpoint/optim/part"), "read").unwrap();
         fs::write(at("run/model-00001-of-00002.safetensors"), "read").unwrap();

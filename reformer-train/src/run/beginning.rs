@@ -58,6 +58,11 @@ impl Beginning {
         })
     }
 
+    /// Whether a folder has such a record, which may be damaged.
+    pub(super) fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).is_file()
+    }
+
     /// Reads the record in the folder of a run; runs of older versions have none.
     pub(super) fn of_run(folder: &Path) -> Result<Self, TrainError> {
         let path = folder.join(FILE);

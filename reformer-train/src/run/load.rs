@@ -69,7 +69,7 @@ fn run_of_checkpoint(path: &Path) -> Option<PathBuf> {
     })?;
     let mut folders = path.ancestors();
     let run =
-        folders.find(|run| run.join(CONFIG).is_file() && Checkpoints::of_run(run).contain(&path));
+        folders.find(|folder| Checkpoints::of_run(folder).contain(&path) && Run::is_in(folder));
     run.map(Path::to_owned)
 }
 
@@ -179,6 +179,14 @@ pub(super) fn weights_file(folder: &Path) -> PathBuf {
 }
 
 impl Run {
+    /// Whether a folder is that of a run, even of a damaged one: `run.json` is there, its `config.json` can be read as
+    /// that of a run, or it has a complete checkpoint. A `config.json` of another program is none.
+    pub fn is_in(folder: &Path) -> bool {
+        Beginning::is_in(folder)
+            || !Checkpoints::of_run(folder).complete().is_empty()
+            || read_config(folder).is_ok()
+    }
+
     /// Creates the folder under another name, fills it and renames it.
     pub(super) fn make_folder(&self) -> Result<(), TrainError> {
         let mut name = OsString::from(".");

@@ -308,8 +308,26 @@ fn no_run_begins_among_the_checkpoints_of_another() {
             "{error}"
         );
     }
-    // Elsewhere such a name means nothing.
+    // Elsewhere such a name means nothing, beside the configuration of some other program either.
     create(folder.path().join("checkpoint/new")).unwrap();
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    create(folder.path().join("checkpoint/newer")).unwrap();
+    // A damaged run is one as long as any of its parts tells so.
+    let is_refused = || {
+        let refused = create(path.join("checkpoint/new"));
+        matches!(refused, Err(TrainError::AmongCheckpoints { .. }))
+    };
+    let config = fs::read(path.join("config.json")).unwrap();
+    fs::write(path.join("config.json"), "{}").unwrap();
+    assert!(is_refused(), "run.json is there");
+    fs::remove_file(path.join("run.json")).unwrap();
+    fs::write(path.join("config.json"), config).unwrap();
+    assert!(is_refused(), "config.json is that of a run");
+    fs::remove_file(path.join("config.json")).unwrap();
+    for part in ["model", "optim", "scheduler"] {
+        fs::write(path.join(format!("checkpoint/{part}-3.mpk")), "").unwrap();
+    }
+    assert!(is_refused(), "a checkpoint is there");
 }
 
 #[test]
