@@ -185,7 +185,8 @@ pub enum TrainError {
     /// An evaluation without any target.
     #[error(
         "there is nothing to measure: none of {n_sequences} sequences has a target within \
-         {window_length} tokens; name other data, or train on longer sequences (`--length`, window_length in config.json)"
+         {window_length} tokens; name other data, measure more of them (eval_windows), or train on longer sequences \
+         (window_length)"
     )]
     NothingToMeasure {
         /// Sequences in the evaluation.

@@ -79,56 +79,6 @@ impl Data {
         Ok(())
     }
 
-    /// Checks that an evaluation has something to measure: a target in one of its sequences. They are read until one is
-    /// found, which is the first one in most cases.
-    ///
-    /// # Errors
-    /// No target within the window.
-    pub(crate) fn check_measured(&self, config: &TrainConfig) -> Result<(), TrainError> {
-        let is_target = |target: &i32| *target >= 0;
-        let of_sequences = |sequences: &dyn Sequences, n: usize| {
-            let [mut tokens, mut targets] = [0; 2].map(|zero| vec![zero; sequences.seq_length()]);
-            (0..n as u64).any(|number| {
-                sequences.read(number, &mut tokens, &mut targets);
-                targets.iter().any(is_target)
-            })
-        };
-        let n_measured = |n: Option<usize>| match (n, config.eval_windows) {
-            (Some(n), Some(most)) => n.min(most),
-            (n, most) => n.or(most).unwrap_or(0),
-        };
-        let (n, has_target) = match (&self.valid, &config.masking) {
-            (Part::Labelled(rows), _) => {
-                let n = n_measured(Some(rows.len()));
-                let has_target = (0..n).any(|row| rows.targets(row).iter().any(is_target));
-                (n, has_target)
-            }
-            (Part::Sequences(sequences), _) => {
-                let n = n_measured(sequences.n_sequences());
-                (n, of_sequences(&**sequences, n))
-            }
-            (Part::Text(split), Some(masking)) => {
-                let windows = Arc::new(Windows::new(split, config.window_length)?);
-                let masked = Masked::new(windows, masking, config.seed, Purpose::Validate);
-                let n = n_measured(masked.n_sequences());
-                (n, of_sequences(&masked, n))
-            }
-            // Every token and every sentence is a target.
-            (Part::Text(_), None) | (Part::Pairs(_), _) => return Ok(()),
-        };
-        // What a program's own model takes for a target is not known.
-        if has_target || matches!(config.model, ModelConfig::Own(_)) {
-            return Ok(());
-        }
-        Err(ConfigError::new(
-            "window_length",
-            config.window_length,
-            format!("none of {n} sequences to validate on has a target within so many tokens"),
-            "raise it, validate on more of them (eval_windows), or name other data",
-        )
-        .into())
-    }
-
     /// Checks that the model can read this data.
     fn check_model(&self, model: &ModelConfig) -> Result<(), ConfigError> {
         let wanted = match (&self.content, model) {
@@ -307,7 +257,7 @@ mod tests {
     use super::*;
     use crate::data::DataConfig;
     use burn_flex::Flex;
-    use reformer_core::model::{MaskingConfig, ReformerConfig, ReformerLmConfig};
+    use reformer_core::model::{ReformerConfig, ReformerLmConfig};
 
     fn config(data: DataConfig) -> TrainConfig {
         let model = ReformerLmConfig::new(ReformerConfig::new(256, 16, 1));
@@ -331,43 +281,6 @@ mod tests {
     fn windows_overlap_and_each_byte_counts_once() {
         assert_eq!(n_targets(Some(600)), 49_999);
         assert_eq!(n_targets(None), 49_000);
-    }
-
-    #[test]
-    fn evaluations_without_a_target_are_named() {
-        let check = |config: TrainConfig| {
-            let data = config.data.open(config.wanted(), None).unwrap();
-            data.check_measured(&config)
-                .map_err(|error| error.to_string())
-        };
-        let passages = |length| {
-            let data = DataConfig::ReturningPassages {
-                n_symbols: 9,
-                shortest: length,
-                longest: length,
-                backwards: false,
-            };
-            config(data).with_eval_windows(Some(3))
-        };
-        let masked = |share| {
-            let masking = MaskingConfig::new(257, 256).with_share(share);
-            config(DataConfig::Sample).with_masking(Some(masking))
-        };
-        for config in [passages(100), masked(0.1), config(DataConfig::Sample)] {
-            check(config).unwrap();
-        }
-        // Three passages of 400 symbols do not end in the window, and no byte of 50,000 is hidden.
-        for (config, n) in [(passages(400), 3), (masked(1e-9), 49)] {
-            let error = check(config).unwrap_err();
-            let said = format!(
-                "`window_length` is 1000, but none of {n} sequences to validate on has a target"
-            );
-            assert!(error.starts_with(&said), "{error}");
-            assert!(
-                error.contains("raise it") && error.contains("eval_windows"),
-                "{error}"
-            );
-        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod diverged;
 mod load;
 mod loaders;
 mod lock;
+mod measurable;
 pub(crate) mod member;
 mod older;
 mod optimizer;
