@@ -1,8 +1,9 @@
 //! Trains a model on retrieval tasks, which hashing has to solve by content alone.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli;
+use crate::cli::{self, shell_argument};
 use crate::training::{TrainArguments, TrainingProgram, train};
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
@@ -71,9 +72,10 @@ impl Arguments {
                 let names =
                     names.filter_map(|task| Some(task.to_possible_value()?.get_name().to_owned()));
                 bail!(
-                    "`--data` is `{data}`, but this program makes its own sequences: name a task by `--task` ({}), and a \
-                     text for needles by `--set data.Needles.path={data}`",
-                    names.collect::<Vec<_>>().join(", ")
+                    "`--data` is `{data}`, but this program makes its own sequences: name a task by `--task` ({}); for \
+                     needles in a text of yours: `--task needles --set data.Needles.path={}`",
+                    names.collect::<Vec<_>>().join(", "),
+                    shell_argument(Path::new(data))
                 )
             }
         }

@@ -80,7 +80,7 @@ impl Scale {
 /// Flags that change every training of a study.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SetArguments {
-    /// Change any setting of all trainings, by its path in their config.json; can be repeated
+    /// Change any setting of all trainings, by its path in their config.json; can be repeated, for other settings
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
 }

@@ -23,7 +23,7 @@ pub(crate) struct TrainArguments {
     /// Configuration to start from: a preset's name, or a JSON or TOML file such as a run's config.json
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) preset: Option<String>,
-    /// Change any setting of the configuration, by its path in config.json; can be repeated for others
+    /// Change any setting of the configuration, by its path in config.json; can be repeated, for other settings
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
     /// Name of the run [default: that of the preset and a number]
@@ -122,13 +122,13 @@ pub(super) fn config(
 ) -> Result<TrainConfig> {
     let name = arguments.preset.as_deref().unwrap_or(program.preset());
     let mut config = of_library(preset::load_or_read(name, program.preset())?)?;
-    if let Some(model) = pretrained.filter(|_| arguments.preset.is_none()) {
-        build_as(&mut config.model, model);
-    }
-    config.data = saved.save(program.data(config.data)?, folder)?;
     if arguments.preset.is_none() {
         program.set_defaults(&mut config);
+        if let Some(model) = pretrained {
+            build_as(&mut config.model, model);
+        }
     }
+    config.data = saved.save(program.data(config.data)?, folder)?;
     let run = &arguments.run;
     set(&mut config.steps, arguments.end.steps);
     set(&mut config.steps_per_epoch, run.steps_per_epoch);

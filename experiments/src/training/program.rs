@@ -40,8 +40,9 @@ pub(crate) trait TrainingProgram {
     /// Flags that contradict each other.
     fn data(&self, preset: DataConfig) -> Result<DataConfig>;
 
-    /// Sets what follows from the data and flags may change, such as the length. Not called if a preset is named,
-    /// whose settings then hold.
+    /// Sets what follows from the kind of data that its flags ask for, and what flags and a model that training starts
+    /// from may change, such as the length. Called before [`data`](Self::data), and not if a preset is named, whose
+    /// settings then hold.
     fn set_defaults(&self, _config: &mut TrainConfig) {}
 
     /// Adapts a model to the data, such as the number of classes. Called before `--set`.
