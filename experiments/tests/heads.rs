@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use common::{printed, refused, run};
+use common::{call, printed, refused};
 use serde_json::Value;
 
 const MASKED: &str = env!("CARGO_BIN_EXE_train_masked");
@@ -24,11 +24,6 @@ const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 /// A model that trains in a moment.
 const SMALL: &str =
     "--layers 2 --d-model 16 --n-heads 2 --batch-size 4 --steps 4 --steps-per-epoch 2";
-
-fn call(program: &str, folder: &Path, arguments: &str) -> Output {
-    let arguments: Vec<&str> = arguments.split_whitespace().collect();
-    run(program, folder, &arguments)
-}
 
 fn train(program: &str, folder: &Path, more: &str) -> Output {
     call(program, folder, &format!("{SMALL} {more}"))
@@ -321,18 +316,24 @@ fn questions_are_answered_and_scored() {
     );
     fs::write(path.join("far.json"), far).unwrap();
     let arguments = "--data squad.json --valid far.json --name far";
-    refused(
-        &train(QA, path, arguments),
-        &[
-            "`--length` is ",
-            "none of 1 sequences to validate on has a target",
-            "raise it",
-        ],
-    );
+    let said = "`--length` is 256, but none of 1 sequences to validate on has a target within so many tokens: raise it, \
+                or name other data";
+    refused(&train(QA, path, arguments), &[said]);
     assert!(!path.join("runs/far").exists());
+    // One that has begun, as a configuration alone is, is trained all the same.
+    let config = fs::read(path.join("runs/x/config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    config["data"]["Questions"]["valid"]["Squad"] = "far.json".into();
+    fs::create_dir(path.join("runs/far")).unwrap();
+    fs::write(path.join("runs/far/config.json"), config.to_string()).unwrap();
+    let unmeasured = printed(&call(QA, path, "--resume runs/far --steps 5"));
+    assert!(
+        unmeasured.contains("Nothing was measured") && !unmeasured.contains("bits per border"),
+        "{unmeasured}"
+    );
     refused(
         &call(EVALUATE, path, "--checkpoint runs/x --data far.json"),
-        &["there is nothing to measure", "`--length`"],
+        &["there is nothing to measure", "(window_length)"],
     );
     let rows = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rows = rows.join("../datasets/tests/data/files/f09h_hf_rows.json");

@@ -4,10 +4,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 use std::sync::OnceLock;
 
-use common::{BRIEF, MODEL, TRAIN, contents, printed, refused, run, train};
+use common::{BRIEF, MODEL, TRAIN, call, contents, printed, refused, run, train};
+use serde_json::{Value, json};
 
 const GENERATE: &str = env!("CARGO_BIN_EXE_generate_text");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
@@ -20,11 +20,6 @@ const PLOT_STEPS: &str = env!("CARGO_BIN_EXE_plot_steps");
 const RECALL: &str = env!("CARGO_BIN_EXE_train_recall");
 const DUPLICATION: &str = env!("CARGO_BIN_EXE_train_duplication");
 const REFORMER: &str = env!("CARGO_BIN_EXE_reformer");
-
-fn call(program: &str, folder: &Path, arguments: &str) -> Output {
-    let arguments: Vec<&str> = arguments.split_whitespace().collect();
-    run(program, folder, &arguments)
-}
 
 /// A folder with a finished run, `runs/text`, which tests leave as it is.
 fn trained() -> &'static Path {
@@ -98,7 +93,8 @@ fn lengths_that_a_task_cannot_have_are_told_by_their_flag() {
             "--task passages --length 128 --set data.ReturningPassages.shortest=100",
             [
                 "`--length` is 128",
-                "none of 64 sequences to validate on has a target",
+                "none of 64 sequences to validate on has a target within so many tokens: raise it, validate on more of \
+                 them (--eval-windows, ",
             ],
         ),
         (
@@ -121,7 +117,13 @@ fn lengths_that_a_task_cannot_have_are_told_by_their_flag() {
 fn tasks_of_recall_have_lengths_of_their_own_and_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let small = "--d-model 16 --n-heads 2 --batch-size 1 --eval-windows 2 --steps 1 --name";
-    for (task, length) in [("needles", 256), ("passages", 1024)] {
+    let help = printed(&call(RECALL, folder.path(), "--help"));
+    for (task, length, told) in [
+        ("pairs", 128, "sequences have 128 tokens"),
+        ("needles", 256, "needles 256"),
+        ("passages", 1024, "passages 1024"),
+    ] {
+        assert!(help.contains(told), "{help}");
         for flag in ["task", "data"] {
             let arguments = format!("--{flag} {task} {small} {flag}-{task}");
             let text = printed(&call(RECALL, folder.path(), &arguments));
@@ -129,6 +131,18 @@ fn tasks_of_recall_have_lengths_of_their_own_and_no_files() {
             assert!(text.contains(&said), "{text}");
         }
     }
+    // A model that training starts from keeps its buckets, and the task its length.
+    let buckets = |run: &str| {
+        let config = folder.path().join("runs").join(run).join("config.json");
+        let config: Value = serde_json::from_slice(&fs::read(config).unwrap()).unwrap();
+        config["model"]["reformer"]["lsh"]["n_buckets"].clone()
+    };
+    assert_eq!(buckets("task-needles"), "Auto");
+    assert_eq!(buckets("task-pairs"), json!({"Count": 8}));
+    let arguments = format!("--task needles --init-from runs/task-pairs {small} started");
+    let text = printed(&call(RECALL, folder.path(), &arguments));
+    assert!(text.contains("1 sequences of 256 tokens"), "{text}");
+    assert_eq!(buckets("started"), buckets("task-pairs"));
     let before = contents(folder.path());
     let refuse = |arguments: &str, parts: &[&str]| {
         refused(&call(RECALL, folder.path(), arguments), parts);
@@ -138,9 +152,11 @@ fn tasks_of_recall_have_lengths_of_their_own_and_no_files() {
         &[
             "`--data` is `book.txt`, but this program makes its own sequences",
             "`--task` (pairs, passages, passages-backwards, needles)",
-            "`--set data.Needles.path=book.txt`",
+            "`--task needles --set data.Needles.path=book.txt`",
         ],
     );
+    let spaced = run(RECALL, folder.path(), &["--data", "a book.txt"]);
+    refused(&spaced, &["data.Needles.path='a book.txt'`"]);
     refuse(
         "--data needles --task needles",
         &["`--data` is an earlier name of `--task`, which is given too: leave it out"],

@@ -62,6 +62,13 @@ pub(crate) fn run(program: &str, folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program is built")
 }
 
+/// Runs a program in a folder, to its end, with arguments that are separated by spaces.
+#[allow(dead_code)] // Not every file of tests uses it.
+pub(crate) fn call(program: &str, folder: &Path, arguments: &str) -> Output {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    run(program, folder, &arguments)
+}
+
 /// Runs a program in a folder, to its end, with something to read.
 #[allow(dead_code)] // Not every file of tests uses it.
 pub(crate) fn run_with(program: &str, folder: &Path, arguments: &str, input: &str) -> Output {
