@@ -64,6 +64,9 @@ fn bytes_of_a_text_are_measured_in_the_ids_of_generation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     write(&enwik8(), path);
+    // With the byte order mark of an editor.
+    let config = fs::read_to_string(path.join("config.json")).unwrap();
+    fs::write(path.join("config.json"), format!("\u{feff}{config}")).unwrap();
     let text = "In 1965, a word.\n".repeat(12);
     fs::write(path.join("text.txt"), &text).unwrap();
     let (told, found) = scores(path, "text.txt", &["--length", "64"]);

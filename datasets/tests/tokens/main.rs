@@ -233,7 +233,8 @@ fn texts_are_whole_whatever_a_tokenizer_asks_for_short_ones() {
         "strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": null,
         "pad_id": 0, "pad_type_id": 0, "pad_token": "a"
     });
-    fs::write(&path, json.to_string()).unwrap();
+    // With the byte order mark of an editor.
+    fs::write(&path, format!("\u{feff}{json}")).unwrap();
     let short = Tokenizer::open(&path).unwrap();
     assert_eq!(
         encode(&splits.valid, &short).unwrap().len(),

@@ -7,8 +7,6 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use reformer_datasets::read_text_file;
 
-/// Byte order mark that a UTF-8 text may begin with.
-const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// The byte order marks of UTF-16.
 const UTF_16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
 /// Leading bytes of text that is not plain UTF-8: UTF-16, gzip, xz and zip.
@@ -104,10 +102,15 @@ fn text_of(line: Vec<u8>, is_first: bool) -> Result<String> {
     let line = String::from_utf8(line).map_err(|_| anyhow!("it is not UTF-8: convert it"))?;
     let text = line.trim_end_matches(['\n', '\r']);
     Ok(match is_first {
-        true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
+        true => without_mark(text),
         false => text,
     }
     .to_owned())
+}
+
+/// A text without the byte order mark that some editors and shells put before it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Lines that are read at a time: one at a terminal, where each line is answered at once.

@@ -7,6 +7,7 @@ use reformer_train::record::{nearest_name, parse_settings, read_regular};
 use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
 
+use crate::cli::input::without_mark;
 use crate::cli::trained_by::program_of;
 
 /// The files of `presets/`, each with its name. They are what a run writes as its `config.json`.
@@ -94,8 +95,7 @@ pub(crate) fn load_or_read(name: &str, default: &str) -> Result<TrainConfig> {
     let text = read_regular(Path::new(name)).map_err(anyhow::Error::from);
     let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is not UTF-8"));
     let text = text.with_context(|| format!("`{name}` cannot be read"))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    read(text, name.ends_with(".json"), default)
+    read(without_mark(&text), name.ends_with(".json"), default)
         .with_context(|| format!("`{name}` is not a configuration of this version"))
 }
 

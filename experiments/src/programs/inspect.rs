@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::cli::arguments::{MOST_TOKENS, check_most};
 use crate::cli::device::{self, DeviceName, Job};
+use crate::cli::input::without_mark;
 use crate::cli::progress::waiting;
 use crate::inference::inspection::{Inspection, Layer};
 use crate::inference::shipped::Checkpoint;
@@ -96,8 +97,7 @@ fn start(path: &Path, n_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(n_bytes).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Ok(text.replace("\r\n", "\n"))
+    Ok(without_mark(&text).replace("\r\n", "\n"))
 }
 
 fn inspect<B: ReformerBackend>(

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::cli;
+use crate::cli::input::without_mark;
 use crate::cli::named::names_of;
 use crate::measure::step::Measurement;
 use crate::out;
@@ -48,9 +49,7 @@ pub fn main() -> ExitCode {
 fn read(path: &Path) -> Result<Vec<Measurement>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-    // A shell may put a byte order mark before what it redirects.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let lines = text
+    let lines = without_mark(&text)
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.is_empty());

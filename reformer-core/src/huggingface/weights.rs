@@ -16,6 +16,8 @@ use super::{damaged, io, pytorch};
 
 /// Maximum size of a configuration or an index in bytes.
 const MAX_JSON: u64 = 64 << 20;
+/// What some editors put before a text, and is no part of JSON.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Maximum size of a safetensors header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
 
@@ -212,8 +214,9 @@ pub(super) fn read_json(path: &Path) -> Result<String, HuggingFaceError> {
         let reason = format!("it has {length} bytes, of at most {MAX_JSON}");
         return Err(damaged(path, reason));
     }
-    let text = fs::read_to_string(path).map_err(io(path))?;
-    // Some editors put a byte order mark before it.
-    let unmarked = text.strip_prefix('\u{feff}').map(str::to_owned);
-    Ok(unmarked.unwrap_or(text))
+    let mut text = fs::read_to_string(path).map_err(io(path))?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
+    Ok(text)
 }

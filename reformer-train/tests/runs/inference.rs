@@ -1,5 +1,6 @@
 //! Runs that are used on texts, through the library alone.
 
+use std::fs;
 use std::path::Path;
 
 use burn_flex::Flex;
@@ -52,6 +53,9 @@ fn run_tells_classes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("classes");
     trained(classifier(ClassFiles::Sample), &path);
+    // With the byte order mark of an editor.
+    let names = fs::read_to_string(path.join("classes.json")).unwrap();
+    fs::write(path.join("classes.json"), format!("\u{feff}{names}")).unwrap();
     let model = Classifier::<Flex>::open(&path, &Default::default()).unwrap();
     let long = "Thou art a villain. ".repeat(20);
     let found = model.classify(&["Thou art", &long]).unwrap();
