@@ -5,7 +5,7 @@ use reformer_train::record::{is_within, parse_settings};
 use reformer_train::{SettingError, TrainConfig};
 use serde_json::Value;
 
-/// Changes a configuration as the flags of a command line say, none of which may undo an earlier one.
+/// Changes a configuration by all `--set` of a command line, none of which may undo an earlier one.
 ///
 /// # Errors
 /// A setting that is given twice, or those of [`apply`].

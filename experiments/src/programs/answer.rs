@@ -8,7 +8,7 @@ use crate::cli::device::{self, Job};
 use crate::cli::input::Lines;
 use crate::cli::progress::loading;
 use crate::inference::prediction::{InputFormat, PredictArguments, Record, Records};
-use crate::out::check_output;
+use crate::out;
 use anyhow::Result;
 use clap::Parser;
 use reformer_core::kernels::TrainBackend;
@@ -57,7 +57,7 @@ impl Job for Arguments {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<()> {
         let predict = &self.predict;
         predict.check()?;
-        check_output("--output", predict.output.as_deref(), &self.context_file)?;
+        out::check_not_read("--output", predict.output.as_deref(), &self.context_file)?;
         let open = || Answerer::<B::InnerBackend>::open(&predict.checkpoint, &device);
         let model = loading(open)?;
         let records = match self.question.is_empty() {
