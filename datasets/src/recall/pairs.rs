@@ -258,12 +258,18 @@ pub(super) fn distinct(
 mod tests {
     use super::*;
 
-    fn read(config: AssociativeRecallConfig, number: u64) -> (Vec<i32>, Vec<i32>) {
+    /// Tokens and targets of a sequence, and the positions of its questions, each with the first one of the same key.
+    fn read(
+        config: AssociativeRecallConfig,
+        number: u64,
+    ) -> (Vec<i32>, Vec<i32>, Vec<(usize, usize)>) {
         let task = config.init().unwrap();
-        let mut tokens = vec![0; task.seq_length()];
-        let mut targets = vec![0; task.seq_length()];
+        let [mut tokens, mut targets] = [0; 2].map(|zero| vec![zero; task.seq_length()]);
         task.read(number, &mut tokens, &mut targets);
-        (tokens, targets)
+        let first = |i: usize| tokens.iter().position(|&token| token == tokens[i]).unwrap();
+        let asked = (0..tokens.len()).filter(|&i| targets[i] >= 0);
+        let asked = asked.map(|i| (i, first(i))).collect();
+        (tokens, targets, asked)
     }
 
     #[test]
@@ -272,15 +278,14 @@ mod tests {
             .with_seq_length(400)
             .with_n_pairs(100);
         for number in [0, 1, u64::MAX] {
-            let (tokens, targets) = read(config.clone(), number);
+            let (tokens, targets, asked) = read(config.clone(), number);
             // All slots are used.
             assert!(tokens.iter().all(|&token| token > 0));
-            let asked: Vec<usize> = (0..400).filter(|&i| targets[i] >= 0).collect();
             assert_eq!(asked.len(), 100);
-            for i in asked {
+            for (i, pair) in asked {
                 let positions: Vec<usize> = (0..400).filter(|&j| tokens[j] == tokens[i]).collect();
-                assert_eq!((positions.len(), positions[1]), (2, i));
-                assert_eq!(tokens[positions[0] - 1], targets[i]);
+                assert_eq!(positions, [pair, i]);
+                assert_eq!(tokens[pair - 1], targets[i]);
                 assert_eq!(tokens[i + 1], targets[i]);
                 assert!((1..=64).contains(&targets[i]));
             }
@@ -294,9 +299,8 @@ mod tests {
             .with_fewest_pairs(Some(8));
         let mut seen = [0; 4];
         for number in 0..200 {
-            let (_, targets) = read(config.clone(), number);
-            let n = targets.iter().filter(|&&target| target >= 0).count();
-            let which = [8, 16, 32, 64].iter().position(|&pairs| pairs == n);
+            let (_, _, asked) = read(config.clone(), number);
+            let which = [8, 16, 32, 64].iter().position(|&n| n == asked.len());
             seen[which.expect("a number of pairs that is not allowed")] += 1;
         }
         assert!(seen.iter().all(|n| (30..70).contains(n)), "{seen:?}");
@@ -308,13 +312,11 @@ mod tests {
             let config = AssociativeRecallConfig::new()
                 .with_n_questions(Some(160))
                 .with_asked_in(asked_in);
-            let (tokens, targets) = read(config, 11);
-            let asked: Vec<usize> = (0..1024).filter(|&i| targets[i] >= 0).collect();
+            let (tokens, targets, asked) = read(config, 11);
             assert_eq!(asked.len(), 160);
             let mut times = std::collections::HashMap::<i32, usize>::new();
-            for i in asked {
+            for (i, pair) in asked {
                 *times.entry(tokens[i]).or_default() += 1;
-                let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
                 assert!(pair < i && tokens[pair - 1] == targets[i] && targets[pair] == IGNORED);
             }
             let count = |n| times.values().filter(|&&times| times == n).count();
@@ -327,13 +329,11 @@ mod tests {
         let config = AssociativeRecallConfig::new()
             .with_seq_length(4096)
             .with_asked_in(Some(256));
-        let (tokens, targets) = read(config, 3);
-        let asked: Vec<usize> = (0..4096).filter(|&i| targets[i] >= 0).collect();
+        let (tokens, targets, asked) = read(config, 3);
         assert_eq!(asked.len(), 64);
         let mut nearest = usize::MAX;
-        for i in asked {
+        for (i, pair) in asked {
             assert!(i >= 4096 - 256);
-            let pair = tokens.iter().position(|&token| token == tokens[i]).unwrap();
             assert!(pair < 4096 - 256 && tokens[pair - 1] == targets[i]);
             nearest = nearest.min(i - pair);
         }
@@ -345,11 +345,8 @@ mod tests {
         let config = AssociativeRecallConfig::new();
         let mut distances = Vec::new();
         for number in 0..40 {
-            let (tokens, targets) = read(config.clone(), number);
-            let asked = (0..tokens.len()).filter(|&i| targets[i] >= 0);
-            distances.extend(
-                asked.map(|i| i - tokens.iter().position(|&token| token == tokens[i]).unwrap()),
-            );
+            let (_, _, asked) = read(config.clone(), number);
+            distances.extend(asked.into_iter().map(|(i, pair)| i - pair));
         }
         // Two random positions of 512 are a third of them apart on average.
         let mean = distances.iter().sum::<usize>() as f64 / distances.len() as f64;
