@@ -1,7 +1,7 @@
 //! Attention as one autodiff step.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
@@ -31,9 +31,9 @@ impl<B: ReformerBackend> Kind<B> {
         match self {
             Self::Tiled(slots, rules) if prepared.sort_keys.is_some() => {
                 let shape = slots.slot_of.dims();
-                // Has the shape, and only the memory of the order.
-                let nothing = slots.order.clone().slice([0..1, 0..1, 0..1, 0..1]);
-                let nothing = nothing.expand(shape);
+                // Has the shape, and the memory of one number, which nobody reads.
+                let device = slots.order.device();
+                let nothing = Tensor::<B, 4, Int>::empty([1, 1, 1, 1], &device).expand(shape);
                 let slots = Slots {
                     slot_of: nothing.clone(),
                     buckets: nothing,

@@ -272,10 +272,13 @@ where
             gradient.dims(),
             "a gradient has the shape of what it belongs to"
         );
-        gradient.clone().inner().cast(value.dtype())
+        (gradient.clone().inner(), value.dtype())
     });
     let parents = seeds.map(|(value, _)| parent(value));
     // Nobody reads it.
     let output = Tensor::<B, 1>::empty([1], &device);
-    record(parents, output, || Seeds(gradients))
+    // Cast when the values are gone: where a sequence is large, there is no room for both.
+    record(parents, output, || {
+        Seeds(gradients.map(|(gradient, dtype)| gradient.cast(dtype)))
+    })
 }
