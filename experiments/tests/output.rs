@@ -76,6 +76,33 @@ fn assert_shown(text: &str) {
     assert!(longest < Some(3000), "{longest:?}");
 }
 
+/// What the shell opened is written into, not replaced.
+#[test]
+fn open_files_keep_what_they_hold() {
+    let folder = runs();
+    let open = || {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("log"));
+        file.unwrap()
+    };
+    fs::write(folder.join("log"), "before\n").unwrap();
+    for output in ["/dev/stdout", "/dev/fd/1"] {
+        let arguments = format!("--checkpoint runs/text --json {output}");
+        let mut evaluate = command(EVALUATE, folder, &arguments);
+        let status = evaluate.stdout(open()).stderr(Stdio::null()).status();
+        assert!(status.unwrap().success(), "{output}");
+    }
+    let arguments = "--checkpoint runs/text --json /dev/stderr";
+    let mut evaluate = command(EVALUATE, folder, arguments);
+    let status = evaluate.stdout(Stdio::null()).stderr(open()).status();
+    assert!(status.unwrap().success());
+    let log = fs::read_to_string(folder.join("log")).unwrap();
+    assert!(log.starts_with("before\n"), "{log}");
+    assert_eq!(log.matches("n_targets").count(), 3, "{log}");
+}
+
 /// The only line that a program told, after its exit code.
 fn told(output: &Output) -> (Option<i32>, String) {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

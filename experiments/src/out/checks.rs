@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use reformer_train::Run;
 
+use super::descriptor;
+
 /// Refuses an output file that cannot be written, before anything is computed for it, or [is read](check_not_read).
 ///
 /// # Errors
@@ -31,8 +33,8 @@ fn check_place(flag: &str, output: &Path) -> anyhow::Result<()> {
     if output.is_dir() || is_of_folder {
         return refused("it is a folder: name a file in it");
     }
-    // A pipe or a device is written into as it is.
-    if output.exists() && !output.is_file() {
+    // A pipe, a device or what the shell opened is written into as it is.
+    if output.exists() && !output.is_file() || descriptor(output).is_some() {
         return Ok(());
     }
     let whole = whole(output);
@@ -68,11 +70,18 @@ pub(crate) fn check_not_read(
             "`{flag}` is `{}`, but the run or model there would take it for a file of its own: name another file to write",
             output.display()
         ),
-        (false, true) => {}
-        (false, false) => return Ok(()),
+        (false, _) => {}
     }
+    // The name under which it is written before it takes its own.
+    let mut partial = output.as_os_str().to_owned();
+    partial.push(".partial");
+    let places = [output, Path::new(&partial)].map(|place| (place, place.is_file()));
+    let is_read = |input: &Path| {
+        let mut places = places.iter();
+        places.any(|(place, is_file)| *is_file && is_in(place, input))
+    };
     let mut inputs = inputs.into_iter();
-    match inputs.find(|input| is_in(output, input.as_ref())) {
+    match inputs.find(|input| is_read(input.as_ref())) {
         None => Ok(()),
         Some(input) => bail!(
             "`{flag}` is `{}`, but `{}` is read, and would be overwritten: name another file to write",
@@ -225,7 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("texts")).unwrap();
-        for name in ["texts/a", "b"] {
+        for name in ["texts/a", "b", "c.partial"] {
             fs::write(at(name), "read").unwrap();
         }
         let check =
@@ -238,6 +247,9 @@ mod tests {
         refused("b", "b");
         refused("texts/../b", "b");
         refused("texts/a", "texts");
+        // It would be written under that name first.
+        refused("c", "c.partial");
+        check("c", "b").unwrap();
         check("b", "texts/a").unwrap();
         check("b", "texts").unwrap();
         check("new", "b").unwrap();

@@ -9,6 +9,7 @@ mod checks;
 
 use std::error::Error;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -111,6 +112,21 @@ impl Output {
     }
 }
 
+/// The number of an open file of this process, if a path names one: what the shell opened, perhaps to append to it,
+/// is written into and not replaced.
+fn descriptor(path: &Path) -> Option<u32> {
+    let path = path.to_str()?;
+    let number = |folder| {
+        path.strip_prefix(folder)
+            .and_then(|number| number.parse().ok())
+    };
+    match path {
+        "/dev/stdout" => Some(1),
+        "/dev/stderr" => Some(2),
+        _ => number("/dev/fd/").or_else(|| number("/proc/self/fd/")),
+    }
+}
+
 /// Writes results to a file, which is then complete or absent, or to the standard
 /// output.
 pub(crate) fn write_to(
@@ -120,6 +136,16 @@ pub(crate) fn write_to(
     let Some(path) = path else {
         return write(&mut Output::new());
     };
+    match descriptor(path) {
+        Some(1) => return write(&mut Output::new()),
+        Some(2) => return write(&mut io::stderr()),
+        Some(_) if path.is_file() => {
+            let file = OpenOptions::new().append(true).open(path);
+            let file = file.map_err(|error| named(path, &error))?;
+            return write(&mut NamedFile { path, file });
+        }
+        _ => {}
+    }
     let mut made = Ok(());
     let written = write_atomically(path, |file| {
         made = write(&mut NamedFile { path, file });

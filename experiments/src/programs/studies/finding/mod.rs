@@ -112,6 +112,7 @@ static VARIANTS: [LayerVariant; 8] = [
         sets: &[
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=32",
+            "model.reformer.local.before=1",
         ],
         main: &[],
     },
@@ -121,6 +122,7 @@ static VARIANTS: [LayerVariant; 8] = [
         sets: &[
             r#"model.reformer.layers=["Local"]"#,
             "model.reformer.local.chunk_length=128",
+            "model.reformer.local.before=1",
         ],
         main: &[],
     },
