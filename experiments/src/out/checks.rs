@@ -75,11 +75,9 @@ pub(crate) fn check_not_read(
     // The name under which it is written before it takes its own.
     let mut partial = output.as_os_str().to_owned();
     partial.push(".partial");
-    let places = [output, Path::new(&partial)].map(|place| (place, place.is_file()));
-    let is_read = |input: &Path| {
-        let mut places = places.iter();
-        places.any(|(place, is_file)| *is_file && is_in(place, input))
-    };
+    let places = [output, Path::new(&partial)].into_iter();
+    let replaced: Vec<&Path> = places.filter(|place| place.is_file()).collect();
+    let is_read = |input: &Path| replaced.iter().any(|place| is_in(place, input));
     let mut inputs = inputs.into_iter();
     match inputs.find(|input| is_read(input.as_ref())) {
         None => Ok(()),
@@ -124,8 +122,6 @@ const FILES_OF_MODELS: [&str; 12] = [
 ];
 /// Beginnings and ends of the names of weights of Hugging Face, in one file or several.
 const WEIGHTS: [(&str, &str); 2] = [("model", ".safetensors"), ("pytorch_model", ".bin")];
-/// The folder of a run's checkpoints.
-const CHECKPOINTS: &str = "checkpoint";
 
 /// Whether a file is one that makes up a run or a model of Hugging Face. Other files in their folders are results, such
 /// as reports.
@@ -139,11 +135,7 @@ fn is_of_model(file: &Path) -> bool {
         || WEIGHTS
             .iter()
             .any(|(begin, end)| name.starts_with(begin) && name.ends_with(end));
-    let mut folders = file.ancestors();
-    let is_checkpoint = |folder: &Path| {
-        folder.file_name() == Some(CHECKPOINTS.as_ref()) && folder.parent().is_some_and(Run::is_in)
-    };
-    is_file && file.parent().is_some_and(has_config) || folders.any(is_checkpoint)
+    is_file && file.parent().is_some_and(has_config) || Run::folder_of_checkpoint(&file).is_some()
 }
 
 /// Whether a file is another one or in that folder, in spite of links.

@@ -59,24 +59,18 @@ fn no_run(path: &Path, kind: io::ErrorKind) -> TrainError {
     }
 }
 
-/// The run whose checkpoints have a path for their folder or in it, in spite of links.
-fn run_of_checkpoint(path: &Path) -> Option<PathBuf> {
-    let path = std::path::absolute(path).ok()?;
-    // Of a path that does not exist, the part that does.
-    let path = path.ancestors().find_map(|there| {
-        let rest = path.strip_prefix(there).ok()?;
-        Some(there.canonicalize().ok()?.join(rest))
-    })?;
-    let mut folders = path.ancestors();
-    let run =
-        folders.find(|folder| Checkpoints::of_run(folder).contain(&path) && Run::is_in(folder));
-    run.map(Path::to_owned)
+/// Whether a folder is that of a run, even of a damaged one: `run.json` is there, its `config.json` can be read as
+/// that of a run, or it has a complete checkpoint. A `config.json` of another program is none.
+fn is_run(folder: &Path) -> bool {
+    Beginning::is_in(folder)
+        || !Checkpoints::of_run(folder).complete().is_empty()
+        || read_config(folder).is_ok()
 }
 
 /// Checks that a new run can have this path: nothing is there, or an empty folder, and not among the checkpoints of
 /// another run.
 pub(super) fn check_new_folder(path: &Path) -> Result<(), TrainError> {
-    if let Some(run) = run_of_checkpoint(path) {
+    if let Some(run) = Run::folder_of_checkpoint(path) {
         let path = path.to_owned();
         return Err(TrainError::AmongCheckpoints { path, run });
     }
@@ -179,12 +173,19 @@ pub(super) fn weights_file(folder: &Path) -> PathBuf {
 }
 
 impl Run {
-    /// Whether a folder is that of a run, even of a damaged one: `run.json` is there, its `config.json` can be read as
-    /// that of a run, or it has a complete checkpoint. A `config.json` of another program is none.
-    pub fn is_in(folder: &Path) -> bool {
-        Beginning::is_in(folder)
-            || !Checkpoints::of_run(folder).complete().is_empty()
-            || read_config(folder).is_ok()
+    /// The folder of the run, even of a damaged one, whose checkpoints have a path for their folder or in it, in spite of
+    /// links. The path does not have to exist.
+    pub fn folder_of_checkpoint(path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        // Of a path that does not exist, the part that does.
+        let path = path.ancestors().find_map(|there| {
+            let rest = path.strip_prefix(there).ok()?;
+            Some(there.canonicalize().ok()?.join(rest))
+        })?;
+        let mut folders = path.ancestors();
+        let run =
+            folders.find(|folder| Checkpoints::of_run(folder).contain(&path) && is_run(folder));
+        run.map(Path::to_owned)
     }
 
     /// Creates the folder under another name, fills it and renames it.
